@@ -1,0 +1,1 @@
+"""ordersys: a contract-first order system on gRPC and RabbitMQ."""
