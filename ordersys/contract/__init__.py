@@ -1,0 +1,1 @@
+"""Reads the contract: topology, event encoding, validation, errors. Pure: no I/O."""

@@ -1,0 +1,121 @@
+"""Why a call is refused: each reason of the contract -> google.rpc.Status with its details (AIP-193).
+
+The code and the text of a reason stand in proto/ordersys/api/error/v1; what varies goes into the details.
+"""
+
+from collections.abc import Iterable, Mapping
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
+from google.rpc.error_details_pb2 import (
+    BadRequest,
+    ErrorInfo,
+    PreconditionFailure,
+    ResourceInfo,
+    RetryInfo,
+)
+from google.rpc.status_pb2 import Status
+
+from ordersys.api.error.v1.error_reason_pb2 import DESCRIPTOR as ERROR_FILE
+from ordersys.api.error.v1.error_reason_pb2 import ErrorReason, domain, refusal
+from ordersys.api.order.v1.order_events_pb2 import Shortage
+from ordersys.api.order.v1.order_pb2 import OrderState
+from ordersys.contract.validation import FieldViolation
+
+_REASONS = ERROR_FILE.enum_types_by_name["ErrorReason"]
+DOMAIN: str = _REASONS.GetOptions().Extensions[domain]
+RETRY_SECONDS = 1
+
+
+class Refused(Exception):
+    """A call is refused with `status`, a google.rpc.Status that may be shown to the client."""
+
+    def __init__(self, status: Status) -> None:
+        super().__init__(status.message)
+        self.status = status
+
+
+def refuse(reason: ErrorReason, *details: Message, **metadata: str | int) -> Refused:
+    """The refusal of the contract for `reason`, with ErrorInfo, RetryInfo where it may be repeated, and `details`."""
+    stated = _REASONS.values_by_number[reason].GetOptions().Extensions[refusal]
+    status = Status(code=stated.code, message=stated.message)
+    retry = [RetryInfo(retry_delay=Duration(seconds=RETRY_SECONDS))] if stated.retryable else []
+    for detail in (_error_info(reason, metadata), *retry, *details):
+        status.details.add().Pack(detail)
+    return Refused(status)
+
+
+def reason_of(status: Status) -> str:
+    """The name of the reason `status` gives, empty when it gives none of this system."""
+    for detail in status.details:
+        error = ErrorInfo()
+        if detail.Unpack(error) and error.domain == DOMAIN:
+            return error.reason
+    return ""
+
+
+def invalid(violations: Iterable[FieldViolation]) -> Refused:
+    """INVALID_REQUEST with the path of each field."""
+    broken = [
+        BadRequest.FieldViolation(field=v.field, description=v.description, reason=v.rule) for v in violations
+    ]
+    return refuse(ErrorReason.INVALID_REQUEST, BadRequest(field_violations=broken))
+
+
+def product_not_found(product_id: str) -> Refused:
+    """PRODUCT_NOT_FOUND."""
+    return refuse(ErrorReason.PRODUCT_NOT_FOUND, _product(product_id), product_id=product_id)
+
+
+def product_already_exists(product_id: str) -> Refused:
+    """PRODUCT_ALREADY_EXISTS."""
+    return refuse(ErrorReason.PRODUCT_ALREADY_EXISTS, _product(product_id), product_id=product_id)
+
+
+def order_not_found(order_id: str) -> Refused:
+    """ORDER_NOT_FOUND."""
+    return refuse(ErrorReason.ORDER_NOT_FOUND, _order(order_id), order_id=order_id)
+
+
+def order_already_exists(order_id: str) -> Refused:
+    """ORDER_ALREADY_EXISTS."""
+    return refuse(ErrorReason.ORDER_ALREADY_EXISTS, _order(order_id), order_id=order_id)
+
+
+def out_of_stock(shortages: Iterable[Shortage]) -> Refused:
+    """OUT_OF_STOCK, naming each product with what was asked and what is available."""
+    broken = [
+        PreconditionFailure.Violation(
+            type="OUT_OF_STOCK", subject=s.product_id, description=f"asked {s.asked}, available {s.available}"
+        )
+        for s in shortages
+    ]
+    return refuse(ErrorReason.OUT_OF_STOCK, PreconditionFailure(violations=broken))
+
+
+def state_not_allowed(order_id: str, from_state: OrderState, to_state: OrderState) -> Refused:
+    """STATE_NOT_ALLOWED with both states."""
+    return refuse(
+        ErrorReason.STATE_NOT_ALLOWED,
+        order_id=order_id,
+        from_state=OrderState.Name(from_state),
+        to_state=OrderState.Name(to_state),
+    )
+
+
+def version_mismatch(order_id: str, current: int) -> Refused:
+    """VERSION_MISMATCH with the current version."""
+    return refuse(ErrorReason.VERSION_MISMATCH, order_id=order_id, current_version=current)
+
+
+def _error_info(reason: ErrorReason, metadata: Mapping[str, str | int]) -> ErrorInfo:
+    texts = {key: str(value) for key, value in metadata.items()}
+    return ErrorInfo(reason=ErrorReason.Name(reason), domain=DOMAIN, metadata=texts)
+
+
+def _product(product_id: str) -> ResourceInfo:
+    return ResourceInfo(resource_type="ordersys.api.product.v1.Product", resource_name=product_id)
+
+
+def _order(order_id: str) -> ResourceInfo:
+    return ResourceInfo(resource_type="ordersys.api.order.v1.Order", resource_name=order_id)

@@ -1,0 +1,74 @@
+"""What makes two requests equal, and in which form the system keeps what it was asked (AIP-155).
+
+Equal after normalisation is equal: UUIDs are compared in lower case, the order of an order's items means
+nothing, unknown fields do not count.
+"""
+
+from functools import cache
+from hashlib import blake2b
+from typing import Any, NamedTuple
+
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.message import Message
+
+from buf.validate import validate_pb2
+from ordersys.api.rules.v1 import rules_pb2
+
+# Names one try of a request, not what is asked.
+_NOT_ASKED = ("request_id", "traceparent")
+
+
+class _Plan(NamedTuple):
+    """The fields of a message type that have more than one spelling."""
+
+    uuids: tuple[str, ...]
+    items: tuple[str, ...]
+    nested: tuple[str, ...]
+    not_asked: tuple[str, ...]
+
+
+def normalise(message: Message) -> None:
+    """Brings `message` into the form the system keeps, in place."""
+    message.DiscardUnknownFields()  # type: ignore[attr-defined]
+    _normalise(message)
+
+
+def fingerprint(message: Message) -> bytes:
+    """16 bytes that are equal for equal requests of one type. `message` is normalised and stays as it is."""
+    asked = type(message)()
+    asked.CopyFrom(message)
+    for field in _plan(message.DESCRIPTOR).not_asked:
+        asked.ClearField(field)
+    digest = blake2b(message.DESCRIPTOR.full_name.encode(), digest_size=16)
+    digest.update(asked.SerializeToString(deterministic=True))
+    return digest.digest()
+
+
+def _normalise(message: Any) -> None:
+    plan = _plan(message.DESCRIPTOR)
+    for field in plan.uuids:
+        setattr(message, field, getattr(message, field).lower())
+    for field in plan.items:
+        getattr(message, field).sort(key=_product_id)
+    for field in plan.nested:
+        if message.HasField(field):
+            _normalise(getattr(message, field))
+
+
+def _product_id(item: Any) -> str:
+    return str(item.product_id)
+
+
+@cache
+def _plan(descriptor: Descriptor) -> _Plan:
+    fields = descriptor.fields
+    return _Plan(
+        uuids=tuple(f.name for f in fields if _rules(f).string.uuid),
+        items=tuple(f.name for f in fields if _rules(f).repeated.Extensions[rules_pb2.unique_products]),
+        nested=tuple(f.name for f in fields if f.message_type and not f.is_repeated),
+        not_asked=tuple(name for name in _NOT_ASKED if name in descriptor.fields_by_name),
+    )
+
+
+def _rules(field: FieldDescriptor) -> validate_pb2.FieldRules:
+    return field.GetOptions().Extensions[validate_pb2.field]

@@ -1,0 +1,16 @@
+"""Times as the contract has them: microseconds since 1970-01-01 UTC inside, Timestamps on the wire."""
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+MICROSECONDS = 1_000_000
+
+
+def timestamp(time: int) -> Timestamp:
+    """Microseconds since 1970 -> Timestamp."""
+    seconds, micros = divmod(time, MICROSECONDS)
+    return Timestamp(seconds=seconds, nanos=micros * 1000)
+
+
+def microseconds(timestamp: Timestamp) -> int:
+    """Timestamp -> microseconds since 1970, rounded down."""
+    return timestamp.seconds * MICROSECONDS + timestamp.nanos // 1000

@@ -1,0 +1,168 @@
+"""Exchanges, queues, bindings, publications and subscriptions, derived from the options in proto/.
+
+The one place that knows the options of ordersys/api/amqp/v1/topology.proto. What it returns is what every
+process declares, what documents show and what tests expect.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from google.protobuf.descriptor import Descriptor, MethodDescriptor, ServiceDescriptor
+
+from ordersys.api.amqp.v1 import topology_pb2 as amqp
+from ordersys.contract import descriptors
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """A durable exchange; `type` as AMQP spells it."""
+
+    name: str
+    type: str
+
+
+@dataclass(frozen=True)
+class Queue:
+    """A durable queue with the arguments it is declared with."""
+
+    name: str
+    arguments: Mapping[str, str | int]
+
+
+@dataclass(frozen=True)
+class Binding:
+    """From an exchange to a queue, or to another exchange."""
+
+    source: str
+    destination: str
+    to_exchange: bool
+    routing_key: str
+
+
+@dataclass(frozen=True)
+class Topology:
+    """All that is declared in the broker, in an order in which it can be."""
+
+    exchanges: tuple[Exchange, ...]
+    queues: tuple[Queue, ...]
+    bindings: tuple[Binding, ...]
+
+
+@dataclass(frozen=True)
+class Publication:
+    """Where an event is published, and by which service."""
+
+    exchange: str
+    routing_key: str
+    publisher: str
+
+
+@dataclass(frozen=True)
+class Subscription:
+    """What one subscriber takes: its queues, and the handler's name for each event type's full name."""
+
+    consumer: str
+    exchange: str
+    queue: str
+    dead_letter_queue: str
+    handlers: Mapping[str, str]
+
+
+@cache
+def topology() -> Topology:
+    """The topology of the whole contract."""
+    subscriptions = [(service, _subscription(service)) for service in _subscribers()]
+    return Topology(
+        exchanges=tuple(Exchange(e.name, _amqp_name(amqp.ExchangeType, e.type)) for e in _exchanges()),
+        queues=tuple(queue for _, option in subscriptions for queue in _queues(option.queue)),
+        bindings=(
+            *(Binding(e.name, fed, True, "#") for e in _exchanges() for fed in e.feeds),
+            *(
+                Binding(option.exchange, option.queue.name, False, publication(event).routing_key)
+                for service, option in subscriptions
+                for event in _events(service)
+            ),
+        ),
+    )
+
+
+@cache
+def publication(event: Descriptor) -> Publication:
+    """Where `event` is published. Raises ValueError when the message is no event."""
+    option = event.GetOptions().Extensions[amqp.publication]
+    if not option.exchange:
+        raise ValueError(f"{event.full_name} has no publication option: it is no event")
+    return Publication(option.exchange, option.routing_key, option.publisher)
+
+
+@cache
+def events() -> Mapping[str, Descriptor]:
+    """Every event of the contract, by full message name."""
+    found = (message for message in descriptors.messages())
+    return {m.full_name: m for m in found if m.GetOptions().HasExtension(amqp.publication)}
+
+
+def subscription(service: ServiceDescriptor) -> Subscription:
+    """What a subscription service of the contract takes. Raises ValueError when it is none."""
+    option = _subscription(service)
+    if not option.queue.name:
+        raise ValueError(f"{service.full_name} has no subscription option: it takes no events")
+    return Subscription(
+        option.consumer,
+        option.exchange,
+        option.queue.name,
+        option.queue.dead_letter_queue.name,
+        {method.input_type.full_name: method.name for method in _methods(service)},
+    )
+
+
+def subscriptions() -> tuple[Subscription, ...]:
+    """Every subscription of the contract."""
+    return tuple(subscription(service) for service in _subscribers())
+
+
+def _exchanges() -> Iterator[amqp.Exchange]:
+    for file in descriptors.files():
+        yield from file.GetOptions().Extensions[amqp.exchange]
+
+
+def _subscribers() -> Iterator[ServiceDescriptor]:
+    services = descriptors.services()
+    return (s for s in services if s.GetOptions().HasExtension(amqp.subscription))
+
+
+def _subscription(service: ServiceDescriptor) -> amqp.Subscription:
+    return service.GetOptions().Extensions[amqp.subscription]
+
+
+def _methods(service: ServiceDescriptor) -> tuple[MethodDescriptor, ...]:
+    return tuple(service.methods)
+
+
+def _events(service: ServiceDescriptor) -> Iterator[Descriptor]:
+    return (method.input_type for method in _methods(service))
+
+
+def _queues(queue: amqp.Queue) -> Iterator[Queue]:
+    kind = _amqp_name(amqp.QueueType, queue.type)
+    dead = queue.dead_letter_queue
+    yield Queue(dead.name, {"x-queue-type": kind, "x-delivery-limit": dead.delivery_limit})
+    yield Queue(
+        queue.name,
+        {
+            "x-queue-type": kind,
+            "x-delivery-limit": queue.delivery_limit,
+            "x-dead-letter-exchange": "",
+            "x-dead-letter-routing-key": dead.name,
+            # The default drops a dead letter when its queue is away; this pair keeps it until it is stored.
+            "x-dead-letter-strategy": "at-least-once",
+            "x-overflow": "reject-publish",
+        },
+    )
+
+
+def _amqp_name(enum: Any, value: int) -> str:
+    """EXCHANGE_TYPE_FANOUT -> fanout: the last word is what AMQP calls it."""
+    return str(enum.Name(value)).rpartition("_")[2].lower()

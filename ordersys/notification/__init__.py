@@ -1,0 +1,1 @@
+"""What all notification services share: the inbox, the log, and the query service."""

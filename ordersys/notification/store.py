@@ -1,0 +1,166 @@
+"""The inbox: every event recorded once for each consumer. The recorded row is the effect."""
+
+from collections.abc import Sequence
+from enum import Enum
+from typing import Any, NamedTuple
+
+from google.protobuf.any_pb2 import Any as AnyMessage
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Connection,
+    Index,
+    Integer,
+    LargeBinary,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    bindparam,
+    func,
+    insert,
+    select,
+)
+
+from ordersys.api.notification.v1.notification_log_pb2 import ListNotificationsRequest, Notification
+from ordersys.contract.events import Event
+from ordersys.contract.times import timestamp
+from ordersys.runtime.database import Schema
+from ordersys.runtime.identity import now
+
+
+def schema(consumer: str) -> Schema:
+    """The schema of a notification service's database."""
+    owned = Schema(consumer)
+    NOTIFICATIONS.to_metadata(owned.metadata)
+    return owned
+
+
+NOTIFICATIONS = Table(
+    "notifications",
+    Schema("notification").metadata,
+    Column("sequence", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    Column("consumer", String(64), nullable=False),
+    Column("event_id", String(255), nullable=False),
+    Column("type", String(255), nullable=False),
+    Column("order_id", String(64), nullable=False),
+    Column("version", BigInteger, nullable=False),
+    Column("late", Boolean, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("record_time", BigInteger, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    UniqueConstraint("consumer", "event_id"),
+    Index("notifications_by_order", "consumer", "order_id", "version"),
+    sqlite_autoincrement=True,
+)
+_T = NOTIFICATIONS.c
+_BODIES = select(_T.event_id, _T.body).where(
+    _T.consumer == bindparam("consumer"), _T.event_id.in_(bindparam("ids", expanding=True))
+)
+_NEWEST = (
+    select(_T.order_id, func.max(_T.version))
+    .where(_T.consumer == bindparam("consumer"), _T.order_id.in_(bindparam("ids", expanding=True)))
+    .group_by(_T.order_id)
+)
+_INSERT = insert(NOTIFICATIONS)
+
+
+class Told(NamedTuple):
+    """An event, and what a person would be told of it."""
+
+    event: Event
+    text: str
+
+
+class Recording(Enum):
+    """What became of an event that was to be recorded."""
+
+    NEW = "new"
+    LATE = "late"
+    REPEATED = "repeated"
+    FORGED = "forged"
+    """The id is taken by an event with another body."""
+
+
+class Inbox:
+    """The records of one consumer."""
+
+    def __init__(self, consumer: str) -> None:
+        self._consumer = consumer
+
+    def record(self, connection: Connection, batches: list[list[Told]]) -> list[list[Recording]]:
+        """An operation: records each event that is not recorded yet."""
+        told = [one for batch in batches for one in batch]
+        entry = _Entry(self._consumer, connection, [one.event for one in told])
+        recordings = [[entry.record(one) for one in batch] for batch in batches]
+        entry.write()
+        return recordings
+
+    def page(
+        self, connection: Connection, query: ListNotificationsRequest, after: int, size: int
+    ) -> list[Notification]:
+        """Up to `size` notifications in the order of recording, beginning after `after`."""
+        rows = select(NOTIFICATIONS).where(_T.consumer == self._consumer, _T.sequence > after)
+        if query.order_id:
+            rows = rows.where(_T.order_id == query.order_id)
+        return [_notification(row) for row in connection.execute(rows.order_by(_T.sequence).limit(size))]
+
+
+class _Entry:
+    """The events of one transaction: what is known is read at once, what is new is written at once."""
+
+    def __init__(self, consumer: str, connection: Connection, events: Sequence[Event]) -> None:
+        self._consumer = consumer
+        self._connection = connection
+        self._time = now()
+        ids = {"consumer": consumer, "ids": [event.event_id for event in events]}
+        self._bodies = {event_id: body for event_id, body in connection.execute(_BODIES, ids)}
+        orders = {"consumer": consumer, "ids": list({event.order_id for event in events})}
+        self._newest = {order_id: version for order_id, version in connection.execute(_NEWEST, orders)}
+        self._rows: list[dict[str, Any]] = []
+
+    def record(self, told: Told) -> Recording:
+        """What becomes of one event."""
+        event = told.event
+        if event.event_id in self._bodies:
+            same = self._bodies[event.event_id] == event.body
+            return Recording.REPEATED if same else Recording.FORGED
+        late = event.version < self._newest.get(event.order_id, 0)
+        self._bodies[event.event_id] = event.body
+        self._newest[event.order_id] = max(event.version, self._newest.get(event.order_id, 0))
+        self._rows.append(_row(self._consumer, told, late, self._time))
+        return Recording.LATE if late else Recording.NEW
+
+    def write(self) -> None:
+        """Writes what is new."""
+        if self._rows:
+            self._connection.execute(_INSERT, self._rows)
+
+
+def _row(consumer: str, told: Told, late: bool, time: int) -> dict[str, Any]:
+    event = told.event
+    return {
+        "consumer": consumer,
+        "event_id": event.event_id,
+        "type": event.type,
+        "order_id": event.order_id,
+        "version": event.version,
+        "late": late,
+        "text": told.text,
+        "record_time": time,
+        "body": event.body,
+    }
+
+
+def _notification(row: Any) -> Notification:
+    return Notification(
+        sequence=row.sequence,
+        event_id=row.event_id,
+        order_id=row.order_id,
+        version=row.version,
+        late=row.late,
+        text=row.text,
+        record_time=timestamp(row.record_time),
+        event=AnyMessage(type_url=f"type.googleapis.com/{row.type}", value=row.body),
+    )

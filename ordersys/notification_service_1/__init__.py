@@ -1,0 +1,1 @@
+"""Notification Service 1: order creations, from the fanout exchange."""

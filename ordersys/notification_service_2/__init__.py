@@ -1,0 +1,1 @@
+"""Notification Service 2: creations, updates and refusals, from the topic exchange."""

@@ -1,0 +1,34 @@
+"""`python -m ordersys.notification_service_2`: hears of creations, updates and refusals, from the topic exchange."""
+
+from dataclasses import dataclass
+
+from ordersys.api.notification.v1.subscriptions_pb2 import DESCRIPTOR
+from ordersys.api.order.v1.order_events_pb2 import OrderCreated, OrderRejected, OrderUpdated
+from ordersys.notification import wording
+from ordersys.notification.application import run_notification_service
+from ordersys.runtime.settings import NotificationSettings, address
+
+
+@dataclass(frozen=True)
+class Settings(NotificationSettings):
+    """What Notification Service 2 takes."""
+
+    notification_service_2_address: str = address("127.0.0.1:50054", "where Notification Service 2 listens")
+
+
+class Handlers:
+    """The events of the subscription NotificationService2."""
+
+    def OnOrderCreated(self, event: OrderCreated) -> str:
+        return wording.created(event)
+
+    def OnOrderUpdated(self, event: OrderUpdated) -> str:
+        return wording.updated(event)
+
+    def OnOrderRejected(self, event: OrderRejected) -> str:
+        return wording.rejected(event)
+
+
+if __name__ == "__main__":
+    service = DESCRIPTOR.services_by_name["NotificationService2"]
+    run_notification_service(service, Handlers(), Settings, __doc__ or "")

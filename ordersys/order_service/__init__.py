@@ -1,0 +1,1 @@
+"""The Order Service: owns orders and processes what the Product Service asks."""

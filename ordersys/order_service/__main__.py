@@ -1,0 +1,56 @@
+"""`python -m ordersys.order_service`: the Order Service's composition root."""
+
+import asyncio
+import logging
+from contextlib import AsyncExitStack
+from functools import partial
+from pathlib import Path
+
+from sqlalchemy import Connection
+
+from ordersys.api.order.v1.order_pb2 import Order
+from ordersys.api.order.v1.order_service_pb2 import DESCRIPTOR
+from ordersys.order_service import store
+from ordersys.order_service.service import OrderService
+from ordersys.runtime import static
+from ordersys.runtime.database import Database
+from ordersys.runtime.outbox import Relay
+from ordersys.runtime.process import run
+from ordersys.runtime.publisher import Publisher
+from ordersys.runtime.server import Server
+from ordersys.runtime.settings import OrderSettings
+from ordersys.runtime.upkeep import HEALTH_SECONDS, PURGE_SECONDS, every, purge
+
+NAME = "order-service"
+_log = logging.getLogger(__name__)
+
+
+async def serve(settings: OrderSettings, stop: asyncio.Event) -> None:
+    """Runs the service until `stop` is set."""
+    async with AsyncExitStack() as stack:
+        first = partial(_seed, settings.orders_file)
+        database = await Database.open(settings.data_dir / "order.db", store.SCHEMA, first)
+        stack.push_async_callback(database.close)
+        publisher = Publisher(settings.amqp_url, NAME)
+        stack.push_async_callback(publisher.close)
+        relay = Relay(database, store.OUTBOX, publisher, settings.publish_window)
+        stack.push_async_callback(relay.close)
+        server = Server(settings.order_service_address, settings)
+        server.add(DESCRIPTOR.services_by_name["OrderService"], OrderService(database, relay))
+        await server.start()
+        stack.push_async_callback(server.stop, settings.grace_seconds)
+        relay.wake()
+        await stack.enter_async_context(every(HEALTH_SECONDS, partial(server.report, database.probe)))
+        retention = settings.request_retention_hours
+        await stack.enter_async_context(every(PURGE_SECONDS, partial(purge, database, store.purge, retention)))
+        _log.info("serving on %s", settings.order_service_address)
+        await stop.wait()
+        _log.info("stopping: finishing the calls under way")
+
+
+def _seed(path: Path, connection: Connection) -> None:
+    store.seed(connection, static.read(path, Order))
+
+
+if __name__ == "__main__":
+    run(NAME, __doc__ or "", OrderSettings, serve)

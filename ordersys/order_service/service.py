@@ -1,0 +1,85 @@
+"""The RPCs of the Order Service: each a normalised request, one operation, one reply."""
+
+from collections.abc import Iterable, Sequence
+
+from ordersys.api.order.v1.order_pb2 import Order
+from ordersys.api.order.v1.order_service_pb2 import (
+    BatchCreateOrdersRequest,
+    BatchCreateOrdersResponse,
+    CreateOrderRequest,
+    CreateOrderResponse,
+    CreateOrderResult,
+    GetOrderRequest,
+    GetOrderResponse,
+    ListOrdersRequest,
+    ListOrdersResponse,
+    UpdateOrderRequest,
+    UpdateOrderResponse,
+)
+from ordersys.api.order.v1.order_service_pb2_grpc import OrderServiceServicer
+from ordersys.contract import pages
+from ordersys.contract.errors import Refused
+from ordersys.contract.requests import normalise
+from ordersys.order_service import store
+from ordersys.order_service.store import Change, Creation
+from ordersys.runtime.database import Database
+from ordersys.runtime.identity import TRACEPARENT, traceparent
+from ordersys.runtime.outbox import Relay
+from ordersys.runtime.server import Context, metadata
+
+
+class OrderService(OrderServiceServicer):
+    """ordersys.api.order.v1.OrderService."""
+
+    def __init__(self, database: Database, relay: Relay) -> None:
+        self._database = database
+        self._relay = relay
+
+    async def CreateOrder(self, request: CreateOrderRequest, context: Context) -> CreateOrderResponse:
+        (result,) = await self._create([request], context)
+        if isinstance(result, Refused):
+            raise result
+        return CreateOrderResponse(order=result)
+
+    async def BatchCreateOrders(
+        self, request: BatchCreateOrdersRequest, context: Context
+    ) -> BatchCreateOrdersResponse:
+        results = await self._create(request.requests, context)
+        return BatchCreateOrdersResponse(results=[_result(result) for result in results])
+
+    async def UpdateOrder(self, request: UpdateOrderRequest, context: Context) -> UpdateOrderResponse:
+        normalise(request)
+        change = Change(request, traceparent(metadata(context, TRACEPARENT)))
+        order = await self._database.write(store.change, change)
+        self._relay.wake()
+        return UpdateOrderResponse(order=order)
+
+    async def GetOrder(self, request: GetOrderRequest, context: Context) -> GetOrderResponse:
+        normalise(request)
+        return GetOrderResponse(order=await self._database.read(store.get, request.order_id))
+
+    async def ListOrders(self, request: ListOrdersRequest, context: Context) -> ListOrdersResponse:
+        size, last = pages.size(request), pages.last_key(request)
+        before = None if last is None else int(last)
+        rows = await self._database.read(store.page, request, before, size + 1)
+        orders = [Order.FromString(body) for _, body in rows[:size]]
+        more = pages.token(request, str(rows[size - 1][0])) if len(rows) > size else ""
+        return ListOrdersResponse(orders=orders, next_page_token=more)
+
+    async def _create(self, requests: Iterable[CreateOrderRequest], context: Context) -> Sequence[Order | Refused]:
+        """All in one commit, together with whatever else waits for it."""
+        trace = metadata(context, TRACEPARENT)
+        results = await self._database.write(store.create, [_creation(request, trace) for request in requests])
+        self._relay.wake()
+        return results
+
+
+def _creation(request: CreateOrderRequest, trace: str | None) -> Creation:
+    normalise(request)
+    return Creation(request, traceparent(request.traceparent or trace))
+
+
+def _result(result: Order | Refused) -> CreateOrderResult:
+    if isinstance(result, Refused):
+        return CreateOrderResult(status=result.status)
+    return CreateOrderResult(order=result)

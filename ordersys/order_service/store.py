@@ -1,0 +1,203 @@
+"""Orders, requests and outbox in one database; each operation one transaction for many calls."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+from sqlalchemy import BigInteger, Column, Connection, Index, Integer, LargeBinary, SmallInteger, String, Table
+from sqlalchemy import bindparam, insert, select, update
+
+from ordersys.api.order.v1.order_events_pb2 import OrderCreated, OrderUpdated
+from ordersys.api.order.v1.order_pb2 import Order
+from ordersys.api.order.v1.order_service_pb2 import (
+    CreateOrderRequest,
+    CreateOrderResponse,
+    ListOrdersRequest,
+    UpdateOrderRequest,
+    UpdateOrderResponse,
+)
+from ordersys.contract import topology
+from ordersys.contract.errors import Refused, order_already_exists, order_not_found
+from ordersys.contract.events import EventMessage
+from ordersys.contract.requests import fingerprint
+from ordersys.contract.times import microseconds
+from ordersys.order_service import lifecycle
+from ordersys.runtime.database import Schema, refusing
+from ordersys.runtime.idempotency import Ledger, Requests, success
+from ordersys.runtime.identity import now
+from ordersys.runtime.outbox import Outbox
+
+SCHEMA = Schema("order-service")
+REQUESTS = Requests(SCHEMA.metadata)
+OUTBOX = Outbox(SCHEMA.metadata)
+ORDERS = Table(
+    "orders",
+    SCHEMA.metadata,
+    # Rises with each order: the key of the pages.
+    Column("sequence", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    Column("order_id", String(36), nullable=False, unique=True),
+    Column("customer_id", String(64), nullable=False),
+    Column("state", SmallInteger, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Index("orders_by_customer", "customer_id", "sequence"),
+    Index("orders_by_state", "state", "sequence"),
+    sqlite_autoincrement=True,
+)
+
+_SELECT = select(ORDERS.c.order_id, ORDERS.c.body).where(
+    ORDERS.c.order_id.in_(bindparam("ids", expanding=True))
+)
+_INSERT = insert(ORDERS)
+_UPDATE = (
+    update(ORDERS)
+    .where(ORDERS.c.order_id == bindparam("id"))
+    .values(state=bindparam("new_state"), body=bindparam("new_body"))
+)
+
+
+class Creation(NamedTuple):
+    """An order asked for, and the trace it is part of."""
+
+    request: CreateOrderRequest
+    traceparent: str
+
+
+class Change(NamedTuple):
+    """A change asked for, and the trace it is part of."""
+
+    request: UpdateOrderRequest
+    traceparent: str
+
+
+def create(connection: Connection, calls: list[list[Creation]]) -> list[list[Order | Refused]]:
+    """An operation: creates each order of each call, or answers as before, or refuses it."""
+    batch = _Batch(connection, [creation.request for call in calls for creation in call])
+    results = [[refusing(batch.create, creation) for creation in call] for call in calls]
+    batch.write()
+    return results
+
+
+def change(connection: Connection, changes: list[Change]) -> list[Order | Refused]:
+    """An operation: makes each change, or answers as before, or refuses it."""
+    batch = _Batch(connection, [change.request for change in changes])
+    results = [refusing(batch.change, change) for change in changes]
+    batch.write()
+    return results
+
+
+def seed(connection: Connection, orders: Iterable[Order]) -> None:
+    """Fills a new database with orders that are there from the start: no events tell of them."""
+    rows = [_row(order) for order in orders]
+    if rows:
+        connection.execute(_INSERT, rows)
+
+
+def purge(connection: Connection, times: list[int]) -> list[int]:
+    """An operation: forgets some finished requests from before each time; how many."""
+    return [REQUESTS.purge(connection, before) for before in times]
+
+
+def get(connection: Connection, order_id: str) -> Order:
+    """One order. Raises Refused (ORDER_NOT_FOUND)."""
+    found = _load(connection, [order_id])
+    if order_id not in found:
+        raise order_not_found(order_id)
+    return found[order_id]
+
+
+def page(connection: Connection, query: ListOrdersRequest, before: int | None, size: int) -> Sequence[Any]:
+    """Up to `size` rows (sequence, body) that `query` asks for, the newest first, after the row `before`."""
+    rows = select(ORDERS.c.sequence, ORDERS.c.body).order_by(ORDERS.c.sequence.desc()).limit(size)
+    if query.customer_id:
+        rows = rows.where(ORDERS.c.customer_id == query.customer_id)
+    if query.state:
+        rows = rows.where(ORDERS.c.state == query.state)
+    if before is not None:
+        rows = rows.where(ORDERS.c.sequence < before)
+    return connection.execute(rows).all()
+
+
+class _Batch:
+    """The orders and requests one transaction is about: read at once, decided one by one, written at once."""
+
+    def __init__(self, connection: Connection, requests: Sequence[Any]) -> None:
+        self._connection = connection
+        self._time = now()
+        self._ledger: Ledger = REQUESTS.ledger(connection, [r.request_id for r in requests], self._time)
+        self._orders = _load(connection, [r.order_id for r in requests])
+        self._created: list[str] = []
+        self._changed: set[str] = set()
+        self._events: list[EventMessage] = []
+
+    def create(self, creation: Creation) -> Order:
+        """The order created, now or before. Raises Refused."""
+        request, print_ = creation.request, fingerprint(creation.request)
+        if (known := self._ledger.recall(request.request_id, print_)) and known.outcome:
+            return known.outcome.unpack(CreateOrderResponse).order
+        if request.order_id in self._orders:
+            raise order_already_exists(request.order_id)
+        order = lifecycle.place(request, self._time)
+        self._orders[order.id] = order
+        self._created.append(order.id)
+        self._ledger.close(request.request_id, print_, order.id, success(CreateOrderResponse(order=order)))
+        self._events.append(_event(OrderCreated(order=order), order, creation.traceparent))
+        return order
+
+    def change(self, change: Change) -> Order:
+        """The order changed, now or before. Raises Refused."""
+        request, print_ = change.request, fingerprint(change.request)
+        if (known := self._ledger.recall(request.request_id, print_)) and known.outcome:
+            return known.outcome.unpack(UpdateOrderResponse).order
+        before = self._orders.get(request.order_id)
+        if before is None:
+            raise order_not_found(request.order_id)
+        order = lifecycle.change(before, request, self._time)
+        self._ledger.close(request.request_id, print_, order.id, success(UpdateOrderResponse(order=order)))
+        if order.version != before.version:
+            self._orders[order.id] = order
+            self._changed.add(order.id)
+            self._events.append(_event(_updated(before, order), order, change.traceparent))
+        return order
+
+    def write(self) -> None:
+        """Writes all that was decided."""
+        self._ledger.write()
+        if self._created:
+            self._connection.execute(_INSERT, [_row(self._orders[order_id]) for order_id in self._created])
+        if self._changed:
+            self._connection.execute(_UPDATE, [_new_values(self._orders[order_id]) for order_id in self._changed])
+        OUTBOX.append(self._connection, self._events)
+
+
+def _load(connection: Connection, order_ids: list[str]) -> dict[str, Order]:
+    rows = connection.execute(_SELECT, {"ids": order_ids})
+    return {order_id: Order.FromString(body) for order_id, body in rows}
+
+
+def _row(order: Order) -> dict[str, Any]:
+    return {
+        "order_id": order.id,
+        "customer_id": order.customer_id,
+        "state": order.state,
+        "body": order.SerializeToString(),
+    }
+
+
+def _new_values(order: Order) -> dict[str, Any]:
+    return {"id": order.id, "new_state": order.state, "new_body": order.SerializeToString()}
+
+
+def _updated(before: Order, order: Order) -> OrderUpdated:
+    fields = lifecycle.changed_fields(before, order)
+    return OrderUpdated(order=order, previous_state=before.state, changed_fields=fields)
+
+
+def _event(event: OrderCreated | OrderUpdated, order: Order, traceparent: str) -> EventMessage:
+    return EventMessage(
+        event_id=f"{order.id}.{order.version}",
+        type=event.DESCRIPTOR.full_name,
+        source=topology.publication(event.DESCRIPTOR).publisher,
+        subject=order.id,
+        time=microseconds(order.update_time),
+        traceparent=traceparent,
+        body=event.SerializeToString(),
+    )

@@ -1,0 +1,1 @@
+"""The Product Service: owns products and their stock, and is the door for clients."""

@@ -1,0 +1,76 @@
+"""`python -m ordersys.product_service`: the Product Service's composition root."""
+
+import asyncio
+import logging
+from contextlib import AsyncExitStack
+from functools import partial
+
+from sqlalchemy import Connection
+
+from ordersys.api.order.v1.order_pb2 import Order
+from ordersys.api.product.v1.product_pb2 import Product
+from ordersys.api.product.v1.product_service_pb2 import DESCRIPTOR
+from ordersys.product_service.change import Changes
+from ordersys.product_service.orders import Orders
+from ordersys.product_service.placement import Placement
+from ordersys.product_service.saga import Sagas
+from ordersys.product_service.service import ProductService
+from ordersys.product_service.store import products, seeds
+from ordersys.product_service.store.tables import OUTBOX, SCHEMA
+from ordersys.runtime import static
+from ordersys.runtime.database import Database
+from ordersys.runtime.outbox import Relay
+from ordersys.runtime.process import run
+from ordersys.runtime.publisher import Publisher
+from ordersys.runtime.server import Server
+from ordersys.runtime.settings import ProductSettings
+from ordersys.runtime.upkeep import HEALTH_SECONDS, PURGE_SECONDS, every, purge
+
+NAME = "product-service"
+_log = logging.getLogger(__name__)
+
+
+async def serve(settings: ProductSettings, stop: asyncio.Event) -> None:
+    """Runs the service until `stop` is set."""
+    async with AsyncExitStack() as stack:
+        database = await Database.open(settings.data_dir / "product.db", SCHEMA, partial(_seed, settings))
+        stack.push_async_callback(database.close)
+        publisher = Publisher(settings.amqp_url, NAME)
+        stack.push_async_callback(publisher.close)
+        relay = Relay(database, OUTBOX, publisher, settings.publish_window)
+        stack.push_async_callback(relay.close)
+        orders = Orders(settings.order_service_address, settings.call_timeout_seconds)
+        stack.push_async_callback(orders.close)
+        sagas = Sagas()
+        stack.push_async_callback(sagas.drained, settings.grace_seconds)
+        placement = Placement(database, orders, relay, sagas)
+        changes = Changes(database, orders, sagas)
+        server = Server(settings.product_service_address, settings)
+        server.add(DESCRIPTOR.services_by_name["ProductService"], ProductService(database, placement, changes))
+        await server.start()
+        stack.push_async_callback(server.stop, settings.grace_seconds)
+        relay.wake()
+        retention = settings.request_retention_hours
+        for seconds, work in (
+            (HEALTH_SECONDS, partial(server.report, database.probe)),
+            (PURGE_SECONDS, partial(purge, database, products.purge, retention)),
+            (settings.sweep_seconds, placement.sweep),
+            (settings.sweep_seconds, changes.sweep),
+        ):
+            await stack.enter_async_context(every(seconds, work))
+        _log.info("serving on %s", settings.product_service_address)
+        await stop.wait()
+        _log.info("stopping: finishing the calls under way")
+
+
+def _seed(settings: ProductSettings, connection: Connection) -> None:
+    try:
+        seeds.seed(
+            connection, static.read(settings.products_file, Product), static.read(settings.orders_file, Order)
+        )
+    except seeds.Unfit as error:
+        raise static.WrongFile(f"{settings.orders_file}: {error}") from error
+
+
+if __name__ == "__main__":
+    run(NAME, __doc__ or "", ProductSettings, serve)

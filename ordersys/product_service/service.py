@@ -1,0 +1,73 @@
+"""The RPCs of the Product Service: each a normalised request, one operation or saga, one reply."""
+
+from ordersys.api.product.v1.product_service_pb2 import (
+    AdjustStockRequest,
+    AdjustStockResponse,
+    CancelOrderRequest,
+    CancelOrderResponse,
+    CreateProductRequest,
+    CreateProductResponse,
+    GetProductRequest,
+    GetProductResponse,
+    ListProductsRequest,
+    ListProductsResponse,
+    PlaceOrderRequest,
+    PlaceOrderResponse,
+    UpdateOrderRequest,
+    UpdateOrderResponse,
+)
+from ordersys.api.product.v1.product_service_pb2_grpc import ProductServiceServicer
+from ordersys.contract import pages
+from ordersys.contract.requests import normalise
+from ordersys.product_service.change import Changes
+from ordersys.product_service.placement import Placement
+from ordersys.product_service.store import products as store
+from ordersys.runtime.database import Database
+from ordersys.runtime.identity import TRACEPARENT, traceparent
+from ordersys.runtime.server import Context, metadata
+
+_SET_BY_THE_SERVICE = ("held", "create_time", "update_time")
+
+
+class ProductService(ProductServiceServicer):
+    """ordersys.api.product.v1.ProductService."""
+
+    def __init__(self, database: Database, placement: Placement, changes: Changes) -> None:
+        self._database = database
+        self._placement = placement
+        self._changes = changes
+
+    async def ListProducts(self, request: ListProductsRequest, context: Context) -> ListProductsResponse:
+        size = pages.size(request)
+        found = await self._database.read(store.page, pages.last_key(request), size + 1)
+        more = pages.token(request, found[size - 1].id) if len(found) > size else ""
+        return ListProductsResponse(products=found[:size], next_page_token=more)
+
+    async def GetProduct(self, request: GetProductRequest, context: Context) -> GetProductResponse:
+        return GetProductResponse(product=await self._database.read(store.get, request.product_id))
+
+    async def CreateProduct(self, request: CreateProductRequest, context: Context) -> CreateProductResponse:
+        normalise(request)
+        for field in _SET_BY_THE_SERVICE:
+            request.product.ClearField(field)
+        return (await self._database.write(store.create, request)).unpack(CreateProductResponse)
+
+    async def AdjustStock(self, request: AdjustStockRequest, context: Context) -> AdjustStockResponse:
+        normalise(request)
+        return (await self._database.write(store.adjust_stock, request)).unpack(AdjustStockResponse)
+
+    async def PlaceOrder(self, request: PlaceOrderRequest, context: Context) -> PlaceOrderResponse:
+        normalise(request)
+        return await self._placement.place(request, _trace(context))
+
+    async def UpdateOrder(self, request: UpdateOrderRequest, context: Context) -> UpdateOrderResponse:
+        normalise(request)
+        return await self._changes.make(request, _trace(context), UpdateOrderResponse)
+
+    async def CancelOrder(self, request: CancelOrderRequest, context: Context) -> CancelOrderResponse:
+        normalise(request)
+        return await self._changes.make(request, _trace(context), CancelOrderResponse)
+
+
+def _trace(context: Context) -> str:
+    return traceparent(metadata(context, TRACEPARENT))

@@ -1,0 +1,1 @@
+"""Everything the Product Service keeps: each operation one transaction for many calls."""

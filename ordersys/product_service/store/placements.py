@@ -1,0 +1,209 @@
+"""Operations on placements: begin (reserve and remember), confirm, take back."""
+
+import json
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, bindparam, delete, insert, select, update
+
+from ordersys.api.order.v1.order_events_pb2 import OrderRejected, Shortage
+from ordersys.api.order.v1.order_pb2 import Order, OrderItem
+from ordersys.api.order.v1.order_service_pb2 import CreateOrderRequest
+from ordersys.api.product.v1.product_service_pb2 import PlaceOrderRequest, PlaceOrderResponse
+from ordersys.contract import topology
+from ordersys.contract.errors import Refused, out_of_stock
+from ordersys.contract.events import EventMessage
+from ordersys.contract.requests import fingerprint
+from ordersys.contract.times import timestamp
+from ordersys.product_service.stock import Quantities
+from ordersys.product_service.store.shelf import Shelf
+from ordersys.product_service.store.tables import OUTBOX, PLACEMENTS, REQUESTS
+from ordersys.runtime.database import refusing
+from ordersys.runtime.idempotency import Outcome, refusal, success
+from ordersys.runtime.identity import now, uuid7
+
+INSERT = insert(PLACEMENTS)
+_PENDING = select(PLACEMENTS.c.request_id, PLACEMENTS.c.creation).where(PLACEMENTS.c.pending)
+_ONE = select(PLACEMENTS.c.request_id, PLACEMENTS.c.creation).where(
+    PLACEMENTS.c.order_id == bindparam("id"), PLACEMENTS.c.pending
+)
+_CONFIRM = (
+    update(PLACEMENTS).where(PLACEMENTS.c.order_id == bindparam("id")).values(pending=False, creation=None)
+)
+_STILL_PENDING = select(PLACEMENTS.c.order_id, PLACEMENTS.c.holding).where(
+    PLACEMENTS.c.order_id.in_(bindparam("ids", expanding=True)), PLACEMENTS.c.pending
+)
+_DELETE = delete(PLACEMENTS).where(PLACEMENTS.c.order_id.in_(bindparam("ids", expanding=True)))
+
+
+class Asked(NamedTuple):
+    """An order a client wants, and the trace it is part of."""
+
+    request: PlaceOrderRequest
+    traceparent: str
+
+
+class Pending(NamedTuple):
+    """A placement whose stock is held and whose order may not exist yet."""
+
+    request_id: str
+    creation: CreateOrderRequest
+
+    @property
+    def order_id(self) -> str:
+        """The order it is about."""
+        return self.creation.order_id
+
+
+class Confirmed(NamedTuple):
+    """A placement whose order exists."""
+
+    pending: Pending
+    order: Order
+
+
+def begin(connection: Connection, asked: list[Asked]) -> list[Pending | Outcome | Refused]:
+    """An operation: for each request reserves what it wants, or remembers its refusal, or answers as before."""
+    batch = _Batch(connection, asked)
+    results = [refusing(batch.begin, placement) for placement in asked]
+    batch.write()
+    return results
+
+
+def confirm(connection: Connection, confirmed: list[Confirmed]) -> list[None]:
+    """An operation: the orders exist, their placements are done."""
+    connection.execute(_CONFIRM, [{"id": c.pending.order_id} for c in confirmed])
+    ledger = REQUESTS.ledger(connection, (), now())
+    for pending, order in confirmed:
+        ledger.finish(pending.request_id, success(PlaceOrderResponse(order=order)))
+    ledger.write()
+    return [None] * len(confirmed)
+
+
+def take_back(connection: Connection, refused: list[Pending]) -> list[None]:
+    """An operation: the orders will never exist; what is still held for them is released, their ids unused."""
+    rows = connection.execute(_STILL_PENDING, {"ids": [p.order_id for p in refused]})
+    holdings = {order_id: quantities(holding) for order_id, holding in rows}
+    time = now()
+    shelf = Shelf(connection, [product_id for holding in holdings.values() for product_id in holding], time)
+    ledger = REQUESTS.ledger(connection, (), time)
+    for pending in {p.order_id: p for p in refused if p.order_id in holdings}.values():
+        shelf.release(holdings[pending.order_id])
+        ledger.forget(pending.request_id)
+    connection.execute(_DELETE, {"ids": list(holdings)})
+    ledger.write()
+    shelf.write()
+    return [None] * len(refused)
+
+
+def pending(connection: Connection, most: int) -> list[Pending]:
+    """Placements without an outcome."""
+    return [_pending(row) for row in connection.execute(_PENDING.limit(most))]
+
+
+def quantities(stored: str) -> dict[str, int]:
+    """Units by product id, from a column."""
+    return dict(json.loads(stored))
+
+
+def stored(quantities: Quantities) -> str:
+    """Units by product id, for a column."""
+    return json.dumps(quantities)
+
+
+class _Batch:
+    """The placements of one transaction: read at once, decided one by one, written at once."""
+
+    def __init__(self, connection: Connection, asked: list[Asked]) -> None:
+        self._connection = connection
+        self._time = now()
+        self._ledger = REQUESTS.ledger(connection, [a.request.request_id for a in asked], self._time)
+        wanted = [item.product_id for a in asked for item in a.request.items]
+        self._shelf = Shelf(connection, wanted, self._time)
+        self._pending: dict[str, Pending] = {}
+        self._events: list[EventMessage] = []
+
+    def begin(self, asked: Asked) -> Pending | Outcome:
+        """What becomes of one request. Raises Refused (REQUEST_ID_REUSED, PRODUCT_NOT_FOUND)."""
+        request = asked.request
+        mark = fingerprint(request)
+        if known := self._ledger.recall(request.request_id, mark):
+            return known.outcome or self._known(known.subject)
+        wanted = {item.product_id: item.quantity for item in request.items}
+        self._shelf.check(wanted)
+        order_id = uuid7()
+        if short := self._shelf.shortages(wanted):
+            return self._refuse(asked, mark, order_id, short)
+        self._shelf.reserve(wanted)
+        self._ledger.open(request.request_id, mark, order_id)
+        self._pending[order_id] = Pending(request.request_id, self._creation(asked, order_id))
+        return self._pending[order_id]
+
+    def write(self) -> None:
+        """Writes all that was decided."""
+        self._ledger.write()
+        self._shelf.write()
+        if self._pending:
+            self._connection.execute(INSERT, [_row(pending) for pending in self._pending.values()])
+        OUTBOX.append(self._connection, self._events)
+
+    def _known(self, order_id: str) -> Pending:
+        """The open placement of a repeated request."""
+        if order_id in self._pending:
+            return self._pending[order_id]
+        return _pending(self._connection.execute(_ONE, {"id": order_id}).one())
+
+    def _refuse(self, asked: Asked, mark: bytes, order_id: str, short: list[Shortage]) -> Outcome:
+        outcome = refusal(out_of_stock(short))
+        self._ledger.close(asked.request.request_id, mark, order_id, outcome)
+        self._events.append(self._rejected(asked, order_id, short))
+        return outcome
+
+    def _creation(self, asked: Asked, order_id: str) -> CreateOrderRequest:
+        """What the Order Service is asked, with the order's id as request_id: one order, one request."""
+        return CreateOrderRequest(
+            request_id=order_id,
+            order_id=order_id,
+            customer_id=asked.request.customer_id,
+            items=[
+                OrderItem(
+                    product_id=item.product_id,
+                    quantity=item.quantity,
+                    unit_price=self._shelf.price(item.product_id),
+                )
+                for item in asked.request.items
+            ],
+            traceparent=asked.traceparent,
+        )
+
+    def _rejected(self, asked: Asked, order_id: str, short: list[Shortage]) -> EventMessage:
+        event = OrderRejected(
+            order_id=order_id,
+            customer_id=asked.request.customer_id,
+            shortages=short,
+            reject_time=timestamp(self._time),
+        )
+        return EventMessage(
+            event_id=f"{order_id}.0",
+            type=event.DESCRIPTOR.full_name,
+            source=topology.publication(event.DESCRIPTOR).publisher,
+            subject=order_id,
+            time=self._time,
+            traceparent=asked.traceparent,
+            body=event.SerializeToString(),
+        )
+
+
+def _row(pending: Pending) -> Mapping[str, Any]:
+    creation = pending.creation
+    return {
+        "order_id": creation.order_id,
+        "request_id": pending.request_id,
+        "pending": True,
+        "creation": creation.SerializeToString(),
+        "holding": stored({item.product_id: item.quantity for item in creation.items}),
+    }
+
+
+def _pending(row: Any) -> Pending:
+    return Pending(row.request_id, CreateOrderRequest.FromString(row.creation))

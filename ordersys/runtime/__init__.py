@@ -1,0 +1,1 @@
+"""Effects, knowing no service: settings, processes, servers, the database, the broker."""

@@ -1,0 +1,72 @@
+"""Natural batching: while a batch is being worked on, arrivals collect; they are the next batch.
+
+No timer and no fixed size, only an upper bound: alone, an item is worked on at once; under load the cost of a
+commit, a call or a confirm is shared. Items keep their order; the worker sees one batch at a time.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class Batcher(Generic[T, R]):
+    """Collects items for `work`, which is given up to `limit` of them and answers one result for each.
+
+    A result that is an exception is raised for its item alone; an exception from `work` is raised for all.
+    """
+
+    def __init__(self, work: Callable[[list[T]], Awaitable[Sequence[R | Exception]]], limit: int) -> None:
+        self._work = work
+        self._limit = limit
+        self._waiting: deque[tuple[T, asyncio.Future[R]]] = deque()
+        self._worker: asyncio.Task[None] | None = None
+
+    def submit(self, item: T) -> "asyncio.Future[R]":
+        """Hands in `item`; the future has its result. Cancelling the future does not stop the work."""
+        future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
+        self._waiting.append((item, future))
+        if self._worker is None:
+            self._worker = asyncio.create_task(self._run())
+        return future
+
+    def __len__(self) -> int:
+        """How many items wait for the next batch."""
+        return len(self._waiting)
+
+    async def drained(self) -> None:
+        """Returns when everything handed in so far, and meanwhile, is worked on."""
+        while self._worker is not None:
+            await asyncio.wait([self._worker])
+
+    async def _run(self) -> None:
+        try:
+            while self._waiting:
+                await self._next_batch()
+        finally:
+            self._worker = None
+
+    async def _next_batch(self) -> None:
+        size = min(len(self._waiting), self._limit)
+        batch = [self._waiting.popleft() for _ in range(size)]
+        results = await self._outcome([item for item, _ in batch])
+        for (_, future), result in zip(batch, results, strict=True):
+            _settle(future, result)
+
+    async def _outcome(self, items: list[T]) -> Sequence[R | Exception]:
+        try:
+            return await self._work(items)
+        except Exception as error:  # noqa: BLE001 - it is raised again, for each item
+            return [error] * len(items)
+
+
+def _settle(future: "asyncio.Future[R]", result: R | Exception) -> None:
+    if future.done():  # cancelled by whoever waited
+        return
+    if isinstance(result, Exception):
+        future.set_exception(result)
+    else:
+        future.set_result(result)

@@ -1,0 +1,52 @@
+"""Which events of a window the broker has for sure: publisher confirms and returns, matched to what was sent.
+
+Confirms come in any order, with `multiple`, and may contradict each other; a return comes before its ack
+(RabbitMQ: Consumer Acknowledgements and Publisher Confirms). Doubt counts as unpublished.
+"""
+
+from collections.abc import Sequence
+
+
+class Window:
+    """The events published together, with delivery tags from `first_tag` on."""
+
+    def __init__(self, first_tag: int, event_ids: Sequence[str]) -> None:
+        self._first = first_tag
+        self._ids = event_ids
+        # Ordered by tag, so that `multiple` takes from the front.
+        self._open = dict.fromkeys(range(first_tag, first_tag + len(event_ids)))
+        self._doubtful: set[int] = set()
+
+    @property
+    def settled(self) -> bool:
+        """Whether the broker has answered for every event."""
+        return not self._open
+
+    def ack(self, tag: int, multiple: bool) -> None:
+        """The broker has the event with `tag`, or all up to it."""
+        self._settle(tag, multiple)
+
+    def nack(self, tag: int, multiple: bool) -> None:
+        """The broker does not have it, or all up to it."""
+        self._doubtful.update(self._settle(tag, multiple), [tag])
+
+    def returned(self, event_id: str) -> None:
+        """No queue took the event."""
+        self._doubtful.update(self._first + i for i, sent in enumerate(self._ids) if sent == event_id)
+
+    def outcome(self) -> list[bool]:
+        """For each event, in order, whether the broker has it for sure."""
+        unsure = self._doubtful.union(self._open)
+        return [self._first + index not in unsure for index in range(len(self._ids))]
+
+    def _settle(self, tag: int, multiple: bool) -> list[int]:
+        tags = [tag]
+        if multiple:
+            tags = []
+            for lowest in self._open:
+                if lowest > tag:
+                    break
+                tags.append(lowest)
+        for settled in tags:
+            self._open.pop(settled, None)
+        return tags

@@ -1,0 +1,255 @@
+"""One database a process: a single writer thread with group commit, reading threads beside it.
+
+What `write` answers is on disk (WAL with synchronous=FULL survives power loss). SQLite may corrupt a WAL with
+two writing connections, so a file belongs to one process: a second one waits, then says so.
+"""
+
+import asyncio
+import fcntl
+import logging
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import IO, Any, TypeVar
+
+from sqlalchemy import Column, Connection, Engine, Integer, MetaData, String, Table, create_engine, event
+from sqlalchemy import insert, inspect, select, update
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.pool import QueuePool, StaticPool
+
+from ordersys.api.error.v1.error_reason_pb2 import ErrorReason
+from ordersys.contract.errors import Refused, refuse
+from ordersys.runtime.batching import Batcher
+from ordersys.runtime.pauses import growing
+
+R = TypeVar("R")
+T = TypeVar("T")
+Operation = Callable[[Connection, list[Any]], Sequence[Any]]
+"""Works on a list of items in one transaction: one result for each, an exception to refuse that item alone."""
+Upgrade = Callable[[Connection], None]
+
+_log = logging.getLogger(__name__)
+_BATCH = 256
+_READERS = 4
+_LOCK_SECONDS = 15.0
+
+
+class UnusableDatabase(Exception):
+    """The database file can't be used; the text names it and says the way out."""
+
+
+class Schema:
+    """The tables of one service's database, and how older ones become today's.
+
+    `upgrades[i]` takes version i+1 to i+2; a new file gets today's tables and version at once.
+    """
+
+    def __init__(self, owner: str, upgrades: Sequence[Upgrade] = ()) -> None:
+        self.metadata = MetaData()
+        self.owner = owner
+        self.upgrades = tuple(upgrades)
+        self._about = Table(
+            "schema_version",
+            self.metadata,
+            Column("owner", String(64), primary_key=True),
+            Column("version", Integer, nullable=False),
+        )
+
+    @property
+    def version(self) -> int:
+        """Today's version."""
+        return len(self.upgrades) + 1
+
+    def apply(self, connection: Connection) -> bool:
+        """Brings the database to today's version; whether it was new. Raises UnusableDatabase."""
+        if not inspect(connection).get_table_names():
+            self.metadata.create_all(connection)
+            connection.execute(insert(self._about).values(owner=self.owner, version=self.version))
+            return True
+        self._upgrade(connection, self._recorded(connection))
+        return False
+
+    def _recorded(self, connection: Connection) -> int:
+        if not inspect(connection).has_table(self._about.name):
+            raise UnusableDatabase("it holds something else; choose another folder")
+        row = connection.execute(select(self._about.c.owner, self._about.c.version)).one()
+        if row.owner != self.owner:
+            raise UnusableDatabase(f"it belongs to {row.owner}, not to {self.owner}; choose another folder")
+        if row.version > self.version:
+            raise UnusableDatabase(
+                f"its schema version {row.version} is newer than {self.version}, the newest this release knows;"
+                " use the release that wrote it"
+            )
+        return int(row.version)
+
+    def _upgrade(self, connection: Connection, recorded: int) -> None:
+        for upgrade in self.upgrades[recorded - 1 :]:
+            upgrade(connection)
+        connection.execute(update(self._about).values(version=self.version))
+
+
+class Database:
+    """An open database. Made by `Database.open`."""
+
+    def __init__(self, path: Path, schema: Schema) -> None:
+        self.path = path
+        self.writable = True
+        self._schema = schema
+        self._lock: IO[str] | None = None
+        self._writer_thread = ThreadPoolExecutor(1, "writer")
+        self._reader_threads = ThreadPoolExecutor(_READERS, "reader")
+        self._writes: Batcher[tuple[Operation, Any], Any] = Batcher(self._commit, _BATCH)
+
+    @classmethod
+    async def open(
+        cls, path: Path, schema: Schema, first: Callable[[Connection], None] = lambda connection: None
+    ) -> "Database":
+        """Opens, upgrades or makes the file at `path`; `first` fills a new one, in the transaction that makes it.
+
+        Raises UnusableDatabase.
+        """
+        database = cls(path, schema)
+        loop = asyncio.get_running_loop()
+        try:
+            await database._take_lock()
+            await loop.run_in_executor(database._writer_thread, database._connect, first)
+        except BaseException as error:
+            await database.close()
+            if isinstance(error, UnusableDatabase | OSError | DBAPIError):
+                raise UnusableDatabase(f"database {path}: {getattr(error, 'orig', error)}") from error
+            raise
+        return database
+
+    def write(self, operation: Callable[[Connection, list[Any]], Sequence[R | Exception]], item: Any) -> "asyncio.Future[R]":
+        """Hands `item` to `operation`; the future has its result once the commit is on disk.
+
+        Items of one operation that arrive while a commit is under way share the next one. An operation that
+        fails is tried again for each item alone, so that one item never fails another.
+        Raises Refused (STORAGE_UNAVAILABLE) when the file can't be written.
+        """
+        return self._writes.submit((operation, item))
+
+    async def read(self, query: Callable[..., R], *arguments: Any) -> R:
+        """What `query(connection, *arguments)` answers, from committed data."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._reader_threads, self._read, query, arguments)
+
+    async def probe(self) -> bool:
+        """Whether the file can be written; after a failure, tries again."""
+        if not self.writable:
+            await asyncio.wait([self.write(_touch, None)])
+        return self.writable
+
+    async def close(self) -> None:
+        """Finishes what was handed in and closes the file."""
+        await self._writes.drained()
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(None, self._reader_threads.shutdown)
+        await loop.run_in_executor(self._writer_thread, self._disconnect)
+        self._writer_thread.shutdown()
+        if self._lock is not None:
+            self._lock.close()
+
+    async def _take_lock(self) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._lock = self.path.with_suffix(".lock").open("w")
+        waited = 0.0
+        for pause in growing(0.05, 1.0):
+            try:
+                return fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if waited >= _LOCK_SECONDS:
+                    raise UnusableDatabase("another process uses it; stop that one first") from None
+            _log.warning("waiting for database %s: another process uses it", self.path)
+            await asyncio.sleep(pause)
+            waited += pause
+
+    def _connect(self, first: Callable[[Connection], None]) -> None:
+        self._writer = _engine(self.path, "rwc", StaticPool, "PRAGMA synchronous=FULL", "PRAGMA journal_mode=WAL")
+        with self._writer.begin() as connection:
+            if self._schema.apply(connection):
+                first(connection)
+        self._readers = _engine(self.path, "ro", QueuePool, pool_size=_READERS)
+        self._connection = self._writer.connect()
+
+    def _disconnect(self) -> None:
+        if hasattr(self, "_readers"):
+            self._connection.close()
+            # The readers first: the last connection to close is the one that checkpoints.
+            self._readers.dispose()
+        if hasattr(self, "_writer"):
+            self._writer.dispose()
+
+    def _read(self, query: Callable[..., R], arguments: tuple[Any, ...]) -> R:
+        with self._readers.connect() as connection:
+            return query(connection, *arguments)
+
+    async def _commit(self, batch: list[tuple[Operation, Any]]) -> Sequence[Any]:
+        loop = asyncio.get_running_loop()
+        try:
+            results = await loop.run_in_executor(self._writer_thread, self._transact, batch)
+        except OperationalError as error:
+            _log.error("database %s can't be written: %s", self.path, error.orig)
+            self.writable = False
+            raise refuse(ErrorReason.STORAGE_UNAVAILABLE) from error
+        self.writable = True
+        return results
+
+    def _transact(self, batch: list[tuple[Operation, Any]]) -> list[Any]:
+        try:
+            with self._connection.begin():
+                return _perform(self._connection, batch)
+        except OperationalError:
+            raise
+        except Exception as error:  # noqa: BLE001 - raised for its item below
+            if len(batch) == 1:
+                return [error]
+        return [result for item in batch for result in self._transact([item])]
+
+
+def refusing(decide: Callable[[T], R], item: T) -> R | Refused:
+    """What `decide` says of `item`, a refusal as a value: in an operation it is the item's result."""
+    try:
+        return decide(item)
+    except Refused as refused:
+        return refused
+
+
+def _perform(connection: Connection, batch: list[tuple[Operation, Any]]) -> list[Any]:
+    """Each operation once, with all its items, in order of first appearance."""
+    indexes: dict[Operation, list[int]] = {}
+    for index, (operation, _) in enumerate(batch):
+        indexes.setdefault(operation, []).append(index)
+    results: list[Any] = [None] * len(batch)
+    for operation, places in indexes.items():
+        answers = operation(connection, [batch[place][1] for place in places])
+        for place, answer in zip(places, answers, strict=True):
+            results[place] = answer
+    return results
+
+
+def _touch(connection: Connection, items: list[Any]) -> list[None]:
+    """Writes without changing anything."""
+    connection.exec_driver_sql("UPDATE schema_version SET version = version")
+    return [None] * len(items)
+
+
+def _engine(path: Path, mode: str, pool: Any, *pragmas: str, **options: Any) -> Engine:
+    engine = create_engine(
+        f"sqlite:///file:{path}?mode={mode}&uri=true",
+        poolclass=pool,
+        connect_args={"check_same_thread": False, "timeout": 10, "isolation_level": None},
+        **options,
+    )
+
+    @event.listens_for(engine, "connect")
+    def connect(connection: Any, _: object) -> None:
+        for pragma in pragmas:
+            connection.execute(pragma)
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        # The driver's own transactions start late and as readers (SQLite: BEGIN IMMEDIATE to read, then write).
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if mode == "rwc" else "BEGIN")
+
+    return engine

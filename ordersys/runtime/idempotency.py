@@ -1,0 +1,178 @@
+"""What became of each request_id (AIP-155), kept in the transaction that has the effect.
+
+A request is open from its first commit until its outcome is known; a repeat is answered with that outcome.
+"""
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple, TypeVar
+
+from google.protobuf.message import Message
+from google.rpc.status_pb2 import Status
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    Index,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    String,
+    Table,
+    bindparam,
+    delete,
+    insert,
+    select,
+    update,
+)
+
+from ordersys.api.error.v1.error_reason_pb2 import ErrorReason
+from ordersys.contract.errors import Refused, refuse
+
+M = TypeVar("M", bound=Message)
+_PURGED_AT_A_TIME = 500
+
+
+class Outcome(NamedTuple):
+    """How a request ended: code 0 with the response's bytes, else a code with the status's bytes."""
+
+    code: int
+    body: bytes
+
+    def unpack(self, response: type[M]) -> M:
+        """The response. Raises Refused when the outcome was a refusal."""
+        if self.code:
+            raise Refused(Status.FromString(self.body))
+        return response.FromString(self.body)
+
+
+def success(response: Message) -> Outcome:
+    """The outcome of a request that was answered with `response`."""
+    return Outcome(0, response.SerializeToString())
+
+
+def refusal(refused: Refused) -> Outcome:
+    """The outcome of a request that was refused for good."""
+    return Outcome(refused.status.code, refused.status.SerializeToString())
+
+
+class Remembered(NamedTuple):
+    """A request_id that is known; `outcome` is None while it is open."""
+
+    fingerprint: bytes
+    subject: str
+    outcome: Outcome | None
+
+
+class Requests:
+    """The table of request_ids of one database."""
+
+    def __init__(self, metadata: MetaData) -> None:
+        self.table = Table(
+            "requests",
+            metadata,
+            Column("request_id", String(36), primary_key=True),
+            Column("fingerprint", LargeBinary(16), nullable=False),
+            Column("subject", String(64), nullable=False),
+            Column("code", SmallInteger),
+            Column("body", LargeBinary),
+            Column("time", BigInteger, nullable=False),
+            Index("requests_by_time", "time"),
+        )
+        t = self.table
+        self._select = select(t.c.request_id, t.c.fingerprint, t.c.subject, t.c.code, t.c.body).where(
+            t.c.request_id.in_(bindparam("ids", expanding=True))
+        )
+        self._insert = insert(t)
+        self._finish = (
+            update(t)
+            .where(t.c.request_id == bindparam("id"))
+            .values(code=bindparam("new_code"), body=bindparam("new_body"))
+        )
+        self._forget = delete(t).where(t.c.request_id.in_(bindparam("ids", expanding=True)))
+        finished = select(t.c.request_id).where(t.c.time < bindparam("before"), t.c.code.is_not(None))
+        self._purge = delete(t).where(t.c.request_id.in_(finished.limit(_PURGED_AT_A_TIME)))
+
+    def find(self, connection: Connection, request_ids: Iterable[str]) -> dict[str, Remembered]:
+        """What is known of `request_ids`."""
+        rows = connection.execute(self._select, {"ids": list(request_ids)})
+        return {row[0]: Remembered(row[1], row[2], _outcome(row[3], row[4])) for row in rows}
+
+    def ledger(self, connection: Connection, request_ids: Iterable[str], now: int) -> "Ledger":
+        """The requests of one transaction at time `now`, in microseconds since 1970."""
+        return Ledger(self, connection, self.find(connection, request_ids), now)
+
+    def purge(self, connection: Connection, before: int) -> int:
+        """Forgets some finished requests from before that time; how many."""
+        return int(connection.execute(self._purge, {"before": before}).rowcount)
+
+    def write(self, connection: Connection, ledger: "Ledger") -> None:
+        """Writes what `ledger` has noted down."""
+        if ledger.forgotten:
+            connection.execute(self._forget, {"ids": ledger.forgotten})
+        if ledger.opened:
+            connection.execute(self._insert, list(ledger.opened.values()))
+        if ledger.finished:
+            connection.execute(self._finish, ledger.finished)
+
+
+class Ledger:
+    """The request_ids one transaction is about: what was known, and what is to be written at its end."""
+
+    def __init__(
+        self, requests: Requests, connection: Connection, known: dict[str, Remembered], now: int
+    ) -> None:
+        self._requests = requests
+        self._connection = connection
+        self._known = known
+        self._now = now
+        self.opened: dict[str, dict[str, Any]] = {}
+        self.finished: list[dict[str, Any]] = []
+        self.forgotten: list[str] = []
+
+    def recall(self, request_id: str, fingerprint: bytes) -> Remembered | None:
+        """What is known of this request. Raises Refused (REQUEST_ID_REUSED) when it was another."""
+        return recall(self._known, request_id, fingerprint)
+
+    def open(self, request_id: str, fingerprint: bytes, subject: str) -> None:
+        """Notes a new request about `subject`, its outcome still to come."""
+        self._note(request_id, fingerprint, subject, None)
+
+    def close(self, request_id: str, fingerprint: bytes, subject: str, outcome: Outcome) -> None:
+        """Notes a new request together with its outcome."""
+        self._note(request_id, fingerprint, subject, outcome)
+
+    def finish(self, request_id: str, outcome: Outcome) -> None:
+        """Notes the outcome of an open request."""
+        self.finished.append({"id": request_id, "new_code": outcome.code, "new_body": outcome.body})
+
+    def forget(self, request_id: str) -> None:
+        """Leaves the id unused."""
+        self.forgotten.append(request_id)
+
+    def write(self) -> None:
+        """Writes what was noted; the last thing a transaction does with its ledger."""
+        self._requests.write(self._connection, self)
+
+    def _note(self, request_id: str, fingerprint: bytes, subject: str, outcome: Outcome | None) -> None:
+        self._known[request_id] = Remembered(fingerprint, subject, outcome)
+        code, body = outcome or (None, None)
+        self.opened[request_id] = {
+            "request_id": request_id,
+            "fingerprint": fingerprint,
+            "subject": subject,
+            "code": code,
+            "body": body,
+            "time": self._now,
+        }
+
+
+def recall(known: dict[str, Remembered], request_id: str, fingerprint: bytes) -> Remembered | None:
+    """What is `known` of this request. Raises Refused (REQUEST_ID_REUSED) when it was another."""
+    remembered = known.get(request_id)
+    if remembered is not None and remembered.fingerprint != fingerprint:
+        raise refuse(ErrorReason.REQUEST_ID_REUSED, request_id=request_id)
+    return remembered
+
+
+def _outcome(code: int | None, body: bytes | None) -> Outcome | None:
+    return None if code is None or body is None else Outcome(code, body)

@@ -1,0 +1,77 @@
+"""What every service's `python -m` does: help, settings, log, signals, exit status."""
+
+import argparse
+import asyncio
+import json
+import logging
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import TypeVar
+
+from ordersys.runtime.database import UnusableDatabase
+from ordersys.runtime.server import PortTaken
+from ordersys.runtime.static import WrongFile
+from ordersys.runtime.settings import Settings, WrongSetting, described, read
+
+S = TypeVar("S", bound=Settings)
+Serve = Callable[[S, asyncio.Event], Awaitable[None]]
+WRONG_USE = 2
+
+
+def run(name: str, meaning: str, kind: type[S], serve: Serve[S]) -> None:
+    """Runs `serve(settings, stop)` until SIGTERM or SIGINT sets `stop`; exits 0 then, 2 when it can't start."""
+    _parse(name, meaning, kind)
+    try:
+        settings = read(kind, os.environ)
+        _log_lines(name, settings.log_level)
+        asyncio.run(_until_stopped(settings, serve))
+    except (WrongSetting, UnusableDatabase, PortTaken, WrongFile) as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        raise SystemExit(WRONG_USE) from None
+
+
+async def _until_stopped(settings: S, serve: Serve[S]) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    await serve(settings, stop)
+
+
+def _parse(name: str, meaning: str, kind: type[Settings]) -> None:
+    lines = (f"  {s.variable}\n      {s.meaning} (default: {s.default})" for s in described(kind))
+    argparse.ArgumentParser(
+        prog=f"python -m ordersys.{name.replace('-', '_')}",
+        description=meaning,
+        epilog="settings, from the environment:\n" + "\n".join(lines),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    ).parse_args()
+
+
+def _log_lines(name: str, level: str) -> None:
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(JsonLines(name))
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+
+
+class JsonLines(logging.Formatter):
+    """One JSON object a line, in ASCII, whatever the text holds: a log that stays parsable."""
+
+    def __init__(self, service: str) -> None:
+        super().__init__()
+        self._service = service
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line. Fields given as `extra={"fields": {…}}` stand beside the message."""
+        line = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "service": self._service,
+            "message": record.getMessage(),
+            **getattr(record, "fields", {}),
+        }
+        if record.exc_info:
+            line["error"] = self.formatException(record.exc_info)
+        return json.dumps(line)

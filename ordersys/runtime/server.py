@@ -1,0 +1,146 @@
+"""A gRPC server that holds every request against the contract before a servicer sees it.
+
+Handlers come from the descriptors: bytes -> message -> rules -> servicer. Whatever goes wrong ends in a status
+of the contract; what nobody foresaw in INTERNAL with an error id, never with a class name or a text of ours.
+"""
+
+import logging
+import uuid
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import grpc
+from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+from google.protobuf.message import DecodeError, Message
+from google.rpc.status_pb2 import Status
+from grpc_health.v1 import health_pb2
+from grpc_health.v1.health import aio as health
+from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
+from grpc_reflection.v1alpha import reflection
+
+from ordersys.api.error.v1.error_reason_pb2 import ErrorReason
+from ordersys.contract import descriptors
+from ordersys.contract.errors import Refused, invalid, refuse
+from ordersys.contract.validation import violations
+from ordersys.runtime.settings import Settings
+
+_log = logging.getLogger(__name__)
+_IDENTITY_ONLY = 1  # bit set of GRPC_COMPRESS_NONE: a compressed request could grow without bound
+_STATUS_DETAILS = "grpc-status-details-bin"
+Context = grpc.aio.ServicerContext[Any, Any]
+Behaviour = Callable[[Any, Context], Awaitable[Message]]
+
+
+class PortTaken(OSError):
+    """The address can't be listened on; the text names it."""
+
+
+class Server:
+    """Serves services of the contract, and health, on one address."""
+
+    def __init__(self, address: str, settings: Settings) -> None:
+        self.address = address
+        self._server = grpc.aio.server(
+            options=_options(settings), maximum_concurrent_rpcs=settings.max_concurrent_calls
+        )
+        self._reflection = settings.reflection
+        self._health = health.HealthServicer()
+        self._names = [""]
+        add_HealthServicer_to_server(self._health, self._server)
+
+    def add(self, service: ServiceDescriptor, servicer: object) -> None:
+        """Serves `service`, each RPC by the method of `servicer` with its name."""
+        handlers = {method.name: _handler(method, getattr(servicer, method.name)) for method in service.methods}
+        self._server.add_registered_method_handlers(service.full_name, handlers)
+        self._names.append(service.full_name)
+
+    async def start(self) -> None:
+        """Listens, not yet healthy. Raises PortTaken."""
+        if self._reflection:
+            names = (*self._names[1:], health_pb2.DESCRIPTOR.services_by_name["Health"].full_name)
+            reflection.enable_server_reflection((*names, reflection.SERVICE_NAME), self._server)
+        await self.healthy(False)
+        try:
+            self._server.add_insecure_port(self.address)
+        except RuntimeError as error:
+            raise PortTaken(f"{self.address} can't be listened on; is it in use? Choose another address") from error
+        await self._server.start()
+
+    async def healthy(self, serving: bool) -> None:
+        """Says of every service whether it works (grpc.health.v1)."""
+        status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
+        for name in self._names:
+            await self._health.set(name, status)
+
+    async def report(self, works: Callable[[], Awaitable[bool]]) -> None:
+        """Asks `works` and says what it answers."""
+        await self.healthy(await works())
+
+    async def stop(self, grace: float) -> None:
+        """Says not healthy, takes no more calls, and gives those under way `grace` seconds."""
+        await self._health.enter_graceful_shutdown()
+        await self._server.stop(grace)
+
+
+def _options(settings: Settings) -> list[tuple[str, int]]:
+    return [
+        ("grpc.so_reuseport", 0),
+        ("grpc.max_receive_message_length", settings.max_message_bytes),
+        ("grpc.max_send_message_length", settings.max_message_bytes),
+        ("grpc.max_metadata_size", settings.max_metadata_bytes),
+        ("grpc.absolute_max_metadata_size", settings.max_metadata_bytes),
+        ("grpc.max_concurrent_streams", settings.max_concurrent_calls),
+        ("grpc.compression_enabled_algorithms_bitset", _IDENTITY_ONLY),
+    ]
+
+
+def _handler(method: MethodDescriptor, behaviour: Behaviour) -> Any:
+    """The bytes are decoded here and not by grpc, which would answer malformed ones with a class name."""
+    request_class = descriptors.message_class(method.input_type)
+
+    async def handle(raw: bytes, context: Context) -> Message:
+        try:
+            return await behaviour(_request(request_class, raw), context)
+        except Refused as refused:
+            status = refused.status
+        except Exception as error:  # noqa: BLE001 - logged, and answered without a word of it
+            status = _internal(descriptors.path(method), error)
+        return await _abort(context, status)
+
+    return grpc.unary_unary_rpc_method_handler(handle, response_serializer=_serialize)
+
+
+def _request(request_class: type[Message], raw: bytes) -> Message:
+    try:
+        request = request_class.FromString(raw)
+    except DecodeError as error:
+        raise refuse(ErrorReason.UNDECODABLE_REQUEST) from error
+    if broken := violations(request):
+        raise invalid(broken)
+    return request
+
+
+def _serialize(response: Message) -> bytes:
+    return response.SerializeToString()
+
+
+def _internal(path: str, error: Exception) -> Status:
+    error_id = str(uuid.uuid4())
+    _log.error("%s failed, error_id %s", path, error_id, exc_info=error)
+    return refuse(ErrorReason.INTERNAL_ERROR, error_id=error_id).status
+
+
+def metadata(context: Context, key: str) -> str | None:
+    """The text a call carries under `key`, None when it carries none."""
+    for name, value in context.invocation_metadata() or ():
+        if name == key and isinstance(value, str):
+            return value
+    return None
+
+
+async def _abort(context: Context, status: Status) -> Any:
+    details = ((_STATUS_DETAILS, status.SerializeToString()),)
+    await context.abort(_CODES[status.code], status.message, details)
+
+
+_CODES = {code.value[0]: code for code in grpc.StatusCode}

@@ -1,0 +1,43 @@
+"""What a service does beside its calls: says whether it can write, forgets old requests."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+from ordersys.contract.errors import Refused
+from ordersys.runtime.database import Database, Operation
+from ordersys.runtime.identity import now
+
+_log = logging.getLogger(__name__)
+HEALTH_SECONDS = 1.0
+PURGE_SECONDS = 5.0
+
+
+@asynccontextmanager
+async def every(seconds: float, work: Callable[[], Awaitable[object]]) -> AsyncIterator[None]:
+    """Does `work` now and then every so many seconds, while the context is open."""
+    task = asyncio.create_task(_repeat(seconds, work))
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+async def _repeat(seconds: float, work: Callable[[], Awaitable[object]]) -> None:
+    while True:
+        try:
+            await work()
+        except Refused as error:
+            _log.warning("put off: %s", error)
+        except Exception:
+            _log.exception("failed, tried again in %.0f s", seconds)
+        await asyncio.sleep(seconds)
+
+
+async def purge(database: Database, operation: Operation, retention_hours: int) -> None:
+    """Forgets finished requests older than that, some at a time."""
+    before = now() - retention_hours * 3_600_000_000
+    while await database.write(operation, before):
+        pass
