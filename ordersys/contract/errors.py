@@ -4,6 +4,7 @@ The code and the text of a reason stand in proto/ordersys/api/error/v1; what var
 """
 
 from collections.abc import Iterable, Mapping
+from typing import TypeAlias
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
@@ -22,6 +23,7 @@ from ordersys.api.order.v1.order_events_pb2 import Shortage
 from ordersys.api.order.v1.order_pb2 import OrderState
 from ordersys.contract.validation import FieldViolation
 
+Reason: TypeAlias = "ErrorReason.ValueType"
 _REASONS = ERROR_FILE.enum_types_by_name["ErrorReason"]
 DOMAIN: str = _REASONS.GetOptions().Extensions[domain]
 RETRY_SECONDS = 1
@@ -35,7 +37,7 @@ class Refused(Exception):
         self.status = status
 
 
-def refuse(reason: ErrorReason, *details: Message, **metadata: str | int) -> Refused:
+def refuse(reason: Reason, *details: Message, **metadata: str | int) -> Refused:
     """The refusal of the contract for `reason`, with ErrorInfo, RetryInfo where it may be repeated, and `details`."""
     stated = _REASONS.values_by_number[reason].GetOptions().Extensions[refusal]
     status = Status(code=stated.code, message=stated.message)
@@ -50,15 +52,13 @@ def reason_of(status: Status) -> str:
     for detail in status.details:
         error = ErrorInfo()
         if detail.Unpack(error) and error.domain == DOMAIN:
-            return error.reason
+            return str(error.reason)
     return ""
 
 
 def invalid(violations: Iterable[FieldViolation]) -> Refused:
     """INVALID_REQUEST with the path of each field."""
-    broken = [
-        BadRequest.FieldViolation(field=v.field, description=v.description, reason=v.rule) for v in violations
-    ]
+    broken = [BadRequest.FieldViolation(field=v.field, description=v.description, reason=v.rule) for v in violations]
     return refuse(ErrorReason.INVALID_REQUEST, BadRequest(field_violations=broken))
 
 
@@ -93,7 +93,7 @@ def out_of_stock(shortages: Iterable[Shortage]) -> Refused:
     return refuse(ErrorReason.OUT_OF_STOCK, PreconditionFailure(violations=broken))
 
 
-def state_not_allowed(order_id: str, from_state: OrderState, to_state: OrderState) -> Refused:
+def state_not_allowed(order_id: str, from_state: "OrderState.ValueType", to_state: "OrderState.ValueType") -> Refused:
     """STATE_NOT_ALLOWED with both states."""
     return refuse(
         ErrorReason.STATE_NOT_ALLOWED,
@@ -108,7 +108,7 @@ def version_mismatch(order_id: str, current: int) -> Refused:
     return refuse(ErrorReason.VERSION_MISMATCH, order_id=order_id, current_version=current)
 
 
-def _error_info(reason: ErrorReason, metadata: Mapping[str, str | int]) -> ErrorInfo:
+def _error_info(reason: Reason, metadata: Mapping[str, str | int]) -> ErrorInfo:
     texts = {key: str(value) for key, value in metadata.items()}
     return ErrorInfo(reason=ErrorReason.Name(reason), domain=DOMAIN, metadata=texts)
 

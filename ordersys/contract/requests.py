@@ -29,7 +29,7 @@ class _Plan(NamedTuple):
 
 def normalise(message: Message) -> None:
     """Brings `message` into the form the system keeps, in place."""
-    message.DiscardUnknownFields()  # type: ignore[attr-defined]
+    message.DiscardUnknownFields()
     _normalise(message)
 
 

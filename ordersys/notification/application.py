@@ -38,9 +38,7 @@ def run_notification_service(
     run(taken.consumer, meaning, kind, serve)
 
 
-async def _serve(
-    taken: Subscription, handlers: object, settings: NotificationSettings, stop: asyncio.Event
-) -> None:
+async def _serve(taken: Subscription, handlers: object, settings: NotificationSettings, stop: asyncio.Event) -> None:
     address = getattr(settings, f"{taken.consumer.replace('-', '_')}_address")
     async with AsyncExitStack() as stack:
         path = settings.data_dir / f"{taken.consumer}.db"

@@ -35,7 +35,7 @@ class Recorder:
             return Disposition.DEAD_LETTER
         try:
             return Told(event, handler(event.message))
-        except Exception:
+        except Exception:  # noqa: BLE001 - whatever a handler does, only its own event suffers
             _log.exception("the handler failed on %r; it comes again, within its delivery limit", event.event_id)
             return Disposition.RETURN
 

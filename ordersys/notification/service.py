@@ -19,9 +19,7 @@ class NotificationLog(NotificationLogServicer):
         self._database = database
         self._inbox = inbox
 
-    async def ListNotifications(
-        self, request: ListNotificationsRequest, context: Context
-    ) -> ListNotificationsResponse:
+    async def ListNotifications(self, request: ListNotificationsRequest, context: Context) -> ListNotificationsResponse:
         normalise(request)
         size, after = pages.size(request), int(pages.last_key(request) or 0)
         found = await self._database.read(self._inbox.page, request, after, size + 1)

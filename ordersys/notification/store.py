@@ -26,8 +26,8 @@ from sqlalchemy import (
 from ordersys.api.notification.v1.notification_log_pb2 import ListNotificationsRequest, Notification
 from ordersys.contract.events import Event
 from ordersys.contract.times import timestamp
-from ordersys.runtime.database import Schema
 from ordersys.runtime.identity import now
+from ordersys.runtime.schema import Schema
 
 
 def schema(consumer: str) -> Schema:
@@ -115,9 +115,9 @@ class _Entry:
         self._connection = connection
         self._time = now()
         ids = {"consumer": consumer, "ids": [event.event_id for event in events]}
-        self._bodies = {event_id: body for event_id, body in connection.execute(_BODIES, ids)}
+        self._bodies = dict(connection.execute(_BODIES, ids).tuples().all())
         orders = {"consumer": consumer, "ids": list({event.order_id for event in events})}
-        self._newest = {order_id: version for order_id, version in connection.execute(_NEWEST, orders)}
+        self._newest = dict(connection.execute(_NEWEST, orders).tuples().all())
         self._rows: list[dict[str, Any]] = []
 
     def record(self, told: Told) -> Recording:

@@ -1,6 +1,7 @@
 """The life of an order: what it is at first, what may change when, what it becomes. Pure."""
 
 from collections.abc import Iterable, Mapping
+from typing import TypeAlias
 
 from google.type.money_pb2 import Money
 
@@ -11,7 +12,7 @@ from ordersys.contract.times import microseconds, timestamp
 
 CURRENCY = "EUR"
 _NANOS = 1_000_000_000
-State = OrderState.ValueType
+State: TypeAlias = "OrderState.ValueType"
 
 TRANSITIONS: Mapping[State, frozenset[State]] = {
     OrderState.ORDER_STATE_PLACED: frozenset({OrderState.ORDER_STATE_PAID, OrderState.ORDER_STATE_CANCELLED}),

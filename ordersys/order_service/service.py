@@ -41,9 +41,7 @@ class OrderService(OrderServiceServicer):
             raise result
         return CreateOrderResponse(order=result)
 
-    async def BatchCreateOrders(
-        self, request: BatchCreateOrdersRequest, context: Context
-    ) -> BatchCreateOrdersResponse:
+    async def BatchCreateOrders(self, request: BatchCreateOrdersRequest, context: Context) -> BatchCreateOrdersResponse:
         results = await self._create(request.requests, context)
         return BatchCreateOrdersResponse(results=[_result(result) for result in results])
 

@@ -3,8 +3,21 @@
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import BigInteger, Column, Connection, Index, Integer, LargeBinary, SmallInteger, String, Table
-from sqlalchemy import bindparam, insert, select, update
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    Index,
+    Integer,
+    LargeBinary,
+    SmallInteger,
+    String,
+    Table,
+    bindparam,
+    insert,
+    select,
+    update,
+)
 
 from ordersys.api.order.v1.order_events_pb2 import OrderCreated, OrderUpdated
 from ordersys.api.order.v1.order_pb2 import Order
@@ -21,10 +34,11 @@ from ordersys.contract.events import EventMessage
 from ordersys.contract.requests import fingerprint
 from ordersys.contract.times import microseconds
 from ordersys.order_service import lifecycle
-from ordersys.runtime.database import Schema, refusing
+from ordersys.runtime.database import refusing
 from ordersys.runtime.idempotency import Ledger, Requests, success
 from ordersys.runtime.identity import now
 from ordersys.runtime.outbox import Outbox
+from ordersys.runtime.schema import Schema
 
 SCHEMA = Schema("order-service")
 REQUESTS = Requests(SCHEMA.metadata)
@@ -43,9 +57,7 @@ ORDERS = Table(
     sqlite_autoincrement=True,
 )
 
-_SELECT = select(ORDERS.c.order_id, ORDERS.c.body).where(
-    ORDERS.c.order_id.in_(bindparam("ids", expanding=True))
-)
+_SELECT = select(ORDERS.c.order_id, ORDERS.c.body).where(ORDERS.c.order_id.in_(bindparam("ids", expanding=True)))
 _INSERT = insert(ORDERS)
 _UPDATE = (
     update(ORDERS)

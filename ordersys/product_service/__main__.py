@@ -65,9 +65,7 @@ async def serve(settings: ProductSettings, stop: asyncio.Event) -> None:
 
 def _seed(settings: ProductSettings, connection: Connection) -> None:
     try:
-        seeds.seed(
-            connection, static.read(settings.products_file, Product), static.read(settings.orders_file, Order)
-        )
+        seeds.seed(connection, static.read(settings.products_file, Product), static.read(settings.orders_file, Order))
     except seeds.Unfit as error:
         raise static.WrongFile(f"{settings.orders_file}: {error}") from error
 

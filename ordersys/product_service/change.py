@@ -16,8 +16,10 @@ from ordersys.contract.errors import Refused, reason_of, version_mismatch
 from ordersys.product_service.orders import Orders, OutcomeOpen
 from ordersys.product_service.placement import SWEPT_AT_A_TIME
 from ordersys.product_service.saga import Sagas
-from ordersys.product_service.store import changes as store
-from ordersys.product_service.store.changes import Accepted, Asked, Busy, Pending, Request
+from ordersys.product_service.store import change_rows, changes, endings
+from ordersys.product_service.store.change_rows import Pending
+from ordersys.product_service.store.changes import Asked, Busy, Request
+from ordersys.product_service.store.endings import Accepted
 from ordersys.runtime.database import Database
 from ordersys.runtime.idempotency import Outcome
 
@@ -40,7 +42,7 @@ class Changes:
 
     async def sweep(self) -> None:
         """Brings every change without an outcome to its end, as far as the Order Service answers."""
-        pending = await self._database.read(store.pending, SWEPT_AT_A_TIME)
+        pending = await self._database.read(change_rows.pending, SWEPT_AT_A_TIME)
         tries = [self._sagas.once(p.order_id, self._settle, p) for p in pending]
         for result in await asyncio.gather(*tries, return_exceptions=True):
             if isinstance(result, BaseException) and not isinstance(result, OutcomeOpen):
@@ -50,7 +52,7 @@ class Changes:
         """Waits its turn, and reads again when the order changed between reading and asking."""
         refused: Refused | None = None
         for _ in range(_TRIES):
-            known = await self._database.read(store.find, request)
+            known = await self._database.read(changes.find, request)
             if known and known.outcome:
                 return known.outcome.unpack(response)
             try:
@@ -71,7 +73,7 @@ class Changes:
         order = await self._orders.get(request.order_id)
         if request.HasField("expected_version") and request.expected_version != order.version:
             raise version_mismatch(order.id, order.version)
-        return await self._database.write(store.begin, Asked(request, order, traceparent))
+        return await self._database.write(changes.begin, Asked(request, order, traceparent))
 
     async def _wait_for(self, other: Pending) -> None:
         try:
@@ -87,9 +89,9 @@ class Changes:
         except OutcomeOpen:
             raise
         except Refused:
-            await self._database.write(store.take_back, pending)
+            await self._database.write(endings.take_back, pending)
             raise
-        await self._database.write(store.accept, Accepted(pending, order))
+        await self._database.write(endings.accept, Accepted(pending, order))
         return order
 
 

@@ -15,6 +15,7 @@ from ordersys.api.order.v1.order_pb2 import Order
 from ordersys.api.order.v1.order_service_pb2 import (
     BatchCreateOrdersRequest,
     CreateOrderRequest,
+    CreateOrderResult,
     GetOrderRequest,
     UpdateOrderRequest,
 )
@@ -104,10 +105,10 @@ class Orders:
         return _open()
 
 
-def _order(result: object) -> Order | Exception:
-    if result.HasField("order"):  # type: ignore[attr-defined]
-        return result.order  # type: ignore[attr-defined]
-    status = result.status  # type: ignore[attr-defined]
+def _order(result: CreateOrderResult) -> Order | Exception:
+    if result.HasField("order"):
+        return result.order
+    status = result.status
     return Refused(status) if status.code in _DEFINITE_NUMBERS else _open()
 
 

@@ -43,7 +43,7 @@ class Placement:
                 _log.warning("a placement found without an outcome ended: %s", result)
 
     async def _place(self, asked: Asked) -> PlaceOrderResponse:
-        begun = await self._database.write(store.begin, asked)
+        begun: Pending | Outcome = await self._database.write(store.begin, asked)
         if isinstance(begun, Outcome):
             self._relay.wake()
             return begun.unpack(PlaceOrderResponse)

@@ -30,7 +30,7 @@ class Sagas:
         future = self._by_order[order_id] = asyncio.get_running_loop().create_future()
         try:
             future.set_result(await step(argument))
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - raised below, and for all who share it
             future.set_exception(error if isinstance(error, Exception) else asyncio.CancelledError())
         finally:
             del self._by_order[order_id]

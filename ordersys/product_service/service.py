@@ -1,5 +1,6 @@
 """The RPCs of the Product Service: each a normalised request, one operation or saga, one reply."""
 
+from ordersys.api.product.v1.product_pb2 import Product
 from ordersys.api.product.v1.product_service_pb2 import (
     AdjustStockRequest,
     AdjustStockResponse,
@@ -26,8 +27,6 @@ from ordersys.runtime.database import Database
 from ordersys.runtime.identity import TRACEPARENT, traceparent
 from ordersys.runtime.server import Context, metadata
 
-_SET_BY_THE_SERVICE = ("held", "create_time", "update_time")
-
 
 class ProductService(ProductServiceServicer):
     """ordersys.api.product.v1.ProductService."""
@@ -48,8 +47,7 @@ class ProductService(ProductServiceServicer):
 
     async def CreateProduct(self, request: CreateProductRequest, context: Context) -> CreateProductResponse:
         normalise(request)
-        for field in _SET_BY_THE_SERVICE:
-            request.product.ClearField(field)
+        _clear_what_the_service_sets(request.product)
         return (await self._database.write(store.create, request)).unpack(CreateProductResponse)
 
     async def AdjustStock(self, request: AdjustStockRequest, context: Context) -> AdjustStockResponse:
@@ -67,6 +65,12 @@ class ProductService(ProductServiceServicer):
     async def CancelOrder(self, request: CancelOrderRequest, context: Context) -> CancelOrderResponse:
         normalise(request)
         return await self._changes.make(request, _trace(context), CancelOrderResponse)
+
+
+def _clear_what_the_service_sets(product: Product) -> None:
+    product.ClearField("held")
+    product.ClearField("create_time")
+    product.ClearField("update_time")
 
 
 def _trace(context: Context) -> str:

@@ -1,11 +1,11 @@
-"""RabbitMQ: one connection with one AMQP channel, until it breaks; and reconnecting when it did.
+"""RabbitMQ: one connection with one AMQP channel, until it breaks.
 
 The only module that knows pika. Everything it declares comes from the contract.
 """
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 from urllib.parse import urlsplit
@@ -13,13 +13,11 @@ from urllib.parse import urlsplit
 import pika
 from pika.adapters.asyncio_connection import AsyncioConnection
 from pika.channel import Channel
-from pika.exceptions import AMQPConnectionError, AMQPError, ProbableAuthenticationError
-from pika.exceptions import ProbableAccessDeniedError
+from pika.exceptions import AMQPConnectionError, AMQPError, ProbableAccessDeniedError, ProbableAuthenticationError
 
 from ordersys.contract import topology as contract
 from ordersys.contract.events import CONTENT_TYPE, Delivery, EventMessage, headers
 from ordersys.runtime.confirms import Window
-from ordersys.runtime.pauses import growing
 
 _log = logging.getLogger(__name__)
 # pika tells every broken connection several times over, with tracebacks; what matters is logged here.
@@ -27,7 +25,6 @@ logging.getLogger("pika").setLevel(logging.CRITICAL)
 
 HEARTBEAT_SECONDS = 20
 BLOCKED_SECONDS = 60
-PERSISTENT = 2
 
 
 class BrokerUnavailable(OSError):
@@ -38,37 +35,6 @@ def place(url: str) -> str:
     """host:port and virtual host of an AMQP URL, fit to be shown."""
     parts = urlsplit(url)
     return f"{parts.hostname}:{parts.port or 5672}{parts.path}"
-
-
-async def declare(url: str) -> None:
-    """Declares the topology of the contract. Raises BrokerUnavailable."""
-    session = await Session.open(url, "declare")
-    try:
-        await session.declare(contract.topology())
-    finally:
-        await session.close()
-
-
-async def keep_open(url: str, name: str, use: Callable[["Session"], Awaitable[None]]) -> None:
-    """Gives `use` a declared session, and a new one whenever it broke, after growing pauses; never returns.
-
-    `use` returns or raises BrokerUnavailable when its session is closed.
-    """
-    pauses = growing()
-    while True:
-        try:
-            session = await Session.open(url, name)
-            try:
-                await session.declare(contract.topology())
-                _log.info("%s: connected to RabbitMQ at %s", name, place(url))
-                pauses = growing()
-                await use(session)
-                session.check()
-            finally:
-                await session.close()
-        except BrokerUnavailable as error:
-            _log.warning("%s: waiting for RabbitMQ: %s", name, error)
-        await asyncio.sleep(next(pauses))
 
 
 class Session:
@@ -133,7 +99,7 @@ class Session:
             for event in events:
                 exchange, routing_key = _address(event.type)
                 self._channel.basic_publish(exchange, routing_key, event.body, _properties(event), mandatory=True)
-            await asyncio.wait([self._window_settled, self.closed], return_when=asyncio.FIRST_COMPLETED)
+            await first(self._window_settled, self.closed)
         except AMQPError as error:
             self.fail(error)
         return window.outcome()
@@ -215,7 +181,7 @@ class Session:
             raise self.closed.result() from error
 
     async def _answer(self, future: "asyncio.Future[Any]") -> Any:
-        await asyncio.wait([future, self.closed], return_when=asyncio.FIRST_COMPLETED)
+        await first(future, self.closed)
         self.check()
         return future.result()
 
@@ -239,6 +205,11 @@ class Session:
         _log.info("RabbitMQ at %s takes events again", self._place)
 
 
+async def first(*futures: "asyncio.Future[Any]") -> None:
+    """Returns when one of `futures` is done."""
+    await asyncio.wait(futures, return_when=asyncio.FIRST_COMPLETED)
+
+
 def _resolve(future: "asyncio.Future[Any]", result: Any) -> None:
     if not future.done():
         future.set_result(result)
@@ -253,7 +224,7 @@ def _address(event_type: str) -> tuple[str, str]:
 def _properties(event: EventMessage) -> pika.BasicProperties:
     return pika.BasicProperties(
         content_type=CONTENT_TYPE,
-        delivery_mode=PERSISTENT,
+        delivery_mode=pika.DeliveryMode.Persistent,
         message_id=event.event_id,
         timestamp=event.time // 1_000_000,
         type=event.type,

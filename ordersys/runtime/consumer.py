@@ -15,8 +15,9 @@ from typing import NamedTuple
 from ordersys.contract.errors import Refused
 from ordersys.contract.events import Delivery, Event, Undecodable, decode
 from ordersys.runtime.batching import Batcher
-from ordersys.runtime.broker import BrokerUnavailable, Session, keep_open
+from ordersys.runtime.broker import BrokerUnavailable, Session, first
 from ordersys.runtime.pauses import growing
+from ordersys.runtime.reconnect import keep_open
 
 _log = logging.getLogger(__name__)
 
@@ -78,7 +79,7 @@ class Consumer:
         try:
             await session.consume(self._queue, 1, take)
             self.live = True
-            await asyncio.wait([fresh, session.closed], return_when=asyncio.FIRST_COMPLETED)
+            await first(fresh, session.closed)
             await session.cancel()
             await session.consume(self._queue, self._prefetch, take)
             await asyncio.wait([session.closed])

@@ -7,13 +7,18 @@ two writing connections, so a file belongs to one process: a second one waits, t
 import asyncio
 import fcntl
 import logging
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
-from sqlalchemy import Column, Connection, Engine, Integer, MetaData, String, Table, create_engine, event
-from sqlalchemy import insert, inspect, select, update
+from sqlalchemy import (
+    Connection,
+    Engine,
+    create_engine,
+    event,
+)
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.pool import QueuePool, StaticPool
 
@@ -21,71 +26,17 @@ from ordersys.api.error.v1.error_reason_pb2 import ErrorReason
 from ordersys.contract.errors import Refused, refuse
 from ordersys.runtime.batching import Batcher
 from ordersys.runtime.pauses import growing
+from ordersys.runtime.schema import Schema, UnusableDatabase
 
 R = TypeVar("R")
 T = TypeVar("T")
 Operation = Callable[[Connection, list[Any]], Sequence[Any]]
 """Works on a list of items in one transaction: one result for each, an exception to refuse that item alone."""
-Upgrade = Callable[[Connection], None]
 
 _log = logging.getLogger(__name__)
 _BATCH = 256
 _READERS = 4
 _LOCK_SECONDS = 15.0
-
-
-class UnusableDatabase(Exception):
-    """The database file can't be used; the text names it and says the way out."""
-
-
-class Schema:
-    """The tables of one service's database, and how older ones become today's.
-
-    `upgrades[i]` takes version i+1 to i+2; a new file gets today's tables and version at once.
-    """
-
-    def __init__(self, owner: str, upgrades: Sequence[Upgrade] = ()) -> None:
-        self.metadata = MetaData()
-        self.owner = owner
-        self.upgrades = tuple(upgrades)
-        self._about = Table(
-            "schema_version",
-            self.metadata,
-            Column("owner", String(64), primary_key=True),
-            Column("version", Integer, nullable=False),
-        )
-
-    @property
-    def version(self) -> int:
-        """Today's version."""
-        return len(self.upgrades) + 1
-
-    def apply(self, connection: Connection) -> bool:
-        """Brings the database to today's version; whether it was new. Raises UnusableDatabase."""
-        if not inspect(connection).get_table_names():
-            self.metadata.create_all(connection)
-            connection.execute(insert(self._about).values(owner=self.owner, version=self.version))
-            return True
-        self._upgrade(connection, self._recorded(connection))
-        return False
-
-    def _recorded(self, connection: Connection) -> int:
-        if not inspect(connection).has_table(self._about.name):
-            raise UnusableDatabase("it holds something else; choose another folder")
-        row = connection.execute(select(self._about.c.owner, self._about.c.version)).one()
-        if row.owner != self.owner:
-            raise UnusableDatabase(f"it belongs to {row.owner}, not to {self.owner}; choose another folder")
-        if row.version > self.version:
-            raise UnusableDatabase(
-                f"its schema version {row.version} is newer than {self.version}, the newest this release knows;"
-                " use the release that wrote it"
-            )
-        return int(row.version)
-
-    def _upgrade(self, connection: Connection, recorded: int) -> None:
-        for upgrade in self.upgrades[recorded - 1 :]:
-            upgrade(connection)
-        connection.execute(update(self._about).values(version=self.version))
 
 
 class Database:
@@ -120,7 +71,9 @@ class Database:
             raise
         return database
 
-    def write(self, operation: Callable[[Connection, list[Any]], Sequence[R | Exception]], item: Any) -> "asyncio.Future[R]":
+    def write(
+        self, operation: Callable[[Connection, list[Any]], Sequence[R | Exception]], item: Any
+    ) -> "asyncio.Future[R]":
         """Hands `item` to `operation`; the future has its result once the commit is on disk.
 
         Items of one operation that arrive while a commit is under way share the next one. An operation that
@@ -153,16 +106,13 @@ class Database:
     async def _take_lock(self) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._lock = self.path.with_suffix(".lock").open("w")
-        waited = 0.0
-        for pause in growing(0.05, 1.0):
-            try:
-                return fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if waited >= _LOCK_SECONDS:
-                    raise UnusableDatabase("another process uses it; stop that one first") from None
+        pauses = growing(0.05, 1.0)
+        until = time.monotonic() + _LOCK_SECONDS
+        while not _locked(self._lock):
+            if time.monotonic() > until:
+                raise UnusableDatabase("another process uses it; stop that one first")
             _log.warning("waiting for database %s: another process uses it", self.path)
-            await asyncio.sleep(pause)
-            waited += pause
+            await asyncio.sleep(next(pauses))
 
     def _connect(self, first: Callable[[Connection], None]) -> None:
         self._writer = _engine(self.path, "rwc", StaticPool, "PRAGMA synchronous=FULL", "PRAGMA journal_mode=WAL")
@@ -205,6 +155,15 @@ class Database:
             if len(batch) == 1:
                 return [error]
         return [result for item in batch for result in self._transact([item])]
+
+
+def _locked(file: IO[str]) -> bool:
+    """Whether this process has the lock now; it goes with the process, however that ends."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def refusing(decide: Callable[[T], R], item: T) -> R | Refused:

@@ -118,9 +118,7 @@ class Requests:
 class Ledger:
     """The request_ids one transaction is about: what was known, and what is to be written at its end."""
 
-    def __init__(
-        self, requests: Requests, connection: Connection, known: dict[str, Remembered], now: int
-    ) -> None:
+    def __init__(self, requests: Requests, connection: Connection, known: dict[str, Remembered], now: int) -> None:
         self._requests = requests
         self._connection = connection
         self._known = known

@@ -9,8 +9,21 @@ import logging
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
-from sqlalchemy import BigInteger, Column, Connection, Integer, LargeBinary, MetaData, String, Table
-from sqlalchemy import bindparam, delete, func, insert, select
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    bindparam,
+    delete,
+    func,
+    insert,
+    select,
+)
 from sqlalchemy.exc import DBAPIError
 
 from ordersys.contract.errors import Refused
@@ -50,9 +63,7 @@ class Outbox:
         )
         self._insert = insert(self.table)
         self._oldest = select(self.table).order_by(self.table.c.sequence).limit(bindparam("most"))
-        self._delete = delete(self.table).where(
-            self.table.c.sequence.in_(bindparam("sequences", expanding=True))
-        )
+        self._delete = delete(self.table).where(self.table.c.sequence.in_(bindparam("sequences", expanding=True)))
 
     def append(self, connection: Connection, events: Iterable[EventMessage]) -> None:
         """Adds `events`, in order, to the transaction under way."""
@@ -128,7 +139,9 @@ class Relay:
         except Refused:
             return False  # they stay and are published again: at least once
         if len(done) < len(rows):
-            _log.warning("%d of %d events were not confirmed; they stay in the outbox", len(rows) - len(done), len(rows))
+            _log.warning(
+                "%d of %d events were not confirmed; they stay in the outbox", len(rows) - len(done), len(rows)
+            )
         return len(done) == len(rows)
 
 

@@ -11,10 +11,10 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import TypeVar
 
-from ordersys.runtime.database import UnusableDatabase
+from ordersys.runtime.schema import UnusableDatabase
 from ordersys.runtime.server import PortTaken
-from ordersys.runtime.static import WrongFile
 from ordersys.runtime.settings import Settings, WrongSetting, described, read
+from ordersys.runtime.static import WrongFile
 
 S = TypeVar("S", bound=Settings)
 Serve = Callable[[S, asyncio.Event], Awaitable[None]]

@@ -4,7 +4,8 @@ import asyncio
 from collections.abc import Sequence
 
 from ordersys.contract.events import EventMessage
-from ordersys.runtime.broker import Session, keep_open
+from ordersys.runtime.broker import Session
+from ordersys.runtime.reconnect import keep_open
 
 
 class Publisher:

@@ -105,7 +105,8 @@ def _handler(method: MethodDescriptor, behaviour: Behaviour) -> Any:
             status = refused.status
         except Exception as error:  # noqa: BLE001 - logged, and answered without a word of it
             status = _internal(descriptors.path(method), error)
-        return await _abort(context, status)
+        await _abort(context, status)
+        raise AssertionError("abort raises")
 
     return grpc.unary_unary_rpc_method_handler(handle, response_serializer=_serialize)
 
@@ -138,7 +139,7 @@ def metadata(context: Context, key: str) -> str | None:
     return None
 
 
-async def _abort(context: Context, status: Status) -> Any:
+async def _abort(context: Context, status: Status) -> None:
     details = ((_STATUS_DETAILS, status.SerializeToString()),)
     await context.abort(_CODES[status.code], status.message, details)
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 PREFIX = "ORDERSYS_"
+MAXIMUM_PORT = 65_535
 PRODUCTS_FILE = Path(__file__).parent.parent / "data" / "products.json"
 ORDERS_FILE = Path(__file__).parent.parent / "data" / "orders.json"
 
@@ -70,7 +71,7 @@ def address(default: str, meaning: str) -> Any:
 
 def _address(text: str) -> str:
     host, _, port = text.rpartition(":")
-    if host and port.isdecimal() and 0 < int(port) < 65536:
+    if host and port.isdecimal() and 0 < int(port) <= MAXIMUM_PORT:
         return text
     raise ValueError("HOST:PORT, such as 127.0.0.1:50051")
 
@@ -115,9 +116,7 @@ def _one_of(*choices: str) -> Callable[[str], str]:
 class Settings:
     """What every process takes."""
 
-    amqp_url: str = _setting(
-        "amqp://guest:guest@127.0.0.1:5672/%2F", _amqp_url, "the RabbitMQ to use", secret=True
-    )
+    amqp_url: str = _setting("amqp://guest:guest@127.0.0.1:5672/%2F", _amqp_url, "the RabbitMQ to use", secret=True)
     data_dir: Path = _setting(
         Path("ordersys-data"), Path, "the folder that holds the process's database; made if missing"
     )
@@ -129,12 +128,8 @@ class Settings:
     max_concurrent_calls: int = _setting(
         1000, _between(1, 100_000), "calls served at a time; more are answered RESOURCE_EXHAUSTED"
     )
-    max_message_bytes: int = _setting(
-        4_194_304, _between(1024, 67_108_864), "the largest request taken, in bytes"
-    )
-    max_metadata_bytes: int = _setting(
-        8192, _between(1024, 1_048_576), "the most metadata taken with a call, in bytes"
-    )
+    max_message_bytes: int = _setting(4_194_304, _between(1024, 67_108_864), "the largest request taken, in bytes")
+    max_metadata_bytes: int = _setting(8192, _between(1024, 1_048_576), "the most metadata taken with a call, in bytes")
 
 
 @dataclass(frozen=True)
@@ -143,12 +138,8 @@ class OrderSettings(Settings):
 
     order_service_address: str = address("127.0.0.1:50052", "where the Order Service listens")
     orders_file: Path = _setting(ORDERS_FILE, Path, "the orders a new database starts with")
-    publish_window: int = _setting(
-        1000, _between(1, 100_000), "the most events on their way to the broker at a time"
-    )
-    request_retention_hours: int = _setting(
-        48, _between(24, 8760), "how long a request_id is remembered, in hours"
-    )
+    publish_window: int = _setting(1000, _between(1, 100_000), "the most events on their way to the broker at a time")
+    request_retention_hours: int = _setting(48, _between(24, 8760), "how long a request_id is remembered, in hours")
 
 
 @dataclass(frozen=True)
@@ -156,16 +147,10 @@ class ProductSettings(OrderSettings):
     """What the Product Service takes."""
 
     product_service_address: str = address("127.0.0.1:50051", "where the Product Service listens")
-    order_service_address: str = address(
-        "127.0.0.1:50052", "where the Product Service finds the Order Service"
-    )
+    order_service_address: str = address("127.0.0.1:50052", "where the Product Service finds the Order Service")
     products_file: Path = _setting(PRODUCTS_FILE, Path, "the products a new database starts with")
-    call_timeout_seconds: int = _setting(
-        5, _between(1, 300), "how long a call to the Order Service may take"
-    )
-    sweep_seconds: int = _setting(
-        2, _between(1, 30), "how often placements without an outcome are looked for"
-    )
+    call_timeout_seconds: int = _setting(5, _between(1, 300), "how long a call to the Order Service may take")
+    sweep_seconds: int = _setting(2, _between(1, 30), "how often placements without an outcome are looked for")
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ async def _repeat(seconds: float, work: Callable[[], Awaitable[object]]) -> None
             await work()
         except Refused as error:
             _log.warning("put off: %s", error)
-        except Exception:
+        except Exception:  # noqa: BLE001 - logged; the next round tries again
             _log.exception("failed, tried again in %.0f s", seconds)
         await asyncio.sleep(seconds)
 

@@ -27,9 +27,7 @@ _PENDING = select(PLACEMENTS.c.request_id, PLACEMENTS.c.creation).where(PLACEMEN
 _ONE = select(PLACEMENTS.c.request_id, PLACEMENTS.c.creation).where(
     PLACEMENTS.c.order_id == bindparam("id"), PLACEMENTS.c.pending
 )
-_CONFIRM = (
-    update(PLACEMENTS).where(PLACEMENTS.c.order_id == bindparam("id")).values(pending=False, creation=None)
-)
+_CONFIRM = update(PLACEMENTS).where(PLACEMENTS.c.order_id == bindparam("id")).values(pending=False, creation=None)
 _STILL_PENDING = select(PLACEMENTS.c.order_id, PLACEMENTS.c.holding).where(
     PLACEMENTS.c.order_id.in_(bindparam("ids", expanding=True)), PLACEMENTS.c.pending
 )

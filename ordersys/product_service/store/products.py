@@ -78,7 +78,7 @@ def page(connection: Connection, after: str | None, size: int) -> list[Product]:
     rows = select(PRODUCTS).order_by(PRODUCTS.c.product_id).limit(size)
     if after is not None:
         rows = rows.where(PRODUCTS.c.product_id > after)
-    return [product(row._mapping) for row in connection.execute(rows)]
+    return [product(row._asdict()) for row in connection.execute(rows)]
 
 
 def purge(connection: Connection, times: list[int]) -> list[int]:

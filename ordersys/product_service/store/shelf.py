@@ -17,9 +17,7 @@ _SELECT = select(PRODUCTS).where(PRODUCTS.c.product_id.in_(bindparam("ids", expa
 _UPDATE = (
     update(PRODUCTS)
     .where(PRODUCTS.c.product_id == bindparam("id"))
-    .values(
-        available=bindparam("new_available"), held=bindparam("new_held"), update_time=bindparam("new_time")
-    )
+    .values(available=bindparam("new_available"), held=bindparam("new_held"), update_time=bindparam("new_time"))
 )
 
 
@@ -30,7 +28,7 @@ class Shelf:
         self._connection = connection
         self._time = time
         rows = connection.execute(_SELECT, {"ids": sorted(set(product_ids))})
-        self._rows = {found.product_id: found._mapping for found in rows}
+        self._rows = {found.product_id: found._asdict() for found in rows}
         self._stock = {key: Stock(row["available"], row["held"]) for key, row in self._rows.items()}
         self._changed: set[str] = set()
 

@@ -2,9 +2,9 @@
 
 from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, LargeBinary, String, Table, Text
 
-from ordersys.runtime.database import Schema
 from ordersys.runtime.idempotency import Requests
 from ordersys.runtime.outbox import Outbox
+from ordersys.runtime.schema import Schema
 
 SCHEMA = Schema("product-service")
 REQUESTS = Requests(SCHEMA.metadata)

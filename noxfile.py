@@ -1,0 +1,81 @@
+"""Everything this project does, as sessions; `nox -l` lists them.
+
+Each session installs what it needs and makes the stubs first, so that none depends on another.
+"""
+
+import nox
+
+nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.reuse_existing_virtualenvs = True
+nox.options.sessions = ["codegen", "tests"]
+
+PROJECT = nox.project.load_toml("pyproject.toml")
+
+
+def prepare(session: nox.Session, *groups: str) -> None:
+    """Installs the project's dependencies with those of `groups`, and makes the stubs."""
+    wanted = nox.project.dependency_groups(PROJECT, "codegen", *groups)
+    session.install(*PROJECT["project"]["dependencies"], *wanted)
+    session.run("python", "-m", "ordersys.codegen", silent=True)
+
+
+@nox.session
+def codegen(session: nox.Session) -> None:
+    """Make stubs, typed stubs and the descriptor image from proto/."""
+    prepare(session)
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Run all tests: real processes, a real broker."""
+    prepare(session, "tests")
+    session.run("pytest", *session.posargs)
+
+
+@nox.session
+def demo(session: nox.Session) -> None:
+    """Start the whole system, walk through its story, reconcile, shut down (`-- --json` for programs)."""
+    prepare(session)
+    session.run("python", "-m", "ordersys.local", "--demo", *session.posargs)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Hold the code against ruff and the contract against buf."""
+    prepare(session, "lint")
+    session.run("ruff", "check")
+    session.run("ruff", "format", "--check")
+    session.run("buf", "lint", "ordersys/api/contract.binpb", "--config", "buf.yaml")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Check the types, strictly, stubs included."""
+    prepare(session, "types", "tests")
+    session.install("nox", "hatchling")
+    session.run("mypy", *session.posargs)
+
+
+@nox.session
+def imports(session: nox.Session) -> None:
+    """Check who imports whom."""
+    prepare(session, "lint")
+    session.run("lint-imports")
+
+
+@nox.session
+def package(session: nox.Session) -> None:
+    """Build the wheel from a clean tree and run its services from a clean environment."""
+    session.install(".")
+    folder = session.create_tmp()
+    with session.chdir(folder):
+        for service in ("product_service", "order_service", "notification_service_1", "grpc_client", "local"):
+            session.run("python", "-m", f"ordersys.{service}", "--help", silent=True)
+
+
+@nox.session
+def fmt(session: nox.Session) -> None:
+    """Format the code."""
+    session.install(*nox.project.dependency_groups(PROJECT, "lint"))
+    session.run("ruff", "check", "--fix", "--select", "I")
+    session.run("ruff", "format")

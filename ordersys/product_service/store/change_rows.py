@@ -1,0 +1,64 @@
+"""Changes under way, and what orders hold, as they are stored."""
+
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, bindparam, select
+
+from ordersys.api.order.v1.order_service_pb2 import UpdateOrderRequest as Hop
+from ordersys.product_service.stock import Quantities
+from ordersys.product_service.store.placements import quantities, stored
+from ordersys.product_service.store.tables import CHANGES, PLACEMENTS
+
+_HOLDINGS = select(PLACEMENTS.c.order_id, PLACEMENTS.c.holding).where(
+    PLACEMENTS.c.order_id.in_(bindparam("ids", expanding=True))
+)
+_SELECT = select(CHANGES).where(CHANGES.c.order_id.in_(bindparam("ids", expanding=True)))
+
+
+class Pending(NamedTuple):
+    """A change under way: `reserved` is held for it until the Order Service has said what becomes of it."""
+
+    request_id: str
+    cancels: bool
+    hop: Hop
+    reserved: Quantities
+    traceparent: str
+
+    @property
+    def order_id(self) -> str:
+        """The order it is about."""
+        return self.hop.order_id
+
+
+def pending(connection: Connection, most: int) -> list[Pending]:
+    """Changes without an outcome."""
+    return [_pending(found) for found in connection.execute(select(CHANGES).limit(most))]
+
+
+def under_way(connection: Connection, order_ids: list[str]) -> dict[str, Pending]:
+    """The change under way of each of these orders that has one."""
+    rows = connection.execute(_SELECT, {"ids": order_ids})
+    return {found.order_id: _pending(found) for found in rows}
+
+
+def holdings(connection: Connection, order_ids: list[str]) -> dict[str, dict[str, int]]:
+    """What each of these orders holds, as far as it holds something."""
+    rows = connection.execute(_HOLDINGS, {"ids": order_ids})
+    return {order_id: quantities(holding) for order_id, holding in rows}
+
+
+def row(pending: Pending) -> dict[str, Any]:
+    """The row of a change under way."""
+    return {
+        "order_id": pending.order_id,
+        "request_id": pending.request_id,
+        "cancels": pending.cancels,
+        "hop": pending.hop.SerializeToString(),
+        "reserved": stored(pending.reserved),
+        "traceparent": pending.traceparent,
+    }
+
+
+def _pending(row: Any) -> Pending:
+    hop = Hop.FromString(row.hop)
+    return Pending(row.request_id, row.cancels, hop, quantities(row.reserved), row.traceparent)

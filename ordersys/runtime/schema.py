@@ -1,0 +1,61 @@
+"""The tables of a database and their version: older ones are upgraded, newer and foreign ones refused."""
+
+from collections.abc import Callable, Sequence
+
+from sqlalchemy import Column, Connection, Integer, MetaData, String, Table, insert, inspect, select, update
+
+Upgrade = Callable[[Connection], None]
+
+
+class UnusableDatabase(Exception):
+    """The database file can't be used; the text names it and says the way out."""
+
+
+class Schema:
+    """The tables of one service's database, and how older ones become today's.
+
+    `upgrades[i]` takes version i+1 to i+2; a new file gets today's tables and version at once.
+    """
+
+    def __init__(self, owner: str, upgrades: Sequence[Upgrade] = ()) -> None:
+        self.metadata = MetaData()
+        self.owner = owner
+        self.upgrades = tuple(upgrades)
+        self._about = Table(
+            "schema_version",
+            self.metadata,
+            Column("owner", String(64), primary_key=True),
+            Column("version", Integer, nullable=False),
+        )
+
+    @property
+    def version(self) -> int:
+        """Today's version."""
+        return len(self.upgrades) + 1
+
+    def apply(self, connection: Connection) -> bool:
+        """Brings the database to today's version; whether it was new. Raises UnusableDatabase."""
+        if not inspect(connection).get_table_names():
+            self.metadata.create_all(connection)
+            connection.execute(insert(self._about).values(owner=self.owner, version=self.version))
+            return True
+        self._upgrade(connection, self._recorded(connection))
+        return False
+
+    def _recorded(self, connection: Connection) -> int:
+        if not inspect(connection).has_table(self._about.name):
+            raise UnusableDatabase("it holds something else; choose another folder")
+        row = connection.execute(select(self._about.c.owner, self._about.c.version)).one()
+        if row.owner != self.owner:
+            raise UnusableDatabase(f"it belongs to {row.owner}, not to {self.owner}; choose another folder")
+        if row.version > self.version:
+            raise UnusableDatabase(
+                f"its schema version {row.version} is newer than {self.version}, the newest this release knows;"
+                " use the release that wrote it"
+            )
+        return int(row.version)
+
+    def _upgrade(self, connection: Connection, recorded: int) -> None:
+        for upgrade in self.upgrades[recorded - 1 :]:
+            upgrade(connection)
+        connection.execute(update(self._about).values(version=self.version))
