@@ -1,0 +1,1 @@
+"""The whole system on one machine: a private RabbitMQ and all services, in a folder of its own."""

@@ -1,0 +1,132 @@
+"""`python -m ordersys.local`: the whole system on this machine with one command."""
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+
+from ordersys.local.display import Display
+from ordersys.local.packages import NoRabbitMQ
+from ordersys.local.rabbitmq import NotStarted
+from ordersys.local.service import NotHealthy
+from ordersys.local.system import SERVICES, CannotStart, Choices, System, command
+from ordersys.runtime.broker import BrokerUnavailable, place
+from ordersys.runtime.settings import Settings, WrongSetting, read
+
+_WATCH_SECONDS = 0.5
+_FAILED = 1
+_WRONG_USE = 2
+
+
+def main() -> None:
+    """Starts the system and stays, or walks through the demo; exits 0 unless something is wrong."""
+    arguments = _arguments()
+    signal.signal(signal.SIGTERM, _interrupt)
+    display = Display(arguments.plain)
+    try:
+        _check_url(arguments.amqp_url)
+        with tempfile.TemporaryDirectory(prefix="ordersys-") as scratch:
+            system = _system(arguments, Path(arguments.data_dir or scratch), display)
+            with system:
+                status = _demo(system, arguments.json) if arguments.demo else _stay(system, display)
+                display.line("stopping")
+        sys.exit(status)
+    except (WrongSetting, CannotStart) as error:
+        _fail(error, _WRONG_USE)
+    except (NoRabbitMQ, NotStarted, NotHealthy, BrokerUnavailable) as error:
+        _fail(error, _FAILED)
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """SIGTERM ends it as Ctrl-C does."""
+    raise KeyboardInterrupt
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m ordersys.local",
+        description="Starts a private RabbitMQ and all services on this machine, and stays until Ctrl-C."
+        " Nothing is installed; everything is kept in one folder.",
+    )
+    parser.add_argument("--data-dir", metavar="DIR", help="keep everything there (default: a temporary folder)")
+    parser.add_argument("--amqp-url", metavar="URL", help="use this RabbitMQ instead of a private one")
+    parser.add_argument("--amqp-port", type=_port, metavar="PORT", help="port of the private RabbitMQ (default: free)")
+    for module in SERVICES:
+        name = module.replace("_", "-")
+        parser.add_argument(f"--{name}-port", type=_port, metavar="PORT", help=f"port of {name} (default: free)")
+    parser.add_argument(
+        "--demo", action="store_true", help="walk through the demo, then stop; exit status 0 if all is even"
+    )
+    parser.add_argument("--json", action="store_true", help="with --demo: one JSON object as the last line")
+    parser.add_argument("--plain", action="store_true", help="no spinner")
+    return parser.parse_args()
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or not 0 < int(text) < 2**16:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port from 1 to 65535")
+    return int(text)
+
+
+def _check_url(url: str | None) -> None:
+    if url is not None:
+        read(Settings, {"ORDERSYS_AMQP_URL": url})
+
+
+def _system(arguments: argparse.Namespace, folder: Path, display: Display) -> System:
+    ports = {module: getattr(arguments, f"{module}_port") for module in SERVICES}
+    choices = Choices(
+        amqp_url=arguments.amqp_url,
+        amqp_port=arguments.amqp_port,
+        addresses={module: f"127.0.0.1:{port}" for module, port in ports.items() if port is not None},
+    )
+    return System(folder.absolute(), display.stage, choices)
+
+
+def _stay(system: System, display: Display) -> int:
+    for line in _greeting(system):
+        display.line(line)
+    try:
+        while True:
+            system.watch(display.line)
+            time.sleep(_WATCH_SECONDS)
+    except KeyboardInterrupt:
+        return 0
+
+
+def _greeting(system: System) -> Sequence[str]:
+    return [
+        "",
+        *(f"  {service.module:<24} {service.address:<20} {service.log}" for service in system.services.values()),
+        f"  {'rabbitmq':<24} {place(system.amqp_url):<20} {system.node.log if system.node else ''}",
+        "",
+        "To talk to it, in another shell:",
+        "",
+        *(f"  {line}" for line in command(system.environment)),
+        "  python -m ordersys.grpc_client products",
+        "  python -m ordersys.grpc_client demo",
+        "",
+        "Running; Ctrl-C stops everything.",
+    ]
+
+
+def _demo(system: System, as_json: bool) -> int:
+    client = [sys.executable, "-m", "ordersys.grpc_client", *(["--json"] if as_json else []), "demo"]
+    return subprocess.run(client, env={**os.environ, **system.environment}, check=False).returncode
+
+
+def _fail(error: Exception, status: int) -> None:
+    print(f"ordersys.local: {error}", file=sys.stderr)
+    sys.exit(status)
+
+
+if __name__ == "__main__":
+    main()

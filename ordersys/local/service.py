@@ -1,0 +1,108 @@
+"""One service as a child process: started, asked whether it works, stopped."""
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from ordersys.local.groups import Group, end, gone, send
+from ordersys.local.guard import Guard
+
+HEALTHY_SECONDS = 60.0
+_ASK_SECONDS = 2.0
+_STOP_SECONDS = 20.0
+_TAIL = 10
+
+
+class NotHealthy(Exception):
+    """A service ended, or did not become healthy in time; the text says which, and the end of its log."""
+
+
+class Service:
+    """A service process. Not running until `start`."""
+
+    def __init__(self, module: str, address: str, environment: Mapping[str, str], folder: Path, guard: Guard) -> None:
+        self.module = module
+        self.address = address
+        self.log = folder / "log" / f"{module}.log"
+        self._environment = environment
+        self._guard = guard
+        self._process: subprocess.Popen[bytes] | None = None
+        self._group: Group | None = None
+
+    @property
+    def running(self) -> bool:
+        """Whether the process runs."""
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def exit_status(self) -> int | None:
+        """How the process ended, None while it runs."""
+        return None if self._process is None else self._process.poll()
+
+    def start(self) -> None:
+        """Starts the process; its output is appended to the log."""
+        self._forget()
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", f"ordersys.{self.module}"],
+                env=dict(self._environment),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        self._group = self._guard.watch(self._process.pid)
+
+    def wait_healthy(self, seconds: float = HEALTHY_SECONDS) -> None:
+        """Returns when the service says SERVING. Raises NotHealthy."""
+        until = time.monotonic() + seconds
+        with grpc.insecure_channel(self.address) as channel:
+            stub = health_pb2_grpc.HealthStub(channel)
+            while not self._serving(stub):
+                if not self.running:
+                    raise NotHealthy(f"{self.module} ended with status {self.exit_status}; {self.tail()}")
+                if time.monotonic() > until:
+                    raise NotHealthy(f"{self.module} is not healthy after {seconds:.0f} s; {self.tail()}")
+                time.sleep(0.05)
+
+    def stop(self) -> int | None:
+        """Ends it in good order; its exit status."""
+        if self._process is not None and self._group is not None:
+            if self.running:
+                self._process.send_signal(signal.SIGTERM)
+                gone([self._group], _STOP_SECONDS)
+            end([self._group])
+            self._process.wait()
+        self._forget()
+        return self.exit_status
+
+    def kill(self) -> None:
+        """Kills it at once, as a crash would."""
+        if self._process is not None and self._group is not None:
+            send([self._group], signal.SIGKILL)
+            self._process.wait()
+        self._forget()
+
+    def tail(self) -> str:
+        """The end of its log."""
+        lines = self.log.read_text(errors="replace").splitlines()[-_TAIL:]
+        return f"the end of its log {self.log}:\n" + "\n".join(lines)
+
+    def _serving(self, stub: health_pb2_grpc.HealthStub) -> bool:
+        try:
+            answer = stub.Check(health_pb2.HealthCheckRequest(), timeout=_ASK_SECONDS)  # type: ignore[attr-defined]
+        except grpc.RpcError:
+            return False
+        return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
+    def _forget(self) -> None:
+        if self._group is not None:
+            self._guard.forget(self._group)
+            self._group = None

@@ -1,0 +1,171 @@
+"""The whole system in a folder: a broker, the services, and whoever watches over them."""
+
+import asyncio
+import fcntl
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import IO
+
+from ordersys.local import ports
+from ordersys.local.guard import Guard, end_leftovers
+from ordersys.local.packages import Installation, provision
+from ordersys.local.rabbitmq import Node
+from ordersys.local.service import Service
+from ordersys.runtime.broker import place
+from ordersys.runtime.reconnect import declare
+
+# In the order they are started; any order works.
+SERVICES = ("order_service", "product_service", "notification_service_1", "notification_service_2")
+_RESTART_PAUSE = 1.0
+_MOST_PAUSE = 30.0
+
+Stage = Callable[[str], AbstractContextManager[Callable[[str], None]]]
+"""Shows a stage while it happens; what it yields takes a word about how it went."""
+
+
+class CannotStart(Exception):
+    """The system can't start with what it was given; the text names it and the way out."""
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What the user wants otherwise: a broker of theirs or a port for the private one, addresses, settings."""
+
+    amqp_url: str | None = None
+    amqp_port: int | None = None
+    addresses: Mapping[str, str] = field(default_factory=dict)
+    settings: Mapping[str, str] = field(default_factory=dict)
+
+
+class System:
+    """A running system: a context manager that starts everything and leaves nothing behind."""
+
+    def __init__(self, folder: Path, stage: Stage, choices: Choices) -> None:
+        self.folder = folder
+        self.node: Node | None = None
+        self.services: dict[str, Service] = {}
+        self._stage = stage
+        self._choices = choices
+        self._addresses = dict(choices.addresses)
+        self._stack = ExitStack()
+        self._not_before: dict[str, float] = {}
+        self._pause: dict[str, float] = {}
+
+    @property
+    def amqp_url(self) -> str:
+        """Where the broker answers."""
+        return self.node.url if self.node is not None else self._choices.amqp_url or ""
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The settings by which services and clients find each other."""
+        found = {f"ORDERSYS_{module.upper()}_ADDRESS": address for module, address in self._addresses.items()}
+        return {**found, "ORDERSYS_AMQP_URL": self.amqp_url, "ORDERSYS_DATA_DIR": str(self.folder / "databases")}
+
+    def __enter__(self) -> "System":
+        """Starts everything. Raises CannotStart, NoRabbitMQ, NotStarted, NotHealthy or BrokerUnavailable."""
+        with ExitStack() as started:
+            self._start(started)
+            self._stack = started.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    def watch(self, say: Callable[[str], None]) -> None:
+        """Starts again whatever has ended by itself; to be called now and then."""
+        if self.node is not None and not self.node.running and self._due("rabbitmq"):
+            say(f"rabbitmq ended; starting it again (log: {self.node.log})")
+            self.node.kill()
+            self.node.start()
+        for name, service in self.services.items():
+            if not service.running and self._due(name):
+                say(f"{name} ended with status {service.exit_status}; starting it again (log: {service.log})")
+                service.start()
+
+    def _start(self, started: ExitStack) -> None:
+        self._prepare_folder(started)
+        guard = started.enter_context(closing(Guard(self.folder)))
+        self._start_broker(started, guard)
+        with self._stage("declare") as note:
+            asyncio.run(declare(self.amqp_url))
+            note("exchanges, queues and bindings of the contract")
+        self._start_services(started, guard)
+
+    def _prepare_folder(self, started: ExitStack) -> None:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            lock = started.enter_context((self.folder / "lock").open("w"))
+        except OSError as error:
+            raise CannotStart(f"{self.folder} can't be used: {error.strerror}; name another with --data-dir") from error
+        _take(lock, self.folder)
+        end_leftovers(self.folder)
+
+    def _start_broker(self, started: ExitStack, guard: Guard) -> None:
+        if self._choices.amqp_url is not None:
+            return
+        with self._stage("provision") as note:
+            installation = provision()
+            note(_described(installation))
+        self.node = Node(self.folder / "rabbitmq", installation, guard, self._choices.amqp_port)
+        started.callback(self.node.stop)
+        with self._stage("boot") as note:
+            self.node.start()
+            note(f"RabbitMQ answers at {place(self.amqp_url)}")
+
+    def _start_services(self, started: ExitStack, guard: Guard) -> None:
+        self._choose_addresses()
+        environment = {**os.environ, **self.environment, **self._choices.settings}
+        with self._stage("healthy") as note:
+            for module in SERVICES:
+                self.services[module] = Service(module, self._addresses[module], environment, self.folder, guard)
+                started.callback(self.services[module].stop)
+                self.services[module].start()
+            for service in self.services.values():
+                service.wait_healthy()
+            note(f"{len(self.services)} services")
+
+    def _choose_addresses(self) -> None:
+        for address in self._addresses.values():
+            _check_free(address)
+        missing = [module for module in SERVICES if module not in self._addresses]
+        for module, port in zip(missing, ports.free(len(missing)), strict=True):
+            self._addresses[module] = f"{ports.LOOPBACK}:{port}"
+
+    def _due(self, name: str) -> bool:
+        """Whether it may be started again now: after growing pauses, so that a service that can't run does not spin."""
+        if time.monotonic() < self._not_before.get(name, 0.0):
+            return False
+        self._pause[name] = min(self._pause.get(name, _RESTART_PAUSE / 2) * 2, _MOST_PAUSE)
+        self._not_before[name] = time.monotonic() + self._pause[name]
+        return True
+
+
+def command(environment: Mapping[str, str]) -> Sequence[str]:
+    """The lines that let a shell talk to a system."""
+    return [f"export {name}={value}" for name, value in environment.items() if name.endswith("_ADDRESS")]
+
+
+def _described(installation: Installation) -> str:
+    where = "unpacked in the cache" if installation.library_path else "installed"
+    return f"RabbitMQ {installation.version} ({where}: {installation.programs})"
+
+
+def _check_free(address: str) -> None:
+    port = int(address.rpartition(":")[2])
+    if not ports.is_free(port):
+        raise CannotStart(f"port {port} is in use; choose another, or none for a free one")
+
+
+def _take(lock: IO[str], folder: Path) -> None:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise CannotStart(f"{folder} is in use by another system; stop that one or name another folder") from None

@@ -1,0 +1,101 @@
+"""Natural batching."""
+
+import asyncio
+
+import pytest
+
+from ordersys.runtime.batching import Batcher
+
+
+async def test_what_arrives_while_a_batch_is_worked_on_is_the_next_batch() -> None:
+    """The first item goes alone; all that came meanwhile share one batch, in order."""
+    batches: list[list[int]] = []
+    gate = asyncio.Event()
+
+    async def work(items: list[int]) -> list[int]:
+        batches.append(items)
+        await gate.wait()
+        return items
+
+    batcher: Batcher[int, int] = Batcher(work, 100)
+    first = batcher.submit(0)
+    await asyncio.sleep(0)
+    rest = [batcher.submit(number) for number in range(1, 10)]
+    gate.set()
+    assert await asyncio.gather(first, *rest) == list(range(10))
+    assert batches == [[0], list(range(1, 10))]
+
+
+async def test_a_batch_never_exceeds_its_limit() -> None:
+    """Many waiting items are worked on in portions of the limit, in order."""
+    sizes: list[int] = []
+
+    async def work(items: list[int]) -> list[int]:
+        sizes.append(len(items))
+        return items
+
+    batcher: Batcher[int, int] = Batcher(work, 3)
+    assert await asyncio.gather(*(batcher.submit(n) for n in range(8))) == list(range(8))
+    assert sizes == [3, 3, 2]
+
+
+async def test_an_exception_for_one_item_is_raised_for_that_item_alone() -> None:
+    """Results and refusals stand side by side in one batch."""
+
+    async def work(items: list[int]) -> list[int | Exception]:
+        return [ValueError(str(n)) if n == 1 else n for n in items]
+
+    batcher: Batcher[int, int] = Batcher(work, 10)
+    results = await asyncio.gather(*(batcher.submit(n) for n in range(3)), return_exceptions=True)
+    assert results[0] == 0
+    assert isinstance(results[1], ValueError)
+    assert results[2] == 2
+
+
+async def test_a_failure_of_the_work_is_raised_for_all_and_ends_nothing() -> None:
+    """After a batch that failed as a whole the next is worked on as ever."""
+    fails = True
+
+    async def work(items: list[int]) -> list[int]:
+        if fails:
+            raise OSError("disk")
+        return items
+
+    batcher: Batcher[int, int] = Batcher(work, 10)
+    results = await asyncio.gather(batcher.submit(1), batcher.submit(2), return_exceptions=True)
+    assert [type(result) for result in results] == [OSError, OSError]
+    fails = False
+    assert await batcher.submit(3) == 3
+
+
+async def test_cancelling_a_waiter_does_not_stop_the_work() -> None:
+    """Whoever stops waiting leaves the batch, and everybody else's result, as it was."""
+    done: list[int] = []
+
+    async def work(items: list[int]) -> list[int]:
+        done.extend(items)
+        return items
+
+    batcher: Batcher[int, int] = Batcher(work, 10)
+    left, stays = batcher.submit(1), batcher.submit(2)
+    left.cancel()
+    assert await stays == 2
+    assert done == [1, 2]
+    with pytest.raises(asyncio.CancelledError):
+        await left
+
+
+async def test_drained_returns_when_everything_is_worked_on() -> None:
+    """What was handed in before and while draining is done afterwards."""
+    done: list[int] = []
+
+    async def work(items: list[int]) -> list[int]:
+        await asyncio.sleep(0)
+        done.extend(items)
+        return items
+
+    batcher: Batcher[int, int] = Batcher(work, 2)
+    for number in range(5):
+        batcher.submit(number)
+    await batcher.drained()
+    assert done == list(range(5))

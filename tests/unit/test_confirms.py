@@ -1,0 +1,53 @@
+"""Which events of a window the broker has for sure."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ordersys.runtime.confirms import Window
+
+SIZE = 8
+FIRST = 5
+TAGS = range(FIRST, FIRST + SIZE)
+IDS = [f"event-{tag}" for tag in TAGS]
+ANSWERS = st.lists(st.tuples(st.sampled_from(["ack", "nack"]), st.sampled_from(TAGS), st.booleans()), max_size=30)
+RETURNS = st.sets(st.sampled_from(IDS))
+
+
+def answered(answers: list[tuple[str, int, bool]], returns: set[str]) -> Window:
+    window = Window(FIRST, IDS)
+    for event_id in returns:
+        window.returned(event_id)
+    for kind, tag, multiple in answers:
+        (window.ack if kind == "ack" else window.nack)(tag, multiple)
+    return window
+
+
+@given(ANSWERS, RETURNS)
+def test_an_event_counts_as_published_only_when_acked_and_never_refused(
+    answers: list[tuple[str, int, bool]], returns: set[str]
+) -> None:
+    """Sure means: first answered by an ack, never nacked by its own tag, not returned."""
+    first: dict[int, str] = {}
+    own_nacks = {tag for kind, tag, _ in answers if kind == "nack"}
+    for kind, tag, multiple in answers:
+        for settled in [t for t in TAGS if t <= tag] if multiple else [tag]:
+            first.setdefault(settled, kind)
+    expected = [
+        first.get(tag) == "ack" and tag not in own_nacks and event_id not in returns
+        for tag, event_id in zip(TAGS, IDS, strict=True)
+    ]
+    window = answered(answers, returns)
+    assert window.outcome() == expected
+    assert window.settled == (set(first) == set(TAGS))
+
+
+def test_one_ack_with_multiple_settles_the_whole_window() -> None:
+    """A broker may answer a thousand events with one frame."""
+    window = answered([("ack", TAGS[-1], True)], set())
+    assert window.settled
+    assert all(window.outcome())
+
+
+def test_silence_counts_as_unpublished() -> None:
+    """A window the connection broke under has nothing for sure."""
+    assert answered([], set()).outcome() == [False] * SIZE
