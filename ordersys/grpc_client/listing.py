@@ -1,0 +1,58 @@
+"""Whole lists from pages."""
+
+from collections.abc import AsyncIterator
+
+from ordersys.api.notification.v1.notification_log_pb2 import ListNotificationsRequest, Notification
+from ordersys.api.order.v1.order_pb2 import Order, OrderState
+from ordersys.api.order.v1.order_service_pb2 import ListOrdersRequest
+from ordersys.api.product.v1.product_pb2 import Product
+from ordersys.api.product.v1.product_service_pb2 import ListProductsRequest
+from ordersys.grpc_client.connection import Client
+
+_PAGE = 500
+
+
+async def products(client: Client) -> AsyncIterator[Product]:
+    """All products, by id."""
+    request = ListProductsRequest(page_size=_PAGE)
+    while True:
+        page = await client.product(client.products.ListProducts, request)
+        for product in page.products:
+            yield product
+        if not page.next_page_token:
+            return
+        request.page_token = page.next_page_token
+
+
+async def orders(client: Client, customer_id: str = "", state: "OrderState.ValueType" = 0) -> AsyncIterator[Order]:  # type: ignore[assignment]
+    """The orders of a customer and in a state, or of all and in any; the newest first."""
+    request = ListOrdersRequest(customer_id=customer_id, state=state, page_size=_PAGE)
+    while True:
+        page = await client.order(client.orders.ListOrders, request)
+        for order in page.orders:
+            yield order
+        if not page.next_page_token:
+            return
+        request.page_token = page.next_page_token
+
+
+class LogReader:
+    """The log of one notification service, read on from where it was read to."""
+
+    def __init__(self, client: Client, number: int, order_id: str = "") -> None:
+        self._client = client
+        self._number = number
+        self._request = ListNotificationsRequest(order_id=order_id, page_size=_PAGE)
+        self._seen = 0
+
+    async def read(self) -> list[Notification]:
+        """What was recorded since the last call."""
+        new: list[Notification] = []
+        while True:
+            page = await self._client.log(self._number, self._request)
+            new += page.notifications[self._seen :]
+            self._seen = len(page.notifications)
+            if not page.next_page_token:
+                return new
+            self._request.page_token = page.next_page_token
+            self._seen = 0

@@ -1,0 +1,150 @@
+"""The demo's story: what is asked of the system, and what it answered, kept as facts."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Sequence
+from itertools import cycle, islice
+
+from ordersys.api.order.v1.order_pb2 import Order, OrderState
+from ordersys.api.product.v1.product_pb2 import Product
+from ordersys.api.product.v1.product_service_pb2 import (
+    AdjustStockRequest,
+    CancelOrderRequest,
+    GetProductRequest,
+    ItemQuantities,
+    ItemQuantity,
+    PlaceOrderRequest,
+    UpdateOrderRequest,
+)
+from ordersys.grpc_client import listing
+from ordersys.grpc_client.connection import Client, Failed
+from ordersys.grpc_client.failures import error_info
+from ordersys.grpc_client.identifiers import new_request_id
+from ordersys.grpc_client.listing import LogReader
+from ordersys.grpc_client.reconciliation import Facts, Stock, complete
+from ordersys.grpc_client.wishes import Wish
+
+IN_FLIGHT = 64
+_POLL_SECONDS = 0.2
+
+
+class NotRefused(Exception):
+    """The system took what it should have refused."""
+
+
+class Story:
+    """Asks, and remembers what was answered."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._logs = [LogReader(client, 1), LogReader(client, 2)]
+        self._newest = ""
+        self.facts = Facts()
+
+    async def begin(self) -> list[Product]:
+        """Takes note of everything there is; the products."""
+        products = [product async for product in listing.products(self._client)]
+        self.facts.stock_before = _stock(products)
+        async for order in listing.orders(self._client):
+            self._newest = order.id
+            break
+        for log in self._logs:
+            await log.read()
+        return products
+
+    async def place(self, request: PlaceOrderRequest) -> Order:
+        """Places an order."""
+        response = await self._client.product(self._client.products.PlaceOrder, request)
+        return self._answered(response.order)
+
+    async def ask_too_much(self, product: Product) -> Failed:
+        """Asks for one more than there is of `product`; the refusal."""
+        try:
+            await self.place(placing("demo-greedy", [item(product.id, product.available + 1)]))
+        except Failed as failed:
+            if error_info(failed.status).reason != "OUT_OF_STOCK":
+                raise
+            self.facts.refused += 1
+            return failed
+        raise NotRefused(f"{product.available + 1} of {product.id} were sold, of which there were {product.available}")
+
+    async def product(self, product_id: str) -> Product:
+        """A product as it is now."""
+        request = GetProductRequest(product_id=product_id)
+        return (await self._client.product(self._client.products.GetProduct, request)).product
+
+    async def change_items(self, order: Order, items: Sequence[ItemQuantity]) -> Order:
+        """Gives an order other items."""
+        request = UpdateOrderRequest(request_id=new_request_id(), order_id=order.id, items=ItemQuantities(items=items))
+        return self._answered((await self._client.product(self._client.products.UpdateOrder, request)).order)
+
+    async def pay(self, order: Order) -> Order:
+        """Moves an order on to PAID."""
+        request = UpdateOrderRequest(request_id=new_request_id(), order_id=order.id, state=OrderState.ORDER_STATE_PAID)
+        return self._answered((await self._client.product(self._client.products.UpdateOrder, request)).order)
+
+    async def cancel(self, order: Order) -> Order:
+        """Cancels an order."""
+        request = CancelOrderRequest(request_id=new_request_id(), order_id=order.id)
+        return self._answered((await self._client.product(self._client.products.CancelOrder, request)).order)
+
+    async def restock_for(self, wishes: Sequence[Wish]) -> int:
+        """Sees to it that there is enough for all `wishes`; units added."""
+        wanted: Counter[str] = Counter()
+        for wish in wishes:
+            wanted.update({one.product_id: one.quantity for one in wish.items})
+        now = _stock([product async for product in listing.products(self._client)])
+        missing = {p: units - now[p].available for p, units in wanted.items() if units > now[p].available}
+        for product_id, units in missing.items():
+            request = AdjustStockRequest(request_id=new_request_id(), product_id=product_id, delta=units)
+            await self._client.product(self._client.products.AdjustStock, request)
+            self.facts.adjusted[product_id] += units
+        return sum(missing.values())
+
+    async def burst(self, wishes: Sequence[Wish]) -> None:
+        """Places an order for each wish, many at a time."""
+        lanes = [wishes[lane::IN_FLIGHT] for lane in range(IN_FLIGHT)]
+        await asyncio.gather(*(self._place_each(lane) for lane in lanes))
+
+    async def listen(self) -> bool:
+        """Reads what was recorded since the last call; whether there is nothing more to wait for."""
+        for log, heard in zip(self._logs, self.facts.heard, strict=True):
+            heard += await log.read()
+        return complete(self.facts)
+
+    async def end(self) -> None:
+        """Takes note of everything there is now."""
+        self.facts.stock_after = _stock([product async for product in listing.products(self._client)])
+        orders: list[Order] = []
+        async for order in listing.orders(self._client):
+            if order.id == self._newest:
+                break
+            orders.append(order)
+        self.facts.orders = orders
+
+    async def _place_each(self, wishes: Sequence[Wish]) -> None:
+        for wish in wishes:
+            await self.place(placing(wish.customer_id, wish.items))
+
+    def _answered(self, order: Order) -> Order:
+        self.facts.answered[order.id, order.version] = order
+        return order
+
+
+def placing(customer_id: str, items: Sequence[ItemQuantity]) -> PlaceOrderRequest:
+    """A request for a new order."""
+    return PlaceOrderRequest(request_id=new_request_id(), customer_id=customer_id, items=items)
+
+
+def item(product_id: str, quantity: int) -> ItemQuantity:
+    """Some units of a product."""
+    return ItemQuantity(product_id=product_id, quantity=quantity)
+
+
+def repeated(wishes: Sequence[Wish], count: int) -> list[Wish]:
+    """`count` wishes, the given ones over and over."""
+    return list(islice(cycle(wishes), count))
+
+
+def _stock(products: Sequence[Product]) -> dict[str, Stock]:
+    return {product.id: Stock(product.available, product.held) for product in products}
