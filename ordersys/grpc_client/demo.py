@@ -16,7 +16,6 @@ from ordersys.grpc_client.reconciliation import Findings, reconcile
 from ordersys.grpc_client.story import Story, item, placing, repeated
 from ordersys.grpc_client.wishes import STATIC_ORDERS, from_file
 
-_SCARCE = 1000
 _POLL_SECONDS = 0.2
 _SHOWN_TROUBLES = 20
 
@@ -83,7 +82,8 @@ async def _place_two(story: Story, narrator: Narrator, cheap: Product, other: Pr
     narrator.say(_line(first))
     narrator.step("Repeat the very same request, as a client does that got no answer.")
     again = await story.place(request)
-    narrator.say("the same order again" if again == first else f"ANOTHER order: {again.id}")
+    story.expect(again == first, f"the repeated request made another order, {again.id}")
+    narrator.say(f"order {again.id} again: one request, one order")
     second = await story.place(placing("demo-ben", [item(other.id, 4)]))
     return first, second
 
@@ -93,6 +93,7 @@ async def _too_much(story: Story, narrator: Narrator, scarce: Product) -> None:
     before = await story.product(scarce.id)
     refusal = await story.ask_too_much(before)
     after = await story.product(scarce.id)
+    story.expect(after.available == before.available, f"the refusal took stock of {scarce.id}")
     narrator.say(failures.sentence(refusal))
     narrator.say(f"available before {before.available}, after {after.available}")
 
@@ -157,6 +158,5 @@ def _report(findings: Findings, narrator: Narrator) -> None:
 
 def _line(order: Order) -> str:
     items = ", ".join(f"{i.quantity} × {i.product_id}" for i in order.items)
-    return (
-        f"order {order.id}, version {order.version}, {tables.state(order.state)}: {items}; {tables.money(order.total)}"
-    )
+    state = tables.state(order.state)
+    return f"order {order.id}, version {order.version}, {state}: {items}; {tables.money(order.total)}"

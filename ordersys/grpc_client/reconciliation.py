@@ -40,6 +40,8 @@ class Facts:
     """The orders that are there now and were not before."""
     heard: tuple[list[Notification], list[Notification]] = field(default_factory=lambda: ([], []))
     """What notification services 1 and 2 have recorded."""
+    broken: list[str] = field(default_factory=list)
+    """Promises seen not to be kept on the way, a sentence each."""
 
     @property
     def created(self) -> int:
@@ -77,7 +79,7 @@ def reconcile(facts: Facts) -> Findings:
     lost = [*_lost_orders(facts), *_lost_events(facts)]
     duplicated = [*_doubles("order", (o.id for o in facts.orders)), *_heard_twice(facts)]
     stock = list(_stock_troubles(facts))
-    other = [*_foreign(facts), *_unequal(facts), *_misdirected(facts)]
+    other = [*facts.broken, *_foreign(facts), *_unequal(facts), *_misdirected(facts)]
     return Findings(
         orders_created=facts.created,
         orders_updated=facts.updated,

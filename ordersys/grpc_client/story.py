@@ -25,7 +25,6 @@ from ordersys.grpc_client.reconciliation import Facts, Stock, complete
 from ordersys.grpc_client.wishes import Wish
 
 IN_FLIGHT = 64
-_POLL_SECONDS = 0.2
 
 
 class NotRefused(Exception):
@@ -109,8 +108,13 @@ class Story:
     async def listen(self) -> bool:
         """Reads what was recorded since the last call; whether there is nothing more to wait for."""
         for log, heard in zip(self._logs, self.facts.heard, strict=True):
-            heard += await log.read()
+            heard.extend(await log.read())
         return complete(self.facts)
+
+    def expect(self, kept: bool, otherwise: str) -> None:
+        """Remembers a promise that was not kept."""
+        if not kept:
+            self.facts.broken.append(otherwise)
 
     async def end(self) -> None:
         """Takes note of everything there is now."""
