@@ -46,7 +46,7 @@ def _entry(path: Path, number: int, entry: Any, kind: type[M]) -> M:
     try:
         message = ParseDict(entry, kind())
     except ParseError as error:
-        raise WrongFile(f"{where}: {error}") from error
+        raise WrongFile(f"{where}: {str(error).splitlines()[0]}") from error
     for broken in violations(message):
         raise WrongFile(f"{where} ({entry.get('id', 'no id')}): {broken.field}: {broken.description}")
     return message

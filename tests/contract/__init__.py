@@ -1,0 +1,1 @@
+"""Laws of the contract itself."""

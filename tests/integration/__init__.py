@@ -1,0 +1,1 @@
+"""Real processes, a real broker, over the wire."""

@@ -37,9 +37,8 @@ class Api:
     """The services of one system."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
-        address = lambda name: environment[f"ORDERSYS_{name}_ADDRESS"]  # noqa: E731
         self._channels = [
-            grpc.insecure_channel(address(name))
+            grpc.insecure_channel(environment[f"ORDERSYS_{name}_ADDRESS"])
             for name in ("PRODUCT_SERVICE", "ORDER_SERVICE", "NOTIFICATION_SERVICE_1", "NOTIFICATION_SERVICE_2")
         ]
         self.product_channel, self.order_channel = self._channels[:2]
@@ -128,7 +127,7 @@ def placing(wanted: Mapping[str, int], request_id: str | None = None) -> PlaceOr
     return PlaceOrderRequest(request_id=request_id or new_id(), customer_id="anna", items=quantities(wanted))
 
 
-def eventually(look: Callable[[], T], seconds: float = SECONDS) -> T:
+def eventually(look: Callable[[], T | None], seconds: float = SECONDS) -> T:
     """The first true answer of `look`; fails with the last one when none comes in time."""
     until = time.monotonic() + seconds
     while not (found := look()):

@@ -8,6 +8,7 @@ import grpc
 import pytest
 from google.rpc.error_details_pb2 import PreconditionFailure
 
+from ordersys.api.notification.v1.notification_log_pb2 import ListNotificationsRequest, Notification
 from ordersys.api.order.v1.order_events_pb2 import OrderCreated, OrderRejected, OrderUpdated
 from ordersys.api.order.v1.order_pb2 import OrderState
 from ordersys.api.product.v1.product_service_pb2 import AdjustStockRequest, CancelOrderRequest
@@ -104,11 +105,10 @@ def rejected_of(api: Api, product: str) -> list[str]:
     return found
 
 
-def everything_heard(api: Api) -> list[object]:
+def everything_heard(api: Api) -> list[Notification]:
     """All that service 2 has recorded."""
-    from ordersys.api.notification.v1.notification_log_pb2 import ListNotificationsRequest
-
-    request, found = ListNotificationsRequest(page_size=500), []
+    request = ListNotificationsRequest(page_size=500)
+    found: list[Notification] = []
     while True:
         page = api.logs[2].ListNotifications(request, timeout=SECONDS)
         found += page.notifications
@@ -219,7 +219,7 @@ def test_a_stale_version_is_aborted_and_a_current_one_taken(api: Api) -> None:
     api.change(order, {product: 2}, expected_version=1)
     with pytest.raises(grpc.RpcError) as refused:
         api.change(order, {product: 3}, expected_version=1)
-    assert refused.value.code() == grpc.StatusCode.ABORTED  # type: ignore[attr-defined]
+    assert refused.value.code() == grpc.StatusCode.ABORTED
     assert api.stock(product) == (8, 2)
 
 

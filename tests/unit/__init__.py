@@ -1,0 +1,1 @@
+"""The pure parts, and single parts on their own."""
