@@ -19,7 +19,8 @@ R = TypeVar("R", bound=Message)
 _FIRST_PAUSE = 0.1
 _STATUS_DETAILS = "grpc-status-details-bin"
 _MOST_PAUSE = 2.0
-_PASSING = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED)
+# CANCELLED by the other side is how a grpc server that shuts down answers a call it had not begun.
+_PASSING = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.CANCELLED)
 _OPTIONS = (("grpc.initial_reconnect_backoff_ms", 100), ("grpc.max_reconnect_backoff_ms", 1000))
 
 

@@ -10,7 +10,7 @@ from google.rpc.status_pb2 import Status
 from ordersys.grpc_client.connection import Failed
 
 DONE, REFUSED, WRONG_USE, NOT_REACHABLE = range(4)
-_NO_ANSWER = (Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED)
+_NO_ANSWER = (Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED, Code.CANCELLED)
 
 
 def exit_status(failed: Failed) -> int:

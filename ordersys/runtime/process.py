@@ -23,8 +23,6 @@ WRONG_USE = 2
 
 def run(name: str, meaning: str, kind: type[S], serve: Serve[S]) -> None:
     """Runs `serve(settings, stop)` until SIGTERM or SIGINT sets `stop`; exits 0 then, 2 when it can't start."""
-    # What the C core has to say of an address in use is said below, once.
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     _parse(name, meaning, kind)
     try:
         settings = read(kind, os.environ)

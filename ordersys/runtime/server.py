@@ -4,6 +4,7 @@ Handlers come from the descriptors: bytes -> message -> rules -> servicer. Whate
 of the contract; what nobody foresaw in INTERNAL with an error id, never with a class name or a text of ours.
 """
 
+import asyncio
 import logging
 import uuid
 from collections.abc import Awaitable, Callable
@@ -60,10 +61,8 @@ class Server:
             names = (*self._names[1:], health_pb2.DESCRIPTOR.services_by_name["Health"].full_name)
             reflection.enable_server_reflection((*names, reflection.SERVICE_NAME), self._server)
         await self.healthy(False)
-        try:
-            self._server.add_insecure_port(self.address)
-        except RuntimeError as error:
-            raise PortTaken(f"{self.address} can't be listened on; is it in use? Choose another address") from error
+        await _try(self.address)
+        self._server.add_insecure_port(self.address)
         await self._server.start()
 
     async def healthy(self, serving: bool) -> None:
@@ -80,6 +79,18 @@ class Server:
         """Says not healthy, takes no more calls, and gives those under way `grace` seconds."""
         await self._health.enter_graceful_shutdown()
         await self._server.stop(grace)
+
+
+async def _try(address: str) -> None:
+    """Asked of the system first, which says why not; grpc would say that it failed."""
+    host, _, port = address.rpartition(":")
+    try:
+        trial = await asyncio.start_server(lambda reader, writer: None, host.strip("[]"), int(port))
+    except OSError as error:
+        reason = (error.strerror or str(error)).rpartition("): ")[2]
+        raise PortTaken(f"{address} can't be listened on: {reason}; choose another address") from error
+    trial.close()
+    await trial.wait_closed()
 
 
 def _options(settings: Settings) -> list[tuple[str, int]]:

@@ -192,7 +192,8 @@ def test_a_password_in_a_wrong_setting_is_not_printed(tmp_path: Path) -> None:
         ('"id": "standing-desk"', '"id": "oak-desk"', ("entry 2", "id", "twice")),
         ('"units": "489"', '"units": "-1"', ("entry 1", "unit_price", "EUR")),
         ('"name": "Oak desk"', '"title": "Oak desk"', ("entry 1", "title")),
-        ('"available": "20000"', '"available": "0"', ("orders.json", "paper-a4")),
+        ('"available": "380"', '"available": "1"', ("orders.json", "footrest", "1 there")),
+        ('"id": "footrest"', '"id": "hassock"', ("orders.json", "no product", "footrest")),
     ],
 )
 def test_an_error_in_a_file_stops_the_start_and_is_named(
@@ -200,7 +201,9 @@ def test_an_error_in_a_file_stops_the_start_and_is_named(
 ) -> None:
     """File, entry and field; the next start with a mended file begins anew."""
     file = tmp_path / "products.json"
-    file.write_text(PRODUCTS_FILE.read_text().replace(old, new))
+    known = PRODUCTS_FILE.read_text()
+    assert old in known
+    file.write_text(known.replace(old, new))
     assert_one_line(start("product_service", tmp_path, ORDERSYS_PRODUCTS_FILE=str(file)), *named)
 
 
@@ -233,7 +236,7 @@ def test_an_address_in_use_is_named(system: System, tmp_path: Path) -> None:
     """The second service on one address says which, and ends."""
     address = system.environment["ORDERSYS_ORDER_SERVICE_ADDRESS"]
     done = start("order_service", tmp_path, ORDERSYS_ORDER_SERVICE_ADDRESS=address)
-    assert_one_line(done, address)
+    assert_one_line(done, address, "already in use")
 
 
 def test_a_folder_that_cant_be_made_is_named(tmp_path: Path) -> None:

@@ -20,9 +20,8 @@ def seed(connection: Connection, products: Iterable[Product], orders: Iterable[O
     """Fills a new database. Raises Unfit."""
     time = now()
     rows = [row(product, time) for product in products]
-    if not rows:
-        return
-    connection.execute(insert(PRODUCTS), rows)
+    if rows:
+        connection.execute(insert(PRODUCTS), rows)
     shelf = Shelf(connection, [row["product_id"] for row in rows], time)
     live = [order for order in orders if order.state != OrderState.ORDER_STATE_CANCELLED]
     placements = [_hold(shelf, order) for order in live]
