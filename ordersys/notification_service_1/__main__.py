@@ -1,4 +1,4 @@
-"""`python -m ordersys.notification_service_1`: hears of order creations, from the fanout exchange."""
+"""Notification Service 1: hears of order creations, from the fanout exchange."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""`python -m ordersys.notification_service_2`: hears of creations, updates and refusals, from the topic exchange."""
+"""Notification Service 2: hears of creations, updates and refusals, from the topic exchange."""
 
 from dataclasses import dataclass
 

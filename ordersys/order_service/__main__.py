@@ -1,4 +1,4 @@
-"""`python -m ordersys.order_service`: the Order Service's composition root."""
+"""The Order Service: keeps orders and publishes what becomes of them."""
 
 import asyncio
 import logging

@@ -1,4 +1,4 @@
-"""`python -m ordersys.product_service`: the Product Service's composition root."""
+"""The Product Service: keeps products and stock, and is the door for orders."""
 
 import asyncio
 import logging

@@ -147,7 +147,6 @@ class ProductSettings(OrderSettings):
     """What the Product Service takes."""
 
     product_service_address: str = address("127.0.0.1:50051", "where the Product Service listens")
-    order_service_address: str = address("127.0.0.1:50052", "where the Product Service finds the Order Service")
     products_file: Path = _setting(PRODUCTS_FILE, Path, "the products a new database starts with")
     call_timeout_seconds: int = _setting(5, _between(1, 300), "how long a call to the Order Service may take")
     sweep_seconds: int = _setting(2, _between(1, 30), "how often placements without an outcome are looked for")
