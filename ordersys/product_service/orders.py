@@ -4,6 +4,7 @@ Definite means for good: the same question could only ever get the same refusal,
 be released. Everything else, silence above all, leaves the outcome open.
 """
 
+import json
 import logging
 from collections.abc import Sequence
 
@@ -36,7 +37,17 @@ _DEFINITE = {
     grpc.StatusCode.OUT_OF_RANGE,
 }
 _DEFINITE_NUMBERS = {code.value[0] for code in _DEFINITE}
+# Every call is idempotent, so that a connection that breaks is no reason to leave an outcome open: within its
+# timeout a call is made again. CANCELLED is how a grpc server that stops answers what it had not begun.
+_RETRY = {
+    "maxAttempts": 5,
+    "initialBackoff": "0.1s",
+    "maxBackoff": "1s",
+    "backoffMultiplier": 2,
+    "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED"],
+}
 _OPTIONS = (
+    ("grpc.service_config", json.dumps({"methodConfig": [{"name": [{}], "retryPolicy": _RETRY}]})),
     # Back within a second after the Order Service is back.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1000),

@@ -127,6 +127,15 @@ def placing(wanted: Mapping[str, int], request_id: str | None = None) -> PlaceOr
     return PlaceOrderRequest(request_id=request_id or new_id(), customer_id="anna", items=quantities(wanted))
 
 
+def answered(api: Api, request: PlaceOrderRequest) -> Order | None:
+    """The order of a placement, none while its outcome is open."""
+    try:
+        return api.products.PlaceOrder(request, timeout=SECONDS).order
+    except grpc.RpcError as error:
+        assert reason(error) == "OUTCOME_OPEN"
+        return None
+
+
 def eventually(look: Callable[[], T | None], seconds: float = SECONDS) -> T:
     """The first true answer of `look`; fails with the last one when none comes in time."""
     until = time.monotonic() + seconds

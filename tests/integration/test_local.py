@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from ordersys.local.packages import NoRabbitMQ, provision
-from tests.integration.api import Api, eventually
+from tests.integration.api import Api, answered, eventually, placing
 
 
 @pytest.fixture
@@ -83,8 +83,9 @@ def test_a_service_that_dies_is_started_again(folder: Path) -> None:
         ours = [p for p in victims if str(folder) in repr(p.environ())]
         assert len(ours) == 1
         ours[0].kill()
-        assert eventually(lambda: api.orders.GetOrder, 5)
-        assert api.place({"paper-a4": 2}).version == 1
+        request = placing({"paper-a4": 2})
+        order = eventually(lambda: answered(api, request))
+        assert api.order(order.id) == order
         assert api.order(before.id) == before
 
 

@@ -13,7 +13,7 @@ import grpc
 import pytest
 
 from ordersys.local.system import SERVICES, System
-from tests.integration.api import Api, eventually, placing, reason
+from tests.integration.api import Api, answered, eventually, placing, reason
 
 ORDERS = 900
 SECONDS = 90
@@ -109,7 +109,7 @@ def test_an_order_placed_while_the_order_service_is_away_is_resolved_by_repeatin
         assert api.stock(product) == (6, 4)
         system.services["order_service"].start()
         system.services["order_service"].wait_healthy()
-        order = eventually(lambda: api.products.PlaceOrder(request, timeout=20).order)
+        order = eventually(lambda: answered(api, request))
         assert api.order(order.id) == order
         assert api.stock(product) == (6, 4)
 
