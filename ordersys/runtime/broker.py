@@ -6,7 +6,6 @@ The only module that knows pika. Everything it declares comes from the contract.
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from functools import cache
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -97,8 +96,8 @@ class Session:
         self._next_tag += len(events)
         try:
             for event in events:
-                exchange, routing_key = _address(event.type)
-                self._channel.basic_publish(exchange, routing_key, event.body, _properties(event), mandatory=True)
+                to = contract.publication(contract.events()[event.type])
+                self._channel.basic_publish(to.exchange, to.routing_key, event.body, _properties(event), mandatory=True)
             await first(self._window_settled, self.closed)
         except AMQPError as error:
             self.fail(error)
@@ -215,12 +214,6 @@ def _resolve(future: "asyncio.Future[Any]", result: Any) -> None:
         future.set_result(result)
 
 
-@cache
-def _address(event_type: str) -> tuple[str, str]:
-    publication = contract.publication(contract.events()[event_type])
-    return publication.exchange, publication.routing_key
-
-
 def _properties(event: EventMessage) -> pika.BasicProperties:
     return pika.BasicProperties(
         content_type=CONTENT_TYPE,
@@ -232,15 +225,8 @@ def _properties(event: EventMessage) -> pika.BasicProperties:
     )
 
 
-def _delivery(method: Any, properties: Any, body: bytes) -> Delivery:
-    return Delivery(
-        properties.message_id,
-        properties.type,
-        properties.content_type,
-        properties.headers or {},
-        body,
-        method.redelivered,
-    )
+def _delivery(method: Any, found: Any, body: bytes) -> Delivery:
+    return Delivery(found.message_id, found.type, found.content_type, found.headers or {}, body, method.redelivered)
 
 
 def _reason(error: BaseException) -> str:
