@@ -43,7 +43,7 @@ class Changes:
     async def sweep(self) -> None:
         """Brings every change without an outcome to its end, as far as the Order Service answers."""
         pending = await self._database.read(change_rows.pending, SWEPT_AT_A_TIME)
-        tries = [self._sagas.once(p.order_id, self._settle, p) for p in pending]
+        tries = [self._sagas.once(p.saga_id, self._settle, p) for p in pending]
         for result in await asyncio.gather(*tries, return_exceptions=True):
             if isinstance(result, BaseException) and not isinstance(result, OutcomeOpen):
                 _log.warning("a change found without an outcome ended: %s", result)
@@ -62,7 +62,7 @@ class Changes:
                 if isinstance(begun, Busy):
                     await self._wait_for(begun.pending)
                     continue
-                return response(order=await self._sagas.once(begun.order_id, self._settle, begun))
+                return response(order=await self._sagas.once(begun.saga_id, self._settle, begun))
             except Refused as error:
                 refused = error
                 if not _worth_reading_again(request, error):
@@ -77,7 +77,7 @@ class Changes:
 
     async def _wait_for(self, other: Pending) -> None:
         try:
-            await self._sagas.once(other.order_id, self._settle, other)
+            await self._sagas.once(other.saga_id, self._settle, other)
         except OutcomeOpen:
             raise
         except Refused as refused:

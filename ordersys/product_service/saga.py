@@ -1,4 +1,4 @@
-"""Sagas run in tasks of the service, one at a time for each order: no cancelled call ever cuts one in two."""
+"""Sagas run in tasks of the service, each once at a time: no cancelled call ever cuts one in two."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
@@ -13,7 +13,7 @@ class Sagas:
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._by_order: dict[str, asyncio.Future[Any]] = {}
+        self._by_id: dict[str, asyncio.Future[Any]] = {}
 
     async def detached(self, saga: Coroutine[Any, Any, R]) -> R:
         """What `saga` answers; it goes on when whoever waits for it is cancelled."""
@@ -22,18 +22,18 @@ class Sagas:
         task.add_done_callback(self._done)
         return await asyncio.shield(task)
 
-    async def once(self, order_id: str, step: Callable[[T], Awaitable[R]], argument: T) -> R:
-        """What `step(argument)` answers; who comes while it is under way for this order shares the answer."""
-        if order_id in self._by_order:
-            shared: R = await asyncio.shield(self._by_order[order_id])
+    async def once(self, saga_id: str, step: Callable[[T], Awaitable[R]], argument: T) -> R:
+        """What `step(argument)` answers; who comes while it is under way for this very saga shares the answer."""
+        if saga_id in self._by_id:
+            shared: R = await asyncio.shield(self._by_id[saga_id])
             return shared
-        future = self._by_order[order_id] = asyncio.get_running_loop().create_future()
+        future = self._by_id[saga_id] = asyncio.get_running_loop().create_future()
         try:
             future.set_result(await step(argument))
         except BaseException as error:  # noqa: BLE001 - raised below, and for all who share it
             future.set_exception(error if isinstance(error, Exception) else asyncio.CancelledError())
         finally:
-            del self._by_order[order_id]
+            del self._by_id[saga_id]
         result: R = future.result()
         return result
 

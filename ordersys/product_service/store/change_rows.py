@@ -29,6 +29,11 @@ class Pending(NamedTuple):
         """The order it is about."""
         return self.hop.order_id
 
+    @property
+    def saga_id(self) -> str:
+        """Names this change: another one of the same order may be under way as soon as this one is ended."""
+        return self.hop.request_id
+
 
 def pending(connection: Connection, most: int) -> list[Pending]:
     """Changes without an outcome."""
