@@ -3,7 +3,12 @@
 Each session installs what it needs and makes the stubs first, so that none depends on another.
 """
 
+import os
+
 import nox
+
+# uv trusts the certificates the system trusts, as pip does: behind a company's proxy both work, or neither.
+os.environ.setdefault("UV_SYSTEM_CERTS", "true")
 
 nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.reuse_existing_virtualenvs = True
