@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
+from typing import NamedTuple
 
 from ordersys.local.display import Display
 from ordersys.local.packages import NoRabbitMQ
@@ -24,6 +25,13 @@ _FAILED = 1
 _WRONG_USE = 2
 
 
+class Ended(NamedTuple):
+    """How it ended: the exit status, and what a program wants to know."""
+
+    status: int
+    result: str = ""
+
+
 def main() -> None:
     """Starts the system and stays, or walks through the demo; exits 0 unless something is wrong."""
     arguments = _arguments()
@@ -31,12 +39,15 @@ def main() -> None:
     display = Display(arguments.plain)
     try:
         _check_url(arguments.amqp_url)
-        with tempfile.TemporaryDirectory(prefix="ordersys-") as scratch:
-            system = _system(arguments, Path(arguments.data_dir or scratch), display)
-            with system:
-                status = _demo(system, arguments.json) if arguments.demo else _stay(system, display)
-                display.line("stopping")
-        sys.exit(status)
+        with (
+            tempfile.TemporaryDirectory(prefix="ordersys-") as scratch,
+            _system(arguments, Path(arguments.data_dir or scratch), display) as system,
+        ):
+            ended = _demo(system, arguments.json) if arguments.demo else _stay(system, display)
+            display.line("stopping")
+        # Last of all, so that a program finds it as the last line.
+        sys.stdout.write(ended.result)
+        sys.exit(ended.status)
     except (WrongSetting, CannotStart) as error:
         _fail(error, _WRONG_USE)
     except (NoRabbitMQ, NotStarted, NotHealthy, BrokerUnavailable) as error:
@@ -91,7 +102,7 @@ def _system(arguments: argparse.Namespace, folder: Path, display: Display) -> Sy
     return System(folder.absolute(), display.stage, choices)
 
 
-def _stay(system: System, display: Display) -> int:
+def _stay(system: System, display: Display) -> Ended:
     for line in _greeting(system):
         display.line(line)
     try:
@@ -99,7 +110,7 @@ def _stay(system: System, display: Display) -> int:
             system.watch(display.line)
             time.sleep(_WATCH_SECONDS)
     except KeyboardInterrupt:
-        return 0
+        return Ended(0)
 
 
 def _greeting(system: System) -> Sequence[str]:
@@ -118,9 +129,11 @@ def _greeting(system: System) -> Sequence[str]:
     ]
 
 
-def _demo(system: System, as_json: bool) -> int:
+def _demo(system: System, as_json: bool) -> Ended:
     client = [sys.executable, "-m", "ordersys.grpc_client", *(["--json"] if as_json else []), "demo"]
-    return subprocess.run(client, env={**os.environ, **system.environment}, check=False).returncode
+    environment = {**os.environ, **system.environment}
+    done = subprocess.run(client, env=environment, stdout=subprocess.PIPE if as_json else None, text=True, check=False)
+    return Ended(done.returncode, done.stdout or "")
 
 
 def _fail(error: Exception, status: int) -> None:

@@ -1,5 +1,6 @@
 """The whole system with one command, and what becomes of it when that is killed."""
 
+import json
 import signal
 import subprocess
 import sys
@@ -72,6 +73,19 @@ def test_a_hard_killed_system_leaves_no_process_and_its_folder_can_be_used_again
         assert "in use by another system" in said
         second.send_signal(signal.SIGTERM)
         assert second.wait(60) == 0
+    assert processes_of(folder) == []
+
+
+def test_the_demo_ends_with_one_json_object_that_says_it_came_out_even(folder: Path) -> None:
+    """The last line of all that is printed, after everything was stopped."""
+    command = [sys.executable, "-m", "ordersys.local", "--data-dir", str(folder), "--demo", "--json"]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=100, check=True)
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["ok"]
+    assert (found["lost"], found["duplicated"], found["stock_conserved"]) == (0, 0, True)
+    assert found["orders_created"] == found["recorded_by_notification_service_1"] > 300
+    heard_by_all = found["orders_created"] + found["orders_updated"] + found["orders_rejected"]
+    assert found["recorded_by_notification_service_2"] == heard_by_all
     assert processes_of(folder) == []
 
 
