@@ -58,7 +58,8 @@ class Placement:
             await self._database.write(store.take_back, pending)
             raise
         # Not awaited: the order exists, and should this commit be lost, a repeat gets the same order.
-        self._database.write(store.confirm, Confirmed(pending, order)).add_done_callback(_check)
+        confirmed = self._database.write(store.confirm, Confirmed(pending, order), urgent=False)
+        confirmed.add_done_callback(_check)
         return PlaceOrderResponse(order=order)
 
 

@@ -1,7 +1,7 @@
 """Natural batching: while a batch is being worked on, arrivals collect; they are the next batch.
 
-No timer and no fixed size, only an upper bound: alone, an item is worked on at once; under load the cost of a
-commit, a call or a confirm is shared. Items keep their order; the worker sees one batch at a time.
+No fixed size, only an upper bound: alone, an item is worked on at once; under load the cost of a commit, a call
+or a confirm is shared. Items keep their order; the worker sees one batch at a time.
 """
 
 import asyncio
@@ -11,6 +11,7 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 R = TypeVar("R")
+_RIDE_SECONDS = 0.05
 
 
 class Batcher(Generic[T, R]):
@@ -24,13 +25,20 @@ class Batcher(Generic[T, R]):
         self._limit = limit
         self._waiting: deque[tuple[T, asyncio.Future[R]]] = deque()
         self._worker: asyncio.Task[None] | None = None
+        self._departure: asyncio.TimerHandle | None = None
 
-    def submit(self, item: T) -> "asyncio.Future[R]":
-        """Hands in `item`; the future has its result. Cancelling the future does not stop the work."""
-        future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
+    def submit(self, item: T, urgent: bool = True) -> "asyncio.Future[R]":
+        """Hands in `item`; the future has its result. Cancelling the future does not stop the work.
+
+        What is not urgent rides with the next item that is, or goes alone when none comes for 50 ms.
+        """
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[R] = loop.create_future()
         self._waiting.append((item, future))
-        if self._worker is None:
-            self._worker = asyncio.create_task(self._run())
+        if urgent:
+            self._start()
+        elif self._departure is None:
+            self._departure = loop.call_later(_RIDE_SECONDS, self._start)
         return future
 
     def __len__(self) -> int:
@@ -39,8 +47,17 @@ class Batcher(Generic[T, R]):
 
     async def drained(self) -> None:
         """Returns when everything handed in so far, and meanwhile, is worked on."""
+        if self._waiting:
+            self._start()
         while self._worker is not None:
             await asyncio.wait([self._worker])
+
+    def _start(self) -> None:
+        if self._departure is not None:
+            self._departure.cancel()
+            self._departure = None
+        if self._worker is None:
+            self._worker = asyncio.create_task(self._run())
 
     async def _run(self) -> None:
         try:

@@ -72,15 +72,16 @@ class Database:
         return database
 
     def write(
-        self, operation: Callable[[Connection, list[Any]], Sequence[R | Exception]], item: Any
+        self, operation: Callable[[Connection, list[Any]], Sequence[R | Exception]], item: Any, urgent: bool = True
     ) -> "asyncio.Future[R]":
         """Hands `item` to `operation`; the future has its result once the commit is on disk.
 
         Items of one operation that arrive while a commit is under way share the next one. An operation that
-        fails is tried again for each item alone, so that one item never fails another.
+        fails is tried again for each item alone, so that one item never fails another. What is not urgent rides
+        in the next commit somebody waits for.
         Raises Refused (STORAGE_UNAVAILABLE) when the file can't be written.
         """
-        return self._writes.submit((operation, item))
+        return self._writes.submit((operation, item), urgent)
 
     async def read(self, query: Callable[..., R], *arguments: Any) -> R:
         """What `query(connection, *arguments)` answers, from committed data."""

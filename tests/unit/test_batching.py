@@ -99,3 +99,32 @@ async def test_drained_returns_when_everything_is_worked_on() -> None:
         batcher.submit(number)
     await batcher.drained()
     assert done == list(range(5))
+
+
+async def test_what_is_not_urgent_rides_with_what_is() -> None:
+    """It waits for the next urgent item, in its place; alone it goes after a moment."""
+    batches: list[list[int]] = []
+
+    async def work(items: list[int]) -> list[int]:
+        batches.append(items)
+        return items
+
+    batcher: Batcher[int, int] = Batcher(work, 100)
+    rider = batcher.submit(1, urgent=False)
+    await asyncio.sleep(0)
+    assert batches == []
+    assert await asyncio.gather(batcher.submit(2), rider) == [2, 1]
+    assert batches == [[1, 2]]
+    assert await batcher.submit(3, urgent=False) == 3
+
+
+async def test_draining_does_not_wait_for_company() -> None:
+    """What rides leaves at once when everything has to be done."""
+    batcher: Batcher[int, int] = Batcher(_echo, 100)
+    rider = batcher.submit(1, urgent=False)
+    await batcher.drained()
+    assert rider.result() == 1
+
+
+async def _echo(items: list[int]) -> list[int]:
+    return items
