@@ -41,6 +41,11 @@ class Service:
         return self._process is not None and self._process.poll() is None
 
     @property
+    def pid(self) -> int | None:
+        """The process, None before it was started."""
+        return None if self._process is None else self._process.pid
+
+    @property
     def exit_status(self) -> int | None:
         """How the process ended, None while it runs."""
         return None if self._process is None else self._process.poll()

@@ -37,6 +37,7 @@ _log = logging.getLogger(__name__)
 _BATCH = 256
 _READERS = 4
 _LOCK_SECONDS = 15.0
+_PROBE_SECONDS = 5.0
 
 
 class Database:
@@ -89,10 +90,9 @@ class Database:
         return await loop.run_in_executor(self._reader_threads, self._read, query, arguments)
 
     async def probe(self) -> bool:
-        """Whether the file can be written; after a failure, tries again."""
-        if not self.writable:
-            await asyncio.wait([self.write(_touch, None)])
-        return self.writable
+        """Whether the file can be written, by writing: in time, or it counts as not."""
+        written, _ = await asyncio.wait([self.write(self._schema.touch, None)], timeout=_PROBE_SECONDS)
+        return self.writable and bool(written)
 
     async def close(self) -> None:
         """Finishes what was handed in and closes the file."""
@@ -186,12 +186,6 @@ def _perform(connection: Connection, batch: list[tuple[Operation, Any]]) -> list
         for place, answer in zip(places, answers, strict=True):
             results[place] = answer
     return results
-
-
-def _touch(connection: Connection, items: list[Any]) -> list[None]:
-    """Writes without changing anything."""
-    connection.exec_driver_sql("UPDATE schema_version SET version = version")
-    return [None] * len(items)
 
 
 def _engine(path: Path, mode: str, pool: Any, *pragmas: str, **options: Any) -> Engine:

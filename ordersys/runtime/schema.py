@@ -1,8 +1,11 @@
 """The tables of a database and their version: older ones are upgraded, newer and foreign ones refused."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
-from sqlalchemy import Column, Connection, Integer, MetaData, String, Table, insert, inspect, select, update
+from sqlalchemy import BigInteger, Column, Connection, Integer, MetaData, String, Table, insert, inspect, select, update
+
+from ordersys.runtime.identity import now
 
 Upgrade = Callable[[Connection], None]
 
@@ -26,6 +29,8 @@ class Schema:
             self.metadata,
             Column("owner", String(64), primary_key=True),
             Column("version", Integer, nullable=False),
+            # When the file was last seen to be writable, in microseconds since 1970.
+            Column("touch_time", BigInteger, nullable=False),
         )
 
     @property
@@ -37,10 +42,15 @@ class Schema:
         """Brings the database to today's version; whether it was new. Raises UnusableDatabase."""
         if not inspect(connection).get_table_names():
             self.metadata.create_all(connection)
-            connection.execute(insert(self._about).values(owner=self.owner, version=self.version))
+            connection.execute(insert(self._about).values(owner=self.owner, version=self.version, touch_time=now()))
             return True
         self._upgrade(connection, self._recorded(connection))
         return False
+
+    def touch(self, connection: Connection, items: list[Any]) -> list[None]:
+        """An operation that does nothing but write. (SQLite writes no page that stays as it was.)"""
+        connection.execute(update(self._about).values(touch_time=now()))
+        return [None] * len(items)
 
     def _recorded(self, connection: Connection) -> int:
         if not inspect(connection).has_table(self._about.name):

@@ -113,7 +113,7 @@ async def test_what_is_not_urgent_rides_with_what_is() -> None:
     rider = batcher.submit(1, urgent=False)
     await asyncio.sleep(0)
     assert batches == []
-    assert await asyncio.gather(batcher.submit(2), rider) == [2, 1]
+    assert (await batcher.submit(2), await rider) == (2, 1)
     assert batches == [[1, 2]]
     assert await batcher.submit(3, urgent=False) == 3
 

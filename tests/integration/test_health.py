@@ -1,0 +1,132 @@
+"""Health means work, and a service that can't work says so (grpc.health.v1)."""
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+import psutil
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+
+from ordersys.contract import descriptors
+from ordersys.local import ports
+from ordersys.local.system import SERVICES, System
+from tests.integration.api import Api, eventually, placing, reason
+
+SERVING = health_pb2.HealthCheckResponse.SERVING
+NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+def health(channel: grpc.Channel, service: str = "") -> int:
+    """What a service says of itself."""
+    stub = health_pb2_grpc.HealthStub(channel)
+    request = health_pb2.HealthCheckRequest(service=service)
+    return int(stub.Check(request, timeout=30, wait_for_ready=True).status)  # type: ignore[attr-defined]
+
+
+@contextmanager
+def alone(module: str, folder: Path, **settings: str) -> Iterator[grpc.Channel]:
+    """A service by itself, with no RabbitMQ and no other service to be found; a channel to it."""
+    numbers = ports.free(len(SERVICES) + 1)
+    addresses = {m: f"127.0.0.1:{port}" for m, port in zip(SERVICES, numbers[1:], strict=True)}
+    environment = {f"ORDERSYS_{m.upper()}_ADDRESS": address for m, address in addresses.items()}
+    environment["ORDERSYS_AMQP_URL"] = f"amqp://127.0.0.1:{numbers[0]}/%2F"
+    environment["ORDERSYS_DATA_DIR"] = str(folder)
+    command = [sys.executable, "-m", f"ordersys.{module}"]
+    with (
+        (folder / "log").open("wb") as log,
+        subprocess.Popen(command, env={**os.environ, **environment, **settings}, stdout=log) as process,
+        grpc.insecure_channel(addresses[module]) as channel,
+    ):
+        try:
+            yield channel
+        finally:
+            process.send_signal(signal.SIGTERM)
+
+
+@contextmanager
+def disk_full(pid: int) -> Iterator[None]:
+    """No file of a process may grow any more: what it writes fails as on a full disk."""
+    process = psutil.Process(pid)
+    limits = process.rlimit(resource.RLIMIT_FSIZE)
+    process.rlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
+    try:
+        yield
+    finally:
+        process.rlimit(resource.RLIMIT_FSIZE, limits)
+
+
+@pytest.mark.parametrize("module", ["notification_service_1", "notification_service_2"])
+def test_a_subscriber_without_a_subscription_is_not_healthy(module: str, tmp_path: Path) -> None:
+    """It answers calls, and says that it hears nothing."""
+    with alone(module, tmp_path) as channel:
+        assert health(channel) == NOT_SERVING
+        eventually(lambda: b"waiting for RabbitMQ" in (tmp_path / "log").read_bytes())
+        assert health(channel) == NOT_SERVING
+
+
+@pytest.mark.parametrize("module", ["order_service", "product_service"])
+def test_whoever_keeps_orders_is_healthy_without_a_broker(module: str, tmp_path: Path) -> None:
+    """Orders are taken, the events wait on disk."""
+    with alone(module, tmp_path) as channel:
+        eventually(lambda: health(channel) == SERVING)
+
+
+def test_every_service_of_the_contract_is_healthy_by_name(api: Api) -> None:
+    """The name of the gRPC service is known to the health service."""
+    assert eventually(lambda: health(api.product_channel, "ordersys.api.product.v1.ProductService")) == SERVING
+    assert eventually(lambda: health(api.order_channel, "ordersys.api.order.v1.OrderService")) == SERVING
+    with pytest.raises(grpc.RpcError) as unknown:
+        health(api.product_channel, "no.such.Service")
+    assert unknown.value.code() == grpc.StatusCode.NOT_FOUND
+
+
+def test_a_service_that_cant_write_says_so_refuses_and_recovers(system: System, api: Api) -> None:
+    """On a full disk nothing is half done: refused with the way out, and taken once there is room again."""
+    product = api.new_product(10)
+    pid = system.services["product_service"].pid
+    assert pid is not None
+    request = placing({product: 3})
+    with disk_full(pid):
+        with pytest.raises(grpc.RpcError) as refused:
+            api.products.PlaceOrder(request, timeout=30)
+        assert reason(refused.value) == "STORAGE_UNAVAILABLE"
+        eventually(lambda: health(api.product_channel) == NOT_SERVING)
+        assert api.stock(product) == (10, 0)  # reading goes on
+    eventually(lambda: health(api.product_channel) == SERVING)
+    order = api.products.PlaceOrder(request, timeout=30).order
+    assert api.order(order.id) == order
+    assert api.stock(product) == (7, 3)
+
+
+@pytest.mark.parametrize("switched_on", [True, False])
+def test_reflection_is_served_only_where_it_is_switched_on(switched_on: bool, tmp_path: Path) -> None:
+    """It lists the services of the contract, or is not there at all."""
+    with alone("order_service", tmp_path, ORDERSYS_REFLECTION=str(switched_on)) as channel:
+        assert health(channel) in (SERVING, NOT_SERVING)
+        stub: Any = reflection_pb2_grpc.ServerReflectionStub(channel)
+        asked = iter([reflection_pb2.ServerReflectionRequest(list_services="")])
+        if switched_on:
+            (answer,) = stub.ServerReflectionInfo(asked, timeout=30)
+            names = {service.name for service in answer.list_services_response.service}
+            assert (
+                "ordersys.api.order.v1.OrderService"
+                in names
+                <= {
+                    *(service.full_name for service in descriptors.services()),
+                    "grpc.health.v1.Health",
+                    "grpc.reflection.v1alpha.ServerReflection",
+                }
+            )
+        else:
+            with pytest.raises(grpc.RpcError) as unknown:
+                list(stub.ServerReflectionInfo(asked, timeout=30))
+            assert unknown.value.code() == grpc.StatusCode.UNIMPLEMENTED
