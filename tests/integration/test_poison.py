@@ -1,0 +1,89 @@
+"""Events that a handler can't take: the consumer's process may die of them, the queue does not."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import grpc
+import pytest
+from pika.adapters.blocking_connection import BlockingChannel
+
+from ordersys.api.notification.v1.notification_log_pb2 import Notification
+from ordersys.api.order.v1.order_events_pb2 import OrderCreated
+from ordersys.local.system import System
+from tests.integration.api import Api, eventually
+from tests.integration.deliveries import dead_letter, order, publish
+
+FAILS_ON_ONE = """
+import logging, os, sys
+from ordersys.api.notification.v1.subscriptions_pb2 import DESCRIPTOR
+from ordersys.notification.application import run_notification_service
+from ordersys.notification_service_2.__main__ import Handlers, Settings
+
+class Fails(Handlers):
+    def OnOrderCreated(self, event):
+        if event.order.customer_id == "poison":
+            {how}
+        return super().OnOrderCreated(event)
+
+run_notification_service(DESCRIPTOR.services_by_name["NotificationService2"], Fails(), Settings, "")
+"""
+
+
+@contextmanager
+def replaced(system: System, program: str, attempts: int) -> Iterator[None]:
+    """Another program in the place of Notification Service 2, started again when it dies."""
+    system.services["notification_service_2"].stop()
+    stopped = threading.Event()
+    environment = {**os.environ, **system.environment}
+    running: list[subprocess.Popen[bytes]] = []
+
+    def keep_running() -> None:
+        for _ in range(attempts):
+            if stopped.is_set():
+                return
+            running.append(
+                subprocess.Popen([sys.executable, "-c", program], env=environment, stdout=subprocess.DEVNULL)
+            )
+            running[-1].wait()
+
+    supervisor = threading.Thread(target=keep_running)
+    supervisor.start()
+    try:
+        yield
+    finally:
+        stopped.set()
+        running[-1].send_signal(signal.SIGTERM)
+        supervisor.join(30)
+        system.services["notification_service_2"].start()
+        system.services["notification_service_2"].wait_healthy()
+
+
+@pytest.mark.parametrize("how", ["raise RuntimeError", "os._exit(1)"], ids=["raises", "kills"])
+def test_an_event_the_handler_fails_on_is_dead_lettered_and_harms_no_other(
+    system: System, api: Api, amqp: BlockingChannel, how: str
+) -> None:
+    """It comes back until its delivery limit, also when it kills the process each time; healthy events are recorded."""
+    with replaced(system, FAILS_ON_ONE.format(how=how), attempts=20):
+        healthy = [order() for _ in range(20)]
+        for one in healthy[:10]:
+            publish(amqp, OrderCreated(order=one).SerializeToString())
+        poison = publish(amqp, OrderCreated(order=order(customer_id="poison")).SerializeToString())
+        for one in healthy[10:]:
+            publish(amqp, OrderCreated(order=one).SerializeToString())
+        properties, _ = dead_letter(amqp, lambda properties, _: properties.message_id == poison)
+        assert properties.headers["x-death"][0]["reason"] == "delivery_limit"
+        for one in healthy:
+            assert len(eventually(lambda one=one: heard(api, one.id))) == 1  # type: ignore[misc]
+
+
+def heard(api: Api, order_id: str) -> list[Notification]:
+    """What service 2 has recorded, nothing while it does not answer."""
+    try:
+        return api.heard(2, order_id)
+    except grpc.RpcError:
+        return []
