@@ -128,3 +128,13 @@ def test_events_are_past_participles(event: Descriptor) -> None:
     """An event is a fact: something that happened."""
     assert event.name.endswith("ed")
     assert event.file.name.endswith("_events.proto")
+
+
+def test_a_rule_says_the_same_wherever_it_stands() -> None:
+    """CEL rules of one id have one expression and one message: nothing states a contract fact twice differently."""
+    fields = [field for message in descriptors.messages() for field in message.fields]
+    stated: dict[str, set[tuple[str, str]]] = {}
+    for rule in [rule for field in fields for rule in rules(field).cel]:
+        stated.setdefault(rule.id, set()).add((rule.expression, rule.message))
+    assert stated
+    assert {rule_id: len(forms) for rule_id, forms in stated.items() if len(forms) > 1} == {}
