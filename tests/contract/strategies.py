@@ -1,0 +1,60 @@
+"""Messages of the contract, made from its descriptors and rules: valid ones, and ones with exactly one rule broken.
+
+A new field, rule or RPC widens the tests by itself. A rule nobody can generate for fails the suite.
+"""
+
+from collections.abc import Iterator
+
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from hypothesis import strategies as st
+from hypothesis.strategies import SearchStrategy
+
+from ordersys.contract import descriptors
+from tests.contract.breakages import Broken, breakages, broken
+from tests.contract.values import EXAMPLES, rules, valid
+
+__all__ = ["Broken", "has_rules", "invalid", "unknown_rules", "valid"]
+
+_KNOWN = {
+    "required",
+    "ignore",
+    "string.uuid",
+    "string.slug",
+    "string.min_len",
+    "string.max_len",
+    "string.pattern",
+    *(f"{kind}.{rule}" for kind in ("int32", "int64") for rule in ("gte", "lte", "not_in")),
+    "enum.defined_only",
+    "enum.in",
+    "enum.not_in",
+    "repeated.min_items",
+    "repeated.max_items",
+    "repeated.unique_products",
+    *EXAMPLES,
+}
+
+
+def invalid(kind: Descriptor) -> SearchStrategy[Broken]:
+    """A message of `kind` with exactly one rule broken. Only for kinds that have rules: see `has_rules`."""
+    return st.sampled_from(breakages(kind)).flatmap(lambda breakage: broken(kind, breakage))
+
+
+def has_rules(kind: Descriptor) -> bool:
+    """Whether a message of `kind` can break a rule."""
+    return bool(breakages(kind))
+
+
+def unknown_rules() -> set[str]:
+    """The rules of the contract this module has no values for; must be empty."""
+    return {rule for message in descriptors.messages() for field in message.fields for rule in _stated(field)} - _KNOWN
+
+
+def _stated(field: FieldDescriptor) -> Iterator[str]:
+    """The names of the rules of a field."""
+    for kind, value in rules(field).ListFields():
+        if kind.name == "cel":
+            yield from (rule.id for rule in value)
+        elif kind.message_type:
+            yield from (f"{kind.name}.{rule.name}" for rule, _ in value.ListFields())
+        else:
+            yield kind.name
