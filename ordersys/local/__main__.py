@@ -8,6 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from types import FrameType
 from typing import NamedTuple
@@ -40,8 +41,8 @@ def main() -> None:
     try:
         _check_url(arguments.amqp_url)
         with (
-            tempfile.TemporaryDirectory(prefix="ordersys-") as scratch,
-            _system(arguments, Path(arguments.data_dir or scratch), display) as system,
+            _folder(arguments.data_dir) as folder,
+            _system(arguments, Path(folder), display) as system,
         ):
             ended = _demo(system, arguments.json) if arguments.demo else _stay(system, display)
             display.line("stopping")
@@ -90,6 +91,10 @@ def _port(text: str) -> int:
 def _check_url(url: str | None) -> None:
     if url is not None:
         read(Settings, {"ORDERSYS_AMQP_URL": url})
+
+
+def _folder(chosen: str | None) -> AbstractContextManager[str]:
+    return nullcontext(chosen) if chosen else tempfile.TemporaryDirectory(prefix="ordersys-")
 
 
 def _system(arguments: argparse.Namespace, folder: Path, display: Display) -> System:
