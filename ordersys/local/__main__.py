@@ -17,7 +17,7 @@ from ordersys.local.display import Display
 from ordersys.local.packages import NoRabbitMQ
 from ordersys.local.rabbitmq import NotStarted
 from ordersys.local.service import NotHealthy
-from ordersys.local.system import SERVICES, CannotStart, Choices, System, command
+from ordersys.local.system import SERVICES, CannotStart, Choices, System
 from ordersys.runtime.broker import BrokerUnavailable, place
 from ordersys.runtime.settings import Settings, WrongSetting, read
 
@@ -126,7 +126,7 @@ def _greeting(system: System) -> Sequence[str]:
         "",
         "To talk to it, in another shell:",
         "",
-        *(f"  {line}" for line in command(system.environment)),
+        *(f"  {line}" for line in system.exports),
         "  python -m ordersys.grpc_client products",
         "  python -m ordersys.grpc_client demo",
         "",

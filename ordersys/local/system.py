@@ -67,6 +67,13 @@ class System:
         found = {f"ORDERSYS_{module.upper()}_ADDRESS": address for module, address in self._addresses.items()}
         return {**found, "ORDERSYS_AMQP_URL": self.amqp_url, "ORDERSYS_DATA_DIR": str(self.folder / "databases")}
 
+    @property
+    def exports(self) -> Sequence[str]:
+        """The lines that let a shell talk to it. The URL of somebody else's broker may hold a password."""
+        shown = [name for name in self.environment if name.endswith("_ADDRESS")]
+        shown += ["ORDERSYS_AMQP_URL"] if self.node is not None else []
+        return [f"export {name}={self.environment[name]}" for name in shown]
+
     def __enter__(self) -> "System":
         """Starts everything. Raises CannotStart, NoRabbitMQ, NotStarted, NotHealthy or BrokerUnavailable."""
         with ExitStack() as started:
@@ -146,11 +153,6 @@ class System:
         self._pause[name] = min(self._pause.get(name, _RESTART_PAUSE / 2) * 2, _MOST_PAUSE)
         self._not_before[name] = time.monotonic() + self._pause[name]
         return True
-
-
-def command(environment: Mapping[str, str]) -> Sequence[str]:
-    """The lines that let a shell talk to a system."""
-    return [f"export {name}={value}" for name, value in environment.items() if name.endswith("_ADDRESS")]
 
 
 def _described(installation: Installation) -> str:

@@ -4,8 +4,6 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -13,6 +11,7 @@ import pytest
 
 from ordersys.local.packages import NoRabbitMQ, provision
 from tests.integration.api import Api, answered, eventually, placing
+from tests.running import addresses, local
 
 
 @pytest.fixture
@@ -23,32 +22,6 @@ def folder(tmp_path: Path) -> Path:
     except NoRabbitMQ as error:
         pytest.skip(f"needs a private RabbitMQ: {error}")
     return tmp_path / "system"
-
-
-@contextmanager
-def local(folder: Path) -> Iterator["subprocess.Popen[str]"]:
-    """`python -m ordersys.local` in a process of its own."""
-    command = [sys.executable, "-m", "ordersys.local", "--data-dir", str(folder), "--plain"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
-        try:
-            yield process
-        finally:
-            process.send_signal(signal.SIGTERM)
-
-
-def addresses(process: "subprocess.Popen[str]") -> dict[str, str]:
-    """What it prints for talking to it, once it runs."""
-    found: dict[str, str] = {}
-    assert process.stderr is not None
-    said = []
-    for line in process.stderr:
-        said.append(line)
-        if "export " in line:
-            name, _, value = line.strip().removeprefix("export ").partition("=")
-            found[name] = value
-        if line.startswith("Running"):
-            return found
-    raise AssertionError(f"it ended early: {''.join(said)}")
 
 
 def processes_of(folder: Path) -> list[int]:

@@ -1,0 +1,85 @@
+"""Hears every event published, on each exchange of the contract, with queues of its own."""
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
+
+import pika
+
+from ordersys.contract.events import Delivery, Event, Undecodable, decode
+from ordersys.contract.topology import Exchange, topology
+
+T = TypeVar("T")
+
+
+class Heard(NamedTuple):
+    """A message as it came from an exchange."""
+
+    exchange: str
+    properties: Any
+    body: bytes
+    event: Event | None
+    """The event in it, None when it is none of the contract."""
+
+
+class Ear:
+    """Listens from now on, in a thread of its own, until it is closed."""
+
+    def __init__(self, url: str) -> None:
+        self._heard: list[Heard] = []
+        self._changed = threading.Condition()
+        self._connection = pika.BlockingConnection(pika.URLParameters(url))
+        self._channel = self._connection.channel()
+        for exchange in topology().exchanges:
+            self._listen(exchange)
+        self._thread = threading.Thread(target=self._run, name="ear")
+        self._thread.start()
+
+    def heard(self, order_id: str, exchange: str | None = None) -> list[Heard]:
+        """What came about an order, in order of arrival; from one exchange or from all."""
+        with self._changed:
+            found = [h for h in self._heard if h.event and h.event.order_id == order_id]
+        return [h for h in found if exchange in (None, h.exchange)]
+
+    def everything(self) -> list[Heard]:
+        """All that came."""
+        with self._changed:
+            return list(self._heard)
+
+    def wait(self, look: Callable[[], T | None], seconds: float) -> T:
+        """The first true answer of `look`, asked whenever something came; fails when there is none in time."""
+        until = time.monotonic() + seconds
+        while not (found := look()):
+            with self._changed:
+                self._changed.wait(timeout=0.05)
+            assert time.monotonic() < until, f"not heard within {seconds:.0f} s"
+        return found
+
+    def close(self) -> None:
+        """Stops listening; the queues go with the connection."""
+        self._connection.add_callback_threadsafe(self._channel.stop_consuming)
+        self._thread.join()
+        self._connection.close()
+
+    def _listen(self, exchange: Exchange) -> None:
+        self._channel.exchange_declare(exchange.name, exchange.type, durable=True)
+        queue = self._channel.queue_declare("", exclusive=True).method.queue
+        self._channel.queue_bind(queue, exchange.name, "#")
+        self._channel.basic_consume(queue, lambda _, __, p, body: self._take(exchange.name, p, body), auto_ack=True)
+
+    def _take(self, exchange: str, properties: Any, body: bytes) -> None:
+        with self._changed:
+            self._heard.append(Heard(exchange, properties, body, _event(properties, body)))
+            self._changed.notify_all()
+
+    def _run(self) -> None:
+        self._channel.start_consuming()
+
+
+def _event(properties: Any, body: bytes) -> Event | None:
+    p = properties
+    try:
+        return decode(Delivery(p.message_id, p.type, p.content_type, p.headers or {}, body))
+    except Undecodable:
+        return None

@@ -1,0 +1,124 @@
+"""What the laws talk to: the services that are judged, and an ear at the broker they use."""
+
+import time
+import uuid
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from google.protobuf.message import Message
+from google.type.money_pb2 import Money
+
+from ordersys.api.notification.v1.notification_log_pb2 import ListNotificationsRequest, Notification
+from ordersys.api.order.v1.order_pb2 import Order, OrderItem
+from ordersys.api.order.v1.order_service_pb2 import CreateOrderRequest, GetOrderRequest
+from ordersys.api.product.v1.product_pb2 import Product
+from ordersys.api.product.v1.product_service_pb2 import (
+    CreateProductRequest,
+    GetProductRequest,
+    ItemQuantity,
+    PlaceOrderRequest,
+)
+from tests.contract.ear import Ear
+from tests.contract.wire import Answer, Wire
+
+T = TypeVar("T")
+PRICE = Money(currency_code="EUR", units=7, nanos=990_000_000)
+
+
+@dataclass
+class World:
+    """The services that are judged, by role, and how long a condition may take."""
+
+    addresses: dict[str, str]
+    amqp_url: str | None
+    patience: float
+
+    def __post_init__(self) -> None:
+        self.wire = Wire(self.addresses, self.patience)
+        self.ear = Ear(self.amqp_url) if self.amqp_url else None
+
+    def close(self) -> None:
+        """Ends all connections."""
+        self.wire.close()
+        if self.ear:
+            self.ear.close()
+
+    def call(self, request: Message, role: str | None = None) -> Answer:
+        """What a request is answered."""
+        return self.wire.call(request, role)
+
+    def ok(self, request: Message, role: str | None = None) -> Any:
+        """The response to a request that has to succeed."""
+        answer = self.call(request, role)
+        assert answer.response is not None, f"{request.DESCRIPTOR.name} was refused: {answer.status}"
+        return answer.response
+
+    def eventually(self, look: Callable[[], T | None]) -> T:
+        """The first true answer of `look`; fails when none comes in time."""
+        until = time.monotonic() + self.patience
+        while not (found := look()):
+            assert time.monotonic() < until, f"not so within {self.patience:.0f} s: {found!r}"
+            time.sleep(0.02)
+        return found
+
+    def new_product(self, available: int = 1_000_000) -> str:
+        """The id of a new product."""
+        product = Product(id=f"p-{uuid.uuid4().hex[:16]}", name="A product", unit_price=PRICE, available=available)
+        return str(self.ok(CreateProductRequest(request_id=new_id(), product=product)).product.id)
+
+    def product(self, product_id: str) -> Product:
+        """A product as it is now."""
+        found: Product = self.ok(GetProductRequest(product_id=product_id)).product
+        return found
+
+    def stock(self, product_id: str) -> tuple[int, int]:
+        """(available, held) of a product."""
+        product = self.product(product_id)
+        return product.available, product.held
+
+    def place(self, wanted: Mapping[str, int]) -> Order:
+        """A new order, placed with the Product Service."""
+        order: Order = self.ok(placing(wanted)).order
+        return order
+
+    def create(self) -> Order:
+        """A new order, created with the Order Service."""
+        order: Order = self.ok(creating()).order
+        return order
+
+    def order(self, order_id: str) -> Order:
+        """An order as it is now."""
+        order: Order = self.ok(GetOrderRequest(order_id=order_id)).order
+        return order
+
+    def notifications(self, role: str, order_id: str) -> list[Notification]:
+        """What a notification service has recorded of an order."""
+        request = ListNotificationsRequest(order_id=order_id, page_size=500)
+        return list(self.ok(request, role).notifications)
+
+
+def new_id() -> str:
+    """A UUID nobody has used."""
+    return str(uuid.uuid4())
+
+
+def quantities(wanted: Mapping[str, int]) -> Iterable[ItemQuantity]:
+    """Items, as the Product Service takes them."""
+    return [ItemQuantity(product_id=product_id, quantity=units) for product_id, units in wanted.items()]
+
+
+def priced(wanted: Mapping[str, int]) -> Iterable[OrderItem]:
+    """Items, as the Order Service takes them."""
+    return [OrderItem(product_id=p, quantity=units, unit_price=PRICE) for p, units in wanted.items()]
+
+
+def placing(wanted: Mapping[str, int], customer_id: str = "anna") -> PlaceOrderRequest:
+    """A request to the Product Service for an order."""
+    return PlaceOrderRequest(request_id=new_id(), customer_id=customer_id, items=quantities(wanted))
+
+
+def creating(wanted: Mapping[str, int] | None = None, customer_id: str = "anna") -> CreateOrderRequest:
+    """A request to the Order Service for an order."""
+    items = priced(wanted or {"lamp": 2})
+    return CreateOrderRequest(request_id=new_id(), order_id=new_id(), customer_id=customer_id, items=items)

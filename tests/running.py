@@ -1,0 +1,34 @@
+"""`python -m ordersys.local` in a process of its own, for tests that talk to it from outside."""
+
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def local(folder: Path, *arguments: str) -> Iterator["subprocess.Popen[str]"]:
+    """`python -m ordersys.local` in a process of its own."""
+    command = [sys.executable, "-m", "ordersys.local", "--data-dir", str(folder), "--plain", *arguments]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
+        try:
+            yield process
+        finally:
+            process.send_signal(signal.SIGTERM)
+
+
+def addresses(process: "subprocess.Popen[str]") -> dict[str, str]:
+    """What it prints for talking to it, once it runs."""
+    found: dict[str, str] = {}
+    assert process.stderr is not None
+    said = []
+    for line in process.stderr:
+        said.append(line)
+        if "export " in line:
+            name, _, value = line.strip().removeprefix("export ").partition("=")
+            found[name] = value
+        if line.startswith("Running"):
+            return found
+    raise AssertionError(f"it ended early: {''.join(said)}")
