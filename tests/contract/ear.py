@@ -17,6 +17,7 @@ class Heard(NamedTuple):
     """A message as it came from an exchange."""
 
     exchange: str
+    routing_key: str
     properties: Any
     body: bytes
     event: Event | None
@@ -66,11 +67,11 @@ class Ear:
         self._channel.exchange_declare(exchange.name, exchange.type, durable=True)
         queue = self._channel.queue_declare("", exclusive=True).method.queue
         self._channel.queue_bind(queue, exchange.name, "#")
-        self._channel.basic_consume(queue, lambda _, __, p, body: self._take(exchange.name, p, body), auto_ack=True)
+        self._channel.basic_consume(queue, lambda _, *message: self._take(exchange.name, *message), auto_ack=True)
 
-    def _take(self, exchange: str, properties: Any, body: bytes) -> None:
+    def _take(self, exchange: str, method: Any, properties: Any, body: bytes) -> None:
         with self._changed:
-            self._heard.append(Heard(exchange, properties, body, _event(properties, body)))
+            self._heard.append(Heard(exchange, method.routing_key, properties, body, _event(properties, body)))
             self._changed.notify_all()
 
     def _run(self) -> None:

@@ -1,0 +1,214 @@
+"""Laws of the events: none without a change, no change without one; each once, in order, as the contract says."""
+
+import re
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+import pika
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ordersys.api.order.v1.order_events_pb2 import OrderCreated, OrderRejected, OrderUpdated
+from ordersys.api.order.v1.order_pb2 import Order, OrderState
+from ordersys.api.order.v1.order_service_pb2 import BatchCreateOrdersRequest, OrderItems, UpdateOrderRequest
+from ordersys.api.product.v1.product_service_pb2 import AdjustStockRequest
+from ordersys.contract.times import microseconds
+from ordersys.contract.topology import publication
+from tests.contract.ear import Ear, Heard
+from tests.contract.effort import tried
+from tests.contract.wire import ORDER, PRODUCT
+from tests.contract.world import World, creating, new_id, placing, priced
+
+pytestmark = pytest.mark.judges(ORDER, "broker")
+FANOUT, TOPIC = "orders.created", "orders.events"
+PAID, CANCELLED = OrderState.ORDER_STATE_PAID, OrderState.ORDER_STATE_CANCELLED
+
+
+@pytest.fixture
+def ear(world: World) -> Ear:
+    """What was published."""
+    assert world.ear is not None
+    return world.ear
+
+
+def settle(world: World, ear: Ear, *orders: Order) -> None:
+    """Returns when these orders were heard of, up to their versions, and what came after them as well.
+
+    What is not heard by then was not published, or so late that nobody could tell.
+    """
+    for order in (*orders, world.create()):
+        ear.wait(lambda order=order: _up_to(ear, order.id, order.version), world.patience)  # type: ignore[misc]
+        ear.wait(lambda order=order: ear.heard(order.id, FANOUT), world.patience)  # type: ignore[misc]
+
+
+def move(world: World, order: Order, state: "OrderState.ValueType") -> Order:
+    """The order in another state."""
+    request = UpdateOrderRequest(request_id=new_id(), order_id=order.id, state=state)
+    moved: Order = world.ok(request, ORDER).order
+    return moved
+
+
+def change(world: World, order: Order, units: int) -> Order:
+    """The order with other quantities."""
+    items = OrderItems(items=priced({item.product_id: units for item in order.items}))
+    request = UpdateOrderRequest(request_id=new_id(), order_id=order.id, items=items)
+    changed: Order = world.ok(request, ORDER).order
+    return changed
+
+
+def the_one(heard: list[Heard]) -> Any:
+    """The event of the only message heard."""
+    assert len(heard) == 1, heard
+    assert heard[0].event is not None
+    return heard[0].event.message
+
+
+def test_a_creation_is_heard_once_on_each_exchange(world: World, ear: Ear) -> None:
+    """One event, with one id, on the fanout and on the topic exchange, equal to what the call answered."""
+    order = world.create()
+    settle(world, ear, order)
+    for exchange in (FANOUT, TOPIC):
+        assert the_one(ear.heard(order.id, exchange)) == OrderCreated(order=order)
+    assert len({heard.properties.message_id for heard in ear.heard(order.id)}) == 1
+
+
+def test_a_change_is_heard_once_on_the_topic_exchange_only(world: World, ear: Ear) -> None:
+    """OrderUpdated with the order as it became, its state before and the names of what changed."""
+    order = world.create()
+    changed = change(world, order, 9)
+    paid = move(world, changed, PAID)
+    settle(world, ear, paid)
+    assert len(ear.heard(order.id, FANOUT)) == 1
+    _, items, state = [heard.event.message for heard in ear.heard(order.id, TOPIC) if heard.event]
+    assert items == OrderUpdated(order=changed, previous_state=order.state, changed_fields=["items", "total"])
+    assert state == OrderUpdated(order=paid, previous_state=changed.state, changed_fields=["state"])
+
+
+@tried
+@given(steps=st.lists(st.sampled_from(["items", "pay", "cancel"]), max_size=5))
+def test_versions_rise_by_one_and_come_in_order(world: World, steps: list[str]) -> None:
+    """Whatever is done to an order, its events tell of each version once, in order."""
+    ear = world.ear
+    assert ear is not None
+    order = newest = world.create()
+    for number, step in enumerate(steps):
+        newest = _step(world, newest, step, number + 3)
+    heard = ear.wait(lambda: _up_to(ear, order.id, newest.version), world.patience)
+    assert [h.event.version for h in heard if h.event] == list(range(1, newest.version + 1))
+
+
+def _step(world: World, order: Order, step: str, units: int) -> Order:
+    """The order after a step, which may be refused: then nothing changes."""
+    if step == "items":
+        items = OrderItems(items=priced({item.product_id: units for item in order.items}))
+        request = UpdateOrderRequest(request_id=new_id(), order_id=order.id, items=items)
+    else:
+        state = PAID if step == "pay" else CANCELLED
+        request = UpdateOrderRequest(request_id=new_id(), order_id=order.id, state=state)
+    answer = world.call(request, ORDER)
+    return answer.response.order if answer.response else order
+
+
+def _up_to(ear: Ear, order_id: str, version: int) -> list[Heard] | None:
+    heard = ear.heard(order_id, TOPIC)
+    return heard if len(heard) >= version else None
+
+
+def test_a_refused_change_publishes_nothing(world: World, ear: Ear) -> None:
+    """No event without its change."""
+    order = world.create()
+    stale = UpdateOrderRequest(request_id=new_id(), order_id=order.id, state=PAID, expected_version=7)
+    assert world.call(stale, ORDER).reason == "VERSION_MISMATCH"
+    skipped = UpdateOrderRequest(request_id=new_id(), order_id=order.id, state=OrderState.ORDER_STATE_SHIPPED)
+    assert world.call(skipped, ORDER).reason == "STATE_NOT_ALLOWED"
+    settle(world, ear, order)
+    assert [h.event.version for h in ear.heard(order.id, TOPIC) if h.event] == [1]
+
+
+def test_every_order_of_a_batch_has_its_event(world: World, ear: Ear) -> None:
+    """As if each had been created alone; the refused ones have none."""
+    requests = [creating() for _ in range(30)]
+    taken = creating()
+    taken.order_id = requests[0].order_id
+    results = world.ok(BatchCreateOrdersRequest(requests=[*requests, taken])).results
+    assert [r.WhichOneof("result") for r in results] == ["order"] * 30 + ["status"]
+    settle(world, ear, *(result.order for result in results[:-1]))
+    for result in results[:-1]:
+        for exchange in (FANOUT, TOPIC):
+            assert the_one(ear.heard(result.order.id, exchange)) == OrderCreated(order=result.order)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [lambda world: world.create(), lambda world: move(world, world.create(), PAID)],
+    ids=["created", "updated"],
+)
+def test_the_properties_of_a_message_are_those_of_the_contract(
+    world: World, ear: Ear, make: Callable[[World], Order]
+) -> None:
+    """CloudEvents 1.0 in binary mode: id, type, source, subject and time; persistent; traceable."""
+    order = make(world)
+    heard = ear.wait(lambda: _up_to(ear, order.id, order.version), world.patience)[-1]
+    assert_properties(heard, order.id, microseconds(order.update_time))
+
+
+def assert_properties(heard: Heard, order_id: str, time: int) -> None:
+    """`time` is that of the event, in microseconds since 1970."""
+    event, properties = heard.event, heard.properties
+    assert event is not None
+    stated = publication(event.message.DESCRIPTOR)
+    assert properties.content_type == "application/protobuf"
+    assert properties.delivery_mode == pika.DeliveryMode.Persistent.value
+    assert properties.type == event.message.DESCRIPTOR.full_name
+    assert properties.message_id
+    assert properties.timestamp == time // 1_000_000
+    headers = properties.headers
+    assert headers["cloudEvents:specversion"] == "1.0"
+    assert headers["cloudEvents:source"] == stated.publisher
+    assert headers["cloudEvents:subject"] == order_id
+    assert round(datetime.fromisoformat(headers["cloudEvents:time"]).timestamp() * 1_000_000) == time
+    assert re.fullmatch(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}", headers["traceparent"])
+    assert heard.routing_key == stated.routing_key
+
+
+@pytest.mark.judges(PRODUCT)
+def test_a_placement_is_heard_of_as_it_was_answered(world: World, ear: Ear) -> None:
+    """The order the Product Service answered is the order the event tells of."""
+    order = world.place({world.new_product(): 2})
+    settle(world, ear, order)
+    for exchange in (FANOUT, TOPIC):
+        assert the_one(ear.heard(order.id, exchange)) == OrderCreated(order=order)
+
+
+@pytest.mark.judges(PRODUCT)
+def test_a_refusal_for_want_of_stock_is_heard_once_on_the_topic_exchange_only(world: World, ear: Ear) -> None:
+    """OrderRejected names each product that was short, and a repeat publishes nothing more."""
+    short, enough = world.new_product(1), world.new_product(9)
+    request = placing({short: 3, enough: 2}, customer_id=f"c-{new_id()}")
+    for _ in range(3):
+        assert world.call(request).reason == "OUT_OF_STOCK"
+    heard = ear.wait(lambda: _rejections(ear, request.customer_id), world.patience)
+    sentinel = placing({short: 2}, customer_id=f"c-{new_id()}")
+    assert world.call(sentinel).reason == "OUT_OF_STOCK"
+    ear.wait(lambda: _rejections(ear, sentinel.customer_id), world.patience)
+    heard = _rejections(ear, request.customer_id)
+    assert [(h.exchange, h.routing_key) for h in heard] == [(TOPIC, "order.rejected")]
+    event: OrderRejected = the_one(heard)
+    assert [(s.product_id, s.asked, s.available) for s in event.shortages] == [(short, 3, 1)]
+    assert_properties(heard[0], event.order_id, microseconds(event.reject_time))
+
+
+def _rejections(ear: Ear, customer_id: str) -> list[Heard]:
+    found = [h for h in ear.everything() if h.event and isinstance(h.event.message, OrderRejected)]
+    return [h for h in found if h.event and h.event.message.customer_id == customer_id]
+
+
+@pytest.mark.judges(PRODUCT)
+def test_stock_taken_and_given_without_an_order_publishes_nothing(world: World, ear: Ear) -> None:
+    """Only orders have events."""
+    product = world.new_product(5)
+    world.ok(AdjustStockRequest(request_id=new_id(), product_id=product, delta=5))
+    settle(world, ear)
+    assert not [h for h in ear.everything() if product.encode() in h.body]
