@@ -1,0 +1,162 @@
+"""Laws that hold when many clients act at once."""
+
+import random
+import time
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ordersys.api.order.v1.order_pb2 import Order, OrderState
+from ordersys.api.product.v1.product_service_pb2 import (
+    AdjustStockRequest,
+    CancelOrderRequest,
+    ItemQuantities,
+    UpdateOrderRequest,
+)
+from tests.contract.effort import tried
+from tests.contract.linearizability import Operation, linearizable
+from tests.contract.wire import ORDER, PRODUCT, Answer
+from tests.contract.world import World, new_id, placing, quantities
+
+CLIENTS = 6
+CALLS = 3
+BUYERS = 24
+
+
+@pytest.mark.judges(PRODUCT)
+@tried
+@given(stock=st.integers(0, 8), seed=st.integers(0, 2**32))
+def test_the_stock_of_a_product_is_linearizable(world: World, stock: int, seed: int) -> None:
+    """Placements and adjustments at once could have come one after the other, and conserve the stock."""
+    product = world.new_product(stock)
+
+    def client(number: int) -> list[Operation]:
+        dice = random.Random(f"{seed} {number}")
+        return [_act(world, product, dice) for _ in range(CALLS)]
+
+    with ThreadPoolExecutor(CLIENTS) as pool:
+        history = [operation for done in pool.map(client, range(CLIENTS)) for operation in done]
+    assert linearizable(history, stock), history
+    adjusted = sum(-o.taken for o in history if o.outcome and o.taken < 0)
+    available, held = world.stock(product)
+    assert available + held == stock + adjusted
+    assert held == sum(o.taken for o in history if o.outcome and o.taken > 0)
+
+
+def _act(world: World, product: str, dice: random.Random) -> Operation:
+    units = dice.randint(1, 3)
+    restocks = dice.random() < 0.3
+    request = (
+        AdjustStockRequest(request_id=new_id(), product_id=product, delta=units)
+        if restocks
+        else placing({product: units})
+    )
+    called = time.monotonic()
+    answer = world.call(request)
+    return Operation(called, time.monotonic(), -units if restocks else units, _outcome(answer))
+
+
+def _outcome(answer: Answer) -> bool | None:
+    if answer.response is not None:
+        return True
+    assert answer.reason in ("OUT_OF_STOCK", "OUTCOME_OPEN"), answer.status
+    return False if answer.reason == "OUT_OF_STOCK" else None
+
+
+@pytest.mark.judges(PRODUCT)
+@tried
+@given(stock=st.integers(1, 5))
+def test_the_last_unit_is_sold_once(world: World, stock: int) -> None:
+    """As many of a crowd get one as there are."""
+    product = world.new_product(stock)
+    with ThreadPoolExecutor(BUYERS) as pool:
+        answers = Counter(pool.map(lambda _: world.call(placing({product: 1})).reason, range(BUYERS)))
+    assert answers == {"": stock, "OUT_OF_STOCK": BUYERS - stock}
+    assert world.stock(product) == (0, stock)
+
+
+@pytest.mark.judges(PRODUCT, ORDER)
+@tried
+@given(seed=st.integers(0, 2**32))
+def test_stock_is_conserved_whatever_happens_at_once(world: World, seed: int) -> None:
+    """Placements, changes, cancellations and adjustments on few products: no unit appears or vanishes."""
+    products = {world.new_product(12): 12 for _ in range(3)}
+
+    def client(number: int) -> tuple[Counter[str], list[Order]]:
+        return _wander(world, list(products), random.Random(f"{seed} {number}"))
+
+    with ThreadPoolExecutor(CLIENTS) as pool:
+        outcomes = list(pool.map(client, range(CLIENTS)))
+    adjusted: Counter[str] = Counter()
+    for mine, _ in outcomes:
+        adjusted.update(mine)
+    orders = [world.order(order.id) for _, placed in outcomes for order in placed]
+    held = Counter(dict.fromkeys(products, 0))
+    for order in orders:
+        if order.state != OrderState.ORDER_STATE_CANCELLED:
+            held.update({item.product_id: item.quantity for item in order.items})
+    for product, first in products.items():
+        world.eventually(lambda p=product: world.stock(p)[1] == held[p])  # type: ignore[misc]
+        assert sum(world.stock(product)) == first + adjusted[product]
+
+
+def _wander(world: World, products: list[str], dice: random.Random) -> tuple[Counter[str], list[Order]]:
+    """What a client adjusted and placed."""
+    adjusted: Counter[str] = Counter()
+    orders: list[Order] = []
+    for _ in range(CALLS * 2):
+        product, units = dice.choice(products), dice.randint(1, 4)
+        actions: list[Callable[[], None]] = [lambda: _place(world, orders, dice, products)]
+        actions.append(lambda p=product, u=units: _adjust(world, adjusted, p, u - 2 or 1))  # type: ignore[misc]
+        if orders:
+            order = dice.choice(orders)
+            actions.append(lambda o=order, p=product, u=units: _change(world, o, p, u))  # type: ignore[misc]
+            actions.append(lambda o=order: _cancel(world, o))  # type: ignore[misc]
+        dice.choice(actions)()
+    return adjusted, orders
+
+
+def _place(world: World, orders: list[Order], dice: random.Random, products: list[str]) -> None:
+    wanted = {product: dice.randint(1, 4) for product in dice.sample(products, 2)}
+    answer = world.call(placing(wanted))
+    if answer.response is not None:
+        orders.append(answer.response.order)
+
+
+def _adjust(world: World, adjusted: Counter[str], product: str, delta: int) -> None:
+    answer = world.call(AdjustStockRequest(request_id=new_id(), product_id=product, delta=delta))
+    if answer.response is not None:
+        adjusted[product] += delta
+
+
+def _change(world: World, order: Order, product: str, units: int) -> None:
+    items = ItemQuantities(items=quantities({product: units}))
+    world.call(UpdateOrderRequest(request_id=new_id(), order_id=order.id, items=items))
+
+
+def _cancel(world: World, order: Order) -> None:
+    world.call(CancelOrderRequest(request_id=new_id(), order_id=order.id))
+
+
+@pytest.mark.judges(PRODUCT, ORDER)
+def test_every_change_of_a_crowd_is_answered_with_itself(world: World) -> None:
+    """Changes of one order at once are made one after the other: each answer has what was asked for with it."""
+    product = world.new_product(1000)
+    order = world.place({product: 1})
+
+    def change(units: int) -> Order:
+        items = ItemQuantities(items=quantities({product: units}))
+        changed: Order = world.ok(UpdateOrderRequest(request_id=new_id(), order_id=order.id, items=items)).order
+        return changed
+
+    asked = range(2, 42)
+    with ThreadPoolExecutor(CLIENTS) as pool:
+        changed = list(pool.map(change, asked))
+    assert [one.items[0].quantity for one in changed] == list(asked)
+    assert sorted(one.version for one in changed) == list(asked)
+    last = world.order(order.id)
+    world.eventually(lambda: world.stock(product) == (1000 - last.items[0].quantity, last.items[0].quantity))
