@@ -137,7 +137,7 @@ async def _place_all(client: Client, arguments: argparse.Namespace) -> int:
     tables.show_orders([outcome for outcome in outcomes if isinstance(outcome, Order)])
     for number, outcome in enumerate(outcomes, 1):
         if isinstance(outcome, Failed):
-            tables.console.print(f"entry {number}: {failures.sentence(outcome)}", markup=False)
+            tables.say(f"entry {number}: {failures.sentence(outcome)}")
     return status
 
 
@@ -152,7 +152,7 @@ def _shown(arguments: argparse.Namespace, found: Any, show: Callable[[], None]) 
 
 def _describe(product: Any) -> None:
     tables.show_products([product])
-    tables.console.print(product.description, markup=False)
+    tables.say(product.description)
 
 
 COMMANDS: Mapping[str, Command] = {

@@ -7,6 +7,7 @@ from google.rpc.code_pb2 import Code
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, PreconditionFailure
 from google.rpc.status_pb2 import Status
 
+from ordersys.api.product.v1.product_service_pb2 import UpdateOrderRequest
 from ordersys.grpc_client.connection import Failed
 
 DONE, REFUSED, WRONG_USE, NOT_REACHABLE = range(4)
@@ -22,10 +23,7 @@ def sentence(failed: Failed) -> str:
     """What went wrong, with what, and the way out."""
     info = error_info(failed.status)
     if not info.reason and failed.status.code in _NO_ANSWER:
-        return (
-            f"The {failed.peer.name} at {failed.peer.address} does not answer; start it with"
-            f" `python -m ordersys.{failed.peer.module}`, or everything with `python -m ordersys.local`."
-        )
+        return _no_answer(failed)
     found = _WORDED.get(info.reason)
     return found(failed, info) if found else _plain(failed, info)
 
@@ -56,6 +54,17 @@ def _detail(status: Status, found: Any) -> Any:
     return found
 
 
+def _no_answer(failed: Failed) -> str:
+    request_id = getattr(failed.request, "request_id", "")
+    repeat = (
+        f" Whether the request took effect is open: repeat it with --request-id {request_id}." if request_id else ""
+    )
+    return (
+        f"The {failed.peer.name} at {failed.peer.address} does not answer; start it with"
+        f" `python -m ordersys.{failed.peer.module}`, or everything with `python -m ordersys.local`.{repeat}"
+    )
+
+
 def _out_of_stock(failed: Failed, info: ErrorInfo) -> str:
     short = [f"{v.subject} ({v.description})" for v in _detail(failed.status, PreconditionFailure()).violations]
     return f"Not enough stock of {', '.join(short)}; ask for less, or restock first. Nothing was taken."
@@ -76,7 +85,7 @@ def _outcome_open(failed: Failed, info: ErrorInfo) -> str:
 
 def _not_allowed(failed: Failed, info: ErrorInfo) -> str:
     states = [info.metadata[key].removeprefix("ORDER_STATE_").lower() for key in ("from_state", "to_state")]
-    if states[0] == states[1]:
+    if isinstance(failed.request, UpdateOrderRequest) and failed.request.HasField("items"):
         return f"The items of an order may change only while it is placed; this one is {states[0]}."
     return f"An order that is {states[0]} can't become {states[1]}."
 

@@ -10,6 +10,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from google.type.money_pb2 import Money
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from ordersys.api.notification.v1.notification_log_pb2 import Notification
 from ordersys.api.order.v1.order_pb2 import Order, OrderState
@@ -36,8 +37,18 @@ def show(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> N
     for column in columns:
         table.add_column(column.lstrip(">"), justify="right" if column.startswith(">") else "left", overflow="fold")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*(Text(shown(cell)) for cell in row))
     console.print(table)
+
+
+def say(text: str) -> None:
+    """A line."""
+    console.print(Text(shown(text)))
+
+
+def shown(text: str) -> str:
+    """What others wrote, fit for a terminal: what commands it is spelled out."""
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
 
 
 def show_products(products: Sequence[Product]) -> None:

@@ -1,0 +1,199 @@
+"""The command line client: what is typed, what is shown, what is said when something fails."""
+
+import json
+import re
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
+from google.rpc.code_pb2 import Code
+from google.rpc.status_pb2 import Status
+from google.type.money_pb2 import Money
+from grpc import StatusCode
+from grpc.aio import AioRpcError, Metadata
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ordersys.api.error.v1.error_reason_pb2 import ErrorReason
+from ordersys.api.order.v1.order_events_pb2 import Shortage
+from ordersys.api.order.v1.order_pb2 import Order, OrderItem, OrderState
+from ordersys.api.product.v1 import product_service_pb2 as asking
+from ordersys.api.product.v1.product_pb2 import Product
+from ordersys.contract import errors
+from ordersys.contract.errors import Reason, Refused, refuse
+from ordersys.contract.validation import FieldViolation
+from ordersys.grpc_client import failures, tables, wishes
+from ordersys.grpc_client.connection import Failed, Peer, status_of
+from ordersys.grpc_client.wishes import WrongUse
+
+ID = "01890000-0000-7000-8000-000000000001"
+PAID, DELIVERED = OrderState.ORDER_STATE_PAID, OrderState.ORDER_STATE_DELIVERED
+PEER = Peer("Product Service", "product_service", "127.0.0.1:50051")
+READING = asking.GetProductRequest(product_id="lamp")
+CANCELLING = asking.CancelOrderRequest(request_id=ID, order_id=ID)
+PAYING = asking.UpdateOrderRequest(request_id=ID, order_id=ID, state=PAID)
+CHANGING = asking.UpdateOrderRequest(request_id=ID, order_id=ID, items=asking.ItemQuantities())
+REASONS = [reason for reason in ErrorReason.values() if reason != ErrorReason.ERROR_REASON_UNSPECIFIED]
+NO_ANSWER = (Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED, Code.CANCELLED)
+LINE = {"product_id": "lamp", "quantity": 1}
+
+
+def failed(refused: Refused | Status, request: Message = READING) -> Failed:
+    """A failed call."""
+    return Failed(PEER, request, refused.status if isinstance(refused, Refused) else refused)
+
+
+@given(st.from_regex("[a-z][a-z-]{0,9}", fullmatch=True), st.integers(0, 2**31 - 1))
+def test_an_item_is_a_product_and_a_quantity(product: str, quantity: int) -> None:
+    """PRODUCT=QUANTITY; which quantities are fine the service knows."""
+    assert [(i.product_id, i.quantity) for i in wishes.items([f"{product}={quantity}"])] == [(product, quantity)]
+
+
+WRONG = ["", "lamp", "=1", "a=", "a=x", "a=-1", "a=1=2", "a=2147483648", "a=" + "9" * 5000, "\udcff=1"]
+
+
+@pytest.mark.parametrize("word", WRONG)
+def test_what_is_no_item_is_named(word: str) -> None:
+    """With an example of what is; bytes that are no UTF-8 and numbers without end are none either."""
+    with pytest.raises(WrongUse) as wrong:
+        wishes.items(["a=1", word])
+    assert str(wrong.value) == f"{word!r} must be PRODUCT=QUANTITY, such as desk-lamp=2"
+
+
+def test_the_entries_of_a_file_are_wishes(tmp_path: Path) -> None:
+    """Customer and items count; whatever else an order has is passed over."""
+    path = tmp_path / "orders.json"
+    path.write_text(json.dumps([{"id": ID, "customer_id": "anna", "items": [{**LINE, "unit_price": {}}], "state": 1}]))
+    (wish,) = wishes.from_file(path)
+    assert (wish.customer_id, [(i.product_id, i.quantity) for i in wish.items]) == ("anna", [("lamp", 1)])
+    assert len(wishes.from_file(wishes.STATIC_ORDERS)) >= 20
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"[", "not JSON: "),
+        (b"\xff", "not JSON: "),
+        (b"[" * 100_000, ""),
+        ({}, "must be a JSON array of orders"),
+        ([{"customer_id": "a"}], "entry 1: must be an object with customer_id and items"),
+        ([{"customer_id": "a", "items": [LINE]}, 5], "entry 2: must be an object with customer_id and items"),
+        ([{"customer_id": "\ud800", "items": [LINE]}], "entry 1: customer_id: "),
+        ([{"customer_id": "a", "items": [LINE, 5]}], "entry 1: items[1]: must be an object with product_id and "),
+        ([{"customer_id": "a", "items": [{"product_id": "b"}]}], "entry 1: items[0]: quantity is missing"),
+        ([{"customer_id": "a", "items": [{**LINE, "quantity": "x"}]}], "entry 1: items[0]: Failed to parse quantity "),
+    ],
+)
+def test_what_is_wrong_in_a_file_is_named(tmp_path: Path, content: object, said: str) -> None:
+    """File, entry, field."""
+    path = tmp_path / "orders.json"
+    path.write_bytes(content if isinstance(content, bytes) else json.dumps(content).encode())
+    with pytest.raises(WrongUse) as wrong:
+        wishes.from_file(path)
+    assert str(wrong.value).startswith(f"{path}: {said}")
+
+
+SHORT = [Shortage(product_id="lamp", asked=3, available=2), Shortage(product_id="chair", asked=1, available=0)]
+BROKEN = [FieldViolation("customer_id", "string.slug", "no slug"), FieldViolation("items", "x", "too many")]
+SENTENCES: list[tuple[Refused | Status, Message, str]] = [
+    (errors.out_of_stock(SHORT), READING, "lamp (asked 3, available 2), chair (asked 1, available 0); ask for"),
+    (errors.invalid(BROKEN), READING, "breaks the contract: customer_id: no slug; items: too many."),
+    (refuse(ErrorReason.OUTCOME_OPEN), PAYING, f"repeat the command with --request-id {ID} to learn it."),
+    (errors.version_mismatch(ID, 7), PAYING, "The order is at version 7 by now; look at it again"),
+    (errors.state_not_allowed(ID, DELIVERED, PAID), PAYING, "An order that is delivered can't become paid."),
+    (errors.state_not_allowed(ID, PAID, PAID), CHANGING, "items of an order may change only while it is placed; this"),
+    (errors.product_not_found("lamp"), READING, "no such product; ListProducts names those there are. (product_id"),
+    (errors.order_not_found(ID), READING, f"no such order; ListOrders names those there are. (order_id {ID})"),
+    (refuse(ErrorReason.INTERNAL_ERROR, error_id="e7"), READING, "has more under this error_id. (error_id e7)"),
+    (Status(code=Code.RESOURCE_EXHAUSTED, message="too many"), READING, "too many"),
+]
+
+
+@pytest.mark.parametrize(("refused", "asked", "said"), SENTENCES)
+def test_a_refusal_is_one_sentence_with_the_way_out(refused: Refused | Status, asked: Message, said: str) -> None:
+    """It names what it is about."""
+    assert said in failures.sentence(failed(refused, asked))
+
+
+@pytest.mark.parametrize("asked", [PAYING, CANCELLING])
+def test_an_order_that_is_there_already_is_not_told_about_items(asked: Message) -> None:
+    """Paying what is paid, cancelling what is cancelled: no items were to change."""
+    assert "items" not in failures.sentence(failed(errors.state_not_allowed(ID, PAID, PAID), asked))
+
+
+@pytest.mark.parametrize("reason", REASONS, ids=ErrorReason.Name)
+def test_every_reason_has_a_sentence_a_json_form_and_an_exit_status(reason: Reason) -> None:
+    """Programs decide on code, reason, metadata and details; 3 where the answer was none, else 1."""
+    one = failed(refuse(reason, from_state="A", to_state="B", current_version=1))
+    found = json.loads(json.dumps(failures.as_json(one)))["error"]
+    assert (found["code"], found["reason"]) == (Code.Name(one.status.code), ErrorReason.Name(reason))
+    assert found["message"] == failures.sentence(one)
+    assert found["metadata"]["current_version"] == "1"
+    assert len(found["details"]) == len(one.status.details)
+    assert failures.exit_status(one) == (3 if one.status.code == Code.UNAVAILABLE else 1)
+
+
+@pytest.mark.parametrize("code", NO_ANSWER, ids=Code.Name)
+def test_no_answer_names_the_service_and_how_to_start_it(code: int) -> None:
+    """And exits with a status of its own; the four statuses are 0 to 3."""
+    silent = failed(Status(code=code, message="failed to connect"))
+    assert failures.sentence(silent) == (
+        "The Product Service at 127.0.0.1:50051 does not answer; start it with"
+        " `python -m ordersys.product_service`, or everything with `python -m ordersys.local`."
+    )
+    assert failures.exit_status(silent) == 3
+    assert (failures.DONE, failures.REFUSED, failures.WRONG_USE, failures.NOT_REACHABLE) == (0, 1, 2, 3)
+
+
+@pytest.mark.parametrize("code", NO_ANSWER, ids=Code.Name)
+def test_no_answer_to_a_change_tells_how_to_repeat_it(code: int) -> None:
+    """Its outcome is open, and only the same request_id resolves it (guarantee 7)."""
+    assert f"--request-id {ID}" in failures.sentence(failed(Status(code=code), CANCELLING))
+
+
+def test_a_status_is_the_one_sent_in_the_details_or_made_of_the_code() -> None:
+    """grpc-status-details-bin, or code and text, or the code's name."""
+    sent = errors.product_not_found("lamp").status
+    trailing = Metadata(("other-bin", b"\xff"), ("grpc-status-details-bin", sent.SerializeToString()))
+    assert status_of(AioRpcError(StatusCode.NOT_FOUND, Metadata(), trailing, "text")) == sent
+    for text in ("no route", None):
+        bare = status_of(AioRpcError(StatusCode.UNAVAILABLE, Metadata(), Metadata(), text))
+        assert bare == Status(code=Code.UNAVAILABLE, message=text or "UNAVAILABLE")
+
+
+@given(st.integers(0, 10**12), st.integers(0, 999_999_999))
+def test_money_is_exact_and_has_at_least_two_places(units: int, nanos: int) -> None:
+    """More only where they count; thousands are set apart."""
+    number, currency = tables.money(Money(currency_code="EUR", units=units, nanos=nanos)).split()
+    assert (Decimal(number.replace(",", "")), currency) == (units + Decimal(nanos) / 10**9, "EUR")
+    assert re.fullmatch(r"[\d,]+\.\d(\d|\d+[1-9])", number)
+
+
+def test_states_and_times_are_written_for_people() -> None:
+    """In a form of their own."""
+    time = Timestamp(seconds=1_790_000_000, nanos=999)
+    assert (tables.state(DELIVERED), tables.time(time)) == ("delivered", "2026-09-21 14:13:20")
+
+
+def test_json_has_the_names_of_the_contract_and_writes_zeros(capsys: pytest.CaptureFixture[str]) -> None:
+    """On one line, in ASCII; a field that is not there is left out."""
+    tables.show_json(tables.to_dict(Order(customer_id="é", items=[OrderItem(product_id="lamp")], state=PAID)))
+    (line,) = capsys.readouterr().out.splitlines()
+    items = [{"product_id": "lamp", "quantity": 0}]
+    expected = {"id": "", "customer_id": "é", "items": items, "state": "ORDER_STATE_PAID", "version": "0"}
+    assert line.isascii() and json.loads(line) == expected
+
+
+@pytest.mark.parametrize("name", ["A [bold] lamp", "A [/red] lamp", "A :warning: lamp"])
+def test_what_others_wrote_is_no_markup(capsys: pytest.CaptureFixture[str], name: str) -> None:
+    """It is shown as it was written."""
+    tables.show_products([Product(id="lamp", name=name)])
+    assert name in capsys.readouterr().out
+
+
+def test_what_others_wrote_does_not_reach_the_terminal_as_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    """No escape sequences out of a product's name."""
+    tables.show_products([Product(id="lamp", name="A \x1b[31m lamp")])
+    assert "\x1b" not in capsys.readouterr().out
