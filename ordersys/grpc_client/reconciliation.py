@@ -15,6 +15,7 @@ from ordersys.api.order.v1.order_pb2 import Order, OrderState
 
 CREATED, REJECTED = "OrderCreated", "OrderRejected"
 _HEARS_ALL = 2
+_SOMEBODY_ELSE = "is somebody else working with the system?"
 
 
 class Stock(NamedTuple):
@@ -79,7 +80,7 @@ def reconcile(facts: Facts) -> Findings:
     lost = [*_lost_orders(facts), *_lost_events(facts)]
     duplicated = [*_doubles("order", (o.id for o in facts.orders)), *_heard_twice(facts)]
     stock = list(_stock_troubles(facts))
-    other = [*facts.broken, *_foreign(facts), *_unequal(facts), *_misdirected(facts)]
+    other = [*facts.broken, *_foreign(facts), *_unfounded(facts), *_unequal(facts), *_misdirected(facts)]
     return Findings(
         orders_created=facts.created,
         orders_updated=facts.updated,
@@ -162,10 +163,24 @@ def _foreign(facts: Facts) -> Iterable[str]:
     asked = {order_id for order_id, _ in facts.answered}
     for order in facts.orders:
         if order.id not in asked:
-            yield f"order {order.id} is there and was not asked for; is somebody else working with the system?"
+            yield f"order {order.id} is there and was not asked for; {_SOMEBODY_ELSE}"
+
+
+def _unfounded(facts: Facts) -> Iterable[str]:
+    """Events of what was never answered."""
+    heard = [notification for one in facts.heard for notification in one]
+    for notification in heard:
+        if kind(notification) != REJECTED and (notification.order_id, notification.version) not in facts.answered:
+            yield f"the event {notification.event_id} tells of a change nobody was answered; {_SOMEBODY_ELSE}"
+    rejections = sorted({n.event_id for n in heard if kind(n) == REJECTED})
+    if len(rejections) > facts.refused:
+        yield f"{facts.refused} placements were refused, and these events tell of one: {', '.join(rejections)}"
 
 
 def _unequal(facts: Facts) -> Iterable[str]:
+    for order in facts.orders:
+        if facts.answered.get((order.id, order.version), order) != order:
+            yield f"order {order.id} is stored otherwise than the API answered"
     for heard in facts.heard:
         for notification in heard:
             answered = facts.answered.get((notification.order_id, notification.version))

@@ -1,0 +1,187 @@
+"""Whether what was asked, what is stored and what was heard of it come out even."""
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from google.protobuf.message import Message
+from google.type.money_pb2 import Money
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ordersys.api.notification.v1.notification_log_pb2 import Notification
+from ordersys.api.order.v1.order_events_pb2 import OrderCreated, OrderRejected, OrderUpdated
+from ordersys.api.order.v1.order_pb2 import Order, OrderItem, OrderState
+from ordersys.grpc_client.reconciliation import Facts, Findings, Stock, complete, reconcile
+
+PLACED, PAID, CANCELLED = (
+    OrderState.ORDER_STATE_PLACED,
+    OrderState.ORDER_STATE_PAID,
+    OrderState.ORDER_STATE_CANCELLED,
+)
+PRICE = Money(currency_code="EUR", units=1)
+
+
+def order(order_id: str, version: int, state: Any = PLACED, **units: int) -> Order:
+    """An order at one version, of so many units of each product."""
+    items = [OrderItem(product_id=product, quantity=quantity, unit_price=PRICE) for product, quantity in units.items()]
+    return Order(id=order_id, version=version, state=state, items=items, total=Money(units=sum(units.values())))
+
+
+def record(event: Message, order_id: str, version: int) -> Notification:
+    """What a notification service has of an event."""
+    name = f"{event.DESCRIPTOR.name} {order_id} {version}"
+    notification = Notification(event_id=name, order_id=order_id, version=version)
+    notification.event.Pack(event)
+    return notification
+
+
+def created(order: Order) -> Notification:
+    """The record of a creation."""
+    return record(OrderCreated(order=order), order.id, order.version)
+
+
+def updated(order: Order) -> Notification:
+    """The record of a change."""
+    return record(OrderUpdated(order=order), order.id, order.version)
+
+
+A1, A2 = order("a", 1, lamp=2), order("a", 2, PAID, lamp=2)
+B1, B2 = order("b", 1, lamp=3, chair=1), order("b", 2, CANCELLED, lamp=3, chair=1)
+C1 = order("c", 1, chair=2)
+REJECTED = record(OrderRejected(order_id="d"), "d", 0)
+
+
+def even() -> Facts:
+    """Three orders, one paid and one cancelled; a placement refused; five lamps added."""
+    return Facts(
+        answered={(one.id, one.version): one for one in (A1, A2, B1, B2, C1)},
+        refused=1,
+        adjusted=Counter(lamp=5),
+        stock_before={"lamp": Stock(10, 0), "chair": Stock(4, 1), "desk": Stock(1, 1)},
+        stock_after={"lamp": Stock(13, 2), "chair": Stock(2, 3), "desk": Stock(1, 1)},
+        orders=[A2, B2, C1],
+        heard=(
+            [created(A1), created(B1), created(C1)],
+            [created(A1), created(B1), updated(A2), REJECTED, created(C1), updated(B2)],
+        ),
+    )
+
+
+def test_an_even_set_of_facts_is_ok() -> None:
+    """Nothing lost, nothing twice, no unit appeared or vanished; everything is counted."""
+    found = reconcile(even())
+    assert found == Findings(3, 2, 1, 3, 6, lost=0, duplicated=0, stock_conserved=True, troubles=())
+    assert found.ok
+
+
+def test_no_facts_are_even() -> None:
+    """Where nothing was asked, nothing is there."""
+    assert reconcile(Facts()).ok
+    assert complete(Facts())
+
+
+@given(st.randoms(use_true_random=False))
+def test_the_order_of_arrival_does_not_count(dice: Any) -> None:
+    """Of what the services heard, of what is stored."""
+    facts = even()
+    for heard in facts.heard:
+        dice.shuffle(heard)
+    facts.orders = dice.sample(facts.orders, 3)
+    assert reconcile(facts).ok
+
+
+def stored(*orders: Order) -> Callable[[Facts], None]:
+    """Other orders are there."""
+
+    def plant(facts: Facts) -> None:
+        facts.orders = orders
+
+    return plant
+
+
+def stock(product: str, available: int, held: int) -> Callable[[Facts], None]:
+    """Another stock is there."""
+
+    def plant(facts: Facts) -> None:
+        facts.stock_after = {**facts.stock_after, product: Stock(available, held)}
+
+    return plant
+
+
+def missed(service: int, notification: Notification) -> Callable[[Facts], None]:
+    """A service did not record something."""
+    return lambda facts: facts.heard[service - 1].remove(notification)
+
+
+def heard(service: int, notification: Notification) -> Callable[[Facts], None]:
+    """A service recorded something more."""
+    return lambda facts: facts.heard[service - 1].append(notification)
+
+
+def told_otherwise(facts: Facts) -> None:
+    """An event does not tell of what the API answered."""
+    facts.heard[1][2].CopyFrom(updated(order("a", 2, PAID, lamp=9)))
+
+
+AGAIN = Notification(event_id="another id", order_id="b", version=1, event=created(B1).event)
+LOST = {
+    "a lost order": (stored(A2, B2), "order c was answered at version 1 and is not there"),
+    "a lost change": (stored(A1, B2, C1), "order a was answered at version 2 and is not there"),
+    "an unheard creation": (missed(1, created(B1)), "version 1 of order b was not heard of by notification service 1"),
+    "one for service 2": (missed(2, created(B1)), "version 1 of order b was not heard of by notification service 2"),
+    "an unheard change": (missed(2, updated(A2)), "version 2 of order a was not heard of by notification service 2"),
+    "an unheard rejection": (missed(2, REJECTED), "a refused placement was not heard of by notification service 2"),
+}
+DUPLICATED = {
+    "an order there twice": (stored(A2, B2, B2, C1), "order b is there twice"),
+    "an event recorded twice by 1": (heard(1, created(A1)), "event (service 1) OrderCreated a 1 is there twice"),
+    "an event recorded twice by 2": (heard(2, updated(A2)), "event (service 2) OrderUpdated a 2 is there twice"),
+    "a version under two ids": (heard(2, AGAIN), "order version (service 2) b 1 is there twice"),
+    "a rejection recorded twice": (heard(2, REJECTED), "event (service 2) OrderRejected d 0 is there twice"),
+}
+STOCK = {
+    "units that vanished": (stock("lamp", 12, 2), "lamp had 10 units, was adjusted by 5 and has 14"),
+    "units that appeared": (stock("chair", 3, 3), "chair had 5 units, was adjusted by 0 and has 6"),
+    "units held by nobody": (stock("lamp", 11, 4), "lamp: orders hold 2 more, the stock says 4"),
+    "units not held": (stock("chair", 4, 1), "chair: orders hold 2 more, the stock says 0"),
+    "less than nothing": (stock("desk", -1, 3), "desk fell below zero"),
+    "a product that is gone": (lambda f: f.stock_after.pop("desk"), "desk had 2 units, was adjusted by 0 and has 0"),
+}
+OTHER = {
+    "another order in an event": (told_otherwise, "the event OrderUpdated a 2 tells of another order"),
+    "an order stored otherwise": (stored(order("a", 2, PAID, lamp=9), B2, C1), "order a"),
+    "an order nobody asked for": (stored(A2, B2, C1, order("x", 1)), "order x is there and was not asked for"),
+    "an event nobody caused": (heard(2, updated(order("c", 2, PAID, chair=2))), "OrderUpdated c 2"),
+    "a rejection nobody got": (heard(2, record(OrderRejected(order_id="e"), "e", 0)), "OrderRejected e 0"),
+    "a change at service 1": (heard(1, updated(A2)), "notification service 1 heard of OrderUpdated OrderUpdated a 2"),
+    "a rejection at service 1": (heard(1, REJECTED), "notification service 1 heard of OrderRejected"),
+    "a broken promise": (lambda facts: facts.broken.append("a refusal took stock"), "a refusal took stock"),
+}
+TROUBLES = {**LOST, **DUPLICATED, **STOCK, **OTHER}
+
+
+@pytest.mark.parametrize("name", TROUBLES)
+def test_a_planted_trouble_is_found_and_named(name: str) -> None:
+    """By order, version, service, event or product, in a sentence; it counts as what it is, and it is not ok."""
+    plant, sentence = TROUBLES[name]
+    facts = even()
+    plant(facts)
+    found = reconcile(facts)
+    assert not found.ok
+    assert [trouble for trouble in found.troubles if sentence in trouble]
+    assert (found.lost, found.duplicated > 0, found.stock_conserved) == (
+        name in LOST,
+        name in DUPLICATED,
+        name not in STOCK,
+    )
+
+
+def test_everything_is_heard_when_both_services_have_as_much_as_there_is() -> None:
+    """Creations at service 1; those, changes and rejections at service 2."""
+    assert complete(even())
+    for plant in (missed(1, created(A1)), missed(2, REJECTED), missed(2, updated(B2))):
+        facts = even()
+        plant(facts)
+        assert not complete(facts)
