@@ -115,9 +115,9 @@ class _Entry:
         self._connection = connection
         self._time = now()
         ids = {"consumer": consumer, "ids": [event.event_id for event in events]}
-        self._bodies = dict(connection.execute(_BODIES, ids).tuples().all())
+        self._bodies = {row[0]: row[1] for row in connection.execute(_BODIES, ids)}
         orders = {"consumer": consumer, "ids": list({event.order_id for event in events})}
-        self._newest = dict(connection.execute(_NEWEST, orders).tuples().all())
+        self._newest = {row[0]: row[1] for row in connection.execute(_NEWEST, orders)}
         self._rows: list[dict[str, Any]] = []
 
     def record(self, told: Told) -> Recording:

@@ -7,11 +7,14 @@ two writing connections, so a file belongs to one process: a second one waits, t
 import asyncio
 import fcntl
 import logging
+import sqlite3
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, TypeVar
+from urllib.parse import quote
 
 from sqlalchemy import (
     Connection,
@@ -20,7 +23,7 @@ from sqlalchemy import (
     event,
 )
 from sqlalchemy.exc import DBAPIError, OperationalError
-from sqlalchemy.pool import QueuePool, StaticPool
+from sqlalchemy.pool import NullPool, QueuePool, StaticPool
 
 from ordersys.api.error.v1.error_reason_pb2 import ErrorReason
 from ordersys.contract.errors import Refused, refuse
@@ -91,7 +94,9 @@ class Database:
 
     async def probe(self) -> bool:
         """Whether the file can be written, by writing: in time, or it counts as not."""
-        written, _ = await asyncio.wait([self.write(self._schema.touch, None)], timeout=_PROBE_SECONDS)
+        touched = self.write(self._schema.touch, None)
+        touched.add_done_callback(_seen)
+        written, _ = await asyncio.wait([touched], timeout=_PROBE_SECONDS)
         return self.writable and bool(written)
 
     async def close(self) -> None:
@@ -116,12 +121,20 @@ class Database:
             await asyncio.sleep(next(pauses))
 
     def _connect(self, first: Callable[[Connection], None]) -> None:
+        self._check()
         self._writer = _engine(self.path, "rwc", StaticPool, "PRAGMA synchronous=FULL", "PRAGMA journal_mode=WAL")
         with self._writer.begin() as connection:
             if self._schema.apply(connection):
                 first(connection)
         self._readers = _engine(self.path, "ro", QueuePool, pool_size=_READERS)
         self._connection = self._writer.connect()
+
+    def _check(self) -> None:
+        """Looks before anything is written: a file that is not ours stays as it is, to the byte."""
+        if self.path.exists():
+            looking = _engine(self.path, "rw", NullPool)
+            with looking.connect() as connection:
+                self._schema.check(connection)
 
     def _disconnect(self) -> None:
         if hasattr(self, "_readers"):
@@ -137,24 +150,22 @@ class Database:
 
     async def _commit(self, batch: list[tuple[Operation, Any]]) -> Sequence[Any]:
         loop = asyncio.get_running_loop()
-        try:
-            results = await loop.run_in_executor(self._writer_thread, self._transact, batch)
-        except OperationalError as error:
-            _log.error("database %s can't be written: %s", self.path, error.orig)
-            self.writable = False
-            raise refuse(ErrorReason.STORAGE_UNAVAILABLE) from error
-        self.writable = True
-        return results
+        results = await loop.run_in_executor(self._writer_thread, self._transact, batch)
+        failed = [result for result in results if isinstance(result, OperationalError)]
+        self.writable = not failed
+        if failed:
+            _log.error("database %s can't be written: %s", self.path, failed[0].orig)
+        unavailable = refuse(ErrorReason.STORAGE_UNAVAILABLE)
+        return [unavailable if isinstance(result, OperationalError) else result for result in results]
 
     def _transact(self, batch: list[tuple[Operation, Any]]) -> list[Any]:
+        """All in one transaction; should it fail, each item in one of its own."""
         try:
             with self._connection.begin():
                 return _perform(self._connection, batch)
-        except OperationalError:
-            raise
-        except Exception as error:  # noqa: BLE001 - raised for its item below
-            if len(batch) == 1:
-                return [error]
+        except Exception as error:  # noqa: BLE001 - raised for its item, or for all
+            if len(batch) == 1 or _locked_out(error):
+                return [error] * len(batch)
         return [result for item in batch for result in self._transact([item])]
 
 
@@ -165,6 +176,18 @@ def _locked(file: IO[str]) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def _locked_out(error: Exception) -> bool:
+    """Whether somebody else holds the file: each item alone would wait as long again."""
+    cause = getattr(error, "orig", None)
+    return isinstance(cause, sqlite3.Error) and cause.sqlite_errorcode == sqlite3.SQLITE_BUSY
+
+
+def _seen(touched: "asyncio.Future[None]") -> None:
+    """What went wrong is logged where it happened."""
+    if not touched.cancelled():
+        touched.exception()
 
 
 def refusing(decide: Callable[[T], R], item: T) -> R | Refused:
@@ -189,12 +212,9 @@ def _perform(connection: Connection, batch: list[tuple[Operation, Any]]) -> list
 
 
 def _engine(path: Path, mode: str, pool: Any, *pragmas: str, **options: Any) -> Engine:
-    engine = create_engine(
-        f"sqlite:///file:{path}?mode={mode}&uri=true",
-        poolclass=pool,
-        connect_args={"check_same_thread": False, "timeout": 10, "isolation_level": None},
-        **options,
-    )
+    uri = f"file:{quote(str(path))}?mode={mode}"
+    opened = partial(sqlite3.connect, uri, uri=True, check_same_thread=False, timeout=10, isolation_level=None)
+    engine = create_engine("sqlite://", creator=opened, poolclass=pool, **options)
 
     @event.listens_for(engine, "connect")
     def connect(connection: Any, _: object) -> None:

@@ -40,12 +40,18 @@ class Schema:
 
     def apply(self, connection: Connection) -> bool:
         """Brings the database to today's version; whether it was new. Raises UnusableDatabase."""
-        if not inspect(connection).get_table_names():
+        recorded = self.check(connection)
+        if recorded == 0:
             self.metadata.create_all(connection)
             connection.execute(insert(self._about).values(owner=self.owner, version=self.version, touch_time=now()))
             return True
-        self._upgrade(connection, self._recorded(connection))
+        if recorded < self.version:
+            self._upgrade(connection, recorded)
         return False
+
+    def check(self, connection: Connection) -> int:
+        """The version of the database, 0 when it is empty. Raises UnusableDatabase when it is not ours to use."""
+        return self._recorded(connection) if inspect(connection).get_table_names() else 0
 
     def touch(self, connection: Connection, items: list[Any]) -> list[None]:
         """An operation that does nothing but write. (SQLite writes no page that stays as it was.)"""
@@ -53,7 +59,9 @@ class Schema:
         return [None] * len(items)
 
     def _recorded(self, connection: Connection) -> int:
-        if not inspect(connection).has_table(self._about.name):
+        there = inspect(connection)
+        columns = there.get_columns(self._about.name) if there.has_table(self._about.name) else []
+        if not {"owner", "version"} <= {column["name"] for column in columns}:
             raise UnusableDatabase("it holds something else; choose another folder")
         row = connection.execute(select(self._about.c.owner, self._about.c.version)).one()
         if row.owner != self.owner:

@@ -1,0 +1,198 @@
+"""One database file: its writer, its schema, and who may use it."""
+
+import asyncio
+import gc
+import sqlite3
+import threading
+from collections.abc import AsyncIterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Column, Connection, String, Table, insert
+from sqlalchemy.exc import OperationalError
+
+from ordersys.contract.errors import Refused, product_not_found, reason_of
+from ordersys.runtime import database as module
+from ordersys.runtime.database import Database
+from ordersys.runtime.schema import Schema, UnusableDatabase, Upgrade
+
+
+def schema(owner: str = "tests", *upgrades: Upgrade) -> Schema:
+    made = Schema(owner, upgrades)
+    Table("names", made.metadata, Column("name", String, primary_key=True))
+    return made
+
+
+DISK_FAILS = OperationalError("", {}, sqlite3.OperationalError("disk I/O error"))
+NAMES = schema().metadata.tables["names"]
+
+
+def keep(connection: Connection, items: list[str]) -> list[str]:
+    connection.execute(insert(NAMES), [{"name": name} for name in items])
+    return items
+
+
+def keeping(name: str) -> Upgrade:
+    return lambda connection: connection.execute(insert(NAMES).values(name=name)).close()
+
+
+def failing(connection: Connection) -> None:
+    keep(connection, ["undone"])
+    raise RuntimeError("in the middle")
+
+
+def names(path: Path) -> list[str]:
+    with closing(sqlite3.connect(path)) as other:
+        return [row[0] for row in other.execute("SELECT name FROM names ORDER BY name")]
+
+
+async def visit(path: Path, known: Schema, first: Upgrade | None = None) -> None:
+    await (await Database.open(path, known, first or keeping("first"))).close()
+
+
+@pytest.fixture
+async def database(tmp_path: Path) -> AsyncIterator[Database]:
+    """A new database whose writer waits for no other connection."""
+    opened = await Database.open(tmp_path / "t.db", schema())
+    await opened.write(lambda connection, _: [connection.exec_driver_sql("PRAGMA busy_timeout = 1").rowcount], None)
+    yield opened
+    await opened.close()
+
+
+async def test_writes_handed_in_while_a_commit_is_under_way_share_the_next(database: Database) -> None:
+    """One goes alone; the nine that came meanwhile are one call of their operation, in order."""
+    calls: list[list[str]] = []
+    gate = threading.Event()
+
+    def slow(connection: Connection, items: list[str]) -> list[str]:
+        calls.append(items)
+        gate.wait()
+        return keep(connection, items)
+
+    first = database.write(slow, "0")
+    await asyncio.sleep(0)
+    rest = [database.write(slow, str(number)) for number in range(1, 10)]
+    gate.set()
+    assert await asyncio.gather(first, *rest) == list("0123456789")
+    assert calls == [["0"], list("123456789")]
+
+
+async def test_what_was_answered_is_there_for_everybody(database: Database) -> None:
+    """Another connection to the file finds it; a query that would write fails."""
+    for name in "abc":
+        assert await database.write(keep, name) == names(database.path)[-1] == name
+    with pytest.raises(OperationalError, match="readonly"):
+        await database.read(keep, ["by a reader"])
+
+
+@pytest.mark.parametrize(
+    ("error", "raised"), [(ValueError("bad"), ValueError), (DISK_FAILS, Refused)], ids=["bug", "disk"]
+)
+async def test_a_failure_for_one_item_fails_no_other(database: Database, error: Exception, raised: type) -> None:
+    """The batch is undone and each item tried alone: what is then committed is answered, nothing else is."""
+
+    def fragile(connection: Connection, items: list[str]) -> list[str]:
+        keep(connection, items)
+        if "b" in items:
+            raise error if items == ["b"] else ValueError("together")
+        return items
+
+    results = await asyncio.gather(*(database.write(fragile, name) for name in "abc"), return_exceptions=True)
+    assert (results[0], type(results[1])) == ("a", raised)
+    assert [result for result in results if isinstance(result, str)] == names(database.path)
+
+
+async def test_a_refused_item_undoes_nothing_of_the_others(database: Database) -> None:
+    """A refusal as a value is raised for its item; what was written beside it is committed."""
+    refusal = product_not_found("b")
+
+    def choosy(connection: Connection, items: list[str]) -> list[str | Refused]:
+        keep(connection, [name for name in items if name != "b"])
+        return [refusal if name == "b" else name for name in items]
+
+    results = await asyncio.gather(*(database.write(choosy, name) for name in "abc"), return_exceptions=True)
+    assert (results, names(database.path)) == (["a", refusal, "c"], ["a", "c"])
+
+
+async def test_a_file_that_cant_be_written_is_said_so_until_it_can(database: Database) -> None:
+    """STORAGE_UNAVAILABLE while another holds the file; a probe finds the end of it, and no error is left over."""
+    unseen: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: unseen.append(context["message"]))
+    with closing(sqlite3.connect(database.path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(Refused) as refused:
+            await database.write(keep, "lost")
+        assert reason_of(refused.value.status) == "STORAGE_UNAVAILABLE"
+        assert not await database.probe()
+    assert await database.probe()
+    assert [await database.write(keep, "kept")] == names(database.path)
+    gc.collect()
+    assert unseen == []
+
+
+@pytest.mark.parametrize("folder", ["new", "a b", "100%41", "c#", "why?", "grün"])
+async def test_closing_finishes_what_was_handed_in(tmp_path: Path, folder: str) -> None:
+    """All of it is on disk afterwards, in whatever folder, and answered."""
+    database = await Database.open(path := tmp_path / folder / "t.db", schema())
+    writes = [database.write(keep, f"{number:03}") for number in range(600)]
+    await database.close()
+    assert [write.result() for write in writes] == names(path)
+
+
+@pytest.mark.parametrize("recorded", [1, 2, 3])
+async def test_an_older_file_is_upgraded_by_the_steps_it_lacks(tmp_path: Path, recorded: int) -> None:
+    """Each once; a step that fails leaves the file as it was."""
+    steps = [keeping("to 2"), keeping("to 3")]
+    await visit(path := tmp_path / "t.db", schema("tests", *steps[: recorded - 1]))
+    with pytest.raises(RuntimeError):
+        await visit(path, schema("tests", *steps, failing))
+    for _ in range(2):
+        await visit(path, schema("tests", *steps))
+    assert names(path) == ["first", *["to 2", "to 3"][recorded - 1 :]]
+
+
+async def test_a_file_whose_filling_failed_is_begun_anew(tmp_path: Path) -> None:
+    """Tables and first rows are one transaction: both or nothing."""
+    with pytest.raises(RuntimeError):
+        await visit(tmp_path / "t.db", schema(), failing)
+    await visit(tmp_path / "t.db", schema())
+    assert names(tmp_path / "t.db") == ["first"]
+
+
+@pytest.mark.parametrize(
+    ("content", "named"),
+    [
+        (schema("tests", keeping("to 2")), "version 2 is newer than 1"),
+        (schema("other"), "belongs to other, not to tests"),
+        ("CREATE TABLE songs (title)", "something else"),
+        ("CREATE TABLE schema_version (version)", "something else"),
+        (b"my holiday pictures" * 100, "not a database"),
+    ],
+)
+async def test_a_file_that_is_not_ours_is_refused_and_kept(tmp_path: Path, content: object, named: str) -> None:
+    """The file and the reason are named, and not one of its bytes changes."""
+    path = tmp_path / "t.db"
+    if isinstance(content, Schema):
+        await visit(path, content)
+    elif isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        with closing(sqlite3.connect(path)) as other:
+            other.execute(str(content))
+    before = path.read_bytes()
+    with pytest.raises(UnusableDatabase, match=f"{path}: .*{named}"):
+        await visit(path, schema())
+    assert path.read_bytes() == before
+
+
+async def test_a_second_process_waits_then_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has the file when the first closes it in time; else it is told to stop the first."""
+    first = await Database.open(path := tmp_path / "t.db", schema())
+    second = asyncio.create_task(Database.open(path, schema()))
+    await asyncio.sleep(0)
+    monkeypatch.setattr(module, "_LOCK_SECONDS", 0.01)
+    with pytest.raises(UnusableDatabase, match="another process uses it; stop that one first"):
+        await Database.open(path, schema())
+    await first.close()
+    await (await second).close()

@@ -1,0 +1,165 @@
+"""The inbox of a notification service, and what it has done with each event."""
+
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
+from itertools import chain
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ordersys.api.notification.v1.notification_log_pb2 import ListNotificationsRequest, Notification
+from ordersys.api.order.v1.order_events_pb2 import OrderUpdated
+from ordersys.api.order.v1.order_pb2 import Order
+from ordersys.contract.errors import Refused
+from ordersys.contract.events import Event
+from ordersys.notification.recorder import Recorder
+from ordersys.notification.store import Inbox, Recording, Told, schema
+from ordersys.runtime.consumer import Disposition
+from ordersys.runtime.database import Database
+
+UPDATED = OrderUpdated.DESCRIPTOR.full_name
+INBOX = Inbox("tests")
+ALL = ListNotificationsRequest()
+ORDERS = st.sampled_from(["one", "two"])
+
+
+def event(event_id: str, version: int = 1, order_id: str = "one", type_: str = UPDATED) -> Event:
+    message = OrderUpdated(order=Order(id=order_id, version=version))
+    return Event(event_id, type_, order_id, version, message, message.SerializeToString())
+
+
+def told(event_id: str, version: int = 1, order_id: str = "one", text: str = "text") -> Told:
+    return Told(event(event_id, version, order_id), text)
+
+
+async def recorded(database: Database, query: ListNotificationsRequest = ALL) -> list[Notification]:
+    return await database.read(INBOX.page, query, 0, 1000)
+
+
+@asynccontextmanager
+async def fresh(factory: pytest.TempPathFactory) -> AsyncIterator[Database]:
+    """A new database whose writer waits for no other connection."""
+    database = await Database.open(factory.mktemp("inbox") / "t.db", schema("tests"))
+    await database.write(lambda connection, _: [connection.exec_driver_sql("PRAGMA busy_timeout = 1").rowcount], None)
+    try:
+        yield database
+    finally:
+        await database.close()
+
+
+@pytest.fixture
+async def database(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Database]:
+    """A new database."""
+    async with fresh(tmp_path_factory) as opened:
+        yield opened
+
+
+@settings(max_examples=40, deadline=None)
+@given(batches=st.lists(st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 2)), max_size=5), max_size=4))
+async def test_an_event_is_recorded_once_and_no_other_under_its_id(
+    batches: list[list[tuple[str, int]]], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """The first by an id is recorded; the same again is repeated, another body forged, in a batch and across."""
+    async with fresh(tmp_path_factory) as database:
+        answers = [await database.write(INBOX.record, [told(*one) for one in batch]) for batch in batches]
+        log = await recorded(database)
+    first: dict[str, int] = {}
+    for (event_id, version), recording in zip(chain(*batches), chain(*answers), strict=True):
+        again = Recording.REPEATED if first.get(event_id) == version else Recording.FORGED
+        assert (recording is again) == (event_id in first)
+        first.setdefault(event_id, version)
+    assert [(entry.event_id, entry.version) for entry in log] == list(first.items())
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    arrivals=st.lists(st.tuples(ORDERS, st.integers(0, 6)), max_size=12),
+    cut=st.integers(0, 12),
+)
+async def test_late_are_those_below_the_newest_version_of_their_order_so_far(
+    arrivals: list[tuple[str, int]], cut: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Whatever the order of arrival, in a batch and across; a late one is recorded, and marked."""
+    events = [told(str(number), version, order_id) for number, (order_id, version) in enumerate(arrivals)]
+    async with fresh(tmp_path_factory) as database:
+        answers = [await database.write(INBOX.record, batch) for batch in (events[:cut], events[cut:])]
+        log = await recorded(database)
+    newest: dict[str, int] = {}
+    for (order_id, version), recording, entry in zip(arrivals, chain(*answers), log, strict=True):
+        late = version < newest.get(order_id, 0)
+        newest[order_id] = max(version, newest.get(order_id, 0))
+        assert (entry.order_id, entry.version, entry.late) == (order_id, version, late)
+        assert recording is (Recording.LATE if late else Recording.NEW)
+
+
+async def test_each_consumer_has_records_of_its_own(database: Database) -> None:
+    """The same event is new to each, and each reads only what it recorded."""
+    other = Inbox("other")
+    for inbox in (INBOX, other):
+        assert await database.write(inbox.record, [told("a")]) == [Recording.NEW]
+    assert len(await recorded(database)) == len(await database.read(other.page, ALL, 0, 1000)) == 1
+
+
+@pytest.mark.parametrize("text", ["", "\r\n{}", "\x00 \x1b[31m", "\u202e\u2028", "🦀" * 1000, "%s %d {0}"])
+async def test_whatever_is_told_is_recorded_as_it_is(database: Database, text: str) -> None:
+    """Text and event come back to the letter and the byte."""
+    await database.write(INBOX.record, [told("a", text=text)])
+    (entry,) = await recorded(database)
+    assert (entry.text, entry.event.value) == (text, event("a").body)
+    assert entry.event.Is(OrderUpdated.DESCRIPTOR)
+
+
+@settings(max_examples=30, deadline=None)
+@given(owners=st.lists(ORDERS, max_size=12), size=st.integers(1, 13), wanted=st.sampled_from(["", "one", "two"]))
+async def test_pages_cover_all_once_in_the_order_of_recording(
+    owners: list[str], size: int, wanted: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Each goes on after the last entry of the one before, whatever the size; of one order, or of all."""
+    query, seen, after = ListNotificationsRequest(order_id=wanted), list[str](), 0
+    async with fresh(tmp_path_factory) as database:
+        await database.write(INBOX.record, [told(str(number), 1, owner) for number, owner in enumerate(owners)])
+        while page := await database.read(INBOX.page, query, after, size):
+            assert len(page) <= size
+            seen += [entry.event_id for entry in page]
+            after = page[-1].sequence
+    assert seen == [str(number) for number, owner in enumerate(owners) if wanted in ("", owner)]
+
+
+def word(message: OrderUpdated) -> str:
+    """A handler that fails on one order."""
+    if message.order.id == "broken":
+        raise KeyError("a bug of the handler")
+    return f"order {message.order.id}"
+
+
+async def test_each_event_of_a_batch_has_a_disposition_of_its_own(database: Database) -> None:
+    """An unknown type and a forgery are dead letters, a handler's failure comes again, the rest is recorded."""
+    recorder = Recorder(database, INBOX, {UPDATED: word})
+    batch = [
+        event("unknown", type_="ordersys.api.order.v1.OrderVanished"),
+        event("fails", order_id="broken"),
+        event("new", 2),
+        event("late", 1),
+        event("new", 2),
+        event("new", 3),
+    ]
+    dead, again, done = Disposition.DEAD_LETTER, Disposition.RETURN, Disposition.ACK
+    assert await recorder.record(batch) == [dead, again, done, done, done, dead]
+    assert [(n.event_id, n.text, n.late) for n in await recorded(database)] == [
+        ("new", "order one", False),
+        ("late", "order one", True),
+    ]
+
+
+async def test_nothing_is_disposed_of_that_could_not_be_recorded(database: Database) -> None:
+    """While the database can't be written the batch is refused as a whole; dead letters alone wait for nothing."""
+    recorder = Recorder(database, INBOX, {UPDATED: word})
+    dead_letter = event("dead", type_="ordersys.api.order.v1.OrderVanished")
+    with closing(sqlite3.connect(database.path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(Refused):
+            await recorder.record([event("a"), dead_letter])
+        assert await recorder.record([dead_letter]) == [Disposition.DEAD_LETTER]
+    assert await recorder.record([event("a")]) == [Disposition.ACK]
