@@ -34,6 +34,7 @@ from ordersys.runtime.pauses import growing
 
 _log = logging.getLogger(__name__)
 _CLOSE_SECONDS = 2.0
+_REMOVED_AT_A_TIME = 1000  # databases limit the variables of a statement
 
 
 class Publisher(Protocol):
@@ -82,7 +83,8 @@ class Outbox:
     def remove(self, connection: Connection, batches: list[list[int]]) -> list[None]:
         """An operation: removes the rows of confirmed events."""
         sequences = [sequence for batch in batches for sequence in batch]
-        connection.execute(self._delete, {"sequences": sequences})
+        for first in range(0, len(sequences), _REMOVED_AT_A_TIME):
+            connection.execute(self._delete, {"sequences": sequences[first : first + _REMOVED_AT_A_TIME]})
         return [None] * len(batches)
 
 
@@ -131,7 +133,11 @@ class Relay:
 
     async def _publish(self, rows: Sequence[Any]) -> bool:
         """Publishes one window; whether all of it was confirmed and removed."""
-        confirmed = await self._publisher.publish([_event(row) for row in rows])
+        try:
+            confirmed = await self._publisher.publish([_event(row) for row in rows])
+        except Exception:  # noqa: BLE001 - logged; nobody else would publish what waits
+            _log.exception("%d events could not be published; they stay in the outbox", len(rows))
+            return False
         done = [row.sequence for row, sure in zip(rows, confirmed, strict=True) if sure]
         try:
             if done:
