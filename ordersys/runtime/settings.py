@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 PREFIX = "ORDERSYS_"
 MAXIMUM_PORT = 65_535
+_MOST_DIGITS = 20
 PRODUCTS_FILE = Path(__file__).parent.parent / "data" / "products.json"
 ORDERS_FILE = Path(__file__).parent.parent / "data" / "orders.json"
 
@@ -71,7 +72,7 @@ def address(default: str, meaning: str) -> Any:
 
 def _address(text: str) -> str:
     host, _, port = text.rpartition(":")
-    if host and port.isdecimal() and 0 < int(port) <= MAXIMUM_PORT:
+    if host and _is_number(port) and 0 < int(port) <= MAXIMUM_PORT:
         return text
     raise ValueError("HOST:PORT, such as 127.0.0.1:50051")
 
@@ -80,12 +81,17 @@ def _amqp_url(text: str) -> str:
     wanted = "an AMQP URL, such as amqp://user:password@host:5672/%2F"
     try:
         url = urlsplit(text)
-        fine = url.scheme in ("amqp", "amqps") and url.hostname and (url.port or 1)
+        fine = url.scheme in ("amqp", "amqps") and url.hostname and url.port != 0
     except ValueError:
         fine = False
     if not fine:
         raise ValueError(wanted)
     return text
+
+
+def _is_number(text: str) -> bool:
+    """Few enough digits to be read at all: Python refuses very many, in words of its own."""
+    return text.isdecimal() and len(text) <= _MOST_DIGITS
 
 
 def _boolean(text: str) -> bool:
@@ -96,7 +102,7 @@ def _boolean(text: str) -> bool:
 
 def _between(low: int, high: int) -> Callable[[str], int]:
     def parse(text: str) -> int:
-        if not (text.isdecimal() and low <= int(text) <= high):
+        if not (_is_number(text) and low <= int(text) <= high):
             raise ValueError(f"a whole number from {low} to {high}")
         return int(text)
 

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 from google.protobuf.json_format import ParseDict, ParseError
 from google.protobuf.message import Message
 
+from ordersys.contract.requests import normalise
 from ordersys.contract.validation import violations
 
 M = TypeVar("M", bound=Message)
@@ -32,7 +33,7 @@ def _array(path: Path) -> list[Any]:
         read = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise WrongFile(f"{path}: {error.strerror}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise WrongFile(f"{path}: not JSON: {error}") from error
     if not isinstance(read, list):
         raise WrongFile(f"{path}: must be a JSON array of objects")
@@ -49,4 +50,5 @@ def _entry(path: Path, number: int, entry: Any, kind: type[M]) -> M:
         raise WrongFile(f"{where}: {str(error).splitlines()[0]}") from error
     for broken in violations(message):
         raise WrongFile(f"{where} ({entry.get('id', 'no id')}): {broken.field}: {broken.description}")
+    normalise(message)
     return message

@@ -1,0 +1,192 @@
+"""The environment, read."""
+
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ordersys.notification_service_1.__main__ import Settings as NotificationSettings1
+from ordersys.notification_service_2.__main__ import Settings as NotificationSettings2
+from ordersys.runtime.settings import (
+    ORDERS_FILE,
+    PREFIX,
+    PRODUCTS_FILE,
+    OrderSettings,
+    ProductSettings,
+    Settings,
+    WrongSetting,
+    described,
+    read,
+)
+
+KINDS = (Settings, OrderSettings, ProductSettings, NotificationSettings1, NotificationSettings2)
+NUMBERS = {
+    "grace_seconds": (0, 600),
+    "max_concurrent_calls": (1, 100_000),
+    "max_message_bytes": (1024, 67_108_864),
+    "max_metadata_bytes": (1024, 1_048_576),
+    "publish_window": (1, 100_000),
+    "request_retention_hours": (24, 8760),
+    "call_timeout_seconds": (1, 300),
+    "sweep_seconds": (1, 30),
+}
+WORDS = st.text(min_size=1).map(str.strip).filter(bool)
+
+
+def one(field: str, value: str, kind: type[Settings] = ProductSettings) -> object:
+    """What a setting is when its variable has this value."""
+    return getattr(read(kind, {PREFIX + field.upper(): value}), field)
+
+
+def complaint(field: str, value: str, kind: type[Settings] = ProductSettings) -> str:
+    """What is said of a value that can't be used."""
+    with pytest.raises(WrongSetting) as wrong:
+        one(field, value, kind)
+    return str(wrong.value)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_empty_environment_gives_the_defaults(kind: type[Settings]) -> None:
+    """Nothing has to be set."""
+    assert read(kind, {}) == kind()
+
+
+def test_the_defaults_are_those_of_a_machine_with_a_rabbitmq() -> None:
+    """Loopback, a port a service, the shipped data."""
+    product = read(ProductSettings, {})
+    assert product.amqp_url == "amqp://guest:guest@127.0.0.1:5672/%2F"
+    assert (product.product_service_address, product.order_service_address) == ("127.0.0.1:50051", "127.0.0.1:50052")
+    assert (product.products_file, product.orders_file) == (PRODUCTS_FILE, ORDERS_FILE)
+    assert (product.log_level, product.reflection, product.data_dir) == ("info", False, Path("ordersys-data"))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("nothing", ["", " ", "\t\n"])
+def test_an_empty_value_is_the_default(kind: type[Settings], nothing: str) -> None:
+    """So that a variable can be switched off where it can't be removed."""
+    assert read(kind, {setting.variable: nothing for setting in described(kind)}) == kind()
+
+
+def test_variables_of_others_are_left_alone() -> None:
+    """Only what is declared is read."""
+    assert read(Settings, {"GRACE_SECONDS": "x", "ORDERSYS_NO_SUCH": "x"}) == Settings()
+
+
+@pytest.mark.parametrize("field", NUMBERS)
+def test_a_number_is_taken_within_its_range_only(field: str) -> None:
+    """Both ends are fine, whatever lies beyond is refused with both."""
+    low, high = NUMBERS[field]
+    assert [one(field, f" {number} ") for number in (low, high)] == [low, high]
+    for number in (low - 1, high + 1):
+        said = f"{PREFIX}{field.upper()} is '{number}' but must be a whole number from {low} to {high}"
+        assert complaint(field, str(number)) == said
+
+
+def test_the_prefetch_of_a_notification_service_has_a_range() -> None:
+    """AMQP 0-9-1 would read 0 as without limit."""
+    assert one("prefetch", "1", NotificationSettings1) == 1
+    assert "from 1 to 10000" in complaint("prefetch", "0", NotificationSettings1)
+
+
+@pytest.mark.parametrize("value", ["x", "-1", "1.5", "1e2", "0x10", "+3", "1_0", "²", "10 s", "9" * 5000])
+def test_whatever_else_is_no_number(value: str) -> None:
+    """Said in the words of the setting, however long the value is."""
+    assert complaint("grace_seconds", value).endswith("but must be a whole number from 0 to 600")
+
+
+@given(WORDS)
+def test_any_text_is_a_number_in_range_or_a_wrong_setting(text: str) -> None:
+    """No value ends in anything else."""
+    try:
+        assert one("grace_seconds", text) in range(601)
+    except WrongSetting as wrong:
+        assert str(wrong).startswith(f"ORDERSYS_GRACE_SECONDS is {text!r} but must be ")
+
+
+@pytest.mark.parametrize(("value", "meant"), [("true", True), ("TRUE", True), ("false", False), ("False", False)])
+def test_a_switch_is_true_or_false(value: str, meant: bool) -> None:
+    """In any case of letters."""
+    assert one("reflection", value) is meant
+
+
+@pytest.mark.parametrize("value", ["1", "yes", "on", "truee"])
+def test_a_switch_is_nothing_else(value: str) -> None:
+    """No guessing what was meant."""
+    assert complaint("reflection", value) == f"ORDERSYS_REFLECTION is {value!r} but must be true or false"
+
+
+def test_a_level_is_one_of_four() -> None:
+    """In any case of letters; whatever else is refused with the four."""
+    assert [one("log_level", value) for value in ("Debug", "info", "WARNING", "error")] == [
+        "debug",
+        "info",
+        "warning",
+        "error",
+    ]
+    said = complaint("log_level", "loud")
+    assert said == "ORDERSYS_LOG_LEVEL is 'loud' but must be one of debug, info, warning, error"
+
+
+@pytest.mark.parametrize("value", ["localhost:1", "0.0.0.0:65535", "[::1]:50052"])
+def test_an_address_is_a_host_and_a_port(value: str) -> None:
+    """Names, IPv4 and IPv6, ports 1 to 65535."""
+    assert one("order_service_address", value) == value
+
+
+@pytest.mark.parametrize("value", ["localhost", ":50052", "host:", "host:0", "host:65536", "host:x", "h:" + "1" * 5000])
+def test_whatever_else_is_no_address(value: str) -> None:
+    """Said with an example."""
+    said = complaint("order_service_address", value)
+    assert said.startswith(f"ORDERSYS_ORDER_SERVICE_ADDRESS is {value!r}")
+    assert said.endswith("but must be HOST:PORT, such as 127.0.0.1:50051")
+
+
+def test_a_folder_and_a_file_are_paths() -> None:
+    """As they stand."""
+    assert one("data_dir", "/var/lib/x y") == Path("/var/lib/x y")
+    assert one("products_file", "p.json") == Path("p.json")
+
+
+@pytest.mark.parametrize("value", ["amqp://h", "amqps://u:p@h:5671/%2F", "amqp://[::1]:5672/v?heartbeat=5"])
+def test_an_amqp_url_is_taken_as_it_stands(value: str) -> None:
+    """With and without user, port, virtual host and parameters."""
+    assert one("amqp_url", value) == value
+
+
+SECRET = "geheim"
+WRONG_URLS = [
+    f"http://user:{SECRET}@host",
+    f"amqp://user:{SECRET}@",
+    f"amqp://user:{SECRET}@host:x",
+    f"amqp://user:{SECRET}@host:0",
+    f"amqp://user:{SECRET}@host:70000",
+    f"amqp://user:{SECRET}@[host",
+    SECRET,
+]
+
+
+@pytest.mark.parametrize("value", WRONG_URLS)
+def test_a_wrong_secret_is_named_and_never_shown(value: str) -> None:
+    """Neither in the text nor in what led to it."""
+    with pytest.raises(WrongSetting) as wrong:
+        one("amqp_url", value)
+    said = str(wrong.value)
+    assert said == "ORDERSYS_AMQP_URL must be an AMQP URL, such as amqp://user:password@host:5672/%2F"
+    assert wrong.value.__cause__ is None
+    assert wrong.value.__suppress_context__
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_field_is_described(kind: type[Settings]) -> None:
+    """Each by its variable, with its default and what it means, in order of declaration."""
+    found = list(described(kind))
+    assert [setting.variable for setting in found] == [PREFIX + field.name.upper() for field in fields(kind)]
+    assert all(setting.meaning and setting.default for setting in found)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_described_default_can_be_set(kind: type[Settings]) -> None:
+    """What a person reads as the default is what they may write."""
+    assert read(kind, {setting.variable: setting.default for setting in described(kind)}) == kind()

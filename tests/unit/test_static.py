@@ -1,0 +1,199 @@
+"""The static data: how a broken file is named, and what the shipped files hold."""
+
+import json
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from google.protobuf.message import Message
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ordersys.api.order.v1.order_pb2 import Order, OrderState
+from ordersys.api.product.v1.product_pb2 import Product
+from ordersys.contract.times import microseconds
+from ordersys.order_service.lifecycle import total
+from ordersys.runtime.settings import ORDERS_FILE, PRODUCTS_FILE
+from ordersys.runtime.static import WrongFile, read
+
+PRODUCTS = read(PRODUCTS_FILE, Product)
+ORDERS = read(ORDERS_FILE, Order)
+LAMP = {"id": "lamp", "name": "Lamp", "unit_price": {"currency_code": "EUR", "units": "9"}, "available": "1"}
+LINE = {"product_id": "lamp", "quantity": 1, "unit_price": LAMP["unit_price"]}
+ORDER = {
+    "id": "01890000-0000-7000-8000-000000000001",
+    "customer_id": "anna",
+    "items": [LINE],
+    "total": LAMP["unit_price"],
+    "state": "ORDER_STATE_PAID",
+    "version": 2,
+    "create_time": "2026-09-04T13:21:25Z",
+    "update_time": "2026-09-04T13:21:26Z",
+}
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(), max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+File = Callable[[Any], Path]
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> File:
+    """Writes bytes, or a value as JSON, into a file."""
+
+    def write(content: Any) -> Path:
+        path = tmp_path / "entries.json"
+        path.write_bytes(content if isinstance(content, bytes) else json.dumps(content).encode())
+        return path
+
+    return write
+
+
+def complaint(path: Path, kind: type[Message] = Product) -> str:
+    """What is said of a broken file, after its name."""
+    with pytest.raises(WrongFile) as wrong:
+        read(path, kind)
+    name, _, said = str(wrong.value).partition(": ")
+    assert name == str(path)
+    assert "\n" not in said
+    return said
+
+
+def test_entries_are_read_as_messages_in_their_order(file: File) -> None:
+    """With the field names of the contract; none is fine, a system may start empty."""
+    assert read(file([]), Product) == []
+    found = read(file([LAMP, {**LAMP, "id": "chair"}]), Product)
+    assert [product.id for product in found] == ["lamp", "chair"]
+    assert (found[0].name, found[0].unit_price.units, found[0].available) == ("Lamp", 9, 1)
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    """With what the operating system says."""
+    assert complaint(tmp_path / "none.json") == "No such file or directory"
+    assert complaint(tmp_path) == "Is a directory"
+
+
+@pytest.mark.parametrize("content", [b"", b"[", b"[{]", b"\xff", b"\xef\xbb\xbf[]", b"[1" + b"0" * 5000 + b"]"])
+def test_what_is_no_json_is_named(file: File, content: bytes) -> None:
+    """Whether the text or its encoding is broken."""
+    assert complaint(file(content)).startswith("not JSON: ")
+
+
+def test_json_nested_too_deep_is_named(file: File) -> None:
+    """As any other broken file."""
+    complaint(file(b"[" * 100_000))
+
+
+@pytest.mark.parametrize("content", [{}, None, 1, "x", {"products": []}])
+def test_what_is_no_array_of_objects_is_named(file: File, content: object) -> None:
+    """The file as a whole, or the entry by its number, counted from 1."""
+    assert complaint(file(content)) == "must be a JSON array of objects"
+    if not isinstance(content, dict):
+        assert complaint(file([LAMP, content])) == "entry 2: must be an object"
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"nam": "x"}, "nam"),
+        ({"name": 5}, "name"),
+        ({"name": "\ud800"}, "name"),
+        ({"available": "many"}, "available"),
+        ({"available": 1.5}, "available"),
+        ({"available": 10**30}, "available"),
+        ({"unit_price": 5}, "unit_price"),
+        ({"unit_price": {"euros": 5}}, "unit_price"),
+        ({"create_time": "yesterday"}, "create_time"),
+    ],
+)
+def test_a_field_of_another_form_is_named(file: File, change: dict[str, object], field: str) -> None:
+    """Unknown names, wrong types and numbers out of range."""
+    said = complaint(file([LAMP, {**LAMP, "id": "chair", **change}]))
+    assert said.startswith("entry 2: ")
+    assert field in said
+
+
+@pytest.mark.parametrize(
+    ("entry", "field"),
+    [
+        ({**LAMP, "id": "Lamp"}, "id"),
+        ({**LAMP, "name": ""}, "name"),
+        ({**LAMP, "available": -1}, "available"),
+        ({**LAMP, "unit_price": {"currency_code": "USD"}}, "unit_price"),
+        ({**ORDER, "items": []}, "items"),
+        ({**ORDER, "items": [LINE, LINE]}, "items"),
+        ({**ORDER, "items": [LINE, {**LINE, "product_id": "chair", "quantity": 0}]}, "items[1].quantity"),
+        ({**ORDER, "state": 0}, "state"),
+        ({**ORDER, "total": None}, "total"),
+    ],
+)
+def test_an_entry_that_breaks_a_rule_is_named_by_number_id_and_field(
+    file: File, entry: dict[str, object], field: str
+) -> None:
+    """The contract holds for files as for requests, down to the item."""
+    kind = Order if "items" in entry else Product
+    assert complaint(file([entry]), kind).startswith(f"entry 1 ({entry['id']}): {field}: ")
+
+
+def test_an_id_stands_once(file: File) -> None:
+    """The second one is named."""
+    assert complaint(file([LAMP, {**LAMP, "name": "Another"}])) == "entry 2: id: 'lamp' stands there twice"
+
+
+def test_the_id_of_an_order_is_kept_in_lower_case(file: File) -> None:
+    """A UUID is read in either case; the system asks for it in lower case."""
+    (found,) = read(file([{**ORDER, "id": "0189ABCD-0000-7000-8000-000000000001"}]), Order)
+    assert found.id == "0189abcd-0000-7000-8000-000000000001"
+
+
+@given(st.lists(JSON | st.fixed_dictionaries({}, optional=dict.fromkeys(ORDER, JSON)), max_size=3))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_json_is_entries_or_a_wrong_file(file: File, content: list[object]) -> None:
+    """No value, however odd, ends in anything else."""
+    path = file(content)
+    try:
+        assert len(read(path, Order)) == len(content)
+    except WrongFile as wrong:
+        assert str(wrong).startswith(f"{path}: entry ")
+
+
+def test_the_shipped_files_hold_enough_to_try_everything() -> None:
+    """At least 50 products and 20 orders, in every state."""
+    assert len(PRODUCTS) >= 50
+    assert len(ORDERS) >= 20
+    assert {order.state for order in ORDERS} == set(OrderState.values()) - {OrderState.ORDER_STATE_UNSPECIFIED}
+
+
+def test_shipped_ids_are_unique() -> None:
+    """Those of products, those of orders."""
+    assert len({product.id for product in PRODUCTS} | {order.id for order in ORDERS}) == len(PRODUCTS) + len(ORDERS)
+
+
+@pytest.mark.parametrize("order", ORDERS, ids=lambda order: str(order.id))
+def test_a_shipped_order_adds_up(order: Order) -> None:
+    """Its total is the sum of quantity × unit price, its items are sorted and its times in order."""
+    assert order.total == total(order.items)
+    assert [item.product_id for item in order.items] == sorted(item.product_id for item in order.items)
+    assert microseconds(order.create_time) <= microseconds(order.update_time)
+    assert (order.version == 1) == (order.create_time == order.update_time)
+
+
+def test_shipped_orders_stand_in_the_order_of_their_creation() -> None:
+    """And so do their ids, which sort by time."""
+    times = [microseconds(order.create_time) for order in ORDERS]
+    assert times == sorted(times)
+    assert [order.id for order in ORDERS] == sorted(order.id for order in ORDERS)
+
+
+def test_shipped_orders_hold_no_more_than_there_is() -> None:
+    """Every item names a product, and what the orders hold of it is there."""
+    there = {product.id: product.available for product in PRODUCTS}
+    held: Counter[str] = Counter()
+    for order in ORDERS:
+        wanted = {item.product_id: item.quantity for item in order.items}
+        assert wanted.keys() <= there.keys()
+        held.update(wanted if order.state != OrderState.ORDER_STATE_CANCELLED else {})
+    assert {product_id for product_id, units in held.items() if units > there[product_id]} == set()
