@@ -27,6 +27,8 @@ Reason: TypeAlias = "ErrorReason.ValueType"
 _REASONS = ERROR_FILE.enum_types_by_name["ErrorReason"]
 DOMAIN: str = _REASONS.GetOptions().Extensions[domain]
 RETRY_SECONDS = 1
+# Details travel in Base64 as metadata, of which a gRPC client takes 8 KiB unless told otherwise.
+_MOST_BYTES = 5000
 
 
 class Refused(Exception):
@@ -57,9 +59,15 @@ def reason_of(status: Status) -> str:
 
 
 def invalid(violations: Iterable[FieldViolation]) -> Refused:
-    """INVALID_REQUEST with the path of each field."""
-    broken = [BadRequest.FieldViolation(field=v.field, description=v.description, reason=v.rule) for v in violations]
-    return refuse(ErrorReason.INVALID_REQUEST, BadRequest(field_violations=broken))
+    """INVALID_REQUEST with the path of each field, the first ones where not all fit."""
+    bad, left = BadRequest(), _MOST_BYTES
+    for v in violations:
+        broken = BadRequest.FieldViolation(field=v.field, description=v.description, reason=v.rule)
+        left -= broken.ByteSize()
+        if left < 0:
+            break
+        bad.field_violations.append(broken)
+    return refuse(ErrorReason.INVALID_REQUEST, bad)
 
 
 def product_not_found(product_id: str) -> Refused:

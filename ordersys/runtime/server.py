@@ -42,8 +42,11 @@ class Server:
     def __init__(self, address: str, settings: Settings) -> None:
         self.address = address
         self._server = grpc.aio.server(
-            options=_options(settings), maximum_concurrent_rpcs=settings.max_concurrent_calls
+            # Some more than are admitted: those are told when to come again, which grpc would not.
+            options=_options(settings),
+            maximum_concurrent_rpcs=2 * settings.max_concurrent_calls,
         )
+        self._calls = _Calls(settings.max_concurrent_calls)
         self._reflection = settings.reflection
         self._health = health.HealthServicer()
         self._names = [""]
@@ -51,7 +54,7 @@ class Server:
 
     def add(self, service: ServiceDescriptor, servicer: object) -> None:
         """Serves `service`, each RPC by the method of `servicer` with its name."""
-        handlers = {method.name: _handler(method, getattr(servicer, method.name)) for method in service.methods}
+        handlers = {m.name: _handler(m, getattr(servicer, m.name), self._calls) for m in service.methods}
         self._server.add_registered_method_handlers(service.full_name, handlers)
         self._names.append(service.full_name)
 
@@ -105,13 +108,29 @@ def _options(settings: Settings) -> list[tuple[str, int]]:
     ]
 
 
-def _handler(method: MethodDescriptor, behaviour: Behaviour) -> Any:
-    """The bytes are decoded here and not by grpc, which would answer malformed ones with a class name."""
+class _Calls:
+    """The calls under way: a context for each, refused when there are too many."""
+
+    def __init__(self, most: int) -> None:
+        self._left = most
+
+    def __enter__(self) -> None:
+        if self._left == 0:
+            raise refuse(ErrorReason.TOO_MANY_CALLS)
+        self._left -= 1
+
+    def __exit__(self, *_: object) -> None:
+        self._left += 1
+
+
+def _handler(method: MethodDescriptor, behaviour: Behaviour, calls: _Calls) -> Any:
+    """Bytes to bytes: what grpc can't decode or encode it would answer with a class name."""
     request_class = descriptors.message_class(method.input_type)
 
-    async def handle(raw: bytes, context: Context) -> Message:
+    async def handle(raw: bytes, context: Context) -> bytes:
         try:
-            return await behaviour(_request(request_class, raw), context)
+            with calls:
+                return (await behaviour(_request(request_class, raw), context)).SerializeToString()
         except Refused as refused:
             status = refused.status
         except Exception as error:  # noqa: BLE001 - logged, and answered without a word of it
@@ -119,7 +138,7 @@ def _handler(method: MethodDescriptor, behaviour: Behaviour) -> Any:
         await _abort(context, status)
         raise AssertionError("abort raises")
 
-    return grpc.unary_unary_rpc_method_handler(handle, response_serializer=_serialize)
+    return grpc.unary_unary_rpc_method_handler(handle)
 
 
 def _request(request_class: type[Message], raw: bytes) -> Message:
@@ -130,10 +149,6 @@ def _request(request_class: type[Message], raw: bytes) -> Message:
     if broken := violations(request):
         raise invalid(broken)
     return request
-
-
-def _serialize(response: Message) -> bytes:
-    return response.SerializeToString()
 
 
 def _internal(path: str, error: Exception) -> Status:
