@@ -162,7 +162,7 @@ def test_stock_is_conserved_under_a_random_crowd(api: Api) -> None:
     adjusted: Counter[str] = Counter()
 
     def live(seed: int) -> None:
-        dice = random.Random(seed)  # noqa: S311
+        dice = random.Random(seed)
         orders = []
         for _ in range(12):
             product = dice.choice(products)
