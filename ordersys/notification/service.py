@@ -21,7 +21,7 @@ class NotificationLog(NotificationLogServicer):
 
     async def ListNotifications(self, request: ListNotificationsRequest, context: Context) -> ListNotificationsResponse:
         normalise(request)
-        size, after = pages.size(request), int(pages.last_key(request) or 0)
-        found = await self._database.read(self._inbox.page, request, after, size + 1)
-        more = pages.token(request, str(found[size - 1].sequence)) if len(found) > size else ""
-        return ListNotificationsResponse(notifications=found[:size], next_page_token=more)
+        after = pages.last_key(request, int) or 0
+        found = await self._database.read(self._inbox.page, request, after, pages.size(request) + 1)
+        notifications, more = pages.fill(request, [(one.sequence, one) for one in found])
+        return ListNotificationsResponse(notifications=notifications, next_page_token=more)

@@ -57,11 +57,9 @@ class OrderService(OrderServiceServicer):
         return GetOrderResponse(order=await self._database.read(store.get, request.order_id))
 
     async def ListOrders(self, request: ListOrdersRequest, context: Context) -> ListOrdersResponse:
-        size, last = pages.size(request), pages.last_key(request)
-        before = None if last is None else int(last)
-        rows = await self._database.read(store.page, request, before, size + 1)
-        orders = [Order.FromString(body) for _, body in rows[:size]]
-        more = pages.token(request, str(rows[size - 1][0])) if len(rows) > size else ""
+        before = pages.last_key(request, int)
+        rows = await self._database.read(store.page, request, before, pages.size(request) + 1)
+        orders, more = pages.fill(request, [(sequence, Order.FromString(body)) for sequence, body in rows])
         return ListOrdersResponse(orders=orders, next_page_token=more)
 
     async def _create(self, requests: Iterable[CreateOrderRequest], context: Context) -> Sequence[Order | Refused]:

@@ -37,10 +37,9 @@ class ProductService(ProductServiceServicer):
         self._changes = changes
 
     async def ListProducts(self, request: ListProductsRequest, context: Context) -> ListProductsResponse:
-        size = pages.size(request)
-        found = await self._database.read(store.page, pages.last_key(request), size + 1)
-        more = pages.token(request, found[size - 1].id) if len(found) > size else ""
-        return ListProductsResponse(products=found[:size], next_page_token=more)
+        found = await self._database.read(store.page, pages.last_key(request, str), pages.size(request) + 1)
+        products, more = pages.fill(request, [(product.id, product) for product in found])
+        return ListProductsResponse(products=products, next_page_token=more)
 
     async def GetProduct(self, request: GetProductRequest, context: Context) -> GetProductResponse:
         return GetProductResponse(product=await self._database.read(store.get, request.product_id))

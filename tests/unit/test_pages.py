@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ordersys.api.order.v1.order_pb2 import OrderState
+from ordersys.api.order.v1.order_pb2 import Order, OrderState
 from ordersys.api.order.v1.order_service_pb2 import ListOrdersRequest
 from ordersys.contract import pages
 from ordersys.contract.errors import Refused, reason_of
@@ -14,14 +14,14 @@ from ordersys.contract.errors import Refused, reason_of
 def test_a_token_brings_back_its_key(key: str) -> None:
     """What was given out for a query is understood with it, whatever the page size."""
     token = pages.token(ListOrdersRequest(customer_id="anna"), key)
-    assert pages.last_key(ListOrdersRequest(customer_id="anna", page_size=7, page_token=token)) == key
+    assert pages.last_key(ListOrdersRequest(customer_id="anna", page_size=7, page_token=token), str) == key
 
 
 @given(st.text(min_size=1, max_size=256))
 def test_a_foreign_token_is_refused(token: str) -> None:
     """Whatever else stands in page_token is INVALID_ARGUMENT."""
     with pytest.raises(Refused) as refused:
-        pages.last_key(ListOrdersRequest(page_token=token))
+        pages.last_key(ListOrdersRequest(page_token=token), str)
     assert reason_of(refused.value.status) == "PAGE_TOKEN_INVALID"
 
 
@@ -29,10 +29,36 @@ def test_a_token_of_another_query_is_refused() -> None:
     """A token is bound to its filters."""
     token = pages.token(ListOrdersRequest(state=OrderState.ORDER_STATE_PAID), "5")
     with pytest.raises(Refused):
-        pages.last_key(ListOrdersRequest(state=OrderState.ORDER_STATE_PLACED, page_token=token))
+        pages.last_key(ListOrdersRequest(state=OrderState.ORDER_STATE_PLACED, page_token=token), str)
 
 
 @pytest.mark.parametrize(("asked", "size"), [(0, 50), (1, 1), (500, 500), (501, 500), (2**31 - 1, 500)])
 def test_a_page_size_is_defaulted_and_lowered(asked: int, size: int) -> None:
     """0 is the default of 50; more than 500 is lowered to 500."""
     assert pages.size(ListOrdersRequest(page_size=asked)) == size
+
+
+def test_a_key_of_another_kind_is_refused() -> None:
+    """A token somebody made up from a text where a number belongs."""
+    token = pages.token(ListOrdersRequest(), "five")
+    with pytest.raises(Refused):
+        pages.last_key(ListOrdersRequest(page_token=token), int)
+
+
+@given(found=st.integers(0, 9), size=st.integers(1, 8))
+def test_a_page_has_as_many_as_asked_for(found: int, size: int) -> None:
+    """And a token for the next one, bound to its last entry, exactly where there is one more."""
+    entries = [(number, Order(version=number)) for number in range(min(found, size + 1))]
+    query = ListOrdersRequest(page_size=size)
+    page, token = pages.fill(query, entries)
+    assert page == [order for _, order in entries][:size]
+    assert token == (pages.token(query, str(size - 1)) if found > size else "")
+
+
+@pytest.mark.parametrize(("bytes_each", "fit"), [(1000, 9), (500_000, 4), (3_000_000, 1)])
+def test_a_page_is_no_larger_than_a_client_takes(bytes_each: int, fit: int) -> None:
+    """Fewer entries where they are large, never none."""
+    entries = [(number, Order(id="x" * bytes_each)) for number in range(9)]
+    page, token = pages.fill(ListOrdersRequest(page_size=9), entries)
+    assert len(page) == fit
+    assert bool(token) == (fit < 9)
