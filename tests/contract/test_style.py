@@ -120,7 +120,7 @@ def test_every_reason_has_a_code_and_a_message(reason: EnumValueDescriptor) -> N
     assert stated.code not in (Code.OK, Code.UNKNOWN)
     assert stated.message.endswith(".")
     assert not re.search(r"(?i)sql|python|pika|grpc|exception|[/\\]", stated.message)
-    assert stated.retryable == (stated.code == Code.UNAVAILABLE)
+    assert stated.retryable == (stated.code in (Code.UNAVAILABLE, Code.RESOURCE_EXHAUSTED))
 
 
 @pytest.mark.parametrize("event", topology.events().values(), ids=name)
