@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -78,8 +79,25 @@ def _arguments() -> argparse.Namespace:
         "--demo", action="store_true", help="walk through the demo, then stop; exit status 0 if all is even"
     )
     parser.add_argument("--json", action="store_true", help="with --demo: one JSON object as the last line")
+    parser.add_argument("--broker-only", action="store_true", help="only the RabbitMQ, no services")
+    parser.add_argument(
+        "--program",
+        action="append",
+        type=_program,
+        default=[],
+        metavar="SERVICE=COMMAND",
+        help="run COMMAND in the place of this service, in the environment it would have; may be repeated",
+    )
     parser.add_argument("--plain", action="store_true", help="no spinner")
     return parser.parse_args()
+
+
+def _program(text: str) -> tuple[str, Sequence[str]]:
+    name, _, command = text.partition("=")
+    module = name.replace("-", "_")
+    if module not in SERVICES or not command.strip():
+        raise argparse.ArgumentTypeError(f"{text!r} is not SERVICE=COMMAND, such as order-service='./my-service -v'")
+    return module, shlex.split(command)
 
 
 def _port(text: str) -> int:
@@ -102,6 +120,8 @@ def _system(arguments: argparse.Namespace, folder: Path, display: Display) -> Sy
     choices = Choices(
         amqp_url=arguments.amqp_url,
         amqp_port=arguments.amqp_port,
+        services=() if arguments.broker_only else SERVICES,
+        programs=dict(arguments.program),
         addresses={module: f"127.0.0.1:{port}" for module, port in ports.items() if port is not None},
     )
     return System(folder.absolute(), display.stage, choices)
@@ -127,8 +147,7 @@ def _greeting(system: System) -> Sequence[str]:
         "To talk to it, in another shell:",
         "",
         *(f"  {line}" for line in system.exports),
-        "  python -m ordersys.grpc_client products",
-        "  python -m ordersys.grpc_client demo",
+        *(f"  python -m ordersys.grpc_client {command}" for command in ("products", "demo") if system.services),
         "",
         "Running; Ctrl-C stops everything.",
     ]

@@ -4,8 +4,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -23,14 +24,26 @@ class NotHealthy(Exception):
     """A service ended, or did not become healthy in time; the text says which, and the end of its log."""
 
 
+class Program(NamedTuple):
+    """What is run as a service: its command line and its environment."""
+
+    command: Sequence[str]
+    environment: Mapping[str, str]
+
+
+def ours(module: str) -> Sequence[str]:
+    """The command line of a service of this package."""
+    return sys.executable, "-m", f"ordersys.{module}"
+
+
 class Service:
     """A service process. Not running until `start`."""
 
-    def __init__(self, module: str, address: str, environment: Mapping[str, str], folder: Path, guard: Guard) -> None:
+    def __init__(self, module: str, address: str, program: Program, folder: Path, guard: Guard) -> None:
         self.module = module
         self.address = address
         self.log = folder / "log" / f"{module}.log"
-        self._environment = environment
+        self._program = program
         self._guard = guard
         self._process: subprocess.Popen[bytes] | None = None
         self._group: Group | None = None
@@ -51,18 +64,13 @@ class Service:
         return None if self._process is None else self._process.poll()
 
     def start(self) -> None:
-        """Starts the process; its output is appended to the log."""
+        """Starts the process; its output is appended to the log. Raises NotHealthy when it can't be run."""
         self._forget()
         self.log.parent.mkdir(parents=True, exist_ok=True)
-        with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", f"ordersys.{self.module}"],
-                env=dict(self._environment),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
+        try:
+            self._process = self._spawn()
+        except OSError as error:
+            raise NotHealthy(f"{self.module}: {self._program.command[0]} can't be run: {error.strerror}") from error
         self._group = self._guard.watch(self._process.pid)
 
     def wait_healthy(self, seconds: float = HEALTHY_SECONDS) -> None:
@@ -99,6 +107,17 @@ class Service:
         """The end of its log."""
         lines = self.log.read_text(errors="replace").splitlines()[-_TAIL:]
         return f"the end of its log {self.log}:\n" + "\n".join(lines)
+
+    def _spawn(self) -> "subprocess.Popen[bytes]":
+        with self.log.open("ab") as log:
+            return subprocess.Popen(
+                self._program.command,
+                env=dict(self._program.environment),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
 
     def _serving(self, stub: health_pb2_grpc.HealthStub) -> bool:
         try:

@@ -15,7 +15,7 @@ from ordersys.local import ports
 from ordersys.local.guard import Guard, end_leftovers
 from ordersys.local.packages import Installation, provision
 from ordersys.local.rabbitmq import Node
-from ordersys.local.service import Service
+from ordersys.local.service import Program, Service, ours
 from ordersys.runtime.broker import place
 from ordersys.runtime.reconnect import declare
 
@@ -34,10 +34,15 @@ class CannotStart(Exception):
 
 @dataclass(frozen=True)
 class Choices:
-    """What the user wants otherwise: a broker of theirs or a port for the private one, addresses, settings."""
+    """What the user wants otherwise: a broker of theirs or a port for the private one, addresses, settings, programs.
+
+    `programs` are run in the place of services of ours, in the same environment.
+    """
 
     amqp_url: str | None = None
     amqp_port: int | None = None
+    services: Sequence[str] = SERVICES
+    programs: Mapping[str, Sequence[str]] = field(default_factory=dict)
     addresses: Mapping[str, str] = field(default_factory=dict)
     settings: Mapping[str, str] = field(default_factory=dict)
 
@@ -101,10 +106,9 @@ class System:
         self._prepare_folder(started)
         guard = started.enter_context(closing(Guard(self.folder)))
         self._start_broker(started, guard)
-        with self._stage("declare") as note:
-            asyncio.run(declare(self.amqp_url))
-            note("exchanges, queues and bindings of the contract")
-        self._start_services(started, guard)
+        if self._choices.services:
+            self._declare()
+            self._start_services(started, guard)
 
     def _prepare_folder(self, started: ExitStack) -> None:
         try:
@@ -127,12 +131,18 @@ class System:
             self.node.start()
             note(f"RabbitMQ answers at {place(self.amqp_url)}")
 
+    def _declare(self) -> None:
+        with self._stage("declare") as note:
+            asyncio.run(declare(self.amqp_url))
+            note("exchanges, queues and bindings of the contract")
+
     def _start_services(self, started: ExitStack, guard: Guard) -> None:
         self._choose_addresses()
         environment = {**os.environ, **self.environment, **self._choices.settings}
         with self._stage("healthy") as note:
-            for module in SERVICES:
-                self.services[module] = Service(module, self._addresses[module], environment, self.folder, guard)
+            for module in self._choices.services:
+                program = Program(self._choices.programs.get(module) or ours(module), environment)
+                self.services[module] = Service(module, self._addresses[module], program, self.folder, guard)
                 started.callback(self.services[module].stop)
                 self.services[module].start()
             for service in self.services.values():
@@ -142,7 +152,7 @@ class System:
     def _choose_addresses(self) -> None:
         for address in self._addresses.values():
             _check_free(address)
-        missing = [module for module in SERVICES if module not in self._addresses]
+        missing = [module for module in self._choices.services if module not in self._addresses]
         for module, port in zip(missing, ports.free(len(missing)), strict=True):
             self._addresses[module] = f"{ports.LOOPBACK}:{port}"
 

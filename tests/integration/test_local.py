@@ -83,6 +83,8 @@ def test_a_service_that_dies_is_started_again(folder: Path) -> None:
         (["--amqp-url", "amqp://user:secret@127.0.0.1:1/%2F"], "127.0.0.1:1"),
         (["--order-service-port", "70000"], "70000"),
         (["--data-dir", "/dev/null/x"], "/dev/null/x"),
+        (["--program", "no-service=true"], "no-service"),
+        (["--program", "order-service=/no/such/program"], "/no/such/program"),
     ],
 )
 def test_wrong_arguments_are_answered_by_one_line(arguments: list[str], named: str) -> None:
