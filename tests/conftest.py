@@ -8,14 +8,28 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("contract", "the contract suite: whom it judges (our own services when none is named)")
     for role in ("product-service", "order-service", "notification-service-1", "notification-service-2"):
         group.addoption(f"--{role}", metavar="HOST:PORT", help=f"judge the {role} that listens there")
-    group.addoption("--amqp-url", metavar="URL", help="the RabbitMQ they use")
+    group.addoption("--amqp-url", metavar="URL", help="the RabbitMQ they use: a virtual host for the suite alone")
+    group.addoption(
+        "--amqp-proxy",
+        metavar="HOST:PORT",
+        help="where the suite listens as that RabbitMQ, for services that were told to find it there",
+    )
     group.addoption(
         "--stand-in",
         metavar="HOST:PORT",
         help="where the suite listens as the Order Service, for a Product Service judged alone",
     )
+    group.addoption(
+        "--program",
+        action="append",
+        default=[],
+        metavar="ROLE=COMMAND",
+        help="judge our system with this program in the place of a service; may be repeated",
+    )
     group.addoption("--quick", action="store_true", help="fewer examples: about a minute")
     group.addoption("--examples", type=int, metavar="N", help="examples a law (default 40, with --quick 8)")
+    group.addoption("--seed", type=int, metavar="N", help="repeat a run")
+    group.addoption("--no-shrink", action="store_true", help="show what fails as it was found")
     group.addoption("--patience", type=float, default=20.0, metavar="S", help="seconds a condition may take (20)")
     group.addoption("--report", metavar="FILE.json", help="write what came out, an entry a law")
     group.addoption("--known-failures", metavar="FILE", help="laws known to fail, an id a line; one that passes fails")

@@ -1,20 +1,38 @@
 """Whom the suite judges: the services named on the command line, or our own, started for the run."""
 
 from collections.abc import Iterator
-from typing import Any
+from contextlib import ExitStack, closing
+from typing import Any, NamedTuple
 
 import pytest
 
-from tests.contract import effort
-from tests.contract.wire import ROLES
+from tests.contract import effort, ours
+from tests.contract.proxy import Proxy
+from tests.contract.stand_in import StandIn
+from tests.contract.wire import PRODUCT, ROLES, NoContact
 from tests.contract.world import World
-from tests.running import addresses, local
+
+BROKER, PROXY, STAND_IN = "broker", "proxy", "stand-in"
+_ANY_PORT = "127.0.0.1:0"
+_MARK = (
+    "judges(*roles): what a law needs to be judged: services by role, the broker, a proxy before it, an Order Service"
+    " the suite stands in for; without them it does not apply"
+)
+# So that a call that gets no answer is over within a law's patience.
+_IMPATIENT = {"ORDERSYS_CALL_TIMEOUT_SECONDS": "1", "ORDERSYS_SWEEP_SECONDS": "1"}
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """How many examples a law is tried with."""
-    config.addinivalue_line("markers", "judges(*roles): a law about these services; without them it does not apply")
-    effort.choose(config.getoption("--examples"), config.getoption("--quick"))
+    config.addinivalue_line("markers", _MARK)
+    effort.choose(config.getoption("--examples"), config.getoption("--quick"), not config.getoption("--no-shrink"))
+
+
+class Lone(NamedTuple):
+    """A Product Service judged alone, and the Order Service it believes to talk to."""
+
+    world: World
+    stand_in: StandIn
 
 
 def named(config: pytest.Config) -> dict[str, str]:
@@ -24,45 +42,108 @@ def named(config: pytest.Config) -> dict[str, str]:
 
 
 def judged(config: pytest.Config) -> set[str]:
-    """The roles there are, and "broker" where it is known."""
+    """What there is to judge."""
     services = named(config)
     if not services:
-        return {*ROLES, "broker"}
-    return {*services, *(["broker"] if config.getoption("--amqp-url") else [])}
+        return {*ROLES, BROKER, PROXY, STAND_IN}
+    options = {BROKER: "--amqp-url", PROXY: "--amqp-proxy", STAND_IN: "--stand-in"}
+    return {*services, *(thing for thing, option in options.items() if config.getoption(option))}
 
 
 @pytest.fixture(scope="session")
-def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def started(request: pytest.FixtureRequest) -> Iterator[ExitStack]:
+    """What is ended when the run is."""
+    with ExitStack() as stack:
+        try:
+            yield stack
+        finally:
+            stack.close()
+
+
+@pytest.fixture(scope="session")
+def amqp_url(
+    request: pytest.FixtureRequest, started: ExitStack, tmp_path_factory: pytest.TempPathFactory
+) -> str | None:
+    """The broker of the services that are judged; one of our own for our own."""
+    given: str | None = request.config.getoption("--amqp-url")
+    if named(request.config):
+        return given
+    return started.enter_context(ours.broker(tmp_path_factory.mktemp("contract") / "broker", given))
+
+
+@pytest.fixture(scope="session")
+def proxy(request: pytest.FixtureRequest, started: ExitStack, amqp_url: str | None) -> Proxy | None:
+    """What stands between the services and the broker, where it does."""
+    listen = request.config.getoption("--amqp-proxy") or ("" if named(request.config) else _ANY_PORT)
+    if not listen or not amqp_url:
+        return None
+    host, _, port = listen.rpartition(":")
+    return started.enter_context(closing(Proxy(amqp_url, (host, int(port)))))
+
+
+@pytest.fixture(scope="session")
+def stand_in(request: pytest.FixtureRequest, started: ExitStack) -> StandIn:
+    """The Order Service the suite stands in for."""
+    return started.enter_context(closing(StandIn(request.config.getoption("--stand-in") or _ANY_PORT)))
+
+
+@pytest.fixture(scope="session")
+def world(
+    request: pytest.FixtureRequest,
+    started: ExitStack,
+    proxy: Proxy | None,
+    amqp_url: str | None,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> World:
     """The services that are judged."""
-    patience = request.config.getoption("--patience")
-    services, amqp_url = named(request.config), request.config.getoption("--amqp-url")
-    if services:
-        yield from _open(World(services, amqp_url, patience))
-        return
-    given = ["--amqp-url", amqp_url] if amqp_url else []
-    with local(tmp_path_factory.mktemp("contract") / "system", *given) as process:
-        said = addresses(process)
-        ours = {role: said[f"ORDERSYS_{role.upper().replace('-', '_')}_ADDRESS"] for role in ROLES}
-        yield from _open(World(ours, amqp_url or said["ORDERSYS_AMQP_URL"], patience))
+    services = named(request.config)
+    if request.config.getoption("--stand-in"):
+        request.getfixturevalue("stand_in")
+    if not services:
+        assert proxy is not None
+        folder = tmp_path_factory.mktemp("contract") / "system"
+        services = started.enter_context(ours.system(folder, proxy, request.config.getoption("--program")))
+    return _open(request, started, services, amqp_url)
 
 
-def _open(world: World) -> Iterator[World]:
+@pytest.fixture(scope="session")
+def lone(
+    request: pytest.FixtureRequest, started: ExitStack, stand_in: StandIn, tmp_path_factory: pytest.TempPathFactory
+) -> Lone:
+    """A Product Service that talks to the stand-in: the one that is judged, or a second one of ours."""
+    if named(request.config):
+        return Lone(request.getfixturevalue("world"), stand_in)
+    folder = tmp_path_factory.mktemp("contract") / "lone"
+    address = ours.free_address()
+    settings = {
+        **_IMPATIENT,
+        "ORDERSYS_PRODUCT_SERVICE_ADDRESS": address,
+        "ORDERSYS_ORDER_SERVICE_ADDRESS": stand_in.address,
+        "ORDERSYS_AMQP_URL": request.getfixturevalue("amqp_url"),
+    }
+    started.enter_context(ours.product_service(folder, settings, request.config.getoption("--program")))
+    return Lone(_open(request, started, {PRODUCT: address}, None), stand_in)
+
+
+def _open(request: pytest.FixtureRequest, started: ExitStack, services: dict[str, str], url: str | None) -> World:
     try:
-        yield world
-    finally:
-        world.close()
+        world = World(services, url, request.config.getoption("--patience"))
+    except NoContact as error:
+        pytest.exit(f"nothing was judged: {error}", returncode=pytest.ExitCode.USAGE_ERROR)
+    started.callback(world.close)
+    return world
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Laws about services that are not judged do not apply, and are said not to."""
+    """Laws about what is not judged do not apply, and are said not to."""
     there = judged(config)
     for item in items:
-        if missing := sorted(_roles(item) - there):
+        if missing := sorted(needed(item) - there):
             item.add_marker(pytest.mark.skip(reason=f"does not apply: no {', '.join(missing)} is judged"))
 
 
-def _roles(item: pytest.Item) -> set[str]:
-    """The roles a law is about: those it is marked with, and the one it has as a parameter."""
+def needed(item: pytest.Item) -> set[str]:
+    """What a law is about: what it is marked with, and the role it has as a parameter."""
     params: dict[str, Any] = getattr(getattr(item, "callspec", None), "params", {})
     marked = {role for mark in item.iter_markers("judges") for role in mark.args}
     return marked | ({params["role"]} if "role" in params else set())

@@ -6,9 +6,11 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
 import pika
+from pika.exceptions import AMQPConnectionError
 
 from ordersys.contract.events import Delivery, Event, Undecodable, decode
 from ordersys.contract.topology import Exchange, topology
+from tests.contract.wire import NoContact
 
 T = TypeVar("T")
 
@@ -25,12 +27,15 @@ class Heard(NamedTuple):
 
 
 class Ear:
-    """Listens from now on, in a thread of its own, until it is closed."""
+    """Listens from now on, in a thread of its own, until it is closed. Raises NoContact."""
 
     def __init__(self, url: str) -> None:
         self._heard: list[Heard] = []
         self._changed = threading.Condition()
-        self._connection = pika.BlockingConnection(pika.URLParameters(url))
+        try:
+            self._connection = pika.BlockingConnection(pika.URLParameters(url))
+        except AMQPConnectionError as error:
+            raise NoContact(f"the RabbitMQ of --amqp-url can't be used: {error!r}") from error
         self._channel = self._connection.channel()
         for exchange in topology().exchanges:
             self._listen(exchange)

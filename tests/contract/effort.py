@@ -3,18 +3,20 @@
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 F = TypeVar("F", bound=Callable[..., Any])
 _PROFILE = "contract"
 _DEFAULT, _QUICK = 40, 8
 
 
-def choose(examples: int | None, quick: bool) -> None:
-    """Sets the number of examples."""
+def choose(examples: int | None, quick: bool, shrink: bool = True) -> None:
+    """Sets the number of examples, and whether what fails is made as small as it can be."""
+    phases = [phase for phase in Phase if shrink or phase not in (Phase.shrink, Phase.explain)]
     settings.register_profile(
         _PROFILE,
         max_examples=examples or (_QUICK if quick else _DEFAULT),
+        phases=phases,
         deadline=None,
         database=None,
         suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],

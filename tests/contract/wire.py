@@ -52,14 +52,23 @@ class Answer(NamedTuple):
         return found
 
 
+class NoContact(Exception):
+    """What is to be judged does not answer; the text names it."""
+
+
 class Wire:
-    """Connections to the services that are judged, by role."""
+    """Connections to the services that are judged, by role. Raises NoContact when one does not answer in time."""
 
     def __init__(self, addresses: dict[str, str], timeout: float) -> None:
         self._timeout = timeout
         self._channels = {role: grpc.insecure_channel(address) for role, address in addresses.items()}
         self.calls: Counter[str] = Counter()
         """How often each role was called: evidence of contact."""
+        for role, address in addresses.items():
+            try:
+                grpc.channel_ready_future(self._channels[role]).result(timeout)
+            except grpc.FutureTimeoutError:
+                raise NoContact(f"the {role} at {address} does not answer within {timeout:.0f} s") from None
 
     def call(self, request: Message, role: str | None = None, timeout: float | None = None) -> Answer:
         """The RPC that takes this request; `role` where more than one service has it."""

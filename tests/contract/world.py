@@ -35,6 +35,7 @@ class World:
     patience: float
 
     def __post_init__(self) -> None:
+        """Returns when everything answers. Raises NoContact."""
         self.wire = Wire(self.addresses, self.patience)
         self.ear = Ear(self.amqp_url) if self.amqp_url else None
 

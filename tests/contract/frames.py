@@ -1,0 +1,200 @@
+"""AMQP 0-9-1 frames (§4.2.3) on their way between a service and the broker, put together into what they mean.
+
+Bytes in, parts out: what nobody asks about stays the bytes it was.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pika.frame
+from pika import spec
+
+from ordersys.contract.events import Delivery
+
+_NO_ROUTE = 312
+
+
+@dataclass
+class Publication:
+    """A message a service publishes: the `tag` it is confirmed by, its frames, and what is in it."""
+
+    channel: int
+    tag: int
+    method: Any
+    raw: bytes
+    properties: Any = None
+    body: bytes = b""
+
+    @property
+    def delivery(self) -> Delivery:
+        """As a consumer would get it."""
+        return _delivery(self.properties, self.body, False)
+
+
+@dataclass
+class Settlement:
+    """A service acknowledges a delivery, or all up to it."""
+
+    channel: int
+    tag: int
+    multiple: bool
+    raw: bytes
+
+
+@dataclass
+class Confirm:
+    """The broker confirms, or refuses, publications."""
+
+    raw: bytes
+
+
+@dataclass
+class _Arriving:
+    """A message whose frames are not all there yet."""
+
+    method: Any
+    raw: bytes
+    header: Any = None
+    body: bytes = b""
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing is missing."""
+        return self.header is not None and len(self.body) >= self.header.body_size
+
+    def add(self, frame: Any, raw: bytes) -> None:
+        """One frame more."""
+        self.raw += raw
+        if isinstance(frame, pika.frame.Header):
+            self.header = frame
+        else:
+            self.body += frame.fragment
+
+
+@dataclass
+class _Frames:
+    """Whole frames out of chunks."""
+
+    _left: bytes = b""
+
+    def feed(self, chunk: bytes) -> Iterator[tuple[Any, bytes]]:
+        """The frames that are complete now, each with its bytes."""
+        self._left += chunk
+        while self._left:
+            consumed, frame = pika.frame.decode_frame(self._left)
+            if not consumed:
+                return
+            raw, self._left = self._left[:consumed], self._left[consumed:]
+            yield frame, raw
+
+
+@dataclass
+class ServiceStream:
+    """What a service sends."""
+
+    _frames: _Frames = field(default_factory=_Frames)
+    _arriving: dict[int, _Arriving] = field(default_factory=dict)
+    _tags: dict[int, int] = field(default_factory=dict)
+    _queues: dict[int, str] = field(default_factory=dict)
+
+    def feed(self, chunk: bytes) -> Iterator["bytes | Publication | Settlement"]:
+        """What is complete now."""
+        for frame, raw in self._frames.feed(chunk):
+            channel, method = _parts(frame)
+            if isinstance(method, spec.Basic.Publish):
+                self._arriving[channel] = _Arriving(method, raw)
+            elif channel in self._arriving:
+                yield from self._add(channel, frame, raw)
+            elif isinstance(method, spec.Basic.Ack):
+                yield Settlement(channel, method.delivery_tag, method.multiple, raw)
+            else:
+                self._note(channel, method)
+                yield raw
+
+    def queue(self, channel: int) -> str:
+        """The queue that is consumed on a channel, empty when there is none."""
+        return self._queues.get(channel, "")
+
+    def _note(self, channel: int, method: Any) -> None:
+        if isinstance(method, spec.Basic.Consume):
+            self._queues[channel] = method.queue
+        elif isinstance(method, spec.Confirm.Select):
+            self._tags[channel] = 0
+
+    def _add(self, channel: int, frame: Any, raw: bytes) -> Iterator[Publication]:
+        arriving = self._arriving[channel]
+        arriving.add(frame, raw)
+        if arriving.complete:
+            del self._arriving[channel]
+            self._tags[channel] = tag = self._tags.get(channel, 0) + 1
+            yield Publication(channel, tag, arriving.method, arriving.raw, arriving.header.properties, arriving.body)
+
+
+@dataclass
+class BrokerStream:
+    """What the broker sends."""
+
+    _frames: _Frames = field(default_factory=_Frames)
+    _arriving: dict[int, _Arriving] = field(default_factory=dict)
+    _unsettled: dict[tuple[int, int], Delivery] = field(default_factory=dict)
+
+    def feed(self, chunk: bytes) -> Iterator["bytes | Confirm"]:
+        """What is complete now; deliveries pass at once, and are remembered until they are settled."""
+        for frame, raw in self._frames.feed(chunk):
+            channel, method = _parts(frame)
+            self._remember(channel, frame, raw)
+            yield Confirm(raw) if isinstance(method, spec.Basic.Ack | spec.Basic.Nack) else raw
+
+    def settled(self, settlement: Settlement) -> list[Delivery]:
+        """What a settlement is about, in order of delivery."""
+        tags = [(channel, tag) for channel, tag in list(self._unsettled) if _covers(settlement, channel, tag)]
+        return [self._unsettled.pop(tag) for tag in sorted(tags)]
+
+    def _remember(self, channel: int, frame: Any, raw: bytes) -> None:
+        _, method = _parts(frame)
+        if isinstance(method, spec.Basic.Deliver):
+            self._arriving[channel] = _Arriving(method, raw)
+        elif channel in self._arriving:
+            arriving = self._arriving[channel]
+            arriving.add(frame, raw)
+            if arriving.complete:
+                del self._arriving[channel]
+                found = _delivery(arriving.header.properties, arriving.body, arriving.method.redelivered)
+                self._unsettled[channel, arriving.method.delivery_tag] = found
+
+
+def returned(publication: Publication) -> bytes:
+    """What the broker sends when no queue took a mandatory message: it comes back, and is acknowledged."""
+    method = publication.method
+    frames = [
+        pika.frame.Method(
+            publication.channel,
+            spec.Basic.Return(_NO_ROUTE, "NO_ROUTE", exchange=method.exchange, routing_key=method.routing_key),
+        ),
+        pika.frame.Header(publication.channel, len(publication.body), publication.properties),
+        *([pika.frame.Body(publication.channel, publication.body)] if publication.body else []),
+        pika.frame.Method(publication.channel, spec.Basic.Ack(publication.tag)),
+    ]
+    return b"".join(frame.marshal() for frame in frames)
+
+
+def nack(publication: Publication) -> bytes:
+    """What the broker sends when it could not keep a message."""
+    frame = pika.frame.Method(publication.channel, spec.Basic.Nack(publication.tag))
+    return bytes(frame.marshal())
+
+
+def _parts(frame: Any) -> tuple[int, Any]:
+    """The AMQP channel and the method of a frame, as far as it has them."""
+    return getattr(frame, "channel_number", -1), getattr(frame, "method", None)
+
+
+def _covers(settlement: Settlement, channel: int, tag: int) -> bool:
+    if channel != settlement.channel:
+        return False
+    return tag <= settlement.tag if settlement.multiple else tag == settlement.tag
+
+
+def _delivery(found: Any, body: bytes, redelivered: bool) -> Delivery:
+    return Delivery(found.message_id, found.type, found.content_type, found.headers or {}, body, redelivered)

@@ -1,0 +1,67 @@
+"""Orders as the contract has them, made without a service: for stand-ins and for events nobody caused."""
+
+from collections.abc import Iterable, Mapping
+
+from google.type.money_pb2 import Money
+
+from ordersys.api.order.v1.order_pb2 import Order, OrderItem, OrderState
+from ordersys.api.order.v1.order_service_pb2 import CreateOrderRequest, UpdateOrderRequest
+from ordersys.contract.errors import state_not_allowed
+from tests.contract.model import FOLLOWS
+from tests.contract.world import new_id, priced
+
+_NANOS = 1_000_000_000
+
+
+def total(items: Iterable[OrderItem]) -> Money:
+    """The sum of quantity × unit price."""
+    nanos = sum(i.quantity * (i.unit_price.units * _NANOS + i.unit_price.nanos) for i in items)
+    return Money(currency_code="EUR", units=nanos // _NANOS, nanos=nanos % _NANOS)
+
+
+def created(request: CreateOrderRequest) -> Order:
+    """The order a request asks for, at version 1, now."""
+    order = Order(
+        id=request.order_id,
+        customer_id=request.customer_id,
+        items=request.items,
+        total=total(request.items),
+        state=OrderState.ORDER_STATE_PLACED,
+        version=1,
+    )
+    order.create_time.GetCurrentTime()
+    order.update_time.CopyFrom(order.create_time)
+    return order
+
+
+def change(order: Order, request: UpdateOrderRequest) -> None:
+    """Makes a change, in place. Raises Refused (STATE_NOT_ALLOWED)."""
+    if request.WhichOneof("change") == "items":
+        _replace_items(order, request.items.items)
+    else:
+        _advance(order, request.state)
+    order.version += 1
+    order.update_time.GetCurrentTime()
+
+
+def _replace_items(order: Order, items: Iterable[OrderItem]) -> None:
+    if order.state != OrderState.ORDER_STATE_PLACED:
+        raise state_not_allowed(order.id, order.state, order.state)
+    del order.items[:]
+    order.items.extend(items)
+    order.total.CopyFrom(total(order.items))
+
+
+def _advance(order: Order, state: "OrderState.ValueType") -> None:
+    if state not in FOLLOWS[order.state]:
+        raise state_not_allowed(order.id, order.state, state)
+    order.state = state
+
+
+def imagined(version: int = 1, wanted: Mapping[str, int] | None = None) -> Order:
+    """An order nobody has placed."""
+    order = created(
+        CreateOrderRequest(order_id=new_id(), customer_id="anna", items=priced(wanted or {"lamp": 2})),
+    )
+    order.version = version
+    return order
