@@ -57,6 +57,7 @@ class Proxy:
         self._closed = threading.Event()
         self._connections: set[_Connection] = set()
         self._lock = threading.Lock()
+        self._away = False
         self.rule = Rule()
         host, port = self._listener.getsockname()[:2]
         user, at, _ = parts.netloc.rpartition("@")
@@ -74,6 +75,16 @@ class Proxy:
         finally:
             self.rule = Rule()
             self.cut()
+
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        """Lets nobody in, as if there were no broker."""
+        self._away = True
+        self.cut()
+        try:
+            yield
+        finally:
+            self._away = False
 
     def cut(self) -> None:
         """Breaks every connection there is."""
@@ -99,9 +110,11 @@ class Proxy:
 
     def _connect(self, service: socket.socket) -> None:
         try:
+            if self._away:
+                raise ConnectionRefusedError
             broker = socket.create_connection(self._broker)
         except OSError:
-            service.close()  # as if the broker were not there: it is not
+            service.close()  # there is no broker
             return
         connection = _Connection(self, service, broker)
         with self._lock:

@@ -27,7 +27,7 @@ R = TypeVar("R")
 
 
 class Manner:
-    """How the stand-in answers; this one answers well."""
+    """How the stand-in answers what would change something; this one answers well."""
 
     def before(self, request: Any) -> None:
         """Before anything is done. May raise Refused, or take its time."""
@@ -67,8 +67,7 @@ class Refuses(Manner):
         self._refused = refused
 
     def before(self, request: Any) -> None:
-        if not isinstance(request, api.GetOrderRequest):
-            raise self._refused
+        raise self._refused
 
 
 class StandIn(OrderServiceServicer):
@@ -118,15 +117,16 @@ class StandIn(OrderServiceServicer):
         return self._answer(request, context, lambda: api.ListOrdersResponse(orders=self.orders.values()))
 
     def _answer(self, request: Any, context: Context, act: Callable[[], R]) -> R:
-        manner = self._manner
+        manner = self._manner if _changes(request) else Manner()
         try:
             manner.before(request)
             with self._lock:
                 response = act()
             manner.after(request)
-            return response
         except Refused as refused:
             _abort(context, refused.status)
+        else:
+            return response
 
     def _once(self, request: Any, act: Callable[[], Order]) -> Order:
         """A request_id has one effect, whatever is asked under it (AIP-155)."""
@@ -166,6 +166,10 @@ class StandIn(OrderServiceServicer):
 def for_good() -> Refused:
     """A refusal of a creation that no repeat can change."""
     return refuse(ErrorReason.ORDER_ALREADY_EXISTS)
+
+
+def _changes(request: Any) -> bool:
+    return not isinstance(request, api.GetOrderRequest | api.ListOrdersRequest)
 
 
 def _abort(context: Context, status: Status) -> NoReturn:

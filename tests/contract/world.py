@@ -55,11 +55,12 @@ class World:
         assert answer.response is not None, f"{request.DESCRIPTOR.name} was refused: {answer.status}"
         return answer.response
 
-    def eventually(self, look: Callable[[], T | None]) -> T:
-        """The first true answer of `look`; fails when none comes in time."""
-        until = time.monotonic() + self.patience
+    def eventually(self, look: Callable[[], T | None], seconds: float = 0.0) -> T:
+        """The first true answer of `look`; fails when none comes within the patience there is, or that many seconds."""
+        patience = max(self.patience, seconds)
+        until = time.monotonic() + patience
         while not (found := look()):
-            assert time.monotonic() < until, f"not so within {self.patience:.0f} s: {found!r}"
+            assert time.monotonic() < until, f"not so within {patience:.0f} s: {found!r}"
             time.sleep(0.02)
         return found
 

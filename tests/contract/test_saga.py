@@ -1,0 +1,186 @@
+"""Laws of the Product Service when the Order Service is slow, away, forgetful or unwilling: the suite stands in for it."""
+
+from collections.abc import Callable
+from typing import Any
+
+import grpc
+import pytest
+from google.rpc.error_details_pb2 import RetryInfo
+
+from ordersys.api.order.v1.order_pb2 import Order, OrderState
+from ordersys.api.product.v1.product_service_pb2 import (
+    CancelOrderRequest,
+    ItemQuantities,
+    PlaceOrderRequest,
+    UpdateOrderRequest,
+)
+from tests.contract.conftest import Lone
+from tests.contract.stand_in import LosesReplies, Manner, Refuses, Slow, Unavailable, for_good
+from tests.contract.wire import PRODUCT, Answer
+from tests.contract.world import new_id, placing, quantities
+
+pytestmark = pytest.mark.judges(PRODUCT, "stand-in")
+ORPHAN_SECONDS = 30.0
+SILENT = [Unavailable(), LosesReplies()]
+silent = pytest.mark.parametrize("manner", SILENT, ids=["away", "forgetful"])
+
+
+def stock(lone: Lone, product: str) -> tuple[int, int]:
+    """(available, held) of a product."""
+    return lone.world.stock(product)
+
+
+def orders_of(lone: Lone, product: str) -> list[Order]:
+    """The orders of a product that the Order Service has."""
+    return [order for order in lone.stand_in.orders.values() if product in {i.product_id for i in order.items}]
+
+
+def changing(order: Order, units: int) -> UpdateOrderRequest:
+    """A request for other quantities."""
+    items = ItemQuantities(items=quantities({item.product_id: units for item in order.items}))
+    return UpdateOrderRequest(request_id=new_id(), order_id=order.id, items=items)
+
+
+def cancelling(order: Order, _: int = 0) -> CancelOrderRequest:
+    """A request to cancel."""
+    return CancelOrderRequest(request_id=new_id(), order_id=order.id)
+
+
+def assert_open(answer: Answer) -> None:
+    """UNAVAILABLE, OUTCOME_OPEN, with when to repeat."""
+    assert (answer.code, answer.reason) == (grpc.StatusCode.UNAVAILABLE, "OUTCOME_OPEN"), answer.status
+    assert answer.detail(RetryInfo()).retry_delay.ToTimedelta().total_seconds() > 0
+
+
+def resolved(lone: Lone, request: Any) -> Order:
+    """The order a request is answered with, when it is repeated until it is."""
+    return lone.world.eventually(lambda: getattr(lone.world.call(request).response, "order", None))
+
+
+def test_what_the_order_service_created_is_what_the_client_is_answered(lone: Lone) -> None:
+    """One order, with the products' prices, under the id the client gets; its stock is held."""
+    product = lone.world.new_product(10)
+    order = lone.world.place({product: 4})
+    assert orders_of(lone, product) == [order]
+    assert order.items[0].unit_price == lone.world.product(product).unit_price
+    assert stock(lone, product) == (6, 4)
+
+
+@silent
+def test_silence_leaves_the_outcome_open_and_the_stock_held(lone: Lone, manner: Manner) -> None:
+    """OUTCOME_OPEN; the units are neither sold again nor lost; repeating the request resolves it, once."""
+    product = lone.world.new_product(10)
+    request = placing({product: 4})
+    with lone.stand_in.answering(manner):
+        assert_open(lone.world.call(request))
+        assert stock(lone, product) == (6, 4)
+    order = resolved(lone, request)
+    assert orders_of(lone, product) == [order]
+    assert stock(lone, product) == (6, 4)
+
+
+@silent
+def test_what_nobody_repeats_is_resolved_all_the_same(lone: Lone, manner: Manner) -> None:
+    """Within 30 s after the fault clears, the reservation belongs to exactly one order."""
+    product = lone.world.new_product(10)
+    with lone.stand_in.answering(manner):
+        assert_open(lone.world.call(placing({product: 4})))
+    lone.world.eventually(lambda: orders_of(lone, product), ORPHAN_SECONDS)
+    assert len(orders_of(lone, product)) == 1
+    assert stock(lone, product) == (6, 4)
+
+
+def test_a_definite_refusal_gives_the_stock_back(lone: Lone) -> None:
+    """It is passed on as it is, nothing stays held, and no order appears later."""
+    product = lone.world.new_product(10)
+    with lone.stand_in.answering(Refuses(for_good())):
+        answer = lone.world.call(placing({product: 4}))
+    assert (answer.code, answer.reason) == (grpc.StatusCode.ALREADY_EXISTS, "ORDER_ALREADY_EXISTS")
+    lone.world.eventually(lambda: stock(lone, product) == (10, 0))
+    assert orders_of(lone, product) == []
+
+
+@pytest.mark.parametrize("seconds", [0.05, 0.2])
+def test_a_client_that_gives_up_cuts_no_saga_in_two(lone: Lone, seconds: float) -> None:
+    """Its deadline passes while the order is created: the order exists, and its repeat is answered with it."""
+    product = lone.world.new_product(10)
+    request = placing({product: 4})
+    with lone.stand_in.answering(Slow(0.5)):
+        assert lone.world.wire.call(request, timeout=seconds).code is grpc.StatusCode.DEADLINE_EXCEEDED
+        (order,) = lone.world.eventually(lambda: orders_of(lone, product))
+    assert resolved(lone, request) == order
+    assert stock(lone, product) == (6, 4)
+
+
+def test_slowness_within_the_deadline_is_no_fault(lone: Lone) -> None:
+    """The client waits and gets its order."""
+    product = lone.world.new_product(10)
+    with lone.stand_in.answering(Slow(0.3)):
+        order = lone.world.place({product: 4})
+    assert orders_of(lone, product) == [order]
+
+
+def test_repeats_never_make_a_second_order(lone: Lone) -> None:
+    """However often replies are lost, every question about an order is the same question."""
+    product = lone.world.new_product(10)
+    request = placing({product: 4})
+    with lone.stand_in.answering(LosesReplies()):
+        for _ in range(3):
+            assert_open(lone.world.call(request))
+    assert orders_of(lone, product) == [resolved(lone, request)]
+
+
+@silent
+def test_more_is_reserved_before_the_order_service_is_asked(lone: Lone, manner: Manner) -> None:
+    """While the outcome of a change is open, what it needs more is held; resolved, it belongs to the order."""
+    product = lone.world.new_product(10)
+    request = changing(lone.world.place({product: 4}), 7)
+    with lone.stand_in.answering(manner):
+        assert_open(lone.world.call(request))
+        assert stock(lone, product) == (3, 7)
+    assert resolved(lone, request).items[0].quantity == 7
+    assert stock(lone, product) == (3, 7)
+
+
+@silent
+@pytest.mark.parametrize(("ask", "left"), [(changing, 1), (cancelling, 0)], ids=["fewer", "cancel"])
+def test_less_is_released_only_when_the_order_service_has_accepted(
+    lone: Lone, manner: Manner, ask: Callable[[Order, int], Any], left: int
+) -> None:
+    """While the outcome is open the order keeps all it holds; resolved, the rest is back, once."""
+    product = lone.world.new_product(10)
+    request = ask(lone.world.place({product: 4}), 1)
+    with lone.stand_in.answering(manner):
+        assert_open(lone.world.call(request))
+        assert stock(lone, product) == (6, 4)
+    resolved(lone, request)
+    for _ in range(2):
+        lone.world.ok(request)
+        assert stock(lone, product) == (10 - left, left)
+
+
+@pytest.mark.parametrize("ask", [changing, cancelling], ids=["change", "cancel"])
+def test_a_change_refused_for_good_moves_no_stock(lone: Lone, ask: Callable[[Order, int], Any]) -> None:
+    """What was reserved for it is given back, what the order holds stays held."""
+    product = lone.world.new_product(10)
+    order = lone.world.place({product: 4})
+    paid = UpdateOrderRequest(request_id=new_id(), order_id=order.id, state=OrderState.ORDER_STATE_PAID)
+    shipped = UpdateOrderRequest(request_id=new_id(), order_id=order.id, state=OrderState.ORDER_STATE_SHIPPED)
+    for request in (paid, shipped):
+        lone.world.ok(request)
+    answer = lone.world.call(ask(order, 9))
+    assert (answer.code, answer.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "STATE_NOT_ALLOWED")
+    lone.world.eventually(lambda: stock(lone, product) == (6, 4))
+
+
+def test_an_order_wanted_by_nobody_else_is_asked_for_under_one_id(lone: Lone) -> None:
+    """The Order Service gets the product's items, the customer and a request_id it can tell repeats by."""
+    product = lone.world.new_product(10)
+    request: PlaceOrderRequest = placing({product: 4}, customer_id="bert")
+    with lone.stand_in.answering(LosesReplies()):
+        assert_open(lone.world.call(request))
+    order = resolved(lone, request)
+    asked = [change for change in lone.stand_in.changes if getattr(change, "order_id", "") == order.id]
+    assert [(one.customer_id, one.items[0].product_id, one.items[0].quantity) for one in asked] == [
+        ("bert", product, 4)
+    ]
