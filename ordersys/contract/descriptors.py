@@ -1,33 +1,70 @@
 """The contract's descriptors: every file under proto/, found without naming one."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from importlib import import_module
 from pkgutil import walk_packages
+from typing import TypeAlias
 
 from google.protobuf.descriptor import Descriptor, FileDescriptor, MethodDescriptor, ServiceDescriptor
+from google.protobuf.descriptor_pb2 import FileDescriptorSet
+from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 import ordersys.api
 
+Files: TypeAlias = tuple[FileDescriptor, ...]
+_OURS = "ordersys/"
+
 
 @cache
-def files() -> tuple[FileDescriptor, ...]:
+def files() -> Files:
     """Every file of the contract, by name."""
     modules = walk_packages(ordersys.api.__path__, "ordersys.api.")
     names = sorted(module.name for module in modules if module.name.endswith("_pb2"))
     return tuple(import_module(name).DESCRIPTOR for name in names)
 
 
-def messages() -> Iterator[Descriptor]:
-    """Every top-level message of the contract."""
-    return (message for file in files() for message in file.message_types_by_name.values())
+def link(image: FileDescriptorSet) -> Files:
+    """The files of the contract that `image` holds, next to what they import; apart from those of `files`.
+
+    Their options are read by the names this contract has for them.
+    """
+    files()  # names the options
+    pool = DescriptorPool()
+    for file in image.file:
+        pool.Add(file)
+    return tuple(pool.FindFileByName(name) for name in sorted(file.name for file in image.file if ours(file.name)))
 
 
-def services() -> Iterator[ServiceDescriptor]:
-    """Every service of the contract, subscriptions among them."""
-    return (service for file in files() for service in file.services_by_name.values())
+def ours(file: str) -> bool:
+    """Whether a file is one of the contract, not one it imports."""
+    return file.startswith(_OURS)
+
+
+def messages(of: Files | None = None) -> Iterator[Descriptor]:
+    """Every message of the contract: of this one, or of the files named."""
+    for file in of or files():
+        for message in file.message_types_by_name.values():
+            yield from _nested(message)
+
+
+def services(of: Files | None = None) -> Iterator[ServiceDescriptor]:
+    """Every service of the contract, subscriptions among them: of this one, or of the files named."""
+    return (service for file in of or files() for service in file.services_by_name.values())
+
+
+def reached(kinds: Iterable[Descriptor]) -> dict[str, Descriptor]:
+    """`kinds` and every message that can stand inside one of them, by full name."""
+    found: dict[str, Descriptor] = {}
+    left = list(kinds)
+    while left:
+        kind = left.pop()
+        if kind.full_name not in found:
+            found[kind.full_name] = kind
+            left += [field.message_type for field in kind.fields if field.message_type]
+    return found
 
 
 def message_class(descriptor: Descriptor) -> type[Message]:
@@ -38,3 +75,9 @@ def message_class(descriptor: Descriptor) -> type[Message]:
 def path(method: MethodDescriptor) -> str:
     """The name of an RPC on the wire: /package.Service/Method."""
     return f"/{method.containing_service.full_name}/{method.name}"
+
+
+def _nested(message: Descriptor) -> Iterator[Descriptor]:
+    yield message
+    for nested in message.nested_types:
+        yield from _nested(nested)

@@ -13,6 +13,7 @@ from google.protobuf.descriptor import Descriptor, MethodDescriptor, ServiceDesc
 
 from ordersys.api.amqp.v1 import topology_pb2 as amqp
 from ordersys.contract import descriptors
+from ordersys.contract.descriptors import Files
 
 
 @dataclass(frozen=True)
@@ -71,14 +72,14 @@ class Subscription:
 
 
 @cache
-def topology() -> Topology:
-    """The topology of the whole contract."""
-    subscriptions = [(service, _subscription(service)) for service in _subscribers()]
+def topology(of: Files | None = None) -> Topology:
+    """The topology of the whole contract: of this one, or of the files named."""
+    subscriptions = [(service, _subscription(service)) for service in _subscribers(of)]
     return Topology(
-        exchanges=tuple(Exchange(e.name, _amqp_name(amqp.ExchangeType, e.type)) for e in _exchanges()),
+        exchanges=tuple(Exchange(e.name, _amqp_name(amqp.ExchangeType, e.type)) for e in _exchanges(of)),
         queues=tuple(queue for _, option in subscriptions for queue in _queues(option.queue)),
         bindings=(
-            *(Binding(e.name, fed, True, "#") for e in _exchanges() for fed in e.feeds),
+            *(Binding(e.name, fed, True, "#") for e in _exchanges(of) for fed in e.feeds),
             *(
                 Binding(option.exchange, option.queue.name, False, publication(event).routing_key)
                 for service, option in subscriptions
@@ -98,10 +99,15 @@ def publication(event: Descriptor) -> Publication:
 
 
 @cache
-def events() -> Mapping[str, Descriptor]:
-    """Every event of the contract, by full message name."""
-    found = (message for message in descriptors.messages())
+def events(of: Files | None = None) -> Mapping[str, Descriptor]:
+    """Every event of the contract, by full message name: of this one, or of the files named."""
+    found = descriptors.messages(of)
     return {m.full_name: m for m in found if m.GetOptions().HasExtension(amqp.publication)}
+
+
+def served(of: Files | None = None) -> tuple[ServiceDescriptor, ...]:
+    """Every service that is served over gRPC: all but the subscriptions."""
+    return tuple(s for s in descriptors.services(of) if not s.GetOptions().HasExtension(amqp.subscription))
 
 
 def subscription(service: ServiceDescriptor) -> Subscription:
@@ -118,18 +124,18 @@ def subscription(service: ServiceDescriptor) -> Subscription:
     )
 
 
-def subscriptions() -> tuple[Subscription, ...]:
-    """Every subscription of the contract."""
-    return tuple(subscription(service) for service in _subscribers())
+def subscriptions(of: Files | None = None) -> tuple[Subscription, ...]:
+    """Every subscription of the contract: of this one, or of the files named."""
+    return tuple(subscription(service) for service in _subscribers(of))
 
 
-def _exchanges() -> Iterator[amqp.Exchange]:
-    for file in descriptors.files():
+def _exchanges(of: Files | None) -> Iterator[amqp.Exchange]:
+    for file in of or descriptors.files():
         yield from file.GetOptions().Extensions[amqp.exchange]
 
 
-def _subscribers() -> Iterator[ServiceDescriptor]:
-    services = descriptors.services()
+def _subscribers(of: Files | None) -> Iterator[ServiceDescriptor]:
+    services = descriptors.services(of)
     return (s for s in services if s.GetOptions().HasExtension(amqp.subscription))
 
 
