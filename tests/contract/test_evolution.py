@@ -1,0 +1,70 @@
+"""Laws of evolution: what breaks somebody is found and says whom, and what only widens the contract is not."""
+
+import pytest
+
+from ordersys.contract.evolution import complete, findings, release
+from tests.contract.moved import MOVED
+from tests.contract.planted import ORDER, Change, image, planted
+from tests.contract.stricter import REWORDED, STRICTER
+from tests.contract.wider import WIDER
+
+
+def test_a_contract_breaks_nothing_of_itself() -> None:
+    """Nor of what is kept of it."""
+    assert findings(image(), image()) == []
+    assert findings(release(image()), image()) == []
+
+
+@pytest.mark.parametrize("change", STRICTER.values(), ids=STRICTER)
+def test_a_stricter_rule_is_found(change: Change) -> None:
+    """Once, with the field, the values that are refused, and whom that breaks."""
+    assert findings(image(), change.made()) == [change.said]
+
+
+@pytest.mark.parametrize("change", STRICTER.values(), ids=STRICTER)
+def test_a_rule_made_looser_breaks_nobody(change: Change) -> None:
+    """What was valid stays valid."""
+    assert findings(change.made(), image()) == []
+
+
+@pytest.mark.parametrize("change", REWORDED.values(), ids=REWORDED)
+def test_a_rule_in_other_words_is_found(change: Change) -> None:
+    """Whichever way: nobody can tell whether it became looser."""
+    (found,) = findings(image(), change.made())
+    assert found.startswith(change.said)
+    assert len(findings(change.made(), image())) == 1
+
+
+def test_a_rule_is_found_for_everybody_it_breaks() -> None:
+    """A message of requests and events breaks clients and consumers."""
+    rules = "options { [buf.validate.field] { int32 { lte: 9 } } }"
+    clients, consumers = findings(image(), planted(f"{ORDER}.OrderItem.quantity", rules))
+    assert clients.startswith(f"Clients that send {ORDER}.OrderItem.quantity above 9 ")
+    assert consumers.startswith(f"Consumers send events published with {ORDER}.OrderItem.quantity above 9 ")
+
+
+@pytest.mark.parametrize("change", MOVED.values(), ids=MOVED)
+def test_a_topology_or_a_reason_that_is_not_what_it_was_is_found(change: Change) -> None:
+    """With what it is now, and whom that breaks."""
+    assert change.said in findings(image(), change.made())
+
+
+def test_an_event_gone_is_found() -> None:
+    """By whoever waits for it."""
+    assert findings(WIDER["an event"].made(), image()) == [
+        f"Whoever waits for {ORDER}.OrderArchived waits in vain: it is no event any more."
+    ]
+
+
+@pytest.mark.parametrize("change", WIDER.values(), ids=WIDER)
+def test_what_widens_the_contract_breaks_nobody(change: Change) -> None:
+    """Fields, messages, exchanges, events, subscriptions and reasons may be added, and texts improved."""
+    assert findings(image(), change.made()) == []
+
+
+def test_what_is_kept_of_a_release_is_small_and_our_own() -> None:
+    """No comments, no places, no files of others; completed, it can be read like any image."""
+    kept = release(image())
+    assert {file.name.split("/")[0] for file in kept.file} == {"ordersys"}
+    assert kept.ByteSize() < 20_000
+    assert [file.name for file in release(complete(kept, image())).file] == [file.name for file in kept.file]
