@@ -18,9 +18,12 @@ class FieldViolation(NamedTuple):
     description: str
 
 
-def violations(message: Message) -> list[FieldViolation]:
-    """The rules `message` breaks, none when it is valid."""
-    found = _validator.collect_violations(message)
+def violations(message: Message, validator: protovalidate.Validator = _validator) -> list[FieldViolation]:
+    """The rules `message` breaks, none when it is valid.
+
+    A message of another contract than this one takes a `validator` of its own: it knows a message type by its name.
+    """
+    found = validator.collect_violations(message)
     return [FieldViolation(_path(v.proto.field), v.proto.rule_id, _description(v.proto)) for v in found]
 
 

@@ -1,0 +1,26 @@
+"""Which error reasons mean something else than before, to the clients that decide on them."""
+
+from collections.abc import Iterator
+from dataclasses import asdict
+
+from ordersys.contract.descriptors import Files
+from ordersys.contract.evolution.changes import changes
+from ordersys.contract.reasons import reasons
+
+_CHANGED = {
+    "domain": "Clients that look for reasons of {before} overlook {name}, whose domain is {now}.",
+    "code": "Clients that expect the code {before} of {name} get {now}.",
+    "retryable": "Clients that know {name} as retryable={before} repeat in vain or give up too early: it is {now}.",
+}
+
+
+def findings(released: Files, current: Files) -> Iterator[str]:
+    """A sentence for each reason that is gone, or comes with another domain, code or advice to repeat."""
+    there = reasons(current)
+    for name, stated in reasons(released).items():
+        if name not in there:
+            yield f"Clients that decide on reason {name} wait for it in vain: it is gone."
+            continue
+        for fact, before, now in changes(asdict(stated), asdict(there[name])):
+            if fact in _CHANGED:
+                yield _CHANGED[fact].format(name=name, before=before, now=now)
