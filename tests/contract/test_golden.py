@@ -1,0 +1,102 @@
+"""Laws of what was written under a released contract: it is understood, valid and handled ever after."""
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import grpc
+import pytest
+from google.protobuf.descriptor import MethodDescriptor
+from google.protobuf.descriptor_pb2 import FileDescriptorSet
+from google.protobuf.json_format import MessageToDict
+
+from ordersys.contract import descriptors
+from ordersys.contract.events import CONTENT_TYPE, Delivery, decode
+from ordersys.contract.evolution import complete
+from ordersys.contract.evolution.golden import kinds
+from ordersys.contract.topology import events
+from ordersys.contract.validation import violations
+from tests.contract.planted import image
+from tests.contract.wire import ROLES, RPCS
+from tests.contract.world import World
+
+RELEASED = Path(__file__).parent.parent.parent / "proto/released"
+
+
+class Golden(NamedTuple):
+    """A message as it was written: its type, what it said, its bytes."""
+
+    type: str
+    says: dict[str, Any]
+    body: bytes
+
+
+def _read(path: Path) -> list[Golden]:
+    entries = json.loads(path.read_text(encoding="utf-8"))
+    return [Golden(entry["type"], entry["says"], bytes.fromhex(entry["bytes"])) for entry in entries]
+
+
+KINDS = {kind.full_name: kind for kind in kinds()}
+GOLDEN = [golden for path in sorted(RELEASED.glob("*.golden.json")) for golden in _read(path)]
+EVENTS = [golden for golden in GOLDEN if golden.type in events()]
+REQUESTS = [
+    (role, method, golden)
+    for role in ROLES
+    for method in RPCS[role]
+    for golden in GOLDEN
+    if golden.type == method.input_type.full_name
+]
+
+
+def name(thing: object) -> str:
+    """What a failing case is called."""
+    return str(getattr(thing, "type", None) or getattr(thing, "name", thing))
+
+
+def parsed(golden: Golden) -> Any:
+    """A golden message as it is understood now."""
+    return descriptors.message_class(KINDS[golden.type]).FromString(golden.body)
+
+
+def test_there_are_golden_messages_of_every_kind() -> None:
+    """Of each request, response and event that was released."""
+    released = FileDescriptorSet.FromString((RELEASED / "v1.binpb").read_bytes())
+    written = {kind.full_name for kind in kinds(descriptors.link(complete(released, image())))}
+    assert {golden.type for golden in GOLDEN} == written
+
+
+@pytest.mark.parametrize("golden", GOLDEN, ids=name)
+def test_a_golden_message_says_what_it_said(golden: Golden) -> None:
+    """Every field by its name."""
+    assert MessageToDict(parsed(golden), preserving_proto_field_name=True) == golden.says
+
+
+@pytest.mark.parametrize("golden", GOLDEN, ids=name)
+def test_a_golden_message_loses_nothing(golden: Golden) -> None:
+    """It is written as it was, although what is unknown is left out."""
+    message = parsed(golden)
+    message.DiscardUnknownFields()
+    assert message.SerializeToString(deterministic=True) == golden.body
+
+
+@pytest.mark.parametrize("golden", GOLDEN, ids=name)
+def test_a_golden_message_keeps_the_rules(golden: Golden) -> None:
+    """What was valid is valid."""
+    if not golden.type.endswith("Response"):
+        assert violations(parsed(golden)) == []
+
+
+@pytest.mark.parametrize("golden", EVENTS, ids=name)
+def test_a_golden_event_is_decoded(golden: Golden) -> None:
+    """Whoever takes its type takes what waits in a queue since the release."""
+    event = decode(Delivery("an-id", golden.type, CONTENT_TYPE, {}, golden.body))
+    assert event.message == parsed(golden)
+    assert event.order_id
+
+
+@pytest.mark.parametrize(("role", "method", "golden"), REQUESTS, ids=name)
+def test_a_golden_request_is_taken(world: World, role: str, method: MethodDescriptor, golden: Golden) -> None:
+    """Answered on its merits: neither undecodable nor against a rule."""
+    answer = world.wire.send(method, golden.body, role)
+    assert answer.reason not in ("UNDECODABLE_REQUEST", "INVALID_REQUEST"), answer.fields
+    assert answer.code is grpc.StatusCode.OK or answer.reason, answer.status
