@@ -54,6 +54,13 @@ def lint(session: nox.Session) -> None:
 
 
 @nox.session
+def compat(session: nox.Session) -> None:
+    """Hold the contract against the released one (`-- --release` makes it the released one where it breaks nothing)."""
+    prepare(session, "lint")
+    session.run("python", "-m", "ordersys.compat", *session.posargs)
+
+
+@nox.session
 def types(session: nox.Session) -> None:
     """Check the types, strictly, stubs included."""
     prepare(session, "types", "tests")

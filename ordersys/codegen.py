@@ -15,6 +15,7 @@ PROTO = Path("proto")
 GENERATED = (Path("ordersys/api"), Path("buf"))
 IMAGE = Path("ordersys/api/contract.binpb")
 VALIDATE = "buf/validate/validate.proto"
+PLUGINS = ("protoc-gen-mypy", "protoc-gen-mypy_grpc")
 
 
 def generate(root: Path = ROOT) -> None:
@@ -55,7 +56,7 @@ def _protoc(root: Path, out: Path) -> None:
             f"--descriptor_set_in={rules}",
             *(f"--{kind}_out={out}" for kind in ("python", "grpc_python")),
             *(f"--{kind}_out=quiet:{out}" for kind in ("mypy", "mypy_grpc")),
-            *(f"--plugin=protoc-gen-{name}={_plugin(name)}" for name in ("mypy", "mypy_grpc")),
+            *(f"--plugin={name}={tool(name, 'mypy-protobuf')}" for name in PLUGINS),
             f"--descriptor_set_out={out / IMAGE}",
             "--include_imports",
             "--include_source_info",
@@ -76,12 +77,12 @@ def _validate_descriptor() -> bytes:
     return FileDescriptorSet(file=[file]).SerializeToString()
 
 
-def _plugin(name: str) -> Path:
-    """The plugin of this very environment, wherever PATH points."""
-    beside = Path(sys.executable).parent / f"protoc-gen-{name}"
-    found = beside if beside.exists() else shutil.which(f"protoc-gen-{name}")
+def tool(name: str, package: str) -> Path:
+    """A program of this very environment, wherever PATH points. Raises SystemExit naming the package when missing."""
+    beside = Path(sys.executable).parent / name
+    found = beside if beside.exists() else shutil.which(name)
     if found is None:
-        raise SystemExit(f"codegen: protoc-gen-{name} is missing; pip install mypy-protobuf")
+        raise SystemExit(f"{name} is missing; pip install {package}")
     return Path(found)
 
 

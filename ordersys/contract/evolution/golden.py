@@ -1,0 +1,117 @@
+"""Golden messages: what clients and services of a released contract may have written, to be understood ever after.
+
+They are made from descriptors and rules alone, the same each time, and are written down with a release.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+from uuid import NAMESPACE_URL, uuid5
+
+from google.protobuf import any_pb2, timestamp_pb2
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import Message
+from google.type import money_pb2
+
+from ordersys.contract.descriptors import Files, message_class
+from ordersys.contract.rules import stated
+from ordersys.contract.topology import events, served
+from ordersys.contract.validation import violations
+
+_TIME = timestamp_pb2.Timestamp(seconds=1_790_000_000, nanos=123_456_000)
+_ANY = any_pb2.Any(type_url="type.googleapis.com/google.protobuf.Timestamp", value=_TIME.SerializeToString())
+_PRICE = money_pb2.Money(currency_code="EUR", units=300, nanos=990_000_000)
+# Messages of others, by type, and texts that only a pattern describes, by the name of the field.
+_MESSAGES: Mapping[str, Message] = {message.DESCRIPTOR.full_name: message for message in (_TIME, _ANY, _PRICE)}
+_TEXTS = {"traceparent": "00-0123456789abcdef0123456789abcdef-0123456789abcdef-01"}
+_NUMBER = 300
+
+
+def kinds(of: Files | None = None) -> Iterator[Descriptor]:
+    """Every request, response and event of the contract: of this one, or of the files named."""
+    for method in (method for service in served(of) for method in service.methods):
+        yield from (method.input_type, method.output_type)
+    yield from events(of).values()
+
+
+def golden(kind: Descriptor) -> list[Message]:
+    """Messages of `kind`: full ones, one for each member of its oneofs, and one without what may be left out."""
+    full = _full(kind, kind.full_name)
+    bare = _bare(_made(kind, 0, f"{kind.full_name}/bare"))
+    return [*full, bare]
+
+
+def entry(message: Message) -> dict[str, Any]:
+    """A golden message as it is written down: its type, what it says (as JSON), and its bytes in hexadecimal."""
+    says = MessageToDict(message, preserving_proto_field_name=True)
+    body = message.SerializeToString(deterministic=True)
+    return {"type": message.DESCRIPTOR.full_name, "says": says, "bytes": body.hex()}
+
+
+def _full(kind: Descriptor, place: str) -> list[Any]:
+    if kind.full_name in _MESSAGES:
+        return [_MESSAGES[kind.full_name]]
+    count = max((len(oneof.fields) for oneof in kind.oneofs), default=1)
+    return [_made(kind, number, f"{place}/{number}") for number in range(count)]
+
+
+def _made(kind: Descriptor, number: int, place: str) -> Any:
+    """A message of `kind` with that member of each oneof, the first when there are fewer, and all other fields."""
+    message: Any = message_class(kind)()
+    for field in kind.fields:
+        members = field.containing_oneof.fields if field.containing_oneof else [field]
+        if members[number % len(members)] == field:
+            _put(message, field, f"{place}/{field.name}")
+    return message
+
+
+def _put(message: Any, field: FieldDescriptor, place: str) -> None:
+    values = _full(field.message_type, place) if field.message_type else [_scalar(field, stated(field), place)]
+    if field.is_repeated:
+        getattr(message, field.name).extend(values)
+    elif field.message_type:
+        getattr(message, field.name).CopyFrom(values[0])
+    else:
+        setattr(message, field.name, values[0])
+
+
+def _scalar(field: FieldDescriptor, rules: Mapping[str, Any], place: str) -> str | int | bytes:
+    if field.type == FieldDescriptor.TYPE_STRING:
+        return _text(field.name, rules, place)
+    if field.type == FieldDescriptor.TYPE_BYTES:
+        return place.encode()
+    if field.type == FieldDescriptor.TYPE_BOOL:
+        return True
+    return _named(field, rules) if field.enum_type else _number(rules)
+
+
+def _text(name: str, rules: Mapping[str, Any], place: str) -> str:
+    """A UUID of its own for each place, a slug, or any text that is not ASCII alone."""
+    if rules.get("string.uuid"):
+        return str(uuid5(NAMESPACE_URL, place))
+    slug = name.replace("_", "-")
+    return _TEXTS.get(name, slug if rules.get("string.slug") else f"{slug} – ü")
+
+
+def _named(field: FieldDescriptor, rules: Mapping[str, Any]) -> int:
+    """The first value of an enum that says something and is allowed."""
+    enum: Any = field.enum_type
+    allowed: Iterable[int] = rules.get("enum.in") or [value.number for value in enum.values]
+    return min(number for number in allowed if number and number not in rules.get("enum.not_in", ()))
+
+
+def _number(rules: Mapping[str, Any]) -> int:
+    """A number of more than one byte where that is allowed."""
+    highest: list[int] = [value for name, value in rules.items() if name.endswith(".lte")]
+    return min([_NUMBER, *highest])
+
+
+def _bare(message: Message) -> Message:
+    """`message` without the fields that no rule asks for."""
+    bare = message
+    for field, _ in message.ListFields():
+        less = type(message)()
+        less.CopyFrom(bare)
+        less.ClearField(field.name)
+        bare = bare if violations(less) else less
+    return bare
