@@ -1,0 +1,100 @@
+"""Laws of the trace context (W3C): what an order's events tell belongs to the trace of the call that caused it."""
+
+import secrets
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from ordersys.api.order.v1.order_events_pb2 import OrderRejected
+from ordersys.api.order.v1.order_pb2 import OrderState
+from ordersys.api.order.v1.order_service_pb2 import UpdateOrderRequest
+from ordersys.api.product.v1.product_service_pb2 import CancelOrderRequest
+from tests.contract.ear import Ear, Heard
+from tests.contract.wire import ORDER, PRODUCT, RPCS, Answer
+from tests.contract.world import World, creating, new_id, placing
+
+pytestmark = pytest.mark.judges(ORDER, "broker")
+TOPIC = "orders.events"
+CALLS = {
+    "CreateOrder": (ORDER, lambda world: creating()),
+    "UpdateOrder": (
+        ORDER,
+        lambda world: UpdateOrderRequest(
+            request_id=new_id(), order_id=world.create().id, state=OrderState.ORDER_STATE_PAID
+        ),
+    ),
+    "PlaceOrder": (PRODUCT, lambda world: placing({world.new_product(): 1})),
+    "CancelOrder": (
+        PRODUCT,
+        lambda world: CancelOrderRequest(request_id=new_id(), order_id=world.place({world.new_product(): 1}).id),
+    ),
+}
+
+
+@pytest.fixture
+def ear(world: World) -> Ear:
+    """What was published."""
+    assert world.ear is not None
+    return world.ear
+
+
+def new_trace() -> str:
+    """A traceparent nobody has used."""
+    return f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01"
+
+
+def trace_id(traceparent: str) -> str:
+    """Which trace: whoever passes it on may make a span of its own."""
+    return traceparent.split("-")[1]
+
+
+def traced(world: World, role: str, request: Any, traceparent: str) -> Answer:
+    """What a request is answered that carries a trace context in its metadata."""
+    (method,) = [method for method in RPCS[role] if method.input_type is request.DESCRIPTOR]
+    return world.wire.send(method, request.SerializeToString(), role, metadata=(("traceparent", traceparent),))
+
+
+def heard(world: World, ear: Ear, fits: Callable[[Heard], bool]) -> str:
+    """The trace the first event that fits belongs to."""
+    found = ear.wait(lambda: [one for one in ear.everything() if one.event and fits(one)], world.patience)
+    return trace_id(found[0].properties.headers["traceparent"])
+
+
+@pytest.mark.parametrize(("role", "make"), CALLS.values(), ids=list(CALLS))
+def test_an_event_belongs_to_the_trace_of_the_call(
+    world: World, ear: Ear, role: str, make: Callable[[World], Any]
+) -> None:
+    """Whichever service was called, its traceparent comes out at the broker."""
+    traceparent = new_trace()
+    order = traced(world, role, make(world), traceparent).response.order
+    last = heard(world, ear, lambda one: ear_version(one) == (order.id, order.version))
+    assert last == trace_id(traceparent)
+
+
+def ear_version(one: Heard) -> tuple[str, int]:
+    """Which version of which order an event tells of."""
+    assert one.event is not None
+    return one.event.order_id, one.event.version
+
+
+@pytest.mark.judges(PRODUCT)
+def test_a_refusals_event_belongs_to_the_trace_of_the_call(world: World, ear: Ear) -> None:
+    """OrderRejected is no less part of it."""
+    traceparent = new_trace()
+    request = placing({world.new_product(0): 1}, customer_id=f"c-{new_id()}")
+    assert traced(world, PRODUCT, request, traceparent).reason == "OUT_OF_STOCK"
+
+    def fits(one: Heard) -> bool:
+        message = one.event.message if one.event else None
+        return isinstance(message, OrderRejected) and message.customer_id == request.customer_id
+
+    assert heard(world, ear, fits) == trace_id(traceparent)
+
+
+def test_an_order_of_a_batch_may_be_part_of_a_trace_of_its_own(world: World, ear: Ear) -> None:
+    """What stands in the request comes before what the call carries."""
+    request, traceparent = creating(), new_trace()
+    request.traceparent = traceparent
+    order = traced(world, ORDER, request, new_trace()).response.order
+    assert heard(world, ear, lambda one: ear_version(one) == (order.id, 1)) == trace_id(traceparent)
