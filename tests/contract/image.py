@@ -3,65 +3,25 @@
 from collections.abc import Iterator
 from functools import cache
 from importlib.resources import files
-from typing import NamedTuple
 
-from google.protobuf.descriptor_pb2 import DescriptorProto, EnumDescriptorProto, FileDescriptorProto, FileDescriptorSet
+from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
 
-Path = tuple[int, ...]
-_MESSAGES, _ENUMS, _SERVICES, _EXTENSIONS = 4, 5, 6, 7
-_FIELDS, _NESTED, _NESTED_ENUMS, _VALUES, _METHODS = 2, 3, 4, 2, 2
-_SYNTAX = 12
-
-
-class Described(NamedTuple):
-    """A thing of the contract, by full name, with its leading comment."""
-
-    kind: str
-    name: str
-    comment: str
+from ordersys.contract import descriptors
+from ordersys.contract.comments import Described, described
 
 
 @cache
+def image() -> FileDescriptorSet:
+    """The contract and what it imports. Not to be changed."""
+    descriptors.files()  # names the options
+    return FileDescriptorSet.FromString((files("ordersys.api") / "contract.binpb").read_bytes())
+
+
 def contract() -> tuple[FileDescriptorProto, ...]:
     """The files of this contract, without those it imports."""
-    image = FileDescriptorSet.FromString((files("ordersys.api") / "contract.binpb").read_bytes())
-    return tuple(file for file in image.file if file.name.startswith("ordersys/"))
+    return tuple(file for file in image().file if descriptors.ours(file.name))
 
 
 def things() -> Iterator[Described]:
     """Everything that has a name."""
-    for file in contract():
-        comments = {tuple(place.path): place.leading_comments.strip() for place in file.source_code_info.location}
-        yield Described("file", file.name, comments.get((_SYNTAX,), ""))
-        for kind, name, path in _parts(file):
-            yield Described(kind, name, comments.get(path, ""))
-
-
-def _parts(file: FileDescriptorProto) -> Iterator[tuple[str, str, Path]]:
-    for index, message in enumerate(file.message_type):
-        yield from _message(f"{file.package}.{message.name}", message, (_MESSAGES, index))
-    for index, enum in enumerate(file.enum_type):
-        yield from _enum(f"{file.package}.{enum.name}", enum, (_ENUMS, index))
-    for index, extension in enumerate(file.extension):
-        yield "option", f"{file.package}.{extension.name}", (_EXTENSIONS, index)
-    for index, service in enumerate(file.service):
-        name, path = f"{file.package}.{service.name}", (_SERVICES, index)
-        yield "service", name, path
-        for number, method in enumerate(service.method):
-            yield "rpc", f"{name}.{method.name}", (*path, _METHODS, number)
-
-
-def _message(name: str, message: DescriptorProto, path: Path) -> Iterator[tuple[str, str, Path]]:
-    yield "message", name, path
-    for index, field in enumerate(message.field):
-        yield "field", f"{name}.{field.name}", (*path, _FIELDS, index)
-    for index, nested in enumerate(message.nested_type):
-        yield from _message(f"{name}.{nested.name}", nested, (*path, _NESTED, index))
-    for index, enum in enumerate(message.enum_type):
-        yield from _enum(f"{name}.{enum.name}", enum, (*path, _NESTED_ENUMS, index))
-
-
-def _enum(name: str, enum: EnumDescriptorProto, path: Path) -> Iterator[tuple[str, str, Path]]:
-    yield "enum", name, path
-    for index, value in enumerate(enum.value):
-        yield "enum value", f"{name}.{value.name}", (*path, _VALUES, index)
+    return described(image())

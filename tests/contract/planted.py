@@ -1,14 +1,12 @@
 """The contract with one thing changed: a released one, or the next one."""
 
 from collections.abc import Iterator
-from functools import cache
-from importlib.resources import files
 from typing import Any, NamedTuple
 
 from google.protobuf import text_format
 from google.protobuf.descriptor_pb2 import DescriptorProto, FileDescriptorProto, FileDescriptorSet
 
-from ordersys.contract import descriptors
+from tests.contract.image import image
 
 PRODUCT, ORDER, NOTIFICATION = "ordersys.api.product.v1", "ordersys.api.order.v1", "ordersys.api.notification.v1"
 
@@ -24,13 +22,6 @@ class Change(NamedTuple):
     def made(self) -> FileDescriptorSet:
         """The contract with this change."""
         return planted(self.name, self.new, self.old)
-
-
-@cache
-def image() -> FileDescriptorSet:
-    """The contract as it is. Not to be changed."""
-    descriptors.files()  # names the options
-    return FileDescriptorSet.FromString((files("ordersys.api") / "contract.binpb").read_bytes())
 
 
 def planted(name: str, new: str, old: str = "") -> FileDescriptorSet:

@@ -3,8 +3,9 @@
 import pytest
 
 from ordersys.contract.evolution import complete, findings, release
+from tests.contract.image import image
 from tests.contract.moved import MOVED
-from tests.contract.planted import ORDER, Change, image, planted
+from tests.contract.planted import ORDER, Change, planted
 from tests.contract.stricter import REWORDED, STRICTER
 from tests.contract.wider import WIDER
 

@@ -1,0 +1,71 @@
+"""The comments of the contract: what a descriptor image, which has them by place, says of each thing by name."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from google.protobuf.descriptor_pb2 import DescriptorProto, EnumDescriptorProto, FileDescriptorProto, FileDescriptorSet
+
+from ordersys.contract.descriptors import ours
+
+Path = tuple[int, ...]
+# The numbers of the parts in descriptor.proto, of which a place is made.
+_MESSAGES, _ENUMS, _SERVICES, _EXTENSIONS = 4, 5, 6, 7
+_FIELDS, _NESTED, _NESTED_ENUMS, _VALUES, _METHODS = 2, 3, 4, 2, 2
+_SYNTAX = 12
+
+
+class Described(NamedTuple):
+    """A thing of the contract, by full name, with its leading comment."""
+
+    kind: str
+    name: str
+    comment: str
+
+
+def described(image: FileDescriptorSet) -> Iterator[Described]:
+    """Everything that has a name in the contract's own files."""
+    for file in (file for file in image.file if ours(file.name)):
+        comments = {tuple(place.path): place.leading_comments.strip() for place in file.source_code_info.location}
+        yield Described("file", file.name, comments.get((_SYNTAX,), ""))
+        for kind, name, path in _parts(file):
+            yield Described(kind, name, comments.get(path, ""))
+
+
+def comments(image: FileDescriptorSet) -> dict[str, str]:
+    """The comment of everything that has a name, by full name; a paragraph is a line, with an empty one between two."""
+    return {thing.name: _flowed(thing.comment) for thing in described(image)}
+
+
+def _flowed(comment: str) -> str:
+    paragraphs = comment.replace("\n ", "\n").split("\n\n")
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
+
+
+def _parts(file: FileDescriptorProto) -> Iterator[tuple[str, str, Path]]:
+    for index, message in enumerate(file.message_type):
+        yield from _message(f"{file.package}.{message.name}", message, (_MESSAGES, index))
+    for index, enum in enumerate(file.enum_type):
+        yield from _enum(f"{file.package}.{enum.name}", enum, (_ENUMS, index))
+    for index, extension in enumerate(file.extension):
+        yield "option", f"{file.package}.{extension.name}", (_EXTENSIONS, index)
+    for index, service in enumerate(file.service):
+        name, path = f"{file.package}.{service.name}", (_SERVICES, index)
+        yield "service", name, path
+        for number, method in enumerate(service.method):
+            yield "rpc", f"{name}.{method.name}", (*path, _METHODS, number)
+
+
+def _message(name: str, message: DescriptorProto, path: Path) -> Iterator[tuple[str, str, Path]]:
+    yield "message", name, path
+    for index, field in enumerate(message.field):
+        yield "field", f"{name}.{field.name}", (*path, _FIELDS, index)
+    for index, nested in enumerate(message.nested_type):
+        yield from _message(f"{name}.{nested.name}", nested, (*path, _NESTED, index))
+    for index, enum in enumerate(message.enum_type):
+        yield from _enum(f"{name}.{enum.name}", enum, (*path, _NESTED_ENUMS, index))
+
+
+def _enum(name: str, enum: EnumDescriptorProto, path: Path) -> Iterator[tuple[str, str, Path]]:
+    yield "enum", name, path
+    for index, value in enumerate(enum.value):
+        yield "enum value", f"{name}.{value.name}", (*path, _VALUES, index)
