@@ -4,8 +4,10 @@ Each session installs what it needs and makes the stubs first, so that none depe
 """
 
 import os
+import shutil
 
 import nox
+from nox.command import CommandFailed
 
 # uv trusts the certificates the system trusts, as pip does: behind a company's proxy both work, or neither.
 os.environ.setdefault("UV_SYSTEM_CERTS", "true")
@@ -14,6 +16,8 @@ nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.reuse_existing_virtualenvs = True
 nox.options.sessions = ["codegen", "tests"]
 
+NPM_OPTIONS = ("--ignore-scripts", "--silent", "--fetch-retries=0")
+ASYNCAPI_PARSER = "@asyncapi/parser@3.6.6"
 PROJECT = nox.project.load_toml("pyproject.toml")
 
 
@@ -26,8 +30,9 @@ def prepare(session: nox.Session, *groups: str) -> None:
 
 @nox.session
 def codegen(session: nox.Session) -> None:
-    """Make stubs, typed stubs and the descriptor image from proto/."""
+    """Make stubs, typed stubs, the descriptor image and the documents from proto/."""
     prepare(session)
+    session.run("python", "-m", "ordersys.documents")
 
 
 @nox.session
@@ -58,6 +63,19 @@ def compat(session: nox.Session) -> None:
     """Hold the contract against the released one (`-- --release` makes it the released one where it breaks nothing)."""
     prepare(session, "lint")
     session.run("python", "-m", "ordersys.compat", *session.posargs)
+
+
+@nox.session(python=False)
+def asyncapi(session: nox.Session) -> None:
+    """Hold the AsyncAPI document against the official parser, where there is Node."""
+    if shutil.which("npm") is None:
+        session.skip("Node and npm are not installed")
+    folder = session.create_tmp()
+    try:
+        session.run("npm", "install", "--prefix", folder, *NPM_OPTIONS, ASYNCAPI_PARSER, silent=True)
+    except CommandFailed:
+        session.skip(f"npm can't install {ASYNCAPI_PARSER}")
+    session.run("node", ".ci/asyncapi.cjs", "docs/asyncapi.yaml", env={"NODE_PATH": f"{folder}/node_modules"})
 
 
 @nox.session

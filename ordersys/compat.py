@@ -14,7 +14,8 @@ from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
 from ordersys.codegen import IMAGE, ROOT, tool
 from ordersys.contract.evolution import complete, findings, release
-from ordersys.contract.evolution.golden import entry, golden, kinds
+from ordersys.contract.evolution.golden import entry, golden
+from ordersys.contract.topology import kinds
 
 RELEASED = Path("proto/released/v1.binpb")
 GOLDEN = Path("proto/released/v1.golden.json")

@@ -6,7 +6,7 @@ from importlib import import_module
 from pkgutil import walk_packages
 from typing import TypeAlias
 
-from google.protobuf.descriptor import Descriptor, FileDescriptor, MethodDescriptor, ServiceDescriptor
+from google.protobuf.descriptor import Descriptor, FieldDescriptor, FileDescriptor, MethodDescriptor, ServiceDescriptor
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import Message
@@ -53,6 +53,11 @@ def messages(of: Files | None = None) -> Iterator[Descriptor]:
 def services(of: Files | None = None) -> Iterator[ServiceDescriptor]:
     """Every service of the contract, subscriptions among them: of this one, or of the files named."""
     return (service for file in of or files() for service in file.services_by_name.values())
+
+
+def extensions(of: Files | None = None) -> Iterator[FieldDescriptor]:
+    """Every option and rule the contract adds to descriptors: this one, or the files named."""
+    return (extension for file in of or files() for extension in file.extensions_by_name.values())
 
 
 def reached(kinds: Iterable[Descriptor]) -> dict[str, Descriptor]:

@@ -74,7 +74,7 @@ class Subscription:
 @cache
 def topology(of: Files | None = None) -> Topology:
     """The topology of the whole contract: of this one, or of the files named."""
-    subscriptions = [(service, _subscription(service)) for service in _subscribers(of)]
+    subscriptions = [(service, _subscription(service)) for service in subscribers(of)]
     return Topology(
         exchanges=tuple(Exchange(e.name, _amqp_name(amqp.ExchangeType, e.type)) for e in _exchanges(of)),
         queues=tuple(queue for _, option in subscriptions for queue in _queues(option.queue)),
@@ -110,6 +110,19 @@ def served(of: Files | None = None) -> tuple[ServiceDescriptor, ...]:
     return tuple(s for s in descriptors.services(of) if not s.GetOptions().HasExtension(amqp.subscription))
 
 
+def kinds(of: Files | None = None) -> Iterator[Descriptor]:
+    """Every request, response and event of the contract: of this one, or of the files named."""
+    for method in (method for service in served(of) for method in service.methods):
+        yield from (method.input_type, method.output_type)
+    yield from events(of).values()
+
+
+def subscribers(of: Files | None = None) -> Iterator[ServiceDescriptor]:
+    """Every service that is a subscription: of this contract, or of the files named."""
+    services = descriptors.services(of)
+    return (s for s in services if s.GetOptions().HasExtension(amqp.subscription))
+
+
 def subscription(service: ServiceDescriptor) -> Subscription:
     """What a subscription service of the contract takes. Raises ValueError when it is none."""
     option = _subscription(service)
@@ -126,17 +139,12 @@ def subscription(service: ServiceDescriptor) -> Subscription:
 
 def subscriptions(of: Files | None = None) -> tuple[Subscription, ...]:
     """Every subscription of the contract: of this one, or of the files named."""
-    return tuple(subscription(service) for service in _subscribers(of))
+    return tuple(subscription(service) for service in subscribers(of))
 
 
 def _exchanges(of: Files | None) -> Iterator[amqp.Exchange]:
     for file in of or descriptors.files():
         yield from file.GetOptions().Extensions[amqp.exchange]
-
-
-def _subscribers(of: Files | None) -> Iterator[ServiceDescriptor]:
-    services = descriptors.services(of)
-    return (s for s in services if s.GetOptions().HasExtension(amqp.subscription))
 
 
 def _subscription(service: ServiceDescriptor) -> amqp.Subscription:

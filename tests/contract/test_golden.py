@@ -13,10 +13,9 @@ from google.protobuf.json_format import MessageToDict
 from ordersys.contract import descriptors
 from ordersys.contract.events import CONTENT_TYPE, Delivery, decode
 from ordersys.contract.evolution import complete
-from ordersys.contract.evolution.golden import kinds
-from ordersys.contract.topology import events
+from ordersys.contract.topology import events, kinds
 from ordersys.contract.validation import violations
-from tests.contract.planted import image
+from tests.contract.image import image
 from tests.contract.wire import ROLES, RPCS
 from tests.contract.world import World
 

@@ -3,7 +3,7 @@
 They are made from descriptors and rules alone, the same each time, and are written down with a release.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
@@ -13,9 +13,8 @@ from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 from google.type import money_pb2
 
-from ordersys.contract.descriptors import Files, message_class
+from ordersys.contract.descriptors import message_class
 from ordersys.contract.rules import stated
-from ordersys.contract.topology import events, served
 from ordersys.contract.validation import violations
 
 _TIME = timestamp_pb2.Timestamp(seconds=1_790_000_000, nanos=123_456_000)
@@ -25,13 +24,6 @@ _PRICE = money_pb2.Money(currency_code="EUR", units=300, nanos=990_000_000)
 _MESSAGES: Mapping[str, Message] = {message.DESCRIPTOR.full_name: message for message in (_TIME, _ANY, _PRICE)}
 _TEXTS = {"traceparent": "00-0123456789abcdef0123456789abcdef-0123456789abcdef-01"}
 _NUMBER = 300
-
-
-def kinds(of: Files | None = None) -> Iterator[Descriptor]:
-    """Every request, response and event of the contract: of this one, or of the files named."""
-    for method in (method for service in served(of) for method in service.methods):
-        yield from (method.input_type, method.output_type)
-    yield from events(of).values()
 
 
 def golden(kind: Descriptor) -> list[Message]:

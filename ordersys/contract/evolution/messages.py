@@ -68,4 +68,4 @@ def _messages(of: Files) -> dict[str, Descriptor]:
 
 def _predefined(of: Files) -> dict[str, FieldDescriptor]:
     """The extensions of the contract; those that are rules state what is behind them."""
-    return {extension.full_name: extension for file in of for extension in file.extensions_by_name.values()}
+    return {extension.full_name: extension for extension in descriptors.extensions(of)}
