@@ -7,6 +7,7 @@ messages, of which a later release keeps every one.
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,17 +65,17 @@ def _lines(entries: list[dict[str, Any]]) -> str:
     return "[\n" + ",\n".join(json.dumps(entry, ensure_ascii=False) for entry in entries) + "\n]\n"
 
 
-def main() -> None:
+def main(arguments: Sequence[str], root: Path = ROOT) -> None:
     """`python -m ordersys.compat [--release]`: exit status 1 where the released contract is broken."""
-    releasing, released = "--release" in sys.argv[1:], (ROOT / RELEASED).exists()
+    releasing, released = "--release" in arguments, (root / RELEASED).exists()
     if not released and not releasing:
         raise SystemExit(f"compat: {RELEASED} is missing; `nox -s compat -- --release` makes it")
-    if found := check() if released else []:
+    if found := check(root) if released else []:
         raise SystemExit("\n".join([*found, f"compat: {len(found)} breaks of {RELEASED}"]))
     if releasing:
-        write()
+        write(root)
     print(f"compat: compatible with {RELEASED}")
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])
