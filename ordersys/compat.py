@@ -62,7 +62,7 @@ def _buf(root: Path, released: FileDescriptorSet) -> list[str]:
 
 def _lines(entries: list[dict[str, Any]]) -> str:
     """A JSON array, a line for each entry."""
-    return "[\n" + ",\n".join(json.dumps(entry, ensure_ascii=False) for entry in entries) + "\n]\n"
+    return "[\n" + ",\n".join(json.dumps(one, ensure_ascii=False) for one in entries) + "\n]\n"
 
 
 def main(arguments: Sequence[str], root: Path = ROOT) -> None:

@@ -1,1 +1,1 @@
-"""Reads the contract: topology, event encoding, validation, errors. Pure: no I/O."""
+"""Reads the contract: topology, event encoding, validation, errors, documents, evolution. Pure: no I/O."""
