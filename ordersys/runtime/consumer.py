@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from enum import Enum
 from functools import partial
 from itertools import groupby
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ordersys.contract.errors import Refused
 from ordersys.contract.events import Delivery, Event, Undecodable, decode
@@ -48,24 +48,17 @@ class Consumer:
         self._prefetch = prefetch
         self._record = record
         self.live = False
-        self._session: Session | None = None
-        self._deliveries: Batcher[Tagged, None] | None = None
+        self._closing: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._in_use = asyncio.Lock()
         self._task = asyncio.create_task(keep_open(url, f"{queue} consumer", self._use))
 
     async def close(self) -> None:
         """Takes no more, finishes what was delivered, and closes the connection."""
         self.live = False
-        if self._session is not None and self._deliveries is not None:
-            await self._stop(self._session, self._deliveries)
-        self._task.cancel()
+        self._closing.set_result(None)
+        async with self._in_use:
+            self._task.cancel()
         await asyncio.wait([self._task])
-
-    async def _stop(self, session: Session, deliveries: "Batcher[Tagged, None]") -> None:
-        try:
-            await session.cancel()
-        except BrokerUnavailable as error:
-            _log.warning("the broker left first: %s", error)
-        await deliveries.drained()
 
     async def _use(self, session: Session) -> None:
         """Begins with one delivery at a time: one that kills the process then drives only itself to its limit."""
@@ -75,17 +68,24 @@ class Consumer:
         def take(tag: int, delivery: Delivery) -> None:
             deliveries.submit(Tagged(tag, delivery)).add_done_callback(partial(_check, session))
 
-        self._session, self._deliveries = session, deliveries
-        try:
-            await session.consume(self._queue, 1, take)
-            self.live = True
-            await first(fresh, session.closed)
-            await session.cancel()
-            await session.consume(self._queue, self._prefetch, take)
-            await asyncio.wait([session.closed])
-        finally:
-            self.live = False
-            self._session = self._deliveries = None
+        async with self._in_use:
+            try:
+                await self._take_until(session, 1, take, fresh)
+                await self._take_until(session, self._prefetch, take, session.closed)
+            finally:
+                self.live = False
+                await deliveries.drained()
+
+    async def _take_until(
+        self, session: Session, prefetch: int, take: Callable[[int, Delivery], None], end: "asyncio.Future[Any]"
+    ) -> None:
+        """Takes deliveries until `end`, or until it is to close."""
+        if self._closing.done():
+            return
+        await session.consume(self._queue, prefetch, take)
+        self.live = not self._closing.done()
+        await first(end, session.closed, self._closing)
+        await session.cancel()
 
     async def _work(self, session: Session, fresh: "asyncio.Future[None]", batch: list[Tagged]) -> list[None]:
         for portion in _portions(batch):
@@ -118,7 +118,9 @@ class Consumer:
                 return await self._record(events)
             except Refused as error:
                 _log.warning("%d deliveries wait: %s", len(events), error)
-            await asyncio.wait([session.closed], timeout=pause)
+            await first(session.closed, self._closing, timeout=pause)
+            if self._closing.done():
+                session.fail(BrokerUnavailable("stopped with deliveries that could not be recorded; they come again"))
             if session.closed.done():
                 break
         return [Disposition.RETURN] * len(events)
