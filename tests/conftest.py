@@ -1,6 +1,10 @@
 """What `pytest` takes for the contract suite: whom to judge, how long, what to write."""
 
+import random
+
 import pytest
+
+_ANY_SEED = "default"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -33,3 +37,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--patience", type=float, default=20.0, metavar="S", help="seconds a condition may take (20)")
     group.addoption("--report", metavar="FILE.json", help="write what came out, an entry a law")
     group.addoption("--known-failures", metavar="FILE", help="laws known to fail, an id a line; one that passes fails")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """One seed for everything that is drawn: orders of tests, examples, stories."""
+    if config.getoption("--seed") is None and config.option.randomly_seed != _ANY_SEED:
+        return
+    seed = config.getoption("--seed") or random.SystemRandom().randrange(1, 2**32)
+    config.option.randomly_seed = seed
+    config.option.hypothesis_seed = seed
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    """How to repeat this run."""
+    return f"repeat this run with --seed={config.option.randomly_seed}"

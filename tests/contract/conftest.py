@@ -7,11 +7,14 @@ from typing import Any, NamedTuple
 import pytest
 
 from tests.contract import effort, ours
+from tests.contract.laws import needs
 from tests.contract.proxy import Proxy
+from tests.contract.report import Report, known
 from tests.contract.stand_in import StandIn
 from tests.contract.wire import PRODUCT, ROLES, NoContact
 from tests.contract.world import World
 
+REPORT = pytest.StashKey[Report]()
 BROKER, PROXY, STAND_IN = "broker", "proxy", "stand-in"
 _ANY_PORT = "127.0.0.1:0"
 _MARK = (
@@ -23,8 +26,13 @@ _IMPATIENT = {"ORDERSYS_CALL_TIMEOUT_SECONDS": "1", "ORDERSYS_SWEEP_SECONDS": "1
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """How many examples a law is tried with."""
+    """How many examples a law is tried with, and where what comes of it goes."""
     config.addinivalue_line("markers", _MARK)
+    config.addinivalue_line("markers", "law: is about something that is judged; put on by the suite itself")
+    config.stash[REPORT] = Report(
+        named(config), known(config.getoption("--known-failures")), config.getoption("--report")
+    )
+    config.pluginmanager.register(config.stash[REPORT])
     effort.choose(config.getoption("--examples"), config.getoption("--quick"), not config.getoption("--no-shrink"))
 
 
@@ -131,19 +139,25 @@ def _open(request: pytest.FixtureRequest, started: ExitStack, services: dict[str
     except NoContact as error:
         pytest.exit(f"nothing was judged: {error}", returncode=pytest.ExitCode.USAGE_ERROR)
     started.callback(world.close)
+    request.config.stash[REPORT].worlds.append(world)
     return world
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Laws about what is not judged do not apply, and are said not to."""
+    """Marks the laws. Those about what is not judged do not apply, and are said not to."""
     there = judged(config)
     for item in items:
-        if missing := sorted(needed(item) - there):
+        needed = needs(item.iter_markers()) | _role(item)
+        if not needed:
+            continue
+        item.add_marker("law")
+        config.stash[REPORT].expect(item, needed)
+        if missing := sorted(needed - there):
             item.add_marker(pytest.mark.skip(reason=f"does not apply: no {', '.join(missing)} is judged"))
 
 
-def needed(item: pytest.Item) -> set[str]:
-    """What a law is about: what it is marked with, and the role it has as a parameter."""
+def _role(item: pytest.Item) -> set[str]:
+    """The role a law has as a parameter."""
     params: dict[str, Any] = getattr(getattr(item, "callspec", None), "params", {})
-    marked = {role for mark in item.iter_markers("judges") for role in mark.args}
-    return marked | ({params["role"]} if "role" in params else set())
+    return {params["role"]} if "role" in params else set()

@@ -73,8 +73,8 @@ class Proxy:
         try:
             yield
         finally:
-            self.rule = Rule()
-            self.cut()
+            with self.away():  # nobody comes in under the old rule, and nothing passes under the new one before the cut
+                self.rule = Rule()
 
     @contextmanager
     def away(self) -> Iterator[None]:

@@ -1,4 +1,4 @@
-"""Laws of the Product Service when the Order Service is slow, away, forgetful or unwilling: the suite stands in for it."""
+"""Laws of the Product Service when the Order Service, for which the suite stands in, is slow, silent or unwilling."""
 
 from collections.abc import Callable
 from typing import Any
@@ -54,7 +54,8 @@ def assert_open(answer: Answer) -> None:
 
 def resolved(lone: Lone, request: Any) -> Order:
     """The order a request is answered with, when it is repeated until it is."""
-    return lone.world.eventually(lambda: getattr(lone.world.call(request).response, "order", None))
+    order: Order = lone.world.eventually(lambda: getattr(lone.world.call(request).response, "order", None))
+    return order
 
 
 def test_what_the_order_service_created_is_what_the_client_is_answered(lone: Lone) -> None:

@@ -1,0 +1,184 @@
+"""What came out, law by law: told at the end of the run, and written as JSON for programs.
+
+A law is kept when all its cases are; one that was never tried says so. A run that made no contact is no proof.
+"""
+
+import json
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ordersys.contract.topology import topology
+from tests.contract.laws import law_id, sentence
+from tests.contract.wire import ORDER, PRODUCT, ROLES
+from tests.contract.world import World
+
+# The worst of its cases is what a law comes to.
+_RESULTS = ("failed", "known", "fixed", "passed", "skipped")
+_SHOWN_LINES = 25
+
+
+@dataclass
+class Verdict:
+    """What came of one law."""
+
+    id: str
+    sentence: str
+    needs: frozenset[str]
+    results: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+    counterexample: str = ""
+
+    @property
+    def result(self) -> str:
+        """Failed, known (to fail), fixed (known to fail, and does not), passed or skipped (does not apply)."""
+        return next((result for result in _RESULTS if result in self.results), "skipped")
+
+    def note(self, report: pytest.TestReport) -> None:
+        """What came of one case."""
+        self.seconds += report.duration
+        if report.when == "call" or report.outcome != "passed":
+            self.results.append(_result(report))
+        if report.failed and not self.counterexample:
+            self.counterexample = _counterexample(report)
+
+
+class Report:
+    """Collects while the laws are tried. A pytest plugin."""
+
+    def __init__(self, judged: Mapping[str, str], known: frozenset[str], file: str | None) -> None:
+        self._judged = judged
+        self._known = known
+        self._file = file
+        self._laws: dict[str, Verdict] = {}
+        self._cases: dict[str, str] = {}
+        self._began = time.monotonic()
+        self.worlds: list[World] = []
+
+    def expect(self, item: pytest.Item, needs: frozenset[str]) -> None:
+        """Takes note of a law that is going to be tried; one that is known to fail is tried all the same."""
+        function: Any = getattr(item, "function", None)
+        found = law_id(function.__module__, function.__name__)
+        self._cases[item.nodeid] = found
+        self._laws.setdefault(found, Verdict(found, sentence(function), needs))
+        if found in self._known:
+            item.add_marker(pytest.mark.xfail(reason="known to fail", strict=False))
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """What came of one case."""
+        if found := self._cases.get(report.nodeid):
+            self._laws[found].note(report)
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Writes the file; a run with troubles fails, whatever the laws say."""
+        if session.exitstatus == pytest.ExitCode.OK and self.troubles():
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        if self._file:
+            Path(self._file).write_text(json.dumps(self.as_json(), indent=1) + "\n", encoding="utf-8")
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Which laws were broken, and how; which did not apply."""
+        if not any(verdict.results for verdict in self._laws.values()):
+            return
+        terminalreporter.section("the contract")
+        for line in self._lines():
+            terminalreporter.write_line(line)
+
+    def troubles(self) -> list[str]:
+        """What spoils the run beside broken laws, a sentence each."""
+        fixed = [v.id for v in self._laws.values() if set(v.results) == {"fixed"}]
+        listed = self._known - self._laws.keys()
+        return [
+            *(f"{law} is known to fail, and is kept; take it off the list" for law in fixed),
+            *(f"{law} is on the list of known failures, and is no law of this run" for law in sorted(listed)),
+            *self._untouched(),
+        ]
+
+    def as_json(self) -> dict[str, Any]:
+        """An entry a law, and the summary."""
+        return {
+            "judged": dict(self._judged),
+            "laws": [
+                {
+                    "id": verdict.id,
+                    "sentence": verdict.sentence,
+                    "result": verdict.result,
+                    "cases": len(verdict.results),
+                    "seconds": round(verdict.seconds, 3),
+                    "counterexample": verdict.counterexample,
+                }
+                for verdict in self._laws.values()
+            ],
+            "summary": {
+                **{result: len(self._with(result)) for result in _RESULTS},
+                "seconds": round(time.monotonic() - self._began, 3),
+                "calls": self._calls(),
+                "heard": self._heard(),
+                "troubles": self.troubles(),
+                "ok": not self._with("failed") and not self.troubles(),
+            },
+        }
+
+    def _with(self, result: str) -> list[Verdict]:
+        return [verdict for verdict in self._laws.values() if verdict.result == result]
+
+    def _lines(self) -> Iterator[str]:
+        judged = [f"{role} at {address}" for role, address in self._judged.items()]
+        yield f"judged: {', '.join(judged) or 'our own services'}"
+        for verdict in self._with("failed"):
+            yield f"\nBROKEN {verdict.id}"
+            yield f"  the law: {verdict.sentence}"
+            yield from (f"  {line}" for line in verdict.counterexample.splitlines()[-_SHOWN_LINES:])
+        yield from (f"\nTROUBLE {trouble}" for trouble in self.troubles())
+        if skipped := self._with("skipped"):
+            yield f"\ndo not apply here: {', '.join(verdict.id for verdict in skipped)}"
+        tried = [v for v in self._laws.values() if v.result != "skipped"]
+        yield f"\n{len(tried)} laws tried: {len(self._with('passed'))} kept, {len(self._with('failed'))} broken"
+
+    def _untouched(self) -> Iterator[str]:
+        """Whom laws were kept about without anybody having talked to it."""
+        kept = {need for verdict in self._with("passed") for need in verdict.needs}
+        calls, heard = self._calls(), self._heard()
+        for role in ROLES:
+            if role in kept and not calls.get(role):
+                yield f"no call reached the {role}: its laws prove nothing"
+        if "broker" in kept and kept & {ORDER, PRODUCT}:
+            for exchange, count in heard.items():
+                if not count:
+                    yield f"nothing was heard from {exchange}: its laws prove nothing"
+
+    def _calls(self) -> dict[str, int]:
+        return {role: sum(world.wire.calls[role] for world in self.worlds) for role in ROLES}
+
+    def _heard(self) -> dict[str, int]:
+        everything = [heard for world in self.worlds if world.ear for heard in world.ear.everything()]
+        return {e.name: sum(heard.exchange == e.name for heard in everything) for e in topology().exchanges}
+
+
+def known(file: str | None) -> frozenset[str]:
+    """The laws a file names, an id a line; what follows a # is a remark."""
+    if not file:
+        return frozenset()
+    try:
+        lines = Path(file).read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise pytest.UsageError(f"--known-failures {file}: {error.strerror}") from error
+    return frozenset(law for line in lines if (law := line.partition("#")[0].strip()))
+
+
+def _result(report: pytest.TestReport) -> str:
+    if hasattr(report, "wasxfail"):
+        return "known" if report.skipped else "fixed"
+    return str(report.outcome)
+
+
+def _counterexample(report: pytest.TestReport) -> str:
+    """What was found, as small as it could be made: the lines pytest marks as the error."""
+    lines = report.longreprtext.splitlines()
+    marked = [line.removeprefix("E").removeprefix("   ") for line in lines if line.startswith("E ")]
+    return "\n".join(line.rstrip() for line in marked or lines[-_SHOWN_LINES:])

@@ -1,0 +1,229 @@
+"""Laws of the subscribers: what a notification service does with whatever it gets, seen from outside."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ordersys.api.notification.v1.notification_log_pb2 import Notification
+from ordersys.api.order.v1.order_events_pb2 import OrderCreated, OrderUpdated
+from ordersys.api.order.v1.order_pb2 import Order, OrderState
+from ordersys.contract.topology import events
+from tests.contract import strategies
+from tests.contract.effort import tried
+from tests.contract.orders import imagined
+from tests.contract.post import SUBSCRIPTIONS, Post
+from tests.contract.wire import LISTENERS
+from tests.contract.world import World, new_id
+
+pytestmark = pytest.mark.judges("broker")
+TAKEN = [(role, events()[name]) for role in LISTENERS for name in SUBSCRIPTIONS[role].handlers]
+every_listener = pytest.mark.parametrize("role", LISTENERS)
+every_taken = pytest.mark.parametrize(("role", "kind"), TAKEN, ids=[f"{role}-{kind.name}" for role, kind in TAKEN])
+TOO_LARGE = 524_288
+HOSTILE = '\r\n{"level": "forged"}\x1b[31m\u202e\u2066\x00\x7f'
+MANY = 20
+
+
+@pytest.fixture
+def post(world: World, amqp_url: str) -> Iterator[Post]:
+    """A connection to the broker."""
+    connection = Post(amqp_url)
+    yield connection
+    connection.close()
+
+
+def created(order: Order) -> OrderCreated:
+    """The event of a creation."""
+    return OrderCreated(order=order)
+
+
+def updated(order: Order, changed: str = "items") -> OrderUpdated:
+    """The event of a change."""
+    return OrderUpdated(order=order, previous_state=OrderState.ORDER_STATE_PLACED, changed_fields=[changed])
+
+
+def recorded(world: World, role: str, order_id: str, count: int = 1) -> list[Notification]:
+    """What is recorded of an order, as soon as it is so many."""
+
+    def look() -> list[Notification] | None:
+        found = world.notifications(role, order_id)
+        return found if len(found) >= count else None
+
+    return world.eventually(look)
+
+
+def fence(world: World, post: Post, role: str) -> None:
+    """Returns when everything delivered before has been dealt with: a queue is first in, first out."""
+    last = imagined()
+    post.deliver(role, created(last))
+    recorded(world, role, last.id)
+
+
+@every_taken
+@tried
+@given(data=st.data())
+def test_every_event_it_takes_is_recorded_as_it_was_published(
+    world: World, amqp_url: str, role: str, kind: Any, data: st.DataObject
+) -> None:
+    """Whatever the rules allow: one record, with the event to the byte, its id, its order and its version."""
+    event = data.draw(strategies.valid(kind))
+    order_id = _make_unique(event)
+    post = Post(amqp_url)
+    event_id = post.publish(event)
+    post.close()
+    (found,) = recorded(world, role, order_id)
+    assert (found.event_id, found.order_id, found.late) == (event_id, order_id, False)
+    assert found.event.type_url == f"type.googleapis.com/{kind.full_name}"
+    assert type(event).FromString(found.event.value) == event
+    assert found.version == (event.order.version if hasattr(event, "order") else 0)
+    assert found.text
+
+
+def _make_unique(event: Any) -> str:
+    """The id of the order an event is about, which is nobody else's."""
+    about = event.order if hasattr(event, "order") else event
+    setattr(about, "id" if hasattr(event, "order") else "order_id", new_id())
+    return str(about.id if hasattr(event, "order") else about.order_id)
+
+
+@every_taken
+@tried
+@given(data=st.data())
+def test_an_event_that_breaks_a_rule_is_a_dead_letter(
+    world: World, amqp_url: str, role: str, kind: Any, data: st.DataObject
+) -> None:
+    """With any one rule of the contract broken, it lies in the dead-letter queue as it came."""
+    broken = data.draw(strategies.invalid(kind)).message
+    post = Post(amqp_url)
+    mark = new_id()
+    post.deliver(role, broken, correlation_id=mark)
+    _, body = world.eventually(lambda: post.dead_letter(role, mark))
+    post.close()
+    assert body == broken.SerializeToString()
+
+
+NO_EVENTS: dict[str, dict[str, Any]] = {
+    "garbage": {"body": b"\xff\xff\xff"},
+    "an empty body": {"body": b""},
+    "too large": {"body": created(imagined()).SerializeToString() + b"\x7a\x80\x80\x20" + b"x" * TOO_LARGE},
+    "another content type": {"content_type": "application/json"},
+    "no content type": {"content_type": None},
+    "no id": {"message_id": None},
+    "no type": {"type": None},
+    "an unknown type": {"type": "ordersys.api.order.v1.OrderVanished"},
+    "a type that is no event": {"type": "ordersys.api.order.v1.Order"},
+}
+
+
+@every_listener
+@pytest.mark.parametrize("wrong", NO_EVENTS.values(), ids=list(NO_EVENTS))
+def test_what_is_no_event_is_a_dead_letter_at_once(world: World, post: Post, role: str, wrong: dict[str, Any]) -> None:
+    """It was rejected, not delivered until its limit, and the event behind it is recorded."""
+    mark = new_id()
+    post.deliver(role, created(imagined()), **{"correlation_id": mark, **wrong})
+    fence(world, post, role)
+    properties, _ = world.eventually(lambda: post.dead_letter(role, mark))
+    assert properties.headers["x-death"][0]["reason"] == "rejected"
+
+
+def test_an_event_it_does_not_take_is_a_dead_letter(world: World, post: Post) -> None:
+    """An update in the queue of a subscriber that takes creations only."""
+    if "notification-service-1" not in world.addresses:
+        pytest.skip("does not apply: no notification-service-1 is judged")
+    mark, order = new_id(), imagined(version=2)
+    post.deliver("notification-service-1", updated(order), correlation_id=mark)
+    assert world.eventually(lambda: post.dead_letter("notification-service-1", mark))
+    assert world.notifications("notification-service-1", order.id) == []
+
+
+@every_listener
+def test_unknown_fields_of_an_event_are_accepted(world: World, post: Post, role: str) -> None:
+    """An event of a newer publisher is recorded, with what is not understood."""
+    order = imagined()
+    body = created(order).SerializeToString() + b"\xfa\x3e\x03new"
+    post.deliver(role, created(order), body)
+    assert recorded(world, role, order.id)[0].event.value == body
+
+
+@every_listener
+def test_an_event_that_comes_again_has_no_second_effect(world: World, post: Post, role: str) -> None:
+    """The same id and the same body: one record, and it does not come back."""
+    order, event_id = imagined(), new_id()
+    for _ in range(5):
+        post.deliver(role, created(order), message_id=event_id)
+    fence(world, post, role)
+    assert len(world.notifications(role, order.id)) == 1
+    post.deliver(role, created(order), message_id=event_id)
+    fence(world, post, role)
+    assert len(world.notifications(role, order.id)) == 1
+
+
+@every_listener
+def test_an_id_that_comes_with_another_body_is_a_dead_letter(world: World, post: Post, role: str) -> None:
+    """What was recorded stays; what pretends to be it is put aside."""
+    genuine, forged, mark = imagined(), imagined(), new_id()
+    event_id = post.deliver(role, created(genuine))
+    recorded(world, role, genuine.id)
+    post.deliver(role, created(forged), message_id=event_id, correlation_id=mark)
+    assert world.eventually(lambda: post.dead_letter(role, mark))
+    assert world.notifications(role, forged.id) == []
+    assert len(world.notifications(role, genuine.id)) == 1
+
+
+@every_listener
+def test_an_older_version_is_recorded_as_late(world: World, post: Post, role: str) -> None:
+    """It is kept, marked, and does not stand over the newer one."""
+    newer = imagined(version=3)
+    older = Order()
+    older.CopyFrom(newer)
+    older.version = 2
+    for order in (newer, older):
+        post.deliver(role, created(order))
+    found = recorded(world, role, newer.id, 2)
+    assert [(one.version, one.late) for one in found] == [(3, False), (2, True)]
+
+
+@pytest.mark.parametrize("role", ["notification-service-2"])
+def test_hostile_text_is_recorded_as_it_is(world: World, post: Post, role: str) -> None:
+    """Line ends, escapes and marks that turn the reading direction are text like any other."""
+    order = imagined(version=2)
+    event = updated(order, HOSTILE)
+    post.publish(event)
+    (found,) = recorded(world, role, order.id)
+    assert OrderUpdated.FromString(found.event.value) == event
+
+
+@every_listener
+def test_poison_does_not_hold_up_what_is_healthy(world: World, post: Post, role: str) -> None:
+    """Among many messages that are no events, each event is recorded and each of the others put aside."""
+    marks = [new_id() for _ in range(MANY)]
+    orders = [imagined() for _ in range(MANY)]
+    for mark, order in zip(marks, orders, strict=True):
+        post.deliver(role, created(order), b"\xff\xff", correlation_id=mark)
+        post.deliver(role, created(order))
+    for order in orders:
+        recorded(world, role, order.id)
+    for mark in marks:
+        assert world.eventually(lambda mark=mark: post.dead_letter(role, mark))  # type: ignore[misc]
+
+
+@every_listener
+def test_records_are_numbered_in_the_order_of_recording(world: World, post: Post, role: str) -> None:
+    """Sequences rise, and versions of one order that come in order are recorded in order."""
+    order = imagined()
+    for version in range(1, 6):
+        order.version = version
+        post.deliver(role, created(order))
+    found = recorded(world, role, order.id, 5)
+    assert [one.version for one in found] == [1, 2, 3, 4, 5]
+    assert [one.sequence for one in found] == sorted({one.sequence for one in found})
+
+
+@every_listener
+def test_what_is_dealt_with_is_gone_from_the_queue(world: World, post: Post, role: str) -> None:
+    """Nothing waits when everything is recorded."""
+    fence(world, post, role)
+    world.eventually(lambda: post.waiting(role) == 0)
