@@ -204,9 +204,9 @@ class Session:
         _log.info("RabbitMQ at %s takes events again", self._place)
 
 
-async def first(*futures: "asyncio.Future[Any]", timeout: float | None = None) -> None:
+async def first(*futures: "asyncio.Future[Any]", seconds: float | None = None) -> None:
     """Returns when one of `futures` is done, or that many seconds are over."""
-    await asyncio.wait(futures, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait(futures, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
 
 
 def _resolve(future: "asyncio.Future[Any]", result: Any) -> None:

@@ -118,7 +118,7 @@ class Consumer:
                 return await self._record(events)
             except Refused as error:
                 _log.warning("%d deliveries wait: %s", len(events), error)
-            await first(session.closed, self._closing, timeout=pause)
+            await first(session.closed, self._closing, seconds=pause)
             if self._closing.done():
                 session.fail(BrokerUnavailable("stopped with deliveries that could not be recorded; they come again"))
             if session.closed.done():
