@@ -37,9 +37,16 @@ def codegen(session: nox.Session) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Run all tests: real processes, a real broker."""
+    """Run all tests: real processes, a real broker, the contract suite with few examples a law."""
     prepare(session, "tests")
-    session.run("pytest", *session.posargs)
+    session.run("pytest", "--quick", *session.posargs)
+
+
+@nox.session
+def contract(session: nox.Session) -> None:
+    """Judge services by the contract: ours, or those named (`-- --order-service=HOST:PORT`; docs/conformance.md)."""
+    prepare(session, "tests")
+    session.run("pytest", "tests/contract", "-m", "law", "--tb=no", "-rN", *session.posargs)
 
 
 @nox.session

@@ -17,18 +17,12 @@ from tests.contract.world import World
 REPORT = pytest.StashKey[Report]()
 BROKER, PROXY, STAND_IN = "broker", "proxy", "stand-in"
 _ANY_PORT = "127.0.0.1:0"
-_MARK = (
-    "judges(*roles): what a law needs to be judged: services by role, the broker, a proxy before it, an Order Service"
-    " the suite stands in for; without them it does not apply"
-)
 # So that a call that gets no answer is over within a law's patience.
 _IMPATIENT = {"ORDERSYS_CALL_TIMEOUT_SECONDS": "1", "ORDERSYS_SWEEP_SECONDS": "1"}
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """How many examples a law is tried with, and where what comes of it goes."""
-    config.addinivalue_line("markers", _MARK)
-    config.addinivalue_line("markers", "law: is about something that is judged; put on by the suite itself")
     config.stash[REPORT] = Report(
         named(config), known(config.getoption("--known-failures")), config.getoption("--report")
     )
@@ -150,14 +144,28 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         needed = needs(item.iter_markers()) | _role(item)
         if not needed:
+            _check_is_no_law(item)
             continue
         item.add_marker("law")
-        config.stash[REPORT].expect(item, needed)
+        item.add_marker(pytest.mark.timeout(effort.seconds()))
+        config.stash[REPORT].there_is(item)
         if missing := sorted(needed - there):
             item.add_marker(pytest.mark.skip(reason=f"does not apply: no {', '.join(missing)} is judged"))
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """What is left of the laws is going to be tried."""
+    for item in session.items:
+        if item.get_closest_marker("law"):
+            session.config.stash[REPORT].expect(item, needs(item.iter_markers()) | _role(item))
 
 
 def _role(item: pytest.Item) -> set[str]:
     """The role a law has as a parameter."""
     params: dict[str, Any] = getattr(getattr(item, "callspec", None), "params", {})
     return {params["role"]} if "role" in params else set()
+
+
+def _check_is_no_law(item: pytest.Item) -> None:
+    if {"world", "lone"} & set(getattr(item, "fixturenames", ())):
+        raise pytest.UsageError(f"{item.nodeid} judges something; mark it with what: judges(…)")

@@ -5,6 +5,7 @@ A law is kept when all its cases are; one that was never tried says so. A run th
 
 import json
 import time
+import traceback
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +20,8 @@ from tests.contract.world import World
 
 # The worst of its cases is what a law comes to.
 _RESULTS = ("failed", "known", "fixed", "passed", "skipped")
-_SHOWN_LINES = 25
+_SHOWN_LINES = 12
+_SHOWN_LETTERS = 160
 
 
 @dataclass
@@ -28,8 +30,8 @@ class Verdict:
 
     id: str
     sentence: str
-    needs: frozenset[str]
     results: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
     seconds: float = 0.0
     counterexample: str = ""
 
@@ -43,8 +45,19 @@ class Verdict:
         self.seconds += report.duration
         if report.when == "call" or report.outcome != "passed":
             self.results.append(_result(report))
-        if report.failed and not self.counterexample:
-            self.counterexample = _counterexample(report)
+
+    def found(self, case: str, error: BaseException) -> None:
+        """What breaks it."""
+        self.failed.append(case)
+        self.counterexample = self.counterexample or counterexample(error)
+
+    def told(self) -> Iterator[str]:
+        """How it was broken, for people."""
+        yield f"BROKEN {self.id}"
+        yield f"  the law: {self.sentence}"
+        if any(self.failed):
+            yield f"  for: {', '.join(self.failed)}"
+        yield from (f"  {line[:_SHOWN_LETTERS]}" for line in _shortened(self.counterexample.splitlines()))
 
 
 class Report:
@@ -55,23 +68,37 @@ class Report:
         self._known = known
         self._file = file
         self._laws: dict[str, Verdict] = {}
-        self._cases: dict[str, str] = {}
+        self._cases: dict[str, tuple[Verdict, frozenset[str]]] = {}
+        self._kept: set[str] = set()
+        self._there: set[str] = set()
         self._began = time.monotonic()
         self.worlds: list[World] = []
 
+    def there_is(self, item: pytest.Item) -> None:
+        """Takes note of a law, whether it is going to be tried or not."""
+        self._there.add(_id(item))
+
     def expect(self, item: pytest.Item, needs: frozenset[str]) -> None:
         """Takes note of a law that is going to be tried; one that is known to fail is tried all the same."""
-        function: Any = getattr(item, "function", None)
-        found = law_id(function.__module__, function.__name__)
-        self._cases[item.nodeid] = found
-        self._laws.setdefault(found, Verdict(found, sentence(function), needs))
+        found = _id(item)
+        self._laws.setdefault(found, Verdict(found, sentence(getattr(item, "function", None))))
+        self._cases[item.nodeid] = self._laws[found], needs
         if found in self._known:
             item.add_marker(pytest.mark.xfail(reason="known to fail", strict=False))
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """What came of one case."""
-        if found := self._cases.get(report.nodeid):
-            self._laws[found].note(report)
+        if report.nodeid in self._cases:
+            verdict, needs = self._cases[report.nodeid]
+            verdict.note(report)
+            if report.when == "call" and report.passed:
+                self._kept.update(needs)
+
+    def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> None:
+        """What was found that breaks a law."""
+        skipped = call.excinfo is not None and call.excinfo.errisinstance(pytest.skip.Exception)
+        if call.excinfo is not None and not skipped and item.nodeid in self._cases:
+            self._cases[item.nodeid][0].found(item.name.partition("[")[2].rstrip("]"), call.excinfo.value)
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
@@ -91,11 +118,11 @@ class Report:
 
     def troubles(self) -> list[str]:
         """What spoils the run beside broken laws, a sentence each."""
-        fixed = [v.id for v in self._laws.values() if set(v.results) == {"fixed"}]
-        listed = self._known - self._laws.keys()
+        fixed = [verdict.id for verdict in self._with("fixed")]
+        listed = self._known - self._there
         return [
             *(f"{law} is known to fail, and is kept; take it off the list" for law in fixed),
-            *(f"{law} is on the list of known failures, and is no law of this run" for law in sorted(listed)),
+            *(f"{law} is on the list of known failures, and is no law of this suite" for law in sorted(listed)),
             *self._untouched(),
         ]
 
@@ -109,6 +136,7 @@ class Report:
                     "sentence": verdict.sentence,
                     "result": verdict.result,
                     "cases": len(verdict.results),
+                    "failed_cases": verdict.failed,
                     "seconds": round(verdict.seconds, 3),
                     "counterexample": verdict.counterexample,
                 }
@@ -131,9 +159,8 @@ class Report:
         judged = [f"{role} at {address}" for role, address in self._judged.items()]
         yield f"judged: {', '.join(judged) or 'our own services'}"
         for verdict in self._with("failed"):
-            yield f"\nBROKEN {verdict.id}"
-            yield f"  the law: {verdict.sentence}"
-            yield from (f"  {line}" for line in verdict.counterexample.splitlines()[-_SHOWN_LINES:])
+            yield ""
+            yield from verdict.told()
         yield from (f"\nTROUBLE {trouble}" for trouble in self.troubles())
         if skipped := self._with("skipped"):
             yield f"\ndo not apply here: {', '.join(verdict.id for verdict in skipped)}"
@@ -142,12 +169,11 @@ class Report:
 
     def _untouched(self) -> Iterator[str]:
         """Whom laws were kept about without anybody having talked to it."""
-        kept = {need for verdict in self._with("passed") for need in verdict.needs}
         calls, heard = self._calls(), self._heard()
         for role in ROLES:
-            if role in kept and not calls.get(role):
+            if role in self._kept and not calls.get(role):
                 yield f"no call reached the {role}: its laws prove nothing"
-        if "broker" in kept and kept & {ORDER, PRODUCT}:
+        if "broker" in self._kept and self._kept & {ORDER, PRODUCT}:
             for exchange, count in heard.items():
                 if not count:
                     yield f"nothing was heard from {exchange}: its laws prove nothing"
@@ -171,14 +197,26 @@ def known(file: str | None) -> frozenset[str]:
     return frozenset(law for line in lines if (law := line.partition("#")[0].strip()))
 
 
+def _id(item: pytest.Item) -> str:
+    function: Any = getattr(item, "function", None)
+    return law_id(function.__module__, function.__name__)
+
+
 def _result(report: pytest.TestReport) -> str:
     if hasattr(report, "wasxfail"):
         return "known" if report.skipped else "fixed"
     return str(report.outcome)
 
 
-def _counterexample(report: pytest.TestReport) -> str:
-    """What was found, as small as it could be made: the lines pytest marks as the error."""
-    lines = report.longreprtext.splitlines()
-    marked = [line.removeprefix("E").removeprefix("   ") for line in lines if line.startswith("E ")]
-    return "\n".join(line.rstrip() for line in marked or lines[-_SHOWN_LINES:])
+def counterexample(error: BaseException) -> str:
+    """What was found, as small as it could be made; the first, where there are several."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return "".join(traceback.format_exception_only(error)).strip()
+
+
+def _shortened(lines: list[str]) -> list[str]:
+    """The beginning and the end: what differs, and for which example."""
+    if len(lines) <= 2 * _SHOWN_LINES:
+        return lines
+    return [*lines[:_SHOWN_LINES], "…", *lines[-_SHOWN_LINES:]]

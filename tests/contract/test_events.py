@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ordersys.api.order.v1.order_events_pb2 import OrderCreated, OrderRejected, OrderUpdated
+from ordersys.api.order.v1.order_events_pb2 import OrderCreated, OrderUpdated
 from ordersys.api.order.v1.order_pb2 import Order, OrderState
 from ordersys.api.order.v1.order_service_pb2 import BatchCreateOrdersRequest, OrderItems, UpdateOrderRequest
 from ordersys.api.product.v1.product_service_pb2 import AdjustStockRequest
@@ -19,7 +19,7 @@ from ordersys.contract.topology import publication
 from tests.contract.ear import Ear, Heard
 from tests.contract.effort import tried
 from tests.contract.wire import ORDER, PRODUCT
-from tests.contract.world import World, creating, new_id, placing, priced
+from tests.contract.world import World, creating, new_id, priced
 
 pytestmark = pytest.mark.judges(ORDER, "broker")
 FANOUT, TOPIC = "orders.created", "orders.events"
@@ -180,29 +180,6 @@ def test_a_placement_is_heard_of_as_it_was_answered(world: World, ear: Ear) -> N
     settle(world, ear, order)
     for exchange in (FANOUT, TOPIC):
         assert the_one(ear.heard(order.id, exchange)) == OrderCreated(order=order)
-
-
-@pytest.mark.judges(PRODUCT)
-def test_a_refusal_for_want_of_stock_is_heard_once_on_the_topic_exchange_only(world: World, ear: Ear) -> None:
-    """OrderRejected names each product that was short, and a repeat publishes nothing more."""
-    short, enough = world.new_product(1), world.new_product(9)
-    request = placing({short: 3, enough: 2}, customer_id=f"c-{new_id()}")
-    for _ in range(3):
-        assert world.call(request).reason == "OUT_OF_STOCK"
-    heard = ear.wait(lambda: _rejections(ear, request.customer_id), world.patience)
-    sentinel = placing({short: 2}, customer_id=f"c-{new_id()}")
-    assert world.call(sentinel).reason == "OUT_OF_STOCK"
-    ear.wait(lambda: _rejections(ear, sentinel.customer_id), world.patience)
-    heard = _rejections(ear, request.customer_id)
-    assert [(h.exchange, h.routing_key) for h in heard] == [(TOPIC, "order.rejected")]
-    event: OrderRejected = the_one(heard)
-    assert [(s.product_id, s.asked, s.available) for s in event.shortages] == [(short, 3, 1)]
-    assert_properties(heard[0], event.order_id, microseconds(event.reject_time))
-
-
-def _rejections(ear: Ear, customer_id: str) -> list[Heard]:
-    found = [h for h in ear.everything() if h.event and isinstance(h.event.message, OrderRejected)]
-    return [h for h in found if h.event and h.event.message.customer_id == customer_id]
 
 
 @pytest.mark.judges(PRODUCT)

@@ -1,0 +1,112 @@
+"""The contract suite pointed at somebody else's service: the example that is wrong on purpose."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from ordersys.local import ports
+
+ROOT = Path(__file__).parent.parent.parent
+BROKEN = "every_rpc/a_broken_rule_is_answered_with_its_field"
+KEPT = "every_rpc/garbage_is_answered_with_a_constant_text"
+
+
+class Run(NamedTuple):
+    """A run of the suite: its exit status, what it printed and what it reported."""
+
+    status: int
+    said: str
+    report: dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    """Where the example listens."""
+    listens = f"{ports.LOOPBACK}:{ports.free(1)[0]}"
+    command = [sys.executable, str(ROOT / "examples" / "tiny_order_service.py"), listens]
+    with subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(ROOT)}) as process:
+        yield listens
+        process.terminate()
+
+
+def judge(folder: Path, only: str, *options: str) -> Run:
+    """Runs the suite on laws of one name."""
+    report = folder / "report.json"
+    command = [sys.executable, "-m", "pytest", "tests/contract", "-m", "law", "-k", only, "--tb=no", "-rN", "-q"]
+    settled = ["-p", "no:cacheprovider", "--quick", "--seed=5", "--patience=10", f"--report={report}"]
+    done = subprocess.run(
+        [*command, *settled, *options], cwd=ROOT, capture_output=True, text=True, timeout=110, check=False
+    )
+    found = json.loads(report.read_text()) if report.exists() else {}
+    return Run(done.returncode, done.stdout + done.stderr, found)
+
+
+def results(run: Run) -> dict[str, str]:
+    """What each law came to."""
+    return {law["id"]: law["result"] for law in run.report["laws"]}
+
+
+def known(folder: Path, laws: Sequence[str]) -> str:
+    """The option that names laws known to fail."""
+    file = folder / "known"
+    file.write_text("# of ours\n" + "".join(f"{law}  # to be mended\n" for law in laws))
+    return f"--known-failures={file}"
+
+
+def test_a_wrong_service_is_refused_with_a_report_a_stranger_understands(tmp_path: Path, address: str) -> None:
+    """Exit status 1; the law, its sentence, the calls it is broken for, and the smallest example."""
+    run = judge(tmp_path, "test_a_broken_rule", f"--order-service={address}")
+    assert run.status == 1
+    assert f"BROKEN {BROKEN}" in run.said
+    (law,) = [law for law in run.report["laws"] if law["id"] == BROKEN]
+    assert law["result"] == "failed"
+    assert law["sentence"] in run.said
+    assert "order-service-GetOrder" in law["failed_cases"]
+    assert "rule=" in law["counterexample"]
+    assert run.report["judged"] == {"order-service": address}
+    assert run.report["summary"]["calls"]["order-service"] > 0
+    assert not run.report["summary"]["ok"]
+
+
+def test_a_law_known_to_fail_is_tried_and_fails_no_run(tmp_path: Path, address: str) -> None:
+    """It is reported as known."""
+    run = judge(tmp_path, "test_a_broken_rule", f"--order-service={address}", known(tmp_path, [BROKEN]))
+    assert run.status == 0, run.said
+    assert results(run)[BROKEN] == "known"
+
+
+def test_a_law_known_to_fail_that_is_kept_fails_the_run(tmp_path: Path, address: str) -> None:
+    """So that the list never hides what works; a name that is no law is noticed too."""
+    kept = "calls/a_request_over_the_limit_is_resource_exhausted"
+    run = judge(tmp_path, "test_a_request_over", f"--order-service={address}", known(tmp_path, [kept, "no/law"]))
+    assert run.status == 1
+    assert f"{kept} is known to fail, and is kept" in run.said
+    assert "no/law is on the list" in run.said
+
+
+def test_what_is_not_named_is_not_judged_and_said_not_to_be(tmp_path: Path, address: str) -> None:
+    """Laws about other services do not apply."""
+    run = judge(tmp_path, "test_the_last_unit", f"--order-service={address}")
+    assert run.status == 0
+    assert results(run) == {"concurrency/the_last_unit_is_sold_once": "skipped"}
+    assert "do not apply here: concurrency/the_last_unit_is_sold_once" in run.said
+
+
+def test_a_service_that_does_not_answer_is_named(tmp_path: Path) -> None:
+    """A run without contact judges nothing and fails."""
+    run = judge(tmp_path, "test_a_request_over", f"--order-service={ports.LOOPBACK}:{ports.free(1)[0]}", "--patience=1")
+    assert run.status not in (0, 1)
+    assert "nothing was judged: the order-service at" in run.said
+
+
+def test_the_same_seed_finds_the_same(tmp_path: Path, address: str) -> None:
+    """The counterexample of a run comes again."""
+    runs = [judge(tmp_path, "test_a_broken_rule", f"--order-service={address}") for _ in range(2)]
+    first, second = ([(law["id"], law["failed_cases"]) for law in run.report["laws"]] for run in runs)
+    assert first == second

@@ -1,0 +1,28 @@
+"""The laws of the contract suite, as a list for people."""
+
+from collections import Counter
+
+from tests.contract.laws import PAGE, laws, page
+from tests.contract.wire import ROLES
+
+MEANS = {*ROLES, "broker", "proxy", "stand-in"}
+
+
+def test_the_page_has_the_laws_there_are() -> None:
+    """Else: python -m tests.contract.laws."""
+    text = PAGE.read_text(encoding="utf-8")
+    assert page(text) == text
+
+
+def test_every_law_is_a_sentence_under_a_name_of_its_own() -> None:
+    """And says what it needs by names the suite knows."""
+    known = list(laws())
+    assert [law for law, times in Counter(law.id for law in known).items() if times > 1] == []
+    for law in known:
+        assert law.sentence.endswith("."), law
+        assert law.needs | set(law.roles) <= MEANS, law
+
+
+def test_every_service_has_laws() -> None:
+    """By name or as one of several."""
+    assert {role for law in laws() for role in (*law.needs, *law.roles)} >= set(ROLES)
