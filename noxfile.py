@@ -50,6 +50,13 @@ def contract(session: nox.Session) -> None:
 
 
 @nox.session
+def mutants(session: nox.Session) -> None:
+    """Break our services in one place after the other: the contract suite has to notice (`-- NAME`, `-- --full`)."""
+    prepare(session, "tests")
+    session.run("python", "-m", "tests.mutants", *session.posargs, interrupt_timeout=60, terminate_timeout=60)
+
+
+@nox.session
 def demo(session: nox.Session) -> None:
     """Start the whole system, walk through its story, reconcile, shut down (`-- --json` for programs)."""
     prepare(session)
@@ -106,7 +113,14 @@ def package(session: nox.Session) -> None:
     session.install(".")
     folder = session.create_tmp()
     with session.chdir(folder):
-        for service in ("product_service", "order_service", "notification_service_1", "grpc_client", "local"):
+        for service in (
+            "product_service",
+            "order_service",
+            "notification_service_1",
+            "notification_service_2",
+            "grpc_client",
+            "local",
+        ):
             session.run("python", "-m", f"ordersys.{service}", "--help", silent=True)
 
 

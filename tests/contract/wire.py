@@ -13,6 +13,7 @@ from grpc_status import rpc_status
 from ordersys.api.amqp.v1 import topology_pb2
 from ordersys.contract import descriptors
 from ordersys.contract.errors import reason_of
+from ordersys.contract.topology import Publication
 
 PRODUCT, ORDER = "product-service", "order-service"
 LISTENERS = ("notification-service-1", "notification-service-2")
@@ -98,6 +99,11 @@ class Wire:
         """Closes the connections."""
         for channel in self._channels.values():
             channel.close()
+
+
+def publisher(publication: Publication) -> str:
+    """The role that publishes an event."""
+    return _SERVICES[publication.publisher.rpartition(".")[2]][0]
 
 
 def _same(body: bytes) -> bytes:
