@@ -52,3 +52,10 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_report_header(config: pytest.Config) -> str:
     """How to repeat this run."""
     return f"repeat this run with --seed={config.option.randomly_seed}"
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Package by package, in whatever order: each has a system of its own, and there may be one broker only."""
+    packages = list(dict.fromkeys(item.path.parent for item in items))
+    items.sort(key=lambda item: packages.index(item.path.parent))

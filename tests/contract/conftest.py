@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from tests import virtual_host
 from tests.contract import effort, ours
 from tests.contract.laws import needs
 from tests.contract.proxy import Proxy
@@ -52,7 +53,7 @@ def judged(config: pytest.Config) -> set[str]:
     return {*services, *(thing for thing, option in options.items() if config.getoption(option))}
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def started(request: pytest.FixtureRequest) -> Iterator[ExitStack]:
     """What is ended when the run is."""
     with ExitStack() as stack:
@@ -62,18 +63,19 @@ def started(request: pytest.FixtureRequest) -> Iterator[ExitStack]:
             stack.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def amqp_url(
     request: pytest.FixtureRequest, started: ExitStack, tmp_path_factory: pytest.TempPathFactory
 ) -> str | None:
     """The broker of the services that are judged; one of our own for our own."""
-    given: str | None = request.config.getoption("--amqp-url")
+    option: str | None = request.config.getoption("--amqp-url")
     if named(request.config):
-        return given
+        return option
+    given = option or virtual_host.given()
     return started.enter_context(ours.broker(tmp_path_factory.mktemp("contract") / "broker", given))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def proxy(request: pytest.FixtureRequest, started: ExitStack, amqp_url: str | None) -> Proxy | None:
     """What stands between the services and the broker, where it does."""
     listen = request.config.getoption("--amqp-proxy") or ("" if named(request.config) else _ANY_PORT)
@@ -83,13 +85,13 @@ def proxy(request: pytest.FixtureRequest, started: ExitStack, amqp_url: str | No
     return started.enter_context(closing(Proxy(amqp_url, (host, int(port)))))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def stand_in(request: pytest.FixtureRequest, started: ExitStack) -> StandIn:
     """The Order Service the suite stands in for."""
     return started.enter_context(closing(StandIn(request.config.getoption("--stand-in") or _ANY_PORT)))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def world(
     request: pytest.FixtureRequest,
     started: ExitStack,
@@ -108,7 +110,7 @@ def world(
     return _open(request, started, services, amqp_url)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def lone(
     request: pytest.FixtureRequest, started: ExitStack, stand_in: StandIn, tmp_path_factory: pytest.TempPathFactory
 ) -> Lone:

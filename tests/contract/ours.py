@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests import virtual_host
 from tests.contract.proxy import Proxy
 from tests.contract.wire import PRODUCT, ROLES
 from tests.running import addresses, local
@@ -21,7 +22,8 @@ _END_SECONDS = 30.0
 def broker(folder: Path, given: str | None) -> Iterator[str]:
     """The URL of a RabbitMQ: the given one, or a private one."""
     if given:
-        yield given
+        with virtual_host.emptied(given) as url:
+            yield url
         return
     with local(folder, "--broker-only") as process:
         yield addresses(process)["ORDERSYS_AMQP_URL"]

@@ -1,19 +1,16 @@
-"""The real system: one for the whole run, started by the first test that asks for it."""
+"""The real system: one for all these tests, started by the first that asks for it."""
 
-import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pika
 import pytest
 
-from ordersys.contract.topology import topology
 from ordersys.local.packages import NoRabbitMQ, provision
 from ordersys.local.system import Choices, System
+from tests import virtual_host
 from tests.integration.api import Api
-
-AMQP_VARIABLE = "ORDERSYS_TEST_AMQP_URL"
 
 
 @contextmanager
@@ -22,28 +19,15 @@ def quietly(name: str) -> Iterator[Callable[[str], None]]:
     yield lambda word: None
 
 
-def empty(url: str) -> None:
-    """Takes the topology of the contract out of a virtual host."""
-    connection = pika.BlockingConnection(pika.URLParameters(url))
-    channel = connection.channel()
-    for queue in topology().queues:
-        channel.queue_delete(queue.name)
-    for exchange in topology().exchanges:
-        channel.exchange_delete(exchange.name)
-    connection.close()
-
-
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     """The whole system, healthy; against the broker of ORDERSYS_TEST_AMQP_URL where that is set."""
-    given = os.environ.get(AMQP_VARIABLE)
-    if given:
-        empty(given)
     settings = {"ORDERSYS_LOG_LEVEL": "debug", "ORDERSYS_CALL_TIMEOUT_SECONDS": "2"}
-    with System(tmp_path_factory.mktemp("system"), quietly, Choices(amqp_url=given, settings=settings)) as running:
-        yield running
-    if given:
-        empty(given)
+    with ExitStack() as stack:
+        given = virtual_host.given()
+        url = stack.enter_context(virtual_host.emptied(given)) if given else None
+        choices = Choices(amqp_url=url, settings=settings)
+        yield stack.enter_context(System(tmp_path_factory.mktemp("system"), quietly, choices))
 
 
 @pytest.fixture
