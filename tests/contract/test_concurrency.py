@@ -1,7 +1,6 @@
 """Laws that hold when many clients act at once."""
 
 import random
-import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -17,54 +16,31 @@ from ordersys.api.product.v1.product_service_pb2 import (
     ItemQuantities,
     UpdateOrderRequest,
 )
+from tests.contract.clients import CALLS, Client
 from tests.contract.effort import tried
-from tests.contract.linearizability import Operation, linearizable
-from tests.contract.wire import ORDER, PRODUCT, Answer
+from tests.contract.linearizability import linearizable
+from tests.contract.wire import ORDER, PRODUCT
 from tests.contract.world import World, new_id, placing, quantities
 
 CLIENTS = 6
-CALLS = 3
 BUYERS = 24
 
 
-@pytest.mark.judges(PRODUCT)
+@pytest.mark.judges(PRODUCT, ORDER)
 @tried
 @given(stock=st.integers(0, 8), seed=st.integers(0, 2**32))
-def test_the_stock_of_a_product_is_linearizable(world: World, stock: int, seed: int) -> None:
-    """Placements and adjustments at once could have come one after the other, and conserve the stock."""
-    product = world.new_product(stock)
-
-    def client(number: int) -> list[Operation]:
-        dice = random.Random(f"{seed} {number}")
-        return [_act(world, product, dice) for _ in range(CALLS)]
-
+def test_the_stock_of_each_product_is_linearizable(world: World, stock: int, seed: int) -> None:
+    """Placements, updates, cancellations and adjustments at once could have come one after the other."""
+    products = [world.new_product(stock) for _ in range(2)]
+    clients = [Client(world, products, random.Random(f"{seed} {number}")) for number in range(CLIENTS)]
     with ThreadPoolExecutor(CLIENTS) as pool:
-        history = [operation for done in pool.map(client, range(CLIENTS)) for operation in done]
-    assert linearizable(history, stock), history
-    adjusted = sum(-o.taken for o in history if o.outcome and o.taken < 0)
-    available, held = world.stock(product)
-    assert available + held == stock + adjusted
-    assert held == sum(o.taken for o in history if o.outcome and o.taken > 0)
-
-
-def _act(world: World, product: str, dice: random.Random) -> Operation:
-    units = dice.randint(1, 3)
-    restocks = dice.random() < 0.3
-    request = (
-        AdjustStockRequest(request_id=new_id(), product_id=product, delta=units)
-        if restocks
-        else placing({product: units})
-    )
-    called = time.monotonic()
-    answer = world.call(request)
-    return Operation(called, time.monotonic(), -units if restocks else units, _outcome(answer))
-
-
-def _outcome(answer: Answer) -> bool | None:
-    if answer.response is not None:
-        return True
-    assert answer.reason in ("OUT_OF_STOCK", "OUTCOME_OPEN"), answer.status
-    return False if answer.reason == "OUT_OF_STOCK" else None
+        list(pool.map(Client.live, clients))
+    for product in products:
+        history = [operation for client in clients for operation in client.histories[product]]
+        assert linearizable(history, stock), history
+        left = stock - sum(operation.taken for operation in history if operation.outcome)
+        if not any(operation.outcome is None for operation in history):
+            assert world.stock(product)[0] == left, history
 
 
 @pytest.mark.judges(PRODUCT)

@@ -56,7 +56,7 @@ def test_a_broken_rule_is_answered_with_its_field(
 def garbage(draw: st.DrawFn, method: MethodDescriptor) -> bytes:
     """Bytes that are no message of the type a call takes."""
     body = draw(strategies.valid(method.input_type)).SerializeToString()
-    spoiled = draw(st.sampled_from([_truncated, _flipped, _random, _deep]))(draw, body)
+    spoiled = draw(st.sampled_from([_truncated, _flipped, _random, _deep, _no_text]))(draw, body)
     try:
         descriptors.message_class(method.input_type).FromString(spoiled)
     except DecodeError:
@@ -85,13 +85,19 @@ def _deep(draw: st.DrawFn, body: bytes) -> bytes:
     return body + b"\x0b" * draw(st.integers(150, 1000))
 
 
+def _no_text(draw: st.DrawFn, body: bytes) -> bytes:
+    """A field 1 of some length that is no UTF-8, where a text or a message belongs."""
+    text = draw(st.sampled_from([b"\xff", b"\xc0\x80", b"\xed\xa0\x80", b"ok\xfe", b"\xf4\x90\x80\x80"]))
+    return body + b"\x0a" + bytes([len(text)]) + text
+
+
 @every_rpc
 @tried
 @given(data=st.data())
 def test_garbage_is_answered_with_a_constant_text(
     world: World, role: str, method: MethodDescriptor, data: st.DataObject
 ) -> None:
-    """Truncated, flipped, random, deeply nested bytes: INVALID_ARGUMENT, UNDECODABLE_REQUEST, in the same words."""
+    """Truncated, flipped, random, no UTF-8, nested too deep: UNDECODABLE_REQUEST, in the same words each time."""
     answer = world.wire.send(method, data.draw(garbage(method)), role)
     assert (answer.code, answer.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "UNDECODABLE_REQUEST")
     assert_proper(answer)
