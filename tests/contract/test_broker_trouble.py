@@ -20,13 +20,6 @@ SAID = ["on a connection that breaks", "that no queue took", "that the broker re
 
 
 @pytest.fixture
-def ear(world: World) -> Ear:
-    """What reached the broker."""
-    assert world.ear is not None
-    return world.ear
-
-
-@pytest.fixture
 def between(proxy: Proxy | None) -> Proxy:
     """What stands between the services and the broker."""
     assert proxy is not None
