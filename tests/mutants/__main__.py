@@ -9,20 +9,23 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from queue import SimpleQueue
 
 from rich.console import Console
 
-from tests.mutants.brokers import brokers, empty
+from tests import virtual_host
 from tests.mutants.catalogue import MUTANTS
 from tests.mutants.matrix import UNBROKEN, Row, all_killed, matrix, said
 from tests.mutants.mutant import Mutant
 from tests.mutants.suite import NoVerdict, Scope, judge, test_of
+from tests.running import addresses, local
 
 _ENOUGH = 1
+_MOST_JOBS = 16
 _EVERYTHING = Scope()
 _console = Console(stderr=True, highlight=False)
 
@@ -30,20 +33,21 @@ _console = Console(stderr=True, highlight=False)
 def main() -> None:
     """Judges the unbroken implementation and the mutants; exits 0 when all of these were caught, and only these."""
     arguments = _arguments()
+    if arguments.list:
+        print(_listed())
+        return
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     with (
         tempfile.TemporaryDirectory(prefix="mutants-") as folder,
-        brokers(arguments.jobs, arguments.amqp_url, Path(folder)) as urls,
+        _brokers(arguments.jobs, arguments.amqp_url, Path(folder)) as urls,
     ):
         court = Court(urls, arguments.full)
         unbroken = court.try_unbroken()
         rows = court.try_all(arguments.mutants) if unbroken.kept and not unbroken.broken else []
-        for url in urls:
-            empty(url)
     text = matrix(unbroken, rows)
+    print(text)
     if arguments.report:
         arguments.report.write_text(f"{text}\n", encoding="utf-8")
-    print(text)
     sys.exit(0 if all_killed(rows) else 1)
 
 
@@ -87,7 +91,6 @@ class Court:
 
 
 def _judged(name: str, mutant: Mutant | None, url: str, scope: Scope) -> Row:
-    empty(url)
     try:
         found = judge(mutant, url, scope)
     except NoVerdict as error:
@@ -95,13 +98,31 @@ def _judged(name: str, mutant: Mutant | None, url: str, scope: Scope) -> Row:
     return Row(name, found.broken, found.kept)
 
 
+@contextmanager
+def _brokers(count: int, given: str | None, folder: Path) -> Iterator[list[str]]:
+    """The URLs of so many private RabbitMQs, started at once; where one is given, of that one alone."""
+    if given:
+        yield [given]
+        return
+    with ExitStack() as stack:
+        started = [stack.enter_context(local(folder / str(number), "--broker-only")) for number in range(count)]
+        yield [addresses(process)["ORDERSYS_AMQP_URL"] for process in started]
+
+
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="nox -s mutants --", description=(__doc__ or "").partition("\n\n")[2])
     parser.add_argument("mutants", nargs="*", type=_mutant, metavar="NAME", help="only these (default: all)")
-    parser.add_argument("--list", action="version", version=_listed(), help="name the mutants and what they break")
+    parser.add_argument("--list", action="store_true", help="name the mutants, say what they break, and end")
     parser.add_argument("--full", action="store_true", help="find every law that catches a mutant, not the first ones")
-    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="mutants tried at a time, each with a broker")
-    parser.add_argument("--amqp-url", metavar="URL", help="a RabbitMQ to use, which is emptied; one job")
+    parser.add_argument(
+        "--jobs", type=_count, default=1, metavar="N", help="mutants tried at a time, each with a broker"
+    )
+    parser.add_argument(
+        "--amqp-url",
+        metavar="URL",
+        default=virtual_host.given(),
+        help="a RabbitMQ to use, left empty, with one job (default: a private one for each job)",
+    )
     parser.add_argument("--report", type=Path, metavar="FILE", help="write the matrix there, too")
     found = parser.parse_args()
     found.mutants = found.mutants or list(MUTANTS.values())
@@ -112,6 +133,12 @@ def _mutant(name: str) -> Mutant:
     if name not in MUTANTS:
         raise argparse.ArgumentTypeError(f"{name!r} is no mutant; --list names them")
     return MUTANTS[name]
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or not 0 < int(text) <= _MOST_JOBS:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 to {_MOST_JOBS}")
+    return int(text)
 
 
 def _listed() -> str:

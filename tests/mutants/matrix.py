@@ -49,6 +49,13 @@ def said(row: Row) -> str:
 
 def _lines(row: Row, width: int) -> list[str]:
     """The laws one below the other, the name beside the first."""
-    cells = row.broken or (f"{'' if row.name == UNBROKEN else 'SURVIVED: '}{said(row)}",)
+    cells = row.broken or (said(row),)
     names = [row.name, *[""] * (len(cells) - 1)]
-    return [f"{name:<{width}}  {cell}" for name, cell in zip(names, cells, strict=True)]
+    return [f"{name:<{width}}  {_mark(row)}{cell}" for name, cell in zip(names, cells, strict=True)]
+
+
+def _mark(row: Row) -> str:
+    """What stands before what must not be."""
+    if row.name == UNBROKEN:
+        return "BROKEN: " if row.broken else ""
+    return "" if row.killed else "SURVIVED: "

@@ -1,17 +1,20 @@
 """The contract suite, run against one implementation: in a process of its own, with an end."""
 
-import json
 import shlex
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
+from xml.etree import ElementTree
+from xml.etree.ElementTree import Element
 
 import psutil
 
+from tests import virtual_host
+from tests.contract.laws import law_id
 from tests.mutants.mutant import ALL, SERVICES, Mutant
 from tests.running import addresses
 
@@ -20,8 +23,9 @@ SUITE = "tests/contract"
 _PATIENCE_SECONDS = 10
 _RUN_SECONDS = 600.0
 _END_SECONDS = 60.0
-_SHOWN = 1000
-# pytest's own time limit would leave behind what the suite has started.
+_SHOWN = 300
+_ENDS = ("failure", "error")
+# A law that hangs fails; pytest's other way to end it would leave behind what the suite has started.
 _PYTEST = (
     "-m",
     "pytest",
@@ -30,7 +34,7 @@ _PYTEST = (
     "law",
     "-p",
     "no:cacheprovider",
-    "--timeout=0",
+    "--timeout-method=signal",
     "--quick",
     "--no-shrink",
     "--seed=1",
@@ -56,14 +60,28 @@ class Judgement(NamedTuple):
 
 
 def judge(mutant: Mutant | None, amqp_url: str, scope: Scope) -> Judgement:
-    """Runs the suite against a mutant, or against the unbroken implementation. Raises NoVerdict."""
+    """Runs the suite against a mutant, or the unbroken implementation, on a broker of its own. Raises NoVerdict."""
     with tempfile.TemporaryDirectory(prefix="mutant-") as folder, _judged(mutant, amqp_url, Path(folder)) as options:
-        report = Path(folder) / "report.json"
+        report = Path(folder) / "report.xml"
         limits = [f"--maxfail={scope.enough}", f"--patience={_PATIENCE_SECONDS}", f"--basetemp={folder}/pytest"]
-        said = _run([*_PYTEST, scope.tests, *limits, f"--amqp-url={amqp_url}", f"--report={report}", *options])
+        said = _run([*_PYTEST, scope.tests, *limits, f"--amqp-url={amqp_url}", f"--junitxml={report}", *options])
         if not report.exists():
-            raise NoVerdict(f"the suite ended early: {said[-_SHOWN:]}")
-        return judgement(mutant.services if mutant else SERVICES, json.loads(report.read_text(encoding="utf-8")))
+            raise NoVerdict(f"the suite ended early: {' '.join(said.split())[-_SHOWN:]}")
+        return judgement(report.read_text(encoding="utf-8"))
+
+
+def judgement(report: str) -> Judgement:
+    """What a report of pytest says, in JUnit's format.
+
+    Raises NoVerdict when no law was broken and some could not be tried: a service that does not even start proves
+    nothing.
+    """
+    cases = list(ElementTree.fromstring(report).iter("testcase"))  # noqa: S314 - pytest wrote it for us
+    ended = {kind: dict.fromkeys(_law(case) for case in cases if case.find(kind) is not None) for kind in _ENDS}
+    broken = ended["failure"]
+    if not broken and (untried := ended["error"]):
+        raise NoVerdict(f"{len(untried)} laws could not be tried, {next(iter(untried))} first; does it start?")
+    return Judgement(tuple(broken), len({_law(case) for case in cases if not len(case)} - broken.keys()))
 
 
 def test_of(law: str) -> str:
@@ -72,14 +90,9 @@ def test_of(law: str) -> str:
     return f"{SUITE}/test_{module}.py::test_{function}"
 
 
-def judgement(services: Iterable[str], report: dict[str, Any]) -> Judgement:
-    """What a report says of these services. Raises NoVerdict when none of them was ever called: broken laws of a
-    service that does not even start prove nothing.
-    """
-    if not any(report["summary"]["calls"][service] for service in services):
-        raise NoVerdict("no call reached it; does it start?")
-    broken = tuple(law["id"] for law in report["laws"] if law["result"] == "failed")
-    return Judgement(broken, report["summary"]["passed"])
+def _law(case: Element) -> str:
+    """tests.contract.test_events, test_x[with this] -> events/x."""
+    return law_id(case.attrib["classname"], case.attrib["name"].partition("[")[0])
 
 
 @contextmanager
@@ -88,7 +101,7 @@ def _judged(mutant: Mutant | None, amqp_url: str, folder: Path) -> Iterator[Sequ
     if mutant is None:
         yield ()
     elif mutant.service == ALL:
-        with _system(mutant, amqp_url, folder / "system") as said:
+        with virtual_host.emptied(amqp_url), _system(mutant, amqp_url, folder / "system") as said:
             yield [f"--{role}={said[f'ORDERSYS_{_module(role).upper()}_ADDRESS']}" for role in SERVICES]
     else:
         yield _programs(mutant)

@@ -16,7 +16,7 @@ from ordersys.order_service import lifecycle
 from tests.contract.laws import laws
 from tests.mutants.catalogue import MUTANTS, THEMES
 from tests.mutants.matrix import UNBROKEN, Row, all_killed, matrix
-from tests.mutants.mutant import ALL, ORDER, SERVICES, Edit, Moved, Mutant
+from tests.mutants.mutant import ALL, SERVICES, Edit, Moved, Mutant
 from tests.mutants.run import Finder
 from tests.mutants.suite import Judgement, NoVerdict, judgement
 
@@ -121,23 +121,28 @@ def test_an_unknown_mutant_is_answered_by_one_line() -> None:
     assert done.stderr == "'nobody' is no mutant\n"
 
 
-def report(calls: int, **results: str) -> dict[str, Any]:
-    """A report of the suite about the Order Service."""
-    laws = [{"id": law, "result": result} for law, result in results.items()]
-    passed = sum(result == "passed" for result in results.values())
-    return {"laws": laws, "summary": {"passed": passed, "calls": {ORDER: calls}}}
+def report(**cases: str) -> str:
+    """A report of pytest: what came of tests of the events, by name."""
+    ended = {"passed": "", "failed": "<failure/>", "error": "<error/>", "skipped": "<skipped/>"}
+    lines = [
+        f'<testcase classname="tests.contract.test_events" name="test_{n}">{ended[e]}</testcase>'
+        for n, e in cases.items()
+    ]
+    return f"<testsuites><testsuite>{''.join(lines)}</testsuite></testsuites>"
 
 
 def test_a_judgement_has_the_laws_that_were_broken() -> None:
-    """Laws that were kept, that do not apply or are known to fail are not among them."""
-    found = report(3, a="failed", b="passed", c="skipped", d="failed", e="known")
-    assert judgement([ORDER], found) == Judgement(("a", "d"), 1)
+    """Those that were kept, or do not apply, are not among them; a law is broken when one of its cases is."""
+    found = report(
+        **{"a[1]": "passed", "a[2]": "failed", "a[3]": "failed", "b": "passed", "c": "skipped", "d": "failed"}
+    )
+    assert judgement(found) == Judgement(("events/a", "events/d"), 1)
 
 
-def test_a_mutant_nobody_talked_to_is_not_judged() -> None:
-    """One that does not even start breaks every law, and proves nothing."""
-    with pytest.raises(NoVerdict):
-        judgement([ORDER], report(0, a="failed"))
+def test_a_mutant_that_does_not_start_is_not_judged() -> None:
+    """No law can be tried, so that none is broken: that proves nothing."""
+    with pytest.raises(NoVerdict, match="events/a"):
+        judgement(report(a="error", b="error", c="passed"))
 
 
 def test_the_matrix_has_a_line_for_each_law_and_ends_with_the_count() -> None:
@@ -151,6 +156,15 @@ def test_the_matrix_has_a_line_for_each_law_and_ends_with_the_count() -> None:
         "dead        SURVIVED: no verdict: ended early",
         "",
         "killed 1 of 3",
+    ]
+
+
+def test_an_unbroken_implementation_that_breaks_a_law_proves_nothing() -> None:
+    """No mutant was tried."""
+    assert matrix(Row(UNBROKEN, ("events/a",), 87), []).splitlines() == [
+        "(unbroken)  BROKEN: events/a",
+        "",
+        "killed 0 of 0",
     ]
 
 

@@ -28,6 +28,32 @@ MUTANTS = (
         caught_by="broker_trouble/a_creation_the_broker_did_not_keep_is_published_again",
     ),
     Mutant(
+        "nacked-event-counts-as-published",
+        ORDER,
+        "An event the broker refused to keep is forgotten.",
+        (
+            Edit(
+                "runtime.confirms",
+                "self._doubtful.update(self._settle(tag, multiple), [tag])",
+                "self._settle(tag, multiple)",
+            ),
+        ),
+        caught_by="broker_trouble/a_creation_the_broker_did_not_keep_is_published_again",
+    ),
+    Mutant(
+        "change-waits-for-the-broker",
+        ORDER,
+        "A change is answered when its event is published, and not at all while the broker is away.",
+        (
+            Edit(
+                "order_service.service",
+                "self._relay.wake()\nreturn UpdateOrderResponse(order=order)",
+                "await self._relay._wakes.submit(None)\nreturn UpdateOrderResponse(order=order)",
+            ),
+        ),
+        caught_by="broker_trouble/orders_are_taken_while_the_broker_is_away",
+    ),
+    Mutant(
         "event-comes-before-its-commit",
         ORDER,
         "An event is published in the transaction that changes what it tells of, before it is committed.",

@@ -14,7 +14,7 @@ MUTANTS = (
         "page-repeats-an-entry",
         PRODUCT,
         "A page begins with the entry the last one ended with.",
-        (Edit("product_service.store.products", "PRODUCTS.c.product_id > after", "PRODUCTS.c.product_id >= after"),),
+        (Edit("contract.pages", "str(taken[-1][0])", "str(taken[max(len(taken) - 2, 0)][0])"),),
         caught_by="pages/pages_of_products_cover_everything_once",
     ),
     Mutant(

@@ -59,6 +59,19 @@ MUTANTS = (
         caught_by="refusals/want_of_stock_names_each_product_and_takes_nothing",
     ),
     Mutant(
+        "want-of-stock-hides-the-state",
+        PRODUCT,
+        "Items of an order that may not change are refused for want of stock, not for the state of the order.",
+        (
+            Edit(
+                "product_service.store.changes",
+                "if asked.order.state != OrderState.ORDER_STATE_PLACED:",
+                "if False:",
+            ),
+        ),
+        caught_by="refusals/an_order_whose_items_may_not_change_is_no_matter_of_stock",
+    ),
+    Mutant(
         "unknown-order-is-not-named",
         ORDER,
         "NOT_FOUND comes without the resource that was not found.",

@@ -36,8 +36,8 @@ MUTANTS = (
         (
             Edit(
                 "product_service.store.changes",
-                "needed = more(_wanted(request), self._holdings.get(order_id, {}))",
-                "needed = _wanted(request)",
+                "return more(_wanted(asked.request), self._holdings.get(asked.order.id, {}))",
+                "return _wanted(asked.request)",
             ),
             Edit(
                 "product_service.store.endings",
@@ -54,8 +54,8 @@ MUTANTS = (
         (
             Edit(
                 "product_service.store.changes",
-                "needed = more(_wanted(request), self._holdings.get(order_id, {}))",
-                "needed = _wanted(request)",
+                "return more(_wanted(asked.request), self._holdings.get(asked.order.id, {}))",
+                "return _wanted(asked.request)",
             ),
         ),
         caught_by="saga/more_is_reserved_before_the_order_service_is_asked",
