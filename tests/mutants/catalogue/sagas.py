@@ -56,7 +56,7 @@ MUTANTS = (
         PRODUCT,
         "When the Order Service refuses a change for good, what was reserved for it stays held.",
         (Edit("product_service.change", "await self._database.write(endings.take_back, pending)", "pass"),),
-        caught_by="saga/a_change_refused_for_good_moves_no_stock",
+        caught_by="refused_changes/a_refused_change_leaves_nothing_behind",
     ),
     Mutant(
         "every-try-is-a-new-request",
