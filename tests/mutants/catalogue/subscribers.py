@@ -6,12 +6,13 @@ MUTANTS = (
     Mutant(
         "delivery-is-acknowledged-before-it-is-recorded",
         LISTENER_2,
-        "A delivery is acknowledged when it comes, and recorded afterwards.",
+        "A delivery is acknowledged when it comes, and recorded a moment later.",
         (
             Edit(
                 "runtime.consumer",
                 "dispositions = await self._decide(session, portion)",
                 "_settle(session, portion, [Disposition.ACK] * len(portion))\n"
+                "await asyncio.sleep(0.1)\n"
                 "await self._decide(session, portion)\n"
                 "continue",
             ),
