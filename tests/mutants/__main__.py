@@ -36,7 +36,8 @@ def main() -> None:
     if arguments.list:
         print(_listed())
         return
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda received, frame: sys.exit(128 + received))
     with (
         tempfile.TemporaryDirectory(prefix="mutants-") as folder,
         _brokers(arguments.jobs, arguments.amqp_url, Path(folder)) as urls,
