@@ -1,7 +1,7 @@
 """`nox -s mutants`: breaks the implementation in one place after the other; the contract suite has to notice.
 
-The unbroken implementation is judged first, by the whole suite. A mutant is judged by the laws that have to catch it,
-and by all of them only if those do not. Prints the matrix and `killed N of N`; fewer is a failing exit status.
+The unbroken implementation is judged first, by the whole suite. A mutant is judged by the law that has to catch it,
+and by all of them only if that one does not. Prints the matrix and `killed N of N`; fewer is a failing exit status.
 """
 
 import argparse
@@ -116,7 +116,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--list", action="store_true", help="name the mutants, say what they break, and end")
     parser.add_argument("--full", action="store_true", help="find every law that catches a mutant, not the first ones")
     parser.add_argument(
-        "--jobs", type=_count, default=1, metavar="N", help="mutants tried at a time, each with a broker"
+        "--jobs", type=_count, default=2, metavar="N", help="how many are tried at a time, each with a broker (2)"
     )
     parser.add_argument(
         "--amqp-url",
