@@ -59,6 +59,11 @@ class Node:
         """Whether its server runs."""
         return bool(self._processes) and self._processes[-1].poll() is None
 
+    @property
+    def pid(self) -> int | None:
+        """The process that leads its server's group, None while it does not run."""
+        return self._processes[-1].pid if self.running else None
+
     def start(self) -> None:
         """Starts the node and returns when it answers. Raises NotStarted."""
         self._lay_out()
