@@ -1,0 +1,147 @@
+"""Faults of what lies between the processes, and beneath them: network, broker, disk, impatient clients, poison."""
+
+import sqlite3
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+
+import pika
+from pika.adapters.blocking_connection import BlockingChannel
+
+from ordersys.contract.topology import Subscription, subscriptions, topology
+from tests.integration.faults.facts import Finding, Kind
+from tests.integration.faults.fault import Act, Fault, Scene
+from tests.integration.faults.manner import Hurried
+from tests.integration.faults.network import Away, Dribble, HalfOpen, RepliesLost, Slow, Weather
+
+_LINKS = ("client", "hop", "amqp")
+_WEATHERS: dict[str, Callable[[], Weather]] = {
+    "away": Away,
+    "half-open": HalfOpen,
+    "replies lost": RepliesLost,
+    "slow": lambda: Slow(0.02),
+    "one byte at a time": Dribble,
+}
+_DATABASES = ("product", "order", "notification-service-1", "notification-service-2")
+_LOCKED_SECONDS = 10.0
+_POISONS = 20
+_DEAD_SECONDS = 15.0
+_POLL = 0.1
+
+
+def network_faults() -> Iterator[Fault]:
+    """Each weather on each link, and connections that break."""
+    for link in _LINKS:
+        yield Fault(f"reset of {link}", _resets(link))
+        for name, weather in _WEATHERS.items():
+            yield Fault(f"{name} on {link}", _weather(link, weather))
+
+
+def broker_faults() -> Iterator[Fault]:
+    """What somebody takes away from the broker while it works."""
+    for taken in subscriptions():
+        missing = frozenset({taken.consumer})
+        yield Fault(f"queue of {taken.consumer} deleted", _deletes_queue(taken), misses=missing)
+        yield Fault(f"bindings of {taken.consumer} deleted", _deletes_bindings(taken), misses=missing)
+    everybody = frozenset(taken.consumer for taken in subscriptions())
+    for exchange in topology().exchanges:
+        yield Fault(f"exchange {exchange.name} deleted", _deletes_exchange(exchange.name), misses=everybody)
+    yield Fault("poison", _poison)
+
+
+def other_faults() -> Iterator[Fault]:
+    """Clients in a hurry, and databases somebody else holds."""
+    yield Fault("clients in a hurry", lambda scene: (), Hurried())
+    for name in _DATABASES:
+        yield Fault(f"database {name} locked", _locks(name))
+
+
+def _resets(link: str) -> Act:
+    def act(scene: Scene) -> Sequence[Finding]:
+        for _ in range(5):
+            scene.stage.links[link].reset()
+            time.sleep(scene.dice.uniform(0.0, 0.4))
+        return ()
+
+    return act
+
+
+def _weather(link: str, weather: Callable[[], Weather]) -> Act:
+    def act(scene: Scene) -> Sequence[Finding]:
+        scene.stage.links[link].weather = weather()
+        if isinstance(scene.stage.links[link].weather, Away):
+            scene.stage.links[link].reset()
+        scene.last(2.5, 8.0)
+        scene.stage.links[link].clear()
+        return ()
+
+    return act
+
+
+def _at_the_broker(work: Callable[[BlockingChannel], object]) -> Act:
+    def act(scene: Scene) -> Sequence[Finding]:
+        connection = pika.BlockingConnection(pika.URLParameters(scene.stage.amqp_url))
+        work(connection.channel())
+        connection.close()
+        scene.last(1.0, 3.0)
+        return ()
+
+    return act
+
+
+def _deletes_queue(taken: Subscription) -> Act:
+    return _at_the_broker(lambda channel: channel.queue_delete(taken.queue))
+
+
+def _deletes_exchange(name: str) -> Act:
+    return _at_the_broker(lambda channel: channel.exchange_delete(name))
+
+
+def _deletes_bindings(taken: Subscription) -> Act:
+    def work(channel: BlockingChannel) -> None:
+        for binding in topology().bindings:
+            if binding.destination == taken.queue:
+                channel.queue_unbind(taken.queue, binding.source, binding.routing_key)
+
+    return _at_the_broker(work)
+
+
+def _poison(scene: Scene) -> Sequence[Finding]:
+    """Messages that are no events among healthy ones: they, and nothing else, end in the dead-letter queues."""
+    connection = pika.BlockingConnection(pika.URLParameters(scene.stage.amqp_url))
+    channel = connection.channel()
+    for number in range(_POISONS):
+        properties = pika.BasicProperties(message_id=f"poison-{number}", type="nonsense", delivery_mode=2)
+        channel.basic_publish("orders.created", "order.created", scene.dice.randbytes(20), properties)
+        time.sleep(scene.dice.uniform(0.0, 0.05))
+    found = [_dead(channel, taken.dead_letter_queue) for taken in subscriptions()]
+    connection.close()
+    return [Finding(Kind.LOST, text) for text in found if text]
+
+
+def _dead(channel: BlockingChannel, queue: str) -> str:
+    """Takes the poison out of a dead-letter queue; what is wrong about it, nothing when it is all there."""
+    ids: list[str] = []
+    until = time.monotonic() + _DEAD_SECONDS
+    while len(ids) < _POISONS and time.monotonic() < until:
+        method, properties, _ = channel.basic_get(queue, auto_ack=True)
+        if method is None or properties is None:
+            time.sleep(_POLL)
+        else:
+            ids.append(str(properties.message_id))
+    expected = [f"poison-{number}" for number in range(_POISONS)]
+    return "" if sorted(ids) == sorted(expected) else f"{queue} has {ids}"
+
+
+def _locks(name: str) -> Act:
+    """Another process holds the write lock of a database for 10 s."""
+
+    def act(scene: Scene) -> Sequence[Finding]:
+        file = scene.stage.databases / f"{name}.db"
+        with closing(sqlite3.connect(file, timeout=_LOCKED_SECONDS, isolation_level=None)) as database:
+            database.execute("BEGIN IMMEDIATE")
+            time.sleep(_LOCKED_SECONDS)
+            database.execute("ROLLBACK")
+        return ()
+
+    return act
