@@ -17,6 +17,7 @@ from pika.exceptions import AMQPConnectionError, AMQPError, ProbableAccessDenied
 from ordersys.contract import topology as contract
 from ordersys.contract.events import CONTENT_TYPE, Delivery, EventMessage, headers
 from ordersys.runtime.confirms import Window
+from ordersys.runtime.crash import crash_point
 
 _log = logging.getLogger(__name__)
 # pika tells every broken connection several times over, with tracebacks; what matters is logged here.
@@ -98,6 +99,7 @@ class Session:
             for event in events:
                 to = contract.publication(contract.events()[event.type])
                 self._channel.basic_publish(to.exchange, to.routing_key, event.body, _properties(event), mandatory=True)
+            crash_point("broker.sent")
             await first(self._window_settled, self.closed)
         except AMQPError as error:
             self.fail(error)
