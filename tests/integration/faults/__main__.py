@@ -12,6 +12,7 @@ from ordersys.local.rabbitmq import NotStarted
 from ordersys.local.service import NotHealthy
 from tests.integration.faults import ears, leftovers
 from tests.integration.faults.calls import Calls
+from tests.integration.faults.crash_points import crash_faults
 from tests.integration.faults.facts import Finding, Kind
 from tests.integration.faults.fault import Fault, process_faults
 from tests.integration.faults.gathering import Gatherer
@@ -20,12 +21,12 @@ from tests.integration.faults.round import Play
 from tests.integration.faults.stage import Stage
 from tests.integration.faults.troubles import broker_faults, network_faults, other_faults
 
-_QUICK_SECONDS, _LONG_SECONDS = 2.0, 4.0
+_QUICK_SECONDS, _LONG_SECONDS = 1.5, 4.0
 
 
-def every_fault() -> list[Fault]:
+def every_fault(quick: bool) -> list[Fault]:
     """All there are, in the order in which they are told of."""
-    return [*process_faults(), *network_faults(), *broker_faults(), *other_faults()]
+    return [*process_faults(), *network_faults(), *broker_faults(), *other_faults(), *crash_faults(quick)]
 
 
 def main() -> None:
@@ -57,7 +58,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--list", action="store_true", help="name the faults there are")
     arguments = parser.parse_args()
     if arguments.list:
-        print(*(fault.name for fault in every_fault()), sep="\n")
+        print(*(fault.name for fault in every_fault(arguments.rounds is None)), sep="\n")
         sys.exit(0)
     if arguments.seed is None:
         arguments.seed = random.SystemRandom().randrange(1, 10_000)
@@ -81,7 +82,7 @@ def _play(stage: Stage, arguments: argparse.Namespace, figures: Figures) -> None
 
 def _chosen(arguments: argparse.Namespace) -> Iterator[Fault]:
     """The faults to play, the same for the same arguments."""
-    there = [fault for fault in every_fault() if (arguments.only or "") in fault.name]
+    there = [fault for fault in every_fault(arguments.rounds is None) if (arguments.only or "") in fault.name]
     if arguments.rounds is None:
         yield from there
         return

@@ -183,6 +183,6 @@ def ask(
     calls: Calls, history: History, operation: Operation, timeout: float, given_up_after: float | None = None
 ) -> None:
     """One try of an operation, noted down."""
-    role = LISTENERS[1] if operation.call == "ListNotifications" else None
+    role = LISTENERS[operation.number % 2] if operation.call == "ListNotifications" else None
     called = history.invoke(operation)
     history.end(operation, called, calls.call(operation.request, timeout, given_up_after, role))

@@ -57,7 +57,7 @@ class Facts:
     recorded: Mapping[str, Sequence[Notification]] = field(default_factory=dict)
     """What each consumer has recorded, in order."""
     missed_before: Mapping[str, int] = field(default_factory=dict)
-    """By consumer: what happened before that time (microseconds since 1970) its queue may have missed."""
+    """By consumer, or exchange: what happened before that time (microseconds since 1970) may not have come from it."""
     left: Mapping[str, int] = field(default_factory=dict)
     """What the services still had to do at the end, by name."""
 

@@ -37,7 +37,7 @@ class Fault(NamedTuple):
     act: Act
     manner: Manner = Manner()
     misses: frozenset[str] = frozenset()
-    """The consumers whose queue may lose what is published meanwhile, since it was taken from them."""
+    """The consumers, and exchanges, of which something was taken away: what is published meanwhile may be missed."""
 
 
 def process_faults() -> Iterator[Fault]:
@@ -75,7 +75,7 @@ def sleeps(*names: str) -> Act:
         with ExitStack() as asleep:
             for name in names:
                 asleep.enter_context(scene.stage.asleep(name))
-            scene.last(2.5, 20.0)
+            scene.last(2.0, 20.0)
         return ()
 
     return act

@@ -6,6 +6,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
+from tests.integration.faults import ears
 from tests.integration.faults.calls import Calls
 from tests.integration.faults.client import Client, Shared, ask
 from tests.integration.faults.facts import Facts, Finding, Kind
@@ -13,7 +14,7 @@ from tests.integration.faults.fault import Fault, Scene
 from tests.integration.faults.gathering import QUIET_SECONDS, Gatherer
 from tests.integration.faults.history import History, Operation
 from tests.integration.faults.judging import findings
-from tests.integration.faults.requests import Scarcity, assortment
+from tests.integration.faults.requests import Scarcity, assortment, new_id, placing
 from tests.integration.faults.stage import Stage
 
 _CLIENTS = 6
@@ -54,7 +55,9 @@ class Play(NamedTuple):
         ended = time.monotonic()
         seen += [Finding(Kind.UNRECOVERED, f"{name} did not recover by itself") for name in self.stage.heal()]
         recovered_after = time.monotonic() - ended
+        ears.prick(self.stage.amqp_url)
         missed_before = dict.fromkeys(fault.misses, time.time_ns() // 1000)
+        history.begin(-1, placing(new_id(scene.dice), f"{name}-afterwards", {goods.plenty[0]: 1}))
         _insist(self.calls, history, [one for one in history.operations if not (one.settled or one.deserted)])
         facts = self.gatherer.facts(f"{name}-", history.operations, missed_before)
         return Round(name, fault, history, facts, [*seen, *findings(facts)], recovered_after)

@@ -43,7 +43,7 @@ def broker_faults() -> Iterator[Fault]:
         missing = frozenset({taken.consumer})
         yield Fault(f"queue of {taken.consumer} deleted", _deletes_queue(taken), misses=missing)
         yield Fault(f"bindings of {taken.consumer} deleted", _deletes_bindings(taken), misses=missing)
-    everybody = frozenset(taken.consumer for taken in subscriptions())
+    everybody = frozenset([*(taken.consumer for taken in subscriptions()), *(e.name for e in topology().exchanges)])
     for exchange in topology().exchanges:
         yield Fault(f"exchange {exchange.name} deleted", _deletes_exchange(exchange.name), misses=everybody)
     yield Fault("poison", _poison)
@@ -71,7 +71,7 @@ def _weather(link: str, weather: Callable[[], Weather]) -> Act:
         scene.stage.links[link].weather = weather()
         if isinstance(scene.stage.links[link].weather, Away):
             scene.stage.links[link].reset()
-        scene.last(2.5, 8.0)
+        scene.last(2.2, 8.0)
         scene.stage.links[link].clear()
         return ()
 

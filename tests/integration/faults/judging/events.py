@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from ordersys.contract.events import Event
+from ordersys.contract.times import microseconds
 from tests.integration.faults.facts import CREATED, TOPIC, Facts, Finding, Kind, answered_orders
 from tests.integration.faults.history import KEPT, Outcome
 
@@ -13,10 +14,11 @@ def change_without_event(facts: Facts) -> Iterator[Finding]:
     for order in facts.orders:
         for version in range(1, order.version + 1):
             for exchange in (CREATED, TOPIC) if version == 1 else (TOPIC,):
-                if (order.id, version) not in told.get(exchange, set()):
+                audible = microseconds(order.create_time) >= facts.missed_before.get(exchange, 0)
+                if audible and (order.id, version) not in told.get(exchange, set()):
                     yield Finding(Kind.LOST, f"version {version} of order {order.id} was not heard on {exchange}")
     told_refused = {event.message.customer_id for event in _rejections(facts)}
-    for operation in facts.asked("PlaceOrder"):
+    for operation in facts.asked("PlaceOrder") if TOPIC not in facts.missed_before else ():
         refused = operation.outcome is Outcome.FAIL and operation.reason == KEPT
         if refused and operation.request.customer_id not in told_refused:
             yield Finding(Kind.LOST, f"the refusal of operation {operation.number} was not heard")
