@@ -21,7 +21,6 @@ from tests.integration.faults.manner import Manner
 from tests.integration.faults.requests import NEXT, Assortment, Scarcity, creating, direct, new_id, other_items, placing
 
 _PAUSE_SECONDS = 0.05
-_ASKS_AGAIN, _GONE = 0.7, 0.3
 _DESERTED = ("PlaceOrder", "UpdateOrder", "CancelOrder")
 """What shows by itself whether it was done: it may be left open for ever."""
 _REPEATED = (*_DESERTED, "AdjustStock", "CreateProduct", "CreateOrder", "BatchCreateOrders")
@@ -75,12 +74,12 @@ class Client:
         """Asks again while nothing is known, now and then gives up: forgets it for now, or for ever."""
         known = operation.settled
         ask(self._calls, self._history, operation, manner.timeout(self._dice), manner.given_up_after(self._dice))
-        while not operation.settled and self._dice.random() < _ASKS_AGAIN and not stopped.wait(_PAUSE_SECONDS):
+        while not operation.settled and self._dice.random() < manner.asks_again and not stopped.wait(_PAUSE_SECONDS):
             ask(self._calls, self._history, operation, manner.timeout(self._dice))
         if operation.outcome is Outcome.OK and not known:
             self._note(operation)
         elif not operation.settled:
-            operation.deserted = operation.call in _DESERTED and self._dice.random() < _GONE
+            operation.deserted = operation.call in _DESERTED and self._dice.random() < manner.deserts
 
     def _note(self, operation: Operation) -> None:
         if operation.call in _REPEATED:

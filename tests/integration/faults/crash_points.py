@@ -56,12 +56,12 @@ def crash_faults(quick: bool) -> Iterator[Fault]:
     for service in SERVICES:
         points = [point for point in in_traffic() if service in point.services]
         if quick:
-            yield Fault(f"crash points of {service}", _crashes(service, points))
+            yield Fault(f"crash points of {service}", crashes(service, points))
         else:
-            yield from (Fault(f"crash of {service} at {p.name}", _crashes(service, [p])) for p in points)
+            yield from (Fault(f"crash of {service} at {p.name}", crashes(service, [p])) for p in points)
 
 
-def _crashes(service: str, points: Sequence[Point]) -> Act:
+def crashes(service: str, points: Sequence[Point]) -> Act:
     """Dies at each point, at the first pass and, when there is time, at a later one; each time it is started again."""
 
     def act(scene: Scene) -> Sequence[Finding]:

@@ -35,16 +35,17 @@ _STILL_TO_DO = {
 class Gatherer:
     """Gathers round after round of one stage."""
 
-    def __init__(self, calls: Calls, amqp_url: str, databases: Path) -> None:
+    def __init__(self, calls: Calls, amqp_url: str, databases: Path, patience: float = QUIET_SECONDS) -> None:
         self._calls = calls
         self._amqp_url = amqp_url
         self._databases = databases
+        self._patience = patience
         self._token = dict.fromkeys(LISTENERS, "")
         self._recorded: dict[str, dict[int, Notification]] = {listener: {} for listener in LISTENERS}
 
     def facts(self, name: str, operations: Sequence[Operation], missed_before: Mapping[str, int]) -> Facts:
-        """The facts of the round called `name`, 30 s from now at the latest."""
-        until = time.monotonic() + QUIET_SECONDS
+        """The facts of the round called `name`, when all is quiet, or patience ends."""
+        until = time.monotonic() + self._patience
         while any(left := self._left()) and any(left.values()) and time.monotonic() < until:
             time.sleep(_POLL)
         heard = self._heard(name)

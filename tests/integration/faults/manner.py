@@ -11,6 +11,11 @@ class Manner:
     seconds = 2.0
     """How long a client waits for an answer."""
 
+    asks_again = 0.7
+    """How likely a client is to repeat a request it has no answer to."""
+    deserts = 0.3
+    """How likely it is, if it does not, never to come back for it."""
+
     def timeout(self, dice: random.Random) -> float:
         """How long this time."""
         return self.seconds
@@ -28,3 +33,10 @@ class Hurried(Manner):
 
     def given_up_after(self, dice: random.Random) -> float | None:
         return dice.uniform(0.0, 0.1) if dice.random() < _CANCELS else None
+
+
+class Deserters(Manner):
+    """Never ask twice."""
+
+    asks_again = 0.0
+    deserts = 1.0

@@ -23,6 +23,7 @@ from tests.integration.faults.network import LOOPBACK, Link
 BROKER = "rabbitmq"
 PROCESSES = (*SERVICES, BROKER)
 RECOVERY_SECONDS = 30.0
+SABOTAGE = "-m tests.integration.faults.sabotage"
 _SETTINGS = {
     "ORDERSYS_CALL_TIMEOUT_SECONDS": "2",
     "ORDERSYS_SWEEP_SECONDS": "1",
@@ -39,6 +40,7 @@ class Stage:
         self._ports = dict(zip((*SERVICES, BROKER, "client", "hop", "amqp"), ports.free(8), strict=True))
         self.system = System(folder, _quietly, self._choices())
         self.links: dict[str, Link] = {}
+        self._saboteurs: dict[str, str] = {}
 
     def __enter__(self) -> "Stage":
         with ExitStack() as started:
@@ -86,11 +88,24 @@ class Stage:
         """One of the services."""
         return self.system.services[name]
 
+    @contextmanager
+    def sabotaged(self, name: str, sabotage: str) -> Iterator[None]:
+        """Has a service run with something wrong on purpose, for a while."""
+        self._saboteurs[name] = f"{SABOTAGE} {sabotage}"
+        try:
+            self._start_anew(name)
+            yield
+        finally:
+            del self._saboteurs[name]
+            self._start_anew(name)
+
     def give(self, name: str, **environment: str) -> None:
         """Lets a service have this in its environment from its next start on, and nothing else of the kind."""
         hop = f"{LOOPBACK}:{self._ports['hop']}"
         url = f"amqp://guest:guest@{LOOPBACK}:{self._ports['amqp']}/%2F"
         given = {"ORDERSYS_AMQP_URL": url, **environment}
+        if name in self._saboteurs:
+            given["RUN"] = self._saboteurs[name]
         if name == "product_service":
             given["ORDERSYS_ORDER_SERVICE_ADDRESS"] = hop
         lines = (f"export {variable}={shlex.quote(value)}\n" for variable, value in given.items())
@@ -124,6 +139,12 @@ class Stage:
             self.start(name)
         return [name for name in SERVICES if not self._recovers(name)]
 
+    def _start_anew(self, name: str) -> None:
+        self.give(name)
+        self.kill(name)
+        self.start(name)
+        self.service(name).wait_healthy()
+
     def _recovers(self, name: str) -> bool:
         """Whether a service works again by itself; one that does not is started anew."""
         try:
@@ -154,7 +175,8 @@ class Stage:
 
     def _program(self, name: str) -> list[str]:
         """The service, in the environment it is given at each start."""
-        run = f". {shlex.quote(str(self._environment(name)))}; exec {shlex.quote(sys.executable)} -m ordersys.{name}"
+        environment, python = shlex.quote(str(self._environment(name))), shlex.quote(sys.executable)
+        run = f". {environment}; exec {python} ${{RUN:--m ordersys.{name}}}"
         return ["/bin/sh", "-c", run]
 
     def _environment(self, name: str) -> Path:
