@@ -2,6 +2,7 @@
 
 import argparse
 import random
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -32,6 +33,7 @@ def every_fault(quick: bool) -> list[Fault]:
 def main() -> None:
     """Exits 0 when nothing was found; the last line is one JSON object."""
     arguments = _arguments()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     figures = Figures()
     with tempfile.TemporaryDirectory(prefix="ordersys-faults-") as folder:
         stage = Stage(Path(folder) / "system")
@@ -53,6 +55,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="nox -s faults --", description=__doc__)
     parser.add_argument("--rounds", type=int, metavar="N", help="as many rounds, of faults at random")
     parser.add_argument("--seed", type=int, metavar="S", help="repeat a run")
+    parser.add_argument("--round", type=int, metavar="K", help="of those, only this one, counted from 0")
     parser.add_argument("--only", metavar="WORDS", help="only faults whose name has these words in it")
     parser.add_argument("--keep", metavar="DIR", default="faults-found", help="where rounds that failed are kept")
     parser.add_argument("--list", action="store_true", help="name the faults there are")
@@ -69,13 +72,15 @@ def _play(stage: Stage, arguments: argparse.Namespace, figures: Figures) -> None
     ears.prick(stage.amqp_url)
     with closing(Calls(stage.addresses)) as calls:
         play = Play(stage, calls, Gatherer(calls, stage.amqp_url, stage.databases))
+        quick = arguments.rounds is None
         for number, fault in enumerate(_chosen(arguments)):
-            quick = arguments.rounds is None
+            if arguments.round not in (None, number):
+                continue
             played = play.round(f"s{arguments.seed}r{number}", fault, _QUICK_SECONDS if quick else _LONG_SECONDS, quick)
             figures.add(played)
             print(summary(played), file=sys.stderr, flush=True)
             if played.findings:
-                repeat = f"nox -s faults -- --seed={arguments.seed} {_how_many(arguments)}"
+                repeat = f"nox -s faults -- --seed={arguments.seed} --round={number} {_how_many(arguments)}"
                 keep(played, stage.folder / "log", Path(arguments.keep) / played.name, repeat)
                 _tell_all(played.findings)
 

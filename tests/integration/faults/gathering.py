@@ -102,7 +102,7 @@ class Gatherer:
         token = ""
         while True:
             page = self._ok(ListProductsRequest(page_size=_PAGE, page_token=token))
-            found.update((p.id, Stock(p.available, p.held)) for p in page.products if f"-{name}-" in p.id)
+            found.update((p.id, Stock(p.available, p.held)) for p in page.products if f"-{name}" in p.id)
             token = page.next_page_token
             if not token:
                 return found

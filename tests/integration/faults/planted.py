@@ -13,32 +13,12 @@ from ordersys.api.product.v1.product_service_pb2 import PlaceOrderResponse
 from ordersys.contract.errors import refuse
 from tests.contract.wire import Answer
 from tests.integration.faults.facts import CREATED, TOPIC, Facts, Kind, Stock
-from tests.integration.faults.tale import UNAVAILABLE, Tale, ok
+from tests.integration.faults.tale import UNAVAILABLE, ok, tale
 
 ONE, TWO = "notification-service-1", "notification-service-2"
 NOT_ALLOWED = Answer(grpc.StatusCode.FAILED_PRECONDITION, None, refuse(ErrorReason.STATE_NOT_ALLOWED).status)
 BUG = Answer(grpc.StatusCode.INTERNAL, None, refuse(ErrorReason.INTERNAL_ERROR).status)
 Plant = Callable[[], Facts]
-
-
-def tale() -> Tale:
-    """Some of everything, all of it well; some of it open."""
-    told = Tale()
-    anna = told.place("anna", 2)
-    told.change(anna, 3)
-    bert = told.place("bert", 1, "scarce-lamp")
-    told.cancel(bert)
-    told.refuse("carl")
-    told.adjust(5)
-    told.place("dora", 1, "lamp", UNAVAILABLE, ok(PlaceOrderResponse()))
-    told.operations[-1].tries[1] = (
-        told.operations[-1].tries[1]._replace(answer=ok(PlaceOrderResponse(order=told.orders["order-dora"])))
-    )
-    emil = told.place("emil", 1, "lamp", UNAVAILABLE)
-    told.operations[-1].deserted = True
-    told.cancel(emil, UNAVAILABLE)
-    told.operations[-1].deserted = True
-    return told
 
 
 def without(events: Sequence[Any], event_id: str) -> list[Any]:
@@ -166,6 +146,10 @@ def late_and_not_said() -> Facts:
     return facts
 
 
+def a_product_vanished() -> Facts:
+    return tale().facts(stock={})
+
+
 def a_unit_vanished() -> Facts:
     return altered("stock", "lamp", lambda stock: stock._replace(available=stock.available - 1))
 
@@ -237,6 +221,7 @@ PLANTED: Mapping[Plant, tuple[str, Kind]] = {
     acknowledged_to_the_broker_before_the_commit: ("recorded_as_told", Kind.LOST),
     no_inbox: ("recorded_once", Kind.DUPLICATED),
     late_and_not_said: ("late_and_not_said", Kind.LOST),
+    a_product_vanished: ("created_and_missing", Kind.LOST),
     a_unit_vanished: ("conserved", Kind.OVERSOLD),
     released_twice: ("held_by_orders", Kind.OVERSOLD),
     no_sweep: ("held_by_orders", Kind.ORPHAN),

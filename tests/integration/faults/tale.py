@@ -135,6 +135,24 @@ class Tale:
         self.events.append(Event(f"{order_id}.{version}", name, order_id, version, message, body))
 
 
+def tale() -> Tale:
+    """Some of everything, all of it well; some of it open."""
+    told = Tale()
+    anna = told.place("anna", 2)
+    told.change(anna, 3)
+    bert = told.place("bert", 1, "scarce-lamp")
+    told.cancel(bert)
+    told.refuse("carl")
+    told.adjust(5)
+    dora = told.place("dora", 1, "lamp", UNAVAILABLE)
+    told.repeat(ok(api.PlaceOrderResponse(order=dora)))
+    emil = told.place("emil", 1, "lamp", UNAVAILABLE)
+    told.operations[-1].deserted = True
+    told.cancel(emil, UNAVAILABLE)
+    told.operations[-1].deserted = True
+    return told
+
+
 def _records(events: Iterable[Event]) -> Iterable[Notification]:
     for sequence, event in enumerate(events, 1):
         record = Notification(

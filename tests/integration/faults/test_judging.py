@@ -8,8 +8,8 @@ from tests.contract.wire import Answer
 from tests.integration.faults.facts import Kind, Stock
 from tests.integration.faults.history import Outcome
 from tests.integration.faults.judging import CHECKERS, findings
-from tests.integration.faults.planted import NOT_ALLOWED, PLANTED, Plant, tale
-from tests.integration.faults.tale import UNAVAILABLE, Tale
+from tests.integration.faults.planted import NOT_ALLOWED, PLANTED, Plant
+from tests.integration.faults.tale import UNAVAILABLE, Tale, tale
 
 
 def test_a_round_that_went_well_is_without_findings() -> None:

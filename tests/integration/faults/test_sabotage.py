@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import closing
+from typing import NamedTuple
 
 import pytest
 
@@ -20,17 +21,33 @@ from tests.integration.faults.troubles import network_faults
 
 _SECONDS = 3.0
 _QUIET_SECONDS = 4.0
-REVEALED_BY = {
-    "ack-before-commit": (Fault("kill", kills("notification_service_1")), Kind.LOST),
-    "no-inbox": (
+
+
+class Revealed(NamedTuple):
+    """The fault that shows it, and what is found then."""
+
+    fault: Fault
+    kind: Kind
+    words: str
+
+
+REVEALED = {
+    "ack-before-commit": Revealed(
+        Fault("kill", kills("notification_service_1")), Kind.LOST, "is not recorded by notification-service-1"
+    ),
+    "no-inbox": Revealed(
         Fault("crash", crashes("notification_service_2", [Point("consumer.recorded", ())])),
         Kind.DUPLICATED,
+        "-again, which was not heard",
     ),
-    "cursor-instead-of-rows": ({f.name: f for f in network_faults()}["half-open on amqp"], Kind.LOST),
-    "release-twice": (Fault("nothing", lambda scene: ()), Kind.OVERSOLD),
-    "no-sweep": (
+    "cursor-instead-of-rows": Revealed(
+        {f.name: f for f in network_faults()}["half-open on amqp"], Kind.LOST, "was not heard on orders.events"
+    ),
+    "release-twice": Revealed(Fault("nothing", lambda scene: ()), Kind.OVERSOLD, "orders hold"),
+    "no-sweep": Revealed(
         Fault("crash", crashes("product_service", [Point("placement.reserved", ())] * 3), Deserters()),
         Kind.ORPHAN,
+        "placements without an outcome",
     ),
 }
 
@@ -50,13 +67,13 @@ def play(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Play]:
 @pytest.mark.parametrize("name", SABOTAGES)
 def test_a_broken_promise_is_found_out(play: Play, name: str) -> None:
     """Each of them, and it counts as what it is."""
-    fault, kind = REVEALED_BY[name]
+    fault, kind, words = REVEALED[name]
     with play.stage.sabotaged(SABOTAGES[name].service, name):
         played = play.round(f"sabotage-{name}", fault, _SECONDS, quick=True)
-    assert kind in {finding.kind for finding in played.findings}, played.findings[:10]
+    assert any(found.kind is kind and words in found.text for found in played.findings), played.findings[:10]
 
 
 def test_a_system_that_keeps_its_promises_is_found_to(play: Play) -> None:
     """The same rounds, nobody sabotaged, find nothing."""
-    played = play.round("honest", REVEALED_BY["ack-before-commit"][0], _SECONDS, quick=True)
+    played = play.round("honest", REVEALED["ack-before-commit"].fault, _SECONDS, quick=True)
     assert played.findings == []

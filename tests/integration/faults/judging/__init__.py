@@ -19,6 +19,7 @@ CHECKERS: Sequence[Checker] = (
     records.recorded_as_told,
     records.recorded_once,
     records.late_and_not_said,
+    stock.created_and_missing,
     stock.conserved,
     stock.held_by_orders,
     stock.linear,

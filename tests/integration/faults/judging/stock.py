@@ -14,6 +14,14 @@ SCARCE = "scarce-"
 """Products that are called so are placed alone, adjusted and given back by cancellations only, and not often."""
 
 
+def created_and_missing(facts: Facts) -> Iterator[Finding]:
+    """A product that was acknowledged is there."""
+    for operation in facts.asked("CreateProduct"):
+        product = operation.request.product.id
+        if operation.outcome is Outcome.OK and product not in facts.stock:
+            yield Finding(Kind.LOST, f"operation {operation.number} created {product}; it is not there")
+
+
 def conserved(facts: Facts) -> Iterator[Finding]:
     """First stock + adjustments = available + held, none of them below zero."""
     adjusted: Counter[str] = Counter()
