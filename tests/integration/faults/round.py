@@ -4,6 +4,7 @@ import random
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import NamedTuple
 
 from tests.integration.faults import ears
@@ -60,6 +61,7 @@ class Play(NamedTuple):
         history.begin(-1, placing(new_id(scene.dice), f"{name}-afterwards", {goods.plenty[0]: 1}))
         _insist(self.calls, history, [one for one in history.operations if not (one.settled or one.deserted)])
         facts = self.gatherer.facts(f"{name}-", history.operations, missed_before)
+        facts = replace(facts, left={**facts.left, **self.stage.excess()})
         return Round(name, fault, history, facts, [*seen, *findings(facts)], recovered_after)
 
 

@@ -23,6 +23,7 @@ from tests.integration.faults.network import LOOPBACK, Link
 BROKER = "rabbitmq"
 PROCESSES = (*SERVICES, BROKER)
 RECOVERY_SECONDS = 30.0
+_OPEN_FILES = 100
 SABOTAGE = "-m tests.integration.faults.sabotage"
 _SETTINGS = {
     "ORDERSYS_CALL_TIMEOUT_SECONDS": "2",
@@ -155,6 +156,11 @@ class Stage:
             self.service(name).wait_healthy()
             return False
         return True
+
+    def excess(self) -> dict[str, int]:
+        """Files and sockets the services hold open beyond what any of them needs, by name."""
+        held = {name: psutil.Process(self.pid(name)).num_fds() for name in SERVICES}
+        return {f"files and sockets of {name} too many": max(0, count - _OPEN_FILES) for name, count in held.items()}
 
     def pid(self, name: str) -> int:
         """The process of a service, or the one that leads the broker's group."""

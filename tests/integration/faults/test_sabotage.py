@@ -19,6 +19,7 @@ from tests.integration.faults.sabotage import SABOTAGES
 from tests.integration.faults.stage import Stage
 from tests.integration.faults.troubles import network_faults
 
+pytestmark = pytest.mark.timeout(300)
 _SECONDS = 3.0
 _QUIET_SECONDS = 4.0
 
