@@ -69,7 +69,7 @@ def _arguments() -> argparse.Namespace:
 
 
 def _play(stage: Stage, arguments: argparse.Namespace, figures: Figures) -> None:
-    ears.prick(stage.amqp_url)
+    ears.prick_up(stage.amqp_url)
     with closing(Calls(stage.addresses)) as calls:
         play = Play(stage, calls, Gatherer(calls, stage.amqp_url, stage.databases))
         quick = arguments.rounds is None
@@ -83,6 +83,9 @@ def _play(stage: Stage, arguments: argparse.Namespace, figures: Figures) -> None
                 repeat = f"nox -s faults -- --seed={arguments.seed} --round={number} {_how_many(arguments)}"
                 keep(played, stage.folder / "log", Path(arguments.keep) / played.name, repeat)
                 _tell_all(played.findings)
+        late = play.gatherer.changed_since(f"s{arguments.seed}r")
+        _tell_all(late)
+        figures.note(late)
 
 
 def _chosen(arguments: argparse.Namespace) -> Iterator[Fault]:

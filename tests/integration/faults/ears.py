@@ -13,7 +13,7 @@ _ARGUMENTS = {"x-queue-type": "quorum"}
 _SILENCE_SECONDS = 0.5
 
 
-def prick(url: str) -> None:
+def prick_up(url: str) -> None:
     """Lets the broker keep what comes from each exchange from now on; an ear that is there already goes on."""
     connection = pika.BlockingConnection(pika.URLParameters(url))
     channel = connection.channel()

@@ -16,7 +16,7 @@ from ordersys.contract.events import Event
 from tests.contract.wire import LISTENERS
 from tests.integration.faults import ears
 from tests.integration.faults.calls import Calls
-from tests.integration.faults.facts import Facts, Stock
+from tests.integration.faults.facts import Facts, Finding, Kind, Stock
 from tests.integration.faults.history import Operation
 from tests.integration.faults.judging.records import EXCHANGES, happened
 
@@ -42,6 +42,7 @@ class Gatherer:
         self._patience = patience
         self._token = dict.fromkeys(LISTENERS, "")
         self._recorded: dict[str, dict[int, Notification]] = {listener: {} for listener in LISTENERS}
+        self._reckoned: dict[str, object] = {}
 
     def facts(self, name: str, operations: Sequence[Operation], missed_before: Mapping[str, int]) -> Facts:
         """The facts of the round called `name`, when all is quiet, or patience ends."""
@@ -55,7 +56,15 @@ class Gatherer:
             listener: [one for one in found.values() if _told_about(one).startswith(name)]
             for listener, found in self._recorded.items()
         }
-        return Facts(operations, self._orders(name), self._stock(name), heard, recorded, missed_before, left)
+        orders, stock = self._orders(name), self._stock(name)
+        self._reckoned.update({**_versions(orders), **stock})
+        return Facts(operations, orders, stock, heard, recorded, missed_before, left)
+
+    def changed_since(self, name: str) -> list[Finding]:
+        """What became of orders and products of rounds called `name…` after they had been reckoned up."""
+        now = {**_versions(self._orders(name)), **self._stock(name)}
+        changed = [key for key in now.keys() | self._reckoned.keys() if now.get(key) != self._reckoned.get(key)]
+        return [Finding(Kind.DUPLICATED, f"{key} has changed since its round was over") for key in changed]
 
     def _left(self) -> dict[str, int]:
         return {name: _count(self._databases / file, query) for name, (file, query) in _STILL_TO_DO.items()}
@@ -117,6 +126,10 @@ class Gatherer:
             if time.monotonic() > until:
                 raise TimeoutError(f"{request.DESCRIPTOR.name} is not answered: {answer.status}")
             time.sleep(_POLL)
+
+
+def _versions(orders: Sequence[Order]) -> dict[str, object]:
+    return {order.id: order.version for order in orders}
 
 
 def _count(file: Path, query: str) -> int:

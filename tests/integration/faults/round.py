@@ -56,7 +56,7 @@ class Play(NamedTuple):
         ended = time.monotonic()
         seen += [Finding(Kind.UNRECOVERED, f"{name} did not recover by itself") for name in self.stage.heal()]
         recovered_after = time.monotonic() - ended
-        ears.prick(self.stage.amqp_url)
+        ears.prick_up(self.stage.amqp_url)
         missed_before = dict.fromkeys(fault.misses, time.time_ns() // 1000)
         history.begin(-1, placing(new_id(scene.dice), f"{name}-afterwards", {goods.plenty[0]: 1}))
         _insist(self.calls, history, [one for one in history.operations if not (one.settled or one.deserted)])

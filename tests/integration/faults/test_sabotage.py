@@ -61,7 +61,7 @@ def play(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Play]:
     except NoRabbitMQ as error:
         pytest.skip(f"needs a private RabbitMQ: {error}")
     with Stage(tmp_path_factory.mktemp("faults") / "system") as stage, closing(Calls(stage.addresses)) as calls:
-        ears.prick(stage.amqp_url)
+        ears.prick_up(stage.amqp_url)
         yield Play(stage, calls, Gatherer(calls, stage.amqp_url, stage.databases, _QUIET_SECONDS))
 
 

@@ -1,14 +1,17 @@
 """Faults of what lies between the processes, and beneath them: network, broker, disk, impatient clients, poison."""
 
+import socket
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 
 import pika
+import psutil
 from pika.adapters.blocking_connection import BlockingChannel
 
 from ordersys.contract.topology import Subscription, subscriptions, topology
+from ordersys.local.system import SERVICES
 from tests.integration.faults.facts import Finding, Kind
 from tests.integration.faults.fault import Act, Fault, Scene
 from tests.integration.faults.manner import Hurried
@@ -25,6 +28,7 @@ _WEATHERS: dict[str, Callable[[], Weather]] = {
 _DATABASES = ("product", "order", "notification-service-1", "notification-service-2")
 _LOCKED_SECONDS = 10.0
 _POISONS = 20
+_STORM = 300
 _DEAD_SECONDS = 15.0
 _POLL = 0.1
 
@@ -50,10 +54,13 @@ def broker_faults() -> Iterator[Fault]:
 
 
 def other_faults() -> Iterator[Fault]:
-    """Clients in a hurry, and databases somebody else holds."""
+    """Clients in a hurry, databases somebody else holds, and disks that take nothing more."""
     yield Fault("clients in a hurry", lambda scene: (), Hurried())
+    yield Fault("storm of connections", _storm)
     for name in _DATABASES:
         yield Fault(f"database {name} locked", _locks(name))
+    for service in SERVICES:
+        yield Fault(f"disk of {service} full", _fills_disk(service))
 
 
 def _resets(link: str) -> Act:
@@ -142,6 +149,32 @@ def _locks(name: str) -> Act:
             database.execute("BEGIN IMMEDIATE")
             time.sleep(_LOCKED_SECONDS)
             database.execute("ROLLBACK")
+        return ()
+
+    return act
+
+
+def _storm(scene: Scene) -> Sequence[Finding]:
+    """Many connect to the Product Service; half of them say what nobody understands, the others nothing."""
+    host, _, port = scene.stage.service("product_service").address.rpartition(":")
+    with ExitStack() as open_ones:
+        for number in range(_STORM):
+            one = open_ones.enter_context(socket.create_connection((host, int(port))))
+            if number % 2:
+                one.sendall(scene.dice.randbytes(100))
+        scene.last(1.0, 5.0)
+    return ()
+
+
+def _fills_disk(service: str) -> Act:
+    """No file of a service may grow any more: every write of its database fails, and its log's too."""
+
+    def act(scene: Scene) -> Sequence[Finding]:
+        process = psutil.Process(scene.stage.pid(service))
+        before = process.rlimit(psutil.RLIMIT_FSIZE)
+        process.rlimit(psutil.RLIMIT_FSIZE, (1, before[1]))
+        scene.last(2.0, 10.0)
+        process.rlimit(psutil.RLIMIT_FSIZE, before)
         return ()
 
     return act
