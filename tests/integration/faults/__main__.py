@@ -12,6 +12,7 @@ from pathlib import Path
 from ordersys.local.rabbitmq import NotStarted
 from ordersys.local.service import NotHealthy
 from tests.integration.faults import ears, leftovers
+from tests.integration.faults.administration import administration_faults
 from tests.integration.faults.calls import Calls
 from tests.integration.faults.crash_points import crash_faults
 from tests.integration.faults.facts import Finding, Kind
@@ -27,7 +28,8 @@ _QUICK_SECONDS, _LONG_SECONDS = 1.5, 4.0
 
 def every_fault(quick: bool) -> list[Fault]:
     """All there are, in the order in which they are told of."""
-    return [*process_faults(), *network_faults(), *broker_faults(), *other_faults(), *crash_faults(quick)]
+    others = [*network_faults(), *broker_faults(), *administration_faults(), *other_faults()]
+    return [*process_faults(), *others, *crash_faults(quick)]
 
 
 def main() -> None:
