@@ -49,6 +49,7 @@ class Session:
         self._window_settled: asyncio.Future[None] = self._loop.create_future()
         self._next_tag = 1
         self._consumer_tag = ""
+        self._ended: asyncio.Future[None] = self._loop.create_future()
         self.closed: asyncio.Future[BrokerUnavailable] = self._loop.create_future()
 
     @classmethod
@@ -63,8 +64,8 @@ class Session:
         session._connection = AsyncioConnection(
             parameters,
             on_open_callback=lambda connection: _resolve(opened, connection),
-            on_open_error_callback=lambda _, error: session.fail(error),
-            on_close_callback=lambda _, error: session.fail(error),
+            on_open_error_callback=session._on_end,
+            on_close_callback=session._on_end,
         )
         try:
             await session._answer(opened)
@@ -139,13 +140,11 @@ class Session:
             self._connection.close()
 
     async def close(self) -> None:
-        """Closes the connection, what was settled being sent before."""
+        """Closes the connection, what was settled being sent before; returns when nothing is left of it."""
         if self._connection.is_open:
             self._connection.close()
-        if not (self._connection.is_closed or self._connection.is_closing):
-            return
-        if not self.closed.done():
-            await asyncio.wait([self.closed], timeout=HEARTBEAT_SECONDS)
+        if self._connection.is_closed or self._connection.is_closing:
+            await asyncio.wait([self._ended], timeout=HEARTBEAT_SECONDS)
 
     async def _open_channel(self) -> None:
         opened = self._loop.create_future()
@@ -185,6 +184,10 @@ class Session:
         await first(future, self.closed)
         self.check()
         return future.result()
+
+    def _on_end(self, _: object, error: BaseException) -> None:
+        self.fail(error)
+        _resolve(self._ended, None)
 
     def _on_confirm(self, frame: Any) -> None:
         if self._window is None:

@@ -8,7 +8,9 @@ import pytest
 
 from tests import virtual_host
 from tests.contract import effort, ours
+from tests.contract.ear import Ear
 from tests.contract.laws import needs
+from tests.contract.post import Post
 from tests.contract.proxy import Proxy
 from tests.contract.report import Report, known
 from tests.contract.stand_in import StandIn
@@ -127,6 +129,20 @@ def lone(
     }
     started.enter_context(ours.product_service(folder, settings, request.config.getoption("--program")))
     return Lone(_open(request, started, {PRODUCT: address}, None), stand_in)
+
+
+@pytest.fixture
+def ear(world: World) -> Ear:
+    """What was published by the services that are judged."""
+    assert world.ear is not None
+    return world.ear
+
+
+@pytest.fixture
+def post(world: World, amqp_url: str) -> Iterator[Post]:
+    """A connection to their broker, when they are there."""
+    with closing(Post(amqp_url)) as connection:
+        yield connection
 
 
 def _open(request: pytest.FixtureRequest, started: ExitStack, services: dict[str, str], url: str | None) -> World:

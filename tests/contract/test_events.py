@@ -26,13 +26,6 @@ FANOUT, TOPIC = "orders.created", "orders.events"
 PAID, CANCELLED = OrderState.ORDER_STATE_PAID, OrderState.ORDER_STATE_CANCELLED
 
 
-@pytest.fixture
-def ear(world: World) -> Ear:
-    """What was published."""
-    assert world.ear is not None
-    return world.ear
-
-
 def settle(world: World, ear: Ear, *orders: Order) -> None:
     """Returns when these orders were heard of, up to their versions, and what came after them as well.
 

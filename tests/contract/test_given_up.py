@@ -1,4 +1,4 @@
-"""Laws of changes whose client gives up while the Order Service, for which the suite stands in, is at it."""
+"""Laws of changes nobody asks for again, whatever the Order Service, for which the suite stands in, does meanwhile."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,30 +8,45 @@ import pytest
 
 from ordersys.api.order.v1.order_pb2 import Order
 from tests.contract.conftest import Lone
-from tests.contract.stand_in import Slow
-from tests.contract.test_saga import ORPHAN_SECONDS, cancelling, changing, stock
+from tests.contract.stand_in import Manner, Slow
+from tests.contract.test_saga import ORPHAN_SECONDS, assert_open, cancelling, changing, silent, stock
 from tests.contract.wire import PRODUCT
 
 pytestmark = pytest.mark.judges(PRODUCT, "stand-in")
 SLOW, SHORT = 0.5, 0.1
-
-
-@pytest.mark.parametrize(
-    ("ask", "units", "left"),
-    [(changing, 7, 7), (changing, 1, 1), (cancelling, 0, 0)],
+every_change = pytest.mark.parametrize(
+    ("ask", "left"),
+    [(lambda order: changing(order, 7), 7), (lambda order: changing(order, 1), 1), (cancelling, 0)],
     ids=["more", "fewer", "cancel"],
 )
-def test_a_change_given_up_moves_its_stock_all_the_same(
-    lone: Lone, ask: Callable[[Order, int], Any], units: int, left: int
-) -> None:
-    """The deadline passes, the Order Service makes the change, nobody asks again: the stock is that of the order."""
-    product = lone.world.new_product(10)
-    request = ask(lone.world.place({product: 4}), units)
-    with lone.stand_in.answering(Slow(SLOW)):
-        assert lone.world.wire.call(request, timeout=SHORT).code is grpc.StatusCode.DEADLINE_EXCEEDED
-        lone.world.eventually(lambda: _changed(lone, request))
+
+
+def assert_made(lone: Lone, product: str, request: Any, left: int) -> None:
+    """Within 30 s the Order Service has made the change, and the stock of the product is what it left."""
+    made = lone.stand_in.orders
+    lone.world.eventually(lambda: made[request.order_id].version > 1, ORPHAN_SECONDS)
     lone.world.eventually(lambda: stock(lone, product) == (10 - left, left), ORPHAN_SECONDS)
 
 
-def _changed(lone: Lone, request: Any) -> bool:
-    return lone.stand_in.orders[request.order_id].version > 1
+@every_change
+def test_a_change_given_up_is_made_all_the_same(lone: Lone, ask: Callable[[Order], Any], left: int) -> None:
+    """The client's deadline passes while the Order Service is at it: the stock follows nevertheless."""
+    product = lone.world.new_product(10)
+    request = ask(lone.world.place({product: 4}))
+    with lone.stand_in.answering(Slow(SLOW)):
+        assert lone.world.wire.call(request, timeout=SHORT).code is grpc.StatusCode.DEADLINE_EXCEEDED
+        assert_made(lone, product, request, left)
+
+
+@silent
+@every_change
+def test_a_change_nobody_repeats_is_made_all_the_same(
+    lone: Lone, manner: Manner, ask: Callable[[Order], Any], left: int
+) -> None:
+    """Its outcome was open; after the fault clears it is made, once, and the stock follows."""
+    product = lone.world.new_product(10)
+    request = ask(lone.world.place({product: 4}))
+    with lone.stand_in.answering(manner):
+        assert_open(lone.world.call(request))
+    assert_made(lone, product, request, left)
+    assert lone.stand_in.orders[request.order_id].version == 2

@@ -1,7 +1,5 @@
 """Laws of the broker the services use: what is declared there is what the contract states."""
 
-from collections.abc import Iterator
-
 import pytest
 
 from ordersys.api.order.v1.order_events_pb2 import OrderCreated, OrderUpdated
@@ -14,14 +12,6 @@ from tests.contract.world import World
 
 pytestmark = pytest.mark.judges("broker")
 ONE, TWO = LISTENERS
-
-
-@pytest.fixture
-def post(world: World, amqp_url: str) -> Iterator[Post]:
-    """A connection to the broker."""
-    connection = Post(amqp_url)
-    yield connection
-    connection.close()
 
 
 @pytest.mark.parametrize("exchange", topology().exchanges, ids=lambda exchange: exchange.name)

@@ -61,3 +61,11 @@ def test_an_order_says_when_it_was_created_and_when_it_changed(world: World) -> 
     changed = world.ok(UpdateOrderRequest(request_id=new_id(), order_id=created.id, items=items)).order
     assert changed.create_time == created.create_time
     assert microseconds(changed.update_time) >= microseconds(created.update_time)
+
+
+def test_a_change_that_changes_nothing_makes_no_version(world: World) -> None:
+    """The items it has already: the order is answered, and kept, as it was."""
+    order = world.create()
+    request = UpdateOrderRequest(request_id=new_id(), order_id=order.id, items=OrderItems(items=order.items))
+    assert world.ok(request).order == order
+    assert world.order(order.id) == order

@@ -192,3 +192,18 @@ def test_the_product_service_passes_refusals_on_and_keeps_the_stock(world: World
     answer = world.call(late)
     assert (answer.code, answer.reason) == (Code.FAILED_PRECONDITION, "STATE_NOT_ALLOWED")
     world.eventually(lambda: world.stock(product) == (6, 4))
+
+
+@pytest.mark.judges(PRODUCT, ORDER)
+def test_an_order_whose_items_may_not_change_is_no_matter_of_stock(world: World) -> None:
+    """STATE_NOT_ALLOWED for a cancelled order whose stock has been sold since; the id stays unused."""
+    product = world.new_product(4)
+    order = world.place({product: 1})
+    world.ok(product_api.CancelOrderRequest(request_id=new_id(), order_id=order.id))
+    other = world.place({product: 4})
+    items = product_api.ItemQuantities(items=quantities({product: 1}))
+    request = product_api.UpdateOrderRequest(request_id=new_id(), order_id=order.id, items=items)
+    answer = world.call(request)
+    assert (answer.code, answer.reason) == (Code.FAILED_PRECONDITION, "STATE_NOT_ALLOWED")
+    request.order_id = other.id
+    assert world.ok(request).order.items[0].quantity == 1

@@ -12,13 +12,6 @@ from tests.contract.world import World, new_id, placing
 pytestmark = pytest.mark.judges(PRODUCT, "broker")
 
 
-@pytest.fixture
-def ear(world: World) -> Ear:
-    """What was published."""
-    assert world.ear is not None
-    return world.ear
-
-
 def test_a_refusal_for_want_of_stock_is_heard_once_on_the_topic_exchange_only(world: World, ear: Ear) -> None:
     """OrderRejected names each product that was short, and a repeat publishes nothing more."""
     short, enough = world.new_product(1), world.new_product(9)

@@ -1,6 +1,5 @@
 """Laws of the subscribers: what a notification service does with whatever it gets, seen from outside."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -25,14 +24,6 @@ every_taken = pytest.mark.parametrize(("role", "kind"), TAKEN, ids=[f"{role}-{ki
 TOO_LARGE = 524_288
 HOSTILE = '\r\n{"level": "forged"}\x1b[31m\u202e\u2066\x00\x7f'
 MANY = 20
-
-
-@pytest.fixture
-def post(world: World, amqp_url: str) -> Iterator[Post]:
-    """A connection to the broker."""
-    connection = Post(amqp_url)
-    yield connection
-    connection.close()
 
 
 def created(order: Order) -> OrderCreated:
@@ -66,14 +57,12 @@ def fence(world: World, post: Post, role: str) -> None:
 @tried
 @given(data=st.data())
 def test_every_event_it_takes_is_recorded_as_it_was_published(
-    world: World, amqp_url: str, role: str, kind: Any, data: st.DataObject
+    world: World, post: Post, role: str, kind: Any, data: st.DataObject
 ) -> None:
     """Whatever the rules allow: one record, with the event to the byte, its id, its order and its version."""
     event = data.draw(strategies.valid(kind))
     order_id = _make_unique(event)
-    post = Post(amqp_url)
     event_id = post.publish(event)
-    post.close()
     (found,) = recorded(world, role, order_id)
     assert (found.event_id, found.order_id, found.late) == (event_id, order_id, False)
     assert found.event.type_url == f"type.googleapis.com/{kind.full_name}"
@@ -93,15 +82,13 @@ def _make_unique(event: Any) -> str:
 @tried
 @given(data=st.data())
 def test_an_event_that_breaks_a_rule_is_a_dead_letter(
-    world: World, amqp_url: str, role: str, kind: Any, data: st.DataObject
+    world: World, post: Post, role: str, kind: Any, data: st.DataObject
 ) -> None:
     """With any one rule of the contract broken, it lies in the dead-letter queue as it came."""
     broken = data.draw(strategies.invalid(kind)).message
-    post = Post(amqp_url)
     mark = new_id()
     post.deliver(role, broken, correlation_id=mark)
     _, body = world.eventually(lambda: post.dead_letter(role, mark))
-    post.close()
     assert body == broken.SerializeToString()
 
 

@@ -32,13 +32,6 @@ CALLS = {
 }
 
 
-@pytest.fixture
-def ear(world: World) -> Ear:
-    """What was published."""
-    assert world.ear is not None
-    return world.ear
-
-
 def new_trace() -> str:
     """A traceparent nobody has used."""
     return f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01"

@@ -80,7 +80,7 @@ class _Batch:
             first = self._under_way[order_id]
             return first if known else Busy(first)
         self._shelf.check(_wanted(request))
-        needed = more(_wanted(request), self._holdings.get(order_id, {}))
+        needed = self._needed(asked)
         if short := self._shelf.shortages(needed):
             outcome = refusal(out_of_stock(short))
             self._ledger.close(request.request_id, mark, order_id, outcome)
@@ -95,6 +95,12 @@ class _Batch:
         self._shelf.write()
         if self._begun:
             self._connection.execute(_INSERT, [row(pending) for pending in self._begun])
+
+    def _needed(self, asked: Asked) -> Quantities:
+        """What the order shall hold beyond what it does: nothing where the Order Service is going to refuse."""
+        if asked.order.state != OrderState.ORDER_STATE_PLACED:
+            return {}
+        return more(_wanted(asked.request), self._holdings.get(asked.order.id, {}))
 
     def _note(self, asked: Asked, needed: Quantities) -> Pending:
         cancels = isinstance(asked.request, CancelOrderRequest)

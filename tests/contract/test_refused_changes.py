@@ -1,0 +1,35 @@
+"""Laws of changes the Order Service, for which the suite stands in, refuses for good though nobody could foresee it."""
+
+from collections.abc import Callable
+from typing import Any
+
+import grpc
+import pytest
+
+from ordersys.api.order.v1.order_pb2 import Order, OrderState
+from ordersys.contract.errors import state_not_allowed
+from tests.contract.conftest import Lone
+from tests.contract.stand_in import Refuses
+from tests.contract.test_saga import cancelling, changing, stock
+from tests.contract.wire import PRODUCT
+
+pytestmark = pytest.mark.judges(PRODUCT, "stand-in")
+PLACED, PAID = OrderState.ORDER_STATE_PLACED, OrderState.ORDER_STATE_PAID
+
+
+@pytest.mark.parametrize(
+    ("ask", "left"),
+    [(lambda order: changing(order, 7), 7), (lambda order: changing(order, 1), 1), (cancelling, 0)],
+    ids=["more", "fewer", "cancel"],
+)
+def test_a_refused_change_leaves_nothing_behind(lone: Lone, ask: Callable[[Order], Any], left: int) -> None:
+    """It is refused as the Order Service did, its stock is given back, its id is free and the next change is made."""
+    product = lone.world.new_product(10)
+    order = lone.world.place({product: 4})
+    request = ask(order)
+    with lone.stand_in.answering(Refuses(state_not_allowed(order.id, PAID, PLACED))):
+        answer = lone.world.call(request)
+    assert (answer.code, answer.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "STATE_NOT_ALLOWED")
+    lone.world.eventually(lambda: stock(lone, product) == (6, 4))
+    assert lone.world.ok(request).order.version == 2
+    lone.world.eventually(lambda: stock(lone, product) == (10 - left, left))

@@ -1,0 +1,173 @@
+"""Events that are lost, come too early, twice, to the wrong place or in the wrong words."""
+
+from tests.mutants.mutant import ORDER, PRODUCT, Edit, Mutant
+
+MUTANTS = (
+    Mutant(
+        "unconfirmed-event-is-forgotten",
+        ORDER,
+        "An event leaves the outbox although the broker hiccuped before it confirmed.",
+        (Edit("runtime.outbox", "zip(rows, confirmed, strict=True) if sure]", "zip(rows, confirmed, strict=True)]"),),
+        caught_by="broker_trouble/a_creation_the_broker_did_not_keep_is_published_again",
+    ),
+    Mutant(
+        "confirm-is-not-awaited",
+        ORDER,
+        "An event counts as published once it is written to the connection.",
+        (
+            Edit("runtime.broker", "await first(self._window_settled, self.closed)", "pass"),
+            Edit("runtime.broker", "return window.outcome()", "return [True] * len(events)"),
+        ),
+        caught_by="broker_trouble/an_event_whose_confirm_is_lost_comes_again_under_its_id",
+    ),
+    Mutant(
+        "unroutable-event-counts-as-published",
+        ORDER,
+        "An event that no queue took is forgotten.",
+        (Edit("runtime.broker", "self._window.returned(properties.message_id)", "pass"),),
+        caught_by="broker_trouble/a_creation_the_broker_did_not_keep_is_published_again",
+    ),
+    Mutant(
+        "nacked-event-counts-as-published",
+        ORDER,
+        "An event the broker refused to keep is forgotten.",
+        (
+            Edit(
+                "runtime.confirms",
+                "self._doubtful.update(self._settle(tag, multiple), [tag])",
+                "self._settle(tag, multiple)",
+            ),
+        ),
+        caught_by="broker_trouble/a_creation_the_broker_did_not_keep_is_published_again",
+    ),
+    Mutant(
+        "change-waits-for-the-broker",
+        ORDER,
+        "A change is answered when its event is published, and not at all while the broker is away.",
+        (
+            Edit(
+                "order_service.service",
+                "self._relay.wake()\nreturn UpdateOrderResponse(order=order)",
+                "await self._relay._wakes.submit(None)\nreturn UpdateOrderResponse(order=order)",
+            ),
+        ),
+        caught_by="broker_trouble/orders_are_taken_while_the_broker_is_away",
+    ),
+    Mutant(
+        "event-comes-before-its-commit",
+        ORDER,
+        "An event is published in the transaction that changes what it tells of, before it is committed.",
+        (
+            Edit(
+                "order_service.store",
+                "OUTBOX.append(self._connection, self._events)",
+                "if self._events:\n    PUBLISH(self._events)",
+            ),
+            Edit(
+                "order_service.__main__",
+                "relay.wake()",
+                "loop = asyncio.get_running_loop()\n"
+                "store.PUBLISH = lambda events: asyncio.run_coroutine_threadsafe(\n"
+                "    asyncio.wait_for(publisher.publish(events), 5), loop\n"
+                ").result()",
+            ),
+        ),
+        caught_by="broker_trouble/nothing_is_published_before_it_can_be_read",
+    ),
+    Mutant(
+        "event-is-published-twice-under-two-ids",
+        ORDER,
+        "Each event is published a second time, under another id.",
+        (
+            Edit(
+                "runtime.outbox",
+                "confirmed = await self._publisher.publish([_event(row) for row in rows])",
+                "again = [_event(row._replace(event_id=f'{row.event_id}.2')) for row in rows]\n"
+                "await self._publisher.publish(again)\n"
+                "confirmed = await self._publisher.publish([_event(row) for row in rows])",
+            ),
+        ),
+        caught_by="events/a_creation_is_heard_once_on_each_exchange",
+    ),
+    Mutant(
+        "creation-misses-the-fanout-exchange",
+        ORDER,
+        "A creation is published to the topic exchange only.",
+        (
+            Edit(
+                "runtime.broker",
+                "self._channel.basic_publish(to.exchange,",
+                'self._channel.basic_publish("orders.events",',
+            ),
+        ),
+        caught_by="events/a_creation_is_heard_once_on_each_exchange",
+    ),
+    Mutant(
+        "creation-has-another-routing-key",
+        ORDER,
+        "A creation carries the routing key order.placed, so that nobody at the topic exchange takes it.",
+        (
+            Edit(
+                "runtime.broker",
+                "to.routing_key, event.body",
+                "to.routing_key.replace('created', 'placed'), event.body",
+            ),
+        ),
+        caught_by="events/the_properties_of_a_message_are_those_of_the_contract",
+    ),
+    Mutant(
+        "refusal-publishes-nothing",
+        PRODUCT,
+        "A placement refused for want of stock has no event.",
+        (
+            Edit(
+                "product_service.store.placements",
+                "self._events.append(self._rejected(asked, order_id, short))",
+                "pass",
+            ),
+        ),
+        caught_by="rejections/a_refusal_for_want_of_stock_is_heard_once_on_the_topic_exchange_only",
+    ),
+    Mutant(
+        "event-tells-of-the-order-before",
+        ORDER,
+        "An update's event has the order as it was, not as it became.",
+        (Edit("order_service.store", "return OrderUpdated(order=order,", "return OrderUpdated(order=before,"),),
+        caught_by="events/a_change_is_heard_once_on_the_topic_exchange_only",
+    ),
+    Mutant(
+        "message-is-transient",
+        ORDER,
+        "A message is published with delivery_mode 1.",
+        (Edit("runtime.broker", "pika.DeliveryMode.Persistent", "pika.DeliveryMode.Transient"),),
+        caught_by="events/the_properties_of_a_message_are_those_of_the_contract",
+    ),
+    Mutant(
+        "content-type-is-another",
+        PRODUCT,
+        "The content type of a message is not the contract's.",
+        (Edit("runtime.broker", "content_type=CONTENT_TYPE", 'content_type="application/x-protobuf"'),),
+        caught_by="rejections/a_refusal_for_want_of_stock_is_heard_once_on_the_topic_exchange_only",
+    ),
+    Mutant(
+        "timestamp-is-in-milliseconds",
+        ORDER,
+        "The timestamp of a message is a thousand times too large.",
+        (Edit("runtime.broker", "event.time // 1_000_000", "event.time // 1_000"),),
+        caught_by="events/the_properties_of_a_message_are_those_of_the_contract",
+    ),
+    Mutant(
+        "subject-is-missing",
+        ORDER,
+        "A message does not say which order it is about.",
+        (Edit("contract.events", '"cloudEvents:subject": event.subject,', ""),),
+        caught_by="events/the_properties_of_a_message_are_those_of_the_contract",
+    ),
+    Mutant(
+        "trace-is-lost",
+        PRODUCT,
+        "An order's events belong to another trace than the call that placed it.",
+        (Edit("product_service.service", "traceparent(metadata(context, TRACEPARENT))", "traceparent()"),),
+        caught_by="traces/an_event_belongs_to_the_trace_of_the_call",
+    ),
+)

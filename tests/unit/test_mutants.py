@@ -1,0 +1,176 @@
+"""The mutants are what they say: one small change each, where the text still is, in a service that loads it."""
+
+import re
+import subprocess
+import sys
+from importlib.util import find_spec, module_from_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+from google.type.money_pb2 import Money
+
+from ordersys import order_service
+from ordersys.api.order.v1.order_pb2 import OrderItem
+from ordersys.order_service import lifecycle
+from tests.contract.laws import laws
+from tests.mutants.catalogue import MUTANTS, THEMES
+from tests.mutants.matrix import UNBROKEN, Row, all_killed, matrix
+from tests.mutants.mutant import ALL, SERVICES, Edit, Moved, Mutant
+from tests.mutants.run import Finder
+from tests.mutants.suite import Judgement, NoVerdict, judgement
+
+every_mutant = pytest.mark.parametrize("mutant", MUTANTS.values(), ids=list(MUTANTS))
+LAWS = {law.id for law in laws()}
+UNBROKEN_ROW = Row(UNBROKEN, (), 88)
+
+
+def output(*arguments: str) -> tuple[int, str]:
+    """How Python ends with these arguments, and what it says."""
+    done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout
+
+
+def source(module: str) -> str:
+    """A module as it stands in its file."""
+    spec = find_spec(module)
+    assert spec is not None
+    assert spec.origin is not None
+    return Path(spec.origin).read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="session")
+def loaded() -> dict[str, set[str]]:
+    """The modules each service loads."""
+    program = "import sys; import ordersys.{}.__main__; print(*sys.modules)"
+    return {service: set(output("-c", program.format(service.replace("-", "_")))[1].split()) for service in SERVICES}
+
+
+def test_there_are_many_and_each_has_a_name_of_its_own() -> None:
+    """Thirty at least."""
+    assert len(MUTANTS) == sum(len(theme.MUTANTS) for theme in THEMES)
+    assert len(MUTANTS) >= 30
+
+
+@every_mutant
+def test_a_mutant_says_who_is_broken_how_and_what_has_to_notice(mutant: Mutant) -> None:
+    """A name for the command line, a service, a sentence, and a law of the suite."""
+    assert re.fullmatch(r"[a-z]+(-[a-z]+)+", mutant.name)
+    assert mutant.service in (*SERVICES, ALL)
+    assert re.fullmatch(r"[A-Z].*\.", mutant.sentence)
+    assert mutant.caught_by in LAWS
+
+
+@every_mutant
+def test_a_mutant_still_finds_what_it_breaks(mutant: Mutant) -> None:
+    """The text it replaces is there once, and what comes of it is another module that compiles."""
+    for edit in mutant.edits:
+        broken = edit.make(source(edit.full_name))
+        assert broken != source(edit.full_name)
+        compile(broken, edit.full_name, "exec")
+
+
+@every_mutant
+def test_a_mutant_breaks_something_its_services_load(mutant: Mutant, loaded: dict[str, set[str]]) -> None:
+    """A change of a module nobody loads would be no mutant at all."""
+    for service in mutant.services:
+        assert {edit.full_name.removesuffix(".__main__") for edit in mutant.edits} <= loaded[service]
+
+
+def test_an_edit_keeps_the_indentation_of_the_line_it_begins_in() -> None:
+    """Old and new text are written as if they began at the margin."""
+    edit = Edit("module", "if a:\n    b()", "if not a:\n    c()\n    d()")
+    assert edit.make("def f():\n    if a:\n        b()\n") == "def f():\n    if not a:\n        c()\n        d()\n"
+
+
+@pytest.mark.parametrize("text", ["b = 2\n", "a = 1\na = 1\n", "aa = 11\n"])
+def test_an_edit_whose_text_is_not_there_once_is_refused(text: str) -> None:
+    """A refactoring that moves or doubles it is noticed."""
+    with pytest.raises(Moved, match="a = 1"):
+        Edit("module", "a = 1\n", "a = 2\n").make(text)
+
+
+def test_a_broken_module_is_loaded_in_the_place_of_the_whole_one() -> None:
+    """And never kept: the next process finds the whole one."""
+    edits = MUTANTS["total-loses-its-cents"].edits
+    spec = Finder(edits).find_spec(lifecycle.__name__, order_service.__path__)
+    assert spec is not None
+    assert spec.loader is not None
+    broken: Any = module_from_spec(spec)
+    spec.loader.exec_module(broken)
+    items = [OrderItem(quantity=1, unit_price=Money(units=7, nanos=990_000_000))]
+    assert (broken.total(items).nanos, lifecycle.total(items).nanos) == (0, 990_000_000)
+
+
+def test_a_mutant_runs_as_the_service_does() -> None:
+    """Same help, same exit status: but for what is broken nobody can tell them apart."""
+    broken = ("-m", "tests.mutants.run", "version-is-skipped", "order_service")
+    for argument in ("--help", "--nonsense"):
+        assert output(*broken, argument) == output("-m", "ordersys.order_service", argument)
+
+
+def test_an_unknown_mutant_is_answered_by_one_line() -> None:
+    """Whoever mistypes a name is told."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.mutants.run", "nobody", "order_service"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert done.stderr == "'nobody' is no mutant\n"
+
+
+def report(**cases: str) -> str:
+    """A report of pytest: what came of tests of the events, by name."""
+    ended = {"passed": "", "failed": "<failure/>", "error": "<error/>", "skipped": "<skipped/>"}
+    lines = [
+        f'<testcase classname="tests.contract.test_events" name="test_{n}">{ended[e]}</testcase>'
+        for n, e in cases.items()
+    ]
+    return f"<testsuites><testsuite>{''.join(lines)}</testsuite></testsuites>"
+
+
+def test_a_judgement_has_the_laws_that_were_broken() -> None:
+    """Those that were kept, or do not apply, are not among them; a law is broken when one of its cases is."""
+    found = report(
+        **{"a[1]": "passed", "a[2]": "failed", "a[3]": "failed", "b": "passed", "c": "skipped", "d": "failed"}
+    )
+    assert judgement(found) == Judgement(("events/a", "events/d"), 1)
+
+
+def test_a_mutant_that_does_not_start_is_not_judged() -> None:
+    """No law can be tried, so that none is broken: that proves nothing."""
+    with pytest.raises(NoVerdict, match="events/a"):
+        judgement(report(a="error", b="error", c="passed"))
+
+
+def test_the_matrix_has_a_line_for_each_law_and_ends_with_the_count() -> None:
+    """The unbroken implementation stands first; a mutant without a law that caught it has survived."""
+    rows = [Row("caught", ("events/a", "pages/b")), Row("free", (), 88), Row("dead", (), no_verdict="ended early")]
+    assert matrix(UNBROKEN_ROW, rows).splitlines() == [
+        "(unbroken)  all 88 laws kept",
+        "caught      events/a",
+        "            pages/b",
+        "free        SURVIVED: all 88 laws kept",
+        "dead        SURVIVED: no verdict: ended early",
+        "",
+        "killed 1 of 3",
+    ]
+
+
+def test_an_unbroken_implementation_that_breaks_a_law_proves_nothing() -> None:
+    """No mutant was tried."""
+    assert matrix(Row(UNBROKEN, ("events/a",), 87), []).splitlines() == [
+        "(unbroken)  BROKEN: events/a",
+        "",
+        "killed 0 of 0",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("rows", "killed"), [([Row("a", ("x/y",))], True), ([Row("a", ("x/y",)), Row("b", (), 88)], False), ([], False)]
+)
+def test_only_a_run_in_which_all_were_caught_succeeds(rows: list[Row], killed: bool) -> None:
+    """No mutants at all are no proof."""
+    assert all_killed(rows) is killed
