@@ -51,7 +51,7 @@ def process_faults() -> Iterator[Fault]:
     yield Fault("kill again and again", _kill_again_and_again)
     yield Fault("sleep of the whole system", sleeps(*SERVICES))
     for name in SERVICES:
-        yield Fault(f"stop {name}", _stops(name))
+        yield Fault(f"stop {name}", stops(name))
 
 
 def kills(*names: str) -> Act:
@@ -94,7 +94,7 @@ def _kill_again_and_again(scene: Scene) -> Sequence[Finding]:
     return ()
 
 
-def _stops(name: str) -> Act:
+def stops(name: str) -> Act:
     """SIGTERM in the middle of a burst: it ends in good order, in time."""
 
     def act(scene: Scene) -> Sequence[Finding]:

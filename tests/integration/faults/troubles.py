@@ -13,7 +13,7 @@ from pika.adapters.blocking_connection import BlockingChannel
 from ordersys.contract.topology import Subscription, subscriptions, topology
 from ordersys.local.system import SERVICES
 from tests.integration.faults.facts import Finding, Kind
-from tests.integration.faults.fault import Act, Fault, Scene
+from tests.integration.faults.fault import Act, Fault, Scene, stops
 from tests.integration.faults.manner import Hurried
 from tests.integration.faults.network import Away, Dribble, HalfOpen, RepliesLost, Slow, Weather
 
@@ -39,6 +39,8 @@ def network_faults() -> Iterator[Fault]:
         yield Fault(f"reset of {link}", _resets(link))
         for name, weather in _WEATHERS.items():
             yield Fault(f"{name} on {link}", _weather(link, weather))
+    for service in SERVICES:
+        yield Fault(f"stop {service} while the broker is silent", _stops_in_silence(service))
 
 
 def broker_faults() -> Iterator[Fault]:
@@ -81,6 +83,16 @@ def _weather(link: str, weather: Callable[[], Weather]) -> Act:
         scene.last(2.2, 8.0)
         scene.stage.links[link].clear()
         return ()
+
+    return act
+
+
+def _stops_in_silence(service: str) -> Act:
+    """It ends in time although nobody answers its farewell."""
+
+    def act(scene: Scene) -> Sequence[Finding]:
+        scene.stage.links["amqp"].weather = HalfOpen()
+        return stops(service)(scene)
 
     return act
 
