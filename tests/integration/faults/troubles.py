@@ -29,6 +29,7 @@ _DATABASES = ("product", "order", "notification-service-1", "notification-servic
 _LOCKED_SECONDS = 10.0
 _POISONS = 20
 _STORM = 300
+_DECLARED_AGAIN_SECONDS = 7.0  # every 5 s, whoever is connected does
 _DEAD_SECONDS = 15.0
 _POLL = 0.1
 
@@ -97,12 +98,12 @@ def _stops_in_silence(service: str) -> Act:
     return act
 
 
-def _at_the_broker(work: Callable[[BlockingChannel], object]) -> Act:
+def _at_the_broker(work: Callable[[BlockingChannel], object], seconds: float = 1.0) -> Act:
     def act(scene: Scene) -> Sequence[Finding]:
         connection = pika.BlockingConnection(pika.URLParameters(scene.stage.amqp_url))
         work(connection.channel())
         connection.close()
-        scene.last(1.0, 3.0)
+        scene.last(seconds, seconds + 2.0)
         return ()
 
     return act
@@ -122,7 +123,7 @@ def _deletes_bindings(taken: Subscription) -> Act:
             if binding.destination == taken.queue:
                 channel.queue_unbind(taken.queue, binding.source, binding.routing_key)
 
-    return _at_the_broker(work)
+    return _at_the_broker(work, _DECLARED_AGAIN_SECONDS)
 
 
 def _poison(scene: Scene) -> Sequence[Finding]:
