@@ -57,6 +57,15 @@ def mutants(session: nox.Session) -> None:
 
 
 @nox.session
+def faults(session: nox.Session) -> None:
+    """Try every fault on the real system (`-- --rounds=N --seed=S`: as many as wanted; docs/reliability.md)."""
+    prepare(session, "tests")
+    session.run(
+        "python", "-m", "tests.integration.faults", *session.posargs, interrupt_timeout=60, terminate_timeout=60
+    )
+
+
+@nox.session
 def demo(session: nox.Session) -> None:
     """Start the whole system, walk through its story, reconcile, shut down (`-- --json` for programs)."""
     prepare(session)

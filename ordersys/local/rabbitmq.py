@@ -22,6 +22,7 @@ _NODE = "ordersys@localhost"
 _BOOT_SECONDS = 90.0
 _POLL = 0.1
 _STOP_SECONDS = 30.0
+_CONTROL_SECONDS = 60.0
 _GREETING = b"AMQP\0\0\x09\x01"
 _METHOD_FRAME = b"\x01"
 _CONFIGURATION = """\
@@ -48,6 +49,7 @@ class Node:
         self._processes: list[subprocess.Popen[bytes]] = []
         self.port = 0
         self.log = folder / "log" / "rabbitmq.log"
+        self._ports_file = folder / "ports.json"
 
     @property
     def url(self) -> str:
@@ -58,6 +60,11 @@ class Node:
     def running(self) -> bool:
         """Whether its server runs."""
         return bool(self._processes) and self._processes[-1].poll() is None
+
+    @property
+    def pid(self) -> int | None:
+        """The process that leads its server's group, None while it does not run."""
+        return self._processes[-1].pid if self.running else None
 
     def start(self) -> None:
         """Starts the node and returns when it answers. Raises NotStarted."""
@@ -84,6 +91,13 @@ class Node:
         gone(self._groups, _STOP_SECONDS)
         self._forget()
 
+    def control(self, *command: str) -> None:
+        """Has `rabbitmqctl` do something with the running node. Raises CalledProcessError."""
+        _, mapper, distribution = self._ports_given()
+        program = str(self._installation.programs / "rabbitmqctl")
+        environment = self._environment(mapper, distribution)
+        subprocess.run([program, *command], env=environment, check=True, capture_output=True, timeout=_CONTROL_SECONDS)
+
     def _lay_out(self) -> None:
         for part in ("home", "db", "log", "schema"):
             (self._folder / part).mkdir(parents=True, exist_ok=True)
@@ -97,13 +111,16 @@ class Node:
 
     def _ports(self) -> list[int]:
         """Those of the last start where they are free still."""
-        file = self._folder / "ports.json"
-        last = json.loads(file.read_text()) if file.exists() else []
+        last = self._ports_given()
         chosen = last if last and all(map(ports.is_free, last)) else ports.free(3)
         if self._given_port is not None:
             chosen[0] = self._given_port
-        file.write_text(json.dumps(chosen))
+        self._ports_file.write_text(json.dumps(chosen))
         return list(chosen)
+
+    def _ports_given(self) -> list[int]:
+        """For clients, for Erlang's port mapper and between nodes; none before the first start."""
+        return list(json.loads(self._ports_file.read_text())) if self._ports_file.exists() else []
 
     def _environment(self, mapper: int, distribution: int) -> dict[str, str]:
         folder = self._folder

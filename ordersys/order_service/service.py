@@ -22,6 +22,7 @@ from ordersys.contract.errors import Refused
 from ordersys.contract.requests import normalise
 from ordersys.order_service import store
 from ordersys.order_service.store import Change, Creation
+from ordersys.runtime.crash import crash_point
 from ordersys.runtime.database import Database
 from ordersys.runtime.identity import TRACEPARENT, traceparent
 from ordersys.runtime.outbox import Relay
@@ -49,6 +50,7 @@ class OrderService(OrderServiceServicer):
         normalise(request)
         change = Change(request, traceparent(metadata(context, TRACEPARENT)))
         order = await self._database.write(store.change, change)
+        crash_point("order.changed")
         self._relay.wake()
         return UpdateOrderResponse(order=order)
 
@@ -66,6 +68,7 @@ class OrderService(OrderServiceServicer):
         """All in one commit, together with whatever else waits for it."""
         trace = metadata(context, TRACEPARENT)
         results = await self._database.write(store.create, [_creation(request, trace) for request in requests])
+        crash_point("order.created")
         self._relay.wake()
         return results
 

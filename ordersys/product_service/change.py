@@ -20,6 +20,7 @@ from ordersys.product_service.store import change_rows, changes, endings
 from ordersys.product_service.store.change_rows import Pending
 from ordersys.product_service.store.changes import Asked, Busy, Request
 from ordersys.product_service.store.endings import Accepted
+from ordersys.runtime.crash import crash_point
 from ordersys.runtime.database import Database
 from ordersys.runtime.idempotency import Outcome
 
@@ -84,14 +85,19 @@ class Changes:
             _log.debug("the change before was refused: %s", refused)
 
     async def _settle(self, pending: Pending) -> Order:
+        crash_point("change.reserved")
         try:
             order = await self._orders.update(pending.hop, pending.traceparent)
         except OutcomeOpen:
             raise
         except Refused:
+            crash_point("change.refused")
             await self._database.write(endings.take_back, pending)
+            crash_point("change.taken_back")
             raise
+        crash_point("change.made")
         await self._database.write(endings.accept, Accepted(pending, order))
+        crash_point("change.accepted")
         return order
 
 

@@ -13,6 +13,7 @@ from ordersys.product_service.orders import Orders, OutcomeOpen
 from ordersys.product_service.saga import Sagas
 from ordersys.product_service.store import placements as store
 from ordersys.product_service.store.placements import Asked, Confirmed, Pending
+from ordersys.runtime.crash import crash_point
 from ordersys.runtime.database import Database
 from ordersys.runtime.idempotency import Outcome
 from ordersys.runtime.outbox import Relay
@@ -47,6 +48,7 @@ class Placement:
         if isinstance(begun, Outcome):
             self._relay.wake()
             return begun.unpack(PlaceOrderResponse)
+        crash_point("placement.reserved")
         return await self._sagas.once(begun.order_id, self._settle, begun)
 
     async def _settle(self, pending: Pending) -> PlaceOrderResponse:
@@ -57,6 +59,7 @@ class Placement:
         except Refused:
             await self._database.write(store.take_back, pending)
             raise
+        crash_point("placement.created")
         # Not awaited: the order exists, and should this commit be lost, a repeat gets the same order.
         confirmed = self._database.write(store.confirm, Confirmed(pending, order), urgent=False)
         confirmed.add_done_callback(_check)

@@ -17,13 +17,14 @@ from pika.exceptions import AMQPConnectionError, AMQPError, ProbableAccessDenied
 from ordersys.contract import topology as contract
 from ordersys.contract.events import CONTENT_TYPE, Delivery, EventMessage, headers
 from ordersys.runtime.confirms import Window
+from ordersys.runtime.crash import crash_point
 
 _log = logging.getLogger(__name__)
 # pika tells every broken connection several times over, with tracebacks; what matters is logged here.
 logging.getLogger("pika").setLevel(logging.CRITICAL)
 
-HEARTBEAT_SECONDS = 20
-BLOCKED_SECONDS = 60
+HEARTBEAT_SECONDS, BLOCKED_SECONDS = 20, 60
+_PARTING_SECONDS = 3.0  # a silent broker is noticed by its heartbeat, but not within a grace period
 
 
 class BrokerUnavailable(OSError):
@@ -54,8 +55,7 @@ class Session:
     @classmethod
     async def open(cls, url: str, name: str) -> "Session":
         """Connects, with publisher confirms switched on. Raises BrokerUnavailable."""
-        session = cls(url)
-        parameters = pika.URLParameters(url)
+        session, parameters = cls(url), pika.URLParameters(url)
         parameters.heartbeat = HEARTBEAT_SECONDS
         parameters.blocked_connection_timeout = BLOCKED_SECONDS
         parameters.client_properties = {"connection_name": name}
@@ -99,6 +99,7 @@ class Session:
             for event in events:
                 to = contract.publication(contract.events()[event.type])
                 self._channel.basic_publish(to.exchange, to.routing_key, event.body, _properties(event), mandatory=True)
+            crash_point("broker.sent")
             await first(self._window_settled, self.closed)
         except AMQPError as error:
             self.fail(error)
@@ -118,9 +119,12 @@ class Session:
         await self._answer(answered)
 
     async def cancel(self) -> None:
-        """Stops deliveries; what was delivered may still be settled."""
+        """Stops deliveries; what was delivered may still be settled. Returns soon, whatever the broker does."""
         if self._consumer_tag and not self.closed.done():
-            await self._call("basic_cancel", consumer_tag=self._consumer_tag)
+            try:
+                await asyncio.wait_for(self._call("basic_cancel", consumer_tag=self._consumer_tag), _PARTING_SECONDS)
+            except TimeoutError as error:
+                self.fail(error)
 
     def ack(self, tag: int, multiple: bool) -> None:
         """Settles a delivery, or all up to it."""
@@ -138,11 +142,11 @@ class Session:
             self._connection.close()
 
     async def close(self) -> None:
-        """Closes the connection, what was settled being sent before; returns when nothing is left of it."""
+        """Closes the connection, what was settled being sent before; returns when nothing is left of it, or soon."""
         if self._connection.is_open:
             self._connection.close()
         if self._connection.is_closed or self._connection.is_closing:
-            await asyncio.wait([self._ended], timeout=HEARTBEAT_SECONDS)
+            await asyncio.wait([self._ended], timeout=_PARTING_SECONDS)
 
     async def _open_channel(self) -> None:
         opened = self._loop.create_future()

@@ -16,6 +16,7 @@ from ordersys.contract.errors import Refused
 from ordersys.contract.events import Delivery, Event, Undecodable, decode
 from ordersys.runtime.batching import Batcher
 from ordersys.runtime.broker import BrokerUnavailable, Session, first
+from ordersys.runtime.crash import crash_point
 from ordersys.runtime.pauses import growing
 from ordersys.runtime.reconnect import keep_open
 
@@ -89,10 +90,13 @@ class Consumer:
 
     async def _work(self, session: Session, fresh: "asyncio.Future[None]", batch: list[Tagged]) -> list[None]:
         for portion in _portions(batch):
+            crash_point("consumer.delivered")
             dispositions = await self._decide(session, portion)
+            crash_point("consumer.recorded")
             if session.closed.done():  # they come again on the next session
                 break
             _settle(session, portion, dispositions)
+            crash_point("consumer.settled")
         if not fresh.done() and not all(tagged.delivery.redelivered for tagged in batch):
             fresh.set_result(None)
         return [None] * len(batch)

@@ -28,6 +28,7 @@ from sqlalchemy.pool import NullPool, QueuePool, StaticPool
 from ordersys.api.error.v1.error_reason_pb2 import ErrorReason
 from ordersys.contract.errors import Refused, refuse
 from ordersys.runtime.batching import Batcher
+from ordersys.runtime.crash import crash_point
 from ordersys.runtime.pauses import growing
 from ordersys.runtime.schema import Schema, UnusableDatabase
 
@@ -162,10 +163,14 @@ class Database:
         """All in one transaction; should it fail, each item in one of its own."""
         try:
             with self._connection.begin():
-                return _perform(self._connection, batch)
+                results = _perform(self._connection, batch)
+                crash_point("database.performed")
         except Exception as error:  # noqa: BLE001 - raised for its item, or for all
             if len(batch) == 1 or _locked_out(error):
                 return [error] * len(batch)
+        else:
+            crash_point("database.committed")
+            return results
         return [result for item in batch for result in self._transact([item])]
 
 

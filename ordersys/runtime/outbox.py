@@ -29,6 +29,7 @@ from sqlalchemy.exc import DBAPIError
 from ordersys.contract.errors import Refused
 from ordersys.contract.events import EventMessage
 from ordersys.runtime.batching import Batcher
+from ordersys.runtime.crash import crash_point
 from ordersys.runtime.database import Database
 from ordersys.runtime.pauses import growing
 
@@ -138,10 +139,12 @@ class Relay:
         except Exception:  # noqa: BLE001 - logged; nobody else would publish what waits
             _log.exception("%d events could not be published; they stay in the outbox", len(rows))
             return False
+        crash_point("outbox.published")
         done = [row.sequence for row, sure in zip(rows, confirmed, strict=True) if sure]
         try:
             if done:
                 await self._database.write(self._outbox.remove, done)
+                crash_point("outbox.removed")
         except Refused:
             return False  # they stay and are published again: at least once
         if len(done) < len(rows):

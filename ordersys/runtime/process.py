@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import TypeVar
 
+from ordersys.runtime.crash import crash_point
 from ordersys.runtime.schema import UnusableDatabase
 from ordersys.runtime.server import PortTaken
 from ordersys.runtime.settings import Settings, WrongSetting, described, read
@@ -37,7 +38,9 @@ async def _until_stopped(settings: S, serve: Serve[S]) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    crash_point("process.started")
     await serve(settings, stop)
+    crash_point("process.stopping")
 
 
 def _parse(name: str, meaning: str, kind: type[Settings]) -> None:

@@ -23,6 +23,7 @@ from ordersys.api.error.v1.error_reason_pb2 import ErrorReason
 from ordersys.contract import descriptors
 from ordersys.contract.errors import Refused, invalid, refuse
 from ordersys.contract.validation import violations
+from ordersys.runtime.crash import crash_point
 from ordersys.runtime.settings import Settings
 
 _log = logging.getLogger(__name__)
@@ -67,6 +68,7 @@ class Server:
         await _try(self.address)
         self._server.add_insecure_port(self.address)
         await self._server.start()
+        crash_point("server.started")
 
     async def healthy(self, serving: bool) -> None:
         """Says of every service whether it works (grpc.health.v1)."""
@@ -130,7 +132,9 @@ def _handler(method: MethodDescriptor, behaviour: Behaviour, calls: _Calls) -> A
     async def handle(raw: bytes, context: Context) -> bytes:
         try:
             with calls:
-                return (await behaviour(_request(request_class, raw), context)).SerializeToString()
+                response = await behaviour(_request(request_class, raw), context)
+                crash_point("server.answering")
+                return response.SerializeToString()
         except Refused as refused:
             status = refused.status
         except Exception as error:  # noqa: BLE001 - logged, and answered without a word of it

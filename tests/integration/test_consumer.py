@@ -13,6 +13,7 @@ from ordersys.api.order.v1.order_events_pb2 import OrderCreated, OrderUpdated
 from ordersys.api.order.v1.order_pb2 import OrderState
 from ordersys.contract.errors import refuse
 from ordersys.contract.events import Event
+from ordersys.contract.topology import topology
 from ordersys.local.system import System
 from ordersys.runtime.broker import Session
 from ordersys.runtime.consumer import Consumer, Disposition
@@ -42,6 +43,15 @@ def test_a_hostile_text_stays_one_parsable_line_of_the_log(system: System, api: 
 def test_a_deleted_queue_is_declared_again(api: Api, amqp: BlockingChannel) -> None:
     """A consumer whose queue was taken away live comes back by itself and hears on."""
     amqp.queue_delete(SUBSCRIPTION.queue)
+    product = api.new_product(1000)
+    eventually(lambda: _heard_of_a_new_order(api, product))
+
+
+def test_a_deleted_binding_is_declared_again(api: Api, amqp: BlockingChannel) -> None:
+    """The broker tells nobody that a binding is gone; yet the queue soon gets what it should again."""
+    for binding in topology().bindings:
+        if binding.destination == SUBSCRIPTION.queue:
+            amqp.queue_unbind(SUBSCRIPTION.queue, binding.source, binding.routing_key)
     product = api.new_product(1000)
     eventually(lambda: _heard_of_a_new_order(api, product))
 

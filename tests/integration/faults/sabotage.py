@@ -1,0 +1,112 @@
+"""Services that break a promise on purpose: `python sabotage.py NAME` runs one of ours with one thing wrong.
+
+They are there to show that a round with the right fault finds out.
+"""
+
+import asyncio
+import dataclasses
+import runpy
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection
+
+from ordersys.contract.events import Event
+from ordersys.notification import store
+from ordersys.notification.recorder import Recorder
+from ordersys.product_service import change, placement
+from ordersys.product_service.store import endings
+from ordersys.runtime.consumer import Disposition
+from ordersys.runtime.outbox import Outbox
+
+_LATER_SECONDS = 2.0
+
+
+class Sabotage(NamedTuple):
+    """Who is sabotaged, and how."""
+
+    service: str
+    work: Callable[[], None]
+
+
+def ack_before_commit() -> None:
+    """Acknowledges what it is going to record later."""
+    record = Recorder.record
+    waiting: set[asyncio.Task[None]] = set()
+
+    async def later(recorder: Recorder, events: list[Event]) -> None:
+        await asyncio.sleep(_LATER_SECONDS)
+        await record(recorder, events)
+
+    async def acknowledge(recorder: Recorder, events: list[Event]) -> Sequence[Disposition]:
+        waiting.add(asyncio.create_task(later(recorder, events)))
+        return [Disposition.ACK] * len(events)
+
+    _replace(Recorder, "record", acknowledge)
+
+
+def no_inbox() -> None:
+    """Records what comes again, again."""
+    record = store._Entry.record
+
+    def again(entry: Any, told: store.Told) -> store.Recording:
+        recording = record(entry, told)
+        if recording is not store.Recording.REPEATED:
+            return recording
+        other = dataclasses.replace(told.event, event_id=f"{told.event.event_id}-again")
+        return record(entry, told._replace(event=other))
+
+    _replace(store._Entry, "record", again)
+
+
+def cursor_instead_of_rows() -> None:
+    """Publishes what comes after what it has read last."""
+    oldest = Outbox.oldest
+    read: list[int] = [0]
+
+    def after_the_last(outbox: Outbox, connection: Connection, most: int) -> Sequence[Any]:
+        rows = [row for row in oldest(outbox, connection, 10_000) if row.sequence > read[0]][:most]
+        read[0] = max([read[0], *(row.sequence for row in rows)])
+        return rows
+
+    _replace(Outbox, "oldest", after_the_last)
+
+
+def release_twice() -> None:
+    """Gives back what an order needs no more, and once more."""
+    write = endings._Ending.write
+
+    def twice(ending: Any) -> None:
+        ending._released *= 2
+        write(ending)
+
+    _replace(endings._Ending, "write", twice)
+
+
+def no_sweep() -> None:
+    """Leaves to clients what they have left open."""
+
+    async def nothing(_: object) -> None:
+        return None
+
+    _replace(placement.Placement, "sweep", nothing)
+    _replace(change.Changes, "sweep", nothing)
+
+
+def _replace(owner: type, name: str, by: Callable[..., Any]) -> None:
+    setattr(owner, name, by)
+
+
+SABOTAGES: Mapping[str, Sabotage] = {
+    "ack-before-commit": Sabotage("notification_service_1", ack_before_commit),
+    "no-inbox": Sabotage("notification_service_2", no_inbox),
+    "cursor-instead-of-rows": Sabotage("order_service", cursor_instead_of_rows),
+    "release-twice": Sabotage("product_service", release_twice),
+    "no-sweep": Sabotage("product_service", no_sweep),
+}
+
+if __name__ == "__main__":
+    chosen = SABOTAGES[sys.argv.pop()]
+    chosen.work()
+    runpy.run_module(f"ordersys.{chosen.service}", run_name="__main__", alter_sys=True)
