@@ -82,7 +82,8 @@ MUTANTS = (
             Edit(
                 "runtime.outbox",
                 "confirmed = await self._publisher.publish([_event(row) for row in rows])",
-                "again = [_event(row._replace(event_id=f'{row.event_id}.2')) for row in rows]\n"
+                "from dataclasses import replace\n"
+                "again = [replace(_event(row), event_id=f'{row.event_id}.again') for row in rows]\n"
                 "await self._publisher.publish(again)\n"
                 "confirmed = await self._publisher.publish([_event(row) for row in rows])",
             ),
