@@ -69,7 +69,7 @@ class Report:
         self._file = file
         self._laws: dict[str, Verdict] = {}
         self._cases: dict[str, tuple[Verdict, frozenset[str]]] = {}
-        self._kept: set[str] = set()
+        self._kept: set[frozenset[str]] = set()
         self._there: set[str] = set()
         self._began = time.monotonic()
         self.worlds: list[World] = []
@@ -92,7 +92,7 @@ class Report:
             verdict, needs = self._cases[report.nodeid]
             verdict.note(report)
             if report.when == "call" and report.passed:
-                self._kept.update(needs)
+                self._kept.add(needs)
 
     def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> None:
         """What was found that breaks a law."""
@@ -171,12 +171,12 @@ class Report:
         """Whom laws were kept about without anybody having talked to it."""
         calls, heard = self._calls(), self._heard()
         for role in ROLES:
-            if role in self._kept and not calls.get(role):
+            if any(role in needs for needs in self._kept) and not calls.get(role):
                 yield f"no call reached the {role}: its laws prove nothing"
-        for event in events().values() if "broker" in self._kept else ():
-            to = publication(event)
-            if publisher(to) in self._kept and not heard[to.exchange]:
-                yield f"nothing was heard from {to.exchange}: its laws prove nothing"
+        published = {(to.exchange, publisher(to)) for to in map(publication, events().values())}
+        for exchange, role in sorted(published):
+            if any({"broker", role} <= needs for needs in self._kept) and not heard[exchange]:
+                yield f"nothing of the {role} was heard from {exchange}: its laws prove nothing"
 
     def _calls(self) -> dict[str, int]:
         return {role: sum(world.wire.calls[role] for world in self.worlds) for role in ROLES}

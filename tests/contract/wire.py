@@ -8,6 +8,8 @@ from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
 from google.rpc.error_details_pb2 import BadRequest
 from google.rpc.status_pb2 import Status
+from grpc_health.v1.health_pb2 import HealthCheckRequest
+from grpc_health.v1.health_pb2_grpc import HealthStub
 from grpc_status import rpc_status
 
 from ordersys.api.amqp.v1 import topology_pb2
@@ -94,6 +96,12 @@ class Wire:
             return Answer(grpc.StatusCode.OK, call(body, timeout=timeout or self._timeout, **options), Status())
         except grpc.RpcError as error:
             return _refused(error)
+
+    def health(self, role: str, service: str) -> int:
+        """What a role says of one of its services, of itself for "" (grpc.health.v1). Raises grpc.RpcError."""
+        self.calls[role] += 1
+        stub: Any = HealthStub(self._channels[role])
+        return int(stub.Check(HealthCheckRequest(service=service), timeout=self._timeout).status)
 
     def close(self) -> None:
         """Closes the connections."""
