@@ -154,8 +154,9 @@ class Database:
         results = await loop.run_in_executor(self._writer_thread, self._transact, batch)
         failed = [result for result in results if isinstance(result, OperationalError)]
         self.writable = not failed
-        if failed:
-            _log.error("database %s can't be written: %s", self.path, failed[0].orig)
+        if not failed:
+            return results
+        _log.error("database %s can't be written: %s", self.path, failed[0].orig)
         unavailable = refuse(ErrorReason.STORAGE_UNAVAILABLE)
         return [unavailable if isinstance(result, OperationalError) else result for result in results]
 
