@@ -73,6 +73,25 @@ class _Arriving:
 
 
 @dataclass
+class _Messages:
+    """Messages whose frames come one by one, on each AMQP channel one after the other."""
+
+    _arriving: dict[int, _Arriving] = field(default_factory=dict)
+
+    def __contains__(self, channel: int) -> bool:
+        return channel in self._arriving
+
+    def begin(self, channel: int, method: Any, raw: bytes) -> None:
+        """The method that announces one."""
+        self._arriving[channel] = _Arriving(method, raw)
+
+    def add(self, channel: int, frame: Any, raw: bytes) -> _Arriving | None:
+        """One frame more; the message once nothing of it is missing."""
+        self._arriving[channel].add(frame, raw)
+        return self._arriving.pop(channel) if self._arriving[channel].complete else None
+
+
+@dataclass
 class _Frames:
     """Whole frames out of chunks."""
 
@@ -94,7 +113,7 @@ class ServiceStream:
     """What a service sends."""
 
     _frames: _Frames = field(default_factory=_Frames)
-    _arriving: dict[int, _Arriving] = field(default_factory=dict)
+    _messages: _Messages = field(default_factory=_Messages)
     _tags: dict[int, int] = field(default_factory=dict)
     _queues: dict[int, str] = field(default_factory=dict)
 
@@ -103,8 +122,8 @@ class ServiceStream:
         for frame, raw in self._frames.feed(chunk):
             channel, method = _parts(frame)
             if isinstance(method, spec.Basic.Publish):
-                self._arriving[channel] = _Arriving(method, raw)
-            elif channel in self._arriving:
+                self._messages.begin(channel, method, raw)
+            elif channel in self._messages:
                 yield from self._add(channel, frame, raw)
             elif isinstance(method, spec.Basic.Ack):
                 yield Settlement(channel, method.delivery_tag, method.multiple, raw)
@@ -123,12 +142,9 @@ class ServiceStream:
             self._tags[channel] = 0
 
     def _add(self, channel: int, frame: Any, raw: bytes) -> Iterator[Publication]:
-        arriving = self._arriving[channel]
-        arriving.add(frame, raw)
-        if arriving.complete:
-            del self._arriving[channel]
+        if whole := self._messages.add(channel, frame, raw):
             self._tags[channel] = tag = self._tags.get(channel, 0) + 1
-            yield Publication(channel, tag, arriving.method, arriving.raw, arriving.header.properties, arriving.body)
+            yield Publication(channel, tag, whole.method, whole.raw, whole.header.properties, whole.body)
 
 
 @dataclass
@@ -136,7 +152,7 @@ class BrokerStream:
     """What the broker sends."""
 
     _frames: _Frames = field(default_factory=_Frames)
-    _arriving: dict[int, _Arriving] = field(default_factory=dict)
+    _messages: _Messages = field(default_factory=_Messages)
     _unsettled: dict[tuple[int, int], Delivery] = field(default_factory=dict)
 
     def feed(self, chunk: bytes) -> Iterator["bytes | Confirm"]:
@@ -154,14 +170,10 @@ class BrokerStream:
     def _remember(self, channel: int, frame: Any, raw: bytes) -> None:
         _, method = _parts(frame)
         if isinstance(method, spec.Basic.Deliver):
-            self._arriving[channel] = _Arriving(method, raw)
-        elif channel in self._arriving:
-            arriving = self._arriving[channel]
-            arriving.add(frame, raw)
-            if arriving.complete:
-                del self._arriving[channel]
-                found = _delivery(arriving.header.properties, arriving.body, arriving.method.redelivered)
-                self._unsettled[channel, arriving.method.delivery_tag] = found
+            self._messages.begin(channel, method, raw)
+        elif channel in self._messages and (whole := self._messages.add(channel, frame, raw)):
+            found = _delivery(whole.header.properties, whole.body, whole.method.redelivered)
+            self._unsettled[channel, whole.method.delivery_tag] = found
 
 
 def returned(publication: Publication) -> bytes:
