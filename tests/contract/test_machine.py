@@ -17,6 +17,7 @@ from ordersys.api.product.v1.product_service_pb2 import (
 )
 from tests.contract.effort import share
 from tests.contract.model import Model, Verdict
+from tests.contract.test_pages import walk
 from tests.contract.wire import ORDER, PRODUCT, Answer
 from tests.contract.world import World, new_id, placing, quantities
 
@@ -113,14 +114,8 @@ class Story(RuleBasedStateMachine):
     @rule(size=st.integers(1, 5))
     def list_orders(self, size: int) -> None:
         """The customer's orders, each as the model has it, on pages of any size."""
-        query = ListOrdersRequest(customer_id=self.customer, page_size=size)
-        found: list[Order] = []
-        while True:
-            page = self.world.ok(query)
-            found += page.orders
-            if not page.next_page_token:
-                break
-            query.page_token = page.next_page_token
+        query = ListOrdersRequest(customer_id=self.customer)
+        found: list[Order] = walk(self.world, ORDER, query, lambda page: page.orders, [size])
         assert sorted(order.id for order in found) == sorted(self.model.orders)
         for order in found:
             self.compare_order(order)

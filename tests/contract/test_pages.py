@@ -32,15 +32,18 @@ def walk(world: World, role: str, query: Any, entries: Callable[[Any], Sequence[
 
 
 def pages(world: World, role: str, query: Any, sizes: list[int]) -> Iterator[Any]:
-    """All pages."""
+    """All pages. A token that comes again would lead in a circle."""
     asked = type(query)()
     asked.CopyFrom(query)
+    seen: set[str] = set()
     for size in cycle(sizes):
         asked.page_size = size
         page = world.ok(asked, role)
         yield page
         if not page.next_page_token:
             return
+        assert page.next_page_token not in seen, "a page_token was given out twice"
+        seen.add(page.next_page_token)
         asked.page_token = page.next_page_token
 
 
