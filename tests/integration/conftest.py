@@ -1,7 +1,7 @@
 """The real system: one for all these tests, started by the first that asks for it."""
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import pika
@@ -10,6 +10,7 @@ import pytest
 from ordersys.local.packages import NoRabbitMQ, provision
 from ordersys.local.system import Choices, System
 from tests import virtual_host
+from tests.contract.post import Post
 from tests.integration.api import Api
 
 
@@ -55,3 +56,10 @@ def amqp(system: System) -> Iterator["pika.adapters.blocking_connection.Blocking
     channel.confirm_delivery()
     yield channel
     connection.close()
+
+
+@pytest.fixture
+def post(system: System) -> Iterator[Post]:
+    """Puts messages before the subscribers, past every publisher."""
+    with closing(Post(system.amqp_url)) as connection:
+        yield connection

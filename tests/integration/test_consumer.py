@@ -4,7 +4,6 @@ import asyncio
 import json
 from collections.abc import Iterator, Sequence
 
-import pika
 import pytest
 from pika.adapters.blocking_connection import BlockingChannel
 
@@ -17,21 +16,24 @@ from ordersys.contract.topology import topology
 from ordersys.local.system import System
 from ordersys.runtime.broker import Session
 from ordersys.runtime.consumer import Consumer, Disposition
+from tests.contract.orders import imagined
+from tests.contract.post import SUBSCRIPTIONS, Post
 from tests.integration.api import Api, eventually
-from tests.integration.deliveries import CREATED, SUBSCRIPTION, UPDATED, order, publish
 
 CLOSING_SECONDS = 5
+ROLE = "notification-service-2"
+QUEUE = SUBSCRIPTIONS[ROLE].queue
 
 
-def test_a_hostile_text_stays_one_parsable_line_of_the_log(system: System, api: Api, amqp: BlockingChannel) -> None:
+def test_a_hostile_text_stays_one_parsable_line_of_the_log(system: System, api: Api, post: Post) -> None:
     """CR, LF, escapes and bidi marks in an event never break the log or reach a terminal raw."""
-    hostile = order()
+    hostile = imagined()
     event = OrderUpdated(
         order=hostile,
         previous_state=OrderState.ORDER_STATE_PLACED,
         changed_fields=['\r\n{"level": "forged"}\x1b[31m\u202e\x00'],
     )
-    publish(amqp, event.SerializeToString(), type=UPDATED)
+    post.deliver(ROLE, event)
     (heard,) = eventually(lambda: api.heard(2, hostile.id))
     log = system.services["notification_service_2"].log
     raw = eventually(lambda: [line for line in log.read_bytes().split(b"\n") if hostile.id.encode() in line])
@@ -42,7 +44,7 @@ def test_a_hostile_text_stays_one_parsable_line_of_the_log(system: System, api: 
 
 def test_a_deleted_queue_is_declared_again(api: Api, amqp: BlockingChannel) -> None:
     """A consumer whose queue was taken away live comes back by itself and hears on."""
-    amqp.queue_delete(SUBSCRIPTION.queue)
+    amqp.queue_delete(QUEUE)
     product = api.new_product(1000)
     eventually(lambda: _heard_of_a_new_order(api, product))
 
@@ -50,8 +52,8 @@ def test_a_deleted_queue_is_declared_again(api: Api, amqp: BlockingChannel) -> N
 def test_a_deleted_binding_is_declared_again(api: Api, amqp: BlockingChannel) -> None:
     """The broker tells nobody that a binding is gone; yet the queue soon gets what it should again."""
     for binding in topology().bindings:
-        if binding.destination == SUBSCRIPTION.queue:
-            amqp.queue_unbind(SUBSCRIPTION.queue, binding.source, binding.routing_key)
+        if binding.destination == QUEUE:
+            amqp.queue_unbind(QUEUE, binding.source, binding.routing_key)
     product = api.new_product(1000)
     eventually(lambda: _heard_of_a_new_order(api, product))
 
@@ -64,11 +66,10 @@ def _heard_of_a_new_order(api: Api, product: str) -> bool:
 
 
 @pytest.fixture
-def queue(amqp: BlockingChannel) -> Iterator[str]:
+def queue(amqp: BlockingChannel, post: Post) -> Iterator[str]:
     """A queue of the test's own with one event in it."""
     name = str(amqp.queue_declare("").method.queue)
-    properties = pika.BasicProperties(message_id="one", type=CREATED, content_type="application/protobuf")
-    amqp.basic_publish("", name, OrderCreated(order=order()).SerializeToString(), properties)
+    post.route("", name, OrderCreated(order=imagined()))
     yield name
     amqp.queue_delete(name)
 

@@ -10,13 +10,14 @@ from contextlib import contextmanager
 
 import grpc
 import pytest
-from pika.adapters.blocking_connection import BlockingChannel
 
 from ordersys.api.notification.v1.notification_log_pb2 import Notification
 from ordersys.api.order.v1.order_events_pb2 import OrderCreated
 from ordersys.local.system import System
+from tests.contract.orders import imagined
+from tests.contract.post import Post
+from tests.contract.world import new_id
 from tests.integration.api import Api, eventually
-from tests.integration.deliveries import dead_letter, order, publish
 
 FAILS_ON_ONE = """
 import logging, os, sys
@@ -65,17 +66,19 @@ def replaced(system: System, program: str, attempts: int) -> Iterator[None]:
 
 @pytest.mark.parametrize("how", ["raise RuntimeError", "os._exit(1)"], ids=["raises", "kills"])
 def test_an_event_the_handler_fails_on_is_dead_lettered_and_harms_no_other(
-    system: System, api: Api, amqp: BlockingChannel, how: str
+    system: System, api: Api, post: Post, how: str
 ) -> None:
     """It comes back until its delivery limit, also when it kills the process each time; healthy events are recorded."""
+    role, mark, poison = "notification-service-2", new_id(), imagined()
+    poison.customer_id = "poison"
     with replaced(system, FAILS_ON_ONE.format(how=how), attempts=20):
-        healthy = [order() for _ in range(20)]
+        healthy = [imagined() for _ in range(20)]
         for one in healthy[:10]:
-            publish(amqp, OrderCreated(order=one).SerializeToString())
-        poison = publish(amqp, OrderCreated(order=order(customer_id="poison")).SerializeToString())
+            post.deliver(role, OrderCreated(order=one))
+        post.deliver(role, OrderCreated(order=poison), correlation_id=mark)
         for one in healthy[10:]:
-            publish(amqp, OrderCreated(order=one).SerializeToString())
-        properties, _ = dead_letter(amqp, lambda properties, _: properties.message_id == poison)
+            post.deliver(role, OrderCreated(order=one))
+        properties, _ = eventually(lambda: post.dead_letter(role, mark))
         assert properties.headers["x-death"][0]["reason"] == "delivery_limit"
         for one in healthy:
             assert len(eventually(lambda one=one: heard(api, one.id))) == 1  # type: ignore[misc]
