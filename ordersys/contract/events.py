@@ -4,7 +4,7 @@ The layout is stated in proto/ordersys/api/order/v1/order_events.proto.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -44,6 +44,8 @@ class Delivery:
     headers: Mapping[str, Any]
     body: bytes
     redelivered: bool = False
+    properties: Any = field(default=None, compare=False, repr=False)
+    """As the AMQP library has them: what is needed to publish the message again."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import os
+import re
 import sys
 from collections.abc import Callable
 from typing import NoReturn
@@ -10,6 +11,7 @@ from typing import NoReturn
 from ordersys.grpc_client import failures, tables
 from ordersys.grpc_client.commands import COMMANDS
 from ordersys.grpc_client.connection import Client, Failed, Peer
+from ordersys.grpc_client.dead_letters import ACTIONS
 from ordersys.grpc_client.demo import demo
 from ordersys.grpc_client.story import NotRefused
 from ordersys.grpc_client.wishes import WrongUse
@@ -113,7 +115,12 @@ def _add_reading(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     notifications = commands.add_parser("notifications", help="show what the notification services have recorded")
     notifications.add_argument("--service", type=int, choices=(1, 2), help="only of this one")
     notifications.add_argument("--order", metavar="ORDER", help="only of this order")
-    for reading in (orders, notifications):
+    letters = commands.add_parser("dead-letters", help="show, replay or discard what a notification service can't take")
+    letters.add_argument("action", nargs="?", choices=ACTIONS, default="list", help="what to do (list)")
+    letters.add_argument("ids", nargs="*", type=_dead_letter, metavar="ID", help="which to replay or discard")
+    letters.add_argument("--all", action="store_true", help="replay or discard all there are now")
+    letters.add_argument("--service", type=int, choices=(1, 2), help="only of this one")
+    for reading in (orders, notifications, letters):
         reading.add_argument("--limit", type=_version, default=100, metavar="N", help="how many at most (100)")
 
 
@@ -123,6 +130,12 @@ def _seconds(text: str) -> float:
 
 def _version(text: str) -> int:
     return int(_checked(text, int, lambda value: 0 < value < 2**63, "a whole number above 0"))
+
+
+def _dead_letter(text: str) -> str:
+    if not re.fullmatch("[0-9a-f]{32}", text):
+        raise argparse.ArgumentTypeError(f"{text!r} must be 32 hexadecimal digits, as dead-letters lists them")
+    return text
 
 
 def _delta(text: str) -> int:

@@ -17,6 +17,7 @@ from ordersys.api.product.v1.product_service_pb2 import (
 )
 from ordersys.grpc_client import failures, listing, tables, wishes
 from ordersys.grpc_client.connection import Client, Failed
+from ordersys.grpc_client.dead_letters import dead_letters
 from ordersys.grpc_client.identifiers import new_request_id
 from ordersys.grpc_client.wishes import WrongUse
 
@@ -165,4 +166,5 @@ COMMANDS: Mapping[str, Command] = {
     "orders": orders,
     "order": order,
     "notifications": notifications,
+    "dead-letters": dead_letters,
 }

@@ -4,13 +4,14 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import grpc
 from google.protobuf.message import Message
 from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
 
+from ordersys.api.notification.v1.dead_letter_service_pb2_grpc import DeadLetterServiceStub
 from ordersys.api.notification.v1.notification_log_pb2_grpc import NotificationLogStub
 from ordersys.api.order.v1.order_service_pb2_grpc import OrderServiceStub
 from ordersys.api.product.v1.product_service_pb2_grpc import ProductServiceStub
@@ -56,7 +57,8 @@ class Client:
         products, orders, *logs = self._channels
         self.products = ProductServiceStub(products)
         self.orders = OrderServiceStub(orders)
-        self.logs = [NotificationLogStub(channel) for channel in logs]
+        self.logs = {number: NotificationLogStub(channel) for number, channel in enumerate(logs, 1)}
+        self.letters = {number: DeadLetterServiceStub(channel) for number, channel in enumerate(logs, 1)}
 
     async def close(self) -> None:
         """Closes the connections."""
@@ -70,9 +72,9 @@ class Client:
         """A call to the Order Service. Raises Failed."""
         return await self._repeat(self._peers[1], call, request)
 
-    async def log(self, number: int, request: Message) -> Any:
-        """A ListNotifications call to Notification Service 1 or 2. Raises Failed."""
-        return await self._repeat(self._peers[1 + number], self.logs[number - 1].ListNotifications, request)
+    async def notification(self, number: int, call: Callable[..., Awaitable[R]], request: Message) -> R:
+        """A call to Notification Service 1 or 2. Raises Failed."""
+        return await self._repeat(self._peers[1 + number], call, request)
 
     async def _repeat(self, peer: Peer, call: Callable[..., Awaitable[R]], request: Message) -> R:
         """Every changing call carries a request_id, so that repeating it is safe."""

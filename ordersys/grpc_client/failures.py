@@ -55,14 +55,19 @@ def _detail(status: Status, found: Any) -> Any:
 
 
 def _no_answer(failed: Failed) -> str:
-    request_id = getattr(failed.request, "request_id", "")
-    repeat = (
-        f" Whether the request took effect is open: repeat it with --request-id {request_id}." if request_id else ""
-    )
     return (
         f"The {failed.peer.name} at {failed.peer.address} does not answer; start it with"
-        f" `python -m ordersys.{failed.peer.module}`, or everything with `python -m ordersys.local`.{repeat}"
+        f" `python -m ordersys.{failed.peer.module}`, or everything with `python -m ordersys.local`.{_way_out(failed)}"
     )
+
+
+def _way_out(failed: Failed) -> str:
+    """What is to be done about an answer that did not come."""
+    if not (request_id := getattr(failed.request, "request_id", "")):
+        return ""
+    if "dead_letter_ids" in failed.request.DESCRIPTOR.fields_by_name:
+        return " Repeat the command: what was done already is passed over."
+    return f" Whether the request took effect is open: repeat it with --request-id {request_id}."
 
 
 def _out_of_stock(failed: Failed, info: ErrorInfo) -> str:

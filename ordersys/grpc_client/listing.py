@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 
+from ordersys.api.notification.v1.dead_letter_service_pb2 import DeadLetter, ListDeadLettersRequest
 from ordersys.api.notification.v1.notification_log_pb2 import ListNotificationsRequest, Notification
 from ordersys.api.order.v1.order_pb2 import Order, OrderState
 from ordersys.api.order.v1.order_service_pb2 import ListOrdersRequest
@@ -36,6 +37,18 @@ async def orders(client: Client, customer_id: str = "", state: "OrderState.Value
         request.page_token = page.next_page_token
 
 
+async def dead_letters(client: Client, number: int) -> AsyncIterator[DeadLetter]:
+    """What Notification Service 1 or 2 could not take."""
+    request = ListDeadLettersRequest(page_size=_PAGE)
+    while True:
+        page = await client.notification(number, client.letters[number].ListDeadLetters, request)
+        for letter in page.dead_letters:
+            yield letter
+        if not page.next_page_token:
+            return
+        request.page_token = page.next_page_token
+
+
 class LogReader:
     """The log of one notification service, read on from where it was read to."""
 
@@ -49,7 +62,9 @@ class LogReader:
         """What was recorded since the last call."""
         new: list[Notification] = []
         while True:
-            page = await self._client.log(self._number, self._request)
+            page = await self._client.notification(
+                self._number, self._client.logs[self._number].ListNotifications, self._request
+            )
             new += page.notifications[self._seen :]
             self._seen = len(page.notifications)
             if not page.next_page_token:

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ordersys.api.notification.v1.dead_letter_service_pb2 import DeadLetter, DeadLetterReason
 from ordersys.api.notification.v1.notification_log_pb2 import Notification
 from ordersys.api.order.v1.order_pb2 import Order, OrderState
 from ordersys.api.product.v1.product_pb2 import Product
@@ -88,6 +89,15 @@ def show_notifications(title: str, notifications: Sequence[Notification]) -> Non
     )
 
 
+def show_dead_letters(title: str, letters: Sequence[DeadLetter]) -> None:
+    """What could not be taken, and whether it would be now."""
+    show(
+        f"{title}: {len(letters)} dead letters",
+        ("dead letter", "event", "since", "why"),
+        ([one.id, one.type.rpartition(".")[2], _since(one), _why(one)] for one in letters),
+    )
+
+
 def money(amount: Money) -> str:
     """59.97 EUR; more places only where they count."""
     places = f"{amount.nanos:09d}".rstrip("0").ljust(2, "0")
@@ -120,6 +130,15 @@ def _order_row(order: Order) -> list[str]:
         money(order.total),
         time(order.create_time),
     ]
+
+
+def _since(letter: DeadLetter) -> str:
+    return time(letter.dead_letter_time) if letter.HasField("dead_letter_time") else ""
+
+
+def _why(letter: DeadLetter) -> str:
+    reason = DeadLetterReason.Name(letter.reason).removeprefix("DEAD_LETTER_REASON_").lower().replace("_", " ")
+    return f"{'' if reason == 'unspecified' else f'{reason}; '}{letter.obstacle or 'would be taken now'}"
 
 
 def _late(notification: Notification) -> str:

@@ -4,22 +4,27 @@ import asyncio
 import logging
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
+from functools import partial
 
 from google.protobuf.descriptor import ServiceDescriptor
 
-from ordersys.api.notification.v1.notification_log_pb2 import DESCRIPTOR
+from ordersys.api.notification.v1 import dead_letter_service_pb2, notification_log_pb2
 from ordersys.contract.topology import Subscription, subscription
+from ordersys.notification import requests
 from ordersys.notification.recorder import Handler, Recorder
-from ordersys.notification.service import NotificationLog
+from ordersys.notification.service import DeadLetterService, NotificationLog
 from ordersys.notification.store import Inbox, schema
 from ordersys.runtime.consumer import Consumer
 from ordersys.runtime.database import Database
+from ordersys.runtime.dead_letters import DeadLetterQueue
 from ordersys.runtime.process import run
 from ordersys.runtime.server import Server
 from ordersys.runtime.settings import NotificationSettings
-from ordersys.runtime.upkeep import HEALTH_SECONDS, every
+from ordersys.runtime.upkeep import HEALTH_SECONDS, PURGE_SECONDS, every, purge
 
 _log = logging.getLogger(__name__)
+_NOTIFICATION_LOG = notification_log_pb2.DESCRIPTOR.services_by_name["NotificationLog"]
+_DEAD_LETTER_SERVICE = dead_letter_service_pb2.DESCRIPTOR.services_by_name["DeadLetterService"]
 
 
 def run_notification_service(
@@ -45,11 +50,13 @@ async def _serve(taken: Subscription, handlers: object, settings: NotificationSe
         database = await Database.open(path, schema(taken.consumer))
         stack.push_async_callback(database.close)
         inbox = Inbox(taken.consumer)
+        recorder = Recorder(database, inbox, _by_event_type(taken, handlers))
         server = Server(address, settings)
-        server.add(DESCRIPTOR.services_by_name["NotificationLog"], NotificationLog(database, inbox))
+        server.add(_NOTIFICATION_LOG, NotificationLog(database, inbox))
+        dead_letters = DeadLetterQueue(settings.amqp_url, taken)
+        server.add(_DEAD_LETTER_SERVICE, DeadLetterService(database, dead_letters, recorder))
         await server.start()
         stack.push_async_callback(server.stop, settings.grace_seconds)
-        recorder = Recorder(database, inbox, _by_event_type(taken, handlers))
         consumer = Consumer(settings.amqp_url, taken.queue, settings.prefetch, recorder.record)
         stack.push_async_callback(consumer.close)
 
@@ -57,6 +64,8 @@ async def _serve(taken: Subscription, handlers: object, settings: NotificationSe
             return await database.probe() and consumer.live
 
         await stack.enter_async_context(every(HEALTH_SECONDS, lambda: server.report(works)))
+        retention = settings.request_retention_hours
+        await stack.enter_async_context(every(PURGE_SECONDS, partial(purge, database, requests.purge, retention)))
         _log.info("serving on %s", address)
         await stop.wait()
         _log.info("stopping: finishing the deliveries under way")

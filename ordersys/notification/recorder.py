@@ -3,13 +3,14 @@
 import logging
 from collections.abc import Callable, Mapping, Sequence
 
-from ordersys.contract.events import Event
+from ordersys.contract.events import Delivery, Event, Undecodable, decode
 from ordersys.notification.store import Inbox, Recording, Told
 from ordersys.runtime.consumer import Disposition
 from ordersys.runtime.database import Database
 
 _log = logging.getLogger(__name__)
 Handler = Callable[..., str]
+_FORGED = "the id is recorded with another body"
 _DISPOSITIONS = {Recording.FORGED: Disposition.DEAD_LETTER}
 
 
@@ -28,10 +29,24 @@ class Recorder:
         recordings = iter(await self._database.write(self._inbox.record, told) if told else ())
         return [self._done(one, next(recordings)) if isinstance(one, Told) else one for one in worded]
 
+    async def obstacles(self, deliveries: Sequence[Delivery]) -> list[str]:
+        """For each delivery why it would be a dead letter, empty when it would not."""
+        judged = [self._judge(delivery) for delivery in deliveries]
+        events = [one for one in judged if isinstance(one, Event)]
+        forged = iter(await self._database.read(self._inbox.forged, events) if events else ())
+        return [(_FORGED if next(forged) else "") if isinstance(one, Event) else one for one in judged]
+
+    def _judge(self, delivery: Delivery) -> Event | str:
+        try:
+            event = decode(delivery)
+        except Undecodable as error:
+            return str(error)
+        return event if event.type in self._handlers else _not_taken(event)
+
     def _word(self, event: Event) -> Told | Disposition:
         handler = self._handlers.get(event.type)
         if handler is None:
-            _log.error("dead letter: %r: this service does not take %s", event.event_id, event.type)
+            _log.error("dead letter: %r: %s", event.event_id, _not_taken(event))
             return Disposition.DEAD_LETTER
         try:
             return Told(event, handler(event.message))
@@ -41,10 +56,14 @@ class Recorder:
 
     def _done(self, told: Told, recording: Recording) -> Disposition:
         if recording is Recording.FORGED:
-            _log.error("dead letter: %r is recorded with another body", told.event.event_id)
+            _log.error("dead letter: %r: %s", told.event.event_id, _FORGED)
         elif recording is not Recording.REPEATED:
             _log.info(told.text, extra={"fields": _fields(told.event, recording)})
         return _DISPOSITIONS.get(recording, Disposition.ACK)
+
+
+def _not_taken(event: Event) -> str:
+    return f"this service does not take {event.type}"
 
 
 def _fields(event: Event, recording: Recording) -> dict[str, object]:

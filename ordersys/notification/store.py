@@ -13,6 +13,7 @@ from sqlalchemy import (
     Index,
     Integer,
     LargeBinary,
+    MetaData,
     String,
     Table,
     Text,
@@ -26,20 +27,15 @@ from sqlalchemy import (
 from ordersys.api.notification.v1.notification_log_pb2 import ListNotificationsRequest, Notification
 from ordersys.contract.events import Event
 from ordersys.contract.times import timestamp
+from ordersys.runtime.idempotency import Requests
 from ordersys.runtime.identity import now
 from ordersys.runtime.schema import Schema
 
-
-def schema(consumer: str) -> Schema:
-    """The schema of a notification service's database."""
-    owned = Schema(consumer)
-    NOTIFICATIONS.to_metadata(owned.metadata)
-    return owned
-
-
+_METADATA = MetaData()
+REQUESTS = Requests(_METADATA)
 NOTIFICATIONS = Table(
     "notifications",
-    Schema("notification").metadata,
+    _METADATA,
     Column("sequence", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
     Column("consumer", String(64), nullable=False),
     Column("event_id", String(255), nullable=False),
@@ -64,6 +60,14 @@ _NEWEST = (
     .group_by(_T.order_id)
 )
 _INSERT = insert(NOTIFICATIONS)
+
+
+def schema(consumer: str) -> Schema:
+    """The schema of a notification service's database. Version 2 remembers requests."""
+    owned = Schema(consumer, [REQUESTS.table.create])
+    for table in _METADATA.sorted_tables:
+        table.to_metadata(owned.metadata)
+    return owned
 
 
 class Told(NamedTuple):
@@ -96,6 +100,12 @@ class Inbox:
         recordings = [[entry.record(one) for one in batch] for batch in batches]
         entry.write()
         return recordings
+
+    def forged(self, connection: Connection, events: Sequence[Event]) -> list[bool]:
+        """Of each event whether its id is recorded with another body."""
+        ids = {"consumer": self._consumer, "ids": [event.event_id for event in events]}
+        bodies = {row[0]: row[1] for row in connection.execute(_BODIES, ids)}
+        return [bodies.get(event.event_id, event.body) != event.body for event in events]
 
     def page(
         self, connection: Connection, query: ListNotificationsRequest, after: int, size: int

@@ -1,6 +1,6 @@
 """RabbitMQ: one connection with one AMQP channel, until it breaks.
 
-The only module that knows pika. Everything it declares comes from the contract.
+Together with messages.py all that knows pika. Everything it declares comes from the contract.
 """
 
 import asyncio
@@ -15,9 +15,10 @@ from pika.channel import Channel
 from pika.exceptions import AMQPConnectionError, AMQPError, ProbableAccessDeniedError, ProbableAuthenticationError
 
 from ordersys.contract import topology as contract
-from ordersys.contract.events import CONTENT_TYPE, Delivery, EventMessage, headers
+from ordersys.contract.events import Delivery
 from ordersys.runtime.confirms import Window
 from ordersys.runtime.crash import crash_point
+from ordersys.runtime.messages import Message, delivered
 
 _log = logging.getLogger(__name__)
 # pika tells every broken connection several times over, with tracebacks; what matters is logged here.
@@ -88,17 +89,16 @@ class Session:
         for binding in topology.bindings:
             await self._bind(binding)
 
-    async def publish(self, events: Sequence[EventMessage]) -> list[bool]:
-        """Publishes `events` pipelined; for each whether the broker has it for sure, also when the session breaks."""
+    async def publish(self, messages: Sequence[Message]) -> list[bool]:
+        """Publishes `messages` pipelined; for each whether the broker has it for sure, also when the session breaks."""
         if self.closed.done():
-            return [False] * len(events)
-        window = Window(self._next_tag, [event.event_id for event in events])
+            return [False] * len(messages)
+        window = Window(self._next_tag, [message.properties.message_id for message in messages])
         self._window, self._window_settled = window, self._loop.create_future()
-        self._next_tag += len(events)
+        self._next_tag += len(messages)
         try:
-            for event in events:
-                to = contract.publication(contract.events()[event.type])
-                self._channel.basic_publish(to.exchange, to.routing_key, event.body, _properties(event), mandatory=True)
+            for message in messages:
+                self._channel.basic_publish(*message, mandatory=True)
             crash_point("broker.sent")
             await first(self._window_settled, self.closed)
         except AMQPError as error:
@@ -110,7 +110,7 @@ class Session:
         await self._call("basic_qos", prefetch_count=prefetch)
 
         def on_message(_: Channel, method: Any, properties: Any, body: bytes) -> None:
-            take(method.delivery_tag, _delivery(method, properties, body))
+            take(method.delivery_tag, delivered(method, properties, body))
 
         answered = self._loop.create_future()
         self._consumer_tag = self._send(
@@ -133,6 +133,15 @@ class Session:
     def reject(self, tag: int, requeue: bool) -> None:
         """Refuses a delivery: to the dead-letter queue, or back to be tried again within its delivery limit."""
         self._send("basic_reject", tag, requeue=requeue)
+
+    def release(self) -> None:
+        """Gives back all that is not settled. (RabbitMQ 4.3 counts what is rejected toward the delivery limit.)"""
+        self._send("basic_nack", 0, multiple=True, requeue=True)
+
+    async def ready(self, queue: str) -> int:
+        """How many messages of `queue` wait to be delivered; those delivered before have been taken by then."""
+        answer = await self._call("queue_declare", queue=queue, passive=True)
+        return int(answer.method.message_count)
 
     def fail(self, error: BaseException) -> None:
         """Gives the session up; what is not settled comes again. The first reason is the one that counts."""
@@ -219,21 +228,6 @@ async def first(*futures: "asyncio.Future[Any]", seconds: float | None = None) -
 def _resolve(future: "asyncio.Future[Any]", result: Any) -> None:
     if not future.done():
         future.set_result(result)
-
-
-def _properties(event: EventMessage) -> pika.BasicProperties:
-    return pika.BasicProperties(
-        content_type=CONTENT_TYPE,
-        delivery_mode=pika.DeliveryMode.Persistent,
-        message_id=event.event_id,
-        timestamp=event.time // 1_000_000,
-        type=event.type,
-        headers=headers(event),
-    )
-
-
-def _delivery(method: Any, found: Any, body: bytes) -> Delivery:
-    return Delivery(found.message_id, found.type, found.content_type, found.headers or {}, body, method.redelivered)
 
 
 def _reason(error: BaseException) -> str:

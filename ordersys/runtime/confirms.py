@@ -10,7 +10,7 @@ from collections.abc import Sequence
 class Window:
     """The events published together, with delivery tags from `first_tag` on."""
 
-    def __init__(self, first_tag: int, event_ids: Sequence[str]) -> None:
+    def __init__(self, first_tag: int, event_ids: Sequence[str | None]) -> None:
         self._first = first_tag
         self._ids = event_ids
         # Ordered by tag, so that `multiple` takes from the front.
@@ -30,7 +30,7 @@ class Window:
         """The broker does not have it, or all up to it."""
         self._doubtful.update(self._settle(tag, multiple), [tag])
 
-    def returned(self, event_id: str) -> None:
+    def returned(self, event_id: str | None) -> None:
         """No queue took the event."""
         self._doubtful.update(self._first + i for i, sent in enumerate(self._ids) if sent == event_id)
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from ordersys.contract.events import EventMessage
 from ordersys.runtime.broker import Session
+from ordersys.runtime.messages import of_event
 from ordersys.runtime.reconnect import keep_open
 
 
@@ -18,7 +19,7 @@ class Publisher:
     async def publish(self, events: Sequence[EventMessage]) -> list[bool]:
         """For each event, in order, whether the broker has it for sure. One call at a time."""
         session = await asyncio.shield(self._ready)
-        return await session.publish(events)
+        return await session.publish([of_event(event) for event in events])
 
     async def close(self) -> None:
         """Closes the connection; what is not confirmed counts as unpublished."""

@@ -136,6 +136,7 @@ class Settings:
     )
     max_message_bytes: int = _setting(4_194_304, _between(1024, 67_108_864), "the largest request taken, in bytes")
     max_metadata_bytes: int = _setting(8192, _between(1024, 1_048_576), "the most metadata taken with a call, in bytes")
+    request_retention_hours: int = _setting(48, _between(24, 8760), "how long a request_id is remembered, in hours")
 
 
 @dataclass(frozen=True)
@@ -145,7 +146,6 @@ class OrderSettings(Settings):
     order_service_address: str = address("127.0.0.1:50052", "where the Order Service listens")
     orders_file: Path = _setting(ORDERS_FILE, Path, "the orders a new database starts with")
     publish_window: int = _setting(1000, _between(1, 100_000), "the most events on their way to the broker at a time")
-    request_retention_hours: int = _setting(48, _between(24, 8760), "how long a request_id is remembered, in hours")
 
 
 @dataclass(frozen=True)

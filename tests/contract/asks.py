@@ -1,15 +1,21 @@
 """For every changing RPC a request that succeeds, and others that mean the same or something else."""
 
+import uuid
 from collections.abc import Callable
+from contextlib import closing
 from typing import Any, NamedTuple
 
 from google.protobuf.message import Message
 
+from ordersys.api.notification.v1 import dead_letter_service_pb2 as letters_api
 from ordersys.api.order.v1 import order_service_pb2 as order_api
+from ordersys.api.order.v1.order_events_pb2 import OrderCreated
 from ordersys.api.order.v1.order_pb2 import OrderState
 from ordersys.api.product.v1 import product_service_pb2 as product_api
 from ordersys.api.product.v1.product_pb2 import Product
-from tests.contract.wire import ORDER, PRODUCT
+from tests.contract.orders import imagined
+from tests.contract.post import Post
+from tests.contract.wire import LISTENERS, ORDER, PRODUCT
 from tests.contract.world import PRICE, World, creating, new_id, placing, priced, quantities
 
 
@@ -65,6 +71,31 @@ def _hop_state(world: World) -> Message:
     return order_api.UpdateOrderRequest(request_id=new_id(), order_id=world.create().id, state=state)
 
 
+def _replay(role: str) -> Callable[[World], Message]:
+    return lambda world: letters_api.ReplayDeadLettersRequest(
+        request_id=new_id(), dead_letter_ids=[_aside(world, role)]
+    )
+
+
+def _discard(role: str) -> Callable[[World], Message]:
+    return lambda world: letters_api.DiscardDeadLettersRequest(
+        request_id=new_id(), dead_letter_ids=[_aside(world, role)]
+    )
+
+
+def _aside(world: World, role: str) -> str:
+    """The id of a dead letter; where there is no broker to put one into, of none."""
+    if not world.amqp_url:
+        return uuid.uuid4().hex
+    with closing(Post(world.amqp_url)) as post:
+        event_id = post.put_aside(role, OrderCreated(order=imagined()))
+    return world.eventually(lambda: world.dead_letter(role, event_id)).id
+
+
+def _another_letter(request: Any) -> None:
+    request.dead_letter_ids[0] = uuid.uuid4().hex
+
+
 def _more_of_the_first(request: Any) -> None:
     items = request.items.items if hasattr(request.items, "items") else request.items
     items[0].quantity += 1
@@ -96,5 +127,7 @@ ASKS = {
     "OrderService.CreateOrder": Ask(ORDER, _create_order, _more_of_the_first),
     "OrderService.UpdateOrder items": Ask(ORDER, _hop_items, _more_of_the_first),
     "OrderService.UpdateOrder state": Ask(ORDER, _hop_state, _shipped),
+    **{f"DeadLetterService.ReplayDeadLetters {r}": Ask(r, _replay(r), _another_letter) for r in LISTENERS},
+    **{f"DeadLetterService.DiscardDeadLetters {r}": Ask(r, _discard(r), _another_letter) for r in LISTENERS},
 }
 """By name. BatchCreateOrders asks as CreateOrder does, many times: it has laws of its own."""

@@ -26,6 +26,8 @@ class _Bad(NamedTuple):
 
     rule: str
     values: Values
+    place: str = ""
+    """Where in the field, as a path goes on behind its name."""
 
 
 class Breakage(NamedTuple):
@@ -66,7 +68,7 @@ def broken(draw: Any, kind: Descriptor, breakage: Breakage) -> Broken:
         message.ClearField(cleared)
     else:
         put(message, target, draw(breakage.bad.values))
-    return Broken(root, ".".join([*path, target.name]), breakage.bad.rule)
+    return Broken(root, ".".join([*path, f"{target.name}{breakage.bad.place}"]), breakage.bad.rule)
 
 
 def _enter(draw: Any, message: Any, field: FieldDescriptor) -> tuple[Any, str]:
@@ -106,6 +108,8 @@ def _bad_lists(field: FieldDescriptor, stated: validate_pb2.RepeatedRules) -> It
         yield _Bad("repeated.min_items", st.just([]))
     if stated.max_items:
         yield _Bad("repeated.max_items", one.map(lambda element: _copies(element, stated.max_items + 1, unique)))
+    for bad in _bad_texts(stated.items):
+        yield _Bad(bad.rule, bad.values.map(lambda text: [text]), "[0]")
     if unique:
         yield _Bad("repeated.unique_products", one.map(lambda element: [element, element]))
 

@@ -36,6 +36,11 @@ class Post:
         content = event.SerializeToString() if body is None else body
         return self._send("", SUBSCRIPTIONS[role].queue, content, event, properties)
 
+    def put_aside(self, role: str, event: Message, body: bytes | None = None, **properties: Any) -> str:
+        """Puts an event among the dead letters of a subscriber, which never saw it; its id."""
+        content = event.SerializeToString() if body is None else body
+        return self._send("", SUBSCRIPTIONS[role].dead_letter_queue, content, event, properties)
+
     def dead_letter(self, role: str, mark: str) -> tuple[Any, bytes] | None:
         """Takes the dead letter with this correlation id; the others go back."""
         queue, back, found = SUBSCRIPTIONS[role].dead_letter_queue, [], None

@@ -29,6 +29,7 @@ _KNOWN = {
     "enum.not_in",
     "repeated.min_items",
     "repeated.max_items",
+    "repeated.items",
     "repeated.unique_products",
     *EXAMPLES,
 }

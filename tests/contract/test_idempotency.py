@@ -8,7 +8,7 @@ import pytest
 
 from ordersys.contract.topology import topology
 from tests.contract.asks import ASKS, Ask
-from tests.contract.wire import ORDER, PRODUCT, RPCS
+from tests.contract.wire import ORDER, ROLES, RPCS
 from tests.contract.world import World, new_id
 
 every_ask = pytest.mark.parametrize(("role", "ask"), [(ask.role, ask) for ask in ASKS.values()], ids=list(ASKS))
@@ -26,7 +26,7 @@ def test_every_changing_rpc_is_asked_for() -> None:
     """A new changing RPC needs a request that succeeds, or its idempotency goes untested."""
     changing = {
         f"{method.containing_service.name}.{method.name}"
-        for role in (PRODUCT, ORDER)
+        for role in ROLES
         for method in RPCS[role]
         if not method.name.startswith(("Get", "List", "Batch"))
     }
@@ -102,7 +102,9 @@ def _broken_id(request: Any) -> bytes:
     """Bytes that break a rule of any request but for its request_id: a second field, empty or negative."""
     field = request.DESCRIPTOR.fields_by_number[2]
     broken = type(request)()
-    if field.type == field.TYPE_STRING:
+    if field.is_repeated:
+        getattr(broken, field.name).append("Not / valid")
+    elif field.type == field.TYPE_STRING:
         setattr(broken, field.name, "Not / valid")
     else:
         getattr(broken, field.name).id = "Not / valid"

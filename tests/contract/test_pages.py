@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ordersys.api.notification.v1.dead_letter_service_pb2 import ListDeadLettersRequest
 from ordersys.api.notification.v1.notification_log_pb2 import ListNotificationsRequest
 from ordersys.api.order.v1.order_pb2 import OrderState
 from ordersys.api.order.v1.order_service_pb2 import BatchCreateOrdersRequest, ListOrdersRequest, UpdateOrderRequest
@@ -22,8 +23,10 @@ LISTS = [
     (PRODUCT, ListProductsRequest(), lambda page: page.products),
     (ORDER, ListOrdersRequest(), lambda page: page.orders),
     *((role, ListNotificationsRequest(), lambda page: page.notifications) for role in LISTENERS),
+    *((role, ListDeadLettersRequest(), lambda page: page.dead_letters) for role in LISTENERS),
 ]
-every_list = pytest.mark.parametrize(("role", "query", "entries"), LISTS, ids=[role for role, _, _ in LISTS])
+NAMES = [f"{role}-{query.DESCRIPTOR.name.removesuffix('Request')}" for role, query, _ in LISTS]
+every_list = pytest.mark.parametrize(("role", "query", "entries"), LISTS, ids=NAMES)
 
 
 def walk(world: World, role: str, query: Any, entries: Callable[[Any], Sequence[Any]], sizes: list[int]) -> list[Any]:

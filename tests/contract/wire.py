@@ -20,7 +20,12 @@ from ordersys.contract.topology import Publication
 PRODUCT, ORDER = "product-service", "order-service"
 LISTENERS = ("notification-service-1", "notification-service-2")
 ROLES = (PRODUCT, ORDER, *LISTENERS)
-_SERVICES = {"ProductService": (PRODUCT,), "OrderService": (ORDER,), "NotificationLog": LISTENERS}
+_SERVICES = {
+    "ProductService": (PRODUCT,),
+    "OrderService": (ORDER,),
+    "NotificationLog": LISTENERS,
+    "DeadLetterService": LISTENERS,
+}
 SERVED = tuple(
     service for service in descriptors.services() if not service.GetOptions().HasExtension(topology_pb2.subscription)
 )

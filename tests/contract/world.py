@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from google.protobuf.message import Message
 from google.type.money_pb2 import Money
 
+from ordersys.api.notification.v1.dead_letter_service_pb2 import DeadLetter, ListDeadLettersRequest
 from ordersys.api.notification.v1.notification_log_pb2 import ListNotificationsRequest, Notification
 from ordersys.api.order.v1.order_pb2 import Order, OrderItem
 from ordersys.api.order.v1.order_service_pb2 import CreateOrderRequest, GetOrderRequest
@@ -98,6 +99,14 @@ class World:
         """What a notification service has recorded of an order."""
         request = ListNotificationsRequest(order_id=order_id, page_size=500)
         return list(self.ok(request, role).notifications)
+
+    def dead_letters(self, role: str) -> list[DeadLetter]:
+        """What lies in the dead-letter queue of a notification service: the oldest 500."""
+        return list(self.ok(ListDeadLettersRequest(page_size=500), role).dead_letters)
+
+    def dead_letter(self, role: str, event_id: str) -> DeadLetter | None:
+        """A dead letter by the id of its event, None when it is none."""
+        return next((one for one in self.dead_letters(role) if one.event_id == event_id), None)
 
 
 def new_id() -> str:

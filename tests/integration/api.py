@@ -11,6 +11,8 @@ from google.rpc.status_pb2 import Status
 from google.type.money_pb2 import Money
 from grpc_status import rpc_status
 
+from ordersys.api.notification.v1.dead_letter_service_pb2 import DeadLetter, ListDeadLettersRequest
+from ordersys.api.notification.v1.dead_letter_service_pb2_grpc import DeadLetterServiceStub
 from ordersys.api.notification.v1.notification_log_pb2 import ListNotificationsRequest, Notification
 from ordersys.api.notification.v1.notification_log_pb2_grpc import NotificationLogStub
 from ordersys.api.order.v1.order_pb2 import Order
@@ -44,6 +46,7 @@ class Api:
         self.product_channel, self.order_channel = self._channels[:2]
         self.products = ProductServiceStub(self._channels[0])
         self.orders = OrderServiceStub(self._channels[1])
+        self.letters = {1: DeadLetterServiceStub(self._channels[2]), 2: DeadLetterServiceStub(self._channels[3])}
         self.logs = {1: NotificationLogStub(self._channels[2]), 2: NotificationLogStub(self._channels[3])}
 
     def __enter__(self) -> "Api":
@@ -110,6 +113,11 @@ class Api:
         """What a notification service has recorded of an order."""
         request = ListNotificationsRequest(order_id=order_id, page_size=500)
         return list(self.logs[service].ListNotifications(request, timeout=SECONDS).notifications)
+
+    def dead_letters(self, service: int) -> list[DeadLetter]:
+        """What a notification service could not take."""
+        request = ListDeadLettersRequest(page_size=500)
+        return list(self.letters[service].ListDeadLetters(request, timeout=SECONDS).dead_letters)
 
 
 def new_id() -> str:

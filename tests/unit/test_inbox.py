@@ -4,23 +4,29 @@ import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from itertools import chain
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ordersys.api.notification.v1.dead_letter_service_pb2 import ReplayDeadLettersRequest, ReplayDeadLettersResponse
 from ordersys.api.notification.v1.notification_log_pb2 import ListNotificationsRequest, Notification
 from ordersys.api.order.v1.order_events_pb2 import OrderUpdated
 from ordersys.api.order.v1.order_pb2 import Order
 from ordersys.contract.errors import Refused
 from ordersys.contract.events import Event
+from ordersys.notification import requests
 from ordersys.notification.recorder import Recorder
 from ordersys.notification.store import Inbox, Recording, Told, schema
 from ordersys.runtime.consumer import Disposition
 from ordersys.runtime.database import Database
+from ordersys.runtime.idempotency import success
+from ordersys.runtime.identity import now
 
 UPDATED = OrderUpdated.DESCRIPTOR.full_name
 INBOX = Inbox("tests")
+ID = "01890000-0000-7000-8000-000000000001"
 ALL = ListNotificationsRequest()
 ORDERS = st.sampled_from(["one", "two"])
 
@@ -163,3 +169,53 @@ async def test_nothing_is_disposed_of_that_could_not_be_recorded(database: Datab
             await recorder.record([event("a"), dead_letter])
         assert await recorder.record([dead_letter]) == [Disposition.DEAD_LETTER]
     assert await recorder.record([event("a")]) == [Disposition.ACK]
+
+
+VERSION_1 = """
+CREATE TABLE schema_version (
+    owner VARCHAR(64) NOT NULL, version INTEGER NOT NULL, touch_time BIGINT NOT NULL, PRIMARY KEY (owner)
+);
+CREATE TABLE notifications (
+    sequence INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, consumer VARCHAR(64) NOT NULL, event_id VARCHAR(255) NOT NULL,
+    type VARCHAR(255) NOT NULL, order_id VARCHAR(64) NOT NULL, version BIGINT NOT NULL, late BOOLEAN NOT NULL,
+    text TEXT NOT NULL, record_time BIGINT NOT NULL, body BLOB NOT NULL, UNIQUE (consumer, event_id)
+);
+CREATE INDEX notifications_by_order ON notifications (consumer, order_id, version);
+INSERT INTO schema_version VALUES ('tests', 1, 0);
+INSERT INTO notifications VALUES (7, 'tests', 'e', 'ordersys.api.order.v1.OrderUpdated', 'one', 1, 0, 'old', 0, x'');
+"""
+
+
+async def test_a_database_of_version_1_is_upgraded_with_all_it_has(tmp_path: Path) -> None:
+    """Its records stay, requests are remembered from now on, and nothing is upgraded twice."""
+    file = tmp_path / "t.db"
+    with closing(sqlite3.connect(file)) as old:
+        old.executescript(VERSION_1)
+    for _ in range(2):
+        database = await Database.open(file, schema("tests"))
+        (kept,) = await recorded(database)
+        assert (kept.sequence, kept.text) == (7, "old")
+        request = ReplayDeadLettersRequest(request_id=ID, dead_letter_ids=["0" * 32])
+        await database.write(requests.remember, requests.Done(request, success(ReplayDeadLettersResponse())))
+        assert await database.read(requests.outcome, request) == success(ReplayDeadLettersResponse())
+        await database.write(requests.purge, now() + 1)
+        await database.close()
+
+
+async def test_an_old_database_gets_the_tables_a_new_one_has(tmp_path: Path) -> None:
+    """To the column and the index."""
+    old, new = tmp_path / "old.db", tmp_path / "new.db"
+    with closing(sqlite3.connect(old)) as first:
+        first.executescript(VERSION_1)
+    for file in (old, new):
+        await (await Database.open(file, schema("tests"))).close()
+    assert _layout(old) == _layout(new)
+
+
+def _layout(file: Path) -> dict[str, list[object]]:
+    with closing(sqlite3.connect(file)) as database:
+        names = [row[0] for row in database.execute("SELECT name FROM sqlite_master WHERE name NOT LIKE 'sqlite_%'")]
+        return {
+            name: [*database.execute(f"PRAGMA table_info({name})"), *database.execute(f"PRAGMA index_info({name})")]
+            for name in sorted(names)
+        }

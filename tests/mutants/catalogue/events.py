@@ -16,7 +16,7 @@ MUTANTS = (
         "An event counts as published once it is written to the connection.",
         (
             Edit("runtime.broker", "await first(self._window_settled, self.closed)", "pass"),
-            Edit("runtime.broker", "return window.outcome()", "return [True] * len(events)"),
+            Edit("runtime.broker", "return window.outcome()", "return [True] * len(messages)"),
         ),
         caught_by="broker_trouble/an_event_whose_confirm_is_lost_comes_again_under_its_id",
     ),
@@ -96,9 +96,9 @@ MUTANTS = (
         "A creation is published to the topic exchange only.",
         (
             Edit(
-                "runtime.broker",
-                "self._channel.basic_publish(to.exchange,",
-                'self._channel.basic_publish("orders.events",',
+                "runtime.messages",
+                "return Message(to.exchange,",
+                'return Message("orders.events",',
             ),
         ),
         caught_by="events/a_creation_is_heard_once_on_each_exchange",
@@ -109,7 +109,7 @@ MUTANTS = (
         "A creation carries the routing key order.placed, so that nobody at the topic exchange takes it.",
         (
             Edit(
-                "runtime.broker",
+                "runtime.messages",
                 "to.routing_key, event.body",
                 "to.routing_key.replace('created', 'placed'), event.body",
             ),
@@ -140,21 +140,21 @@ MUTANTS = (
         "message-is-transient",
         ORDER,
         "A message is published with delivery_mode 1.",
-        (Edit("runtime.broker", "pika.DeliveryMode.Persistent", "pika.DeliveryMode.Transient"),),
+        (Edit("runtime.messages", "Mode.Persistent,", "Mode.Transient,"),),
         caught_by="events/the_properties_of_a_message_are_those_of_the_contract",
     ),
     Mutant(
         "content-type-is-another",
         PRODUCT,
         "The content type of a message is not the contract's.",
-        (Edit("runtime.broker", "content_type=CONTENT_TYPE", 'content_type="application/x-protobuf"'),),
+        (Edit("runtime.messages", "content_type=CONTENT_TYPE", 'content_type="application/x-protobuf"'),),
         caught_by="rejections/a_refusal_for_want_of_stock_is_heard_once_on_the_topic_exchange_only",
     ),
     Mutant(
         "timestamp-is-in-milliseconds",
         ORDER,
         "The timestamp of a message is a thousand times too large.",
-        (Edit("runtime.broker", "event.time // 1_000_000", "event.time // 1_000"),),
+        (Edit("runtime.messages", "event.time // 1_000_000", "event.time // 1_000"),),
         caught_by="events/the_properties_of_a_message_are_those_of_the_contract",
     ),
     Mutant(

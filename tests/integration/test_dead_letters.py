@@ -1,0 +1,158 @@
+"""Dead letters from the command line: listed, replayed, discarded; whatever dies meanwhile, none is lost."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from ordersys.api.notification.v1.dead_letter_service_pb2 import DiscardDeadLettersRequest
+from ordersys.api.order.v1.order_events_pb2 import OrderCreated
+from ordersys.local.system import System
+from ordersys.runtime.crash import VARIABLE
+from tests.contract.orders import imagined
+from tests.contract.post import Post
+from tests.integration.api import Api, eventually, new_id
+
+SECONDS = 60
+ROLE, NAME, KEY = "notification-service-2", "notification_service_2", "notification_service_2"
+NOT_REACHABLE = 3
+
+
+def client(system: System, *words: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+    """The client's command dead-letters."""
+    return subprocess.run(
+        [sys.executable, "-m", "ordersys.grpc_client", *words],
+        env={**os.environ, **system.environment, **environment},
+        timeout=SECONDS,
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+
+
+def told(system: System, *words: str) -> Any:
+    """What it says to programs."""
+    done = client(system, "--json", "dead-letters", *words)
+    assert done.returncode == 0, (done.stdout, done.stderr)
+    return json.loads(done.stdout)
+
+
+def aside(api: Api, post: Post, *events: OrderCreated) -> list[str]:
+    """The ids of events that became dead letters."""
+    event_ids = [post.put_aside(ROLE, event) for event in events]
+    by_event = {letter.event_id: letter.id for letter in api.dead_letters(2)}
+    return [by_event[event_id] for event_id in event_ids]
+
+
+@contextmanager
+def dying(system: System, point: str) -> Iterator[None]:
+    """Notification Service 2 dies at that point; afterwards it runs as before."""
+    service = system.services[NAME]
+    service.stop()
+    environment = {**os.environ, **system.environment, VARIABLE: point}
+    command = [sys.executable, "-m", f"ordersys.{NAME}"]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert any("consumer: connected" in line for line in process.stdout)
+        try:
+            yield
+            assert process.wait(SECONDS) == -signal.SIGKILL
+        finally:
+            process.kill()
+    service.start()
+    service.wait_healthy()
+
+
+@pytest.fixture(autouse=True)
+def nothing_left(system: System) -> Iterator[None]:
+    """The queue belongs to one test at a time."""
+    yield
+    with Api(system.environment) as api:
+        if letters := [letter.id for letter in api.dead_letters(2)]:
+            told(system, "discard", *letters)
+
+
+def test_they_are_listed_for_people_with_the_way_out(system: System, post: Post, api: Api) -> None:
+    """Which, since when and why; and how to go on."""
+    post.deliver(ROLE, OrderCreated(order=imagined()), b"\xff\xff")
+    (letter,) = eventually(lambda: api.dead_letters(2), SECONDS)
+    shown = client(system, "dead-letters", "--service", "2", COLUMNS="200").stdout
+    assert letter.id in shown
+    assert "Notification Service 2: 1 dead letters" in shown
+    assert "rejected; the body is no ordersys.api.order.v1.OrderCreated" in shown
+    assert "dead-letters replay ID" in shown
+
+
+def test_one_is_replayed_and_the_others_stay(system: System, post: Post, api: Api) -> None:
+    """What was named is recorded; what was not is a dead letter as before."""
+    orders = [imagined() for _ in range(3)]
+    first, second, third = aside(api, post, *(OrderCreated(order=order) for order in orders))
+    assert told(system, "replay", second) == {"notification_service_1": [], KEY: [second], "not_found": []}
+    eventually(lambda: api.heard(2, orders[1].id), SECONDS)
+    assert [letter.id for letter in api.dead_letters(2)] == [first, third]
+    assert told(system, "replay", "--all")[KEY] == [first, third]
+    eventually(lambda: api.heard(2, orders[0].id) and api.heard(2, orders[2].id), SECONDS)
+    assert told(system)[KEY] == []
+
+
+def test_they_are_discarded_on_request(system: System, post: Post, api: Api) -> None:
+    """Those that are named, or all."""
+    first, *others = aside(api, post, *(OrderCreated(order=imagined()) for _ in range(3)))
+    assert told(system, "discard", first)[KEY] == [first]
+    assert told(system, "discard", "--all")[KEY] == others
+
+
+def test_what_is_not_there_is_said(system: System) -> None:
+    """By name, with exit status 1."""
+    nowhere = "0" * 32
+    done = client(system, "dead-letters", "replay", nowhere)
+    assert done.returncode == 1
+    assert f"{nowhere} is not there" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "words", [["replay"], ["discard"], ["replay", "x"], ["list", "--all"], ["replay", "0" * 32, "--all"], ["burn"]]
+)
+def test_wrong_words_are_answered_with_the_right_ones(system: System, words: list[str]) -> None:
+    """Exit status 2 and a sentence; nothing is done."""
+    done = client(system, "dead-letters", *words)
+    assert done.returncode == 2
+    assert "dead-letters" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("point", ["dead_letters.dealt_with", "broker.sent"])
+def test_a_crash_in_the_middle_of_a_replay_loses_nothing(system: System, post: Post, api: Api, point: str) -> None:
+    """The command says that there was no answer; said again, it does what is left, and each event has one record."""
+    orders = [imagined() for _ in range(5)]
+    aside(api, post, *(OrderCreated(order=order) for order in orders))
+    with dying(system, point):
+        done = client(system, "dead-letters", "replay", "--all", "--service", "2")
+        assert done.returncode == NOT_REACHABLE
+        assert "Repeat the command" in done.stderr
+    told(system, "replay", "--all")
+    for order in orders:
+        eventually(lambda order=order: api.heard(2, order.id), SECONDS)  # type: ignore[misc]
+    eventually(lambda: not api.dead_letters(2), SECONDS)
+    assert [len(api.heard(2, order.id)) for order in orders] == [1] * 5
+
+
+def test_more_than_is_held_at_a_time_is_taken_out_in_several_goes(system: System, post: Post, api: Api) -> None:
+    """A call holds a bounded part, and says which it has removed; the command goes on until all is done."""
+    size = 2 * 1024 * 1024
+    for number in range(12):
+        post.put_aside(ROLE, OrderCreated(), bytes([number]) * size)
+    letters = [letter["id"] for letter in told(system)[KEY]]
+    assert len(letters) == 12
+    request = DiscardDeadLettersRequest(request_id=new_id(), dead_letter_ids=letters)
+    gone = list(api.letters[2].DiscardDeadLetters(request, timeout=SECONDS).dead_letter_ids)
+    assert gone == letters[: len(gone)]
+    assert 0 < len(gone) < 12
+    assert told(system, "discard", "--all")[KEY] == letters[len(gone) :]
+    assert api.dead_letters(2) == []
