@@ -18,9 +18,6 @@ nox.options.sessions = ["codegen", "tests"]
 
 NPM_OPTIONS = ("--ignore-scripts", "--silent", "--fetch-retries=0")
 ASYNCAPI_PARSER = "@asyncapi/parser@3.6.6"
-# Whether the fault harness finds out who breaks a promise: minutes of rounds, so that it goes with the faults.
-SABOTAGE = "tests/integration/faults/test_sabotage.py"
-
 PROJECT = nox.project.load_toml("pyproject.toml")
 
 
@@ -42,7 +39,7 @@ def codegen(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Run all tests: real processes, a real broker, the contract suite with few examples a law."""
     prepare(session, "tests")
-    session.run("pytest", "--quick", f"--ignore={SABOTAGE}", *session.posargs)
+    session.run("pytest", "--quick", *session.posargs)
 
 
 @nox.session
@@ -63,8 +60,6 @@ def mutants(session: nox.Session) -> None:
 def faults(session: nox.Session) -> None:
     """Try every fault on the real system (`-- --rounds=N --seed=S`: as many as wanted; docs/reliability.md)."""
     prepare(session, "tests")
-    if not session.posargs:
-        session.run("pytest", SABOTAGE)
     session.run(
         "python", "-m", "tests.integration.faults", *session.posargs, interrupt_timeout=60, terminate_timeout=60
     )

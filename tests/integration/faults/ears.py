@@ -1,5 +1,6 @@
 """Ears at both exchanges: durable queues of the harness' own, which no fault of a listener can touch."""
 
+import uuid
 from collections.abc import Iterator
 
 import pika
@@ -10,7 +11,7 @@ from ordersys.contract.topology import topology
 
 _QUEUES = {exchange.name: f"faults.{exchange.name}" for exchange in topology().exchanges}
 _ARGUMENTS = {"x-queue-type": "quorum"}
-_SILENCE_SECONDS = 0.5
+_LONGEST_SECONDS = 30.0
 
 
 def prick_up(url: str) -> None:
@@ -24,9 +25,10 @@ def prick_up(url: str) -> None:
 
 
 def listen(url: str) -> dict[str, list[Event]]:
-    """Takes what came from each exchange since the last time."""
+    """Takes what came from each exchange since the last time: all that was confirmed to anybody by now."""
     connection = pika.BlockingConnection(pika.URLParameters(url))
     channel = connection.channel()
+    channel.confirm_delivery()
     channel.basic_qos(prefetch_count=1000)
     heard = {exchange: list(_take(channel, queue)) for exchange, queue in _QUEUES.items()}
     connection.close()
@@ -34,14 +36,17 @@ def listen(url: str) -> dict[str, list[Event]]:
 
 
 def _take(channel: BlockingChannel, queue: str) -> Iterator[Event]:
-    for method, found, body in channel.consume(queue, inactivity_timeout=_SILENCE_SECONDS):
+    """Up to a mark that is put at the end. Raises TimeoutError when that does not come."""
+    mark = str(uuid.uuid4())
+    channel.basic_publish("", queue, b"", pika.BasicProperties(message_id=mark, delivery_mode=2), mandatory=True)
+    for method, found, body in channel.consume(queue, inactivity_timeout=_LONGEST_SECONDS):
         if method is None or found is None or body is None:
+            raise TimeoutError(f"{queue} brings no more, and not its end")
+        channel.basic_ack(method.delivery_tag or 0)
+        if found.message_id == mark:
             break
-        delivery = Delivery(found.message_id, found.type, found.content_type, found.headers or {}, body)
         try:
-            yield decode(delivery)
+            yield decode(Delivery(found.message_id, found.type, found.content_type, found.headers or {}, body))
         except Undecodable:
-            continue  # poison of our own
-        finally:
-            channel.basic_ack(method.delivery_tag or 0)
+            continue  # poison of our own, or a mark nobody has come for
     channel.cancel()

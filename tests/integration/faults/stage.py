@@ -7,13 +7,12 @@ import contextlib
 import shlex
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import psutil
 
-from ordersys.local import ports
 from ordersys.local.rabbitmq import Node
 from ordersys.local.service import NotHealthy, Service
 from ordersys.local.system import SERVICES, Choices, System
@@ -22,6 +21,8 @@ from tests.integration.faults.network import LOOPBACK, Link
 
 BROKER = "rabbitmq"
 PROCESSES = (*SERVICES, BROKER)
+PORTS = (*PROCESSES, "client", "hop", "amqp")
+"""What has a port on a stage: every process, and every link."""
 RECOVERY_SECONDS = 30.0
 _OPEN_FILES = 100
 SABOTAGE = "-m tests.integration.faults.sabotage"
@@ -35,10 +36,11 @@ _SETTINGS = {
 class Stage:
     """Everything a fault may be done to. A context manager that starts it all and leaves nothing behind."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, numbers: Sequence[int]) -> None:
+        """On ports of these numbers, one for each of PORTS."""
         self.folder = folder
         self._stack = ExitStack()
-        self._ports = dict(zip((*SERVICES, BROKER, "client", "hop", "amqp"), ports.free(8), strict=True))
+        self._ports = dict(zip(PORTS, numbers, strict=True))
         self.system = System(folder, _quietly, self._choices())
         self.links: dict[str, Link] = {}
         self._saboteurs: dict[str, str] = {}
