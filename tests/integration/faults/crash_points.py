@@ -21,7 +21,7 @@ _ELSEWHERE = ("schema.", "process.stopping")
 """Passed when a database is made or upgraded, or a service told to stop: tried in tests of their own."""
 _ONCE = ("process.", "server.started")
 _MOST_PASSES = 5
-_DEATH_SECONDS = 20.0
+_DEATH_SECONDS = 60.0
 _POLL = 0.02
 
 
