@@ -9,7 +9,7 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.integration.faults import ears, leftovers
+from tests.integration.faults import ears, leftovers, mounts
 from tests.integration.faults.calls import Calls
 from tests.integration.faults.facts import Finding
 from tests.integration.faults.gathering import Gatherer
@@ -37,7 +37,8 @@ def perform(pipe: Pipe, index: int, run: Run, folder: Path, ports: Sequence[Sequ
     """Plays what comes through the pipe; says at the end what was left. Whoever gave the parts may be gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of the whole group: they who started this one end it
     signal.signal(signal.SIGTERM, _leave)
-    performance = Performance(run, folder / f"stage-{index}", ports[index])
+    may_mount = mounts.have_own()
+    performance = Performance(run, folder / f"stage-{index}", ports[index], may_mount)
     late: list[Finding] = []
     try:
         with contextlib.suppress(EOFError):
@@ -54,10 +55,11 @@ def perform(pipe: Pipe, index: int, run: Run, folder: Path, ports: Sequence[Sequ
 class Performance:
     """Plays parts on a stage, on another one after it broke."""
 
-    def __init__(self, run: Run, folder: Path, ports: Sequence[int]) -> None:
+    def __init__(self, run: Run, folder: Path, ports: Sequence[int], may_mount: bool) -> None:
         self._run = run
         self._folder = folder
         self._ports = ports
+        self._may_mount = may_mount
         self._faults = {fault.name: fault for fault in every_fault(run.quick)}
         self._stack = ExitStack()
         self._play: Play | None = None
@@ -70,7 +72,7 @@ class Performance:
         except Exception as error:  # noqa: BLE001 - whatever it is, the other parts are played
             traceback.print_exc()
             self._close()
-            return Played.badly(f"{part.name} could not be played: {error}")
+            return Played.badly(f"{part.name} could not be played: {str(error).partition(chr(10))[0]}")
 
     def changed(self) -> list[Finding]:
         """What became of its rounds since they were over."""
@@ -108,7 +110,7 @@ class Performance:
         if self._play is None:
             self._opened += 1
             with ExitStack() as opened:
-                stage = opened.enter_context(Stage(self._folder / str(self._opened), self._ports))
+                stage = opened.enter_context(Stage(self._folder / str(self._opened), self._ports, self._may_mount))
                 ears.prick_up(stage.amqp_url)
                 calls = opened.enter_context(closing(Calls(stage.addresses)))
                 self._play = Play(stage, calls, Gatherer(calls, stage.amqp_url, stage.databases))

@@ -6,7 +6,10 @@ from typing import NamedTuple
 
 from tests.integration.faults.administration import administration_faults
 from tests.integration.faults.crash_points import crash_faults
+from tests.integration.faults.disks import disk_faults
 from tests.integration.faults.fault import Fault, process_faults
+from tests.integration.faults.poison import poison_faults
+from tests.integration.faults.releases import release_faults
 from tests.integration.faults.sabotage import SABOTAGES
 from tests.integration.faults.troubles import broker_faults, network_faults, other_faults
 
@@ -21,8 +24,8 @@ class Part(NamedTuple):
 
 def every_fault(quick: bool) -> list[Fault]:
     """All there are: the one place where they are put together. Each has a name of its own."""
-    others = [*network_faults(), *broker_faults(), *administration_faults(), *other_faults()]
-    return [*process_faults(), *others, *crash_faults(quick)]
+    outside = [*network_faults(), *broker_faults(), *administration_faults(), *poison_faults(), *other_faults()]
+    return [*process_faults(), *outside, *disk_faults(), *release_faults(quick), *crash_faults(quick)]
 
 
 def programme(words: str, rounds: int | None, seed: int, number: int | None) -> Iterator[Part]:
