@@ -12,7 +12,7 @@ _USER = "guest"
 def administration_faults() -> Iterator[Fault]:
     """Each for a while, and undone."""
     yield Fault("memory alarm", _alarms("set_vm_memory_high_watermark", ("absolute", "1MB"), ("absolute", "1GB")))
-    yield Fault("disk alarm", _alarms("set_disk_free_limit", ("mem_relative", "1000000.0"), ("50MB",)))
+    yield Fault("disk alarm", DISK_ALARM)
     yield Fault("credentials revoked", _revokes)
     for taken in subscriptions():
         yield Fault(f"queue of {taken.consumer} full", _fills(taken))
@@ -60,3 +60,6 @@ def _fills(taken: Subscription) -> Act:
         return ()
 
     return act
+
+
+DISK_ALARM = _alarms("set_disk_free_limit", ("mem_relative", "1000000.0"), ("50MB",))

@@ -9,12 +9,17 @@ import psutil
 
 from ordersys.local.system import SERVICES
 from tests.integration.faults import mounts
+from tests.integration.faults.administration import DISK_ALARM
 from tests.integration.faults.facts import Finding
 from tests.integration.faults.fault import Act, Fault, Scene
 from tests.integration.faults.stage import BROKER, Stage
 
 _ROOM = 96 << 20
-"""How much more than what they hold the small file systems take: more than a broker wants to have free."""
+"""How much more than what they hold the small file systems take: more than a broker wants to have free (50 MB)."""
+_LOW = 24 << 20
+"""What a broker has left whose disk is low. One that has nothing left may lose what it has confirmed; see
+docs/reliability.md.
+"""
 _TRAFFIC_SECONDS = 0.5
 
 
@@ -22,8 +27,9 @@ def disk_faults() -> Iterator[Fault]:
     """By a limit to the size of files; by a file system that is full, where one can be had."""
     for service in SERVICES:
         yield Fault(f"disk of {service} full", _fills_disks(service))
-    yield Fault("file system of all services full", _fills_file_system("databases", *SERVICES))
-    yield Fault("file system of rabbitmq full", _fills_file_system("rabbitmq/db", BROKER))
+    limited = _fills_disks(*SERVICES)
+    yield Fault("file system of all services full", _fills_file_system("databases", 0, SERVICES, limited))
+    yield Fault("file system of rabbitmq low", _fills_file_system("rabbitmq/db", _LOW, [BROKER], DISK_ALARM))
 
 
 def _fills_disks(*names: str) -> Act:
@@ -41,36 +47,28 @@ def _fills_disks(*names: str) -> Act:
 
 @contextmanager
 def _limited(stage: Stage, name: str) -> Iterator[None]:
-    leader = psutil.Process(stage.pid(name))
-    limited = [(one, one.rlimit(psutil.RLIMIT_FSIZE)) for one in (leader, *leader.children(recursive=True))]
-    for process, (_, most) in limited:
-        process.rlimit(psutil.RLIMIT_FSIZE, (1, most))
+    process = psutil.Process(stage.pid(name))
+    before = process.rlimit(psutil.RLIMIT_FSIZE)
+    process.rlimit(psutil.RLIMIT_FSIZE, (1, before[1]))
     yield
-    for process, before in limited:
-        if process.is_running():  # a broker may die of it
-            process.rlimit(psutil.RLIMIT_FSIZE, before)
+    process.rlimit(psutil.RLIMIT_FSIZE, before)
 
 
-def _fills_file_system(folder: str, *names: str) -> Act:
-    """They work on a small file system, on which there is no room for a while; at its end they are started anew."""
+def _fills_file_system(folder: str, room: int, names: Sequence[str], otherwise: Act) -> Act:
+    """They work on a small file system, on which there is that little room for a while; then they are started anew."""
 
     def act(scene: Scene) -> Sequence[Finding]:
         if not scene.stage.may_mount:
-            return [*_fills_disks(*names)(scene), *_started_anew(scene.stage, names)]
+            return otherwise(scene)
         path = scene.stage.folder / folder
         with _stopped(scene.stage, names), mounts.small(path, _size(path) + _ROOM), _running(scene.stage, names):
             time.sleep(_TRAFFIC_SECONDS)
-            with mounts.full(path):
+            with mounts.filled(path, room):
                 scene.last(2.0, 20.0)
             time.sleep(_TRAFFIC_SECONDS)
         return ()
 
     return act
-
-
-def _started_anew(stage: Stage, names: Sequence[str]) -> Sequence[Finding]:
-    with _stopped(stage, names):
-        return ()
 
 
 @contextmanager

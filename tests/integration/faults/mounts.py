@@ -3,6 +3,7 @@
 Linux only, and only where a process may have a namespace of its own: root, or whoever may make user namespaces.
 """
 
+import contextlib
 import ctypes
 import os
 import shutil
@@ -12,6 +13,7 @@ from pathlib import Path
 
 _NEW_MOUNTS, _NEW_USER = 0x00020000, 0x10000000  # CLONE_NEWNS, CLONE_NEWUSER of sched.h
 _PRIVATE = 0x4000 | 1 << 18  # MS_REC | MS_PRIVATE of sys/mount.h
+_CHUNK = 1 << 16
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
@@ -53,15 +55,12 @@ def small(folder: Path, size: int) -> Iterator[None]:
 
 
 @contextmanager
-def full(folder: Path) -> Iterator[None]:
-    """Leaves no byte free in the file system of a folder for a while."""
+def filled(folder: Path, room: int) -> Iterator[None]:
+    """Leaves only so many bytes free in the file system of a folder for a while."""
     ballast = folder / "ballast"
-    with ballast.open("wb", buffering=0) as file:
-        try:
-            while True:
-                file.write(bytes(65_536))
-        except OSError:
-            pass
+    with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while (free := shutil.disk_usage(folder).free) > room or room == 0:
+            file.write(bytes(max(1, min(free - room, _CHUNK))))
     try:
         yield
     finally:
