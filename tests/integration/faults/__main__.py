@@ -15,7 +15,7 @@ from tests.integration.faults.performance import Run, perform
 from tests.integration.faults.programme import every_fault, programme
 from tests.integration.faults.report import Figures
 from tests.integration.faults.stage import PORTS
-from tests.integration.faults.stages import Played, deal, raised
+from tests.integration.faults.stages import Played, deal, leave, raised
 
 _STAGES = 2
 
@@ -23,7 +23,8 @@ _STAGES = 2
 def main() -> None:
     """Exits 0 when nothing was found; the last line is one JSON object."""
     arguments = _arguments()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, leave)
     figures = Figures()
     with (
         tempfile.TemporaryDirectory(prefix="ordersys-faults-") as folder,

@@ -2,7 +2,6 @@
 
 import contextlib
 import signal
-import sys
 import traceback
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
@@ -17,7 +16,7 @@ from tests.integration.faults.programme import Part, every_fault
 from tests.integration.faults.report import Figures, keep, summary
 from tests.integration.faults.round import Play
 from tests.integration.faults.stage import Stage
-from tests.integration.faults.stages import Pipe, Played
+from tests.integration.faults.stages import Pipe, Played, leave
 from tests.integration.faults.trials import try_sabotage
 
 _QUICK_SECONDS, _LONG_SECONDS = 1.5, 4.0
@@ -36,7 +35,7 @@ class Run(NamedTuple):
 def perform(pipe: Pipe, index: int, run: Run, folder: Path, ports: Sequence[Sequence[int]]) -> None:
     """Plays what comes through the pipe; says at the end what was left. Whoever gave the parts may be gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of the whole group: they who started this one end it
-    signal.signal(signal.SIGTERM, _leave)
+    signal.signal(signal.SIGTERM, leave)
     may_mount = mounts.have_own()
     performance = Performance(run, folder / f"stage-{index}", ports[index], may_mount)
     late: list[Finding] = []
@@ -124,8 +123,3 @@ class Performance:
 
 def _told(findings: Sequence[Finding]) -> list[str]:
     return [f"    {finding.kind.value}: {finding.text}" for finding in findings[:_TOLD]]
-
-
-def _leave(number: int, frame: object) -> None:
-    signal.signal(number, signal.SIG_IGN)
-    sys.exit(128 + number)
