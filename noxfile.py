@@ -5,6 +5,7 @@ Each session installs what it needs and makes the stubs first, so that none depe
 
 import os
 import shutil
+from typing import Any
 
 import nox
 from nox.command import CommandFailed
@@ -18,8 +19,8 @@ nox.options.sessions = ["codegen", "tests"]
 
 NPM_OPTIONS = ("--ignore-scripts", "--silent", "--fetch-retries=0")
 ASYNCAPI_PARSER = "@asyncapi/parser@3.6.6"
-# Whether the fault harness finds out who breaks a promise: minutes of rounds, so that it goes with the faults.
-SABOTAGE = "tests/integration/faults/test_sabotage.py"
+# How long what is interrupted, or told to end, has for ending what it has started.
+PATIENTLY: dict[str, Any] = {"interrupt_timeout": 60, "terminate_timeout": 60}
 
 PROJECT = nox.project.load_toml("pyproject.toml")
 
@@ -42,39 +43,35 @@ def codegen(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Run all tests: real processes, a real broker, the contract suite with few examples a law."""
     prepare(session, "tests")
-    session.run("pytest", "--quick", f"--ignore={SABOTAGE}", *session.posargs)
+    session.run("pytest", "--quick", *session.posargs, **PATIENTLY)
 
 
 @nox.session
 def contract(session: nox.Session) -> None:
     """Judge services by the contract: ours, or those named (`-- --order-service=HOST:PORT`; docs/conformance.md)."""
     prepare(session, "tests")
-    session.run("pytest", "tests/contract", "-m", "law", "--tb=no", "-rN", *session.posargs)
+    session.run("pytest", "tests/contract", "-m", "law", "--tb=no", "-rN", *session.posargs, **PATIENTLY)
 
 
 @nox.session
 def mutants(session: nox.Session) -> None:
     """Break our services in one place after the other: the contract suite has to notice (`-- NAME`, `-- --full`)."""
     prepare(session, "tests")
-    session.run("python", "-m", "tests.mutants", *session.posargs, interrupt_timeout=60, terminate_timeout=60)
+    session.run("python", "-m", "tests.mutants", *session.posargs, **PATIENTLY)
 
 
 @nox.session
 def faults(session: nox.Session) -> None:
     """Try every fault on the real system (`-- --rounds=N --seed=S`: as many as wanted; docs/reliability.md)."""
     prepare(session, "tests")
-    if not session.posargs:
-        session.run("pytest", SABOTAGE)
-    session.run(
-        "python", "-m", "tests.integration.faults", *session.posargs, interrupt_timeout=60, terminate_timeout=60
-    )
+    session.run("python", "-m", "tests.integration.faults", *session.posargs, **PATIENTLY)
 
 
 @nox.session
 def demo(session: nox.Session) -> None:
     """Start the whole system, walk through its story, reconcile, shut down (`-- --json` for programs)."""
     prepare(session)
-    session.run("python", "-m", "ordersys.local", "--demo", *session.posargs)
+    session.run("python", "-m", "ordersys.local", "--demo", *session.posargs, **PATIENTLY)
 
 
 @nox.session

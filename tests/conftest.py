@@ -1,6 +1,7 @@
 """What `pytest` takes for the contract suite: whom to judge, how long, what to write."""
 
 import random
+import signal
 
 import pytest
 
@@ -41,7 +42,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """One seed for everything that is drawn: orders of tests, examples, stories."""
+    """One seed for everything that is drawn: orders of tests, examples, stories.
+
+    SIGTERM ends tests as SIGINT does, with everything they have started.
+    """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     if config.getoption("--seed") is None and config.option.randomly_seed != _ANY_SEED:
         return
     seed = config.getoption("--seed") or random.SystemRandom().randrange(1, 2**32)

@@ -25,7 +25,6 @@ _RUN_SECONDS = 600.0
 _END_SECONDS = 60.0
 _SHOWN = 300
 _ENDS = ("failure", "error")
-# A law that hangs fails; pytest's other way to end it would leave behind what the suite has started.
 _PYTEST = (
     "-m",
     "pytest",
@@ -34,7 +33,6 @@ _PYTEST = (
     "law",
     "-p",
     "no:cacheprovider",
-    "--timeout-method=signal",
     "--quick",
     "--no-shrink",
     "--seed=1",

@@ -5,52 +5,51 @@ import random
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import closing
 from pathlib import Path
 
-from ordersys.local.rabbitmq import NotStarted
-from ordersys.local.service import NotHealthy
-from tests.integration.faults import ears, leftovers
-from tests.integration.faults.administration import administration_faults
-from tests.integration.faults.calls import Calls
-from tests.integration.faults.crash_points import crash_faults
-from tests.integration.faults.facts import Finding, Kind
-from tests.integration.faults.fault import Fault, process_faults
-from tests.integration.faults.gathering import Gatherer
-from tests.integration.faults.report import Figures, keep, summary
-from tests.integration.faults.round import Play
-from tests.integration.faults.stage import Stage
-from tests.integration.faults.troubles import broker_faults, network_faults, other_faults
+from ordersys.local import ports
+from tests.integration.faults import leftovers
+from tests.integration.faults.performance import Run, perform
+from tests.integration.faults.programme import every_fault, programme
+from tests.integration.faults.report import Figures
+from tests.integration.faults.stage import PORTS
+from tests.integration.faults.stages import Played, deal, leave, raised
 
-_QUICK_SECONDS, _LONG_SECONDS = 1.5, 4.0
-
-
-def every_fault(quick: bool) -> list[Fault]:
-    """All there are, in the order in which they are told of."""
-    others = [*network_faults(), *broker_faults(), *administration_faults(), *other_faults()]
-    return [*process_faults(), *others, *crash_faults(quick)]
+_STAGES = 2
 
 
 def main() -> None:
     """Exits 0 when nothing was found; the last line is one JSON object."""
     arguments = _arguments()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, leave)
     figures = Figures()
-    with tempfile.TemporaryDirectory(prefix="ordersys-faults-") as folder:
-        stage = Stage(Path(folder) / "system")
-        try:
-            with stage:
-                _play(stage, arguments, figures)
-        except (NotHealthy, NotStarted, TimeoutError) as error:
-            figures.note([Finding(Kind.UNRECOVERED, str(error))])
-            print(error, file=sys.stderr)
-        left = leftovers.find(stage)
-    _tell_all(left)
-    figures.note(left)
+    with (
+        tempfile.TemporaryDirectory(prefix="ordersys-faults-") as folder,
+        closing(_played(arguments, Path(folder))) as parts,
+    ):
+        for played in parts:
+            figures.merge(played.figures)
+            for line in played.lines:
+                print(line, file=sys.stderr, flush=True)
     print(f"slowest recovery {figures.slowest_recovery:.1f} s", file=sys.stderr)
     print(figures.line)
-    sys.exit(1 if figures.found else 0)
+    sys.exit(1 if figures.failed else 0)
+
+
+def _played(arguments: argparse.Namespace, folder: Path) -> Generator[Played]:
+    """What came of every part, then of what is left when all stages have ended."""
+    again = f"--rounds={arguments.rounds} " if arguments.rounds else ""
+    again += f"--only='{arguments.only}'" if arguments.only else ""
+    run = Run(arguments.seed, arguments.rounds is None, Path(arguments.keep).absolute(), again)
+    parts = programme(arguments.only, arguments.rounds, arguments.seed, arguments.round)
+    chosen = iter(ports.free(arguments.stages * len(PORTS)))  # at once, so that no two stages choose the same
+    dealt = [[next(chosen) for _ in PORTS] for _ in range(arguments.stages)]
+    with raised(arguments.stages, perform, run, folder, dealt) as stages:
+        yield from deal(parts, list(stages))
+    yield from map(Played.badly, leftovers.processes(folder))
 
 
 def _arguments() -> argparse.Namespace:
@@ -58,7 +57,10 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, metavar="N", help="as many rounds, of faults at random")
     parser.add_argument("--seed", type=int, metavar="S", help="repeat a run")
     parser.add_argument("--round", type=int, metavar="K", help="of those, only this one, counted from 0")
-    parser.add_argument("--only", metavar="WORDS", help="only faults whose name has these words in it")
+    parser.add_argument("--only", metavar="WORDS", default="", help="only faults whose name has these words in it")
+    parser.add_argument(
+        "--stages", type=int, default=_STAGES, metavar="N", help=f"systems on which is played at once ({_STAGES})"
+    )
     parser.add_argument("--keep", metavar="DIR", default="faults-found", help="where rounds that failed are kept")
     parser.add_argument("--list", action="store_true", help="name the faults there are")
     arguments = parser.parse_args()
@@ -68,47 +70,6 @@ def _arguments() -> argparse.Namespace:
     if arguments.seed is None:
         arguments.seed = random.SystemRandom().randrange(1, 10_000)
     return arguments
-
-
-def _play(stage: Stage, arguments: argparse.Namespace, figures: Figures) -> None:
-    ears.prick_up(stage.amqp_url)
-    with closing(Calls(stage.addresses)) as calls:
-        play = Play(stage, calls, Gatherer(calls, stage.amqp_url, stage.databases))
-        quick = arguments.rounds is None
-        for number, fault in enumerate(_chosen(arguments)):
-            if arguments.round not in (None, number):
-                continue
-            played = play.round(f"s{arguments.seed}r{number}", fault, _QUICK_SECONDS if quick else _LONG_SECONDS, quick)
-            figures.add(played)
-            print(summary(played), file=sys.stderr, flush=True)
-            if played.findings:
-                repeat = f"nox -s faults -- --seed={arguments.seed} --round={number} {_how_many(arguments)}"
-                keep(played, stage.folder / "log", Path(arguments.keep) / played.name, repeat)
-                _tell_all(played.findings)
-        late = play.gatherer.changed_since(f"s{arguments.seed}r")
-        _tell_all(late)
-        figures.note(late)
-
-
-def _chosen(arguments: argparse.Namespace) -> Iterator[Fault]:
-    """The faults to play, the same for the same arguments."""
-    there = [fault for fault in every_fault(arguments.rounds is None) if (arguments.only or "") in fault.name]
-    if arguments.rounds is None:
-        yield from there
-        return
-    dice = random.Random(arguments.seed)
-    for _ in range(arguments.rounds):
-        yield dice.choice(there)
-
-
-def _how_many(arguments: argparse.Namespace) -> str:
-    rounds = f"--rounds={arguments.rounds}" if arguments.rounds else ""
-    return f"{rounds} --only='{arguments.only}'" if arguments.only else rounds
-
-
-def _tell_all(findings: list[Finding]) -> None:
-    for finding in findings[:20]:
-        print(f"    {finding.kind.value}: {finding.text}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from tests.integration.faults.manner import Manner
 from tests.integration.faults.requests import NEXT, Assortment, Scarcity, creating, direct, new_id, other_items, placing
 
 _PAUSE_SECONDS = 0.05
+_BREATH_SECONDS = 0.2
 _DESERTED = ("PlaceOrder", "UpdateOrder", "CancelOrder")
 """What shows by itself whether it was done: it may be left open for ever."""
 _REPEATED = (*_DESERTED, "AdjustStock", "CreateProduct", "CreateOrder", "BatchCreateOrders")
@@ -33,6 +34,8 @@ class Shared(NamedTuple):
     history: History
     goods: Assortment
     scarcity: Scarcity
+    breath: float = 0.0
+    """How likely a client is to take breath between two operations: where many rounds are played, each in bursts."""
 
 
 class Client:
@@ -42,7 +45,7 @@ class Client:
         self._number = number
         self._name = f"{name}-{number}"
         self._dice = random.Random(self._name)
-        self._calls, self._history, self._goods, self._scarcity = shared
+        self._calls, self._history, self._goods, self._scarcity, self._breath = shared
         self._orders: dict[str, Order] = {}
         self._acknowledged: list[Operation] = []
         self._customers = 0
@@ -54,6 +57,8 @@ class Client:
             operation = self._dice.choices(actions, weights)[0](self._dice)
             if operation is not None:
                 self._carry_out(operation, stopped, manner)
+            if self._dice.random() < self._breath:
+                stopped.wait(_BREATH_SECONDS)
 
     def _habits(self) -> list[tuple[Callable[[random.Random], Operation | None], int]]:
         return [

@@ -22,7 +22,7 @@ _ELSEWHERE = ("schema.", "process.stopping", "dead_letters.")
 their own."""
 _ONCE = ("process.", "server.started")
 _MOST_PASSES = 5
-_DEATH_SECONDS = 20.0
+_DEATH_SECONDS = 60.0
 _POLL = 0.02
 
 

@@ -2,7 +2,6 @@
 
 import uuid
 from collections.abc import Iterator
-from contextlib import suppress
 
 import pika
 from pika.adapters.blocking_connection import BlockingChannel
@@ -12,7 +11,7 @@ from ordersys.contract.topology import topology
 
 _QUEUES = {exchange.name: f"faults.{exchange.name}" for exchange in topology().exchanges}
 _ARGUMENTS = {"x-queue-type": "quorum"}
-_PATIENCE_SECONDS = 30.0
+_LONGEST_SECONDS = 30.0
 
 
 def prick_up(url: str) -> None:
@@ -26,7 +25,7 @@ def prick_up(url: str) -> None:
 
 
 def listen(url: str) -> dict[str, list[Event]]:
-    """Takes what came from each exchange since the last time, up to now."""
+    """Takes what came from each exchange since the last time: all that was confirmed to anybody by now."""
     connection = pika.BlockingConnection(pika.URLParameters(url))
     channel = connection.channel()
     channel.confirm_delivery()
@@ -37,15 +36,17 @@ def listen(url: str) -> dict[str, list[Event]]:
 
 
 def _take(channel: BlockingChannel, queue: str) -> Iterator[Event]:
-    """Up to a message of its own: silence would prove nothing, a busy broker is silent too."""
-    end = str(uuid.uuid4())
-    channel.basic_publish("", queue, b"", pika.BasicProperties(message_id=end, delivery_mode=2))
-    for method, found, body in channel.consume(queue, inactivity_timeout=_PATIENCE_SECONDS):
+    """Up to a mark that is put at the end. Raises TimeoutError when that does not come."""
+    mark = str(uuid.uuid4())
+    channel.basic_publish("", queue, b"", pika.BasicProperties(message_id=mark, delivery_mode=2), mandatory=True)
+    for method, found, body in channel.consume(queue, inactivity_timeout=_LONGEST_SECONDS):
         if method is None or found is None or body is None:
-            raise TimeoutError(f"the broker did not deliver all of {queue} within {_PATIENCE_SECONDS:.0f} s")
+            raise TimeoutError(f"{queue} brings no more, and not its end")
         channel.basic_ack(method.delivery_tag or 0)
-        if found.message_id == end:
+        if found.message_id == mark:
             break
-        with suppress(Undecodable):  # poison of our own
+        try:
             yield decode(Delivery(found.message_id, found.type, found.content_type, found.headers or {}, body))
+        except Undecodable:
+            continue  # poison of our own, or a mark nobody has come for
     channel.cancel()

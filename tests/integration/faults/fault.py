@@ -12,6 +12,8 @@ from tests.integration.faults.manner import Manner
 from tests.integration.faults.stage import PROCESSES, Stage
 
 GRACE_SECONDS = 10
+_BURST_SECONDS = 1.0
+_MOMENTS = 8
 
 
 class Scene(NamedTuple):
@@ -75,7 +77,7 @@ def sleeps(*names: str) -> Act:
         with ExitStack() as asleep:
             for name in names:
                 asleep.enter_context(scene.stage.asleep(name))
-            scene.last(2.0, 20.0)
+            scene.last(2.0, 60.0)
         return ()
 
     return act
@@ -94,16 +96,27 @@ def _kill_again_and_again(scene: Scene) -> Sequence[Finding]:
     return ()
 
 
-def stops(name: str) -> Act:
-    """SIGTERM in the middle of a burst: it ends in good order, in time."""
+def stops(name: str, most: int = _MOMENTS) -> Act:
+    """SIGTERM in a burst, at one moment of it after the other: each time it ends in good order, in time."""
 
     def act(scene: Scene) -> Sequence[Finding]:
-        began = time.monotonic()
-        status = scene.stage.service(name).stop()
-        took = time.monotonic() - began
-        scene.stage.start(name)
-        if status == 0 and took <= GRACE_SECONDS:
-            return ()
-        return [Finding(Kind.UNRECOVERED, f"{name}, told to stop, ended with status {status} after {took:.1f} s")]
+        found: list[Finding] = []
+        moments = 1 if scene.quick else most
+        for moment in range(moments):
+            if moment > 0:
+                scene.stage.service(name).wait_healthy()
+            time.sleep((moment + scene.dice.random()) * _BURST_SECONDS / moments)
+            found += _stop(scene.stage, name)
+        return found
 
     return act
+
+
+def _stop(stage: Stage, name: str) -> Iterator[Finding]:
+    began = time.monotonic()
+    status = stage.service(name).stop()
+    took = time.monotonic() - began
+    stage.start(name)
+    if status != 0 or took > GRACE_SECONDS:
+        text = f"{name}, told to stop, ended with status {status} after {took:.1f} s"
+        yield Finding(Kind.UNRECOVERED, text)

@@ -62,7 +62,7 @@ class Gatherer:
 
     def changed_since(self, name: str) -> list[Finding]:
         """What became of orders and products of rounds called `name…` after they had been reckoned up."""
-        now = {**_versions(self._orders(name)), **self._stock(name)}
+        now = {**_versions(self._orders(name, all_pages=True)), **self._stock(name)}
         changed = [key for key in now.keys() | self._reckoned.keys() if now.get(key) != self._reckoned.get(key)]
         return [Finding(Kind.DUPLICATED, f"{key} has changed since its round was over") for key in changed]
 
@@ -94,8 +94,8 @@ class Gatherer:
                 return
             self._token[listener] = token = page.next_page_token
 
-    def _orders(self, name: str) -> list[Order]:
-        """The newest first; those of a round lie together, apart from what an earlier one left open."""
+    def _orders(self, name: str, all_pages: bool = False) -> list[Order]:
+        """The newest first; those of the last round lie at the beginning, apart from what an earlier one left open."""
         found: list[Order] = []
         token = ""
         while True:
@@ -103,7 +103,7 @@ class Gatherer:
             ours = [order for order in page.orders if order.customer_id.startswith(name)]
             found += ours
             token = page.next_page_token
-            if not token or not ours:
+            if not token or not (ours or all_pages):
                 return found
 
     def _stock(self, name: str) -> dict[str, Stock]:

@@ -1,8 +1,10 @@
 """What is left when everything has ended: nothing but sound databases."""
 
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 
 import psutil
 
@@ -11,11 +13,13 @@ from tests.integration.faults.facts import Finding, Kind
 from tests.integration.faults.stage import Stage
 
 _KEPT = {".db", ".lock"}
+_GONE_SECONDS = 30.0
+_POLL = 0.1
 
 
 def find(stage: Stage) -> list[Finding]:
     """Damage in closed databases; processes, sockets and files nobody needs any more."""
-    texts = [*_damage(stage), *_processes(stage), *_sockets(stage), *_files(stage)]
+    texts = [*_damage(stage), *processes(stage.folder), *_sockets(stage), *_files(stage)]
     return [Finding(Kind.UNRECOVERED, text) for text in texts]
 
 
@@ -27,9 +31,17 @@ def _damage(stage: Stage) -> Iterator[str]:
                     yield f"{file.name} is damaged: {said}"
 
 
-def _processes(stage: Stage) -> Iterator[str]:
+def processes(folder: Path) -> list[str]:
+    """Those that belong to a stage in that folder and do not end; whose stage broke take a while."""
+    until = time.monotonic() + _GONE_SECONDS
+    while (left := list(_processes(folder))) and time.monotonic() < until:
+        time.sleep(_POLL)
+    return left
+
+
+def _processes(folder: Path) -> Iterator[str]:
     for process in psutil.process_iter(["environ", "cmdline"]):
-        if str(stage.folder) in str(process.info.values()):
+        if str(folder) in str(process.info.values()):
             yield f"process {process.pid} is left: {process.info['cmdline']}"
 
 

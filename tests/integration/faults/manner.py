@@ -1,8 +1,11 @@
 """How long clients wait for an answer, and whether they do."""
 
 import random
+from itertools import count
 
-_CANCELS = 0.3
+_DEADLINES = 300
+# A call takes a few milliseconds: most moments lie within these.
+_MOMENTS, _LATEST_SECONDS = 200, 0.1
 
 
 class Manner:
@@ -26,13 +29,20 @@ class Manner:
 
 
 class Hurried(Manner):
-    """Deadlines from 1 to 300 ms, and cancellations in between."""
+    """Deadlines from 1 to 300 ms, one after the other, and a cancellation in every third call, later and later."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self._numbers = count(1)
+        self._cancellations = count()
 
     def timeout(self, dice: random.Random) -> float:
-        return dice.randint(1, 300) / 1000
+        self.calls = next(self._numbers)
+        return (self.calls % _DEADLINES + 1) / 1000
 
     def given_up_after(self, dice: random.Random) -> float | None:
-        return dice.uniform(0.0, 0.1) if dice.random() < _CANCELS else None
+        number, third = divmod(next(self._cancellations), 3)
+        return None if third else (number % _MOMENTS / _MOMENTS) ** 2 * _LATEST_SECONDS
 
 
 class Deserters(Manner):

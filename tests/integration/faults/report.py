@@ -24,6 +24,8 @@ class Figures:
     acknowledged: int = 0
     found: Counter[Kind] = field(default_factory=Counter)
     slowest_recovery: float = 0.0
+    trials: dict[str, bool] = field(default_factory=dict)
+    """Whether each sabotage that was tried was found out."""
 
     def add(self, played: Round) -> None:
         """One round more."""
@@ -39,6 +41,21 @@ class Figures:
         """Counts what was found."""
         self.found.update(finding.kind for finding in findings)
 
+    def merge(self, other: "Figures") -> None:
+        """What was played elsewhere."""
+        self.rounds += other.rounds
+        self.operations += other.operations
+        self.faults += other.faults
+        self.acknowledged += other.acknowledged
+        self.found += other.found
+        self.slowest_recovery = max(self.slowest_recovery, other.slowest_recovery)
+        self.trials |= other.trials
+
+    @property
+    def failed(self) -> bool:
+        """Whether anything was found that must not be, or not found that must."""
+        return bool(self.found) or not all(self.trials.values())
+
     @property
     def line(self) -> str:
         """For programs: one JSON object."""
@@ -48,7 +65,8 @@ class Figures:
             "faults": self.faults.total() - self.faults["nothing"],
             "acknowledged": self.acknowledged,
         }
-        return json.dumps({**counts, **{kind.value: self.found[kind] for kind in Kind}})
+        trials = {"sabotages": len(self.trials), "found_out": sum(self.trials.values())} if self.trials else {}
+        return json.dumps({**counts, **{kind.value: self.found[kind] for kind in Kind}, **trials})
 
 
 def summary(played: Round) -> str:

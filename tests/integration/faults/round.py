@@ -22,6 +22,7 @@ _CLIENTS = 6
 _TIMEOUT = 10.0
 _POLL = 0.1
 _AFTER_SECONDS = 0.5
+_BREATH = 0.1
 
 
 class Round(NamedTuple):
@@ -50,7 +51,7 @@ class Play(NamedTuple):
         goods = assortment(name)
         products = [history.begin(-1, request) for request in goods.creations]
         _insist(self.calls, history, products)
-        shared = Shared(self.calls, history, goods, Scarcity(goods.scarce))
+        shared = Shared(self.calls, history, goods, Scarcity(goods.scarce), _BREATH if quick else 0.0)
         clients = [Client(number, name, shared) for number in range(_CLIENTS)]
         seen = list(_trouble(clients, scene, fault, seconds))
         ended = time.monotonic()

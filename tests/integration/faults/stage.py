@@ -7,13 +7,12 @@ import contextlib
 import shlex
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import psutil
 
-from ordersys.local import ports
 from ordersys.local.rabbitmq import Node
 from ordersys.local.service import NotHealthy, Service
 from ordersys.local.system import SERVICES, Choices, System
@@ -22,8 +21,12 @@ from tests.integration.faults.network import LOOPBACK, Link
 
 BROKER = "rabbitmq"
 PROCESSES = (*SERVICES, BROKER)
+PORTS = (*PROCESSES, "client", "hop", "amqp")
+"""What has a port on a stage: every process, and every link."""
 RECOVERY_SECONDS = 30.0
 _OPEN_FILES = 100
+RUN = "RUN"
+"""What is run as a service is named by this variable, where it is not ours."""
 SABOTAGE = "-m tests.integration.faults.sabotage"
 _SETTINGS = {
     "ORDERSYS_CALL_TIMEOUT_SECONDS": "2",
@@ -35,10 +38,12 @@ _SETTINGS = {
 class Stage:
     """Everything a fault may be done to. A context manager that starts it all and leaves nothing behind."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, numbers: Sequence[int], may_mount: bool = False) -> None:
+        """On ports of these numbers, one for each of PORTS."""
         self.folder = folder
+        self.may_mount = may_mount
         self._stack = ExitStack()
-        self._ports = dict(zip((*SERVICES, BROKER, "client", "hop", "amqp"), ports.free(8), strict=True))
+        self._ports = dict(zip(PORTS, numbers, strict=True))
         self.system = System(folder, _quietly, self._choices())
         self.links: dict[str, Link] = {}
         self._saboteurs: dict[str, str] = {}
@@ -106,7 +111,7 @@ class Stage:
         url = f"amqp://guest:guest@{LOOPBACK}:{self._ports['amqp']}/%2F"
         given = {"ORDERSYS_AMQP_URL": url, **environment}
         if name in self._saboteurs:
-            given["RUN"] = self._saboteurs[name]
+            given[RUN] = self._saboteurs[name]
         if name == "product_service":
             given["ORDERSYS_ORDER_SERVICE_ADDRESS"] = hop
         lines = (f"export {variable}={shlex.quote(value)}\n" for variable, value in given.items())
@@ -115,6 +120,10 @@ class Stage:
     def kill(self, name: str) -> None:
         """Kills a process at once."""
         (self.node if name == BROKER else self.service(name)).kill()
+
+    def stop(self, name: str) -> None:
+        """Ends a process in good order."""
+        (self.node if name == BROKER else self.service(name)).stop()
 
     def start(self, name: str) -> None:
         """Starts what was killed or has ended."""
@@ -182,7 +191,7 @@ class Stage:
     def _program(self, name: str) -> list[str]:
         """The service, in the environment it is given at each start."""
         environment, python = shlex.quote(str(self._environment(name))), shlex.quote(sys.executable)
-        run = f". {environment}; exec {python} ${{RUN:--m ordersys.{name}}}"
+        run = f". {environment}; exec {python} ${{{RUN}:--m ordersys.{name}}}"
         return ["/bin/sh", "-c", run]
 
     def _environment(self, name: str) -> Path:

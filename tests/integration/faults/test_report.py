@@ -50,6 +50,17 @@ def test_whatever_is_found_is_counted_as_what_it_is() -> None:
     assert (said["lost"], said["unrecovered"], said["orphans"]) == (2, 1, 0)
 
 
+def test_a_sabotage_nobody_found_out_is_a_failure() -> None:
+    """Whatever else went well."""
+    figures = Figures()
+    figures.merge(Figures(trials={"no-inbox": True}))
+    assert not figures.failed
+    figures.merge(Figures(trials={"no-sweep": False}))
+    assert figures.failed
+    said = json.loads(figures.line)
+    assert (said["sabotages"], said["found_out"]) == (2, 1)
+
+
 def test_a_failed_round_leaves_its_history_its_logs_and_its_story(tmp_path: Path) -> None:
     """Enough to find out what went wrong, and how to play it again."""
     logs, folder = tmp_path / "log", tmp_path / "found" / "s1r0"

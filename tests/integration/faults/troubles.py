@@ -1,4 +1,4 @@
-"""Faults of what lies between the processes, and beneath them: network, broker, disk, impatient clients, poison."""
+"""Faults of what lies between the processes, and beneath them: network, broker, impatient clients, locks."""
 
 import socket
 import sqlite3
@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
 
 import pika
-import psutil
 from pika.adapters.blocking_connection import BlockingChannel
 
 from ordersys.contract.topology import Subscription, subscriptions, topology
@@ -27,10 +26,9 @@ _WEATHERS: dict[str, Callable[[], Weather]] = {
 }
 _DATABASES = ("product", "order", "notification-service-1", "notification-service-2")
 _LOCKED_SECONDS = 10.0
-_POISONS = 20
 _STORM = 300
+_HURRIED, _HURRIED_QUICKLY, _HURRIED_SECONDS = 3000, 300, 120.0
 _DECLARED_AGAIN_SECONDS = 7.0  # every 5 s, whoever is connected does
-_DEAD_SECONDS = 15.0
 _POLL = 0.1
 
 
@@ -53,17 +51,15 @@ def broker_faults() -> Iterator[Fault]:
     everybody = frozenset([*(taken.consumer for taken in subscriptions()), *(e.name for e in topology().exchanges)])
     for exchange in topology().exchanges:
         yield Fault(f"exchange {exchange.name} deleted", _deletes_exchange(exchange.name), misses=everybody)
-    yield Fault("poison", _poison)
 
 
 def other_faults() -> Iterator[Fault]:
-    """Clients in a hurry, databases somebody else holds, and disks that take nothing more."""
-    yield Fault("clients in a hurry", lambda scene: (), Hurried())
+    """Clients in a hurry, and databases somebody else holds."""
+    hurried = Hurried()
+    yield Fault("clients in a hurry", _hurries(hurried), hurried)
     yield Fault("storm of connections", _storm)
     for name in _DATABASES:
         yield Fault(f"database {name} locked", _locks(name))
-    for service in SERVICES:
-        yield Fault(f"disk of {service} full", _fills_disk(service))
 
 
 def _resets(link: str) -> Act:
@@ -93,7 +89,7 @@ def _stops_in_silence(service: str) -> Act:
 
     def act(scene: Scene) -> Sequence[Finding]:
         scene.stage.links["amqp"].weather = HalfOpen()
-        return stops(service)(scene)
+        return stops(service, 1)(scene)
 
     return act
 
@@ -126,33 +122,6 @@ def _deletes_bindings(taken: Subscription) -> Act:
     return _at_the_broker(work, _DECLARED_AGAIN_SECONDS)
 
 
-def _poison(scene: Scene) -> Sequence[Finding]:
-    """Messages that are no events among healthy ones: they, and nothing else, end in the dead-letter queues."""
-    connection = pika.BlockingConnection(pika.URLParameters(scene.stage.amqp_url))
-    channel = connection.channel()
-    for number in range(_POISONS):
-        properties = pika.BasicProperties(message_id=f"poison-{number}", type="nonsense", delivery_mode=2)
-        channel.basic_publish("orders.created", "order.created", scene.dice.randbytes(20), properties)
-        time.sleep(scene.dice.uniform(0.0, 0.05))
-    found = [_dead(channel, taken.dead_letter_queue) for taken in subscriptions()]
-    connection.close()
-    return [Finding(Kind.LOST, text) for text in found if text]
-
-
-def _dead(channel: BlockingChannel, queue: str) -> str:
-    """Takes the poison out of a dead-letter queue; what is wrong about it, nothing when it is all there."""
-    ids: list[str] = []
-    until = time.monotonic() + _DEAD_SECONDS
-    while len(ids) < _POISONS and time.monotonic() < until:
-        method, properties, _ = channel.basic_get(queue, auto_ack=True)
-        if method is None or properties is None:
-            time.sleep(_POLL)
-        else:
-            ids.append(str(properties.message_id))
-    expected = [f"poison-{number}" for number in range(_POISONS)]
-    return "" if sorted(ids) == sorted(expected) else f"{queue} has {ids}"
-
-
 def _locks(name: str) -> Act:
     """Another process holds the write lock of a database for 10 s."""
 
@@ -162,6 +131,21 @@ def _locks(name: str) -> Act:
             database.execute("BEGIN IMMEDIATE")
             time.sleep(_LOCKED_SECONDS)
             database.execute("ROLLBACK")
+        return ()
+
+    return act
+
+
+def _hurries(manner: Hurried) -> Act:
+    """So many calls that each deadline, and each moment to cancel, had its turn several times."""
+
+    def act(scene: Scene) -> Sequence[Finding]:
+        enough = manner.calls + (_HURRIED_QUICKLY if scene.quick else _HURRIED)
+        until = time.monotonic() + _HURRIED_SECONDS
+        while manner.calls < enough:
+            if time.monotonic() > until:
+                return [Finding(Kind.UNRECOVERED, f"{enough - manner.calls} calls in a hurry were not even made")]
+            time.sleep(_POLL)
         return ()
 
     return act
@@ -177,17 +161,3 @@ def _storm(scene: Scene) -> Sequence[Finding]:
                 one.sendall(scene.dice.randbytes(100))
         scene.last(1.0, 5.0)
     return ()
-
-
-def _fills_disk(service: str) -> Act:
-    """No file of a service may grow any more: every write of its database fails, and its log's too."""
-
-    def act(scene: Scene) -> Sequence[Finding]:
-        process = psutil.Process(scene.stage.pid(service))
-        before = process.rlimit(psutil.RLIMIT_FSIZE)
-        process.rlimit(psutil.RLIMIT_FSIZE, (1, before[1]))
-        scene.last(2.0, 10.0)
-        process.rlimit(psutil.RLIMIT_FSIZE, before)
-        return ()
-
-    return act

@@ -1,0 +1,45 @@
+"""What is played: every fault there is, in the order in which they are told of, and in which round."""
+
+import random
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from tests.integration.faults.administration import administration_faults
+from tests.integration.faults.crash_points import crash_faults
+from tests.integration.faults.disks import disk_faults
+from tests.integration.faults.fault import Fault, process_faults
+from tests.integration.faults.poison import poison_faults
+from tests.integration.faults.releases import release_faults
+from tests.integration.faults.sabotage import SABOTAGES
+from tests.integration.faults.troubles import broker_faults, network_faults, other_faults
+
+
+class Part(NamedTuple):
+    """One round: its number, and the name of its fault; or the trial of a sabotage by name."""
+
+    number: int
+    name: str
+    is_trial: bool = False
+
+
+def every_fault(quick: bool) -> list[Fault]:
+    """All there are: the one place where they are put together. Each has a name of its own."""
+    outside = [*network_faults(), *broker_faults(), *administration_faults(), *poison_faults(), *other_faults()]
+    return [*process_faults(), *outside, *disk_faults(), *release_faults(quick), *crash_faults(quick)]
+
+
+def programme(words: str, rounds: int | None, seed: int, number: int | None) -> Iterator[Part]:
+    """The rounds of the faults that have `words` in their name: each once, or so many at random; or one of these.
+
+    The same for the same arguments. What is played as a whole ends with the trial of each sabotage.
+    """
+    there = [fault.name for fault in every_fault(rounds is None) if words in fault.name]
+    names = there if rounds is None else _drawn(there, rounds, seed)
+    yield from (Part(index, name) for index, name in enumerate(names) if number in (None, index))
+    if not words and rounds is None and number is None:
+        yield from (Part(index, name, is_trial=True) for index, name in enumerate(SABOTAGES))
+
+
+def _drawn(names: Sequence[str], rounds: int, seed: int) -> list[str]:
+    dice = random.Random(seed)
+    return [dice.choice(names) for _ in range(rounds)]

@@ -1,0 +1,83 @@
+"""Several stages at once, each in a process of its own: where one breaks, the others play on."""
+
+import contextlib
+import multiprocessing
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from typing import Any, NamedTuple, TypeAlias
+
+from tests.integration.faults.facts import Finding, Kind
+from tests.integration.faults.programme import Part
+from tests.integration.faults.report import Figures
+
+_END_SECONDS = 90.0
+_SPAWN = multiprocessing.get_context("spawn")  # no fork: threads run, and gRPC has started
+
+Pipe: TypeAlias = "Connection[Any, Any]"
+
+
+class Played(NamedTuple):
+    """What came of a part: its figures, and what is to be said of it."""
+
+    figures: Figures
+    lines: list[str]
+
+    @classmethod
+    def badly(cls, text: str) -> "Played":
+        """A part that could not be played."""
+        figures = Figures()
+        figures.note([Finding(Kind.UNRECOVERED, text)])
+        return cls(figures, [f"    {text}"])
+
+
+@contextmanager
+def raised(count: int, perform: Callable[..., None], *given: Any) -> Iterator[dict[Pipe, BaseProcess]]:
+    """So many processes that run `perform(pipe, index, *given)`; whatever happens, all have ended afterwards."""
+    stages: dict[Pipe, BaseProcess] = {}
+    try:
+        for index in range(count):
+            ours, theirs = _SPAWN.Pipe()
+            stages[ours] = _SPAWN.Process(target=perform, args=(theirs, index, *given))
+            stages[ours].start()
+            theirs.close()
+        yield stages
+    finally:
+        for process in stages.values():
+            process.terminate()
+        for process in stages.values():
+            process.join(_END_SECONDS)
+            process.kill()
+
+
+def deal(parts: Iterator[Part], pipes: list[Pipe]) -> Iterator[Played]:
+    """Gives each stage a part, another one for each that is played, and None when there are no more."""
+    under_way: dict[Pipe, Part | None] = {pipe: _give(pipe, next(parts, None)) for pipe in pipes}
+    while under_way:
+        for pipe in wait(list(under_way)):
+            assert isinstance(pipe, Connection)
+            part = under_way.pop(pipe)
+            try:
+                yield pipe.recv()
+            except (EOFError, OSError):
+                yield Played.badly(f"a stage broke at {part.name if part else 'its end'}")
+                continue
+            if part is not None:
+                under_way[pipe] = _give(pipe, next(parts, None))
+    yield from (Played.badly(f"{part.name} was not played: no stage is left") for part in parts)
+
+
+def _give(pipe: Pipe, part: Part | None) -> Part | None:
+    with contextlib.suppress(OSError):  # whoever is gone does not answer either
+        pipe.send(part)
+    return part
+
+
+def leave(number: int, frame: object) -> None:
+    """Ends this process on a signal, without a word, with all that it has started; once it does, no other stops it."""
+    for one in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(one, signal.SIG_IGN)
+    sys.exit(128 + number)

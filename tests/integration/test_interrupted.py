@@ -1,0 +1,91 @@
+"""Tests that hang, or are told to end, leave nothing behind: no broker, no service, no port mapper."""
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+
+from ordersys.local.packages import NoRabbitMQ, provision
+
+pytestmark = pytest.mark.timeout(300)
+_BEGIN_SECONDS = 120.0
+_END_SECONDS = 60.0
+_ROOT = Path(__file__).parents[2]
+HANGS = """
+import asyncio, pathlib, socket, threading
+import grpc, pytest
+from tests.running import addresses, local
+
+HERE = pathlib.Path(__file__).parent
+
+@pytest.fixture
+def system():
+    with local(HERE / "system", "--broker-only") as process:
+        addresses(process)
+        yield
+
+def call():
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        host, port = silent.getsockname()
+        grpc.insecure_channel(f"{{host}}:{{port}}").unary_unary("/s/m")(b"", wait_for_ready=True)
+
+def loop():
+    asyncio.run(asyncio.sleep(1000))
+
+def thread():
+    threading.Event().wait(1000)
+
+@pytest.mark.timeout({timeout}, func_only=True)
+def test_that_hangs(system):
+    (HERE / "hangs").touch()
+    {where}()
+"""
+
+
+@contextmanager
+def hanging(folder: Path, where: str, timeout: float) -> Iterator["subprocess.Popen[bytes]"]:
+    """A run of pytest, with this project's options, that has started a broker and hangs."""
+    try:
+        provision()
+    except NoRabbitMQ as error:
+        pytest.skip(f"needs a private RabbitMQ: {error}")
+    file = folder / "test_hangs.py"
+    file.write_text(HANGS.format(where=where, timeout=timeout))
+    command = ["-m", "pytest", "-c", "pyproject.toml", "-p", "tests.conftest", "-p", "no:cacheprovider", str(file)]
+    with subprocess.Popen([sys.executable, *command], cwd=_ROOT, stdout=subprocess.DEVNULL) as process:
+        until = time.monotonic() + _BEGIN_SECONDS
+        while not (folder / "hangs").exists():
+            assert process.poll() is None, "it ended before it hung"
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        assert left(folder)
+        yield process
+
+
+def left(folder: Path) -> list[object]:
+    """The processes that have to do with a folder."""
+    found = (process.info for process in psutil.process_iter(["pid", "environ", "cmdline"]))
+    return [info["cmdline"] for info in found if str(folder) in str(info["environ"]) + str(info["cmdline"])]
+
+
+@pytest.mark.parametrize("where", ["call", "loop", "thread"])
+def test_a_test_that_hangs_fails_and_ends_what_it_has_started(tmp_path: Path, where: str) -> None:
+    """In a call, in an event loop, in a wait for another thread."""
+    with hanging(tmp_path, where, timeout=1.0) as process:
+        assert process.wait(_END_SECONDS) == pytest.ExitCode.TESTS_FAILED
+    assert left(tmp_path) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_tests_that_are_interrupted_end_what_they_have_started(tmp_path: Path, number: signal.Signals) -> None:
+    """By whoever waits for them, or by Ctrl-C."""
+    with hanging(tmp_path, "call", timeout=1000.0) as process:
+        process.send_signal(number)
+        assert process.wait(_END_SECONDS) == pytest.ExitCode.INTERRUPTED
+    assert left(tmp_path) == []
