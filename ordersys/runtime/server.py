@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import logging
 import uuid
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -30,10 +31,14 @@ from ordersys.runtime.settings import Settings
 _log = logging.getLogger(__name__)
 _IDENTITY_ONLY = 1  # bit set of GRPC_COMPRESS_NONE: a compressed request could grow without bound
 _STATUS_DETAILS = "grpc-status-details-bin"
-_REQUEST_SECONDS = 10.0  # what a client that is on its way takes to send a request; one that is not holds nothing longer
-_OPEN_MILLISECONDS = 10_000  # likewise, to speak HTTP/2 at all
+_LARGE_BYTES = 16_384
+_MOST_UNTAKEN_BYTES = 16 * 1024 * 1024
+_REQUEST_SECONDS = 5.0  # what a client that is on its way takes to send a request; one that is not holds nothing longer
+_OPEN_MILLISECONDS = 5_000  # likewise, to speak HTTP/2 at all
 _PING_MILLISECONDS = 30_000  # a peer that is silent for that long is asked whether it is still there
 _PONG_MILLISECONDS = 10_000
+_AGE_MILLISECONDS = 3_600_000  # whoever takes nothing it asked for has it taken away then; others connect again unseen
+_PARTING_MILLISECONDS = 30_000
 Context = grpc.aio.ServicerContext[Any, Any]
 Behaviour = Callable[[Any, Context], Awaitable[Message]]
 
@@ -108,12 +113,14 @@ def _options(settings: Settings) -> list[tuple[str, int]]:
         ("grpc.absolute_max_metadata_size", settings.max_metadata_bytes),
         # Some more than are admitted: those are told when to come again, which grpc would not.
         ("grpc.max_concurrent_streams", 2 * settings.max_concurrent_calls),
-        # What is not even looked at yet waits in order, but not long: then grpc sends it away, with CANCELLED.
-        ("grpc.server.max_pending_requests", settings.max_concurrent_calls),
-        ("grpc.server.max_pending_requests_hard_limit", 2 * settings.max_concurrent_calls),
+        # What is not even looked at yet waits in order, but not for ever: beyond that grpc itself says CANCELLED.
+        ("grpc.server.max_pending_requests", 2 * settings.max_concurrent_calls),
+        ("grpc.server.max_pending_requests_hard_limit", 3 * settings.max_concurrent_calls),
         ("grpc.max_allowed_incoming_connections", settings.max_connections),
         ("grpc.max_connection_idle_ms", 1000 * settings.idle_seconds),
         ("grpc.server_handshake_timeout_ms", _OPEN_MILLISECONDS),
+        ("grpc.max_connection_age_ms", _AGE_MILLISECONDS),
+        ("grpc.max_connection_age_grace_ms", _PARTING_MILLISECONDS),
         ("grpc.keepalive_time_ms", _PING_MILLISECONDS),
         ("grpc.keepalive_timeout_ms", _PONG_MILLISECONDS),
         ("grpc.compression_enabled_algorithms_bitset", _IDENTITY_ONLY),
@@ -125,6 +132,7 @@ class _Calls:
 
     def __init__(self, most: int) -> None:
         self._left = most
+        self.untaken = _Untaken()
 
     def check(self) -> None:
         """Raises Refused when there is no room for another one."""
@@ -137,6 +145,28 @@ class _Calls:
 
     def __exit__(self, *_: object) -> None:
         self._left += 1
+
+
+class _Untaken:
+    """Large answers by connection, until the client has taken them: one that takes none gets no more of them."""
+
+    def __init__(self) -> None:
+        self._bytes: Counter[str] = Counter()
+
+    def add(self, answer: bytes, context: Context) -> None:
+        """Counts an answer that is to go out. Raises Refused when too many wait already."""
+        if len(answer) < _LARGE_BYTES:
+            return
+        peer = context.peer()
+        if self._bytes[peer] > _MOST_UNTAKEN_BYTES:
+            raise refuse(ErrorReason.TOO_MANY_CALLS)
+        self._bytes[peer] += len(answer)
+        context.add_done_callback(lambda _: self._taken(peer, len(answer)))
+
+    def _taken(self, peer: str, octets: int) -> None:
+        self._bytes[peer] -= octets
+        if not self._bytes[peer]:
+            del self._bytes[peer]
 
 
 def _handler(method: MethodDescriptor, behaviour: Behaviour, calls: _Calls) -> Any:
@@ -154,7 +184,9 @@ def _handler(method: MethodDescriptor, behaviour: Behaviour, calls: _Calls) -> A
             with calls:
                 response = await behaviour(_request(request_class, raw), context)
                 crash_point("server.answering")
-                return response.SerializeToString()
+                answer = response.SerializeToString()
+                calls.untaken.add(answer, context)
+                return answer
         except Refused as refused:
             status = refused.status
         except Exception as error:  # noqa: BLE001 - logged, and answered without a word of it

@@ -13,11 +13,13 @@ from ordersys.local.rabbitmq import NotStarted
 from ordersys.local.service import NotHealthy
 from tests.integration.faults import ears, leftovers
 from tests.integration.faults.administration import administration_faults
+from tests.integration.faults.bad_clients import bad_client_faults
 from tests.integration.faults.calls import Calls
 from tests.integration.faults.crash_points import crash_faults
 from tests.integration.faults.facts import Finding, Kind
 from tests.integration.faults.fault import Fault, process_faults
 from tests.integration.faults.gathering import Gatherer
+from tests.integration.faults.overload import overload_faults
 from tests.integration.faults.report import Figures, keep, summary
 from tests.integration.faults.round import Play
 from tests.integration.faults.stage import Stage
@@ -29,6 +31,7 @@ _QUICK_SECONDS, _LONG_SECONDS = 1.5, 4.0
 def every_fault(quick: bool) -> list[Fault]:
     """All there are, in the order in which they are told of."""
     others = [*network_faults(), *broker_faults(), *administration_faults(), *other_faults()]
+    others += [*overload_faults(), *bad_client_faults()]
     return [*process_faults(), *others, *crash_faults(quick)]
 
 
