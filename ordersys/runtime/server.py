@@ -10,6 +10,7 @@ import logging
 import uuid
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import grpc
@@ -31,13 +32,13 @@ from ordersys.runtime.settings import Settings
 _log = logging.getLogger(__name__)
 _IDENTITY_ONLY = 1  # bit set of GRPC_COMPRESS_NONE: a compressed request could grow without bound
 _STATUS_DETAILS = "grpc-status-details-bin"
-_LARGE_BYTES = 16_384
 _MOST_UNTAKEN_BYTES = 16 * 1024 * 1024
-_REQUEST_SECONDS = 5.0  # what a client that is on its way takes to send a request; one that is not holds nothing longer
-_OPEN_MILLISECONDS = 5_000  # likewise, to speak HTTP/2 at all
+# What a client may take to speak HTTP/2 at all, and to send the request of a call it has begun.
+_OPEN_MILLISECONDS = 5_000
+_REQUEST_SECONDS = 5.0
 _PING_MILLISECONDS = 30_000  # a peer that is silent for that long is asked whether it is still there
 _PONG_MILLISECONDS = 10_000
-_AGE_MILLISECONDS = 3_600_000  # whoever takes nothing it asked for has it taken away then; others connect again unseen
+_AGE_MILLISECONDS = 3_600_000  # what a client has not taken by then is thrown away; others connect again unnoticed
 _PARTING_MILLISECONDS = 30_000
 Context = grpc.aio.ServicerContext[Any, Any]
 Behaviour = Callable[[Any, Context], Awaitable[Message]]
@@ -148,22 +149,21 @@ class _Calls:
 
 
 class _Untaken:
-    """Large answers by connection, until the client has taken them: one that takes none gets no more of them."""
+    """The bytes of pages on their way, by connection: a client that does not take them gets no more of them."""
 
     def __init__(self) -> None:
         self._bytes: Counter[str] = Counter()
 
-    def add(self, answer: bytes, context: Context) -> None:
-        """Counts an answer that is to go out. Raises Refused when too many wait already."""
-        if len(answer) < _LARGE_BYTES:
-            return
+    def add(self, page: bytes, context: Context) -> None:
+        """Counts a page that is to go out. Raises Refused when too many wait already."""
         peer = context.peer()
         if self._bytes[peer] > _MOST_UNTAKEN_BYTES:
             raise refuse(ErrorReason.TOO_MANY_CALLS)
-        self._bytes[peer] += len(answer)
-        context.add_done_callback(lambda _: self._taken(peer, len(answer)))
+        self._bytes[peer] += len(page)
+        taken: Any = partial(self._taken, peer, len(page))
+        context.add_done_callback(taken)
 
-    def _taken(self, peer: str, octets: int) -> None:
+    def _taken(self, peer: str, octets: int, _: object) -> None:
         self._bytes[peer] -= octets
         if not self._bytes[peer]:
             del self._bytes[peer]
@@ -185,7 +185,8 @@ def _handler(method: MethodDescriptor, behaviour: Behaviour, calls: _Calls) -> A
                 response = await behaviour(_request(request_class, raw), context)
                 crash_point("server.answering")
                 answer = response.SerializeToString()
-                calls.untaken.add(answer, context)
+                if "page_size" in method.input_type.fields_by_name:
+                    calls.untaken.add(answer, context)
                 return answer
         except Refused as refused:
             status = refused.status

@@ -79,7 +79,7 @@ def buying(scene: Scene) -> Ask:
 
     def ask(channel: grpc.Channel, timeout: float) -> object:
         get: Any = channel.unary_unary(_SERVICE + "GetProduct", request_serializer=GetProductRequest.SerializeToString)
-        return get(request, timeout=timeout)  # type: ignore[no-any-return]
+        return get(request, timeout=timeout)
 
     return ask
 

@@ -105,7 +105,7 @@ def test_frames_are_taken_out_whole_and_in_order() -> None:
     """However they arrive; a long header has its length in several octets."""
     sent = http2.headers(1, "/a/b", [("x", "y" * 300)]) + http2.message(1, b"z" * 20_000) + b"\0"
     heard = bytearray()
-    found = []
+    found: list[http2.Frame] = []
     for octet in sent:
         heard.append(octet)
         found += http2.frames(heard)
