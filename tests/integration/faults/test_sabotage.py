@@ -8,12 +8,14 @@ import pytest
 
 from ordersys.local.packages import NoRabbitMQ, provision
 from tests.integration.faults import ears
+from tests.integration.faults.bad_clients import MISDEEDS, suffers
 from tests.integration.faults.calls import Calls
 from tests.integration.faults.crash_points import Point, crashes
 from tests.integration.faults.facts import Kind
 from tests.integration.faults.fault import Fault, kills
 from tests.integration.faults.gathering import Gatherer
 from tests.integration.faults.manner import Deserters
+from tests.integration.faults.overload import overloads
 from tests.integration.faults.round import Play
 from tests.integration.faults.sabotage import SABOTAGES
 from tests.integration.faults.stage import Stage
@@ -47,6 +49,10 @@ REVEALED = {
     "no-sweep": Revealed(
         Fault("crash", crashes("product_service", [Point("placement.reserved", ())] * 3), Deserters()),
         {Kind.ORPHAN: "placements without an outcome"},
+    ),
+    "no-limit": Revealed(Fault("overload", overloads(5)), {Kind.UNRECOVERED: "calls "}),
+    "endless-patience": Revealed(
+        Fault("stalled", suffers(MISDEEDS["send no requests"])), {Kind.UNRECOVERED: "still borne with"}
     ),
 }
 
