@@ -41,7 +41,7 @@ async def serve(settings: ProductSettings, stop: asyncio.Event) -> None:
         stack.push_async_callback(relay.close)
         orders = Orders(settings.order_service_address, settings.call_timeout_seconds)
         stack.push_async_callback(orders.close)
-        sagas = Sagas()
+        sagas = Sagas(settings.max_concurrent_calls)
         stack.push_async_callback(sagas.drained, settings.grace_seconds)
         placement = Placement(database, orders, relay, sagas)
         changes = Changes(database, orders, sagas)

@@ -54,6 +54,8 @@ _OPTIONS = (
     # A peer that vanished without a word is noticed.
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 5_000),
+    # Without calls it leaves before it is sent away (ORDERSYS_IDLE_SECONDS).
+    ("grpc.client_idle_timeout_ms", 240_000),
     ("grpc.max_receive_message_length", 64 * 1024 * 1024),
 )
 

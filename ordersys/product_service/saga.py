@@ -4,19 +4,26 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
+from ordersys.api.error.v1.error_reason_pb2 import ErrorReason
+from ordersys.contract.errors import refuse
+
 R = TypeVar("R")
 T = TypeVar("T")
 
 
 class Sagas:
-    """The sagas under way."""
+    """The sagas under way, `most` at a time: who gives up a call gives its place free, not that of its saga."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int) -> None:
+        self._most = most
         self._tasks: set[asyncio.Task[Any]] = set()
         self._by_id: dict[str, asyncio.Future[Any]] = {}
 
     async def detached(self, saga: Coroutine[Any, Any, R]) -> R:
-        """What `saga` answers; it goes on when whoever waits for it is cancelled."""
+        """What `saga` answers; it goes on when whoever waits for it is cancelled. Raises Refused (TOO_MANY_CALLS)."""
+        if len(self._tasks) >= self._most:
+            saga.close()
+            raise refuse(ErrorReason.TOO_MANY_CALLS)
         task = asyncio.create_task(saga)
         self._tasks.add(task)
         task.add_done_callback(self._done)

@@ -28,7 +28,7 @@ class Batcher(Generic[T, R]):
         self._departure: asyncio.TimerHandle | None = None
 
     def submit(self, item: T, urgent: bool = True) -> "asyncio.Future[R]":
-        """Hands in `item`; the future has its result. Cancelling the future does not stop the work.
+        """Hands in `item`; the future has its result. Cancelling the future before its batch begins withdraws the item.
 
         What is not urgent rides with the next item that is, or goes alone when none comes for 50 ms.
         """
@@ -68,7 +68,11 @@ class Batcher(Generic[T, R]):
 
     async def _next_batch(self) -> None:
         size = min(len(self._waiting), self._limit)
-        batch = [self._waiting.popleft() for _ in range(size)]
+        taken = [self._waiting.popleft() for _ in range(size)]
+        # What nobody waits for any more would only keep others waiting: under load there is much of it.
+        batch = [(item, future) for item, future in taken if not future.cancelled()]
+        if not batch:
+            return
         results = await self._outcome([item for item, _ in batch])
         for (_, future), result in zip(batch, results, strict=True):
             _settle(future, result)

@@ -5,9 +5,12 @@ of the contract; what nobody foresaw in INTERNAL with an error id, never with a 
 """
 
 import asyncio
+import contextlib
 import logging
 import uuid
+from collections import Counter
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import grpc
@@ -29,6 +32,14 @@ from ordersys.runtime.settings import Settings
 _log = logging.getLogger(__name__)
 _IDENTITY_ONLY = 1  # bit set of GRPC_COMPRESS_NONE: a compressed request could grow without bound
 _STATUS_DETAILS = "grpc-status-details-bin"
+_MOST_UNTAKEN_BYTES = 16 * 1024 * 1024
+# What a client may take to speak HTTP/2 at all, and to send the request of a call it has begun.
+_OPEN_MILLISECONDS = 5_000
+_REQUEST_SECONDS = 5.0
+_PING_MILLISECONDS = 30_000  # a peer that is silent for that long is asked whether it is still there
+_PONG_MILLISECONDS = 10_000
+_AGE_MILLISECONDS = 3_600_000  # what a client has not taken by then is thrown away; others connect again unnoticed
+_PARTING_MILLISECONDS = 30_000
 Context = grpc.aio.ServicerContext[Any, Any]
 Behaviour = Callable[[Any, Context], Awaitable[Message]]
 
@@ -42,11 +53,7 @@ class Server:
 
     def __init__(self, address: str, settings: Settings) -> None:
         self.address = address
-        self._server = grpc.aio.server(
-            # Some more than are admitted: those are told when to come again, which grpc would not.
-            options=_options(settings),
-            maximum_concurrent_rpcs=2 * settings.max_concurrent_calls,
-        )
+        self._server = grpc.aio.server(options=_options(settings))
         self._calls = _Calls(settings.max_concurrent_calls)
         self._reflection = settings.reflection
         self._health = health.HealthServicer()
@@ -105,7 +112,18 @@ def _options(settings: Settings) -> list[tuple[str, int]]:
         ("grpc.max_send_message_length", settings.max_message_bytes),
         ("grpc.max_metadata_size", settings.max_metadata_bytes),
         ("grpc.absolute_max_metadata_size", settings.max_metadata_bytes),
-        ("grpc.max_concurrent_streams", settings.max_concurrent_calls),
+        # Some more than are admitted: those are told when to come again, which grpc would not.
+        ("grpc.max_concurrent_streams", 2 * settings.max_concurrent_calls),
+        # What is not even looked at yet waits in order, but not for ever: beyond that grpc itself says CANCELLED.
+        ("grpc.server.max_pending_requests", 2 * settings.max_concurrent_calls),
+        ("grpc.server.max_pending_requests_hard_limit", 3 * settings.max_concurrent_calls),
+        ("grpc.max_allowed_incoming_connections", settings.max_connections),
+        ("grpc.max_connection_idle_ms", 1000 * settings.idle_seconds),
+        ("grpc.server_handshake_timeout_ms", _OPEN_MILLISECONDS),
+        ("grpc.max_connection_age_ms", _AGE_MILLISECONDS),
+        ("grpc.max_connection_age_grace_ms", _PARTING_MILLISECONDS),
+        ("grpc.keepalive_time_ms", _PING_MILLISECONDS),
+        ("grpc.keepalive_timeout_ms", _PONG_MILLISECONDS),
         ("grpc.compression_enabled_algorithms_bitset", _IDENTITY_ONLY),
     ]
 
@@ -115,26 +133,61 @@ class _Calls:
 
     def __init__(self, most: int) -> None:
         self._left = most
+        self.untaken = _Untaken()
 
-    def __enter__(self) -> None:
+    def check(self) -> None:
+        """Raises Refused when there is no room for another one."""
         if self._left == 0:
             raise refuse(ErrorReason.TOO_MANY_CALLS)
+
+    def __enter__(self) -> None:
+        self.check()
         self._left -= 1
 
     def __exit__(self, *_: object) -> None:
         self._left += 1
 
 
+class _Untaken:
+    """The bytes of pages on their way, by connection: a client that does not take them gets no more of them."""
+
+    def __init__(self) -> None:
+        self._bytes: Counter[str] = Counter()
+
+    def add(self, page: bytes, context: Context) -> None:
+        """Counts a page that is to go out. Raises Refused when too many wait already."""
+        peer = context.peer()
+        if self._bytes[peer] > _MOST_UNTAKEN_BYTES:
+            raise refuse(ErrorReason.TOO_MANY_CALLS)
+        self._bytes[peer] += len(page)
+        taken: Any = partial(self._taken, peer, len(page))
+        context.add_done_callback(taken)
+
+    def _taken(self, peer: str, octets: int, _: object) -> None:
+        self._bytes[peer] -= octets
+        if not self._bytes[peer]:
+            del self._bytes[peer]
+
+
 def _handler(method: MethodDescriptor, behaviour: Behaviour, calls: _Calls) -> Any:
-    """Bytes to bytes: what grpc can't decode or encode it would answer with a class name."""
+    """Bytes to bytes: what grpc can't decode or encode it would answer with a class name.
+
+    To grpc its request is a stream, which looks the same on the wire: so it may be refused unread, and waited for
+    no longer than a client may take.
+    """
     request_class = descriptors.message_class(method.input_type)
 
-    async def handle(raw: bytes, context: Context) -> bytes:
+    async def handle(_: object, context: Context) -> bytes:
         try:
+            calls.check()
+            raw = await _raw(context)
             with calls:
                 response = await behaviour(_request(request_class, raw), context)
                 crash_point("server.answering")
-                return response.SerializeToString()
+                answer = response.SerializeToString()
+                if "page_size" in method.input_type.fields_by_name:
+                    calls.untaken.add(answer, context)
+                return answer
         except Refused as refused:
             status = refused.status
         except Exception as error:  # noqa: BLE001 - logged, and answered without a word of it
@@ -142,7 +195,18 @@ def _handler(method: MethodDescriptor, behaviour: Behaviour, calls: _Calls) -> A
         await _abort(context, status)
         raise AssertionError("abort raises")
 
-    return grpc.unary_unary_rpc_method_handler(handle)
+    return grpc.stream_unary_rpc_method_handler(handle)
+
+
+async def _raw(context: Context) -> bytes:
+    """The bytes of the request, when they come, and in time."""
+    raw = None
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_REQUEST_SECONDS):
+            raw = await context.read()
+    if not isinstance(raw, bytes):
+        raise refuse(ErrorReason.UNDECODABLE_REQUEST)
+    return raw
 
 
 def _request(request_class: type[Message], raw: bytes) -> Message:

@@ -68,21 +68,41 @@ async def test_a_failure_of_the_work_is_raised_for_all_and_ends_nothing() -> Non
     assert await batcher.submit(3) == 3
 
 
-async def test_cancelling_a_waiter_does_not_stop_the_work() -> None:
-    """Whoever stops waiting leaves the batch, and everybody else's result, as it was."""
+async def test_cancelling_a_waiter_does_not_stop_work_that_has_begun() -> None:
+    """Whoever stops waiting leaves the batch under way, and everybody else's result, as it was."""
     done: list[int] = []
+    begun = asyncio.Event()
 
     async def work(items: list[int]) -> list[int]:
+        begun.set()
+        await asyncio.sleep(0)
         done.extend(items)
         return items
 
     batcher: Batcher[int, int] = Batcher(work, 10)
     left, stays = batcher.submit(1), batcher.submit(2)
+    await begun.wait()
     left.cancel()
     assert await stays == 2
     assert done == [1, 2]
     with pytest.raises(asyncio.CancelledError):
         await left
+
+
+async def test_what_nobody_waits_for_any_more_is_not_begun() -> None:
+    """An item whose future was cancelled in the queue costs nobody anything; all of them cancelled is no batch."""
+    done: list[list[int]] = []
+
+    async def work(items: list[int]) -> list[int]:
+        done.append(items)
+        return items
+
+    batcher: Batcher[int, int] = Batcher(work, 2)
+    given_up = [batcher.submit(number) for number in range(5)]
+    for future in given_up:
+        future.cancel()
+    assert await batcher.submit(5) == 5
+    assert done == [[5]]
 
 
 async def test_drained_returns_when_everything_is_worked_on() -> None:

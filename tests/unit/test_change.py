@@ -71,7 +71,7 @@ async def database(tmp_path: Path, orders: OrderServiceDouble) -> AsyncIterator[
 
 async def test_every_change_of_a_crowd_is_answered_with_itself(database: Database, orders: OrderServiceDouble) -> None:
     """However the changes of one order meet, each answer has the items that were asked for with it."""
-    changes = Changes(database, orders, Sagas())  # type: ignore[arg-type]
+    changes = Changes(database, orders, Sagas(10))  # type: ignore[arg-type]
     units = iter(range(2, 402))
     versions: list[int] = []
 

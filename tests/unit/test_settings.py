@@ -25,6 +25,8 @@ KINDS = (Settings, OrderSettings, ProductSettings, NotificationSettings1, Notifi
 NUMBERS = {
     "grace_seconds": (0, 600),
     "max_concurrent_calls": (1, 100_000),
+    "max_connections": (1, 100_000),
+    "idle_seconds": (1, 86_400),
     "max_message_bytes": (1024, 67_108_864),
     "max_metadata_bytes": (1024, 1_048_576),
     "publish_window": (1, 100_000),

@@ -8,7 +8,9 @@ from typing import NamedTuple
 
 from ordersys.local.system import SERVICES
 from tests.integration.faults.facts import Finding, Kind
+from tests.integration.faults.history import History
 from tests.integration.faults.manner import Manner
+from tests.integration.faults.requests import Assortment
 from tests.integration.faults.stage import PROCESSES, Stage
 
 GRACE_SECONDS = 10
@@ -17,11 +19,15 @@ _MOMENTS = 8
 
 
 class Scene(NamedTuple):
-    """Where a fault strikes: the stage, its dice, and whether time is short."""
+    """Where a fault strikes: the stage, its dice, whether time is short, and what it may take part in."""
 
     stage: Stage
     dice: random.Random
     quick: bool
+    name: str
+    """The round's: customers are called after it."""
+    goods: Assortment
+    history: History
 
     def last(self, least: float, most: float) -> None:
         """Lets what is wrong be wrong for a while: the least, when time is short."""

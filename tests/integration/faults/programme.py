@@ -5,9 +5,11 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from tests.integration.faults.administration import administration_faults
+from tests.integration.faults.bad_clients import bad_client_faults
 from tests.integration.faults.crash_points import crash_faults
 from tests.integration.faults.disks import disk_faults
 from tests.integration.faults.fault import Fault, process_faults
+from tests.integration.faults.overload import overload_faults
 from tests.integration.faults.poison import poison_faults
 from tests.integration.faults.releases import release_faults
 from tests.integration.faults.sabotage import SABOTAGES
@@ -25,7 +27,9 @@ class Part(NamedTuple):
 def every_fault(quick: bool) -> list[Fault]:
     """All there are: the one place where they are put together. Each has a name of its own."""
     outside = [*network_faults(), *broker_faults(), *administration_faults(), *poison_faults(), *other_faults()]
-    return [*process_faults(), *outside, *disk_faults(), *release_faults(quick), *crash_faults(quick)]
+    overwhelming = [*overload_faults(), *bad_client_faults()]
+    broken = [*disk_faults(), *release_faults(quick), *crash_faults(quick)]
+    return [*process_faults(), *outside, *overwhelming, *broken]
 
 
 def programme(words: str, rounds: int | None, seed: int, number: int | None) -> Iterator[Part]:

@@ -47,8 +47,8 @@ class Play(NamedTuple):
     def round(self, name: str, fault: Fault, seconds: float, quick: bool) -> Round:
         """Plays a round: `name` seeds everything in it that is drawn."""
         history = History()
-        scene = Scene(self.stage, random.Random(name), quick)
         goods = assortment(name)
+        scene = Scene(self.stage, random.Random(name), quick, name, goods, history)
         products = [history.begin(-1, request) for request in goods.creations]
         _insist(self.calls, history, products)
         shared = Shared(self.calls, history, goods, Scarcity(goods.scarce), _BREATH if quick else 0.0)

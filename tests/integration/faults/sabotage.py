@@ -5,6 +5,8 @@ They are there to show that a round with the right fault finds out.
 
 import asyncio
 import dataclasses
+import math
+import os
 import runpy
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +19,7 @@ from ordersys.notification import store
 from ordersys.notification.recorder import Recorder
 from ordersys.product_service import change, placement
 from ordersys.product_service.store import endings
+from ordersys.runtime import server
 from ordersys.runtime.consumer import Disposition
 from ordersys.runtime.outbox import Outbox
 
@@ -94,6 +97,16 @@ def no_sweep() -> None:
     _replace(change.Changes, "sweep", nothing)
 
 
+def no_limit() -> None:
+    """Admits every call, and lets as many wait as come."""
+    os.environ["ORDERSYS_MAX_CONCURRENT_CALLS"] = "100000"
+
+
+def endless_patience() -> None:
+    """Waits for a request as long as it takes."""
+    server._REQUEST_SECONDS = math.inf
+
+
 def _replace(owner: type, name: str, by: Callable[..., Any]) -> None:
     setattr(owner, name, by)
 
@@ -103,6 +116,8 @@ SABOTAGES: Mapping[str, Sabotage] = {
     "no-inbox": Sabotage("notification_service_2", no_inbox),
     "cursor-instead-of-rows": Sabotage("order_service", cursor_instead_of_rows),
     "no-sweep": Sabotage("product_service", no_sweep),
+    "no-limit": Sabotage("product_service", no_limit),
+    "endless-patience": Sabotage("product_service", endless_patience),
     "release-twice": Sabotage("product_service", release_twice),
 }
 """In the order in which they may be tried on one system: the last one leaves it spoiled."""

@@ -6,11 +6,13 @@ A system that keeps its promises is found to by the rounds of the same faults, w
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from tests.integration.faults.bad_clients import MISDEEDS, suffers
 from tests.integration.faults.crash_points import Point, crashes
 from tests.integration.faults.facts import Finding, Kind
 from tests.integration.faults.fault import Fault, kills
 from tests.integration.faults.gathering import Gatherer
 from tests.integration.faults.manner import Deserters
+from tests.integration.faults.overload import overloads
 from tests.integration.faults.round import Play
 from tests.integration.faults.sabotage import SABOTAGES
 from tests.integration.faults.troubles import network_faults
@@ -41,6 +43,10 @@ REVEALED = {
     "no-sweep": Revealed(
         Fault("crash", crashes("product_service", [Point("placement.reserved", ())] * 3), Deserters()),
         {Kind.ORPHAN: "placements without an outcome"},
+    ),
+    "no-limit": Revealed(Fault("overload", overloads(5)), {Kind.UNRECOVERED: "calls "}),
+    "endless-patience": Revealed(
+        Fault("stalled", suffers(MISDEEDS["send no requests"])), {Kind.UNRECOVERED: "still borne with"}
     ),
     "release-twice": Revealed(Fault("nothing", lambda scene: ()), {Kind.OVERSOLD: "orders hold"}),
 }

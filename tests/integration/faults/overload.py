@@ -1,0 +1,123 @@
+"""Faults of plenty: several times as many calls as the services can serve, whether they answer or not.
+
+Guarantee: what is admitted keeps its latency and is as good as any other call; what is not is told so, soon, and
+nothing was done. What is answered OK goes into the history, to be judged with everything else; what was refused
+does not: should it have had an effect all the same, nobody asked for it.
+"""
+
+import base64
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
+from typing import NamedTuple
+
+import grpc
+from google.rpc.status_pb2 import Status
+
+from ordersys.api.product.v1.product_service_pb2 import PlaceOrderRequest, PlaceOrderResponse
+from tests.contract.wire import Answer
+from tests.integration.faults.facts import Finding, Kind
+from tests.integration.faults.fault import Act, Fault, Scene
+from tests.integration.faults.history import History, Try
+from tests.integration.faults.load import CANCELLED, OK, RESOURCE_EXHAUSTED, Call, Offer, put, requests
+from tests.integration.faults.watch import harm, watching
+
+_FACTORS = (2, 5)
+_CODES = {code.value[0]: code for code in grpc.StatusCode}
+SLOWER = 4.0
+"""So many times as long as with as many calls as are admitted at a time, and no more, an answer may take."""
+_LEAST = 0.5  # seconds: what one scheduling of a busy machine may cost
+_SHARE = 0.2
+_WELL = 0.9  # quantile
+
+
+class Load(NamedTuple):
+    """How calls fared: with as many at a time as are admitted, and with many more."""
+
+    measured: Sequence[Call]
+    offered: Sequence[Call]
+
+
+def overload_faults() -> Iterator[Fault]:
+    """For a few seconds when time is short, else for a minute."""
+    for times in _FACTORS:
+        yield Fault(f"overload, {times} times what can be done", overloads(times))
+
+
+def overloads(times: float) -> Act:
+    """Offers that much."""
+
+    def act(scene: Scene) -> Sequence[Finding]:
+        measured, seconds = (1.0, 2.5) if scene.quick else (5.0, 60.0)
+        offer = Offer(scene.name, scene.goods.plenty, times, measured, seconds, 5.0)
+        with watching(scene.stage) as seen:
+            calls = put(scene.stage.service("product_service").address, offer)
+        remember(scene.history, calls, requests(offer))
+        load = Load([c for c in calls if not c.offered], [c for c in calls if c.offered])
+        return list(chain(unsaid(load), late(load), collapsed(load), harm(seen)))
+
+    return act
+
+
+def unsaid(load: Load) -> Iterator[Finding]:
+    """Every call is answered: done, or refused with when to come again; what nobody looked at, as given up."""
+    wrong = Counter(call.code for call in load.offered if not _well_said(call))
+    for code, count in wrong.items():
+        yield Finding(Kind.UNRECOVERED, f"{count} calls too many were answered {_CODES[code].name}")
+    refused = Counter(call.code for call in load.offered)
+    if refused[CANCELLED] and not refused[RESOURCE_EXHAUSTED]:
+        yield Finding(Kind.UNRECOVERED, "no call too many was told when to come again")
+
+
+def _well_said(call: Call) -> bool:
+    return call.code in (OK, CANCELLED) or (call.code == RESOURCE_EXHAUSTED and call.retry)
+
+
+def late(load: Load) -> Iterator[Finding]:
+    """Neither those admitted nor those refused wait much longer than when as many are there as are admitted."""
+    most = SLOWER * max(_LEAST, _usual(load.measured))
+    for said, answers in (("served", _served(load.offered)), ("refused", _refused(load.offered))):
+        if (found := _usual(answers)) > most:
+            yield Finding(Kind.UNRECOVERED, f"calls were {said} after {found:.1f} s; {most:.1f} s are allowed")
+
+
+def collapsed(load: Load) -> Iterator[Finding]:
+    """The more is asked for, the less is done: not so."""
+    could, did = (len(_served(calls)) / max(_spread(calls), 1e-9) for calls in load)
+    if did < _SHARE * could:
+        yield Finding(Kind.UNRECOVERED, f"{did:.0f} calls a second were served, where {could:.0f} could be")
+
+
+def _served(calls: Iterable[Call]) -> list[Call]:
+    return [call for call in calls if call.code == OK]
+
+
+def _refused(calls: Iterable[Call]) -> list[Call]:
+    return [call for call in calls if call.code != OK]
+
+
+def _usual(calls: Iterable[Call]) -> float:
+    """How long nine of ten take at most."""
+    took = sorted(call.took for call in calls)
+    return took[int(_WELL * len(took))] if took else 0.0
+
+
+def _spread(calls: Sequence[Call]) -> float:
+    """Seconds from the first question to the last answer."""
+    return max(call.ended for call in calls) - min(call.due for call in calls) if calls else 0.0
+
+
+def remember(history: History, calls: Sequence[Call], asked: Iterator[PlaceOrderRequest]) -> None:
+    """Notes down what was served, and what is open and never asked for again."""
+    for call, request in zip(calls, asked, strict=False):
+        if call.code not in (CANCELLED, RESOURCE_EXHAUSTED):
+            operation = history.begin(-1, request)
+            operation.tries.append(Try(call.due, call.ended, _answer(call)))
+            operation.deserted = call.code != OK
+
+
+def _answer(call: Call) -> Answer:
+    code = _CODES[call.code]
+    if call.code != OK:
+        return Answer(code, None, Status(code=call.code))
+    return Answer(code, PlaceOrderResponse.FromString(base64.b64decode(call.body)), Status())
