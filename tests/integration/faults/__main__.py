@@ -5,7 +5,7 @@ import random
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from ordersys.local.rabbitmq import NotStarted
 from ordersys.local.service import NotHealthy
 from tests.integration.faults import ears, leftovers
 from tests.integration.faults.administration import administration_faults
+from tests.integration.faults.brokers import cluster_faults
 from tests.integration.faults.calls import Calls
 from tests.integration.faults.crash_points import crash_faults
 from tests.integration.faults.facts import Finding, Kind
@@ -25,11 +26,14 @@ from tests.integration.faults.troubles import broker_faults, network_faults, oth
 
 _QUICK_SECONDS, _LONG_SECONDS = 1.5, 4.0
 
+Rounds = Mapping[int, Fault]
+"""What is played, by number; those on the same stage one after the other."""
+
 
 def every_fault(quick: bool) -> list[Fault]:
     """All there are, in the order in which they are told of."""
     others = [*network_faults(), *broker_faults(), *administration_faults(), *other_faults()]
-    return [*process_faults(), *others, *crash_faults(quick)]
+    return [*process_faults(), *others, *crash_faults(quick), *cluster_faults(quick)]
 
 
 def main() -> None:
@@ -37,20 +41,27 @@ def main() -> None:
     arguments = _arguments()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     figures = Figures()
+    rounds = _chosen(arguments)
+    for brokers in sorted({fault.brokers for fault in rounds.values()}):
+        _play_on(brokers, {k: fault for k, fault in rounds.items() if fault.brokers == brokers}, arguments, figures)
+    print(f"slowest recovery {figures.slowest_recovery:.1f} s", file=sys.stderr)
+    print(figures.line)
+    sys.exit(1 if figures.found else 0)
+
+
+def _play_on(brokers: int, rounds: Rounds, arguments: argparse.Namespace, figures: Figures) -> None:
+    """Plays rounds on a stage with that many brokers."""
     with tempfile.TemporaryDirectory(prefix="ordersys-faults-") as folder:
-        stage = Stage(Path(folder) / "system")
+        stage = Stage(Path(folder) / "system", brokers)
         try:
             with stage:
-                _play(stage, arguments, figures)
+                _play(stage, rounds, arguments, figures)
         except (NotHealthy, NotStarted, TimeoutError) as error:
             figures.note([Finding(Kind.UNRECOVERED, str(error))])
             print(error, file=sys.stderr)
         left = leftovers.find(stage)
     _tell_all(left)
     figures.note(left)
-    print(f"slowest recovery {figures.slowest_recovery:.1f} s", file=sys.stderr)
-    print(figures.line)
-    sys.exit(1 if figures.found else 0)
 
 
 def _arguments() -> argparse.Namespace:
@@ -70,14 +81,12 @@ def _arguments() -> argparse.Namespace:
     return arguments
 
 
-def _play(stage: Stage, arguments: argparse.Namespace, figures: Figures) -> None:
+def _play(stage: Stage, rounds: Rounds, arguments: argparse.Namespace, figures: Figures) -> None:
     ears.prick_up(stage.amqp_url)
     with closing(Calls(stage.addresses)) as calls:
         play = Play(stage, calls, Gatherer(calls, stage.amqp_url, stage.databases))
         quick = arguments.rounds is None
-        for number, fault in enumerate(_chosen(arguments)):
-            if arguments.round not in (None, number):
-                continue
+        for number, fault in rounds.items():
             played = play.round(f"s{arguments.seed}r{number}", fault, _QUICK_SECONDS if quick else _LONG_SECONDS, quick)
             figures.add(played)
             print(summary(played), file=sys.stderr, flush=True)
@@ -90,15 +99,13 @@ def _play(stage: Stage, arguments: argparse.Namespace, figures: Figures) -> None
         figures.note(late)
 
 
-def _chosen(arguments: argparse.Namespace) -> Iterator[Fault]:
-    """The faults to play, the same for the same arguments."""
+def _chosen(arguments: argparse.Namespace) -> Rounds:
+    """The faults to play, by the numbers of their rounds; the same for the same arguments."""
     there = [fault for fault in every_fault(arguments.rounds is None) if (arguments.only or "") in fault.name]
-    if arguments.rounds is None:
-        yield from there
-        return
-    dice = random.Random(arguments.seed)
-    for _ in range(arguments.rounds):
-        yield dice.choice(there)
+    if arguments.rounds is not None:
+        dice = random.Random(arguments.seed)
+        there = [dice.choice(there) for _ in range(arguments.rounds)]
+    return {number: fault for number, fault in enumerate(there) if arguments.round in (None, number)}
 
 
 def _how_many(arguments: argparse.Namespace) -> str:

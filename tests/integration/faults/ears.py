@@ -1,5 +1,6 @@
 """Ears at both exchanges: durable queues of the harness' own, which no fault of a listener can touch."""
 
+import time
 from collections.abc import Iterator
 
 import pika
@@ -10,7 +11,7 @@ from ordersys.contract.topology import topology
 
 _QUEUES = {exchange.name: f"faults.{exchange.name}" for exchange in topology().exchanges}
 _ARGUMENTS = {"x-queue-type": "quorum"}
-_SILENCE_SECONDS = 0.5
+_SILENCE_SECONDS, _PATIENCE_SECONDS = 0.5, 30.0
 
 
 def prick_up(url: str) -> None:
@@ -34,9 +35,12 @@ def listen(url: str) -> dict[str, list[Event]]:
 
 
 def _take(channel: BlockingChannel, queue: str) -> Iterator[Event]:
+    until = time.monotonic() + _PATIENCE_SECONDS
     for method, found, body in channel.consume(queue, inactivity_timeout=_SILENCE_SECONDS):
         if method is None or found is None or body is None:
-            break
+            if time.monotonic() > until or not channel.queue_declare(queue, passive=True).method.message_count:
+                break
+            continue  # it is there, and on its way
         delivery = Delivery(found.message_id, found.type, found.content_type, found.headers or {}, body)
         try:
             yield decode(delivery)
