@@ -30,7 +30,7 @@ def cluster_faults(quick: bool) -> Iterator[Fault]:
     """Each way to lose a broker, of each kind; when time is short, those that differ most."""
     for name, fault in _faults():
         if not quick or name in _ESSENTIAL:
-            yield Fault(name, fault, brokers=len(BROKERS))
+            yield Fault(f"cluster: {name}", fault, brokers=len(BROKERS))
 
 
 _ESSENTIAL = (
