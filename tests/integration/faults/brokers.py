@@ -2,6 +2,7 @@
 
 import re
 import sqlite3
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
@@ -119,9 +120,11 @@ def _cut_off(scene: Scene, name: str) -> Iterator[None]:
 
 def _goes_on(stage: Stage, why: str) -> Sequence[Finding]:
     """Returns when a change that was committed after now has been published, and events are recorded again."""
-    last, until = _appended(stage), time.monotonic() + GOES_ON_SECONDS
+    last, began = _appended(stage), time.monotonic()
+    until = began + GOES_ON_SECONDS
     if not _soon(lambda: _published(stage) > last, until):
         return [Finding(Kind.UNRECOVERED, f"nothing was published for {GOES_ON_SECONDS:.0f} s after {why}")]
+    print(f"    publishing went on {time.monotonic() - began:.1f} s after {why}", file=sys.stderr, flush=True)
     recorded = {name: _recorded(stage, name) for name in LISTENERS}
     until += GOES_ON_SECONDS
     silent = [name for name in LISTENERS if not _soon(partial(_records, stage, name, recorded[name]), until)]
