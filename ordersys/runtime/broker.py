@@ -29,7 +29,8 @@ logging.getLogger("pika").setLevel(logging.CRITICAL)
 
 HEARTBEAT_SECONDS, BLOCKED_SECONDS = 20, 60
 _PARTING_SECONDS = 3.0  # a silent broker is noticed by its heartbeat, but not within a grace period
-_SILENT_SECONDS, _IDLE_SECONDS = 8.0, 15.0  # nor in time for another node to take over
+_SILENT_SECONDS = 8.0  # nor in time for another node to take over
+_STEPS = 20  # one of them every so often: one that trickles on asks a lost node for each event
 
 
 class BrokerUnavailable(OSError):
@@ -105,7 +106,7 @@ class Session:
                 to = contract.publication(contract.events()[event.type])
                 channel.basic_publish(to.exchange, to.routing_key, event.body, _properties(event), mandatory=True)
             crash_point("broker.sent")
-            await self._answer(self._confirms.settled, _IDLE_SECONDS, lambda: window.waiting)
+            await self._answer(self._confirms.settled, lambda: window.waiting * _STEPS // len(events))
             if window.refused:  # an AMQP channel that knows an old leader of a queue refuses for ever
                 self.fail(AMQPError("it refused events"))
         except (AMQPError, BrokerUnavailable) as error:
@@ -121,7 +122,7 @@ class Session:
 
         answered = self._loop.create_future()
         self._consumer_tag = self._send("basic_consume", queue, on_message, callback=partial(resolve, answered))
-        await self._answer(answered, _IDLE_SECONDS)
+        await self._answer(answered)
 
     async def cancel(self) -> None:
         """Stops deliveries; what was delivered may still be settled. Returns soon, whatever the broker does."""
@@ -163,14 +164,14 @@ class Session:
         channel.add_on_return_callback(self._on_return)
         confirming = self._loop.create_future()
         channel.confirm_delivery(self._confirms.take, callback=partial(resolve, confirming))
-        await self._answer(confirming, _SILENT_SECONDS)
+        await self._answer(confirming)
 
     async def _open_channel(self) -> _Opened:
         self.check()
         opened, closed = self._loop.create_future(), self._loop.create_future()
         channel = self._connection.channel(on_open_callback=partial(resolve, opened))
         channel.add_on_close_callback(lambda _, error: resolve(closed, error))
-        await self._answer(opened, _SILENT_SECONDS, partial(getattr, self._connection, "bytes_received"))
+        await self._answer(opened, partial(getattr, self._connection, "bytes_received"))
         return _Opened(channel, closed)
 
     async def _call(self, opened: _Opened, method: str, **arguments: Any) -> Any:
@@ -192,15 +193,13 @@ class Session:
             self.fail(error)
             raise self.closed.result() from error
 
-    async def _answer(
-        self, future: "asyncio.Future[Any]", seconds: float, moved: Callable[[], object] = lambda: None
-    ) -> None:
-        """Waits for `future`; gives the session up when nothing has moved for so long, unless the broker is blocked."""
+    async def _answer(self, future: "asyncio.Future[Any]", moved: Callable[[], object] = lambda: None) -> None:
+        """Waits for `future`; gives the session up when nothing moves for too long, unless the broker is blocked."""
         while not (future.done() or self.closed.done()):
             before = moved()
-            await first(future, self.closed, seconds=seconds)
+            await first(future, self.closed, seconds=_SILENT_SECONDS)
             if not future.done() and moved() == before and not self._blocked:
-                self.fail(AMQPError(f"it has been silent for {seconds:.0f} s"))
+                self.fail(AMQPError(f"it has been silent for {_SILENT_SECONDS:.0f} s"))
         self.check()
 
     def _on_end(self, _: object, error: BaseException) -> None:
