@@ -37,7 +37,7 @@ cluster_partition_handling = pause_minority
 _ERLANG = "-kernel inet_dist_use_interface {127,0,0,1} -start_epmd false"
 # After so many seconds a node that is there and says nothing counts as lost, a quarter more or less. The default, a
 # minute, would be longer than publishing may rest.
-_NET_TICK_SECONDS = 12
+_NET_TICK_SECONDS = 10
 
 
 class NotStarted(Exception):

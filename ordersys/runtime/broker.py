@@ -29,8 +29,8 @@ logging.getLogger("pika").setLevel(logging.CRITICAL)
 
 HEARTBEAT_SECONDS, BLOCKED_SECONDS = 20, 60
 _PARTING_SECONDS = 3.0  # a silent broker is noticed by its heartbeat, but not within a grace period
-_SILENT_SECONDS = 8.0  # nor in time for another node to take over
-_STEPS = 20  # one of them every so often: one that trickles on asks a lost node for each event
+_SILENT_SECONDS = 6.0  # nor in time for another node to take over
+_STEPS = 20  # a broker that asks a lost node for each event answers as well, but not for that part of a window
 
 
 class BrokerUnavailable(OSError):
@@ -52,7 +52,7 @@ class Session:
         self._place = place(url)
         self._connection: AsyncioConnection
         self._events: _Opened
-        self._blocked = False
+        self._blocked = self._silent = False
         self._confirms = Confirms()
         self._consumer_tag = ""
         self._ended: asyncio.Future[None] = self._loop.create_future()
@@ -106,7 +106,7 @@ class Session:
                 to = contract.publication(contract.events()[event.type])
                 channel.basic_publish(to.exchange, to.routing_key, event.body, _properties(event), mandatory=True)
             crash_point("broker.sent")
-            await self._answer(self._confirms.settled, lambda: window.waiting * _STEPS // len(events))
+            await self._answer(self._confirms.settled, lambda: window.answered * _STEPS // len(events))
             if window.refused:  # an AMQP channel that knows an old leader of a queue refuses for ever
                 self.fail(AMQPError("it refused events"))
         except (AMQPError, BrokerUnavailable) as error:
@@ -152,7 +152,7 @@ class Session:
         """Closes the connection, what was settled being sent before; returns when nothing is left of it, or soon."""
         if not (self._connection.is_closed or self._connection.is_closing):
             self._connection.close()
-        await asyncio.wait([self._ended], timeout=_PARTING_SECONDS)
+        await asyncio.wait([self._ended], timeout=0 if self._silent else _PARTING_SECONDS)
 
     async def _prepare(self) -> None:
         self._connection.add_on_connection_blocked_callback(self._on_blocked)
@@ -199,6 +199,7 @@ class Session:
             before = moved()
             await first(future, self.closed, seconds=_SILENT_SECONDS)
             if not future.done() and moved() == before and not self._blocked:
+                self._silent = True
                 self.fail(AMQPError(f"it has been silent for {_SILENT_SECONDS:.0f} s"))
         self.check()
 

@@ -29,9 +29,9 @@ class Window:
         return not self._open
 
     @property
-    def waiting(self) -> int:
-        """For how many events the broker has not answered."""
-        return len(self._open)
+    def answered(self) -> int:
+        """For how many events the broker has answered."""
+        return len(self._ids) - len(self._open)
 
     def ack(self, tag: int, multiple: bool) -> None:
         """The broker has the event with `tag`, or all up to it."""

@@ -16,9 +16,9 @@ from ordersys.runtime.urls import each, place
 from ordersys.runtime.waiting import first, resolve
 
 _log = logging.getLogger(__name__)
-_EVERY_SECONDS = 5.0
+_DECLARED_EVERY_SECONDS, _PROBED_EVERY_SECONDS = 5.0, 3.0
 # While a node of a cluster hangs, the others declare nothing until they have given it up.
-_NEW_SECONDS, _KNOWN_SECONDS = 30.0, 3.0
+_NEW_SECONDS, _KNOWN_SECONDS = 30.0, 1.0
 
 Use = Callable[[Session], Awaitable[None]]
 
@@ -110,12 +110,12 @@ async def _declare_again_and_again(session: Session, declared: "asyncio.Future[B
         if refusal and declared.done() and not session.closed.done():
             _log.warning("not declared again: %s", refusal)
         resolve(declared, refusal)
-        await first(session.closed, seconds=_EVERY_SECONDS)
+        await first(session.closed, seconds=_DECLARED_EVERY_SECONDS)
 
 
 async def _probe_again_and_again(session: Session) -> None:
     with suppress(BrokerUnavailable):  # whoever uses the session is told as well
         while not session.closed.done():
-            await first(session.closed, seconds=_EVERY_SECONDS)
+            await first(session.closed, seconds=_PROBED_EVERY_SECONDS)
             async with session.methods():
                 pass  # a broker that is silent does not even open an AMQP channel

@@ -69,7 +69,7 @@ async def test_windows_follow_each_other_on_one_channel() -> None:
     assert confirms.settled.done()
     second = confirms.begin(["c"])
     confirms.take(frame("Basic.Ack", 2))
-    assert (confirms.settled.done(), second.waiting) == (False, 1)
+    assert (confirms.settled.done(), second.answered) == (False, 0)
     confirms.take(frame("Basic.Ack", 3))
     assert (confirms.settled.done(), second.outcome()) == (True, [True])
 

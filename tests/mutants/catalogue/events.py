@@ -17,7 +17,7 @@ MUTANTS = (
         (
             Edit(
                 "runtime.broker",
-                "await self._answer(self._confirms.settled, lambda: window.waiting * _STEPS // len(events))",
+                "await self._answer(self._confirms.settled, lambda: window.answered * _STEPS // len(events))",
                 "pass",
             ),
             Edit("runtime.broker", "return window.outcome()", "return [True] * len(events)"),
