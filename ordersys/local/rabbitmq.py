@@ -58,7 +58,10 @@ class PortMapper:
         if self._child is None:
             self.port = port
             command = ["epmd", "-port", str(port), "-address", ports.LOOPBACK]
-            environment = {"PATH": self._installation.path, "LD_LIBRARY_PATH": self._installation.library_path}
+            installation = self._installation
+            # Its home tells whose it is, should it ever be left.
+            home = {"HOME": str(log.parent)}
+            environment = {"PATH": installation.path, "LD_LIBRARY_PATH": installation.library_path, **home}
             self._child = Child(command, environment, log, self._guard)
 
     def stop(self) -> None:
