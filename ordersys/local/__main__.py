@@ -19,8 +19,9 @@ from ordersys.local.packages import NoRabbitMQ
 from ordersys.local.rabbitmq import NotStarted
 from ordersys.local.service import NotHealthy
 from ordersys.local.system import SERVICES, CannotStart, Choices, System
-from ordersys.runtime.broker import BrokerUnavailable, place
+from ordersys.runtime.broker import BrokerUnavailable
 from ordersys.runtime.settings import Settings, WrongSetting, read
+from ordersys.runtime.urls import place
 
 _WATCH_SECONDS = 0.5
 _FAILED = 1
@@ -72,6 +73,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--data-dir", metavar="DIR", help="keep everything there (default: a temporary folder)")
     parser.add_argument("--amqp-url", metavar="URL", help="use this RabbitMQ instead of a private one")
     parser.add_argument("--amqp-port", type=_port, metavar="PORT", help="port of the private RabbitMQ (default: free)")
+    parser.add_argument(
+        "--brokers", type=int, choices=(1, 3), default=1, help="how many nodes it has: 3 are a cluster (default: 1)"
+    )
     for module in SERVICES:
         name = module.replace("_", "-")
         parser.add_argument(f"--{name}-port", type=_port, metavar="PORT", help=f"port of {name} (default: free)")
@@ -119,7 +123,8 @@ def _system(arguments: argparse.Namespace, folder: Path, display: Display) -> Sy
     ports = {module: getattr(arguments, f"{module}_port") for module in SERVICES}
     choices = Choices(
         amqp_url=arguments.amqp_url,
-        amqp_port=arguments.amqp_port,
+        amqp_ports=[] if arguments.amqp_port is None else [arguments.amqp_port],
+        brokers=arguments.brokers,
         services=() if arguments.broker_only else SERVICES,
         programs=dict(arguments.program),
         addresses={module: f"127.0.0.1:{port}" for module, port in ports.items() if port is not None},
@@ -142,7 +147,8 @@ def _greeting(system: System) -> Sequence[str]:
     return [
         "",
         *(f"  {service.module:<24} {service.address:<20} {service.log}" for service in system.services.values()),
-        f"  {'rabbitmq':<24} {place(system.amqp_url):<20} {system.node.log if system.node else ''}",
+        *(f"  {'rabbitmq':<24} {place(node.url):<20} {node.log}" for node in system.nodes),
+        *([] if system.nodes else [f"  {'rabbitmq':<24} {place(system.amqp_url)}"]),
         "",
         "To talk to it, in another shell:",
         "",

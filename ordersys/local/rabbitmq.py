@@ -1,27 +1,24 @@
-"""A private RabbitMQ node in a folder: no root, loopback only, its own Erlang cookie and port mapper.
+"""A private RabbitMQ node in a folder: no root, loopback only, its own Erlang cookie.
 
 The folder is the node: stopped, killed and started again on it, it has the same queues and messages.
 """
 
 import json
 import os
-import secrets
-import signal
 import socket
 import subprocess
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from ordersys.local import ports
-from ordersys.local.groups import Group, end, gone, send
+from ordersys.local.child import Child
 from ordersys.local.guard import Guard
 from ordersys.local.packages import Installation
 
-# Not the port, which may change: the node's name is the name of its data.
-_NODE = "ordersys@localhost"
 _BOOT_SECONDS = 90.0
 _POLL = 0.1
-_STOP_SECONDS = 30.0
 _CONTROL_SECONDS = 60.0
 _GREETING = b"AMQP\0\0\x09\x01"
 _METHOD_FRAME = b"\x01"
@@ -31,23 +28,81 @@ vm_memory_high_watermark.absolute = 1GB
 disk_free_limit.absolute = 50MB
 log.file.level = warning
 """
+# Of a cluster cut in two, the smaller part stops working: what it would confirm could be lost.
+_OF_A_CLUSTER = """\
+cluster_formation.peer_discovery_backend = classic_config
+cluster_partition_handling = pause_minority
+"""
+# Erlang's own port mapper would outlive the node and listen everywhere.
+_ERLANG = "-kernel inet_dist_use_interface {127,0,0,1} -start_epmd false"
+# After so many seconds a node that is there and says nothing counts as lost, a quarter more or less. The default, a
+# minute, would be longer than publishing may rest.
+_NET_TICK_SECONDS = 10
 
 
 class NotStarted(Exception):
     """The node did not start; the text says why, and where its log is."""
 
 
+class PortMapper:
+    """Erlang's epmd, by which nodes find each other. Not running until `start`."""
+
+    def __init__(self, installation: Installation, guard: Guard) -> None:
+        self._installation = installation
+        self._guard = guard
+        self._child: Child | None = None
+        self.port = 0
+
+    def start(self, port: int, log: Path) -> None:
+        """Starts it there, unless it runs."""
+        if self._child is None:
+            self.port = port
+            command = ["epmd", "-port", str(port), "-address", ports.LOOPBACK]
+            installation = self._installation
+            # Its home tells whose it is, should it ever be left.
+            home = {"HOME": str(log.parent)}
+            environment = {"PATH": installation.path, "LD_LIBRARY_PATH": installation.library_path, **home}
+            self._child = Child(command, environment, log, self._guard)
+
+    def stop(self) -> None:
+        """Ends it."""
+        if self._child is not None:
+            self._child.stop()
+            self._child = None
+
+
+class Membership(NamedTuple):
+    """Who a node is, and what it shares with the others of its cluster."""
+
+    name: str
+    """That of its data too; a port may change."""
+    port: int | None
+    """Where it is to answer, none where any free port will do."""
+    names: Sequence[str]
+    cookie: str
+    mapper: PortMapper
+
+    @property
+    def configuration(self) -> str:
+        """What its configuration has beyond that of any node: a new one joins those before it, the first nobody."""
+        if len(self.names) == 1:
+            return ""
+        known = self.names[: self.names.index(self.name) + 1]
+        lines = (f"cluster_formation.classic_config.nodes.{n} = {name}\n" for n, name in enumerate(known, 1))
+        return "".join([_OF_A_CLUSTER, *lines])
+
+
 class Node:
     """A RabbitMQ node. Not running until `start`."""
 
-    def __init__(self, folder: Path, installation: Installation, guard: Guard, port: int | None = None) -> None:
+    def __init__(self, folder: Path, installation: Installation, guard: Guard, membership: Membership) -> None:
         self._folder = folder
         self._installation = installation
         self._guard = guard
-        self._given_port = port
-        self._groups: list[Group] = []
-        self._processes: list[subprocess.Popen[bytes]] = []
-        self.port = 0
+        self._membership = membership
+        self._child: Child | None = None
+        self.name = membership.name
+        self.port = membership.port or 0
         self.log = folder / "log" / "rabbitmq.log"
         self._ports_file = folder / "ports.json"
 
@@ -59,44 +114,69 @@ class Node:
     @property
     def running(self) -> bool:
         """Whether its server runs."""
-        return bool(self._processes) and self._processes[-1].poll() is None
+        return self._child is not None and self._child.running
 
     @property
     def pid(self) -> int | None:
         """The process that leads its server's group, None while it does not run."""
-        return self._processes[-1].pid if self.running else None
+        return self._child.pid if self._child is not None and self._child.running else None
+
+    @property
+    def new(self) -> bool:
+        """Whether it was never started."""
+        return not self._ports_file.exists()
 
     def start(self) -> None:
         """Starts the node and returns when it answers. Raises NotStarted."""
+        self.launch()
+        self.wait()
+
+    def launch(self) -> None:
+        """Starts the node; in a cluster it may need others that are started to get ready."""
         self._lay_out()
         self.port, mapper, distribution = self._ports()
-        (self._folder / "rabbitmq.conf").write_text(_CONFIGURATION.format(port=self.port))
-        environment = self._environment(mapper, distribution)
-        epmd = ["epmd", "-port", str(mapper), "-address", ports.LOOPBACK]
-        self._spawn(epmd, environment)
-        self._spawn([str(self._installation.programs / "rabbitmq-server")], environment)
-        self._wait()
+        (self._folder / "rabbitmq.conf").write_text(
+            _CONFIGURATION.format(port=self.port) + self._membership.configuration
+        )
+        self._membership.mapper.start(mapper, self.log)
+        environment = self._environment(self._membership.mapper.port, distribution)
+        self._child = Child([str(self._installation.programs / "rabbitmq-server")], environment, self.log, self._guard)
+
+    def wait(self) -> None:
+        """Returns when the node answers. Raises NotStarted."""
+        until = time.monotonic() + _BOOT_SECONDS
+        while not answers(self.port):
+            if not self.running or time.monotonic() > until:
+                self.kill()
+                tail = "\n".join(self.log.read_text(errors="replace").splitlines()[-15:])
+                raise NotStarted(f"RabbitMQ did not start; the end of its log {self.log}:\n{tail}")
+            time.sleep(_POLL)
 
     def stop(self) -> None:
         """Stops it in good order."""
-        if self.running:
-            self._processes[-1].send_signal(signal.SIGTERM)
-            gone(self._groups[-1:], _STOP_SECONDS)
-        end(self._groups)
-        self._forget()
+        if self._child is not None:
+            self._child.stop()
+            self._child = None
 
     def kill(self) -> None:
         """Kills it at once, as a crash would."""
-        send(self._groups, signal.SIGKILL)
-        gone(self._groups, _STOP_SECONDS)
-        self._forget()
+        if self._child is not None:
+            self._child.kill()
+            self._child = None
 
-    def control(self, *command: str) -> None:
-        """Has `rabbitmqctl` do something with the running node. Raises CalledProcessError."""
+    def control(self, *command: str) -> str:
+        """Has `rabbitmqctl` do something with the running node; what it prints. Raises CalledProcessError."""
         _, mapper, distribution = self._ports_given()
         program = str(self._installation.programs / "rabbitmqctl")
         environment = self._environment(mapper, distribution)
-        subprocess.run([program, *command], env=environment, check=True, capture_output=True, timeout=_CONTROL_SECONDS)
+        return subprocess.run(
+            [program, *command],
+            env=environment,
+            check=True,
+            capture_output=True,
+            text=True,
+            timeout=_CONTROL_SECONDS,
+        ).stdout
 
     def _lay_out(self) -> None:
         for part in ("home", "db", "log", "schema"):
@@ -104,7 +184,7 @@ class Node:
         cookie = self._folder / "home" / ".erlang.cookie"
         if not cookie.exists():
             cookie.touch(0o600)
-            cookie.write_text(secrets.token_hex(16))
+            cookie.write_text(self._membership.cookie)
             cookie.chmod(0o400)
         (self._folder / "enabled_plugins").write_text("[].\n")
         (self._folder / "env.conf").touch()
@@ -112,9 +192,11 @@ class Node:
     def _ports(self) -> list[int]:
         """Those of the last start where they are free still."""
         last = self._ports_given()
-        chosen = last if last and all(map(ports.is_free, last)) else ports.free(3)
-        if self._given_port is not None:
-            chosen[0] = self._given_port
+        mapper = self._membership.mapper.port
+        chosen = last if last and all(ports.is_free(port) for port in last if port != mapper) else ports.free(3)
+        if self._membership.port is not None:
+            chosen[0] = self._membership.port
+        chosen[1] = mapper or chosen[1]
         self._ports_file.write_text(json.dumps(chosen))
         return list(chosen)
 
@@ -129,7 +211,7 @@ class Node:
             "LD_LIBRARY_PATH": self._installation.library_path,
             "HOME": str(folder / "home"),
             "LANG": "C.UTF-8",
-            "RABBITMQ_NODENAME": _NODE,
+            "RABBITMQ_NODENAME": self.name,
             "RABBITMQ_CONF_ENV_FILE": str(folder / "env.conf"),
             "RABBITMQ_CONFIG_FILE": str(folder / "rabbitmq.conf"),
             "RABBITMQ_ADVANCED_CONFIG_FILE": str(folder / "advanced.config"),
@@ -141,36 +223,9 @@ class Node:
             "RABBITMQ_DIST_PORT": str(distribution),
             "ERL_EPMD_PORT": str(mapper),
             "ERL_EPMD_ADDRESS": ports.LOOPBACK,
-            # Erlang's own port mapper would outlive the node and listen everywhere.
-            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1} -start_epmd false",
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": f"{_ERLANG} -kernel net_ticktime {_NET_TICK_SECONDS}",
             **{name: os.environ[name] for name in ("TMPDIR",) if name in os.environ},
         }
-
-    def _spawn(self, command: list[str], environment: dict[str, str]) -> None:
-        program = [_found(command[0], environment["PATH"]), *command[1:]]
-        with self.log.open("ab") as log:
-            process = subprocess.Popen(
-                program, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
-            )
-        self._processes.append(process)
-        self._groups.append(self._guard.watch(process.pid))
-
-    def _wait(self) -> None:
-        until = time.monotonic() + _BOOT_SECONDS
-        while not answers(self.port):
-            if not self.running or time.monotonic() > until:
-                self.kill()
-                tail = "\n".join(self.log.read_text(errors="replace").splitlines()[-15:])
-                raise NotStarted(f"RabbitMQ did not start; the end of its log {self.log}:\n{tail}")
-            time.sleep(_POLL)
-
-    def _forget(self) -> None:
-        for process in self._processes:
-            process.wait()
-        for group in self._groups:
-            self._guard.forget(group)
-        self._processes.clear()
-        self._groups.clear()
 
 
 def answers(port: int, host: str = ports.LOOPBACK) -> bool:
@@ -182,12 +237,3 @@ def answers(port: int, host: str = ports.LOOPBACK) -> bool:
             return connection.recv(1) == _METHOD_FRAME
     except OSError:
         return False
-
-
-def _found(program: str, path: str) -> str:
-    """epmd stands beside erl, or deep inside Erlang's own folder."""
-    for folder in path.split(os.pathsep):
-        for candidate in (Path(folder) / program, *Path(folder).glob(f"../erts-*/bin/{program}")):
-            if candidate.exists():
-                return str(candidate)
-    return program

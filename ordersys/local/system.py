@@ -12,12 +12,13 @@ from types import TracebackType
 from typing import IO
 
 from ordersys.local import ports
+from ordersys.local.cluster import Cluster
 from ordersys.local.guard import Guard, end_leftovers
 from ordersys.local.packages import Installation, provision
 from ordersys.local.rabbitmq import Node
 from ordersys.local.service import Program, Service, ours
-from ordersys.runtime.broker import place
 from ordersys.runtime.reconnect import declare
+from ordersys.runtime.urls import place
 
 # In the order they are started; any order works.
 SERVICES = ("order_service", "product_service", "notification_service_1", "notification_service_2")
@@ -34,13 +35,14 @@ class CannotStart(Exception):
 
 @dataclass(frozen=True)
 class Choices:
-    """What the user wants otherwise: a broker of theirs or a port for the private one, addresses, settings, programs.
+    """What the user wants otherwise: a broker of theirs, or how many private ones and their ports; addresses, programs.
 
     `programs` are run in the place of services of ours, in the same environment.
     """
 
     amqp_url: str | None = None
-    amqp_port: int | None = None
+    amqp_ports: Sequence[int] = ()
+    brokers: int = 1
     services: Sequence[str] = SERVICES
     programs: Mapping[str, Sequence[str]] = field(default_factory=dict)
     addresses: Mapping[str, str] = field(default_factory=dict)
@@ -52,7 +54,7 @@ class System:
 
     def __init__(self, folder: Path, stage: Stage, choices: Choices) -> None:
         self.folder = folder
-        self.node: Node | None = None
+        self.cluster: Cluster | None = None
         self.services: dict[str, Service] = {}
         self._stage = stage
         self._choices = choices
@@ -62,9 +64,14 @@ class System:
         self._pause: dict[str, float] = {}
 
     @property
+    def nodes(self) -> Sequence[Node]:
+        """The private brokers."""
+        return self.cluster.nodes if self.cluster is not None else ()
+
+    @property
     def amqp_url(self) -> str:
-        """Where the broker answers."""
-        return self.node.url if self.node is not None else self._choices.amqp_url or ""
+        """Where the brokers answer."""
+        return self.cluster.url if self.cluster is not None else self._choices.amqp_url or ""
 
     @property
     def environment(self) -> dict[str, str]:
@@ -76,7 +83,7 @@ class System:
     def exports(self) -> Sequence[str]:
         """The lines that let a shell talk to it. The URL of somebody else's broker may hold a password."""
         shown = [name for name in self.environment if name.endswith("_ADDRESS")]
-        shown += ["ORDERSYS_AMQP_URL"] if self.node is not None else []
+        shown += ["ORDERSYS_AMQP_URL"] if self.cluster is not None else []
         return [f"export {name}={self.environment[name]}" for name in shown]
 
     def __enter__(self) -> "System":
@@ -91,12 +98,17 @@ class System:
     ) -> None:
         self._stack.close()
 
+    def start_brokers(self) -> None:
+        """Starts the private brokers that do not run, and returns when all answer. Raises NotStarted."""
+        if self.cluster is not None:
+            self.cluster.start()
+
     def watch(self, say: Callable[[str], None]) -> None:
         """Starts again whatever has ended by itself; to be called now and then."""
-        if self.node is not None and not self.node.running and self._due("rabbitmq"):
-            say(f"rabbitmq ended; starting it again (log: {self.node.log})")
-            self.node.kill()
-            self.node.start()
+        for node in self.nodes:
+            if not node.running and self._due(node.name):
+                say(f"rabbitmq ended; starting it again (log: {node.log})")
+                node.launch()
         for name, service in self.services.items():
             if not service.running and self._due(name):
                 say(f"{name} ended with status {service.exit_status}; starting it again (log: {service.log})")
@@ -125,10 +137,11 @@ class System:
         with self._stage("provision") as note:
             installation = provision()
             note(_described(installation))
-        self.node = Node(self.folder / "rabbitmq", installation, guard, self._choices.amqp_port)
-        started.callback(self.node.stop)
+        folder, choices = self.folder / "rabbitmq", self._choices
+        self.cluster = Cluster(folder, installation, guard, choices.brokers, choices.amqp_ports)
+        started.callback(self.cluster.stop)
         with self._stage("boot") as note:
-            self.node.start()
+            self.start_brokers()
             note(f"RabbitMQ answers at {place(self.amqp_url)}")
 
     def _declare(self) -> None:

@@ -1,24 +1,27 @@
-"""RabbitMQ: one connection with one AMQP channel, until it breaks.
+"""RabbitMQ: one connection with one AMQP channel for events, until it breaks or falls silent.
 
-Together with messages.py all that knows pika. Everything it declares comes from the contract.
+Together with messages.py all that knows pika.
 """
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
-from typing import Any
-from urllib.parse import urlsplit
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any, NamedTuple
 
 import pika
 from pika.adapters.asyncio_connection import AsyncioConnection
 from pika.channel import Channel
 from pika.exceptions import AMQPConnectionError, AMQPError, ProbableAccessDeniedError, ProbableAuthenticationError
 
-from ordersys.contract import topology as contract
 from ordersys.contract.events import Delivery
-from ordersys.runtime.confirms import Window
+from ordersys.runtime.confirms import Confirms
 from ordersys.runtime.crash import crash_point
+from ordersys.runtime.declaring import Call
 from ordersys.runtime.messages import Message, delivered
+from ordersys.runtime.urls import place
+from ordersys.runtime.waiting import first, resolve
 
 _log = logging.getLogger(__name__)
 # pika tells every broken connection several times over, with tracebacks; what matters is logged here.
@@ -26,29 +29,31 @@ logging.getLogger("pika").setLevel(logging.CRITICAL)
 
 HEARTBEAT_SECONDS, BLOCKED_SECONDS = 20, 60
 _PARTING_SECONDS = 3.0  # a silent broker is noticed by its heartbeat, but not within a grace period
+_SILENT_SECONDS = 6.0  # nor in time for another node to take over
+_STEPS = 20  # a broker that asks a lost node for each event answers as well, but not for that part of a window
 
 
 class BrokerUnavailable(OSError):
     """RabbitMQ can't be used for now; the text says where and why, never a password."""
 
 
-def place(url: str) -> str:
-    """host:port and virtual host of an AMQP URL, fit to be shown."""
-    parts = urlsplit(url)
-    return f"{parts.hostname}:{parts.port or 5672}{parts.path}"
+class _Opened(NamedTuple):
+    """An AMQP channel, and what says that it was closed, and why."""
+
+    channel: Channel
+    closed: "asyncio.Future[BaseException]"
 
 
 class Session:
-    """A connection with one channel. Made by `Session.open`; of no use any more once `closed` is done."""
+    """A connection with one channel for events. Made by `Session.open`; of no use once `closed` is done."""
 
     def __init__(self, url: str) -> None:
         self._loop = asyncio.get_running_loop()
         self._place = place(url)
         self._connection: AsyncioConnection
-        self._channel: Channel
-        self._window: Window | None = None
-        self._window_settled: asyncio.Future[None] = self._loop.create_future()
-        self._next_tag = 1
+        self._events: _Opened
+        self._blocked = self._silent = False
+        self._confirms = Confirms()
         self._consumer_tag = ""
         self._ended: asyncio.Future[None] = self._loop.create_future()
         self.closed: asyncio.Future[BrokerUnavailable] = self._loop.create_future()
@@ -59,17 +64,18 @@ class Session:
         session, parameters = cls(url), pika.URLParameters(url)
         parameters.heartbeat = HEARTBEAT_SECONDS
         parameters.blocked_connection_timeout = BLOCKED_SECONDS
+        parameters.socket_timeout = parameters.stack_timeout = _SILENT_SECONDS
         parameters.client_properties = {"connection_name": name}
         opened = session._loop.create_future()
         session._connection = AsyncioConnection(
             parameters,
-            on_open_callback=lambda connection: _resolve(opened, connection),
+            on_open_callback=partial(resolve, opened),
             on_open_error_callback=session._on_end,
             on_close_callback=session._on_end,
         )
         try:
-            await session._answer(opened)
-            await session._open_channel()
+            await first(opened, session.closed)
+            await session._prepare()
         except BaseException:
             await session.close()
             raise
@@ -80,49 +86,49 @@ class Session:
         if self.closed.done():
             raise self.closed.result()
 
-    async def declare(self, topology: contract.Topology) -> None:
-        """Declares all of `topology`; what is there already is left as it is. Raises BrokerUnavailable."""
-        for exchange in topology.exchanges:
-            await self._call("exchange_declare", exchange=exchange.name, exchange_type=exchange.type, durable=True)
-        for queue in topology.queues:
-            await self._call("queue_declare", queue=queue.name, durable=True, arguments=dict(queue.arguments))
-        for binding in topology.bindings:
-            await self._bind(binding)
+    @asynccontextmanager
+    async def methods(self) -> AsyncIterator[Call]:
+        """An AMQP channel that calls methods: one that hangs, or is refused, keeps no event waiting."""
+        opened = await self._open_channel()
+        try:
+            yield partial(self._call, opened)
+        finally:
+            if opened.channel.is_open:
+                opened.channel.close()
 
     async def publish(self, messages: Sequence[Message]) -> list[bool]:
         """Publishes `messages` pipelined; for each whether the broker has it for sure, also when the session breaks."""
         if self.closed.done():
             return [False] * len(messages)
-        window = Window(self._next_tag, [message.properties.message_id for message in messages])
-        self._window, self._window_settled = window, self._loop.create_future()
-        self._next_tag += len(messages)
+        window = self._confirms.begin([message.properties.message_id for message in messages])
         try:
             for message in messages:
-                self._channel.basic_publish(*message, mandatory=True)
+                self._events.channel.basic_publish(*message, mandatory=True)
             crash_point("broker.sent")
-            await first(self._window_settled, self.closed)
-        except AMQPError as error:
+            await self._answer(self._confirms.settled, lambda: window.answered * _STEPS // len(messages))
+            if window.refused:  # an AMQP channel that knows an old leader of a queue refuses for ever
+                self.fail(AMQPError("it refused events"))
+        except (AMQPError, BrokerUnavailable) as error:
             self.fail(error)
         return window.outcome()
 
     async def consume(self, queue: str, prefetch: int, take: Callable[[int, Delivery], None]) -> None:
         """Has every delivery of `queue` given to `take` with its tag, at most `prefetch` unsettled at a time."""
-        await self._call("basic_qos", prefetch_count=prefetch)
+        await self._call(self._events, "basic_qos", prefetch_count=prefetch)
 
         def on_message(_: Channel, method: Any, properties: Any, body: bytes) -> None:
             take(method.delivery_tag, delivered(method, properties, body))
 
         answered = self._loop.create_future()
-        self._consumer_tag = self._send(
-            "basic_consume", queue=queue, on_message_callback=on_message, callback=lambda ok: _resolve(answered, ok)
-        )
+        self._consumer_tag = self._send("basic_consume", queue, on_message, callback=partial(resolve, answered))
         await self._answer(answered)
 
     async def cancel(self) -> None:
         """Stops deliveries; what was delivered may still be settled. Returns soon, whatever the broker does."""
         if self._consumer_tag and not self.closed.done():
             try:
-                await asyncio.wait_for(self._call("basic_cancel", consumer_tag=self._consumer_tag), _PARTING_SECONDS)
+                cancelled = self._call(self._events, "basic_cancel", consumer_tag=self._consumer_tag)
+                await asyncio.wait_for(cancelled, _PARTING_SECONDS)
             except TimeoutError as error:
                 self.fail(error)
 
@@ -139,8 +145,8 @@ class Session:
         self._send("basic_nack", 0, multiple=True, requeue=True)
 
     async def ready(self, queue: str) -> int:
-        """How many messages of `queue` wait to be delivered; those delivered before have been taken by then."""
-        answer = await self._call("queue_declare", queue=queue, passive=True)
+        """How many messages of `queue` wait to be delivered."""
+        answer = await self._call(self._events, "queue_declare", queue=queue, passive=True)
         return int(answer.method.message_count)
 
     def fail(self, error: BaseException) -> None:
@@ -152,82 +158,74 @@ class Session:
 
     async def close(self) -> None:
         """Closes the connection, what was settled being sent before; returns when nothing is left of it, or soon."""
-        if self._connection.is_open:
+        if not (self._connection.is_closed or self._connection.is_closing):
             self._connection.close()
-        if self._connection.is_closed or self._connection.is_closing:
-            await asyncio.wait([self._ended], timeout=_PARTING_SECONDS)
+        await asyncio.wait([self._ended], timeout=0 if self._silent else _PARTING_SECONDS)
 
-    async def _open_channel(self) -> None:
-        opened = self._loop.create_future()
-        self._connection.channel(on_open_callback=lambda channel: _resolve(opened, channel))
-        self._channel = await self._answer(opened)
-        self._channel.add_on_close_callback(lambda _, error: self.fail(error))
-        self._channel.add_on_cancel_callback(lambda _: self.fail(AMQPError("the queue was deleted")))
-        self._channel.add_on_return_callback(self._on_return)
+    async def _prepare(self) -> None:
         self._connection.add_on_connection_blocked_callback(self._on_blocked)
         self._connection.add_on_connection_unblocked_callback(self._on_unblocked)
+        self._events = await self._open_channel()
+        channel = self._events.channel
+        channel.add_on_close_callback(lambda _, error: self.fail(error))
+        channel.add_on_cancel_callback(lambda _: self.fail(AMQPError("the queue was deleted")))
+        channel.add_on_return_callback(self._on_return)
         confirming = self._loop.create_future()
-        self._channel.confirm_delivery(self._on_confirm, callback=lambda ok: _resolve(confirming, ok))
+        channel.confirm_delivery(self._confirms.take, callback=partial(resolve, confirming))
         await self._answer(confirming)
 
-    async def _bind(self, binding: contract.Binding) -> None:
-        common = {"routing_key": binding.routing_key}
-        if binding.to_exchange:
-            await self._call("exchange_bind", destination=binding.destination, source=binding.source, **common)
-        else:
-            await self._call("queue_bind", queue=binding.destination, exchange=binding.source, **common)
+    async def _open_channel(self) -> _Opened:
+        self.check()
+        opened, closed = self._loop.create_future(), self._loop.create_future()
+        channel = self._connection.channel(on_open_callback=partial(resolve, opened))
+        channel.add_on_close_callback(lambda _, error: resolve(closed, error))
+        await self._answer(opened, partial(getattr, self._connection, "bytes_received"))
+        return _Opened(channel, closed)
 
-    async def _call(self, method: str, **arguments: Any) -> Any:
+    async def _call(self, opened: _Opened, method: str, **arguments: Any) -> Any:
         """A synchronous AMQP method."""
         answered = self._loop.create_future()
-        self._send(method, callback=lambda ok: _resolve(answered, ok), **arguments)
-        return await self._answer(answered)
+        self._send(method, on=opened, callback=partial(resolve, answered), **arguments)
+        await first(answered, opened.closed, self.closed)
+        self.check()
+        if not answered.done():
+            raise BrokerUnavailable(f"{self._place}: {_reason(opened.closed.result())}")
+        return answered.result()
 
-    def _send(self, method: str, *positional: Any, **arguments: Any) -> Any:
+    def _send(self, method: str, *positional: Any, on: _Opened | None = None, **arguments: Any) -> Any:
+        """Sends a method, on the channel for events unless another is given."""
         self.check()
         try:
-            return getattr(self._channel, method)(*positional, **arguments)
+            return getattr((on or self._events).channel, method)(*positional, **arguments)
         except AMQPError as error:
             self.fail(error)
             raise self.closed.result() from error
 
-    async def _answer(self, future: "asyncio.Future[Any]") -> Any:
-        await first(future, self.closed)
+    async def _answer(self, future: "asyncio.Future[Any]", moved: Callable[[], object] = lambda: None) -> None:
+        """Waits for `future`; gives the session up when nothing moves for too long, unless the broker is blocked."""
+        while not (future.done() or self.closed.done()):
+            before = moved()
+            await first(future, self.closed, seconds=_SILENT_SECONDS)
+            if not future.done() and moved() == before and not self._blocked:
+                self._silent = True
+                self.fail(AMQPError(f"it has been silent for {_SILENT_SECONDS:.0f} s"))
         self.check()
-        return future.result()
 
     def _on_end(self, _: object, error: BaseException) -> None:
         self.fail(error)
-        _resolve(self._ended, None)
-
-    def _on_confirm(self, frame: Any) -> None:
-        if self._window is None:
-            return
-        settle = self._window.ack if frame.method.NAME == "Basic.Ack" else self._window.nack
-        settle(frame.method.delivery_tag, frame.method.multiple)
-        if self._window.settled:
-            _resolve(self._window_settled, None)
+        resolve(self._ended, None)
 
     def _on_return(self, _: Channel, method: Any, properties: Any, __: bytes) -> None:
         _log.warning("no queue took %s (%s): %s", properties.message_id, method.routing_key, method.reply_text)
-        if self._window is not None:
-            self._window.returned(properties.message_id)
+        self._confirms.returned(properties.message_id)
 
     def _on_blocked(self, _: object, frame: Any) -> None:
+        self._blocked = True
         _log.warning("RabbitMQ at %s takes no events for now: %s", self._place, frame.method.reason)
 
     def _on_unblocked(self, _: object, __: object) -> None:
+        self._blocked = False
         _log.info("RabbitMQ at %s takes events again", self._place)
-
-
-async def first(*futures: "asyncio.Future[Any]", seconds: float | None = None) -> None:
-    """Returns when one of `futures` is done, or that many seconds are over."""
-    await asyncio.wait(futures, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-
-
-def _resolve(future: "asyncio.Future[Any]", result: Any) -> None:
-    if not future.done():
-        future.set_result(result)
 
 
 def _reason(error: BaseException) -> str:

@@ -4,7 +4,11 @@ Confirms come in any order, with `multiple`, and may contradict each other; a re
 (RabbitMQ: Consumer Acknowledgements and Publisher Confirms). Doubt counts as unpublished.
 """
 
+import asyncio
 from collections.abc import Sequence
+from typing import Any
+
+from ordersys.runtime.waiting import resolve
 
 
 class Window:
@@ -16,11 +20,18 @@ class Window:
         # Ordered by tag, so that `multiple` takes from the front.
         self._open = dict.fromkeys(range(first_tag, first_tag + len(event_ids)))
         self._doubtful: set[int] = set()
+        self.refused = False
+        """Whether the broker has refused any."""
 
     @property
     def settled(self) -> bool:
         """Whether the broker has answered for every event."""
         return not self._open
+
+    @property
+    def answered(self) -> int:
+        """For how many events the broker has answered."""
+        return len(self._ids) - len(self._open)
 
     def ack(self, tag: int, multiple: bool) -> None:
         """The broker has the event with `tag`, or all up to it."""
@@ -28,6 +39,7 @@ class Window:
 
     def nack(self, tag: int, multiple: bool) -> None:
         """The broker does not have it, or all up to it."""
+        self.refused = True
         self._doubtful.update(self._settle(tag, multiple), [tag])
 
     def returned(self, event_id: str | None) -> None:
@@ -50,3 +62,29 @@ class Window:
         for settled in tags:
             self._open.pop(settled, None)
         return tags
+
+
+class Confirms:
+    """Windows, one after the other, on one AMQP channel: its delivery tags count from 1."""
+
+    def __init__(self) -> None:
+        self._next_tag = 1
+        self.begin(())
+
+    def begin(self, event_ids: Sequence[str | None]) -> Window:
+        """The window of the events that are published next; `settled` is done when it is."""
+        self._window = Window(self._next_tag, event_ids)
+        self._next_tag += len(event_ids)
+        self.settled: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        return self._window
+
+    def take(self, frame: Any) -> None:
+        """A Basic.Ack or a Basic.Nack of the broker."""
+        settle = self._window.ack if frame.method.NAME == "Basic.Ack" else self._window.nack
+        settle(frame.method.delivery_tag, frame.method.multiple)
+        if self._window.settled:
+            resolve(self.settled, None)
+
+    def returned(self, event_id: str | None) -> None:
+        """A Basic.Return of the broker."""
+        self._window.returned(event_id)

@@ -15,10 +15,11 @@ from typing import Any, NamedTuple
 from ordersys.contract.errors import Refused
 from ordersys.contract.events import Delivery, Event, Undecodable, decode
 from ordersys.runtime.batching import Batcher
-from ordersys.runtime.broker import BrokerUnavailable, Session, first
+from ordersys.runtime.broker import BrokerUnavailable, Session
 from ordersys.runtime.crash import crash_point
 from ordersys.runtime.pauses import growing
 from ordersys.runtime.reconnect import keep_open
+from ordersys.runtime.waiting import first
 
 _log = logging.getLogger(__name__)
 

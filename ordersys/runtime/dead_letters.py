@@ -12,10 +12,12 @@ from typing import NamedTuple
 
 from ordersys.contract.events import Delivery
 from ordersys.contract.topology import Subscription
-from ordersys.runtime.broker import BrokerUnavailable, Session, first
+from ordersys.runtime.broker import BrokerUnavailable, Session
 from ordersys.runtime.consumer import Tagged
 from ordersys.runtime.crash import crash_point
 from ordersys.runtime.messages import again
+from ordersys.runtime.reconnect import opened
+from ordersys.runtime.waiting import first
 
 _MOST = 65_535  # as many as a prefetch count can name
 _HELD_BYTES = 16 * 1024 * 1024
@@ -36,8 +38,8 @@ class Page(NamedTuple):
 class DeadLetterQueue:
     """The dead-letter queue of a subscription. One call at a time: each holds what it looks at."""
 
-    def __init__(self, url: str, taken: Subscription) -> None:
-        self._url = url
+    def __init__(self, urls: str, taken: Subscription) -> None:
+        self._urls = urls
         self._taken = taken
 
     async def page(self, after: int, size: int) -> Page:
@@ -77,17 +79,15 @@ class DeadLetterQueue:
     @asynccontextmanager
     async def _walk(self, wanted: _Wanted) -> AsyncIterator["_Walk"]:
         """Holds all messages, and keeps those that are `wanted`."""
-        session = await Session.open(self._url, f"{self._taken.consumer} dead letters")
+        name = f"{self._taken.consumer} dead letters"
         try:
-            async with asyncio.timeout(_SECONDS):
+            async with asyncio.timeout(_SECONDS), opened(self._urls, name) as session:
                 walk = _Walk(session, self._taken.dead_letter_queue, wanted)
                 await walk.go()
                 yield walk
                 await walk.give_back()
         except TimeoutError as error:
             raise BrokerUnavailable(f"looking through {self._taken.dead_letter_queue} took too long") from error
-        finally:
-            await session.close()
 
 
 class _Walk:

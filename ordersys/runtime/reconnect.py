@@ -1,4 +1,7 @@
-"""Sessions to RabbitMQ with the contract declared in them: one now, or one after the other for ever."""
+"""Sessions to RabbitMQ with the contract declared in them: one now, or one after the other for ever.
+
+Of several URLs each is tried in its turn, after the one that was used last.
+"""
 
 import asyncio
 import logging
@@ -6,58 +9,131 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 
 from ordersys.contract.topology import topology
-from ordersys.runtime.broker import BrokerUnavailable, Session, first, place
+from ordersys.runtime import declaring
+from ordersys.runtime.broker import BrokerUnavailable, Session
 from ordersys.runtime.pauses import growing
+from ordersys.runtime.urls import each, place
+from ordersys.runtime.waiting import first, resolve
 
 _log = logging.getLogger(__name__)
-_DECLARED_EVERY_SECONDS = 5.0
+_DECLARED_EVERY_SECONDS, _PROBED_EVERY_SECONDS = 5.0, 3.0
+# While a node of a cluster hangs, the others declare nothing until they have given it up.
+_NEW_SECONDS, _KNOWN_SECONDS = 30.0, 1.0
+
+Use = Callable[[Session], Awaitable[None]]
 
 
-async def declare(url: str) -> None:
-    """Declares the topology of the contract. Raises BrokerUnavailable."""
-    session = await Session.open(url, "declare")
-    try:
-        await session.declare(topology())
-    finally:
-        await session.close()
+async def declare(urls: str) -> None:
+    """Declares the topology of the contract at the first broker that works. Raises BrokerUnavailable."""
+    reasons: list[str] = []
+    for url in each(urls):
+        try:
+            async with _session(url, "declare") as session:
+                return await _declare(session)
+        except BrokerUnavailable as error:
+            reasons.append(str(error))
+    raise BrokerUnavailable("; ".join(reasons))
 
 
-async def keep_open(url: str, name: str, use: Callable[[Session], Awaitable[None]]) -> None:
+@asynccontextmanager
+async def opened(urls: str, name: str) -> AsyncIterator[Session]:
+    """A session to the first broker that answers, as it is. Raises BrokerUnavailable."""
+    reasons: list[str] = []
+    for url in each(urls):
+        try:
+            session = await Session.open(url, name)
+        except BrokerUnavailable as error:
+            reasons.append(str(error))
+            continue
+        try:
+            yield session
+        finally:
+            await session.close()
+        return
+    raise BrokerUnavailable("; ".join(reasons))
+
+
+async def keep_open(urls: str, name: str, use: Use) -> None:
     """Gives `use` a declared session, and a new one whenever it broke, after growing pauses; never returns.
 
     `use` returns or raises BrokerUnavailable when its session is closed.
     """
-    pauses = growing()
+    pauses, known = growing(), False
     while True:
-        try:
-            session = await Session.open(url, name)
-            try:
-                await session.declare(topology())
-                _log.info("%s: connected to RabbitMQ at %s", name, place(url))
-                pauses = growing()
-                async with _kept_declared(session):
-                    await use(session)
-                session.check()
-            finally:
-                await session.close()
-        except BrokerUnavailable as error:
-            _log.warning("%s: waiting for RabbitMQ: %s", name, error)
+        for url in each(urls):
+            if await _used(url, name, use, known):
+                pauses, known = growing(), True
         await asyncio.sleep(next(pauses))
 
 
-@asynccontextmanager
-async def _kept_declared(session: Session) -> AsyncIterator[None]:
-    """Declares again now and then: a binding or a queue somebody has deleted is missed by nobody else."""
-    task = asyncio.create_task(_declare_again_and_again(session))
+async def _used(url: str, name: str, use: Use, known: bool) -> bool:
+    """Gives `use` a session until it breaks; whether one came about."""
+    used = False
     try:
+        async with _session(url, name) as session, _kept_declared(session, known):
+            _log.info("%s: connected to RabbitMQ at %s", name, place(url))
+            used = True
+            await use(session)
+            session.check()
+    except BrokerUnavailable as error:
+        _log.warning("%s: waiting for RabbitMQ: %s", name, error)
+    return used
+
+
+@asynccontextmanager
+async def _session(url: str, name: str) -> AsyncIterator[Session]:
+    session = await Session.open(url, name)
+    try:
+        yield session
+    finally:
+        await session.close()
+
+
+async def _declare(session: Session) -> None:
+    async with session.methods() as call:
+        await declaring.declare(call, topology())
+
+
+@asynccontextmanager
+async def _kept_declared(session: Session, known: bool) -> AsyncIterator[None]:
+    """Declares, and again now and then: a binding or a queue somebody has deleted is missed by nobody else.
+
+    What is known to have been declared before is not waited for long. Raises BrokerUnavailable.
+    """
+    declared: asyncio.Future[BrokerUnavailable | None] = asyncio.get_running_loop().create_future()
+    works = _declare_again_and_again(session, declared), _probe_again_and_again(session)
+    tasks = [asyncio.create_task(work) for work in works]
+    try:
+        await first(declared, session.closed, seconds=_KNOWN_SECONDS if known else _NEW_SECONDS)
+        session.check()
+        if declared.done() and (refusal := declared.result()):
+            raise refusal
+        if not (declared.done() or known):
+            raise BrokerUnavailable(f"the topology could not be declared within {_NEW_SECONDS:.0f} s")
         yield
     finally:
-        task.cancel()
-        await asyncio.wait([task])
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
 
 
-async def _declare_again_and_again(session: Session) -> None:
+async def _declare_again_and_again(session: Session, declared: "asyncio.Future[BrokerUnavailable | None]") -> None:
+    """Resolves `declared` the first time; a refusal later on leaves the session as it is."""
+    while not session.closed.done():
+        refusal = None
+        try:
+            await _declare(session)
+        except BrokerUnavailable as error:
+            refusal = error
+        if refusal and declared.done() and not session.closed.done():
+            _log.warning("not declared again: %s", refusal)
+        resolve(declared, refusal)
+        await first(session.closed, seconds=_DECLARED_EVERY_SECONDS)
+
+
+async def _probe_again_and_again(session: Session) -> None:
     with suppress(BrokerUnavailable):  # whoever uses the session is told as well
         while not session.closed.done():
-            await first(session.closed, seconds=_DECLARED_EVERY_SECONDS)
-            await session.declare(topology())
+            await first(session.closed, seconds=_PROBED_EVERY_SECONDS)
+            async with session.methods():
+                pass  # a broker that is silent does not even open an AMQP channel

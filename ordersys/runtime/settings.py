@@ -10,9 +10,12 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
+from ordersys.runtime.urls import each
+
 PREFIX = "ORDERSYS_"
 MAXIMUM_PORT = 65_535
 _MOST_DIGITS = 20
+_AN_AMQP_URL = "an AMQP URL, such as amqp://user:password@host:5672/%2F"
 PRODUCTS_FILE = Path(__file__).parent.parent / "data" / "products.json"
 ORDERS_FILE = Path(__file__).parent.parent / "data" / "orders.json"
 
@@ -77,16 +80,22 @@ def _address(text: str) -> str:
     raise ValueError("HOST:PORT, such as 127.0.0.1:50051")
 
 
-def _amqp_url(text: str) -> str:
-    wanted = "an AMQP URL, such as amqp://user:password@host:5672/%2F"
+def _amqp_urls(text: str) -> str:
+    """One, or one for each node of a cluster; says which is wrong, and not how it reads: it may hold a password."""
+    urls = each(text)
+    for number, url in enumerate(urls, 1):
+        if not _is_amqp_url(url):
+            which = f"; number {number} of {len(urls)} is none" if len(urls) > 1 else ""
+            raise ValueError(f"{_AN_AMQP_URL}, or several with commas between them{which}")
+    return text
+
+
+def _is_amqp_url(text: str) -> bool:
     try:
         url = urlsplit(text)
-        fine = url.scheme in ("amqp", "amqps") and url.hostname and url.port != 0
+        return bool(url.scheme in ("amqp", "amqps") and url.hostname and url.port != 0)
     except ValueError:
-        fine = False
-    if not fine:
-        raise ValueError(wanted)
-    return text
+        return False
 
 
 def _is_number(text: str) -> bool:
@@ -122,7 +131,12 @@ def _one_of(*choices: str) -> Callable[[str], str]:
 class Settings:
     """What every process takes."""
 
-    amqp_url: str = _setting("amqp://guest:guest@127.0.0.1:5672/%2F", _amqp_url, "the RabbitMQ to use", secret=True)
+    amqp_url: str = _setting(
+        "amqp://guest:guest@127.0.0.1:5672/%2F",
+        _amqp_urls,
+        "the RabbitMQ to use; of a cluster the URLs of its nodes, separated by commas",
+        secret=True,
+    )
     data_dir: Path = _setting(
         Path("ordersys-data"), Path, "the folder that holds the process's database; made if missing"
     )

@@ -82,6 +82,8 @@ def test_a_service_that_dies_is_started_again(folder: Path) -> None:
         (["--amqp-url", "http://nowhere"], "ORDERSYS_AMQP_URL"),
         (["--amqp-url", "amqp://user:secret@127.0.0.1:1/%2F"], "127.0.0.1:1"),
         (["--order-service-port", "70000"], "70000"),
+        (["--brokers", "2"], "--brokers"),
+        (["--amqp-url", "amqp://user:secret@127.0.0.1:1,amqp://user:secret@127.0.0.1:x"], "number 2 of 2"),
         (["--data-dir", "/dev/null/x"], "/dev/null/x"),
         (["--program", "no-service=true"], "no-service"),
         (["--program", "order-service=/no/such/program"], "/no/such/program"),

@@ -65,11 +65,11 @@ def test_a_service_killed_in_a_burst_and_started_again_loses_nothing(system: Sys
 def test_a_broker_killed_in_a_burst_and_started_again_loses_nothing(private_system: System) -> None:
     """kill -9 of RabbitMQ: orders are taken meanwhile, the backlog drains by itself."""
     with private_system as system, demo_under_way(system) as process:
-        assert system.node is not None
-        system.node.kill()
+        assert system.nodes
+        system.nodes[0].kill()
         with Api(system.environment) as api:
             assert api.place({"paper-a4": 1}).version == 1  # taken while there is no broker
-        system.node.start()
+        system.nodes[0].start()
         out, narrative = process.communicate(timeout=SECONDS)
         found = json.loads(out.splitlines()[-1])
         # The order above is one the demo did not ask for; it is heard of as well, and nothing else is amiss.

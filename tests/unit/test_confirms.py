@@ -1,9 +1,12 @@
 """Which events of a window the broker has for sure."""
 
+from types import SimpleNamespace
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ordersys.runtime.confirms import Window
+from ordersys.runtime.confirms import Confirms, Window
 
 SIZE = 8
 FIRST = 5
@@ -51,3 +54,31 @@ def test_one_ack_with_multiple_settles_the_whole_window() -> None:
 def test_silence_counts_as_unpublished() -> None:
     """A window the connection broke under has nothing for sure."""
     assert answered([], set()).outcome() == [False] * SIZE
+
+
+def frame(name: str, tag: int, multiple: bool = False) -> SimpleNamespace:
+    """An answer of the broker."""
+    return SimpleNamespace(method=SimpleNamespace(NAME=name, delivery_tag=tag, multiple=multiple))
+
+
+async def test_windows_follow_each_other_on_one_channel() -> None:
+    """Delivery tags go on; a window is settled by what is about it, not by what comes late for the one before."""
+    confirms = Confirms()
+    confirms.begin(["a", "b"])
+    confirms.take(frame("Basic.Ack", 2, multiple=True))
+    assert confirms.settled.done()
+    second = confirms.begin(["c"])
+    confirms.take(frame("Basic.Ack", 2))
+    assert (confirms.settled.done(), second.answered) == (False, 0)
+    confirms.take(frame("Basic.Ack", 3))
+    assert (confirms.settled.done(), second.outcome()) == (True, [True])
+
+
+@pytest.mark.parametrize(("answer", "refused"), [("Basic.Ack", False), ("Basic.Nack", True)])
+async def test_a_window_knows_whether_the_broker_refused_any(answer: str, refused: bool) -> None:
+    """A return is none: nobody wanted the event."""
+    confirms = Confirms()
+    window = confirms.begin(["a"])
+    confirms.returned("a")
+    confirms.take(frame(answer, 1))
+    assert (window.refused, window.outcome()) == (refused, [False])

@@ -151,9 +151,12 @@ def test_a_folder_and_a_file_are_paths() -> None:
     assert one("products_file", "p.json") == Path("p.json")
 
 
-@pytest.mark.parametrize("value", ["amqp://h", "amqps://u:p@h:5671/%2F", "amqp://[::1]:5672/v?heartbeat=5"])
+URLS = ["amqp://h", "amqps://u:p@h:5671/%2F", "amqp://[::1]:5672/v?heartbeat=5"]
+
+
+@pytest.mark.parametrize("value", [*URLS, ",".join(URLS), " , ".join(URLS)])
 def test_an_amqp_url_is_taken_as_it_stands(value: str) -> None:
-    """With and without user, port, virtual host and parameters."""
+    """With and without user, port, virtual host and parameters; one, or one for each node of a cluster."""
     assert one("amqp_url", value) == value
 
 
@@ -169,15 +172,28 @@ WRONG_URLS = [
 ]
 
 
+AN_AMQP_URL = (
+    "ORDERSYS_AMQP_URL must be an AMQP URL, such as amqp://user:password@host:5672/%2F,"
+    " or several with commas between them"
+)
+
+
 @pytest.mark.parametrize("value", WRONG_URLS)
 def test_a_wrong_secret_is_named_and_never_shown(value: str) -> None:
     """Neither in the text nor in what led to it."""
     with pytest.raises(WrongSetting) as wrong:
         one("amqp_url", value)
     said = str(wrong.value)
-    assert said == "ORDERSYS_AMQP_URL must be an AMQP URL, such as amqp://user:password@host:5672/%2F"
+    assert said == AN_AMQP_URL
     assert wrong.value.__cause__ is None
     assert wrong.value.__suppress_context__
+
+
+@pytest.mark.parametrize("value", [*WRONG_URLS, ""])
+def test_of_several_urls_the_wrong_one_is_named_by_its_number(value: str) -> None:
+    """It may hold a password."""
+    said = complaint("amqp_url", f"amqp://u:{SECRET}@h,{value},amqp://h")
+    assert said == f"{AN_AMQP_URL}; number 2 of 3 is none"
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -46,6 +46,8 @@ class Fault(NamedTuple):
     manner: Manner = Manner()
     misses: frozenset[str] = frozenset()
     """The consumers, and exchanges, of which something was taken away: what is published meanwhile may be missed."""
+    brokers: int = 1
+    """How many there are on the stage it is made for."""
 
 
 def process_faults() -> Iterator[Fault]:

@@ -50,8 +50,7 @@ class Gatherer:
         while any(left := self._left()) and any(left.values()) and time.monotonic() < until:
             time.sleep(_POLL)
         heard = self._heard(name)
-        while not self._all_recorded(heard, missed_before) and time.monotonic() < until:
-            time.sleep(_POLL)
+        self._wait_for_records(heard, missed_before)
         recorded = {
             listener: [one for one in found.values() if _told_about(one).startswith(name)]
             for listener, found in self._recorded.items()
@@ -59,6 +58,17 @@ class Gatherer:
         orders, stock = self._orders(name), self._stock(name)
         self._reckoned.update({**_versions(orders), **stock})
         return Facts(operations, orders, stock, heard, recorded, missed_before, left)
+
+    def _wait_for_records(self, heard: Mapping[str, Sequence[Event]], missed_before: Mapping[str, int]) -> None:
+        """Until all is recorded, or patience ends without another record: what is late is not lost."""
+        known, until = -1, 0.0
+        while not self._all_recorded(heard, missed_before):
+            now = sum(map(len, self._recorded.values()))
+            if now > known:
+                known, until = now, time.monotonic() + self._patience
+            elif time.monotonic() > until:
+                return
+            time.sleep(_POLL)
 
     def changed_since(self, name: str) -> list[Finding]:
         """What became of orders and products of rounds called `name…` after they had been reckoned up."""

@@ -91,6 +91,12 @@ class Link:
         self._thread = threading.Thread(target=self._accept, name=name)
         self._thread.start()
 
+    @property
+    def used(self) -> int:
+        """How many connections pass through it."""
+        with self._lock:
+            return len(self._sockets) // 2
+
     def reset(self) -> None:
         """Breaks every connection there is, with RST to both sides."""
         with self._lock:

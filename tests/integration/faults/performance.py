@@ -63,11 +63,14 @@ class Performance:
         self._stack = ExitStack()
         self._play: Play | None = None
         self._opened = 0
+        self._found: list[Finding] = []
+        """On stages that were left for one with another number of brokers."""
 
     def play(self, part: Part) -> Played:
         """What came of it. A stage on which it can't be played to its end is closed."""
         try:
-            return self._trial(part) if part.is_trial else self._round(part)
+            play = self._on_stage(part.brokers)
+            return self._trial(play, part) if part.is_trial else self._round(play, part)
         except Exception as error:  # noqa: BLE001 - whatever it is, the other parts are played
             traceback.print_exc()
             self._close()
@@ -79,15 +82,18 @@ class Performance:
 
     def end(self, late: Sequence[Finding]) -> Played:
         """Closes the stage; what was found late, and what it has left behind."""
-        stage = None if self._play is None else self._play.stage
-        self._close()
-        found = [*late, *(leftovers.find(stage) if stage is not None else ())]
+        found = [*self._found, *self._leave(late)]
         figures = Figures()
         figures.note(found)
         return Played(figures, _told(found))
 
-    def _round(self, part: Part) -> Played:
-        play, run = self._on_stage(), self._run
+    def _leave(self, late: Sequence[Finding]) -> list[Finding]:
+        stage = None if self._play is None else self._play.stage
+        self._close()
+        return [*late, *(leftovers.find(stage) if stage is not None else ())]
+
+    def _round(self, play: Play, part: Part) -> Played:
+        run = self._run
         seconds = _QUICK_SECONDS if run.quick else _LONG_SECONDS
         played = play.round(self._name(part.number), self._faults[part.name], seconds, run.quick)
         figures = Figures()
@@ -97,19 +103,23 @@ class Performance:
             keep(played, play.stage.folder / "log", run.keep / played.name, repeat)
         return Played(figures, [summary(played), *_told(played.findings)])
 
-    def _trial(self, part: Part) -> Played:
-        found = try_sabotage(self._on_stage(), part.name)
+    def _trial(self, play: Play, part: Part) -> Played:
+        found = try_sabotage(play, part.name)
         verdict = f"found out: {found[0].text}" if found else "WAS NOT FOUND OUT"
         return Played(Figures(trials={part.name: bool(found)}), [f"{'sabotage':<10} {part.name:<45} {verdict}"])
 
     def _name(self, number: object) -> str:
         return f"s{self._run.seed}r{number}"
 
-    def _on_stage(self) -> Play:
+    def _on_stage(self, brokers: int) -> Play:
+        """The stage there is, when it has that many brokers, else another one."""
+        if self._play is not None and len(self._play.stage.brokers) != brokers:
+            self._found += self._leave(self.changed())
         if self._play is None:
             self._opened += 1
             with ExitStack() as opened:
-                stage = opened.enter_context(Stage(self._folder / str(self._opened), self._ports, self._may_mount))
+                folder = self._folder / str(self._opened)
+                stage = opened.enter_context(Stage(folder, self._ports, self._may_mount, brokers))
                 ears.prick_up(stage.amqp_url)
                 calls = opened.enter_context(closing(Calls(stage.addresses)))
                 self._play = Play(stage, calls, Gatherer(calls, stage.amqp_url, stage.databases))

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from tests.integration.faults.administration import administration_faults
 from tests.integration.faults.bad_clients import bad_client_faults
+from tests.integration.faults.brokers import cluster_faults
 from tests.integration.faults.crash_points import crash_faults
 from tests.integration.faults.disks import disk_faults
 from tests.integration.faults.fault import Fault, process_faults
@@ -17,10 +18,11 @@ from tests.integration.faults.troubles import broker_faults, network_faults, oth
 
 
 class Part(NamedTuple):
-    """One round: its number, and the name of its fault; or the trial of a sabotage by name."""
+    """One round: its number, and the name of its fault; or the trial of a sabotage by name. And on how many brokers."""
 
     number: int
     name: str
+    brokers: int = 1
     is_trial: bool = False
 
 
@@ -28,7 +30,7 @@ def every_fault(quick: bool) -> list[Fault]:
     """All there are: the one place where they are put together. Each has a name of its own."""
     outside = [*network_faults(), *broker_faults(), *administration_faults(), *poison_faults(), *other_faults()]
     overwhelming = [*overload_faults(), *bad_client_faults()]
-    broken = [*disk_faults(), *release_faults(quick), *crash_faults(quick)]
+    broken = [*disk_faults(), *release_faults(quick), *crash_faults(quick), *cluster_faults(quick)]
     return [*process_faults(), *outside, *overwhelming, *broken]
 
 
@@ -37,13 +39,13 @@ def programme(words: str, rounds: int | None, seed: int, number: int | None) -> 
 
     The same for the same arguments. What is played as a whole ends with the trial of each sabotage.
     """
-    there = [fault.name for fault in every_fault(rounds is None) if words in fault.name]
-    names = there if rounds is None else _drawn(there, rounds, seed)
-    yield from (Part(index, name) for index, name in enumerate(names) if number in (None, index))
+    there = [fault for fault in every_fault(rounds is None) if words in fault.name]
+    faults = there if rounds is None else _drawn(there, rounds, seed)
+    yield from (Part(i, fault.name, fault.brokers) for i, fault in enumerate(faults) if number in (None, i))
     if not words and rounds is None and number is None:
         yield from (Part(index, name, is_trial=True) for index, name in enumerate(SABOTAGES))
 
 
-def _drawn(names: Sequence[str], rounds: int, seed: int) -> list[str]:
+def _drawn(faults: Sequence[Fault], rounds: int, seed: int) -> list[Fault]:
     dice = random.Random(seed)
-    return [dice.choice(names) for _ in range(rounds)]
+    return [dice.choice(faults) for _ in range(rounds)]

@@ -20,8 +20,15 @@ from tests.contract.wire import ROLES
 from tests.integration.faults.network import LOOPBACK, Link
 
 BROKER = "rabbitmq"
+BROKERS = (BROKER, "rabbitmq-2", "rabbitmq-3")
 PROCESSES = (*SERVICES, BROKER)
-PORTS = (*PROCESSES, "client", "hop", "amqp")
+
+
+def _way(broker: str) -> str:
+    return broker.replace(BROKER, "amqp")
+
+
+PORTS = (*SERVICES, *BROKERS, "client", "hop", *map(_way, BROKERS))
 """What has a port on a stage: every process, and every link."""
 RECOVERY_SECONDS = 30.0
 _OPEN_FILES = 100
@@ -38,10 +45,13 @@ _SETTINGS = {
 class Stage:
     """Everything a fault may be done to. A context manager that starts it all and leaves nothing behind."""
 
-    def __init__(self, folder: Path, numbers: Sequence[int], may_mount: bool = False) -> None:
+    def __init__(self, folder: Path, numbers: Sequence[int], may_mount: bool = False, brokers: int = 1) -> None:
         """On ports of these numbers, one for each of PORTS."""
         self.folder = folder
         self.may_mount = may_mount
+        self.brokers = BROKERS[:brokers]
+        self.ways = {name: _way(name) for name in self.brokers}
+        """The link that leads to each broker."""
         self._stack = ExitStack()
         self._ports = dict(zip(PORTS, numbers, strict=True))
         self.system = System(folder, _quietly, self._choices())
@@ -53,7 +63,8 @@ class Stage:
             (self.folder / "environments").mkdir(parents=True)
             self._link(started, "client", "product_service")
             self._link(started, "hop", "order_service")
-            self._link(started, "amqp", BROKER)
+            for broker, way in self.ways.items():
+                self._link(started, way, broker)
             for name in SERVICES:
                 self.give(name)
             started.enter_context(self.system)
@@ -71,14 +82,17 @@ class Stage:
 
     @property
     def node(self) -> Node:
-        """The broker."""
-        assert self.system.node is not None
-        return self.system.node
+        """The broker, or the first of several."""
+        return self.broker(BROKER)
 
     @property
     def amqp_url(self) -> str:
         """The broker itself, past every link."""
         return self.node.url
+
+    def broker(self, name: str) -> Node:
+        """One of the brokers."""
+        return self.system.nodes[self.brokers.index(name)]
 
     @property
     def databases(self) -> Path:
@@ -108,8 +122,8 @@ class Stage:
     def give(self, name: str, **environment: str) -> None:
         """Lets a service have this in its environment from its next start on, and nothing else of the kind."""
         hop = f"{LOOPBACK}:{self._ports['hop']}"
-        url = f"amqp://guest:guest@{LOOPBACK}:{self._ports['amqp']}/%2F"
-        given = {"ORDERSYS_AMQP_URL": url, **environment}
+        urls = [f"amqp://guest:guest@{LOOPBACK}:{self._ports[way]}/%2F" for way in self.ways.values()]
+        given = {"ORDERSYS_AMQP_URL": ",".join(urls), **environment}
         if name in self._saboteurs:
             given[RUN] = self._saboteurs[name]
         if name == "product_service":
@@ -119,18 +133,18 @@ class Stage:
 
     def kill(self, name: str) -> None:
         """Kills a process at once."""
-        (self.node if name == BROKER else self.service(name)).kill()
+        (self.broker(name) if name in self.brokers else self.service(name)).kill()
 
     def stop(self, name: str) -> None:
         """Ends a process in good order."""
-        (self.node if name == BROKER else self.service(name)).stop()
+        (self.broker(name) if name in self.brokers else self.service(name)).stop()
 
     def start(self, name: str) -> None:
         """Starts what was killed or has ended."""
-        if name == BROKER and not self.node.running:
-            self.node.start()
-        elif name != BROKER and not self.service(name).running:
+        if name in SERVICES and not self.service(name).running:
             self.service(name).start()
+        elif name in self.brokers and not self.broker(name).running:
+            self.broker(name).start()
 
     @contextmanager
     def asleep(self, name: str) -> Iterator[None]:
@@ -145,7 +159,8 @@ class Stage:
         """Undoes whatever was done, and returns when all services say that they work: those that had to be helped."""
         for link in self.links.values():
             link.clear()
-        for name in PROCESSES:
+        self.system.start_brokers()
+        for name in SERVICES:
             self.start(name)
         return [name for name in SERVICES if not self._recovers(name)]
 
@@ -172,8 +187,8 @@ class Stage:
         return {f"files and sockets of {name} too many": max(0, count - _OPEN_FILES) for name, count in held.items()}
 
     def pid(self, name: str) -> int:
-        """The process of a service, or the one that leads the broker's group."""
-        found = self.node.pid if name == BROKER else self.service(name).pid
+        """The process of a service, or the one that leads a broker's group."""
+        found = self.broker(name).pid if name in self.brokers else self.service(name).pid
         assert found is not None
         return found
 
@@ -186,7 +201,13 @@ class Stage:
     def _choices(self) -> Choices:
         addresses = {name: f"{LOOPBACK}:{self._ports[name]}" for name in SERVICES}
         programs = {name: self._program(name) for name in SERVICES}
-        return Choices(amqp_port=self._ports[BROKER], addresses=addresses, programs=programs, settings=_SETTINGS)
+        return Choices(
+            brokers=len(self.brokers),
+            amqp_ports=[self._ports[name] for name in self.brokers],
+            addresses=addresses,
+            programs=programs,
+            settings=_SETTINGS,
+        )
 
     def _program(self, name: str) -> list[str]:
         """The service, in the environment it is given at each start."""

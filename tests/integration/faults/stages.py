@@ -4,7 +4,7 @@ import contextlib
 import multiprocessing
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -53,9 +53,30 @@ def raised(count: int, perform: Callable[..., None], *given: Any) -> Iterator[di
             process.kill()
 
 
-def deal(parts: Iterator[Part], pipes: list[Pipe]) -> Iterator[Played]:
+class _Waiting:
+    """The parts that wait. A stage goes on with those for as many brokers as it has, while there are any."""
+
+    def __init__(self, parts: Iterable[Part], pipes: Sequence[Pipe]) -> None:
+        self.parts = list(parts)
+        kinds = sorted({part.brokers for part in self.parts}, reverse=True) or [1]
+        # The rarer kind begins on one stage, so that not all of them change in the end.
+        self._has = {pipe: kinds[0] if pipe is pipes[0] else kinds[-1] for pipe in pipes}
+
+    def give(self, pipe: Pipe) -> Part | None:
+        """Gives a stage its next part, None when there are no more."""
+        fitting = (index for index, part in enumerate(self.parts) if part.brokers == self._has[pipe])
+        part = self.parts.pop(next(fitting, 0)) if self.parts else None
+        if part is not None:
+            self._has[pipe] = part.brokers
+        with contextlib.suppress(OSError):  # whoever is gone does not answer either
+            pipe.send(part)
+        return part
+
+
+def deal(parts: Iterable[Part], pipes: Sequence[Pipe]) -> Iterator[Played]:
     """Gives each stage a part, another one for each that is played, and None when there are no more."""
-    under_way: dict[Pipe, Part | None] = {pipe: _give(pipe, next(parts, None)) for pipe in pipes}
+    waiting = _Waiting(parts, pipes)
+    under_way: dict[Pipe, Part | None] = {pipe: waiting.give(pipe) for pipe in pipes}
     while under_way:
         for pipe in wait(list(under_way)):
             assert isinstance(pipe, Connection)
@@ -66,14 +87,8 @@ def deal(parts: Iterator[Part], pipes: list[Pipe]) -> Iterator[Played]:
                 yield Played.badly(f"a stage broke at {part.name if part else 'its end'}")
                 continue
             if part is not None:
-                under_way[pipe] = _give(pipe, next(parts, None))
-    yield from (Played.badly(f"{part.name} was not played: no stage is left") for part in parts)
-
-
-def _give(pipe: Pipe, part: Part | None) -> Part | None:
-    with contextlib.suppress(OSError):  # whoever is gone does not answer either
-        pipe.send(part)
-    return part
+                under_way[pipe] = waiting.give(pipe)
+    yield from (Played.badly(f"{part.name} was not played: no stage is left") for part in waiting.parts)
 
 
 def leave(number: int, frame: object) -> None:

@@ -15,7 +15,11 @@ MUTANTS = (
         ORDER,
         "An event counts as published once it is written to the connection.",
         (
-            Edit("runtime.broker", "await first(self._window_settled, self.closed)", "pass"),
+            Edit(
+                "runtime.broker",
+                "await self._answer(self._confirms.settled, lambda: window.answered * _STEPS // len(messages))",
+                "pass",
+            ),
             Edit("runtime.broker", "return window.outcome()", "return [True] * len(messages)"),
         ),
         caught_by="broker_trouble/an_event_whose_confirm_is_lost_comes_again_under_its_id",
@@ -24,7 +28,7 @@ MUTANTS = (
         "unroutable-event-counts-as-published",
         ORDER,
         "An event that no queue took is forgotten.",
-        (Edit("runtime.broker", "self._window.returned(properties.message_id)", "pass"),),
+        (Edit("runtime.broker", "self._confirms.returned(properties.message_id)", "pass"),),
         caught_by="broker_trouble/a_creation_the_broker_did_not_keep_is_published_again",
     ),
     Mutant(

@@ -9,7 +9,7 @@ MUTANTS = (
         "A queue does not survive the broker it is in.",
         (
             Edit(
-                "runtime.broker",
+                "runtime.declaring",
                 "queue=queue.name, durable=True, arguments=dict(queue.arguments)",
                 "queue=queue.name, durable=False",
             ),
@@ -22,7 +22,7 @@ MUTANTS = (
         "A queue is declared without its dead-letter queue.",
         (
             Edit(
-                "runtime.broker",
+                "runtime.declaring",
                 "arguments=dict(queue.arguments)",
                 'arguments={k: v for k, v in queue.arguments.items() if "dead-letter" not in k}',
             ),
@@ -33,7 +33,7 @@ MUTANTS = (
         "fanout-exchange-feeds-nobody",
         ALL,
         "The fanout exchange is not bound to the topic exchange.",
-        (Edit("runtime.broker", "if binding.to_exchange:", "if binding.to_exchange:\n    return\nif False:"),),
+        (Edit("runtime.declaring", "if binding.to_exchange:", "if binding.to_exchange:\n    return\nif False:"),),
         caught_by="live_topology/a_creation_published_once_reaches_both_subscribers",
     ),
 )

@@ -1,0 +1,67 @@
+"""A program of somebody else's as a child: its output goes to a log, and it ends with all that it has started."""
+
+import os
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from ordersys.local.groups import end, gone, send
+from ordersys.local.guard import Guard
+
+_STOP_SECONDS = 30.0
+
+
+class Child:
+    """A running program, in a process group of its own."""
+
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str], log: Path, guard: Guard) -> None:
+        self._guard = guard
+        program = [_found(command[0], environment["PATH"]), *command[1:]]
+        with log.open("ab") as output:
+            self._process = subprocess.Popen(
+                program,
+                env=dict(environment),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+        self._group = guard.watch(self._process.pid)
+
+    @property
+    def running(self) -> bool:
+        """Whether it has not ended."""
+        return self._process.poll() is None
+
+    @property
+    def pid(self) -> int:
+        """The process that leads its group."""
+        return self._process.pid
+
+    def stop(self) -> None:
+        """Ends it in good order; what is left after a while is killed."""
+        if self.running:
+            self._process.send_signal(signal.SIGTERM)
+            gone([self._group], _STOP_SECONDS)
+        end([self._group])
+        self._forget()
+
+    def kill(self) -> None:
+        """Kills it at once, as a crash would."""
+        send([self._group], signal.SIGKILL)
+        gone([self._group], _STOP_SECONDS)
+        self._forget()
+
+    def _forget(self) -> None:
+        self._process.wait()
+        self._guard.forget(self._group)
+
+
+def _found(program: str, path: str) -> str:
+    """epmd stands beside erl, or deep inside Erlang's own folder."""
+    for folder in path.split(os.pathsep):
+        for candidate in (Path(folder) / program, *Path(folder).glob(f"../erts-*/bin/{program}")):
+            if candidate.exists():
+                return str(candidate)
+    return program
