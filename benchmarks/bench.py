@@ -1,7 +1,7 @@
 """What every question is given: the plan, the folder, the figures, the terminal, and children to ask."""
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +39,12 @@ class Bench:
         """A round of load."""
         answer: dict[str, Any] = self.load.ask(target=target, call=call, **manner)
         return answer
+
+
+def in_turn(number: int, *measurements: Callable[[], None]) -> None:
+    """Makes each measurement of round `number`, in the opposite order every second time: nobody is always first."""
+    for measure in measurements if number % 2 == 0 else reversed(measurements):
+        measure()
 
 
 @contextmanager

@@ -57,7 +57,7 @@ def echo(channel: grpc.aio.Channel, catalogue: int) -> Call:
 
 def place_order(channel: grpc.aio.Channel, catalogue: int) -> Call:
     """A PlaceOrder of two products."""
-    stub: "ProductServiceAsyncStub" = ProductServiceStub(channel)
+    stub: ProductServiceAsyncStub = ProductServiceStub(channel)
 
     async def call() -> str:
         response = await stub.PlaceOrder(samples.place_order(catalogue), timeout=_TIMEOUT)

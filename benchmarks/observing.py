@@ -52,11 +52,15 @@ class Records:
     def wait(self, marks: list[int], orders: list[str]) -> float:
         """The moment (time.monotonic) both had recorded exactly `orders` since `marks`. Raises Unsound."""
         ended = until(lambda: all(now - mark >= len(orders) for mark, now in zip(marks, self.marks(), strict=True)))
+        self.verify(marks, orders)
+        return ended
+
+    def verify(self, marks: list[int], orders: list[str]) -> None:
+        """Holds what is new since `marks` against `orders`. Raises Unsound."""
         for reading, mark in zip(self._readings, marks, strict=True):
             found = reading.texts(f"SELECT order_id FROM {NOTIFICATIONS.name} WHERE sequence > ?", mark)
             if sorted(found) != sorted(orders):
                 raise Unsound(f"{len(orders)} orders were accepted, but {len(found)} others were recorded")
-        return ended
 
     def has(self, order_id: str) -> bool:
         """Whether both have recorded something of that order."""
@@ -80,11 +84,11 @@ def oldest_waiting(reading: Reading) -> int:
     return reading.number(f"SELECT min(sequence) FROM {OUTBOX.table.name}")
 
 
-def until(condition: Callable[[], bool], patience: float = _PATIENCE) -> float:
+def until(condition: Callable[[], bool], patience: float = _PATIENCE, poll: float = _POLL) -> float:
     """Waits for `condition`; the moment it was found true (time.monotonic). Raises Unsound."""
     end = time.monotonic() + patience
     while not condition():
         if time.monotonic() > end:
             raise Unsound(f"did not happen within {patience:.0f} s")
-        time.sleep(_POLL)
+        time.sleep(poll)
     return time.monotonic()

@@ -1,6 +1,8 @@
 """How fast orders are placed, beside empty calls: S1, S2, S3, and the curve of concurrency."""
 
-from benchmarks.bench import Bench
+from functools import partial
+
+from benchmarks.bench import Bench, in_turn
 from benchmarks.figures import GUARANTEED
 from benchmarks.pipeline import UNLIMITED, place, place_at
 from benchmarks.plan import IN_FLIGHT, USUAL_IN_FLIGHT
@@ -16,11 +18,13 @@ def measure(bench: Bench, measured: Measured) -> None:
     """All of it."""
     warm_up(bench, measured)
     for number in bench.terminal.rounds("64 in flight", bench.plan.rounds):
-        _echo(bench, USUAL_IN_FLIGHT)
-        _orders(bench, measured, USUAL_IN_FLIGHT, drawn=number == 0)
+        in_turn(
+            number,
+            partial(_echo, bench, USUAL_IN_FLIGHT),
+            partial(_orders, bench, measured, USUAL_IN_FLIGHT, drawn=number == 0),
+        )
     for number in bench.terminal.rounds("one at a time", bench.plan.rounds):
-        _two_hops(bench)
-        _one_at_a_time(bench, measured, drawn=number == 0)
+        in_turn(number, partial(_two_hops, bench), partial(_one_at_a_time, bench, measured, drawn=number == 0))
     _rates(bench, measured)
     _concurrency(bench, measured)
 

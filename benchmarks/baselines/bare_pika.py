@@ -20,7 +20,7 @@ _ACKED_AT_A_TIME = 100
 
 
 class Pipelined:
-    """Publishes with confirms, never more than `window` unconfirmed; `seconds` is from the first to the last confirm."""
+    """Publishes with confirms, never more than `window` unconfirmed; `seconds` lasts until the last confirm."""
 
     def __init__(self, url: str, route: Route, sent: list[Message], window: int) -> None:
         self._route = route
