@@ -1,58 +1,77 @@
-"""`python -m benchmarks`: measures, shows, writes the results."""
+"""`python -m benchmarks`: measures, shows, compares, writes results, pictures and docs."""
 
-import argparse
+import json
+import signal
+import sys
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from pathlib import Path
+from types import FrameType
 from typing import Any
 
-from benchmarks import consuming, growth, notice, placing, profiling, relaying, results, terminal
-from benchmarks.bench import Bench, opened
+from benchmarks import documents, figures, questions, results, terminal
+from benchmarks.bench import opened
+from benchmarks.children import ChildFailed
+from benchmarks.compare import compare
+from benchmarks.observing import Unsound
+from benchmarks.options import Options, options
+from benchmarks.pictures import pictures
 from benchmarks.plan import FULL, QUICK
-from benchmarks.seeding import Stored
-from benchmarks.systems import running
+from ordersys.local.packages import NoRabbitMQ
+from ordersys.local.rabbitmq import NotStarted
+from ordersys.local.service import NotHealthy
 
-_QUESTIONS = 6
+_FAILED = 1
 
 
 def main() -> None:
-    """Runs what the command line says."""
-    arguments = _arguments()
-    plan = QUICK if arguments.quick else FULL
+    """Does what the command line says; exits 1 when what was measured can't be counted."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    wanted = options()
+    before = _read(wanted.compare) if wanted.compare else None
+    try:
+        found = _read(results.LATEST) if wanted.only_docs else _measure(wanted)
+    except (Unsound, ChildFailed, NoRabbitMQ, NotStarted, NotHealthy) as error:
+        print(f"benchmarks: {error}", file=sys.stderr)
+        sys.exit(_FAILED)
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)
+    _publish(wanted, found, before)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """SIGTERM ends it as Ctrl-C does."""
+    raise KeyboardInterrupt
+
+
+def _read(path: Path) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return document
+
+
+def _measure(wanted: Options) -> dict[str, Any]:
+    plan = QUICK if wanted.quick else FULL
     began, clock = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
     more: dict[str, Any] = {"load_before": results.load_average()}
-    with terminal.Terminal(_QUESTIONS) as shown, opened(plan, shown) as bench:
-        more["profile"] = _on_one_system(bench)
-        with bench.terminal.question("growth and memory (S6, S7)"):
-            growth.measure(bench)
+    with terminal.Terminal(questions.count(wanted.peers)) as shown, opened(plan, shown) as bench:
+        more["profile"] = questions.ask(bench, wanted.peers)
     found = results.document(plan, bench.figures, began, time.monotonic() - clock, more)
-    terminal.show({name: goal for name, goal in found.items() if name.startswith("S")}, bench.figures)
-    shown.line(f"written: {results.write(found)}")
+    print(f"written: {results.write(found)}")
+    return found
 
 
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="two minutes instead of fifteen, with fewer rounds")
-    return parser.parse_args()
-
-
-def _on_one_system(bench: Bench) -> dict[str, Any]:
-    """Everything that needs no large databases; where the processor time goes."""
-    question = bench.terminal.question
-    with running(bench, "system", Stored()) as measured:
-        with question("orders beside empty calls (S1, S2, S3)"):
-            placing.measure(bench, measured)
-        url = measured.system.amqp_url
-        pika = bench.child("baselines.bare_pika", url)
-        with question("from the reply to the record (S8)"):
-            notice.measure(bench, measured, pika)
-        with question("where the processor time goes"):
-            profile = profiling.measure(bench, measured)
-        with question("relay (S4)"):
-            relaying.measure(bench, measured, pika)
-        clients = {"pika": pika, "aio_pika": bench.child("baselines.bare_aio_pika", url)}
-        with question("consumer (S5)"):
-            consuming.measure(bench, measured, clients)
-    return profile
+def _publish(wanted: Options, found: Mapping[str, Any], before: Mapping[str, Any] | None) -> None:
+    measured = figures.read(found)
+    for name, picture in pictures(measured):
+        (results.FOLDER / f"{name}.svg").write_text(picture, encoding="utf-8")
+    terminal.show({name: goal for name, goal in found.items() if name[:1] == "S"}, measured)
+    if before is not None:
+        same = before["machine"] == found["machine"] and before["mode"] == found["mode"]
+        terminal.show_comparison(compare(figures.read(before), measured, same), str(wanted.compare))
+    if wanted.write_docs or wanted.only_docs:
+        page = documents.PAGE.read_text(encoding="utf-8")
+        documents.PAGE.write_text(documents.written(page, found), encoding="utf-8")
 
 
 if __name__ == "__main__":

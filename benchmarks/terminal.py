@@ -10,6 +10,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from rich.table import Table
 
 from benchmarks.compare import Comparison
+from benchmarks.documents import number
 from benchmarks.figures import Figures
 
 _MARKS = {True: "[green]met[/]", False: "[red]missed[/]", None: "[yellow]not measured[/]"}
@@ -85,11 +86,6 @@ def show_comparison(comparisons: Sequence[Comparison], against: str) -> None:
     Console(highlight=False).print(table)
 
 
-def number(value: float) -> str:
-    """Three digits that count: 1,234 or 12.3 or 0.123."""
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
-
-
 def _goals_table(goals: Mapping[str, Any]) -> Table:
     table = Table("", "ratio", "value", "goal", "", title="goals")
     for name, goal in goals.items():
@@ -100,9 +96,15 @@ def _goals_table(goals: Mapping[str, Any]) -> Table:
 
 
 def _figures_table(figures: Figures) -> Table:
-    table = Table("figure", "median", "unit", "lowest", "highest", "with", title="figures")
+    """What was guaranteed stands below, numbered."""
+    notes = list(dict.fromkeys(figures[name].said for name in figures if figures[name].said))
+    caption = "\n".join(f"{index}: {said}" for index, said in enumerate(notes, 1))
+    table = Table("figure", "median", "unit", "lowest", "highest", "with", title="figures", caption=caption)
+    table.caption_justify = "left"
     for name in figures:
         figure = figures[name]
-        extremes = number(min(figure.rounds)), number(max(figure.rounds))
-        table.add_row(name, number(figure.median), figure.unit, *extremes, figure.said)
+        note = str(notes.index(figure.said) + 1) if figure.said else ""
+        table.add_row(
+            name, number(figure.median), figure.unit, number(min(figure.rounds)), number(max(figure.rounds)), note
+        )
     return table

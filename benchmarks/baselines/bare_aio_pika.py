@@ -64,10 +64,10 @@ class _Taken:
 
 
 def _message(message: Message) -> aio_pika.Message:
-    properties = message.properties
+    properties: Any = message.properties
     return aio_pika.Message(
         message.body,
-        headers=dict(properties.headers or {}),
+        headers=properties.headers,
         content_type=properties.content_type,
         delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
         message_id=properties.message_id,

@@ -30,6 +30,7 @@ class Pipelined:
         self._began = self.seconds = 0.0
         self._connection = _connected(url, self._on_channel)
         self._connection.ioloop.start()
+        self._connection.ioloop.close()
 
     def _on_channel(self, channel: Channel) -> None:
         self._channel = channel
@@ -68,6 +69,7 @@ class Consumed:
         self._began = self.seconds = 0.0
         self._connection = _connected(url, self._on_channel)
         self._connection.ioloop.start()
+        self._connection.ioloop.close()
 
     def _on_channel(self, channel: Channel) -> None:
         channel.basic_qos(prefetch_count=self._prefetch, callback=partial(self._consume, channel))
@@ -111,6 +113,10 @@ class Answers:
         """What the method named `do` returns."""
         self._blocking.process_data_events(0)
         return getattr(self, do)(**arguments)
+
+    def close(self) -> None:
+        """Closes the connection."""
+        self._blocking.close()
 
     def publish(self, count: int, window: int, queue: str = "") -> float:
         """Seconds for that many: through the product's exchange, or straight into `queue`."""
