@@ -58,11 +58,21 @@ def calls(document: Mapping[str, Any]) -> str:
     """Orders at each concurrency, and at fixed rates."""
     figures = read(document)
     rows = [
-        [f"{n} in flight", *_medians(figures, f"echo.{n}", f"place_order.{n}", f"pipeline.{n}"), *_latencies(figures, n)]
+        [
+            f"{n} in flight",
+            *_medians(figures, f"echo.{n}", f"place_order.{n}", f"pipeline.{n}"),
+            *_latencies(figures, n),
+        ]
         for n in (1, 8, 64, 256)
     ]
     rows += [
-        [f"open loop, {share.replace('_', ' ')}", "–", *_medians(figures, f"place_order.{share}"), "–", *_latencies(figures, share)]
+        [
+            f"open loop, {share.replace('_', ' ')}",
+            "–",
+            *_medians(figures, f"place_order.{share}"),
+            "–",
+            *_latencies(figures, share),
+        ]
         for share in ("quarter", "half", "three_quarters")
     ]
     return table(["load", "empty echo/s", "PlaceOrder/s", "end to end/s", "p50 ms", "p99 ms"], rows)

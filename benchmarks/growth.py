@@ -3,8 +3,7 @@
 Each is measured beside an empty system on the same broker, in rounds that alternate.
 """
 
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from functools import partial
 
 from benchmarks import memory
@@ -14,8 +13,7 @@ from benchmarks.observing import Reading, oldest_waiting, outbox, until
 from benchmarks.pipeline import UNLIMITED, place, placed
 from benchmarks.plan import USUAL_IN_FLIGHT
 from benchmarks.seeding import Stored, append_events
-from benchmarks.systems import Measured, running
-from ordersys.local.rabbitmq import Node
+from benchmarks.systems import Measured, beside, running
 
 _DRAIN_SECONDS = 600.0
 _AWAY = "accepted, both commits durable, the broker away on both sides"
@@ -25,30 +23,14 @@ def measure(bench: Bench) -> None:
     """All of it."""
     few, *more = bench.plan.stored
     with running(bench, "empty", Stored(orders=few)) as empty:
-        with _beside(bench, empty, Stored(products=bench.plan.products)) as large:
+        with beside(bench, empty, "catalogue", Stored(products=bench.plan.products)) as large:
             _compare(bench, empty, large, f"products.{bench.plan.products}")
         for orders in more:
-            with _beside(bench, empty, Stored(orders=orders)) as large:
+            with beside(bench, empty, f"stored-{orders}", Stored(orders=orders)) as large:
                 _compare(bench, empty, large, f"stored.{orders}")
                 if orders == more[-1]:
                     memory.measure(bench, empty, large)
                     _waiting(bench, empty, large)
-
-
-@contextmanager
-def _beside(bench: Bench, empty: Measured, stored: Stored) -> Iterator[Measured]:
-    """Another system, in a virtual host of its own on the same broker."""
-    name = f"stored-{stored.orders}-{stored.products}"
-    node = _node(empty)
-    node.control("add_vhost", name)
-    node.control("set_permissions", "-p", name, "guest", ".*", ".*", ".*")
-    with running(bench, name, stored, node.url.replace("%2F", name)) as large:
-        yield large
-
-
-def _node(measured: Measured) -> Node:
-    assert measured.system.node is not None
-    return measured.system.node
 
 
 def _compare(bench: Bench, empty: Measured, large: Measured, name: str) -> None:
@@ -72,13 +54,13 @@ def _waiting(bench: Bench, empty: Measured, large: Measured) -> None:
     service, databases = large.system.services["order_service"], large.system.folder / "databases"
     with closing(large.records) as records:
         marks = records.marks()
-        _node(empty).stop()
+        empty.node.stop()
         service.stop()
         append_events(databases, bench.plan.waiting)
         service.start()
         service.wait_healthy()
         orders = _rounds(bench, empty, large)
-        _node(empty).start()
+        empty.node.start()
         whole = orders + bench.plan.waiting
         until(
             lambda: all(now - mark >= whole for mark, now in zip(marks, records.marks(), strict=True)), _DRAIN_SECONDS

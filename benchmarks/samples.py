@@ -16,7 +16,7 @@ from ordersys.contract.topology import publication
 from ordersys.runtime.identity import now, traceparent, uuid7
 
 AMPLE = 10**9
-_PRICE = Money(currency_code="EUR", units=19, nanos=990_000_000)
+PRICE = Money(currency_code="EUR", units=19, nanos=990_000_000)
 _TOTAL = Money(currency_code="EUR", units=59, nanos=970_000_000)
 
 
@@ -29,7 +29,7 @@ def products(count: int) -> Iterator[Product]:
     """A catalogue that is never sold out."""
     for number in range(count):
         name = f"Product {number}"
-        yield Product(id=product_id(number), name=name, description=name, unit_price=_PRICE, available=AMPLE)
+        yield Product(id=product_id(number), name=name, description=name, unit_price=PRICE, available=AMPLE)
 
 
 def place_order(catalogue: int) -> PlaceOrderRequest:
@@ -51,8 +51,8 @@ def order(order_id: str, time: int) -> Order:
         id=order_id,
         customer_id="customer-1",
         items=[
-            OrderItem(product_id=product_id(0), quantity=1, unit_price=_PRICE),
-            OrderItem(product_id=product_id(1), quantity=2, unit_price=_PRICE),
+            OrderItem(product_id=product_id(0), quantity=1, unit_price=PRICE),
+            OrderItem(product_id=product_id(1), quantity=2, unit_price=PRICE),
         ],
         total=_TOTAL,
         state=OrderState.ORDER_STATE_PLACED,

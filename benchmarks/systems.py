@@ -1,8 +1,9 @@
 """The systems that are measured: real processes, a broker of their own, databases on disk."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import psutil
 
@@ -10,7 +11,8 @@ from benchmarks.bench import Bench
 from benchmarks.observing import Records
 from benchmarks.seeding import Stored, fill
 from ordersys.local.groups import group_of, members
-from ordersys.local.system import SERVICES, Choices, System
+from ordersys.local.rabbitmq import Node
+from ordersys.local.system import Choices, System
 
 BROKER = "rabbitmq"
 
@@ -26,6 +28,12 @@ class Measured:
     def door(self) -> str:
         """The address of the Product Service."""
         return self.system.services["product_service"].address
+
+    @property
+    def node(self) -> Node:
+        """Its private broker."""
+        assert self.system.node is not None
+        return self.system.node
 
     @property
     def records(self) -> Records:
@@ -51,11 +59,27 @@ def running(
     name: str,
     stored: Stored,
     amqp_url: str | None = None,
-    services: Sequence[str] = SERVICES,
+    programs: Mapping[str, Sequence[str]] = MappingProxyType({}),
 ) -> Iterator[Measured]:
     """A system with that much in its databases; with a broker of its own unless it is given one."""
     folder = bench.folder / name
     with bench.terminal.stage(f"fill {name}"):
         fill(folder / "databases", stored)
-    with System(folder, bench.terminal.stage, Choices(amqp_url=amqp_url, services=services)) as system:
+    with System(folder, bench.terminal.stage, Choices(amqp_url=amqp_url, programs=programs)) as system:
         yield Measured(system, stored.products)
+
+
+@contextmanager
+def beside(
+    bench: Bench,
+    other: Measured,
+    name: str,
+    stored: Stored,
+    programs: Mapping[str, Sequence[str]] = MappingProxyType({}),
+) -> Iterator[Measured]:
+    """Another system, in a virtual host of its own on the broker of `other`."""
+    node = other.node
+    node.control("add_vhost", name)
+    node.control("set_permissions", "-p", name, "guest", ".*", ".*", ".*")
+    with running(bench, name, stored, node.url.replace("%2F", name), programs) as measured:
+        yield measured

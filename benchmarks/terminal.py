@@ -52,8 +52,8 @@ class Terminal:
     def rounds(self, words: str, count: int) -> Iterator[int]:
         """Counts rounds, shown while they are under way."""
         task = self._progress.add_task(f"  {words}", total=count)
-        for number in range(count):
-            yield number
+        for index in range(count):
+            yield index
             self._progress.advance(task)
         self._progress.remove_task(task)
 

@@ -104,10 +104,11 @@ def test_relay(
     database = runner.run(Database.open(tmp_path / "t.db", SCHEMA))
 
     async def relay() -> int:
+        # An outbox tells nobody that it is empty.
         publisher = Publisher(broker.amqp_url, "benchmark")
         one = Relay(database, OUTBOX, publisher, WINDOW)
         one.wake()
-        while await database.read(OUTBOX.waiting):
+        while await database.read(OUTBOX.waiting):  # noqa: ASYNC110
             await asyncio.sleep(0.001)
         await one.close()
         await publisher.close()

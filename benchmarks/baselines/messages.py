@@ -33,10 +33,11 @@ def created_route() -> Route:
 
 def messages(count: int) -> Iterator[Message]:
     """As many, each of an order of its own."""
-    return (_message(event) for event in samples.events(count))
+    return (as_message(event) for event in samples.events(count))
 
 
-def _message(event: EventMessage) -> Message:
+def as_message(event: EventMessage) -> Message:
+    """An event as it goes on the wire."""
     properties = pika.BasicProperties(
         content_type=CONTENT_TYPE,
         delivery_mode=pika.DeliveryMode.Persistent,
