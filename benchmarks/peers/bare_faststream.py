@@ -7,6 +7,7 @@ import asyncio
 import json
 import sys
 import time
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from faststream import AckPolicy
@@ -62,7 +63,8 @@ async def _publish(broker: RabbitBroker, exchange: RabbitExchange | None, key: s
 
 async def main(url: str) -> None:
     """Answers until there are no more questions."""
-    loop, known = asyncio.get_running_loop(), {"publish": publish, "consume": consume}
+    loop = asyncio.get_running_loop()
+    known: dict[str, Callable[..., Awaitable[float]]] = {"publish": publish, "consume": consume}
     while line := await loop.run_in_executor(None, sys.stdin.readline):
         question: dict[str, Any] = json.loads(line)
         print(await known[question.pop("do")](url, **question), flush=True)
