@@ -23,6 +23,7 @@ from ordersys.local.rabbitmq import NotStarted
 from ordersys.local.service import NotHealthy
 
 _FAILED = 1
+_QUIET_LOAD = 0.5
 
 
 def main() -> None:
@@ -55,6 +56,8 @@ def _measure(wanted: Options) -> dict[str, Any]:
     began, clock = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
     more: dict[str, Any] = {"load_before": results.load_average()}
     with terminal.Terminal(questions.count(wanted.peers)) as shown, opened(plan, shown) as bench:
+        if more["load_before"] > _QUIET_LOAD:
+            shown.line(f"this machine is busy (load {more['load_before']}): the figures will say little")
         more["profile"] = questions.ask(bench, wanted.peers)
     found = results.document(plan, bench.figures, began, time.monotonic() - clock, more)
     print(f"written: {results.write(found)}")

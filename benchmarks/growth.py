@@ -36,7 +36,7 @@ def measure(bench: Bench) -> None:
 def _compare(bench: Bench, empty: Measured, large: Measured, name: str) -> None:
     for one in (empty, large):
         place(bench, one, USUAL_IN_FLIGHT, bench.plan.seconds / 2)
-    for number in bench.terminal.rounds(name, bench.plan.rounds):
+    for number in bench.terminal.rounds(name, bench.plan.curve_rounds):
         in_turn(
             number,
             partial(_round, bench, large, f"growth.{name}"),

@@ -11,6 +11,7 @@ class Plan:
     rounds: int
     seconds: float
     curve_rounds: int
+    """Rounds of what no goal is about."""
     relayed: int
     consumed: int
     stored: tuple[int, ...]
@@ -25,7 +26,7 @@ class Plan:
     """Seconds a profile takes."""
 
 
-FULL = Plan("full", 5, 4.0, 3, 30_000, 30_000, (1_000, 100_000, 1_000_000), 100_000, 100_000, (10_000, 40_000), 8.0)
+FULL = Plan("full", 5, 4.0, 2, 20_000, 20_000, (1_000, 100_000, 1_000_000), 100_000, 100_000, (10_000, 40_000), 8.0)
 QUICK = Plan("quick", 3, 1.0, 1, 4_000, 4_000, (1_000, 50_000), 4_000, 5_000, (1_000, 3_000), 2.0)
 
 IN_FLIGHT = (1, 8, 64, 256)

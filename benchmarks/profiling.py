@@ -18,6 +18,10 @@ from benchmarks.systems import Measured
 
 _RATE = 100
 _FRAME = re.compile(r"\(([^():]+):\d+\)$")
+# Threads that wait for work, for the network or for each other: py-spy does not always see that they sleep.
+_WAITING = re.compile(
+    r"^(?:_worker \(concurrent/futures/thread|\S*select \(selectors|(?:\S*\.)?(?:run|wait) \(threading)\.py"
+)
 _STANDARD = {"asyncio", "logging", "json", "concurrent", "threading", "selectors", "sqlite3"}
 _MOST = 8
 _LEAST_SHARE = 0.005
@@ -35,11 +39,13 @@ def measure(bench: Bench, measured: Measured) -> dict[str, dict[str, float]]:
 
 
 def shares(lines: Iterable[str]) -> dict[str, float]:
-    """From collapsed stacks (`outer;inner 12`) the part of each owner of the innermost frame."""
+    """From collapsed stacks (`outer;inner 12`) the part of each owner of the innermost frame; waiting is none."""
     counted: Counter[str] = Counter()
     for line in lines:
         stack, _, count = line.rpartition(" ")
-        counted[owner(stack.rpartition(";")[2])] += int(count)
+        innermost = stack.rpartition(";")[2]
+        if not _WAITING.match(innermost):
+            counted[owner(innermost)] += int(count)
     total = counted.total() or 1
     return {name: count / total for name, count in counted.most_common(_MOST) if count / total >= _LEAST_SHARE}
 

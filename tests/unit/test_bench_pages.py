@@ -112,6 +112,10 @@ def test_a_frame_belongs_to_its_package_or_to_our_module(frame: str, whose: str)
 
 
 def test_shares_are_parts_of_all_samples() -> None:
-    """The innermost frame counts; the largest stands first."""
-    lines_of = ["main (a.py:1);f (asyncio/events.py:1) 1", "main (a.py:1);g (sqlalchemy/x.py:1) 3"]
+    """The innermost frame counts, the largest stands first; threads that wait use no processor."""
+    waiting = [
+        "Thread.run (threading.py:1);_worker (concurrent/futures/thread.py:81) 50",
+        "EpollSelector.select (selectors.py:468) 9",
+    ]
+    lines_of = ["main (a.py:1);f (asyncio/events.py:1) 1", "main (a.py:1);g (sqlalchemy/x.py:1) 3", *waiting]
     assert shares(lines_of) == {"sqlalchemy": 0.75, "asyncio": 0.25}
