@@ -9,7 +9,7 @@ _WIDTH, _HEIGHT = 720, 400
 _LEFT, _RIGHT, _TOP, _BOTTOM = 70, 20, 48, 84
 _PLOT_WIDTH, _PLOT_HEIGHT = _WIDTH - _LEFT - _RIGHT, _HEIGHT - _TOP - _BOTTOM
 _BAR, _BAR_GAP, _BAR_LEFT, _BAR_TEXT = 22, 10, 230, 70
-_LEGEND_COLUMN, _LEGEND_ROW = 216, 18
+_LEGEND_COLUMN, _LEGEND_ROW, _LEGEND_COLUMNS = 300, 18, 2
 _STYLE = """
 text { font: 12px system-ui, sans-serif; fill: #1f2328 }
 .title { font-size: 15px; font-weight: 600 } .note { fill: #59636e }
@@ -101,8 +101,8 @@ def _grid(across: Axis, up: Axis) -> Iterator[str]:
 
 def _legend(names: Sequence[str]) -> Iterator[str]:
     for number, name in enumerate(names):
-        x = _LEFT + number % 3 * _LEGEND_COLUMN
-        y = _HEIGHT - 26 + number // 3 * _LEGEND_ROW
+        x = _LEFT + number % _LEGEND_COLUMNS * _LEGEND_COLUMN
+        y = _HEIGHT - 26 + number // _LEGEND_COLUMNS * _LEGEND_ROW
         yield f'<line class="line s{number}" x1="{x}" y1="{y - 4}" x2="{x + 18}" y2="{y - 4}"/>'
         yield _text(x + 24, y, name, "", "start")
 

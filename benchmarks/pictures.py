@@ -29,6 +29,7 @@ _EVENTS = {
     "aio_pika.consume": "aio-pika, acks only",
     "kombu.consume": "kombu, acks only",
     "faststream.consume": "FastStream, acks only",
+    "nameko.consume": "nameko, acks only",
 }
 _ORDERS = {
     "pipeline.64": "ordersys",
