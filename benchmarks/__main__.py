@@ -21,6 +21,8 @@ from benchmarks.plan import FULL, QUICK
 from ordersys.local.packages import NoRabbitMQ
 from ordersys.local.rabbitmq import NotStarted
 from ordersys.local.service import NotHealthy
+from ordersys.local.system import CannotStart
+from ordersys.runtime.broker import BrokerUnavailable
 
 _FAILED = 1
 _QUIET_LOAD = 0.5
@@ -33,7 +35,7 @@ def main() -> None:
     before = _read(wanted.compare) if wanted.compare else None
     try:
         found = _read(results.LATEST) if wanted.only_docs else _measure(wanted)
-    except (Unsound, ChildFailed, NoRabbitMQ, NotStarted, NotHealthy) as error:
+    except (Unsound, ChildFailed, CannotStart, NoRabbitMQ, NotStarted, NotHealthy, BrokerUnavailable) as error:
         print(f"benchmarks: {error}", file=sys.stderr)
         sys.exit(_FAILED)
     except KeyboardInterrupt:

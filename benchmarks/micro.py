@@ -10,7 +10,7 @@ from benchmarks.bench import Bench
 from benchmarks.observing import Unsound
 
 # Random order would mix the rounds; nameko, where it is installed, would patch everything.
-_WITHOUT = ("-p", "no:randomly", "-p", "no:pytest_nameko")
+_MANNER = ("-p", "no:randomly", "-p", "no:pytest_nameko", "--timeout=600")
 _SHORT = ("--benchmark-max-time=0.3", "--benchmark-min-rounds=3")
 _LONG = ("--benchmark-max-time=2",)
 
@@ -19,7 +19,7 @@ def measure(bench: Bench) -> None:
     """Runs benchmarks/test_*.py. Raises Unsound when one fails."""
     report, log = bench.folder / "pytest.json", bench.folder / "pytest.log"
     effort = _SHORT if bench.plan.mode == "quick" else _LONG
-    command = [sys.executable, "-m", "pytest", "benchmarks", *_WITHOUT, f"--benchmark-json={report}"]
+    command = [sys.executable, "-m", "pytest", "benchmarks", *_MANNER, f"--benchmark-json={report}"]
     with log.open("wb") as output:
         done = subprocess.run([*command, *effort], stdin=subprocess.DEVNULL, stdout=output, stderr=output, check=False)
     if done.returncode:

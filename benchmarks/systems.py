@@ -1,5 +1,6 @@
 """The systems that are measured: real processes, a broker of their own, databases on disk."""
 
+import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,10 +12,11 @@ from benchmarks.bench import Bench
 from benchmarks.observing import Records
 from benchmarks.seeding import Stored, fill
 from ordersys.local.groups import group_of, members
-from ordersys.local.rabbitmq import Node
+from ordersys.local.rabbitmq import Node, NotStarted
 from ordersys.local.system import Choices, System
 
 BROKER = "rabbitmq"
+_TRIES = 3
 
 
 @dataclass(frozen=True)
@@ -78,8 +80,17 @@ def beside(
     programs: Mapping[str, Sequence[str]] = MappingProxyType({}),
 ) -> Iterator[Measured]:
     """Another system, in a virtual host of its own on the broker of `other`."""
-    node = other.node
-    node.control("add_vhost", name)
-    node.control("set_permissions", "-p", name, "guest", ".*", ".*", ".*")
-    with running(bench, name, stored, node.url.replace("%2F", name), programs) as measured:
+    _control(other.node, "add_vhost", name)
+    _control(other.node, "set_permissions", "-p", name, "guest", ".*", ".*", ".*")
+    with running(bench, name, stored, other.node.url.replace("%2F", name), programs) as measured:
         yield measured
+
+
+def _control(node: Node, *command: str) -> None:
+    """Both commands may be given twice; on a busy machine Erlang takes its time. Raises NotStarted."""
+    for _ in range(_TRIES):
+        try:
+            return node.control(*command)
+        except subprocess.TimeoutExpired:
+            continue
+    raise NotStarted(f"rabbitmqctl {command[0]} did not answer {_TRIES} times")
