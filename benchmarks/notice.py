@@ -50,4 +50,5 @@ def _publishes(bench: Bench, records: Records, pika: Child) -> None:
     marks, count = records.marks(), int(100 * bench.plan.seconds)
     took = pika.ask(do="publish_one_by_one", count=count)
     until(lambda: all(now - mark >= count for mark, now in zip(marks, records.marks(), strict=True)))
+    bench.figures.add("pika.publish_one_by_one", count / sum(took), "events/s", _ONE)
     bench.figures.add("pika.one_publish.p50", 1000 * percentile(took, 50), "ms", _ONE)

@@ -2,13 +2,13 @@
 
 from benchmarks import consuming, growth, micro, notice, placing, profiling, relaying
 from benchmarks.bench import Bench
-from benchmarks.children import Child
 from benchmarks.peers import asked as peers
 from benchmarks.seeding import Stored
 from benchmarks.systems import Measured, running
 
 Profile = dict[str, dict[str, float]]
 _OURS = 7
+_CONSUMERS = {"aio_pika": "baselines.bare_aio_pika"}
 
 
 def count(with_peers: bool) -> int:
@@ -40,15 +40,11 @@ def _on_one_system(bench: Bench, measured: Measured, with_peers: bool) -> Profil
     if with_peers:
         with question("what people would use instead: a system"):
             peers.systems(bench, measured)
+    others = {name: bench.child(module, url) for name, module in peers.PUBLISHERS.items() if with_peers}
     with question("relay (S4)"):
-        relaying.measure(bench, measured, pika)
-    clients = _clients(bench, url, pika, with_peers)
+        relaying.measure(bench, measured, pika, others)
+    modules = {**_CONSUMERS, **(peers.CONSUMERS if with_peers else {})}
+    clients = {name: bench.child(module, url) for name, module in modules.items()}
     with question("consumer (S5)"):
-        consuming.measure(bench, measured, clients)
+        consuming.measure(bench, measured, {"pika": pika, **clients})
     return profile
-
-
-def _clients(bench: Bench, url: str, pika: Child, with_peers: bool) -> dict[str, Child]:
-    """Bare clients by the name of their figures."""
-    found = {"pika": pika, "aio_pika": bench.child("baselines.bare_aio_pika", url)}
-    return {**found, **{name: bench.child(module, url) for name, module in peers.CLIENTS.items() if with_peers}}

@@ -4,6 +4,7 @@ The real Order Service is started with events in its outbox; what counts is from
 to the last. Nobody consumes meanwhile, on either side.
 """
 
+from collections.abc import Mapping
 from functools import partial
 
 from benchmarks.bench import Bench, in_turn
@@ -18,15 +19,19 @@ from ordersys.contract.topology import subscriptions
 
 _RELAYED = "outbox row → confirmed by both quorum queues → removed, durably"
 _BARE = f"persistent, confirmed by both quorum queues, {WINDOW} on their way; no outbox"
+_ALIKE = "persistent, confirmed by both quorum queues; no outbox"
+_FEWER = 4
 QUEUES = tuple(taken.queue for taken in subscriptions())
 
 
-def measure(bench: Bench, measured: Measured, pika: Child) -> None:
-    """All of it; leaves the services stopped."""
+def measure(bench: Bench, measured: Measured, pika: Child, others: Mapping[str, Child]) -> None:
+    """All of it; leaves the services stopped. `others` answer to the names of their figures."""
     for service in reversed(measured.system.services.values()):
         service.stop()
     for number in bench.terminal.rounds("relay", bench.plan.rounds):
         in_turn(number, partial(_relay, bench, measured, pika), partial(_bare, bench, pika))
+        for name, client in others.items():
+            _publish(bench, pika, name, client)
 
 
 def _relay(bench: Bench, measured: Measured, pika: Child) -> None:
@@ -47,6 +52,14 @@ def _bare(bench: Bench, pika: Child) -> None:
     seconds = pika.ask(do="publish", count=count, window=WINDOW)
     _check(pika, count)
     bench.figures.add("pika.publish", count / seconds, "events/s", _BARE)
+
+
+def _publish(bench: Bench, pika: Child, name: str, client: Child) -> None:
+    """Fewer: some confirm one before they send the next."""
+    count = bench.plan.relayed // _FEWER
+    seconds = client.ask(do="publish", count=count, window=WINDOW)
+    _check(pika, count)
+    bench.figures.add(f"{name}.publish", count / seconds, "events/s", _ALIKE)
 
 
 def _check(pika: Child, count: int) -> None:

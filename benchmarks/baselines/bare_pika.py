@@ -104,7 +104,9 @@ class Answers:
 
     def __init__(self, url: str) -> None:
         self._url = url
-        self._blocking = pika.BlockingConnection(pika.URLParameters(url))
+        parameters = pika.URLParameters(url)
+        parameters.heartbeat = 0  # nobody answers heartbeats between two questions
+        self._blocking = pika.BlockingConnection(parameters)
         self._channel = self._blocking.channel()
         self._confirming = self._blocking.channel()
         self._confirming.confirm_delivery()

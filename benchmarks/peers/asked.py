@@ -11,7 +11,12 @@ from benchmarks.seeding import Stored
 from benchmarks.systems import Measured, beside
 from ordersys.local.system import SERVICES
 
-CLIENTS = {"kombu": "peers.bare_kombu", "faststream": "peers.bare_faststream", "nameko": "peers.bare_nameko"}
+CONSUMERS = {"kombu": "peers.bare_kombu", "faststream": "peers.bare_faststream", "nameko": "peers.bare_nameko"}
+PUBLISHERS = {
+    "aio_pika": "baselines.bare_aio_pika",
+    "kombu": "peers.bare_kombu",
+    "faststream": "peers.bare_faststream",
+}
 _MANNERS = {
     "guaranteed": f"{GUARANTEED}; one thing at a time; no sweep, no drain, no limits",
     "careless": "no durable commits, no outbox, no confirms, no acks: weaker",

@@ -2,27 +2,20 @@
 
 `python -m benchmarks.peers.plain SERVICE MANNER`, with the settings of ours, on the same tables. `guaranteed`
 commits durably, has an outbox and waits for confirms; `careless` does neither: a crash loses orders and events.
-Both lack the sweep, drain and limits of ours.
+Neither has the sweep, drain and limits of ours.
 """
 
 import os
-import sqlite3
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import Any
 
 import grpc
-import pika
-from grpc_health.v1 import health_pb2
-from grpc_health.v1.health import HealthServicer
-from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
 
 from benchmarks import samples
-from benchmarks.baselines.messages import as_message, created_route
+from benchmarks.peers.plain_parts import Database, Publisher, start
 from ordersys.api.order.v1.order_pb2 import OrderItem
 from ordersys.api.order.v1.order_service_pb2 import CreateOrderRequest, CreateOrderResponse
 from ordersys.api.order.v1.order_service_pb2_grpc import OrderServiceServicer, OrderServiceStub
@@ -38,24 +31,6 @@ _RESERVE = "UPDATE products SET available = available - ?1, held = held + ?1 WHE
 _REQUEST = "INSERT INTO requests VALUES (?, zeroblob(16), ?, 0, NULL, ?)"
 _PLACEMENT = "INSERT INTO placements VALUES (?, ?, ?, NULL, '{}')"
 _OUTBOX = "INSERT INTO outbox (event_id, type, source, subject, time, traceparent, body) VALUES (?, ?, ?, ?, ?, ?, ?)"
-
-
-class Database:
-    """One connection behind a lock; durable commits where they are wanted."""
-
-    def __init__(self, name: str, durable: bool) -> None:
-        path = f"{os.environ['ORDERSYS_DATA_DIR']}/{name}.db"
-        self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-        self._connection.execute("PRAGMA journal_mode=WAL")
-        self._connection.execute(f"PRAGMA synchronous={'FULL' if durable else 'OFF'}")
-        self._lock = threading.Lock()
-
-    @contextmanager
-    def transaction(self) -> Iterator[sqlite3.Connection]:
-        """Committed at its end."""
-        with self._lock, self._connection:
-            self._connection.execute("BEGIN IMMEDIATE")
-            yield self._connection
 
 
 class Products(ProductServiceServicer):
@@ -74,10 +49,8 @@ class Products(ProductServiceServicer):
         items = [
             OrderItem(product_id=i.product_id, quantity=i.quantity, unit_price=samples.PRICE) for i in request.items
         ]
-        creation = CreateOrderRequest(
-            request_id=order_id, order_id=order_id, customer_id=request.customer_id, items=items
-        )
-        order = self._orders.CreateOrder(creation).order
+        ids = {"request_id": order_id, "order_id": order_id, "customer_id": request.customer_id}
+        order = self._orders.CreateOrder(CreateOrderRequest(**ids, items=items)).order
         with self._database.transaction() as connection:
             connection.execute("UPDATE placements SET pending = 0 WHERE order_id = ?", (order_id,))
         return PlaceOrderResponse(order=order)
@@ -117,35 +90,14 @@ class Orders(OrderServiceServicer):
             time.sleep(0 if rows else 0.005)
 
 
-class Publisher:
-    """A BlockingConnection behind a lock, with confirms where they are wanted."""
-
-    def __init__(self, confirms: bool) -> None:
-        self._connection = pika.BlockingConnection(pika.URLParameters(os.environ["ORDERSYS_AMQP_URL"]))
-        self._channel = self._connection.channel()
-        self._lock = threading.Lock()
-        if confirms:
-            self._channel.confirm_delivery()
-
-    def publish(self, event: EventMessage) -> None:
-        """Publishes one event."""
-        message = as_message(event)
-        with self._lock:
-            self._channel.basic_publish(*created_route(), message.body, message.properties)
-
-
 def main(service: str, manner: str) -> None:
     """Serves until it is ended."""
-    server = grpc.server(ThreadPoolExecutor(_WORKERS), options=[("grpc.so_reuseport", 0)])
-    if service == "order_service":
-        add_orders(Orders(manner == "guaranteed"), server)  # type: ignore[abstract] # a few RPCs are enough here
+    server = grpc.server(ThreadPoolExecutor(_WORKERS))
+    if service == "order_service":  # a few RPCs are enough here
+        add_orders(Orders(manner == "guaranteed"), server)  # type: ignore[abstract]
     else:
         add_products(Products(manner == "guaranteed"), server)  # type: ignore[abstract]
-    health = HealthServicer()
-    health.set("", health_pb2.HealthCheckResponse.SERVING)
-    add_HealthServicer_to_server(health, server)
-    server.add_insecure_port(os.environ[f"ORDERSYS_{service.upper()}_ADDRESS"])
-    server.start()
+    start(server, service)
     server.wait_for_termination()
 
 

@@ -11,11 +11,8 @@ from typing import Any
 
 import grpc
 import pika
-from grpc_health.v1 import health_pb2
-from grpc_health.v1.health import HealthServicer
-from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
 
-from benchmarks.peers.plain import Database
+from benchmarks.peers.plain_parts import Database, start
 from benchmarks.plan import PREFETCH
 from ordersys.contract.events import Delivery, decode
 from ordersys.contract.topology import subscriptions
@@ -55,12 +52,7 @@ class Subscriber:
 
 def main(service: str, manner: str) -> None:
     """Serves health, and consumes."""
-    server = grpc.server(ThreadPoolExecutor(2), options=[("grpc.so_reuseport", 0)])
-    health = HealthServicer()
-    health.set("", health_pb2.HealthCheckResponse.SERVING)
-    add_HealthServicer_to_server(health, server)
-    server.add_insecure_port(os.environ[f"ORDERSYS_{service.upper()}_ADDRESS"])
-    server.start()
+    start(grpc.server(ThreadPoolExecutor(2)), service)
     Subscriber(service.replace("_", "-"), manner == "guaranteed").run()
 
 
