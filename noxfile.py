@@ -68,6 +68,13 @@ def faults(session: nox.Session) -> None:
 
 
 @nox.session
+def bench(session: nox.Session) -> None:
+    """Measure everything against baselines of the same run (`-- --quick`, `-- --help`; docs/performance.md)."""
+    prepare(session, "bench", "tests", *(["peers"] if "--peers" in session.posargs else []))
+    session.run("python", "-m", "benchmarks", *session.posargs, interrupt_timeout=60, terminate_timeout=60)
+
+
+@nox.session
 def demo(session: nox.Session) -> None:
     """Start the whole system, walk through its story, reconcile, shut down (`-- --json` for programs)."""
     prepare(session)
@@ -106,7 +113,7 @@ def asyncapi(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Check the types, strictly, stubs included."""
-    prepare(session, "types", "tests")
+    prepare(session, "types", "tests", "bench", "peers")
     session.install("nox", "hatchling")
     session.run("mypy", *session.posargs)
 

@@ -1,0 +1,83 @@
+"""`python -m benchmarks`: measures, shows, compares, writes results, pictures and docs."""
+
+import json
+import signal
+import sys
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from benchmarks import documents, figures, questions, results, terminal
+from benchmarks.bench import opened
+from benchmarks.children import ChildFailed
+from benchmarks.compare import compare
+from benchmarks.observing import Unsound
+from benchmarks.options import Options, options
+from benchmarks.pictures import pictures
+from benchmarks.plan import FULL, QUICK
+from ordersys.local.packages import NoRabbitMQ
+from ordersys.local.rabbitmq import NotStarted
+from ordersys.local.service import NotHealthy
+from ordersys.local.system import CannotStart
+from ordersys.runtime.broker import BrokerUnavailable
+
+_FAILED = 1
+_QUIET_LOAD = 0.5
+
+
+def main() -> None:
+    """Does what the command line says; exits 1 when what was measured can't be counted."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    wanted = options()
+    before = _read(wanted.compare) if wanted.compare else None
+    try:
+        found = _read(results.LATEST) if wanted.only_docs else _measure(wanted)
+    except (Unsound, ChildFailed, CannotStart, NoRabbitMQ, NotStarted, NotHealthy, BrokerUnavailable) as error:
+        print(f"benchmarks: {error}", file=sys.stderr)
+        sys.exit(_FAILED)
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)
+    _publish(wanted, found, before)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """SIGTERM ends it as Ctrl-C does."""
+    raise KeyboardInterrupt
+
+
+def _read(path: Path) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return document
+
+
+def _measure(wanted: Options) -> dict[str, Any]:
+    plan = QUICK if wanted.quick else FULL
+    began, clock = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
+    more: dict[str, Any] = {"load_before": results.load_average()}
+    with terminal.Terminal(questions.count(wanted.peers)) as shown, opened(plan, shown) as bench:
+        if more["load_before"] > _QUIET_LOAD:
+            shown.line(f"this machine is busy (load {more['load_before']}): the figures will say little")
+        more["profile"] = questions.ask(bench, wanted.peers)
+    found = results.document(plan, bench.figures, began, time.monotonic() - clock, more)
+    print(f"written: {results.write(found)}")
+    return found
+
+
+def _publish(wanted: Options, found: Mapping[str, Any], before: Mapping[str, Any] | None) -> None:
+    measured = figures.read(found)
+    for name, picture in pictures(measured):
+        (results.FOLDER / f"{name}.svg").write_text(picture, encoding="utf-8")
+    terminal.show({name: goal for name, goal in found.items() if name[:1] == "S"}, measured)
+    if before is not None:
+        same = before["machine"] == found["machine"] and before["mode"] == found["mode"]
+        terminal.show_comparison(compare(figures.read(before), measured, same), str(wanted.compare))
+    if wanted.write_docs or wanted.only_docs:
+        page = documents.PAGE.read_text(encoding="utf-8")
+        documents.PAGE.write_text(documents.written(page, found), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

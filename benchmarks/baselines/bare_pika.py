@@ -1,0 +1,151 @@
+"""RabbitMQ through pika and nothing else: `python -m benchmarks.baselines.bare_pika URL`, asked by lines of JSON.
+
+Persistent messages into the product's own durable quorum queues, with confirms; consumed with acks. No outbox and
+no inbox: what is lost or doubled here stays so.
+"""
+
+import sys
+import time
+from functools import partial
+from typing import Any
+
+import pika
+from pika.adapters.select_connection import SelectConnection
+from pika.channel import Channel
+
+from benchmarks.baselines.messages import Message, Route, created_route, messages
+from benchmarks.children import answer_all
+
+_ACKED_AT_A_TIME = 100
+
+
+class Pipelined:
+    """Publishes with confirms, never more than `window` unconfirmed; `seconds` lasts until the last confirm."""
+
+    def __init__(self, url: str, route: Route, sent: list[Message], window: int) -> None:
+        self._route = route
+        self._sent = sent
+        self._window = window
+        self._next = self._confirmed = 0
+        self._began = self.seconds = 0.0
+        self._connection = _connected(url, self._on_channel)
+        self._connection.ioloop.start()
+        self._connection.ioloop.close()
+
+    def _on_channel(self, channel: Channel) -> None:
+        self._channel = channel
+        channel.confirm_delivery(self._on_confirm, callback=self._start)
+
+    def _start(self, _: object) -> None:
+        self._began = time.monotonic()
+        self._fill()
+
+    def _fill(self) -> None:
+        last = min(self._confirmed + self._window, len(self._sent))
+        for body, properties in self._sent[self._next : last]:
+            self._channel.basic_publish(*self._route, body, properties, mandatory=True)
+        self._next = last
+
+    def _on_confirm(self, frame: Any) -> None:
+        if frame.method.NAME != "Basic.Ack":
+            raise RuntimeError("the broker refused a message")
+        tag = frame.method.delivery_tag
+        # Without `multiple` confirms may come out of order: counting them is enough to keep the window.
+        self._confirmed = max(self._confirmed, tag) if frame.method.multiple else self._confirmed + 1
+        if self._confirmed >= len(self._sent):
+            self.seconds = time.monotonic() - self._began
+            self._connection.close()
+        elif self._confirmed >= self._next - self._window // 2:
+            self._fill()
+
+
+class Consumed:
+    """Consumes `count` messages, an ack for every hundred; `seconds` is from the first delivery to the last ack."""
+
+    def __init__(self, url: str, queue: str, count: int, prefetch: int) -> None:
+        self._queue = queue
+        self._left = count
+        self._prefetch = prefetch
+        self._began = self.seconds = 0.0
+        self._connection = _connected(url, self._on_channel)
+        self._connection.ioloop.start()
+        self._connection.ioloop.close()
+
+    def _on_channel(self, channel: Channel) -> None:
+        channel.basic_qos(prefetch_count=self._prefetch, callback=partial(self._consume, channel))
+
+    def _consume(self, channel: Channel, _: object) -> None:
+        channel.basic_consume(self._queue, self._on_message)
+
+    def _on_message(self, channel: Channel, method: Any, _: object, __: bytes) -> None:
+        self._began = self._began or time.monotonic()
+        self._left -= 1
+        if self._left % _ACKED_AT_A_TIME == 0:
+            channel.basic_ack(method.delivery_tag, multiple=True)
+        if self._left == 0:
+            self.seconds = time.monotonic() - self._began
+            self._connection.close()
+
+
+def _connected(url: str, on_channel: Any) -> SelectConnection:
+    def closed(connection: SelectConnection, error: BaseException) -> None:
+        connection.ioloop.stop()
+
+    return SelectConnection(
+        pika.URLParameters(url),
+        on_open_callback=lambda connection: connection.channel(on_open_callback=on_channel),
+        on_open_error_callback=closed,
+        on_close_callback=closed,
+    )
+
+
+class Answers:
+    """Answers questions about one broker."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        parameters = pika.URLParameters(url)
+        parameters.heartbeat = 0  # nobody answers heartbeats between two questions
+        self._blocking = pika.BlockingConnection(parameters)
+        self._channel = self._blocking.channel()
+        self._confirming = self._blocking.channel()
+        self._confirming.confirm_delivery()
+
+    def answer(self, do: str, **arguments: Any) -> Any:
+        """What the method named `do` returns."""
+        self._blocking.process_data_events(0)
+        return getattr(self, do)(**arguments)
+
+    def close(self) -> None:
+        """Closes the connection."""
+        self._blocking.close()
+
+    def publish(self, count: int, window: int, queue: str = "") -> float:
+        """Seconds for that many: through the product's exchange, or straight into `queue`."""
+        route = Route("", queue) if queue else created_route()
+        return Pipelined(self._url, route, list(messages(count)), window).seconds
+
+    def publish_one_by_one(self, count: int) -> list[float]:
+        """Seconds for each of as many, one after the other, each confirmed before the next."""
+        route, took = created_route(), []
+        for body, properties in messages(count):
+            began = time.monotonic()
+            self._confirming.basic_publish(*route, body, properties, mandatory=True)
+            took.append(time.monotonic() - began)
+        return took
+
+    def consume(self, queue: str, count: int, prefetch: int) -> float:
+        """Seconds for as many."""
+        return Consumed(self._url, queue, count, prefetch).seconds
+
+    def ready(self, queue: str) -> int:
+        """How many messages wait in `queue`."""
+        return int(self._channel.queue_declare(queue, passive=True).method.message_count)
+
+    def purge(self, queue: str) -> None:
+        """Empties `queue`."""
+        self._channel.queue_purge(queue)
+
+
+if __name__ == "__main__":
+    answer_all(Answers(sys.argv[1]).answer)

@@ -1,0 +1,49 @@
+"""The events of a round as the product would publish them: body, properties, exchange and routing key alike."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import pika
+
+from benchmarks import samples
+from ordersys.api.order.v1.order_events_pb2 import OrderCreated
+from ordersys.contract.events import CONTENT_TYPE, EventMessage, headers
+from ordersys.contract.topology import publication
+
+
+class Message(NamedTuple):
+    """A persistent message about a created order."""
+
+    body: bytes
+    properties: pika.BasicProperties
+
+
+class Route(NamedTuple):
+    """Where messages are published."""
+
+    exchange: str
+    routing_key: str
+
+
+def created_route() -> Route:
+    """Where OrderCreated goes: through the exchange that feeds both queues."""
+    to = publication(OrderCreated.DESCRIPTOR)
+    return Route(to.exchange, to.routing_key)
+
+
+def messages(count: int) -> Iterator[Message]:
+    """As many, each of an order of its own."""
+    return (as_message(event) for event in samples.events(count))
+
+
+def as_message(event: EventMessage) -> Message:
+    """An event as it goes on the wire."""
+    properties = pika.BasicProperties(
+        content_type=CONTENT_TYPE,
+        delivery_mode=pika.DeliveryMode.Persistent,
+        message_id=event.event_id,
+        timestamp=event.time // 1_000_000,
+        type=event.type,
+        headers=headers(event),
+    )
+    return Message(event.body, properties)

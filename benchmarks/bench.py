@@ -1,0 +1,61 @@
+"""What every question is given: the plan, the folder, the figures, the terminal, and children to ask."""
+
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.children import Child
+from benchmarks.figures import Figures
+from benchmarks.plan import Plan
+from benchmarks.terminal import Terminal
+from ordersys.local import ports
+from ordersys.local.guard import Guard
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A run under way."""
+
+    plan: Plan
+    folder: Path
+    figures: Figures
+    terminal: Terminal
+    guard: Guard
+    stack: ExitStack
+    load: Child
+    echo: str
+    """The address of the empty server."""
+    two_hops: str
+    """The address of an empty server that asks the other."""
+
+    def child(self, module: str, *arguments: str) -> Child:
+        """A child that ends with the run."""
+        return self.stack.enter_context(closing(Child(self.guard, self.folder, module, *arguments)))
+
+    def calls(self, target: str, call: str, **manner: Any) -> dict[str, Any]:
+        """A round of load."""
+        answer: dict[str, Any] = self.load.ask(target=target, call=call, **manner)
+        return answer
+
+
+def in_turn(number: int, *measurements: Callable[[], None]) -> None:
+    """Makes each measurement of round `number`, in the opposite order every second time: nobody is always first."""
+    for measure in measurements if number % 2 == 0 else reversed(measurements):
+        measure()
+
+
+@contextmanager
+def opened(plan: Plan, terminal: Terminal) -> Iterator[Bench]:
+    """A bench in a temporary folder: load generator and empty servers run, nothing is left when it is closed."""
+    with tempfile.TemporaryDirectory(prefix="ordersys-bench-") as name, ExitStack() as stack:
+        folder = Path(name)
+        guard = stack.enter_context(closing(Guard(folder)))
+        echo, two_hops = (f"{ports.LOOPBACK}:{port}" for port in ports.free(2))
+        load = stack.enter_context(closing(Child(guard, folder, "load")))
+        bench = Bench(plan, folder, Figures(), terminal, guard, stack, load, echo, two_hops)
+        for arguments in ((echo,), (two_hops, echo)):
+            bench.child("baselines.echo", *arguments).ask()
+        yield bench

@@ -1,0 +1,74 @@
+"""Programs of this folder as processes of their own, asked by lines of JSON: what measures is never in the way of
+what is measured, and nothing is left behind, however the run ends."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ordersys.local.groups import end
+from ordersys.local.guard import Guard
+
+_END_SECONDS = 5.0
+
+
+class ChildFailed(Exception):
+    """A child ended before it answered; the text names it and its log."""
+
+
+class Child:
+    """A running `python -m benchmarks.MODULE`."""
+
+    def __init__(self, guard: Guard, folder: Path, module: str, *arguments: str) -> None:
+        self.module = module
+        self._guard = guard
+        self._log = folder / f"{module}.log"
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", f"benchmarks.{module}", *arguments],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                env={**os.environ, "PYTHONUNBUFFERED": "1"},
+                text=True,
+                start_new_session=True,
+            )
+        self._group = guard.watch(self._process.pid)
+
+    @property
+    def pid(self) -> int:
+        """The process."""
+        return self._process.pid
+
+    def ask(self, **question: Any) -> Any:
+        """The answer to `question`. Raises ChildFailed."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        try:
+            self._process.stdin.write(json.dumps(question) + "\n")
+            self._process.stdin.flush()
+            return json.loads(self._process.stdout.readline())
+        except (OSError, ValueError) as error:
+            last = self._log.read_text(errors="replace").splitlines()[-5:]
+            raise ChildFailed(f"benchmarks.{self.module} did not answer; the end of {self._log}: {last}") from error
+
+    def close(self) -> None:
+        """Ends it, first by having nothing more to ask."""
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                pipe.close()
+        try:
+            self._process.wait(_END_SECONDS)
+        except subprocess.TimeoutExpired:
+            end([self._group])
+            self._process.wait()
+        self._guard.forget(self._group)
+
+
+def answer_all(answer: Callable[..., Any]) -> None:
+    """A child's side: answers every question until there are no more."""
+    for line in sys.stdin:
+        print(json.dumps(answer(**json.loads(line))), flush=True)

@@ -1,0 +1,46 @@
+"""What pytest-benchmark measures with: a broker nobody else uses, and a system in a virtual host beside it."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.seeding import Stored, fill
+from ordersys.local.system import Choices, System
+from ordersys.runtime.reconnect import declare
+
+
+@contextmanager
+def quietly(name: str) -> Iterator[Any]:
+    """A stage nobody looks at."""
+    yield lambda word: None
+
+
+@pytest.fixture(scope="session")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    """A private RabbitMQ with the topology of the contract, and nobody who consumes."""
+    with System(tmp_path_factory.mktemp("broker"), quietly, Choices(services=())) as system:
+        asyncio.run(declare(system.amqp_url))
+        yield system
+
+
+@pytest.fixture(scope="session")
+def system(broker: System, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    """All services, with an ample catalogue."""
+    assert broker.node is not None
+    broker.node.control("add_vhost", "calls")
+    broker.node.control("set_permissions", "-p", "calls", "guest", ".*", ".*", ".*")
+    folder = tmp_path_factory.mktemp("calls")
+    fill(folder / "databases", Stored())
+    with System(folder, quietly, Choices(amqp_url=broker.amqp_url.replace("%2F", "calls"))) as running:
+        yield running
+
+
+@pytest.fixture
+def runner(tmp_path: Path) -> Iterator[asyncio.Runner]:
+    """An event loop for one measurement."""
+    with asyncio.Runner() as runner:
+        yield runner

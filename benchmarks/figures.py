@@ -1,0 +1,67 @@
+"""What was measured: figures by name, each the values of its rounds, its unit, and what was guaranteed meanwhile."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Any
+
+GUARANTEED = "durable commits, confirms, quorum queues, inbox"
+
+
+@dataclass
+class Figure:
+    """The values of all rounds, in the order they were measured."""
+
+    unit: str
+    said: str = ""
+    """What was guaranteed, or is less than ours, and how it was measured where that is not obvious."""
+    rounds: list[float] = field(default_factory=list)
+
+    @property
+    def median(self) -> float:
+        """The median of the rounds."""
+        return median(self.rounds)
+
+    @property
+    def higher_is_better(self) -> bool:
+        """Rates rise, times and sizes fall."""
+        return self.unit.endswith("/s")
+
+
+class Figures:
+    """Figures by name, in the order of their first round."""
+
+    def __init__(self) -> None:
+        self._by_name: dict[str, Figure] = {}
+        self.series: dict[str, list[tuple[float, float]]] = {}
+        """Curves for the pictures, by name: pairs of what is drawn to the right and upwards."""
+
+    def add(self, name: str, value: float, unit: str, said: str = "") -> None:
+        """One more round of a figure."""
+        self._by_name.setdefault(name, Figure(unit, said)).rounds.append(value)
+
+    def __getitem__(self, name: str) -> Figure:
+        return self._by_name[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._by_name
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._by_name)
+
+    def document(self) -> dict[str, Any]:
+        """As it stands in a result file."""
+        return {
+            name: {"median": f.median, "unit": f.unit, "said": f.said, "rounds": f.rounds}
+            for name, f in self._by_name.items()
+        }
+
+
+def read(document: Mapping[str, Any]) -> Figures:
+    """The figures of a result file."""
+    figures = Figures()
+    for name, found in document["figures"].items():
+        for value in found["rounds"]:
+            figures.add(name, value, found["unit"], found["said"])
+    figures.series = {name: [(x, y) for x, y in points] for name, points in document["series"].items()}
+    return figures

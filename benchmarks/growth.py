@@ -1,0 +1,112 @@
+"""What becomes of orders/s when there is much: orders stored, products, events waiting (S6); and of memory (S7).
+
+Each is measured beside an empty system on the same broker, in rounds that alternate.
+"""
+
+import time
+from contextlib import closing
+from functools import partial
+
+from benchmarks import memory
+from benchmarks.bench import Bench, in_turn
+from benchmarks.figures import GUARANTEED
+from benchmarks.observing import Reading, Records, Unsound, oldest_waiting, outbox, until
+from benchmarks.pipeline import UNLIMITED, place, placed
+from benchmarks.plan import USUAL_IN_FLIGHT
+from benchmarks.seeding import Stored, append_events
+from benchmarks.systems import Measured, beside, running
+
+_DRAIN_SECONDS = 600.0
+_AWAY = "accepted, both commits durable, the broker away on both sides"
+
+
+def measure(bench: Bench) -> None:
+    """All of it."""
+    few, *more = bench.plan.stored
+    with running(bench, "empty", Stored(orders=few)) as empty:
+        with beside(bench, empty, "catalogue", Stored(products=bench.plan.products)) as large:
+            _compare(bench, empty, large, f"products.{bench.plan.products}")
+        for orders in more:
+            with beside(bench, empty, f"stored-{orders}", Stored(orders=orders)) as large:
+                _compare(bench, empty, large, f"stored.{orders}")
+                if orders == more[-1]:
+                    memory.measure(bench, empty, large)
+                    _waiting(bench, empty, large)
+
+
+def _compare(bench: Bench, empty: Measured, large: Measured, name: str) -> None:
+    for one in (empty, large):
+        place(bench, one, USUAL_IN_FLIGHT, bench.plan.seconds / 2)
+    for number in bench.terminal.rounds(name, bench.plan.curve_rounds):
+        in_turn(
+            number,
+            partial(_round, bench, large, f"growth.{name}"),
+            partial(_round, bench, empty, f"growth.{name}.empty"),
+        )
+
+
+def _round(bench: Bench, measured: Measured, name: str) -> None:
+    done = place(bench, measured, USUAL_IN_FLIGHT, bench.plan.seconds)
+    bench.figures.add(name, done.recorded, "orders/s", f"{GUARANTEED}; end to end, 64 in flight")
+
+
+def _waiting(bench: Bench, empty: Measured, large: Measured) -> None:
+    """With the broker away; when it is back, everything that waited has to arrive, once. Raises Unsound."""
+    service, databases = large.system.services["order_service"], large.system.folder / "databases"
+    with closing(large.records) as records:
+        marks = records.marks()
+        empty.node.stop()
+        service.stop()
+        append_events(databases, bench.plan.waiting)
+        service.start()
+        service.wait_healthy()
+        whole = bench.plan.waiting + _rounds(bench, empty, large)
+        empty.node.start()
+        began = time.monotonic()
+        drained = whole / (_drained(records, marks, whole) - began)
+    bench.figures.add(
+        "growth.drained", drained, "events/s", f"{GUARANTEED}; from the broker's return to the last record"
+    )
+    for measured in (empty, large):
+        with outbox(measured.system.folder / "databases") as reading:
+            until(partial(_is_empty, reading), _DRAIN_SECONDS)
+
+
+def _drained(records: Records, marks: list[int], whole: int) -> float:
+    """The moment both had recorded that many since `marks`. Raises Unsound when more are."""
+
+    def left() -> list[int]:
+        return [whole - (now - mark) for mark, now in zip(marks, records.marks(), strict=True)]
+
+    ended = until(lambda: max(left()) <= 0, _DRAIN_SECONDS)
+    if min(left()) < 0:
+        raise Unsound(f"{whole} events waited, {-min(left())} more were recorded")
+    return ended
+
+
+def _rounds(bench: Bench, empty: Measured, large: Measured) -> int:
+    """How many orders the large system took."""
+    taken = [_accepted(bench, large, bench.plan.seconds / 2)[0]]
+
+    def round_of_large() -> None:
+        orders, rate = _accepted(bench, large, bench.plan.seconds)
+        taken.append(orders)
+        bench.figures.add("growth.waiting.large", rate, "orders/s", _AWAY)
+
+    def round_of_empty() -> None:
+        bench.figures.add("growth.waiting.empty", _accepted(bench, empty, bench.plan.seconds)[1], "orders/s", _AWAY)
+
+    for number in bench.terminal.rounds("broker away", bench.plan.rounds):
+        in_turn(number, round_of_large, round_of_empty)
+    return sum(taken)
+
+
+def _accepted(bench: Bench, measured: Measured, seconds: float) -> tuple[int, float]:
+    """Orders, and orders/s."""
+    answer = placed(bench, measured, in_flight=USUAL_IN_FLIGHT, seconds=seconds, most=UNLIMITED)
+    orders = len(answer["orders"])
+    return orders, orders / (answer["ended"] - answer["began"])
+
+
+def _is_empty(reading: Reading) -> bool:
+    return oldest_waiting(reading) == 0

@@ -1,0 +1,121 @@
+"""The load, in a process of its own: `python -m benchmarks.load`, asked by lines of JSON.
+
+Closed loop: so many callers, each with its next call when the last is answered. Open loop: calls at a fixed rate
+whatever becomes of them, each timed from when it was due, so that a stall counts against everybody it kept waiting.
+"""
+
+import asyncio
+import json
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+import grpc
+
+from benchmarks import samples
+from benchmarks.baselines.echo import PATH
+from ordersys.api.product.v1.product_service_pb2_grpc import ProductServiceStub
+
+if TYPE_CHECKING:
+    from ordersys.api.product.v1.product_service_pb2_grpc import ProductServiceAsyncStub
+
+_TIMEOUT = 30.0
+Call = Callable[[], Awaitable[str]]
+"""Makes one call; what it returns is the order's id, nothing for an echo."""
+
+
+class Tally:
+    """What became of the calls of one round: latencies in seconds, ids of accepted orders, refusals by code."""
+
+    def __init__(self) -> None:
+        self.latencies: list[float] = []
+        self.orders: list[str] = []
+        self.failed: dict[str, int] = {}
+
+    async def make(self, call: Call, due: float) -> None:
+        """Makes one call, timed from `due` (time.monotonic)."""
+        try:
+            order_id = await call()
+        except grpc.aio.AioRpcError as error:
+            self.failed[error.code().name] = self.failed.get(error.code().name, 0) + 1
+            return
+        self.latencies.append(time.monotonic() - due)
+        self.orders.append(order_id)
+
+
+def echo(channel: grpc.aio.Channel, catalogue: int) -> Call:
+    """An empty call."""
+    method: Any = channel.unary_unary(PATH)
+
+    async def call() -> str:
+        await method(b"", timeout=_TIMEOUT)
+        return ""
+
+    return call
+
+
+def place_order(channel: grpc.aio.Channel, catalogue: int) -> Call:
+    """A PlaceOrder of two products."""
+    stub: ProductServiceAsyncStub = ProductServiceStub(channel)
+
+    async def call() -> str:
+        response = await stub.PlaceOrder(samples.place_order(catalogue), timeout=_TIMEOUT)
+        return response.order.id
+
+    return call
+
+
+CALLS: dict[str, Callable[[grpc.aio.Channel, int], Call]] = {"echo": echo, "place_order": place_order}
+
+
+async def closed(call: Call, tally: Tally, in_flight: int, seconds: float, most: int) -> None:
+    """Keeps `in_flight` calls under way for that long, or until `most` calls were made."""
+    end = time.monotonic() + seconds
+    left = iter(range(most))
+
+    async def caller() -> None:
+        while (now := time.monotonic()) < end and next(left, None) is not None:
+            await tally.make(call, now)
+
+    await asyncio.gather(*(caller() for _ in range(in_flight)))
+
+
+async def opened(call: Call, tally: Tally, rate: float, seconds: float) -> None:
+    """Makes `rate` calls a second for that long, and waits for the last answer."""
+    began = time.monotonic()
+    calls = set()
+    for number in range(int(rate * seconds)):
+        due = began + number / rate
+        if (wait := due - time.monotonic()) > 0:
+            await asyncio.sleep(wait)
+        calls.add(asyncio.create_task(tally.make(call, due)))
+    await asyncio.gather(*calls)
+
+
+class Loads:
+    """Answers questions; a channel to each address is kept, so that no round pays for connecting."""
+
+    def __init__(self) -> None:
+        self._channels: dict[str, grpc.aio.Channel] = {}
+
+    async def answer(self, target: str, call: str, catalogue: int = 0, **manner: Any) -> dict[str, Any]:
+        """One round: closed loop with `in_flight`, `seconds`, `most`, or open loop with `rate`, `seconds`."""
+        if target not in self._channels:
+            self._channels[target] = grpc.aio.insecure_channel(target)
+        tally, made = Tally(), CALLS[call](self._channels[target], catalogue)
+        began, worked = time.monotonic(), time.process_time()
+        await (opened if "rate" in manner else closed)(made, tally, **manner)
+        ended, cpu = time.monotonic(), time.process_time() - worked
+        return {"began": began, "ended": ended, "cpu": cpu, **vars(tally)}
+
+
+async def main() -> None:
+    """Answers until there are no more questions."""
+    loads, loop = Loads(), asyncio.get_running_loop()
+    while line := await loop.run_in_executor(None, sys.stdin.readline):
+        print(json.dumps(await loads.answer(**json.loads(line))), flush=True)
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

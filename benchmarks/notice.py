@@ -1,0 +1,54 @@
+"""How long it takes from PlaceOrder's reply until both notification services have the record, at low load: S8."""
+
+import time
+from contextlib import closing
+from functools import partial
+
+import grpc
+
+from benchmarks import samples
+from benchmarks.bench import Bench, in_turn
+from benchmarks.children import Child
+from benchmarks.figures import GUARANTEED
+from benchmarks.observing import Records, until
+from benchmarks.summary import percentile
+from benchmarks.systems import Measured
+from ordersys.api.product.v1.product_service_pb2_grpc import ProductServiceStub
+
+_POLL = 0.0001
+_PAUSE = 0.005
+_COMMITTED = f"{GUARANTEED}; until the commit is seen, looked for every 0.1 ms"
+_ONE = "BlockingConnection, persistent, confirmed by both quorum queues, one after the other"
+
+
+def measure(bench: Bench, measured: Measured, pika: Child) -> None:
+    """All of it."""
+    with closing(measured.records) as records, grpc.insecure_channel(measured.door) as channel:
+        stub = ProductServiceStub(channel)
+        stub.PlaceOrder(samples.place_order(measured.catalogue))
+        for number in bench.terminal.rounds("notice", bench.plan.rounds):
+            in_turn(
+                number,
+                partial(_notices, bench, measured, records, stub),
+                partial(_publishes, bench, records, pika),
+            )
+
+
+def _notices(bench: Bench, measured: Measured, records: Records, stub: ProductServiceStub) -> None:
+    took, end = [], time.monotonic() + bench.plan.seconds
+    while time.monotonic() < end:
+        order_id = stub.PlaceOrder(samples.place_order(measured.catalogue)).order.id
+        replied = time.monotonic()
+        took.append(until(partial(records.has, order_id), poll=_POLL) - replied)
+        time.sleep(_PAUSE)
+    for percent in (50, 99):
+        bench.figures.add(f"notice.p{percent}", 1000 * percentile(took, percent), "ms", _COMMITTED)
+
+
+def _publishes(bench: Bench, records: Records, pika: Child) -> None:
+    """The services record these events too: the broker has the same work as with ours."""
+    marks, count = records.marks(), int(100 * bench.plan.seconds)
+    took = pika.ask(do="publish_one_by_one", count=count)
+    until(lambda: all(now - mark >= count for mark, now in zip(marks, records.marks(), strict=True)))
+    bench.figures.add("pika.publish_one_by_one", count / sum(took), "events/s", _ONE)
+    bench.figures.add("pika.one_publish.p50", 1000 * percentile(took, 50), "ms", _ONE)

@@ -1,0 +1,32 @@
+"""The command line of `nox -s bench`."""
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is wanted."""
+
+    quick: bool
+    peers: bool
+    compare: Path | None
+    write_docs: bool
+    only_docs: bool
+
+
+def options() -> Options:
+    """As the command line says."""
+    parser = argparse.ArgumentParser(
+        prog="nox -s bench --",
+        description="Measures the system against baselines of the same run; writes benchmarks/results.",
+    )
+    parser.add_argument("--quick", action="store_true", help="two minutes instead of fifteen: fewer and shorter rounds")
+    parser.add_argument("--peers", action="store_true", help="also what people would use instead")
+    parser.add_argument("--compare", type=Path, metavar="FILE", help="an older result: a verdict for each figure")
+    parser.add_argument("--write-docs", action="store_true", help="put the figures into docs/performance.md")
+    parser.add_argument(
+        "--only-docs", action="store_true", help="measure nothing: pictures and docs from results/latest.json"
+    )
+    return Options(**vars(parser.parse_args()))

@@ -1,0 +1,69 @@
+"""RabbitMQ through kombu and nothing else: `python -m benchmarks.peers.bare_kombu URL`, asked by lines of JSON.
+
+The same messages, queues, confirms and acks as bare pika has; kombu confirms one message before the next.
+"""
+
+import sys
+import time
+from typing import Any
+
+from kombu import Connection, Consumer, Producer, Queue
+
+from benchmarks.baselines.messages import Route, created_route, messages
+from benchmarks.children import answer_all
+
+_ACKED_AT_A_TIME = 100
+
+
+class Answers:
+    """Answers questions about one broker."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    def answer(self, do: str, **arguments: Any) -> float:
+        """What the method named `do` returns."""
+        with Connection(self._url, transport_options={"confirm_publish": True}) as connection:
+            seconds: float = getattr(self, do)(connection, **arguments)
+            return seconds
+
+    def publish(self, connection: Any, count: int, window: int, queue: str = "") -> float:
+        """Seconds for that many; kombu knows no window."""
+        route = Route("", queue) if queue else created_route()
+        producer, sent = Producer(connection.channel(), auto_declare=False), list(messages(count))
+        began = time.monotonic()
+        for body, properties in sent:
+            producer.publish(
+                body,
+                route.routing_key,
+                exchange=route.exchange,
+                delivery_mode=2,
+                content_type=properties.content_type,
+                content_encoding="binary",
+                headers=properties.headers,
+                message_id=properties.message_id,
+                type=properties.type,
+            )
+        return time.monotonic() - began
+
+    def consume(self, connection: Any, queue: str, count: int, prefetch: int) -> float:
+        """Seconds for as many, an ack for every hundred."""
+        left, began = count, 0.0
+
+        def take(message: Any) -> None:
+            nonlocal left, began
+            began, left = began or time.monotonic(), left - 1
+            if left % _ACKED_AT_A_TIME == 0:
+                message.ack(multiple=True)
+
+        consumer = Consumer(connection.channel(), [Queue(queue, no_declare=True)], auto_declare=False)
+        consumer.on_message = take
+        consumer.qos(prefetch_count=prefetch)
+        with consumer:
+            while left:
+                connection.drain_events(timeout=30)
+        return time.monotonic() - began
+
+
+if __name__ == "__main__":
+    answer_all(Answers(sys.argv[1]).answer)

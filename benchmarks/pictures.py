@@ -1,0 +1,119 @@
+"""The pictures of a run, each from its figures: latency, concurrency, growth, memory, ours beside others. Pure."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from benchmarks.chart import Axis, Point, bars, decades, lines, round_ticks
+from benchmarks.figures import Figures
+
+_PERCENTS = (0.0, 50.0, 90.0, 99.0, 99.9)
+_LATENCIES = {
+    "two_hops": "two empty hops, one at a time",
+    "place_order.1": "PlaceOrder, one at a time",
+    "place_order.half": "PlaceOrder, half of maximum rate",
+    "place_order.64": "PlaceOrder, 64 in flight",
+}
+_CONCURRENCY = {
+    "echo": "empty echo, calls/s",
+    "place_order": "PlaceOrder, answered",
+    "pipeline": "PlaceOrder, end to end",
+}
+_EVENTS = {
+    "relay": "ordersys: relay",
+    "pika.publish": "pika, pipelined",
+    "aio_pika.publish": "aio-pika, pipelined",
+    "kombu.publish": "kombu, one by one",
+    "faststream.publish": "FastStream, pipelined",
+    "pika.publish_one_by_one": "pika, one by one",
+    "consumer": "ordersys: consumer",
+    "pika.consume": "pika, acks only",
+    "aio_pika.consume": "aio-pika, acks only",
+    "kombu.consume": "kombu, acks only",
+    "faststream.consume": "FastStream, acks only",
+    "nameko.consume": "nameko, acks only",
+}
+_ORDERS = {
+    "pipeline.64": "ordersys",
+    "plain.guaranteed": "plain grpcio + pika, same guarantees",
+    "plain.careless": "plain grpcio + pika, without",
+}
+
+
+def pictures(figures: Figures) -> Iterator[tuple[str, str]]:
+    """(name, SVG) for everything there are figures for."""
+    drawings: Mapping[str, Callable[[Figures], str]] = {
+        "latency": _latency,
+        "concurrency": _concurrency,
+        "growth": _growth,
+        "memory": _memory,
+        "events": lambda found: _bars(found, "Events/s, ours and others", "events/s", _EVENTS),
+        "orders": lambda found: _bars(found, "Orders/s end to end, 64 in flight", "orders/s", _ORDERS),
+    }
+    for name, draw in drawings.items():
+        try:
+            yield name, draw(figures)
+        except KeyError:  # not measured in this run
+            continue
+
+
+def _latency(figures: Figures) -> str:
+    series = {words: _nines(figures.series[f"latency.{name}"]) for name, words in _LATENCIES.items()}
+    ticks = [_nine(percent) for percent in _PERCENTS]
+    across = Axis("percentile", ticks, labels=[f"{percent:g}" for percent in _PERCENTS])
+    up = Axis("ms", decades([y for points in series.values() for _, y in points]), logarithmic=True)
+    return lines("Latency of a call", across, up, series)
+
+
+def _nines(points: Sequence[Point]) -> list[Point]:
+    return [(_nine(percent), y) for percent, y in points]
+
+
+def _nine(percent: float) -> float:
+    """A scale on which each nine takes as much room as the one before: 0 for 0 %, 1 for 90 %, 2 for 99 %."""
+    return Axis("", (1.0, 10.0), logarithmic=True).part(100 / (100 - percent))
+
+
+def _concurrency(figures: Figures) -> str:
+    series = {words: figures.series[f"concurrency.{name}"] for name, words in _CONCURRENCY.items()}
+    in_flight = [x for x, _ in series["PlaceOrder, answered"]]
+    highest = max(y for points in series.values() for _, y in points)
+    across = Axis("in flight", in_flight, logarithmic=True)
+    return lines("Throughput against concurrency", across, Axis("per s", round_ticks(highest)), series)
+
+
+def _growth(figures: Figures) -> str:
+    found = [name for name in figures if name.startswith("growth.") and f"{name}.empty" in figures]
+    values = [(_grown(name), 100 * figures[name].median / figures[f"{name}.empty"].median, True) for name in found]
+    if "growth.waiting.large" in figures:
+        ratio = figures["growth.waiting.large"].median / figures["growth.waiting.empty"].median
+        values.append(("most stored, events waiting", 100 * ratio, True))
+    if not values:
+        raise KeyError("growth")
+    return bars("Orders/s of a full system", "% of an empty one's", [("empty", 100.0, False), *values])
+
+
+def _grown(name: str) -> str:
+    _, what, count = name.split(".")
+    return f"{int(count):,} {'orders stored' if what == 'stored' else what}"
+
+
+def _memory(figures: Figures) -> str:
+    series = {
+        name.removeprefix("memory.").replace("_", " "): points
+        for name, points in figures.series.items()
+        if name.startswith("memory.")
+    }
+    if not series:
+        raise KeyError("memory")
+    most = max(x for points in series.values() for x, _ in points)
+    highest = max(y for points in series.values() for _, y in points)
+    across, up = Axis("orders processed", round_ticks(most)), Axis("MB resident", round_ticks(highest))
+    return lines("Memory over time, with the most orders stored", across, up, series)
+
+
+def _bars(figures: Figures, title: str, unit: str, named: Mapping[str, str]) -> str:
+    values = [
+        (words, figures[name].median, words.startswith("ordersys")) for name, words in named.items() if name in figures
+    ]
+    if not values:
+        raise KeyError(title)
+    return bars(title, unit, values)

@@ -1,0 +1,60 @@
+"""Orders end to end: accepted, committed twice, confirmed by the broker, recorded by both notification services.
+
+Every round is verified: exactly the accepted orders are recorded in both, or the run ends.
+"""
+
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+from benchmarks.bench import Bench
+from benchmarks.observing import Unsound
+from benchmarks.systems import Measured
+
+UNLIMITED = 10**9
+
+
+@dataclass(frozen=True)
+class Round:
+    """One round of orders. `accepted` and `recorded` in orders/s; processor time in seconds an order, by process."""
+
+    orders: int
+    accepted: float
+    recorded: float
+    latencies: list[float]
+    processor: dict[str, float]
+
+
+def place(bench: Bench, measured: Measured, in_flight: int, seconds: float, most: int = UNLIMITED) -> Round:
+    """Closed loop. Raises Unsound."""
+    return _round(bench, measured, in_flight=in_flight, seconds=seconds, most=most)
+
+
+def place_at(bench: Bench, measured: Measured, rate: float, seconds: float) -> Round:
+    """Open loop, `rate` orders a second. Raises Unsound."""
+    return _round(bench, measured, rate=rate, seconds=seconds)
+
+
+def _round(bench: Bench, measured: Measured, **manner: Any) -> Round:
+    with closing(measured.records) as records:
+        marks, worked = records.marks(), measured.processor_seconds()
+        answer = placed(bench, measured, **manner)
+        ended = records.wait(marks, answer["orders"])
+    orders = len(answer["orders"])
+    used = {name: seconds - worked[name] for name, seconds in measured.processor_seconds().items()}
+    used["client"] = answer["cpu"]
+    return Round(
+        orders,
+        orders / (answer["ended"] - answer["began"]),
+        orders / (ended - answer["began"]),
+        answer["latencies"],
+        {name: seconds / orders for name, seconds in used.items()},
+    )
+
+
+def placed(bench: Bench, measured: Measured, **manner: Any) -> dict[str, Any]:
+    """A round of load that nobody refused. Raises Unsound."""
+    answer = bench.calls(measured.door, "place_order", catalogue=measured.catalogue, **manner)
+    if answer["failed"]:
+        raise Unsound(f"calls failed: {answer['failed']}")
+    return answer

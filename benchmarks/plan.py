@@ -1,0 +1,38 @@
+"""How much is measured: all of it, or as much as fits into two minutes."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The sizes of a run. Seconds are those of one round of load; orders and events are counts."""
+
+    mode: str
+    rounds: int
+    seconds: float
+    curve_rounds: int
+    """Rounds of what no goal is about."""
+    relayed: int
+    consumed: int
+    stored: tuple[int, ...]
+    """Orders in the databases before the services start, ascending; the largest stands for S6 and S7."""
+    waiting: int
+    """Events in the outbox while the broker is away."""
+    products: int
+    """The large catalogue; the small one has 50."""
+    memory_orders: tuple[int, int]
+    """After how many orders the resident memory is read for the first and for the second time."""
+    profiled: float
+    """Seconds a profile takes."""
+
+
+FULL = Plan("full", 5, 4.0, 2, 20_000, 20_000, (1_000, 100_000, 1_000_000), 100_000, 100_000, (10_000, 40_000), 8.0)
+QUICK = Plan("quick", 3, 1.0, 1, 4_000, 4_000, (1_000, 50_000), 4_000, 5_000, (1_000, 3_000), 2.0)
+
+IN_FLIGHT = (1, 8, 64, 256)
+USUAL_IN_FLIGHT = 64
+SMALL_CATALOGUE = 50
+WINDOW = 1000
+"""Events on their way to the broker at a time: ORDERSYS_PUBLISH_WINDOW's default, and the baselines' window."""
+PREFETCH = 500
+"""ORDERSYS_PREFETCH's default, and the baselines' prefetch."""

@@ -1,0 +1,50 @@
+"""What is asked, in which order, of which system."""
+
+from benchmarks import consuming, growth, micro, notice, placing, profiling, relaying
+from benchmarks.bench import Bench
+from benchmarks.peers import asked as peers
+from benchmarks.seeding import Stored
+from benchmarks.systems import Measured, running
+
+Profile = dict[str, dict[str, float]]
+_OURS = 7
+_CONSUMERS = {"aio_pika": "baselines.bare_aio_pika"}
+
+
+def count(with_peers: bool) -> int:
+    """How many questions there are."""
+    return _OURS + with_peers
+
+
+def ask(bench: Bench, with_peers: bool) -> Profile:
+    """Asks all of them, the figures going into the bench; what is returned is the profile."""
+    with running(bench, "system", Stored()) as measured:
+        profile = _on_one_system(bench, measured, with_peers)
+    with bench.terminal.question("calls and parts, by pytest-benchmark"):
+        micro.measure(bench)
+    with bench.terminal.question("growth and memory (S6, S7)"):
+        growth.measure(bench)
+    return profile
+
+
+def _on_one_system(bench: Bench, measured: Measured, with_peers: bool) -> Profile:
+    """Everything that needs no large databases. The relay's question leaves the services stopped."""
+    question, url = bench.terminal.question, measured.system.amqp_url
+    pika = bench.child("baselines.bare_pika", url)
+    with question("orders beside empty calls (S1, S2, S3)"):
+        placing.measure(bench, measured)
+    with question("from the reply to the record (S8)"):
+        notice.measure(bench, measured, pika)
+    with question("where the processor time goes"):
+        profile = profiling.measure(bench, measured)
+    if with_peers:
+        with question("what people would use instead: a system"):
+            peers.systems(bench, measured)
+    others = {name: bench.child(module, url) for name, module in peers.PUBLISHERS.items() if with_peers}
+    with question("relay (S4)"):
+        relaying.measure(bench, measured, pika, others)
+    modules = {**_CONSUMERS, **(peers.CONSUMERS if with_peers else {})}
+    clients = {name: bench.child(module, url) for name, module in modules.items()}
+    with question("consumer (S5)"):
+        consuming.measure(bench, measured, {"pika": pika, **clients})
+    return profile

@@ -1,0 +1,71 @@
+"""How fast events leave the outbox, beside bare pika: S4.
+
+The real Order Service is started with events in its outbox; what counts is from the first window that is gone
+to the last. Nobody consumes meanwhile, on either side.
+"""
+
+from collections.abc import Mapping
+from functools import partial
+
+from benchmarks.bench import Bench, in_turn
+from benchmarks.children import Child
+from benchmarks.figures import GUARANTEED
+from benchmarks.observing import Unsound, oldest_waiting, outbox, until
+from benchmarks.plan import WINDOW
+from benchmarks.progress import rate
+from benchmarks.seeding import append_events
+from benchmarks.systems import Measured
+from ordersys.contract.topology import subscriptions
+
+_RELAYED = "outbox row → confirmed by both quorum queues → removed, durably"
+_BARE = f"persistent, confirmed by both quorum queues, {WINDOW} on their way; no outbox"
+_ALIKE = "persistent, confirmed by both quorum queues; no outbox"
+_FEWER = 4
+QUEUES = tuple(taken.queue for taken in subscriptions())
+
+
+def measure(bench: Bench, measured: Measured, pika: Child, others: Mapping[str, Child]) -> None:
+    """All of it; leaves the services stopped. `others` answer to the names of their figures."""
+    for service in reversed(measured.system.services.values()):
+        service.stop()
+    for number in bench.terminal.rounds("relay", bench.plan.rounds):
+        in_turn(number, partial(_relay, bench, measured, pika), partial(_bare, bench, pika))
+        for name, client in others.items():
+            _publish(bench, pika, name, client)
+
+
+def _relay(bench: Bench, measured: Measured, pika: Child) -> None:
+    databases, count = measured.system.folder / "databases", bench.plan.relayed
+    append_events(databases, count)
+    service = measured.system.services["order_service"]
+    with outbox(databases) as reading:
+        first = oldest_waiting(reading)
+        service.start()
+        relayed = rate(lambda: (oldest_waiting(reading) or first + count) - first, count)
+    service.stop()
+    _check(pika, count)
+    bench.figures.add("relay", relayed, "events/s", f"{_RELAYED}; {GUARANTEED}")
+
+
+def _bare(bench: Bench, pika: Child) -> None:
+    count = bench.plan.relayed
+    seconds = pika.ask(do="publish", count=count, window=WINDOW)
+    _check(pika, count)
+    bench.figures.add("pika.publish", count / seconds, "events/s", _BARE)
+
+
+def _publish(bench: Bench, pika: Child, name: str, client: Child) -> None:
+    """Fewer: some confirm one before they send the next."""
+    count = bench.plan.relayed // _FEWER
+    seconds = client.ask(do="publish", count=count, window=WINDOW)
+    _check(pika, count)
+    bench.figures.add(f"{name}.publish", count / seconds, "events/s", _ALIKE)
+
+
+def _check(pika: Child, count: int) -> None:
+    """Every event is in both queues, once; then they are emptied. Raises Unsound."""
+    for queue in QUEUES:
+        until(lambda queue=queue: pika.ask(do="ready", queue=queue) >= count)  # type: ignore[misc]
+        if (found := pika.ask(do="ready", queue=queue)) != count:
+            raise Unsound(f"{count} events were published, {found} are in {queue}")
+        pika.ask(do="purge", queue=queue)

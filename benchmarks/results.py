@@ -1,0 +1,98 @@
+"""A run as a file: machine, versions, settings, goals, figures, curves."""
+
+import json
+import os
+import platform
+import sqlite3
+from collections.abc import Mapping
+from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from benchmarks import plan as plans
+from benchmarks.figures import Figures
+from benchmarks.goals import judged
+from benchmarks.plan import Plan
+from ordersys.local.packages import provision
+
+FOLDER = Path(__file__).parent / "results"
+LATEST = FOLDER / "latest.json"
+_PACKAGES = ("grpcio", "protobuf", "protovalidate", "pika", "sqlalchemy", "aio-pika", "faststream", "kombu", "nameko")
+
+
+def document(plan: Plan, figures: Figures, began: str, seconds: float, more: Mapping[str, Any]) -> dict[str, Any]:
+    """The whole of a run; goals stand at the top, by name."""
+    return {
+        "date": began,
+        "mode": plan.mode,
+        "seconds": round(seconds, 1),
+        **judged(figures),
+        "machine": machine(),
+        "versions": versions(),
+        "settings": {
+            **asdict(plan),
+            "publish_window": plans.WINDOW,
+            "prefetch": plans.PREFETCH,
+            "small_catalogue": plans.SMALL_CATALOGUE,
+        },
+        **more,
+        "figures": figures.document(),
+        "series": figures.series,
+    }
+
+
+def write(found: Mapping[str, Any], folder: Path = FOLDER) -> Path:
+    """Writes a file of its own and `latest.json`; where the first is."""
+    folder.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(found, indent=1, ensure_ascii=False) + "\n"
+    path = folder / f"{found['date'].replace(':', '')}.json"
+    for one in (path, folder / LATEST.name):
+        one.write_text(text, encoding="utf-8")
+    return path
+
+
+def machine() -> dict[str, Any]:
+    """What it was measured on: enough to know whether two runs may be compared."""
+    return {
+        "system": f"{platform.system()} {platform.release()}",
+        "architecture": platform.machine(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "memory_mb": psutil.virtual_memory().total // 2**20,
+    }
+
+
+def load_average() -> float:
+    """How busy the machine was over the last minute: a busy one gives figures that say little."""
+    return round(os.getloadavg()[0], 2)
+
+
+def versions() -> dict[str, str]:
+    """Of everything that counts."""
+    found = {name: _version(name) for name in _PACKAGES}
+    return {
+        "python": platform.python_version(),
+        "sqlite": sqlite3.sqlite_version,
+        "rabbitmq": provision().version,
+        **{name: number for name, number in found.items() if number},
+    }
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
+
+
+def _processor() -> str:
+    """The model's name where the system tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()

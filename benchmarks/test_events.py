@@ -1,0 +1,28 @@
+"""What an event costs on its way into a message and out of it."""
+
+from pytest_benchmark.fixture import BenchmarkFixture
+
+from benchmarks import samples
+from ordersys.api.order.v1.order_events_pb2 import OrderCreated
+from ordersys.contract.events import CONTENT_TYPE, Delivery, decode, headers
+from ordersys.contract.validation import violations
+from ordersys.runtime.identity import now, uuid7
+
+EVENT = samples.created(uuid7())
+DELIVERY = Delivery(EVENT.event_id, EVENT.type, CONTENT_TYPE, headers(EVENT), EVENT.body)
+MESSAGE = OrderCreated(order=samples.order(uuid7(), now()))
+
+
+def test_encode(benchmark: BenchmarkFixture) -> None:
+    """A message -> its bytes and headers."""
+    assert benchmark(lambda: (MESSAGE.SerializeToString(), headers(EVENT)))[0]
+
+
+def test_validate(benchmark: BenchmarkFixture) -> None:
+    """A message held against every rule of the contract."""
+    assert benchmark(violations, MESSAGE) == []
+
+
+def test_decode(benchmark: BenchmarkFixture) -> None:
+    """A delivery -> an event, validated."""
+    assert benchmark(decode, DELIVERY).event_id == EVENT.event_id

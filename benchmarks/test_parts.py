@@ -1,0 +1,172 @@
+"""The parts of the runtime alone, in this process: each round so many events or items, counted afterwards."""
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from contextlib import AsyncExitStack, closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pytest_benchmark.fixture import BenchmarkFixture
+from sqlalchemy import Connection
+
+from benchmarks import samples
+from benchmarks.baselines.bare_pika import Answers
+from benchmarks.plan import PREFETCH, WINDOW
+from ordersys.contract.events import Delivery, Event, EventMessage
+from ordersys.contract.topology import subscriptions
+from ordersys.local.system import System
+from ordersys.notification.recorder import Recorder
+from ordersys.notification.store import Inbox, schema
+from ordersys.notification.wording import created
+from ordersys.runtime.broker import Session
+from ordersys.runtime.consumer import Consumer, Disposition
+from ordersys.runtime.database import Database
+from ordersys.runtime.outbox import Outbox, Relay
+from ordersys.runtime.publisher import Publisher
+from ordersys.runtime.schema import Schema
+
+EVENTS = 1000
+ITEMS = 64
+ROUNDS = 5
+QUEUE = subscriptions()[0].queue
+SCHEMA = Schema("benchmarks")
+OUTBOX = Outbox(SCHEMA.metadata)
+
+
+@pytest.fixture
+def pika(broker: System) -> Iterator[Answers]:
+    """Fills and empties queues; nothing waits in them now."""
+    with closing(Answers(broker.amqp_url)) as answers:
+        for subscription in subscriptions():
+            answers.purge(subscription.queue)
+        yield answers
+
+
+def append(connection: Connection, batches: list[Sequence[EventMessage]]) -> list[None]:
+    """An operation."""
+    for events in batches:
+        OUTBOX.append(connection, events)
+    return [None] * len(batches)
+
+
+def test_group_commit(benchmark: BenchmarkFixture, runner: asyncio.Runner, tmp_path: Path) -> None:
+    """64 callers write at once: two durable commits, of one item and of 63."""
+    database = runner.run(Database.open(tmp_path / "t.db", SCHEMA))
+    items = [[event] for event in samples.events(ITEMS)]
+
+    async def write() -> None:
+        await asyncio.gather(*(database.write(append, item) for item in items))
+
+    benchmark.pedantic(lambda: runner.run(write()), rounds=20 * ROUNDS)
+    runner.run(database.close())
+
+
+def test_publish_with_confirms(
+    benchmark: BenchmarkFixture, runner: asyncio.Runner, broker: System, pika: Answers
+) -> None:
+    """A thousand events, pipelined."""
+
+    async def open_session() -> Session:
+        return await Session.open(broker.amqp_url, "benchmark")
+
+    session = runner.run(open_session())
+    assert all(benchmark.pedantic(lambda: runner.run(session.publish(samples.events(EVENTS))), rounds=ROUNDS))
+    runner.run(session.close())
+
+
+def test_consume_with_acks(benchmark: BenchmarkFixture, runner: asyncio.Runner, broker: System, pika: Answers) -> None:
+    """A thousand deliveries, acknowledged by the hundred, nothing done with them."""
+
+    async def consume() -> int:
+        session, taken = await Session.open(broker.amqp_url, "benchmark"), asyncio.Event()
+        tags: list[int] = []
+
+        def take(tag: int, _: Delivery) -> None:
+            tags.append(tag)
+            if len(tags) % 100 == 0:
+                session.ack(tag, multiple=True)
+            if len(tags) == EVENTS:
+                taken.set()
+
+        await session.consume(QUEUE, PREFETCH, take)
+        await taken.wait()
+        await session.close()
+        return len(tags)
+
+    assert _rounds(benchmark, runner, pika, consume) == EVENTS
+
+
+def test_relay(
+    benchmark: BenchmarkFixture, runner: asyncio.Runner, broker: System, pika: Answers, tmp_path: Path
+) -> None:
+    """A thousand rows: published, confirmed, removed."""
+    database = runner.run(Database.open(tmp_path / "t.db", SCHEMA))
+
+    async def relay() -> int:
+        # An outbox tells nobody that it is empty.
+        publisher = Publisher(broker.amqp_url, "benchmark")
+        one = Relay(database, OUTBOX, publisher, WINDOW)
+        one.wake()
+        while await database.read(OUTBOX.waiting):  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+        await one.close()
+        await publisher.close()
+        return await database.read(OUTBOX.waiting)
+
+    def fill() -> None:
+        async def write() -> None:
+            await database.write(append, samples.events(EVENTS))
+
+        runner.run(write())
+
+    assert benchmark.pedantic(lambda: runner.run(relay()), setup=fill, rounds=ROUNDS) == 0
+    runner.run(database.close())
+
+
+def test_consumer(
+    benchmark: BenchmarkFixture, runner: asyncio.Runner, broker: System, pika: Answers, tmp_path: Path
+) -> None:
+    """A thousand deliveries: decoded, recorded durably once, acknowledged."""
+
+    async def consume() -> int:
+        async with AsyncExitStack() as stack:
+            database = await Database.open(tmp_path / "n.db", schema("benchmark"))
+            stack.push_async_callback(database.close)
+            recorder = Recorder(database, Inbox("benchmark"), {_TYPE: created})
+            counted = _Counted(recorder)
+            consumer = Consumer(broker.amqp_url, QUEUE, PREFETCH, counted.record)
+            stack.push_async_callback(consumer.close)
+            await counted.all
+            return counted.recorded
+
+    assert _rounds(benchmark, runner, pika, consume) == EVENTS
+
+
+_TYPE = samples.created("").type
+
+
+class _Counted:
+    """Counts what is recorded."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+        self.recorded = 0
+        self.all: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def record(self, events: list[Event]) -> Sequence[Disposition]:
+        """Records them."""
+        dispositions = await self._recorder.record(events)
+        self.recorded += dispositions.count(Disposition.ACK)
+        if self.recorded >= EVENTS and not self.all.done():
+            self.all.set_result(None)
+        return dispositions
+
+
+def _rounds(benchmark: BenchmarkFixture, runner: asyncio.Runner, pika: Answers, consume: Any) -> int:
+    """Each begins with a thousand messages in the queue."""
+
+    def fill() -> None:
+        pika.publish(EVENTS, WINDOW, QUEUE)
+
+    return int(benchmark.pedantic(lambda: runner.run(consume()), setup=fill, rounds=ROUNDS))

@@ -1,0 +1,123 @@
+"""How benchmarks judge: percentiles, goals, and what counts as a change."""
+
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from benchmarks.compare import compare, verdict
+from benchmarks.figures import Figures, read
+from benchmarks.goals import GOALS, Bound, judged
+from benchmarks.summary import curve, percentile, uncertainty
+
+VALUES = st.lists(st.floats(0.001, 1e6), min_size=1, max_size=50)
+
+
+def figures(**rounds: list[float]) -> Figures:
+    """Figures by name, a double underscore for a dot; rates, in events/s."""
+    found = Figures()
+    for name, values in rounds.items():
+        for value in values:
+            found.add(name.replace("__", "."), value, "events/s")
+    return found
+
+
+@given(VALUES, st.floats(0, 100))
+def test_a_percentile_is_one_of_the_values_and_as_many_do_not_exceed_it(values: list[float], percent: float) -> None:
+    """Nearest rank: enough values lie at it or below, and one rank lower would not be enough."""
+    found = percentile(values, percent)
+    assert found in values
+    assert sum(value <= found for value in values) >= percent / 100 * len(values) - 1e-9
+    assert sum(value < found for value in values) <= percent / 100 * len(values) + 1e-9
+
+
+def test_of_no_values_there_is_no_percentile() -> None:
+    """Never a number that was not measured."""
+    with pytest.raises(ValueError, match="no values"):
+        percentile([], 50)
+
+
+@given(VALUES)
+def test_a_curve_rises_and_ends_near_the_largest(values: list[float]) -> None:
+    """From the smallest value on, in order."""
+    drawn = [value for _, value in curve(values)]
+    assert drawn == sorted(drawn)
+    assert drawn[0] == min(values)
+
+
+def test_one_odd_round_hardly_moves_the_uncertainty() -> None:
+    """A stall in one of many rounds is no reason to distrust the others."""
+    assert uncertainty([100, 101, 99, 100, 5]) < 2
+
+
+def test_a_goal_is_the_ratio_of_two_medians() -> None:
+    """S4: the relay against bare pika."""
+    found = judged(figures(relay=[70, 80, 90], pika__publish=[100, 100, 1]))["S4"]
+    assert (found["value"], found["goal"], found["met"]) == (pytest.approx(0.8), "≥ 0.8", True)
+
+
+def test_a_goal_of_two_parts_is_met_when_both_are() -> None:
+    """S5: fast beside pika, and twice as fast as aio-pika."""
+    found = judged(figures(consumer=[50], pika__consume=[100], aio_pika__consume=[40]))["S5"]
+    assert (found["value"], found["met"]) == (0.5, False)
+    assert [part["met"] for part in found["also"]] == [False]
+
+
+def test_of_many_services_the_worst_counts() -> None:
+    """S7: one that grows is not outweighed by three that do not."""
+    names = [*GOALS[6].parts[0].ours, *GOALS[6].parts[0].base]
+    memory = Figures()
+    for name in names:
+        memory.add(name, 60.0 if name == names[0] else 40.0, "MB")
+    assert judged(memory)["S7"]["value"] == pytest.approx(1.5)
+    assert judged(memory)["S7"]["met"] is False
+
+
+def test_what_was_not_measured_is_neither_met_nor_missed() -> None:
+    """No figure is made up."""
+    assert all((goal["value"], goal["met"]) == (None, None) for goal in judged(Figures()).values())
+
+
+@pytest.mark.parametrize(("relation", "value", "met"), [(">=", 0.5, True), (">=", 0.49, False), ("<=", 0.51, False)])
+def test_a_bound_includes_its_value(relation: str, value: float, met: bool) -> None:
+    """≥ 0.50 is met by 0.50."""
+    assert Bound(relation, 0.5).met(value) is met
+
+
+def test_a_result_file_holds_all_that_was_measured() -> None:
+    """Written and read again, figures and curves are the same."""
+    found = figures(relay=[1.0, 2.0])
+    found.series["latency"] = [(50.0, 1.0)]
+    again = read({"figures": found.document(), "series": found.series})
+    assert (again.document(), again.series) == (found.document(), found.series)
+
+
+@pytest.mark.parametrize(
+    ("change", "noise", "higher", "said"),
+    [(0.2, 0.1, True, "better"), (0.2, 0.1, False, "worse"), (-0.2, 0.1, True, "worse"), (-0.1, 0.1, True, "same")],
+)
+def test_a_change_counts_beyond_the_noise_only(change: float, noise: float, higher: bool, said: str) -> None:
+    """More is better for rates, less for times."""
+    assert verdict(change, noise, higher) == said
+
+
+def test_runs_that_differ_by_noise_alone_are_rarely_called_changed() -> None:
+    """Ten percent of noise on each of five rounds: a verdict in one of twenty pairs at most."""
+    draw = random.Random(1)
+    pairs = [[figures(relay=[draw.gauss(100, 10) for _ in range(5)]) for _ in range(2)] for _ in range(400)]
+    verdicts = [compare(before, now, same_machine=True)[0].verdict for before, now in pairs]
+    assert len(verdicts) - verdicts.count("same") <= 20
+
+
+def test_a_real_change_is_seen_through_the_noise() -> None:
+    """A third slower, with three percent of noise."""
+    before, now = figures(relay=[100, 103, 97, 101, 99]), figures(relay=[66, 68, 65, 67, 66])
+    assert [one.verdict for one in compare(before, now, same_machine=True)] == ["worse"]
+
+
+def test_on_another_machine_only_ratios_are_compared() -> None:
+    """Twice as fast a machine is no merit of ours."""
+    before = figures(relay=[80, 81, 79], pika__publish=[100, 101, 99])
+    now = figures(relay=[160, 161, 159], pika__publish=[200, 201, 199])
+    assert [(one.name[:2], one.verdict) for one in compare(before, now, same_machine=False)] == [("S4", "same")]
