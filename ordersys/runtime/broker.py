@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 logging.getLogger("pika").setLevel(logging.CRITICAL)
 
 HEARTBEAT_SECONDS, BLOCKED_SECONDS = 20, 60
-_PARTING_SECONDS = 3.0  # a silent broker is noticed by its heartbeat, but not within a grace period
+_PARTING_SECONDS = 1.5  # twice: a silent broker is noticed by its heartbeat, but not within a grace period
 
 
 class BrokerUnavailable(OSError):
