@@ -28,7 +28,7 @@ _log = logging.getLogger(__name__)
 logging.getLogger("pika").setLevel(logging.CRITICAL)
 
 HEARTBEAT_SECONDS, BLOCKED_SECONDS = 20, 60
-_PARTING_SECONDS = 3.0  # a silent broker is noticed by its heartbeat, but not within a grace period
+_PARTING_SECONDS = 1.5  # twice: a silent broker is noticed by its heartbeat, but not within a grace period
 _SILENT_SECONDS = 6.0  # nor in time for another node to take over
 _STEPS = 20  # a broker that asks a lost node for each event answers as well, but not for that part of a window
 

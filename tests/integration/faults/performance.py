@@ -40,7 +40,7 @@ def perform(pipe: Pipe, index: int, run: Run, folder: Path, ports: Sequence[Sequ
     performance = Performance(run, folder / f"stage-{index}", ports[index], may_mount)
     late: list[Finding] = []
     try:
-        with contextlib.suppress(EOFError):
+        with contextlib.suppress(EOFError, BrokenPipeError):
             while (part := pipe.recv()) is not None:
                 pipe.send(performance.play(part))
             late = performance.changed()

@@ -19,7 +19,7 @@ from tests.integration.faults.stage import RUN
 
 _POISONS = 20
 _DEAD_SECONDS = 15.0
-_DEADLY_SECONDS = 120.0
+_DEADLY_SECONDS = 300.0
 _POLL = 0.1
 
 
