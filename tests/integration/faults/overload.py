@@ -26,6 +26,7 @@ _FACTORS = (2, 5)
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 SLOWER = 4.0
 """So many times as long as with as many calls as are admitted at a time, and no more, an answer may take."""
+_TIMEOUT = 15.0
 _LEAST = 0.5  # seconds: what one scheduling of a busy machine may cost
 _SHARE = 0.2
 _WELL = 0.9  # quantile
@@ -49,7 +50,7 @@ def overloads(times: float) -> Act:
 
     def act(scene: Scene) -> Sequence[Finding]:
         measured, seconds = (1.0, 2.5) if scene.quick else (5.0, 60.0)
-        offer = Offer(scene.name, scene.goods.plenty, times, measured, seconds, 5.0)
+        offer = Offer(scene.name, scene.goods.plenty, times, measured, seconds, _TIMEOUT)
         with watching(scene.stage) as seen:
             calls = put(scene.stage.service("product_service").address, offer)
         remember(scene.history, calls, requests(offer))
