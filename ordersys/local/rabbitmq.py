@@ -19,7 +19,7 @@ from ordersys.local.packages import Installation
 
 _BOOT_SECONDS = 90.0
 _POLL = 0.1
-_CONTROL_SECONDS = 60.0
+_CONTROL_SECONDS = 180.0
 _GREETING = b"AMQP\0\0\x09\x01"
 _METHOD_FRAME = b"\x01"
 _CONFIGURATION = """\

@@ -108,6 +108,7 @@ class System:
         for node in self.nodes:
             if not node.running and self._due(node.name):
                 say(f"rabbitmq ended; starting it again (log: {node.log})")
+                node.kill()  # what is left of it
                 node.launch()
         for name, service in self.services.items():
             if not service.running and self._due(name):

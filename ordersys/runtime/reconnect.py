@@ -98,18 +98,20 @@ async def _declare(session: Session) -> None:
 async def _kept_declared(session: Session, known: bool) -> AsyncIterator[None]:
     """Declares, and again now and then: a binding or a queue somebody has deleted is missed by nobody else.
 
-    What is known to have been declared before is not waited for long. Raises BrokerUnavailable.
+    What is known to have been declared before is not insisted on. Raises BrokerUnavailable.
     """
     declared: asyncio.Future[BrokerUnavailable | None] = asyncio.get_running_loop().create_future()
     works = _declare_again_and_again(session, declared), _probe_again_and_again(session)
     tasks = [asyncio.create_task(work) for work in works]
+    seconds = _KNOWN_SECONDS if known else _NEW_SECONDS
     try:
-        await first(declared, session.closed, seconds=_KNOWN_SECONDS if known else _NEW_SECONDS)
+        await first(declared, session.closed, seconds=seconds)
         session.check()
-        if declared.done() and (refusal := declared.result()):
-            raise refusal
-        if not (declared.done() or known):
-            raise BrokerUnavailable(f"the topology could not be declared within {_NEW_SECONDS:.0f} s")
+        late = BrokerUnavailable(f"declaring takes longer than {seconds:.0f} s")
+        if refusal := declared.result() if declared.done() else late:
+            if not known:
+                raise refusal
+            _log.warning("not declared again: %s", refusal)
         yield
     finally:
         for task in tasks:

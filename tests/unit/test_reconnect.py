@@ -11,12 +11,12 @@ from ordersys.runtime import reconnect
 from ordersys.runtime.broker import BrokerUnavailable
 from ordersys.runtime.declaring import Call
 
-AWAY, HANGS = "away", "hangs"
+AWAY, HANGS, REFUSES = "away", "hangs", "refuses"
 SECONDS = 5.0
 
 
 class Broker:
-    """What there is at each URL: nobody, somebody who never declares anything, or one that works until it is cut."""
+    """What there is at each URL: nobody, somebody who declares nothing, or one that works until it is cut."""
 
     def __init__(self, **states: str) -> None:
         self.states = states
@@ -43,6 +43,8 @@ class Session:
         async def call(method: str, **arguments: Any) -> None:
             if self._state == HANGS:
                 await asyncio.get_running_loop().create_future()
+            if self._state == REFUSES:
+                raise BrokerUnavailable("refused")
 
         yield call
 
@@ -88,14 +90,18 @@ async def test_whoever_is_away_is_passed_over(monkeypatch: pytest.MonkeyPatch) -
     assert await used(Broker(a=AWAY), "a,b", 2, monkeypatch) == ["a", "b", "a", "b"]
 
 
-async def test_a_broker_that_can_not_declare_is_passed_over_at_first(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("state", [HANGS, REFUSES])
+async def test_a_broker_that_does_not_declare_is_passed_over_at_first(
+    state: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What nobody has declared yet may not be there: what is published would be lost."""
-    assert await used(Broker(a=HANGS), "a,b", 1, monkeypatch) == ["a", "b"]
+    assert await used(Broker(a=state), "a,b", 1, monkeypatch) == ["a", "b"]
 
 
-async def test_what_was_declared_before_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("state", [HANGS, REFUSES])
+async def test_what_was_declared_before_is_not_insisted_on(state: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """While a node hangs the others may declare nothing, but publish they can."""
-    assert await used(Broker(b=HANGS), "a,b", 2, monkeypatch) == ["a", "b"]
+    assert await used(Broker(b=state), "a,b", 2, monkeypatch) == ["a", "b"]
 
 
 async def test_every_session_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:

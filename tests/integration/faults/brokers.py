@@ -4,10 +4,12 @@ import re
 import sqlite3
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from functools import partial
 
+from ordersys.contract.topology import subscriptions
 from tests.contract.wire import LISTENERS
 from tests.integration.faults.facts import Finding, Kind
 from tests.integration.faults.fault import Act, Fault, Scene
@@ -17,7 +19,8 @@ GOES_ON_SECONDS = 30.0
 _POLL = 0.1
 _CALM_SECONDS, _ALONE_SECONDS = 3.0, 3.0
 _BEYOND_NET_TICK = 25.0
-_LEADERS = "[element(2, amqqueue:get_pid(Q)) || Q <- rabbit_amqqueue:list()]."
+_LEADERS = "[{element(4, amqqueue:get_name(Q)), element(2, amqqueue:get_pid(Q))} || Q <- rabbit_amqqueue:list()]."
+_LEADER = re.compile(r'<<"([^"]+)">>,\s*(ordersys\d@\w+)')
 _CUT = "[begin erlang:set_cookie(N, cut), erlang:disconnect_node(N) end || N <- {others}]."
 _MENDED = "[erlang:set_cookie(N, erlang:get_cookie()) || N <- {others}]."
 
@@ -58,20 +61,20 @@ def in_use(stage: Stage) -> str:
 
 
 def leading(stage: Stage) -> str:
-    """The one that leads most queues."""
-    return max(stage.brokers, key=_led(stage).__getitem__)
+    """The one that leads the queue every creation comes to."""
+    leader = _leaders(stage)[subscriptions()[0].queue]
+    return next(name for name in stage.brokers if stage.broker(name).name == leader)
 
 
 def following(stage: Stage) -> str:
     """The one that leads fewest queues, and has fewest connections."""
-    led = _led(stage)
-    return min(stage.brokers, key=lambda name: (led[name], stage.links[stage.ways[name]].used))
+    led = Counter(_leaders(stage).values())
+    return min(stage.brokers, key=lambda name: (led[stage.broker(name).name], stage.links[stage.ways[name]].used))
 
 
-def _led(stage: Stage) -> dict[str, int]:
-    """How many queues each leads."""
-    leaders = re.findall(r"ordersys\d@\w+", stage.node.control("eval", _LEADERS))
-    return {name: leaders.count(stage.broker(name).name) for name in stage.brokers}
+def _leaders(stage: Stage) -> dict[str, str]:
+    """The node that leads each queue."""
+    return dict(_LEADER.findall(stage.node.control("eval", _LEADERS)))
 
 
 def _loses(choose: Choose, lost: Lost) -> Act:
