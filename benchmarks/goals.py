@@ -126,4 +126,5 @@ def _part(part: Part, figures: Figures) -> dict[str, Any]:
     except KeyError:
         value = None
     met = None if value is None else part.bound.met(value)
-    return {"value": value, "goal": str(part.bound), "met": met, "ours": part.ours, "base": part.base}
+    said = {name: figures[name].said for name in (*part.ours, *part.base) if name in figures}
+    return {"value": value, "goal": str(part.bound), "met": met, "ours": part.ours, "base": part.base, "with": said}

@@ -91,7 +91,8 @@ def _rounds(bench: Bench, empty: Measured, large: Measured) -> int:
     def round_of_large() -> None:
         orders, rate = _accepted(bench, large, bench.plan.seconds)
         taken.append(orders)
-        bench.figures.add("growth.waiting.large", rate, "orders/s", _AWAY)
+        said = f"{_AWAY}; {bench.plan.stored[-1]:,} orders stored, {bench.plan.waiting:,} events waiting"
+        bench.figures.add("growth.waiting.large", rate, "orders/s", said)
 
     def round_of_empty() -> None:
         bench.figures.add("growth.waiting.empty", _accepted(bench, empty, bench.plan.seconds)[1], "orders/s", _AWAY)

@@ -57,6 +57,14 @@ def test_a_goal_is_the_ratio_of_two_medians() -> None:
     assert (found["value"], found["goal"], found["met"]) == (pytest.approx(0.8), "≥ 0.8", True)
 
 
+def test_what_was_guaranteed_stands_beside_a_goal() -> None:
+    """On both sides of the ratio, as it was measured."""
+    found = Figures()
+    found.add("relay", 80, "events/s", "confirmed")
+    found.add("pika.publish", 100, "events/s", "no outbox")
+    assert judged(found)["S4"]["with"] == {"relay": "confirmed", "pika.publish": "no outbox"}
+
+
 def test_a_goal_of_two_parts_is_met_when_both_are() -> None:
     """S5: fast beside pika, and twice as fast as aio-pika."""
     found = judged(figures(consumer=[50], pika__consume=[100], aio_pika__consume=[40]))["S5"]
