@@ -52,7 +52,8 @@ class Subscriber:
 
 def main(service: str, manner: str) -> None:
     """Serves health, and consumes."""
-    start(grpc.server(ThreadPoolExecutor(2)), service)
+    server = grpc.server(ThreadPoolExecutor(2))  # kept: it ends with its last reference
+    start(server, service)
     Subscriber(service.replace("_", "-"), manner == "guaranteed").run()
 
 

@@ -3,7 +3,7 @@
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.compare import compare, verdict
@@ -23,6 +23,7 @@ def figures(**rounds: list[float]) -> Figures:
     return found
 
 
+@settings(deadline=None)
 @given(VALUES, st.floats(0, 100))
 def test_a_percentile_is_one_of_the_values_and_as_many_do_not_exceed_it(values: list[float], percent: float) -> None:
     """Nearest rank: enough values lie at it or below, and one rank lower would not be enough."""
@@ -38,6 +39,7 @@ def test_of_no_values_there_is_no_percentile() -> None:
         percentile([], 50)
 
 
+@settings(deadline=None)
 @given(VALUES)
 def test_a_curve_rises_and_ends_near_the_largest(values: list[float]) -> None:
     """From the smallest value on, in order."""

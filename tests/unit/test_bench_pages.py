@@ -5,7 +5,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.chart import Axis, bars, decades, lines, round_ticks
@@ -67,6 +67,7 @@ def test_what_stands_in_a_picture_is_escaped() -> None:
     ElementTree.fromstring(lines("<", axis, axis, {"&": [(0.0, 0.0)]}))  # noqa: S314 - our own
 
 
+@settings(deadline=None)
 @given(st.floats(0.01, 1e7))
 def test_ticks_hold_what_is_drawn(highest: float) -> None:
     """Nothing is drawn outside."""
