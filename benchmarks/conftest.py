@@ -30,9 +30,9 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
 @pytest.fixture(scope="session")
 def system(broker: System, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     """All services, with an ample catalogue."""
-    assert broker.node is not None
-    broker.node.control("add_vhost", "calls")
-    broker.node.control("set_permissions", "-p", "calls", "guest", ".*", ".*", ".*")
+    (node,) = broker.nodes
+    node.control("add_vhost", "calls")
+    node.control("set_permissions", "-p", "calls", "guest", ".*", ".*", ".*")
     folder = tmp_path_factory.mktemp("calls")
     fill(folder / "databases", Stored())
     with System(folder, quietly, Choices(amqp_url=broker.amqp_url.replace("%2F", "calls"))) as running:

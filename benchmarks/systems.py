@@ -34,8 +34,7 @@ class Measured:
     @property
     def node(self) -> Node:
         """Its private broker."""
-        assert self.system.node is not None
-        return self.system.node
+        return self.system.nodes[0]
 
     @property
     def records(self) -> Records:
@@ -45,9 +44,8 @@ class Measured:
     def processor_seconds(self) -> dict[str, float]:
         """What each process has used of the processor so far, the broker's included where it is ours."""
         used = {name: sum(psutil.Process(s.pid).cpu_times()[:2]) for name, s in self.system.services.items()}
-        if self.system.node is not None and self.system.node.pid is not None:
-            broker = members(group_of(self.system.node.pid))
-            used[BROKER] = sum(sum(process.cpu_times()[:2]) for process in broker)
+        for pid in (node.pid for node in self.system.nodes if node.pid is not None):
+            used[BROKER] = sum(sum(process.cpu_times()[:2]) for process in members(group_of(pid)))
         return used
 
     def resident_bytes(self) -> dict[str, int]:
@@ -90,7 +88,8 @@ def _control(node: Node, *command: str) -> None:
     """Both commands may be given twice; on a busy machine Erlang takes its time. Raises NotStarted."""
     for _ in range(_TRIES):
         try:
-            return node.control(*command)
+            node.control(*command)
+            return
         except subprocess.TimeoutExpired:
             continue
     raise NotStarted(f"rabbitmqctl {command[0]} did not answer {_TRIES} times")

@@ -22,6 +22,7 @@ from ordersys.notification.wording import created
 from ordersys.runtime.broker import Session
 from ordersys.runtime.consumer import Consumer, Disposition
 from ordersys.runtime.database import Database
+from ordersys.runtime.messages import of_event
 from ordersys.runtime.outbox import Outbox, Relay
 from ordersys.runtime.publisher import Publisher
 from ordersys.runtime.schema import Schema
@@ -71,7 +72,8 @@ def test_publish_with_confirms(
         return await Session.open(broker.amqp_url, "benchmark")
 
     session = runner.run(open_session())
-    assert all(benchmark.pedantic(lambda: runner.run(session.publish(samples.events(EVENTS))), rounds=ROUNDS))
+    messages = [of_event(event) for event in samples.events(EVENTS)]
+    assert all(benchmark.pedantic(lambda: runner.run(session.publish(messages)), rounds=ROUNDS))
     runner.run(session.close())
 
 
