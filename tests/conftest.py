@@ -44,9 +44,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """One seed for everything that is drawn: orders of tests, examples, stories.
 
-    SIGTERM ends tests as SIGINT does, with everything they have started.
+    SIGTERM ends tests as SIGINT does, with everything they have started; also where a shell has them ignore it.
     """
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     if config.getoption("--seed") is None and config.option.randomly_seed != _ANY_SEED:
         return
     seed = config.getoption("--seed") or random.SystemRandom().randrange(1, 2**32)

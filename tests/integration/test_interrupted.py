@@ -65,7 +65,10 @@ def hanging(folder: Path, where: str, timeout: float) -> Iterator["subprocess.Po
             assert time.monotonic() < until
             time.sleep(0.05)
         assert left(folder)
-        yield process
+        try:
+            yield process
+        finally:
+            process.kill()  # nothing to one that has ended
 
 
 def left(folder: Path) -> list[object]:
