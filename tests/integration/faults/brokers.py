@@ -20,6 +20,7 @@ _POLL = 0.1
 _CALM_SECONDS, _ALONE_SECONDS = 3.0, 3.0
 _BEYOND_NET_TICK = 25.0
 _LEADERS = "[{element(4, amqqueue:get_name(Q)), element(2, amqqueue:get_pid(Q))} || Q <- rabbit_amqqueue:list()]."
+_CRITICAL = "rabbit_quorum_queue:list_with_minimum_quorum()."
 _LEADER = re.compile(r'<<"([^"]+)">>,\s*(ordersys\d@\w+)')
 _CUT = "[begin erlang:set_cookie(N, cut), erlang:disconnect_node(N) end || N <- {others}]."
 _MENDED = "[erlang:set_cookie(N, erlang:get_cookie()) || N <- {others}]."
@@ -72,6 +73,11 @@ def following(stage: Stage) -> str:
     return min(stage.brokers, key=lambda name: (led[stage.broker(name).name], stage.links[stage.ways[name]].used))
 
 
+def _complete(stage: Stage) -> bool:
+    """Whether no queue lacks a member: who takes a node away while one is only just coming back takes two."""
+    return stage.node.control("eval", _CRITICAL).split() == ["[]"]
+
+
 def _leaders(stage: Stage) -> dict[str, str]:
     """The node that leads each queue."""
     return dict(_LEADER.findall(stage.node.control("eval", _LEADERS)))
@@ -79,6 +85,7 @@ def _leaders(stage: Stage) -> dict[str, str]:
 
 def _loses(choose: Choose, lost: Lost) -> Act:
     def act(scene: Scene) -> Sequence[Finding]:
+        _soon(lambda: _complete(scene.stage), time.monotonic() + GOES_ON_SECONDS)
         name = choose(scene.stage)
         with lost(scene, name):
             return _goes_on(scene.stage, f"{name} was lost")
