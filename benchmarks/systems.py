@@ -2,7 +2,7 @@
 
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -87,9 +87,7 @@ def beside(
 def _control(node: Node, *command: str) -> None:
     """Both commands may be given twice; on a busy machine Erlang takes its time. Raises NotStarted."""
     for _ in range(_TRIES):
-        try:
+        with suppress(subprocess.TimeoutExpired):
             node.control(*command)
             return
-        except subprocess.TimeoutExpired:
-            continue
     raise NotStarted(f"rabbitmqctl {command[0]} did not answer {_TRIES} times")
