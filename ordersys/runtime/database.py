@@ -89,9 +89,16 @@ class Database:
         return self._writes.submit((operation, item), urgent)
 
     async def read(self, query: Callable[..., R], *arguments: Any) -> R:
-        """What `query(connection, *arguments)` answers, from committed data."""
+        """What `query(connection, *arguments)` answers, from committed data.
+
+        Raises Refused (STORAGE_UNAVAILABLE) when the file can't be read: it may be locked, or no descriptor be left.
+        """
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._reader_threads, self._read, query, arguments)
+        try:
+            return await loop.run_in_executor(self._reader_threads, self._read, query, arguments)
+        except OperationalError as error:
+            _log.error("database %s can't be read: %s", self.path, error.orig)
+            raise refuse(ErrorReason.STORAGE_UNAVAILABLE) from error
 
     async def probe(self) -> bool:
         """Whether the file can be written, by writing: in time, or it counts as not."""

@@ -24,7 +24,6 @@ from sqlalchemy import (
     insert,
     select,
 )
-from sqlalchemy.exc import DBAPIError
 
 from ordersys.contract.errors import Refused
 from ordersys.contract.events import EventMessage
@@ -128,8 +127,8 @@ class Relay:
         while True:
             try:
                 return await self._database.read(self._outbox.oldest, self._window)
-            except DBAPIError as error:
-                _log.error("the outbox can't be read: %s", error.orig)
+            except Refused as error:
+                _log.warning("the outbox has to wait: %s", error)
             await asyncio.sleep(next(pauses))
 
     async def _publish(self, rows: Sequence[Any]) -> bool:

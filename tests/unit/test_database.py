@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import resource
 import sqlite3
 import threading
 from collections.abc import AsyncIterator
@@ -9,7 +10,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Column, Connection, String, Table, insert
+from sqlalchemy import Column, Connection, String, Table, insert, select
 from sqlalchemy.exc import OperationalError
 
 from ordersys.contract.errors import Refused, product_not_found, reason_of
@@ -82,8 +83,9 @@ async def test_what_was_answered_is_there_for_everybody(database: Database) -> N
     """Another connection to the file finds it; a query that would write fails."""
     for name in "abc":
         assert await database.write(keep, name) == names(database.path)[-1] == name
-    with pytest.raises(OperationalError, match="readonly"):
+    with pytest.raises(Refused) as refused:
         await database.read(keep, ["by a reader"])
+    assert "readonly" in str(refused.value.__cause__)
 
 
 @pytest.mark.parametrize(
@@ -196,3 +198,16 @@ async def test_a_second_process_waits_then_says_so(tmp_path: Path, monkeypatch: 
         await Database.open(path, schema())
     await first.close()
     await (await second).close()
+
+
+async def test_what_can_not_be_read_for_the_moment_is_refused_as_such(database: Database) -> None:
+    """Not a bug: with no descriptor left a reader can't open the file; as soon as there is one, it can."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        with pytest.raises(Refused) as refused:
+            await database.read(lambda connection: connection.execute(select(NAMES)).all())
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert reason_of(refused.value.status) == "STORAGE_UNAVAILABLE"
+    assert await database.read(lambda connection: connection.execute(select(NAMES)).all()) == []
