@@ -113,7 +113,7 @@ def asyncapi(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Check the types, strictly, stubs included."""
-    prepare(session, "types", "tests", "bench", "peers")
+    prepare(session, "types", "tests", "bench")
     session.install("nox", "hatchling")
     session.run("mypy", *session.posargs)
 

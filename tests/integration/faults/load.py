@@ -1,7 +1,8 @@
 """Offered load, from a process of its own: `python -m tests.integration.faults.load ADDRESS '{…}'` (an Offer as JSON).
 
 First as many calls at a time as a client may have, each answer followed by the next call: what the service can
-do. Then so many times as much, whether it answers or not. One JSON array a call comes out: see Call.
+do. Then so many times as much, whether it answers or not; then as at first again, since others may have come to
+work on the machine. One JSON array a call comes out: see Call.
 """
 
 import asyncio
@@ -152,6 +153,8 @@ class _Generator:
         rate = await self._measure()
         self._offered = True
         await self._put(rate * self._offer.times)
+        self._offered = False
+        await self._measure()
         return self._calls
 
     def end(self, opened: _Open, code: int, body: bytes = b"", retry: bool = False) -> None:
@@ -194,14 +197,12 @@ class _Generator:
         return any(connection.open for connection in self._connections)
 
     def _call(self, due: float) -> None:
+        """Makes a call, unless there are as many under way as the service lets its clients have."""
         connection = min(self._connections, key=lambda one: len(one.open) - one.most)
-        opened = _Open(len(self._calls), due)
-        self._calls.append(None)
-        body = next(self._requests).SerializeToString()
         if len(connection.open) < connection.most:
-            connection.call(opened, body, self._offer.timeout)
-        else:
-            self._calls[opened.number] = Call(due, time.monotonic(), UNAVAILABLE, False, "", self._offered)
+            opened = _Open(len(self._calls), due)
+            self._calls.append(None)
+            connection.call(opened, next(self._requests).SerializeToString(), self._offer.timeout)
 
 
 def main() -> None:
