@@ -34,6 +34,7 @@ from ordersys.runtime.pauses import growing
 
 _log = logging.getLogger(__name__)
 _CLOSE_SECONDS = 2.0
+_TRIAL = 10
 _REMOVED_AT_A_TIME = 1000  # databases limit the variables of a statement
 
 
@@ -113,20 +114,22 @@ class Relay:
             await asyncio.wait([self._task])
 
     async def _relay(self, wakes: list[None]) -> list[None]:
+        """After a window that was not confirmed a few events go first: a broker that refuses them would refuse all."""
         self._task = asyncio.current_task()
-        pauses = growing()
-        while not self._closing and (rows := await self._oldest(pauses)):
+        pauses, most = growing(), self._window
+        while not self._closing and (rows := await self._oldest(most, pauses)):
             if await self._publish(rows):
-                pauses = growing()
+                pauses, most = growing(), min(2 * most, self._window)
             else:
+                most = min(_TRIAL, self._window)
                 await asyncio.sleep(next(pauses))
         return [None] * len(wakes)
 
-    async def _oldest(self, pauses: Iterator[float]) -> Sequence[Any]:
+    async def _oldest(self, most: int, pauses: Iterator[float]) -> Sequence[Any]:
         """The next window, however long the database takes to be readable."""
         while True:
             try:
-                return await self._database.read(self._outbox.oldest, self._window)
+                return await self._database.read(self._outbox.oldest, most)
             except Refused as error:
                 _log.warning("the outbox has to wait: %s", error)
             await asyncio.sleep(next(pauses))

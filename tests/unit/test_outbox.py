@@ -4,6 +4,7 @@ import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import asynccontextmanager, closing
+from dataclasses import replace
 from itertools import chain, repeat, zip_longest
 from pathlib import Path
 from typing import cast
@@ -67,10 +68,10 @@ async def fail() -> list[bool]:
 
 
 @asynccontextmanager
-async def relaying(folder: Path, broker: Broker) -> AsyncIterator[tuple[Database, Relay]]:
+async def relaying(folder: Path, broker: Broker, window: int = WINDOW) -> AsyncIterator[tuple[Database, Relay]]:
     database = await Database.open(folder / "t.db", SCHEMA)
     await database.write(tune, None)
-    relay = Relay(database, OUTBOX, broker, WINDOW)
+    relay = Relay(database, OUTBOX, broker, window)
     try:
         yield database, relay
     finally:
@@ -109,6 +110,18 @@ async def test_a_row_goes_when_confirmed_and_is_published_until_then_in_order(
         assert window == waiting[:WINDOW]
         waiting = [one for one, sure in zip_longest(waiting, answer[: len(waiting)]) if not sure]
     assert waiting == []
+
+
+async def test_a_few_events_go_first_after_some_were_refused(tmp_path: Path) -> None:
+    """A full window again and again would cost a broker that is not ready the more, the more waits; then it grows."""
+    sizes = [100, 10, 20, 40, 30]
+    answers = [[False] * 100, *([True] * size for size in sizes[1:])]
+    events = [replace(EVENTS[0], event_id=f"order.{number}") for number in range(100)]
+    async with relaying(tmp_path, broker := Broker(*answers), window=100) as (database, relay):
+        await database.write(append, events)
+        relay.wake()
+        await empty(database)
+    assert [len(window) for window in broker.windows] == sizes
 
 
 async def test_a_row_stays_while_the_broker_has_not_answered(tmp_path: Path) -> None:
