@@ -30,7 +30,6 @@ logging.getLogger("pika").setLevel(logging.CRITICAL)
 HEARTBEAT_SECONDS, BLOCKED_SECONDS = 20, 60
 _PARTING_SECONDS = 1.5  # twice: a silent broker is noticed by its heartbeat, but not within a grace period
 _SILENT_SECONDS = 6.0  # nor in time for another node to take over
-_STEPS = 20  # a broker that asks a lost node for each event answers as well, but not for that part of a window
 
 
 class BrokerUnavailable(OSError):
@@ -105,7 +104,7 @@ class Session:
             for message in messages:
                 self._events.channel.basic_publish(*message, mandatory=True)
             crash_point("broker.sent")
-            await self._answer(self._confirms.settled, lambda: window.answered * _STEPS // len(messages))
+            await self._answer(self._confirms.settled, lambda: window.steps)
             if window.refused:  # an AMQP channel that knows an old leader of a queue refuses for ever
                 self.fail(AMQPError("it refused events"))
         except (AMQPError, BrokerUnavailable) as error:

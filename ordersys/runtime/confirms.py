@@ -10,6 +10,9 @@ from typing import Any
 
 from ordersys.runtime.waiting import resolve
 
+# A broker that asks a lost node for each event answers as well: one every few seconds.
+_STEPS, _LEAST_STEP = 20, 10
+
 
 class Window:
     """The events published together, with delivery tags from `first_tag` on."""
@@ -32,6 +35,11 @@ class Window:
     def answered(self) -> int:
         """For how many events the broker has answered."""
         return len(self._ids) - len(self._open)
+
+    @property
+    def steps(self) -> int:
+        """How far it is: in twentieths, or tens of events where these are larger. One that trickles gets nowhere."""
+        return self.answered // max(_LEAST_STEP, len(self._ids) // _STEPS)
 
     def ack(self, tag: int, multiple: bool) -> None:
         """The broker has the event with `tag`, or all up to it."""

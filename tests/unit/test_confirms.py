@@ -82,3 +82,12 @@ async def test_a_window_knows_whether_the_broker_refused_any(answer: str, refuse
     confirms.returned("a")
     confirms.take(frame(answer, 1))
     assert (window.refused, window.outcome()) == (refused, [False])
+
+
+@pytest.mark.parametrize(("size", "step"), [(1, 10), (10, 10), (100, 10), (1000, 50), (100_000, 5_000)])
+def test_a_window_gets_on_in_steps_a_trickle_does_not_take(size: int, step: int) -> None:
+    """A twentieth of it, ten events at least: a small window has to be answered as a whole."""
+    window = Window(1, [str(number) for number in range(size)])
+    for tag in range(1, min(size, 2 * step) + 1):
+        window.ack(tag, False)
+        assert window.steps == tag // step
