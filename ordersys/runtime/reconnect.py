@@ -28,7 +28,7 @@ async def declare(urls: str) -> None:
     reasons: list[str] = []
     for url in each(urls):
         try:
-            async with _session(url, "declare") as session:
+            async with opened(url, "declare") as session:
                 return await _declare(session)
         except BrokerUnavailable as error:
             reasons.append(str(error))
@@ -38,18 +38,20 @@ async def declare(urls: str) -> None:
 @asynccontextmanager
 async def opened(urls: str, name: str) -> AsyncIterator[Session]:
     """A session to the first broker that answers, as it is. Raises BrokerUnavailable."""
+    session = await _connected(urls, name)
+    try:
+        yield session
+    finally:
+        await session.close()
+
+
+async def _connected(urls: str, name: str) -> Session:
     reasons: list[str] = []
     for url in each(urls):
         try:
-            session = await Session.open(url, name)
+            return await Session.open(url, name)
         except BrokerUnavailable as error:
             reasons.append(str(error))
-            continue
-        try:
-            yield session
-        finally:
-            await session.close()
-        return
     raise BrokerUnavailable("; ".join(reasons))
 
 
@@ -70,7 +72,7 @@ async def _used(url: str, name: str, use: Use, known: bool) -> bool:
     """Gives `use` a session until it breaks; whether one came about."""
     used = False
     try:
-        async with _session(url, name) as session, _kept_declared(session, known):
+        async with opened(url, name) as session, _kept_declared(session, known):
             _log.info("%s: connected to RabbitMQ at %s", name, place(url))
             used = True
             await use(session)
@@ -78,15 +80,6 @@ async def _used(url: str, name: str, use: Use, known: bool) -> bool:
     except BrokerUnavailable as error:
         _log.warning("%s: waiting for RabbitMQ: %s", name, error)
     return used
-
-
-@asynccontextmanager
-async def _session(url: str, name: str) -> AsyncIterator[Session]:
-    session = await Session.open(url, name)
-    try:
-        yield session
-    finally:
-        await session.close()
 
 
 async def _declare(session: Session) -> None:

@@ -176,6 +176,7 @@ def _handler(method: MethodDescriptor, behaviour: Behaviour, calls: _Calls) -> A
     no longer than a client may take.
     """
     request_class = descriptors.message_class(method.input_type)
+    answers_pages = "page_size" in method.input_type.fields_by_name
 
     async def handle(_: object, context: Context) -> bytes:
         try:
@@ -185,7 +186,7 @@ def _handler(method: MethodDescriptor, behaviour: Behaviour, calls: _Calls) -> A
                 response = await behaviour(_request(request_class, raw), context)
                 crash_point("server.answering")
                 answer = response.SerializeToString()
-                if "page_size" in method.input_type.fields_by_name:
+                if answers_pages:
                     calls.untaken.add(answer, context)
                 return answer
         except Refused as refused:
