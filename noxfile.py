@@ -71,7 +71,7 @@ def faults(session: nox.Session) -> None:
 def bench(session: nox.Session) -> None:
     """Measure everything against baselines of the same run (`-- --quick`, `-- --help`; docs/performance.md)."""
     prepare(session, "bench", "tests", *(["peers"] if "--peers" in session.posargs else []))
-    session.run("python", "-m", "benchmarks", *session.posargs, interrupt_timeout=60, terminate_timeout=60)
+    session.run("python", "-m", "benchmarks", *session.posargs, **PATIENTLY)
 
 
 @nox.session
