@@ -100,7 +100,7 @@ class Performance:
         figures.add(played)
         if played.findings:
             repeat = f"nox -s faults -- --seed={run.seed} --round={part.number} {run.again}"
-            keep(played, play.stage.folder / "log", run.keep / played.name, repeat)
+            keep(played, play.stage.folder, run.keep / played.name, repeat)
         return Played(figures, [summary(played), *_told(played.findings)])
 
     def _trial(self, play: Play, part: Part) -> Played:

@@ -78,10 +78,10 @@ def summary(played: Round) -> str:
 
 
 def keep(played: Round, logs: Path, folder: Path, repeat: str) -> None:
-    """Writes everything somebody needs to find out what went wrong."""
+    """Writes everything somebody needs to find out what went wrong; the logs are those anywhere under `logs`."""
     folder.mkdir(parents=True, exist_ok=True)
     played.history.save(folder / "history.jsonl")
-    for log in logs.glob("*.log"):
+    for log in logs.rglob("*.log"):
         shutil.copy(log, folder)
     (folder / "story.md").write_text(_story(played, repeat))
 

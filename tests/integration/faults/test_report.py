@@ -63,16 +63,17 @@ def test_a_sabotage_nobody_found_out_is_a_failure() -> None:
 
 def test_a_failed_round_leaves_its_history_its_logs_and_its_story(tmp_path: Path) -> None:
     """Enough to find out what went wrong, and how to play it again."""
-    logs, folder = tmp_path / "log", tmp_path / "found" / "s1r0"
-    logs.mkdir()
-    (logs / "order_service.log").write_text("a line")
+    stage, folder = tmp_path / "stage", tmp_path / "found" / "s1r0"
+    for log in (stage / "log" / "order_service.log", stage / "rabbitmq" / "log" / "node@localhost.log"):
+        log.parent.mkdir(parents=True)
+        log.write_text("a line")
     failed = played(*[Finding(Kind.LOST, f"order {number} is not there") for number in range(50)])
-    keep(failed, logs, folder, "nox -s faults -- --seed=1")
+    keep(failed, stage, folder, "nox -s faults -- --seed=1")
     story = (folder / "story.md").read_text()
     assert "order 0 is not there" in story
     assert "and 10 more" in story
     assert "nox -s faults -- --seed=1" in story
-    assert (folder / "order_service.log").read_text() == "a line"
+    assert {log.name for log in folder.glob("*.log")} == {"order_service.log", "node@localhost.log"}
 
 
 def test_a_history_is_a_line_for_every_beginning_and_every_end(tmp_path: Path) -> None:
