@@ -20,7 +20,6 @@ from sqlalchemy import (
     UniqueConstraint,
     bindparam,
     func,
-    insert,
     select,
 )
 
@@ -30,6 +29,7 @@ from ordersys.contract.times import timestamp
 from ordersys.runtime.idempotency import Requests
 from ordersys.runtime.identity import now
 from ordersys.runtime.schema import Schema
+from ordersys.runtime.statements import Statement, inserting
 
 _METADATA = MetaData()
 REQUESTS = Requests(_METADATA)
@@ -51,15 +51,17 @@ NOTIFICATIONS = Table(
     sqlite_autoincrement=True,
 )
 _T = NOTIFICATIONS.c
-_BODIES = select(_T.event_id, _T.body).where(
-    _T.consumer == bindparam("consumer"), _T.event_id.in_(bindparam("ids", expanding=True))
+_BODIES = Statement(
+    select(_T.event_id, _T.body).where(
+        _T.consumer == bindparam("consumer"), _T.event_id.in_(bindparam("ids", expanding=True))
+    )
 )
-_NEWEST = (
+_NEWEST = Statement(
     select(_T.order_id, func.max(_T.version))
     .where(_T.consumer == bindparam("consumer"), _T.order_id.in_(bindparam("ids", expanding=True)))
     .group_by(_T.order_id)
 )
-_INSERT = insert(NOTIFICATIONS)
+_INSERT = inserting(NOTIFICATIONS)
 
 
 def schema(consumer: str) -> Schema:
@@ -103,8 +105,7 @@ class Inbox:
 
     def forged(self, connection: Connection, events: Sequence[Event]) -> list[bool]:
         """Of each event whether its id is recorded with another body."""
-        ids = {"consumer": self._consumer, "ids": [event.event_id for event in events]}
-        bodies = {row[0]: row[1] for row in connection.execute(_BODIES, ids)}
+        bodies = _bodies(self._consumer, connection, events)
         return [bodies.get(event.event_id, event.body) != event.body for event in events]
 
     def page(
@@ -124,10 +125,9 @@ class _Entry:
         self._consumer = consumer
         self._connection = connection
         self._time = now()
-        ids = {"consumer": consumer, "ids": [event.event_id for event in events]}
-        self._bodies = {row[0]: row[1] for row in connection.execute(_BODIES, ids)}
-        orders = {"consumer": consumer, "ids": list({event.order_id for event in events})}
-        self._newest = {row[0]: row[1] for row in connection.execute(_NEWEST, orders)}
+        self._bodies = _bodies(consumer, connection, events)
+        order_ids = list({event.order_id for event in events})
+        self._newest: dict[str, int] = dict(_NEWEST.rows(connection, consumer=consumer, ids=order_ids))
         self._rows: list[dict[str, Any]] = []
 
     def record(self, told: Told) -> Recording:
@@ -144,8 +144,12 @@ class _Entry:
 
     def write(self) -> None:
         """Writes what is new."""
-        if self._rows:
-            self._connection.execute(_INSERT, self._rows)
+        _INSERT.run(self._connection, self._rows)
+
+
+def _bodies(consumer: str, connection: Connection, events: Sequence[Event]) -> dict[str, bytes]:
+    """The bodies that are recorded under the ids of `events`."""
+    return dict(_BODIES.rows(connection, consumer=consumer, ids=[event.event_id for event in events]))
 
 
 def _row(consumer: str, told: Told, late: bool, time: int) -> dict[str, Any]:

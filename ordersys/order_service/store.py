@@ -14,7 +14,6 @@ from sqlalchemy import (
     String,
     Table,
     bindparam,
-    insert,
     select,
     update,
 )
@@ -39,6 +38,7 @@ from ordersys.runtime.idempotency import Ledger, Requests, success
 from ordersys.runtime.identity import now
 from ordersys.runtime.outbox import Outbox
 from ordersys.runtime.schema import Schema
+from ordersys.runtime.statements import Statement, inserting
 
 SCHEMA = Schema("order-service")
 REQUESTS = Requests(SCHEMA.metadata)
@@ -57,9 +57,11 @@ ORDERS = Table(
     sqlite_autoincrement=True,
 )
 
-_SELECT = select(ORDERS.c.order_id, ORDERS.c.body).where(ORDERS.c.order_id.in_(bindparam("ids", expanding=True)))
-_INSERT = insert(ORDERS)
-_UPDATE = (
+_SELECT = Statement(
+    select(ORDERS.c.order_id, ORDERS.c.body).where(ORDERS.c.order_id.in_(bindparam("ids", expanding=True)))
+)
+_INSERT = inserting(ORDERS)
+_UPDATE = Statement(
     update(ORDERS)
     .where(ORDERS.c.order_id == bindparam("id"))
     .values(state=bindparam("new_state"), body=bindparam("new_body"))
@@ -98,9 +100,7 @@ def change(connection: Connection, changes: list[Change]) -> list[Order | Refuse
 
 def seed(connection: Connection, orders: Iterable[Order]) -> None:
     """Fills a new database with orders that are there from the start: no events tell of them."""
-    rows = [_row(order) for order in orders]
-    if rows:
-        connection.execute(_INSERT, rows)
+    _INSERT.run(connection, map(_row, orders))
 
 
 def purge(connection: Connection, times: list[int]) -> list[int]:
@@ -173,15 +173,13 @@ class _Batch:
     def write(self) -> None:
         """Writes all that was decided."""
         self._ledger.write()
-        if self._created:
-            self._connection.execute(_INSERT, [_row(self._orders[order_id]) for order_id in self._created])
-        if self._changed:
-            self._connection.execute(_UPDATE, [_new_values(self._orders[order_id]) for order_id in self._changed])
+        _INSERT.run(self._connection, [_row(self._orders[order_id]) for order_id in self._created])
+        _UPDATE.run(self._connection, [_new_values(self._orders[order_id]) for order_id in self._changed])
         OUTBOX.append(self._connection, self._events)
 
 
 def _load(connection: Connection, order_ids: list[str]) -> dict[str, Order]:
-    rows = connection.execute(_SELECT, {"ids": order_ids})
+    rows = _SELECT.rows(connection, ids=order_ids)
     return {order_id: Order.FromString(body) for order_id, body in rows}
 
 

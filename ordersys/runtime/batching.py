@@ -5,6 +5,7 @@ or a confirm is shared. Items keep their order; the worker sees one batch at a t
 """
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
@@ -12,6 +13,7 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 R = TypeVar("R")
 _RIDE_SECONDS = 0.05
+_log = logging.getLogger(__name__)
 
 
 class Batcher(Generic[T, R]):
@@ -23,7 +25,7 @@ class Batcher(Generic[T, R]):
     def __init__(self, work: Callable[[list[T]], Awaitable[Sequence[R | Exception]]], limit: int) -> None:
         self._work = work
         self._limit = limit
-        self._waiting: deque[tuple[T, asyncio.Future[R]]] = deque()
+        self._waiting: deque[tuple[T, asyncio.Future[R] | None]] = deque()
         self._worker: asyncio.Task[None] | None = None
         self._departure: asyncio.TimerHandle | None = None
 
@@ -40,6 +42,11 @@ class Batcher(Generic[T, R]):
         elif self._departure is None:
             self._departure = loop.call_later(_RIDE_SECONDS, self._start)
         return future
+
+    def put(self, item: T) -> None:
+        """Hands in `item` where nobody asks for its result; should `work` fail, that is logged."""
+        self._waiting.append((item, None))
+        self._start()
 
     def __len__(self) -> int:
         """How many items wait for the next batch."""
@@ -70,7 +77,7 @@ class Batcher(Generic[T, R]):
         size = min(len(self._waiting), self._limit)
         taken = [self._waiting.popleft() for _ in range(size)]
         # What nobody waits for any more would only keep others waiting: under load there is much of it.
-        batch = [(item, future) for item, future in taken if not future.cancelled()]
+        batch = [(item, future) for item, future in taken if future is None or not future.cancelled()]
         if not batch:
             return
         results = await self._outcome([item for item, _ in batch])
@@ -84,7 +91,11 @@ class Batcher(Generic[T, R]):
             return [error] * len(items)
 
 
-def _settle(future: "asyncio.Future[R]", result: R | Exception) -> None:
+def _settle(future: "asyncio.Future[R] | None", result: R | Exception) -> None:
+    if future is None:
+        if isinstance(result, Exception):
+            _log.error("what nobody waited for failed", exc_info=result)
+        return
     if future.done():  # cancelled by whoever waited
         return
     if isinstance(result, Exception):

@@ -68,7 +68,7 @@ class Consumer:
         deliveries: Batcher[Tagged, None] = Batcher(partial(self._work, session, fresh), self._prefetch)
 
         def take(tag: int, delivery: Delivery) -> None:
-            deliveries.submit(Tagged(tag, delivery)).add_done_callback(partial(_check, session))
+            deliveries.put(Tagged(tag, delivery))
 
         async with self._in_use:
             try:
@@ -90,6 +90,15 @@ class Consumer:
         await session.cancel()
 
     async def _work(self, session: Session, fresh: "asyncio.Future[None]", batch: list[Tagged]) -> list[None]:
+        """What can't be worked on, for a reason nobody foresaw, comes again on a new session."""
+        try:
+            await self._settle(session, fresh, batch)
+        except Exception as error:  # noqa: BLE001 - logged, and all of it comes again
+            _log.exception("the deliveries under way come again")
+            session.fail(error)
+        return [None] * len(batch)
+
+    async def _settle(self, session: Session, fresh: "asyncio.Future[None]", batch: list[Tagged]) -> None:
         for portion in _portions(batch):
             crash_point("consumer.delivered")
             dispositions = await self._decide(session, portion)
@@ -100,7 +109,6 @@ class Consumer:
             crash_point("consumer.settled")
         if not fresh.done() and not all(tagged.delivery.redelivered for tagged in batch):
             fresh.set_result(None)
-        return [None] * len(batch)
 
     async def _decide(self, session: Session, portion: list[Tagged]) -> list[Disposition]:
         dispositions = [Disposition.DEAD_LETTER] * len(portion)
@@ -153,10 +161,3 @@ def _settle(session: Session, portion: list[Tagged], dispositions: list[Disposit
                     session.reject(tagged.tag, requeue=disposition is Disposition.RETURN)
     except BrokerUnavailable as error:
         _log.warning("not acknowledged, they come again: %s", error)
-
-
-def _check(session: Session, worked_on: "asyncio.Future[None]") -> None:
-    """A delivery that could not be worked on, for a reason nobody foresaw, comes again on a new session."""
-    if not worked_on.cancelled() and (error := worked_on.exception()):
-        _log.error("the deliveries under way come again", exc_info=error)
-        session.fail(error)

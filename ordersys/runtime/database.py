@@ -22,7 +22,7 @@ from sqlalchemy import (
     create_engine,
     event,
 )
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool, QueuePool, StaticPool
 
 from ordersys.api.error.v1.error_reason_pb2 import ErrorReason
@@ -96,8 +96,10 @@ class Database:
         loop = asyncio.get_running_loop()
         try:
             return await loop.run_in_executor(self._reader_threads, self._read, query, arguments)
-        except OperationalError as error:
-            _log.error("database %s can't be read: %s", self.path, error.orig)
+        except (DBAPIError, sqlite3.Error) as error:
+            if not (cause := _unusable(error)):
+                raise
+            _log.error("database %s can't be read: %s", self.path, cause)
             raise refuse(ErrorReason.STORAGE_UNAVAILABLE) from error
 
     async def probe(self) -> bool:
@@ -159,13 +161,13 @@ class Database:
     async def _commit(self, batch: list[tuple[Operation, Any]]) -> Sequence[Any]:
         loop = asyncio.get_running_loop()
         results = await loop.run_in_executor(self._writer_thread, self._transact, batch)
-        failed = [result for result in results if isinstance(result, OperationalError)]
-        self.writable = not failed
-        if not failed:
+        causes = [_unusable(result) for result in results]
+        self.writable = not any(causes)
+        if self.writable:
             return results
-        _log.error("database %s can't be written: %s", self.path, failed[0].orig)
+        _log.error("database %s can't be written: %s", self.path, next(filter(None, causes)))
         unavailable = refuse(ErrorReason.STORAGE_UNAVAILABLE)
-        return [unavailable if isinstance(result, OperationalError) else result for result in results]
+        return [unavailable if cause else result for cause, result in zip(causes, results, strict=True)]
 
     def _transact(self, batch: list[tuple[Operation, Any]]) -> list[Any]:
         """All in one transaction; should it fail, each item in one of its own."""
@@ -193,8 +195,14 @@ def _locked(file: IO[str]) -> bool:
 
 def _locked_out(error: Exception) -> bool:
     """Whether somebody else holds the file: each item alone would wait as long again."""
-    cause = getattr(error, "orig", None)
-    return isinstance(cause, sqlite3.Error) and cause.sqlite_errorcode == sqlite3.SQLITE_BUSY
+    cause = _unusable(error)
+    return cause is not None and cause.sqlite_errorcode == sqlite3.SQLITE_BUSY
+
+
+def _unusable(result: object) -> sqlite3.OperationalError | None:
+    """What the driver said of a file it can't use, itself or through SQLAlchemy; None of any other result."""
+    cause = result.orig if isinstance(result, DBAPIError) else result
+    return cause if isinstance(cause, sqlite3.OperationalError) else None
 
 
 def _seen(touched: "asyncio.Future[None]") -> None:

@@ -20,13 +20,13 @@ from sqlalchemy import (
     Table,
     bindparam,
     delete,
-    insert,
     select,
     update,
 )
 
 from ordersys.api.error.v1.error_reason_pb2 import ErrorReason
 from ordersys.contract.errors import Refused, refuse
+from ordersys.runtime.statements import Statement, inserting
 
 M = TypeVar("M", bound=Message)
 _PURGED_AT_A_TIME = 500
@@ -79,22 +79,21 @@ class Requests:
             Index("requests_by_time", "time"),
         )
         t = self.table
-        self._select = select(t.c.request_id, t.c.fingerprint, t.c.subject, t.c.code, t.c.body).where(
-            t.c.request_id.in_(bindparam("ids", expanding=True))
+        one = t.c.request_id == bindparam("id")
+        self._select = Statement(
+            select(t.c.request_id, t.c.fingerprint, t.c.subject, t.c.code, t.c.body).where(
+                t.c.request_id.in_(bindparam("ids", expanding=True))
+            )
         )
-        self._insert = insert(t)
-        self._finish = (
-            update(t)
-            .where(t.c.request_id == bindparam("id"))
-            .values(code=bindparam("new_code"), body=bindparam("new_body"))
-        )
-        self._forget = delete(t).where(t.c.request_id.in_(bindparam("ids", expanding=True)))
+        self._insert = inserting(t)
+        self._finish = Statement(update(t).where(one).values(code=bindparam("new_code"), body=bindparam("new_body")))
+        self._forget = Statement(delete(t).where(one))
         finished = select(t.c.request_id).where(t.c.time < bindparam("before"), t.c.code.is_not(None))
-        self._purge = delete(t).where(t.c.request_id.in_(finished.limit(_PURGED_AT_A_TIME)))
+        self._purge = Statement(delete(t).where(t.c.request_id.in_(finished.limit(_PURGED_AT_A_TIME))))
 
     def find(self, connection: Connection, request_ids: Iterable[str]) -> dict[str, Remembered]:
         """What is known of `request_ids`."""
-        rows = connection.execute(self._select, {"ids": list(request_ids)})
+        rows = self._select.rows(connection, ids=list(request_ids))
         return {row[0]: Remembered(row[1], row[2], _outcome(row[3], row[4])) for row in rows}
 
     def ledger(self, connection: Connection, request_ids: Iterable[str], now: int) -> "Ledger":
@@ -103,16 +102,13 @@ class Requests:
 
     def purge(self, connection: Connection, before: int) -> int:
         """Forgets some finished requests from before that time; how many."""
-        return int(connection.execute(self._purge, {"before": before}).rowcount)
+        return self._purge.run(connection, [{"before": before}])
 
     def write(self, connection: Connection, ledger: "Ledger") -> None:
         """Writes what `ledger` has noted down."""
-        if ledger.forgotten:
-            connection.execute(self._forget, {"ids": ledger.forgotten})
-        if ledger.opened:
-            connection.execute(self._insert, list(ledger.opened.values()))
-        if ledger.finished:
-            connection.execute(self._finish, ledger.finished)
+        self._forget.run(connection, [{"id": request_id} for request_id in ledger.forgotten])
+        self._insert.run(connection, ledger.opened.values())
+        self._finish.run(connection, ledger.finished)
 
 
 class Ledger:

@@ -7,7 +7,9 @@ so that nothing is skipped, whatever order rows are committed in.
 import asyncio
 import logging
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Protocol
+from dataclasses import fields
+from functools import partial
+from typing import Protocol
 
 from sqlalchemy import (
     BigInteger,
@@ -21,7 +23,6 @@ from sqlalchemy import (
     bindparam,
     delete,
     func,
-    insert,
     select,
 )
 
@@ -31,11 +32,13 @@ from ordersys.runtime.batching import Batcher
 from ordersys.runtime.crash import crash_point
 from ordersys.runtime.database import Database
 from ordersys.runtime.pauses import growing
+from ordersys.runtime.statements import Row, Statement, inserting
 
 _log = logging.getLogger(__name__)
 _CLOSE_SECONDS = 2.0
 _TRIAL = 10
-_REMOVED_AT_A_TIME = 1000  # databases limit the variables of a statement
+_AGAIN_SECONDS = 1.0
+_FIELDS = tuple(field.name for field in fields(EventMessage))
 
 
 class Publisher(Protocol):
@@ -63,19 +66,18 @@ class Outbox:
             Column("body", LargeBinary, nullable=False),
             sqlite_autoincrement=True,
         )
-        self._insert = insert(self.table)
-        self._oldest = select(self.table).order_by(self.table.c.sequence).limit(bindparam("most"))
-        self._delete = delete(self.table).where(self.table.c.sequence.in_(bindparam("sequences", expanding=True)))
+        sequence = self.table.c.sequence
+        self._insert = inserting(self.table)
+        self._oldest = Statement(select(self.table).order_by(sequence).limit(bindparam("most")))
+        self._delete = Statement(delete(self.table).where(sequence == bindparam("gone")))
 
     def append(self, connection: Connection, events: Iterable[EventMessage]) -> None:
         """Adds `events`, in order, to the transaction under way."""
-        rows = [{name: getattr(event, name) for name in EventMessage.__slots__} for event in events]
-        if rows:
-            connection.execute(self._insert, rows)
+        self._insert.run(connection, [{name: getattr(event, name) for name in _FIELDS} for event in events])
 
-    def oldest(self, connection: Connection, most: int) -> Sequence[Any]:
-        """The rows that have waited longest."""
-        return connection.execute(self._oldest, {"most": most}).all()
+    def oldest(self, connection: Connection, most: int) -> list[Row]:
+        """The rows that have waited longest: the sequence, then the fields of an EventMessage."""
+        return self._oldest.rows(connection, most=most)
 
     def waiting(self, connection: Connection) -> int:
         """How many events wait."""
@@ -83,14 +85,15 @@ class Outbox:
 
     def remove(self, connection: Connection, batches: list[list[int]]) -> list[None]:
         """An operation: removes the rows of confirmed events."""
-        sequences = [sequence for batch in batches for sequence in batch]
-        for first in range(0, len(sequences), _REMOVED_AT_A_TIME):
-            connection.execute(self._delete, {"sequences": sequences[first : first + _REMOVED_AT_A_TIME]})
+        self._delete.run(connection, [{"gone": sequence} for batch in batches for sequence in batch])
         return [None] * len(batches)
 
 
 class Relay:
-    """Publishes what stands in the outbox, oldest first, `window` events at a time."""
+    """Publishes what stands in the outbox, oldest first, `window` events at a time.
+
+    The rows of confirmed events go with the next commit; until then they are known to be published.
+    """
 
     def __init__(self, database: Database, outbox: Outbox, publisher: Publisher, window: int) -> None:
         self._database = database
@@ -100,10 +103,12 @@ class Relay:
         self._wakes: Batcher[None, None] = Batcher(self._relay, 1_000_000)
         self._task: asyncio.Task[None] | None = None
         self._closing = False
+        self._leaving: set[int] = set()
+        """The rows of confirmed events that may still be there."""
 
     def wake(self) -> None:
         """Says that there may be something to publish. What arrives while a window is on its way shares the next."""
-        self._wakes.submit(None)
+        self._wakes.put(None)
 
     async def close(self) -> None:
         """Stops after the window under way, soon in any case; what is not confirmed stays in the outbox."""
@@ -116,45 +121,60 @@ class Relay:
     async def _relay(self, wakes: list[None]) -> list[None]:
         """After a window that was not confirmed a few events go first: a broker that refuses them would refuse all."""
         self._task = asyncio.current_task()
-        pauses, most = growing(), self._window
-        while not self._closing and (rows := await self._oldest(most, pauses)):
+        pauses, most, more = growing(), self._window, True
+        while more and not self._closing:
+            rows = await self._oldest(most, pauses)
+            more = len(rows) == most  # what is appended from now on has a wake of its own
             if await self._publish(rows):
                 pauses, most = growing(), min(2 * most, self._window)
             else:
-                most = min(_TRIAL, self._window)
+                more, most = True, min(_TRIAL, self._window)
                 await asyncio.sleep(next(pauses))
         return [None] * len(wakes)
 
-    async def _oldest(self, most: int, pauses: Iterator[float]) -> Sequence[Any]:
+    async def _oldest(self, most: int, pauses: Iterator[float]) -> list[Row]:
         """The next window, however long the database takes to be readable."""
         while True:
+            leaving = self._leaving.copy()  # as it was before the look: what is removed meanwhile may still be seen
             try:
-                return await self._database.read(self._outbox.oldest, most)
+                rows = await self._database.read(self._outbox.oldest, most + len(leaving))
+                return [row for row in rows if row[0] not in leaving][:most]
             except Refused as error:
                 _log.warning("the outbox has to wait: %s", error)
             await asyncio.sleep(next(pauses))
 
-    async def _publish(self, rows: Sequence[Any]) -> bool:
-        """Publishes one window; whether all of it was confirmed and removed."""
+    async def _publish(self, rows: Sequence[Row]) -> bool:
+        """Publishes one window; whether all of it was confirmed."""
+        if not rows:
+            return True
         try:
             confirmed = await self._publisher.publish([_event(row) for row in rows])
         except Exception:  # noqa: BLE001 - logged; nobody else would publish what waits
             _log.exception("%d events could not be published; they stay in the outbox", len(rows))
             return False
         crash_point("outbox.published")
-        done = [row.sequence for row, sure in zip(rows, confirmed, strict=True) if sure]
-        try:
-            if done:
-                await self._database.write(self._outbox.remove, done)
-                crash_point("outbox.removed")
-        except Refused:
-            return False  # they stay and are published again: at least once
+        done = [row[0] for row, sure in zip(rows, confirmed, strict=True) if sure]
+        self._remove(done)
         if len(done) < len(rows):
             _log.warning(
                 "%d of %d events were not confirmed; they stay in the outbox", len(rows) - len(done), len(rows)
             )
         return len(done) == len(rows)
 
+    def _remove(self, done: list[int]) -> None:
+        """A lone row rides with the commit of another order; of a full window the commit is its own."""
+        self._leaving.update(done)
+        removal = self._database.write(self._outbox.remove, done, urgent=len(done) == self._window)
+        removal.add_done_callback(partial(self._removed, done))
 
-def _event(row: Any) -> EventMessage:
-    return EventMessage(row.event_id, row.type, row.source, row.subject, row.time, row.traceparent, row.body)
+    def _removed(self, done: list[int], removal: "asyncio.Future[None]") -> None:
+        """What could not be removed is published again: at least once."""
+        self._leaving.difference_update(done)
+        if not removal.cancelled() and (error := removal.exception()):
+            _log.warning("%d events that were published could not be removed: %s", len(done), error)
+            asyncio.get_running_loop().call_later(_AGAIN_SECONDS, self.wake)
+        crash_point("outbox.removed")
+
+
+def _event(row: Row) -> EventMessage:
+    return EventMessage(*row[1:])

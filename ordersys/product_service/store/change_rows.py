@@ -8,11 +8,16 @@ from ordersys.api.order.v1.order_service_pb2 import UpdateOrderRequest as Hop
 from ordersys.product_service.stock import Quantities
 from ordersys.product_service.store.placements import quantities, stored
 from ordersys.product_service.store.tables import CHANGES, PLACEMENTS
+from ordersys.runtime.statements import Row, Statement
 
-_HOLDINGS = select(PLACEMENTS.c.order_id, PLACEMENTS.c.holding).where(
-    PLACEMENTS.c.order_id.in_(bindparam("ids", expanding=True))
+_HOLDINGS = Statement(
+    select(PLACEMENTS.c.order_id, PLACEMENTS.c.holding).where(
+        PLACEMENTS.c.order_id.in_(bindparam("ids", expanding=True))
+    )
 )
-_SELECT = select(CHANGES).where(CHANGES.c.order_id.in_(bindparam("ids", expanding=True)))
+_ALL = select(CHANGES.c.request_id, CHANGES.c.cancels, CHANGES.c.hop, CHANGES.c.reserved, CHANGES.c.traceparent)
+_SOME = Statement(_ALL.limit(bindparam("most")))
+_SELECT = Statement(_ALL.where(CHANGES.c.order_id.in_(bindparam("ids", expanding=True))))
 
 
 class Pending(NamedTuple):
@@ -37,18 +42,18 @@ class Pending(NamedTuple):
 
 def pending(connection: Connection, most: int) -> list[Pending]:
     """Changes without an outcome."""
-    return [_pending(found) for found in connection.execute(select(CHANGES).limit(most))]
+    return [_pending(found) for found in _SOME.rows(connection, most=most)]
 
 
 def under_way(connection: Connection, order_ids: list[str]) -> dict[str, Pending]:
     """The change under way of each of these orders that has one."""
-    rows = connection.execute(_SELECT, {"ids": order_ids})
-    return {found.order_id: _pending(found) for found in rows}
+    found = [_pending(row) for row in _SELECT.rows(connection, ids=order_ids)]
+    return {pending.order_id: pending for pending in found}
 
 
 def holdings(connection: Connection, order_ids: list[str]) -> dict[str, dict[str, int]]:
     """What each of these orders holds, as far as it holds something."""
-    rows = connection.execute(_HOLDINGS, {"ids": order_ids})
+    rows = _HOLDINGS.rows(connection, ids=order_ids)
     return {order_id: quantities(holding) for order_id, holding in rows}
 
 
@@ -64,6 +69,6 @@ def row(pending: Pending) -> dict[str, Any]:
     }
 
 
-def _pending(row: Any) -> Pending:
-    hop = Hop.FromString(row.hop)
-    return Pending(row.request_id, row.cancels, hop, quantities(row.reserved), row.traceparent)
+def _pending(row: Row) -> Pending:
+    request_id, cancels, hop, reserved, traceparent = row
+    return Pending(request_id, bool(cancels), Hop.FromString(hop), quantities(reserved), traceparent)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from sqlalchemy import Connection, insert
+from sqlalchemy import Connection
 
 from ordersys.api.order.v1.order_pb2 import Order, OrderState
 from ordersys.api.order.v1.order_service_pb2 import OrderItems
@@ -22,8 +22,9 @@ from ordersys.product_service.store.tables import CHANGES, REQUESTS
 from ordersys.runtime.database import refusing
 from ordersys.runtime.idempotency import Outcome, Remembered, recall, refusal
 from ordersys.runtime.identity import now, uuid7
+from ordersys.runtime.statements import inserting
 
-_INSERT = insert(CHANGES)
+_INSERT = inserting(CHANGES)
 
 Request = UpdateOrderRequest | CancelOrderRequest
 
@@ -93,8 +94,7 @@ class _Batch:
         """Writes all that was decided."""
         self._ledger.write()
         self._shelf.write()
-        if self._begun:
-            self._connection.execute(_INSERT, [row(pending) for pending in self._begun])
+        _INSERT.run(self._connection, [row(pending) for pending in self._begun])
 
     def _needed(self, asked: Asked) -> Quantities:
         """What the order shall hold beyond what it does: nothing where the Order Service is going to refuse."""

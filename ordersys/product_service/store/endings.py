@@ -2,23 +2,25 @@
 
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, bindparam, delete, insert, update
+from sqlalchemy import Connection, bindparam, delete, update
 
 from ordersys.api.order.v1.order_pb2 import Order, OrderState
 from ordersys.api.order.v1.order_service_pb2 import UpdateOrderRequest as Hop
 from ordersys.api.product.v1.product_service_pb2 import CancelOrderResponse, UpdateOrderResponse
 from ordersys.product_service.stock import Quantities, more, plus
+from ordersys.product_service.store import placements
 from ordersys.product_service.store.change_rows import Pending, holdings, under_way
 from ordersys.product_service.store.placements import stored
 from ordersys.product_service.store.shelf import Shelf
 from ordersys.product_service.store.tables import CHANGES, PLACEMENTS, REQUESTS
 from ordersys.runtime.idempotency import success
 from ordersys.runtime.identity import now
+from ordersys.runtime.statements import Statement
 
-_INSERT = insert(PLACEMENTS)
-_DELETE = delete(CHANGES).where(CHANGES.c.order_id.in_(bindparam("ids", expanding=True)))
-_HOLD = update(PLACEMENTS).where(PLACEMENTS.c.order_id == bindparam("id")).values(holding=bindparam("new_holding"))
-_DROP = delete(PLACEMENTS).where(PLACEMENTS.c.order_id.in_(bindparam("ids", expanding=True)))
+_DELETE = Statement(delete(CHANGES).where(CHANGES.c.order_id == bindparam("id")))
+_HOLD = Statement(
+    update(PLACEMENTS).where(PLACEMENTS.c.order_id == bindparam("id")).values(holding=bindparam("new_holding"))
+)
 
 
 class Accepted(NamedTuple):
@@ -83,7 +85,7 @@ class _Ending:
             shelf.release(released)
         shelf.write()
         self._write_holdings()
-        self._connection.execute(_DELETE, {"ids": self._ended})
+        _DELETE.run(self._connection, [{"id": order_id} for order_id in self._ended])
         self._ledger.write()
 
     def _end(self, pending: Pending) -> bool:
@@ -99,11 +101,9 @@ class _Ending:
         kept = {order_id: holding for order_id, holding in self._new_holdings.items() if holding}
         known = [{"id": o, "new_holding": stored(h)} for o, h in kept.items() if o in self._holdings]
         new = [_adopted(o, h) for o, h in kept.items() if o not in self._holdings]
-        if known:
-            self._connection.execute(_HOLD, known)
-        if new:
-            self._connection.execute(_INSERT, new)
-        self._connection.execute(_DROP, {"ids": [o for o, h in self._new_holdings.items() if not h]})
+        _HOLD.run(self._connection, known)
+        placements.INSERT.run(self._connection, new)
+        placements.DELETE.run(self._connection, [{"id": o} for o, h in self._new_holdings.items() if not h])
 
 
 def _response(pending: Pending, order: Order) -> UpdateOrderResponse | CancelOrderResponse:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, select, update
 
 from ordersys.api.order.v1.order_events_pb2 import OrderRejected, Shortage
 from ordersys.api.order.v1.order_pb2 import Order, OrderItem
@@ -21,17 +21,20 @@ from ordersys.product_service.store.tables import OUTBOX, PLACEMENTS, REQUESTS
 from ordersys.runtime.database import refusing
 from ordersys.runtime.idempotency import Outcome, refusal, success
 from ordersys.runtime.identity import now, uuid7
+from ordersys.runtime.statements import Row, Statement, inserting
 
-INSERT = insert(PLACEMENTS)
-_PENDING = select(PLACEMENTS.c.request_id, PLACEMENTS.c.creation).where(PLACEMENTS.c.pending)
-_ONE = select(PLACEMENTS.c.request_id, PLACEMENTS.c.creation).where(
-    PLACEMENTS.c.order_id == bindparam("id"), PLACEMENTS.c.pending
+INSERT = inserting(PLACEMENTS)
+_ID = PLACEMENTS.c.order_id == bindparam("id")
+_OPEN = select(PLACEMENTS.c.request_id, PLACEMENTS.c.creation).where(PLACEMENTS.c.pending)
+_PENDING = Statement(_OPEN.limit(bindparam("most")))
+_ONE = Statement(_OPEN.where(_ID))
+_CONFIRM = Statement(update(PLACEMENTS).where(_ID).values(pending=False, creation=None))
+_STILL_PENDING = Statement(
+    select(PLACEMENTS.c.order_id, PLACEMENTS.c.holding).where(
+        PLACEMENTS.c.order_id.in_(bindparam("ids", expanding=True)), PLACEMENTS.c.pending
+    )
 )
-_CONFIRM = update(PLACEMENTS).where(PLACEMENTS.c.order_id == bindparam("id")).values(pending=False, creation=None)
-_STILL_PENDING = select(PLACEMENTS.c.order_id, PLACEMENTS.c.holding).where(
-    PLACEMENTS.c.order_id.in_(bindparam("ids", expanding=True)), PLACEMENTS.c.pending
-)
-_DELETE = delete(PLACEMENTS).where(PLACEMENTS.c.order_id.in_(bindparam("ids", expanding=True)))
+DELETE = Statement(delete(PLACEMENTS).where(_ID))
 
 
 class Asked(NamedTuple):
@@ -70,7 +73,7 @@ def begin(connection: Connection, asked: list[Asked]) -> list[Pending | Outcome 
 
 def confirm(connection: Connection, confirmed: list[Confirmed]) -> list[None]:
     """An operation: the orders exist, their placements are done."""
-    connection.execute(_CONFIRM, [{"id": c.pending.order_id} for c in confirmed])
+    _CONFIRM.run(connection, [{"id": c.pending.order_id} for c in confirmed])
     ledger = REQUESTS.ledger(connection, (), now())
     for pending, order in confirmed:
         ledger.finish(pending.request_id, success(PlaceOrderResponse(order=order)))
@@ -80,7 +83,7 @@ def confirm(connection: Connection, confirmed: list[Confirmed]) -> list[None]:
 
 def take_back(connection: Connection, refused: list[Pending]) -> list[None]:
     """An operation: the orders will never exist; what is still held for them is released, their ids unused."""
-    rows = connection.execute(_STILL_PENDING, {"ids": [p.order_id for p in refused]})
+    rows = _STILL_PENDING.rows(connection, ids=[p.order_id for p in refused])
     holdings = {order_id: quantities(holding) for order_id, holding in rows}
     time = now()
     shelf = Shelf(connection, [product_id for holding in holdings.values() for product_id in holding], time)
@@ -88,7 +91,7 @@ def take_back(connection: Connection, refused: list[Pending]) -> list[None]:
     for pending in {p.order_id: p for p in refused if p.order_id in holdings}.values():
         shelf.release(holdings[pending.order_id])
         ledger.forget(pending.request_id)
-    connection.execute(_DELETE, {"ids": list(holdings)})
+    DELETE.run(connection, [{"id": order_id} for order_id in holdings])
     ledger.write()
     shelf.write()
     return [None] * len(refused)
@@ -96,7 +99,7 @@ def take_back(connection: Connection, refused: list[Pending]) -> list[None]:
 
 def pending(connection: Connection, most: int) -> list[Pending]:
     """Placements without an outcome."""
-    return [_pending(row) for row in connection.execute(_PENDING.limit(most))]
+    return [_pending(row) for row in _PENDING.rows(connection, most=most)]
 
 
 def quantities(stored: str) -> dict[str, int]:
@@ -141,15 +144,15 @@ class _Batch:
         """Writes all that was decided."""
         self._ledger.write()
         self._shelf.write()
-        if self._pending:
-            self._connection.execute(INSERT, [_row(pending) for pending in self._pending.values()])
+        INSERT.run(self._connection, [_row(pending) for pending in self._pending.values()])
         OUTBOX.append(self._connection, self._events)
 
     def _known(self, order_id: str) -> Pending:
         """The open placement of a repeated request."""
         if order_id in self._pending:
             return self._pending[order_id]
-        return _pending(self._connection.execute(_ONE, {"id": order_id}).one())
+        (row,) = _ONE.rows(self._connection, id=order_id)
+        return _pending(row)
 
     def _refuse(self, asked: Asked, mark: bytes, order_id: str, short: list[Shortage]) -> Outcome:
         outcome = refusal(out_of_stock(short))
@@ -203,5 +206,6 @@ def _row(pending: Pending) -> Mapping[str, Any]:
     }
 
 
-def _pending(row: Any) -> Pending:
-    return Pending(row.request_id, CreateOrderRequest.FromString(row.creation))
+def _pending(row: Row) -> Pending:
+    request_id, creation = row
+    return Pending(request_id, CreateOrderRequest.FromString(creation))

@@ -1,6 +1,6 @@
 """Operations on products: create, adjust, read."""
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, select
 
 from ordersys.api.product.v1.product_pb2 import Product
 from ordersys.api.product.v1.product_service_pb2 import (
@@ -16,8 +16,9 @@ from ordersys.product_service.store.tables import PRODUCTS, REQUESTS
 from ordersys.runtime.database import refusing
 from ordersys.runtime.idempotency import Outcome, refusal, success
 from ordersys.runtime.identity import now
+from ordersys.runtime.statements import inserting
 
-INSERT = insert(PRODUCTS)
+_INSERT = inserting(PRODUCTS)
 
 
 def create(connection: Connection, requests: list[CreateProductRequest]) -> list[Outcome | Refused]:
@@ -40,8 +41,7 @@ def create(connection: Connection, requests: list[CreateProductRequest]) -> list
 
     results = [refusing(decide, request) for request in requests]
     ledger.write()
-    if created:
-        connection.execute(INSERT, list(created.values()))
+    _INSERT.run(connection, created.values())
     return results
 
 

@@ -12,9 +12,11 @@ from ordersys.contract.errors import product_not_found
 from ordersys.contract.times import timestamp
 from ordersys.product_service.stock import Quantities, Stock, adjust, release, reserve, shortages
 from ordersys.product_service.store.tables import PRODUCTS
+from ordersys.runtime.statements import Statement
 
-_SELECT = select(PRODUCTS).where(PRODUCTS.c.product_id.in_(bindparam("ids", expanding=True)))
-_UPDATE = (
+_COLUMNS = PRODUCTS.columns.keys()
+_SELECT = Statement(select(PRODUCTS).where(PRODUCTS.c.product_id.in_(bindparam("ids", expanding=True))))
+_UPDATE = Statement(
     update(PRODUCTS)
     .where(PRODUCTS.c.product_id == bindparam("id"))
     .values(available=bindparam("new_available"), held=bindparam("new_held"), update_time=bindparam("new_time"))
@@ -27,8 +29,9 @@ class Shelf:
     def __init__(self, connection: Connection, product_ids: Iterable[str], time: int) -> None:
         self._connection = connection
         self._time = time
-        rows = connection.execute(_SELECT, {"ids": sorted(set(product_ids))})
-        self._rows = {found.product_id: found._asdict() for found in rows}
+        found = _SELECT.rows(connection, ids=sorted(set(product_ids)))
+        rows = [dict(zip(_COLUMNS, row, strict=True)) for row in found]
+        self._rows: dict[str, dict[str, Any]] = {row["product_id"]: row for row in rows}
         self._stock = {key: Stock(row["available"], row["held"]) for key, row in self._rows.items()}
         self._changed: set[str] = set()
 
@@ -71,8 +74,7 @@ class Shelf:
 
     def write(self) -> None:
         """Writes what changed."""
-        if self._changed:
-            self._connection.execute(_UPDATE, [self._values(product_id) for product_id in self._changed])
+        _UPDATE.run(self._connection, [self._values(product_id) for product_id in self._changed])
 
     def _put(self, stock: Mapping[str, Stock]) -> None:
         self._stock.update(stock)

@@ -69,8 +69,8 @@ def cursor_instead_of_rows() -> None:
     read: list[int] = [0]
 
     def after_the_last(outbox: Outbox, connection: Connection, most: int) -> Sequence[Any]:
-        rows = [row for row in oldest(outbox, connection, 10_000) if row.sequence > read[0]][:most]
-        read[0] = max([read[0], *(row.sequence for row in rows)])
+        rows = [row for row in oldest(outbox, connection, 10_000) if row[0] > read[0]][:most]
+        read[0] = max([read[0], *(row[0] for row in rows)])
         return rows
 
     _replace(Outbox, "oldest", after_the_last)

@@ -7,7 +7,7 @@ MUTANTS = (
         "request-ids-are-not-kept",
         PRODUCT,
         "A repeated request has its effect again.",
-        (Edit("runtime.idempotency", "if ledger.opened:", "if False:"),),
+        (Edit("runtime.idempotency", "self._insert.run(connection, ledger.opened.values())", "pass"),),
         caught_by="idempotency/a_repeated_request_is_answered_as_at_first",
     ),
     Mutant(
