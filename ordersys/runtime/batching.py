@@ -13,6 +13,7 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 R = TypeVar("R")
 _RIDE_SECONDS = 0.05
+_MUCH = 8  # the part of the limit
 _log = logging.getLogger(__name__)
 
 
@@ -20,11 +21,16 @@ class Batcher(Generic[T, R]):
     """Collects items for `work`, which is given up to `limit` of them and answers one result for each.
 
     A result that is an exception is raised for its item alone; an exception from `work` is raised for all.
+    After a batch it rests for `rest` seconds, unless much waits already: for work nobody waits for, of which the next
+    batch then has more.
     """
 
-    def __init__(self, work: Callable[[list[T]], Awaitable[Sequence[R | Exception]]], limit: int) -> None:
+    def __init__(
+        self, work: Callable[[list[T]], Awaitable[Sequence[R | Exception]]], limit: int, rest: float = 0.0
+    ) -> None:
         self._work = work
         self._limit = limit
+        self._rest = rest
         self._waiting: deque[tuple[T, asyncio.Future[R] | None]] = deque()
         self._worker: asyncio.Task[None] | None = None
         self._departure: asyncio.TimerHandle | None = None
@@ -70,6 +76,8 @@ class Batcher(Generic[T, R]):
         try:
             while self._waiting:
                 await self._next_batch()
+                if self._rest and len(self._waiting) < self._limit // _MUCH:
+                    await asyncio.sleep(self._rest)
         finally:
             self._worker = None
 

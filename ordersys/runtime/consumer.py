@@ -22,6 +22,7 @@ from ordersys.runtime.reconnect import keep_open
 from ordersys.runtime.waiting import first
 
 _log = logging.getLogger(__name__)
+_REST_SECONDS = 0.02  # a lone delivery is recorded at once; of a stream few commits are made
 
 
 class Disposition(Enum):
@@ -65,7 +66,7 @@ class Consumer:
     async def _use(self, session: Session) -> None:
         """Begins with one delivery at a time: one that kills the process then drives only itself to its limit."""
         fresh: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        deliveries: Batcher[Tagged, None] = Batcher(partial(self._work, session, fresh), self._prefetch)
+        deliveries: Batcher[Tagged, None] = Batcher(partial(self._work, session, fresh), self._prefetch, _REST_SECONDS)
 
         def take(tag: int, delivery: Delivery) -> None:
             deliveries.put(Tagged(tag, delivery))

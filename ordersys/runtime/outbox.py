@@ -38,6 +38,7 @@ _log = logging.getLogger(__name__)
 _CLOSE_SECONDS = 2.0
 _TRIAL = 10
 _AGAIN_SECONDS = 1.0
+_REST_SECONDS = 0.02  # a lone event goes at once; of a stream few windows are made
 _FIELDS = tuple(field.name for field in fields(EventMessage))
 
 
@@ -100,7 +101,7 @@ class Relay:
         self._outbox = outbox
         self._publisher = publisher
         self._window = window
-        self._wakes: Batcher[None, None] = Batcher(self._relay, 1_000_000)
+        self._wakes: Batcher[None, None] = Batcher(self._relay, 1_000_000, _REST_SECONDS)
         self._task: asyncio.Task[None] | None = None
         self._closing = False
         self._leaving: set[int] = set()

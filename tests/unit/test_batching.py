@@ -148,3 +148,52 @@ async def test_draining_does_not_wait_for_company() -> None:
 
 async def _echo(items: list[int]) -> list[int]:
     return items
+
+
+async def test_after_a_batch_it_rests_and_more_collects() -> None:
+    """The first goes at once; what comes while it rests is one batch, however it came."""
+    batches: list[list[int]] = []
+
+    async def work(items: list[int]) -> list[int]:
+        batches.append(items)
+        return items
+
+    batcher: Batcher[int, int] = Batcher(work, 100, rest=0.2)
+    await batcher.submit(0)
+    for number in range(1, 4):
+        batcher.put(number)
+        await asyncio.sleep(0.001)
+    await batcher.drained()
+    assert batches == [[0], [1, 2, 3]]
+
+
+async def test_it_rests_only_while_little_waits() -> None:
+    """A backlog is worked on without a pause."""
+    sizes: list[int] = []
+
+    async def work(items: list[int]) -> list[int]:
+        sizes.append(len(items))
+        return items
+
+    batcher: Batcher[int, int] = Batcher(work, 8, rest=3600)
+    async with asyncio.timeout(5):
+        await asyncio.gather(*(batcher.submit(number) for number in range(80)))
+    assert sizes == [8] * 10
+
+
+async def test_a_failure_nobody_waits_for_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """It is not lost, and the next batch is worked on as ever."""
+    done: list[int] = []
+
+    async def work(items: list[int]) -> list[int]:
+        if items == [1]:
+            raise OSError("nobody foresaw this")
+        done.extend(items)
+        return items
+
+    batcher: Batcher[int, int] = Batcher(work, 1)
+    batcher.put(1)
+    batcher.put(2)
+    await batcher.drained()
+    assert done == [2]
+    assert "nobody foresaw this" in caplog.text
