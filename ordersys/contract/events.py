@@ -78,7 +78,7 @@ def headers(event: EventMessage) -> dict[str, str]:
 def rfc3339(time: int) -> str:
     """Microseconds since 1970 -> 2026-01-31T12:00:00.000000Z."""
     seconds, micros = divmod(time, 1_000_000)
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{micros:06d}Z"
+    return f"{datetime.fromtimestamp(seconds, UTC).isoformat()[:19]}.{micros:06d}Z"
 
 
 def decode(delivery: Delivery) -> Event:
