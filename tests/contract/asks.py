@@ -130,4 +130,4 @@ ASKS = {
     **{f"DeadLetterService.ReplayDeadLetters {r}": Ask(r, _replay(r), _another_letter) for r in LISTENERS},
     **{f"DeadLetterService.DiscardDeadLetters {r}": Ask(r, _discard(r), _another_letter) for r in LISTENERS},
 }
-"""By name. BatchCreateOrders asks as CreateOrder does, many times: it has laws of its own."""
+"""By name. The batches ask as CreateOrder and PlaceOrder do, many times: they have laws of their own."""

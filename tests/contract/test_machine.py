@@ -5,20 +5,31 @@ from typing import Any
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    Bundle,
+    MultipleResults,
+    RuleBasedStateMachine,
+    invariant,
+    multiple,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from ordersys.api.order.v1.order_pb2 import Order, OrderState
 from ordersys.api.order.v1.order_service_pb2 import ListOrdersRequest
 from ordersys.api.product.v1.product_service_pb2 import (
     AdjustStockRequest,
+    BatchPlaceOrdersRequest,
     CancelOrderRequest,
     ItemQuantities,
+    PlaceOrderRequest,
     UpdateOrderRequest,
 )
 from tests.contract.effort import share
 from tests.contract.model import Model, Verdict
 from tests.contract.test_pages import walk
-from tests.contract.wire import ORDER, PRODUCT, Answer
+from tests.contract.wire import ORDER, PRODUCT, Answer, of_each
 from tests.contract.world import World, new_id, placing, quantities
 
 STEPS = 30
@@ -30,6 +41,7 @@ PAID, SHIPPED, DELIVERED, CANCELLED = (
     OrderState.ORDER_STATE_CANCELLED,
 )
 WHICH = st.integers(0, 9)
+there_is_a_product = precondition(lambda story: story.model.available)
 there_is_an_order = precondition(lambda story: story.model.orders)
 EXPECTED = st.none() | st.integers(1, 3)
 
@@ -40,6 +52,7 @@ class Story(RuleBasedStateMachine):
     world: World
     products = Bundle("products")
     asked = Bundle("asked")
+    placings = Bundle("placings")
     wanted = st.dictionaries(products, UNITS, min_size=1, max_size=3)
 
     def __init__(self) -> None:
@@ -62,14 +75,22 @@ class Story(RuleBasedStateMachine):
         request = AdjustStockRequest(request_id=new_id(), product_id=product, delta=delta)
         return self.ask(request, self.model.adjust(product, delta))
 
-    @rule(target=asked, wanted=wanted)
+    @there_is_a_product
+    @rule(targets=(asked, placings), wanted=wanted)
     def place(self, wanted: dict[str, int]) -> tuple[Any, Answer]:
         request = placing(wanted, self.customer)
-        verdict = self.model.may_place(wanted)
-        asked = self.ask(request, verdict)
-        if verdict.succeeds:
-            self.model.place(asked[1].response.order.id, wanted)
-        return asked
+        answer = self.world.call(request)
+        self.compare_placing(wanted, answer)
+        return request, answer
+
+    @there_is_a_product
+    @rule(targets=(asked, placings), wishes=st.lists(wanted, min_size=1, max_size=4))
+    def place_many(self, wishes: list[dict[str, int]]) -> MultipleResults[tuple[Any, Answer]]:
+        requests = [placing(wanted, self.customer) for wanted in wishes]
+        answers = self.at_once(requests)
+        for wanted, answer in zip(wishes, answers, strict=True):
+            self.compare_placing(wanted, answer)
+        return multiple(*zip(requests, answers, strict=True))
 
     @there_is_an_order
     @rule(target=asked, which=WHICH, wanted=wanted, expected=EXPECTED)
@@ -93,6 +114,10 @@ class Story(RuleBasedStateMachine):
         request = CancelOrderRequest(request_id=new_id(), order_id=order_id, expected_version=expected)
         return self.ask(request, self.model.advance(order_id, CANCELLED, expected))
 
+    def at_once(self, requests: list[PlaceOrderRequest]) -> list[Answer]:
+        """What each is answered when all are placed in one call."""
+        return of_each(self.world.call(BatchPlaceOrdersRequest(requests=requests)), len(requests))
+
     @rule(asked=asked)
     def repeat(self, asked: tuple[Any, Answer]) -> None:
         """A success, or a refusal for want of stock, is answered again whatever happened since."""
@@ -103,6 +128,14 @@ class Story(RuleBasedStateMachine):
                 asked[1].response,
                 asked[1].status.details,
             )
+
+    @rule(one=placings, others=st.lists(placings, max_size=3))
+    def repeat_many(self, one: tuple[Any, Answer], others: list[tuple[Any, Answer]]) -> None:
+        """In one call, whichever call they were first asked by; the same one twice, too."""
+        repeated = [one, *others]
+        answers = self.at_once([request for request, _ in repeated])
+        for again, (_, first) in zip(answers, repeated, strict=True):
+            assert (again.response, again.status.details) == (first.response, first.status.details)
 
     @rule(asked=asked, product=products)
     def reuse(self, asked: tuple[Any, Answer], product: str) -> None:
@@ -130,6 +163,15 @@ class Story(RuleBasedStateMachine):
         else:
             assert answer.reason in verdict.reasons, f"the model refuses it ({set(verdict.reasons)}): {answer}"
         return request, answer
+
+    def compare_placing(self, wanted: dict[str, int], answer: Answer) -> None:
+        """As the model would have it; what is placed, it has from now on."""
+        verdict = self.model.may_place(wanted)
+        assert verdict.succeeds == (answer.response is not None), f"{set(verdict.reasons)}: {answer.status}"
+        if verdict.succeeds:
+            self.model.place(answer.response.order.id, wanted)
+        else:
+            assert answer.reason in verdict.reasons, answer
 
     @invariant()
     def stock_is_conserved(self) -> None:

@@ -1,6 +1,6 @@
 """Laws of the Product Service when the Order Service, for which the suite stands in, is slow, silent or unwilling."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import grpc
@@ -9,11 +9,13 @@ from google.rpc.error_details_pb2 import RetryInfo
 
 from ordersys.api.order.v1.order_pb2 import Order, OrderState
 from ordersys.api.product.v1.product_service_pb2 import (
+    BatchPlaceOrdersRequest,
     CancelOrderRequest,
     ItemQuantities,
     PlaceOrderRequest,
     UpdateOrderRequest,
 )
+from ordersys.contract.errors import reason_of
 from tests.contract.conftest import Lone
 from tests.contract.stand_in import LosesReplies, Manner, Refuses, Slow, Unavailable, for_good
 from tests.contract.wire import PRODUCT, Answer
@@ -33,6 +35,11 @@ def stock(lone: Lone, product: str) -> tuple[int, int]:
 def orders_of(lone: Lone, product: str) -> list[Order]:
     """The orders of a product that the Order Service has."""
     return [order for order in lone.stand_in.orders.values() if product in {i.product_id for i in order.items}]
+
+
+def by_id(orders: Iterable[Order]) -> list[Order]:
+    """In an order of their own."""
+    return sorted(orders, key=lambda order: order.id)
 
 
 def changing(order: Order, units: int) -> UpdateOrderRequest:
@@ -129,6 +136,53 @@ def test_repeats_never_make_a_second_order(lone: Lone) -> None:
         for _ in range(3):
             assert_open(lone.world.call(request))
     assert orders_of(lone, product) == [resolved(lone, request)]
+
+
+@silent
+def test_silence_leaves_each_order_of_a_batch_open(lone: Lone, manner: Manner) -> None:
+    """The call is answered, each with OUTCOME_OPEN; repeating any of them, by either call, resolves it, once."""
+    product = lone.world.new_product(10)
+    requests = [placing({product: 2}), placing({product: 1}), placing({product: 99})]
+    with lone.stand_in.answering(manner):
+        results = lone.world.ok(BatchPlaceOrdersRequest(requests=requests)).results
+        assert [reason_of(result.status) for result in results] == ["OUTCOME_OPEN", "OUTCOME_OPEN", "OUT_OF_STOCK"]
+        assert stock(lone, product) == (7, 3)
+    orders = [resolved(lone, request) for request in requests[:2]]
+    again = lone.world.ok(BatchPlaceOrdersRequest(requests=requests)).results
+    assert [result.order for result in again[:2]] == orders
+    assert by_id(orders_of(lone, product)) == by_id(orders)
+    assert stock(lone, product) == (7, 3)
+
+
+@silent
+def test_a_batch_nobody_repeats_is_resolved_all_the_same(lone: Lone, manner: Manner) -> None:
+    """Each reservation of it belongs to exactly one order within 30 s after the fault clears."""
+    product = lone.world.new_product(10)
+    with lone.stand_in.answering(manner):
+        lone.world.ok(BatchPlaceOrdersRequest(requests=[placing({product: 2}) for _ in range(3)]))
+    lone.world.eventually(lambda: len(orders_of(lone, product)) == 3, ORPHAN_SECONDS)
+    assert stock(lone, product) == (4, 6)
+
+
+def test_a_definite_refusal_gives_the_stock_of_a_batch_back(lone: Lone) -> None:
+    """Each of its orders is refused as it would be alone, and nothing stays held."""
+    product = lone.world.new_product(10)
+    with lone.stand_in.answering(Refuses(for_good())):
+        results = lone.world.ok(BatchPlaceOrdersRequest(requests=[placing({product: 2}) for _ in range(3)])).results
+    assert [reason_of(result.status) for result in results] == ["ORDER_ALREADY_EXISTS"] * 3
+    lone.world.eventually(lambda: stock(lone, product) == (10, 0))
+    assert orders_of(lone, product) == []
+
+
+def test_a_client_that_gives_up_a_batch_cuts_no_saga_in_two(lone: Lone) -> None:
+    """Its deadline passes while the orders are created: they exist, and its repeat is answered with them."""
+    product = lone.world.new_product(10)
+    batch = BatchPlaceOrdersRequest(requests=[placing({product: 1}) for _ in range(3)])
+    with lone.stand_in.answering(Slow(0.5)):
+        assert lone.world.wire.call(batch, timeout=0.2).code is grpc.StatusCode.DEADLINE_EXCEEDED
+        lone.world.eventually(lambda: len(orders_of(lone, product)) == 3)
+    assert by_id(result.order for result in lone.world.ok(batch).results) == by_id(orders_of(lone, product))
+    assert stock(lone, product) == (7, 3)
 
 
 @silent

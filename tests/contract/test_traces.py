@@ -9,7 +9,7 @@ import pytest
 from ordersys.api.order.v1.order_events_pb2 import OrderRejected
 from ordersys.api.order.v1.order_pb2 import OrderState
 from ordersys.api.order.v1.order_service_pb2 import UpdateOrderRequest
-from ordersys.api.product.v1.product_service_pb2 import CancelOrderRequest
+from ordersys.api.product.v1.product_service_pb2 import BatchPlaceOrdersRequest, CancelOrderRequest
 from tests.contract.ear import Ear, Heard
 from tests.contract.wire import ORDER, PRODUCT, RPCS, Answer
 from tests.contract.world import World, creating, new_id, placing
@@ -91,3 +91,13 @@ def test_an_order_of_a_batch_may_be_part_of_a_trace_of_its_own(world: World, ear
     request.traceparent = traceparent
     order = traced(world, ORDER, request, new_trace()).response.order
     assert heard(world, ear, lambda one: ear_version(one) == (order.id, 1)) == trace_id(traceparent)
+
+
+@pytest.mark.judges(PRODUCT)
+def test_every_order_placed_in_a_batch_belongs_to_the_trace_of_the_call(world: World, ear: Ear) -> None:
+    """They have one cause."""
+    traceparent, product = new_trace(), world.new_product()
+    batch = BatchPlaceOrdersRequest(requests=[placing({product: 1}) for _ in range(3)])
+    for result in traced(world, PRODUCT, batch, traceparent).response.results:
+        order = result.order
+        assert heard(world, ear, lambda one, o=order: ear_version(one) == (o.id, 1)) == trace_id(traceparent)  # type: ignore[misc]

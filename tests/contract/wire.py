@@ -13,6 +13,7 @@ from grpc_health.v1.health_pb2_grpc import HealthStub
 from grpc_status import rpc_status
 
 from ordersys.api.amqp.v1 import topology_pb2
+from ordersys.api.product.v1.product_service_pb2 import PlaceOrderResponse, PlaceOrderResult
 from ordersys.contract import descriptors
 from ordersys.contract.errors import reason_of
 from ordersys.contract.topology import Publication
@@ -33,6 +34,7 @@ RPCS: dict[str, tuple[MethodDescriptor, ...]] = {
     role: tuple(method for service in SERVED if role in _SERVICES[service.name] for method in service.methods)
     for role in ROLES
 }
+_CODES = {code.value[0]: code for code in grpc.StatusCode}
 _BY_REQUEST = {method.input_type.full_name: method for service in SERVED for method in service.methods}
 
 
@@ -117,6 +119,19 @@ class Wire:
 def publisher(publication: Publication) -> str:
     """The role that publishes an event."""
     return _SERVICES[publication.publisher.rpartition(".")[2]][0]
+
+
+def of_each(answer: Answer, count: int) -> list[Answer]:
+    """What each of a batch of `count` placements was answered, as if alone; the batch's own answer without results."""
+    if answer.response is None:
+        return [answer] * count
+    return [_alone(result) for result in answer.response.results]
+
+
+def _alone(result: PlaceOrderResult) -> Answer:
+    if result.HasField("order"):
+        return Answer(grpc.StatusCode.OK, PlaceOrderResponse(order=result.order), Status())
+    return Answer(_CODES[result.status.code], None, result.status)
 
 
 def _same(body: bytes) -> bytes:
