@@ -4,6 +4,7 @@ Definite means for good: the same question could only ever get the same refusal,
 be released. Everything else, silence above all, leaves the outcome open.
 """
 
+import asyncio
 import json
 import logging
 from collections.abc import Sequence
@@ -74,9 +75,9 @@ class Orders:
         self._stub = OrderServiceStub(self._channel)
         self._creations: Batcher[CreateOrderRequest, Order] = Batcher(self._create, _BATCH)
 
-    async def create(self, request: CreateOrderRequest) -> Order:
+    def create(self, request: CreateOrderRequest) -> "asyncio.Future[Order]":
         """Creates an order, together with whatever else is asked for while a call is under way."""
-        return await self._creations.submit(request)
+        return self._creations.submit(request)
 
     async def update(self, request: UpdateOrderRequest, traceparent: str) -> Order:
         """Changes an order."""

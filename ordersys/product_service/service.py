@@ -1,9 +1,12 @@
 """The RPCs of the Product Service: each a normalised request, one operation or saga, one reply."""
 
+from ordersys.api.order.v1.order_pb2 import Order
 from ordersys.api.product.v1.product_pb2 import Product
 from ordersys.api.product.v1.product_service_pb2 import (
     AdjustStockRequest,
     AdjustStockResponse,
+    BatchPlaceOrdersRequest,
+    BatchPlaceOrdersResponse,
     CancelOrderRequest,
     CancelOrderResponse,
     CreateProductRequest,
@@ -14,11 +17,13 @@ from ordersys.api.product.v1.product_service_pb2 import (
     ListProductsResponse,
     PlaceOrderRequest,
     PlaceOrderResponse,
+    PlaceOrderResult,
     UpdateOrderRequest,
     UpdateOrderResponse,
 )
 from ordersys.api.product.v1.product_service_pb2_grpc import ProductServiceServicer
 from ordersys.contract import pages
+from ordersys.contract.errors import Refused
 from ordersys.contract.requests import normalise
 from ordersys.product_service.change import Changes
 from ordersys.product_service.placement import Placement
@@ -55,7 +60,16 @@ class ProductService(ProductServiceServicer):
 
     async def PlaceOrder(self, request: PlaceOrderRequest, context: Context) -> PlaceOrderResponse:
         normalise(request)
-        return await self._placement.place(request, _trace(context))
+        (placed,) = await self._placement.place([request], _trace(context))
+        if isinstance(placed, Refused):
+            raise placed
+        return PlaceOrderResponse(order=placed)
+
+    async def BatchPlaceOrders(self, request: BatchPlaceOrdersRequest, context: Context) -> BatchPlaceOrdersResponse:
+        for one in request.requests:
+            normalise(one)
+        placed = await self._placement.place(request.requests, _trace(context))
+        return BatchPlaceOrdersResponse(results=[_result(one) for one in placed])
 
     async def UpdateOrder(self, request: UpdateOrderRequest, context: Context) -> UpdateOrderResponse:
         normalise(request)
@@ -70,6 +84,12 @@ def _clear_what_the_service_sets(product: Product) -> None:
     product.ClearField("held")
     product.ClearField("create_time")
     product.ClearField("update_time")
+
+
+def _result(placed: Order | Refused) -> PlaceOrderResult:
+    if isinstance(placed, Refused):
+        return PlaceOrderResult(status=placed.status)
+    return PlaceOrderResult(order=placed)
 
 
 def _trace(context: Context) -> str:

@@ -38,8 +38,8 @@ MUTANTS = (
         (
             Edit(
                 "product_service.placement",
-                "except OutcomeOpen:\n    raise\nexcept Refused:",
-                "except Refused:",
+                "return isinstance(result, Refused) and not isinstance(result, OutcomeOpen)",
+                "return isinstance(result, Refused)",
             ),
         ),
         caught_by="saga/silence_leaves_the_outcome_open_and_the_stock_held",
@@ -48,7 +48,13 @@ MUTANTS = (
         "refused-creation-keeps-its-reservation",
         PRODUCT,
         "When the Order Service refuses an order for good, its stock stays held.",
-        (Edit("product_service.placement", "await self._database.write(store.take_back, pending)", "pass"),),
+        (
+            Edit(
+                "product_service.placement",
+                "await _each(self._database.write(store.take_back, pending[index]) for index in refused)",
+                "[None] * len(refused)",
+            ),
+        ),
         caught_by="saga/a_definite_refusal_gives_the_stock_back",
     ),
     Mutant(
@@ -65,9 +71,10 @@ MUTANTS = (
         (
             Edit(
                 "product_service.placement",
-                "order = await self._orders.create(pending.creation)",
-                "pending.creation.request_id = str(__import__('uuid').uuid4())\n"
-                "order = await self._orders.create(pending.creation)",
+                "created = await _each(self._orders.create(one.creation) for one in pending)",
+                "for one in pending:\n"
+                "    one.creation.request_id = str(__import__('uuid').uuid4())\n"
+                "created = await _each(self._orders.create(one.creation) for one in pending)",
             ),
         ),
         caught_by="saga/an_order_wanted_by_nobody_else_is_asked_for_under_one_id",
