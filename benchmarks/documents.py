@@ -34,7 +34,7 @@ def machine(document: Mapping[str, Any]) -> str:
 def goals(document: Mapping[str, Any]) -> str:
     """The goals, each part a line."""
     rows = []
-    for name in (name for name in document if re.fullmatch(r"S\d", name)):
+    for name in (name for name in document if re.fullmatch(r"S\d(_batch)?", name)):
         goal = document[name]
         rows.append([name, goal["what"], _value(goal), goal["goal"], _MARKS[goal["met"]]])
         rows += [["", f"also {_named(also)}", _value(also), also["goal"], ""] for also in goal.get("also", ())]

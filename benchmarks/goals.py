@@ -71,6 +71,11 @@ GOALS = (
         "orders/s end to end, 64 in flight ÷ empty echo calls/s, 64 in flight",
         (_at_least("pipeline.64", "echo.64", 0.50),),
     ),
+    Goal(
+        "S1_batch",
+        "orders/s end to end, 64 orders in flight, 16 in each call ÷ empty echo calls/s, 64 in flight",
+        (_at_least("pipeline.64.batch", "echo.64", 0.50),),
+    ),
     Goal("S2", "PlaceOrder p50, one at a time ÷ two-hop echo p50", (_at_most("place_order.p50", "two_hops.p50", 2.0),)),
     Goal(
         "S3",

@@ -8,21 +8,36 @@ import asyncio
 import json
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import grpc
+from google.rpc.status_pb2 import Status
 
 from benchmarks import samples
 from benchmarks.baselines.echo import PATH
+from benchmarks.plan import BATCH
+from ordersys.api.product.v1.product_service_pb2 import BatchPlaceOrdersRequest
 from ordersys.api.product.v1.product_service_pb2_grpc import ProductServiceStub
 
 if TYPE_CHECKING:
     from ordersys.api.product.v1.product_service_pb2_grpc import ProductServiceAsyncStub
 
 _TIMEOUT = 30.0
-Call = Callable[[], Awaitable[str]]
-"""Makes one call; what it returns is the order's id, nothing for an echo."""
+Call = Callable[[], Awaitable[Sequence[str]]]
+"""Makes one call; what it returns is the ids of the orders it placed, none for an echo."""
+
+
+class NotPlaced(Exception):
+    """An order of a batch was refused."""
+
+    def __init__(self, status: Status) -> None:
+        super().__init__(status.message)
+        self._status = status
+
+    def code(self) -> grpc.StatusCode:
+        """As of a call that was refused."""
+        return next(code for code in grpc.StatusCode if code.value[0] == self._status.code)
 
 
 class Tally:
@@ -36,21 +51,21 @@ class Tally:
     async def make(self, call: Call, due: float) -> None:
         """Makes one call, timed from `due` (time.monotonic)."""
         try:
-            order_id = await call()
-        except grpc.aio.AioRpcError as error:
+            order_ids = await call()
+        except (grpc.aio.AioRpcError, NotPlaced) as error:
             self.failed[error.code().name] = self.failed.get(error.code().name, 0) + 1
             return
         self.latencies.append(time.monotonic() - due)
-        self.orders.append(order_id)
+        self.orders.extend(order_ids)
 
 
 def echo(channel: grpc.aio.Channel, catalogue: int) -> Call:
     """An empty call."""
     method: Any = channel.unary_unary(PATH)
 
-    async def call() -> str:
+    async def call() -> list[str]:
         await method(b"", timeout=_TIMEOUT)
-        return ""
+        return []
 
     return call
 
@@ -59,14 +74,33 @@ def place_order(channel: grpc.aio.Channel, catalogue: int) -> Call:
     """A PlaceOrder of two products."""
     stub: ProductServiceAsyncStub = ProductServiceStub(channel)
 
-    async def call() -> str:
+    async def call() -> list[str]:
         response = await stub.PlaceOrder(samples.place_order(catalogue), timeout=_TIMEOUT)
-        return response.order.id
+        return [response.order.id]
 
     return call
 
 
-CALLS: dict[str, Callable[[grpc.aio.Channel, int], Call]] = {"echo": echo, "place_order": place_order}
+def batch_place_orders(channel: grpc.aio.Channel, catalogue: int) -> Call:
+    """A BatchPlaceOrders of as many orders of two products."""
+    stub: ProductServiceAsyncStub = ProductServiceStub(channel)
+
+    async def call() -> list[str]:
+        request = BatchPlaceOrdersRequest(requests=[samples.place_order(catalogue) for _ in range(BATCH)])
+        results = (await stub.BatchPlaceOrders(request, timeout=_TIMEOUT)).results
+        for result in results:
+            if not result.HasField("order"):
+                raise NotPlaced(result.status)
+        return [result.order.id for result in results]
+
+    return call
+
+
+CALLS: dict[str, Callable[[grpc.aio.Channel, int], Call]] = {
+    "echo": echo,
+    "place_order": place_order,
+    "batch_place_orders": batch_place_orders,
+}
 
 
 async def closed(call: Call, tally: Tally, in_flight: int, seconds: float, most: int) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from benchmarks.bench import Bench
 from benchmarks.observing import Unsound
+from benchmarks.plan import BATCH
 from benchmarks.systems import Measured
 
 UNLIMITED = 10**9
@@ -28,6 +29,12 @@ class Round:
 def place(bench: Bench, measured: Measured, in_flight: int, seconds: float, most: int = UNLIMITED) -> Round:
     """Closed loop. Raises Unsound."""
     return _round(bench, measured, in_flight=in_flight, seconds=seconds, most=most)
+
+
+def place_many(bench: Bench, measured: Measured, in_flight: int, seconds: float) -> Round:
+    """Closed loop, so many orders in flight, BATCH of them in each call. Raises Unsound."""
+    calls = in_flight // BATCH
+    return _round(bench, measured, call="batch_place_orders", in_flight=calls, seconds=seconds, most=UNLIMITED)
 
 
 def place_at(bench: Bench, measured: Measured, rate: float, seconds: float) -> Round:
@@ -52,9 +59,9 @@ def _round(bench: Bench, measured: Measured, **manner: Any) -> Round:
     )
 
 
-def placed(bench: Bench, measured: Measured, **manner: Any) -> dict[str, Any]:
+def placed(bench: Bench, measured: Measured, call: str = "place_order", **manner: Any) -> dict[str, Any]:
     """A round of load that nobody refused. Raises Unsound."""
-    answer = bench.calls(measured.door, "place_order", catalogue=measured.catalogue, **manner)
+    answer = bench.calls(measured.door, call, catalogue=measured.catalogue, **manner)
     if answer["failed"]:
         raise Unsound(f"calls failed: {answer['failed']}")
     return answer

@@ -4,8 +4,8 @@ from functools import partial
 
 from benchmarks.bench import Bench, in_turn
 from benchmarks.figures import GUARANTEED
-from benchmarks.pipeline import UNLIMITED, place, place_at
-from benchmarks.plan import IN_FLIGHT, USUAL_IN_FLIGHT
+from benchmarks.pipeline import UNLIMITED, place, place_at, place_many
+from benchmarks.plan import BATCH, IN_FLIGHT, USUAL_IN_FLIGHT
 from benchmarks.summary import curve, percentile
 from benchmarks.systems import Measured
 
@@ -23,6 +23,7 @@ def measure(bench: Bench, measured: Measured) -> None:
             number,
             partial(_echo, bench, USUAL_IN_FLIGHT),
             partial(_orders, bench, measured, USUAL_IN_FLIGHT, drawn=number == 0),
+            partial(_batches, bench, measured),
         )
     for number in bench.terminal.rounds("one at a time", bench.plan.rounds):
         in_turn(number, partial(_two_hops, bench), partial(_one_at_a_time, bench, measured, drawn=number == 0))
@@ -33,6 +34,7 @@ def measure(bench: Bench, measured: Measured) -> None:
 def warm_up(bench: Bench, measured: Measured) -> None:
     """Connections are made and code is warm when the first round begins."""
     place(bench, measured, USUAL_IN_FLIGHT, bench.plan.seconds / 2)
+    place_many(bench, measured, USUAL_IN_FLIGHT, bench.plan.seconds / 4)
     for target in (bench.echo, bench.two_hops):
         bench.calls(target, "echo", in_flight=8, seconds=0.3, most=UNLIMITED)
 
@@ -56,6 +58,16 @@ def _orders(bench: Bench, measured: Measured, in_flight: int, drawn: bool = Fals
             add(f"processor.{process}", 1e6 * seconds, "µs/order", "user and system time, 64 in flight")
     if drawn:
         bench.figures.series[f"latency.place_order.{in_flight}"] = _milliseconds(done.latencies)
+
+
+def _batches(bench: Bench, measured: Measured) -> None:
+    done = place_many(bench, measured, USUAL_IN_FLIGHT, bench.plan.seconds)
+    said = f"{BATCH} orders in each call"
+    add = bench.figures.add
+    add(f"pipeline.{USUAL_IN_FLIGHT}.batch", done.recorded, "orders/s", f"{said}; {_END_TO_END}")
+    for percent in (50, 99):
+        value = 1000 * percentile(done.latencies, percent)
+        add(f"batch_place_orders.{USUAL_IN_FLIGHT}.p{percent}", value, "ms", f"a call, {said}; {GUARANTEED}")
 
 
 def _two_hops(bench: Bench) -> None:

@@ -31,6 +31,8 @@ QUICK = Plan("quick", 3, 1.0, 1, 4_000, 4_000, (1_000, 50_000), 4_000, 5_000, (1
 
 IN_FLIGHT = (1, 8, 64, 256)
 USUAL_IN_FLIGHT = 64
+BATCH = 16
+"""Orders in each call, where many are placed in one."""
 SMALL_CATALOGUE = 50
 WINDOW = 1000
 """Events on their way to the broker at a time: ORDERSYS_PUBLISH_WINDOW's default, and the baselines' window."""

@@ -76,7 +76,8 @@ def test_a_goal_of_two_parts_is_met_when_both_are() -> None:
 
 def test_of_many_services_the_worst_counts() -> None:
     """S7: one that grows is not outweighed by three that do not."""
-    names = [*GOALS[6].parts[0].ours, *GOALS[6].parts[0].base]
+    (goal,) = [goal for goal in GOALS if goal.name == "S7"]
+    names = [*goal.parts[0].ours, *goal.parts[0].base]
     memory = Figures()
     for name in names:
         memory.add(name, 60.0 if name == names[0] else 40.0, "MB")

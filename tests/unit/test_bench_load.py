@@ -13,9 +13,9 @@ async def test_in_an_open_loop_a_stall_counts_against_everybody_it_kept_waiting(
     """One call that blocks everything for 200 ms: those due meanwhile are late too, and say so."""
     stalls = iter([0.2])
 
-    async def call() -> str:
+    async def call() -> list[str]:
         time.sleep(next(stalls, 0))  # noqa: ASYNC251 - the stall
-        return "order"
+        return ["order"]
 
     tally = Tally()
     await opened(call, tally, rate=100, seconds=0.3)
@@ -29,13 +29,13 @@ async def test_a_closed_loop_keeps_so_many_under_way_and_makes_no_more_than_aske
     """Never more than the callers there are."""
     under_way, most = 0, 0
 
-    async def call() -> str:
+    async def call() -> list[str]:
         nonlocal under_way, most
         under_way += 1
         most = max(most, under_way)
         await asyncio.sleep(0)
         under_way -= 1
-        return ""
+        return []
 
     tally = Tally()
     await closed(call, tally, in_flight, seconds=30, most=50)
