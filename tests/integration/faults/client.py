@@ -5,14 +5,14 @@ Its orders are its own, so that it knows what each of them is; the products it s
 
 import random
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from ordersys.api.notification.v1.notification_log_pb2 import ListNotificationsRequest
 from ordersys.api.order.v1 import order_service_pb2 as order_api
 from ordersys.api.order.v1.order_pb2 import Order
 from ordersys.api.product.v1 import product_service_pb2 as product_api
-from tests.contract.wire import LISTENERS
+from tests.contract.wire import LISTENERS, of_each
 from tests.integration.api import quantities
 from tests.integration.faults.calls import Calls
 from tests.integration.faults.history import History, Operation, Outcome
@@ -22,6 +22,8 @@ from tests.integration.faults.requests import NEXT, Assortment, Scarcity, creati
 
 _PAUSE_SECONDS = 0.05
 _BREATH_SECONDS = 0.2
+_AT_ONCE = 0.05
+"""How likely a client is to place many orders in one call next."""
 _DESERTED = ("PlaceOrder", "UpdateOrder", "CancelOrder")
 """What shows by itself whether it was done: it may be left open for ever."""
 _REPEATED = (*_DESERTED, "AdjustStock", "CreateProduct", "CreateOrder", "BatchCreateOrders")
@@ -54,8 +56,9 @@ class Client:
         """Makes calls until it is told to stop."""
         actions, weights = zip(*self._habits(), strict=True)
         while not stopped.is_set():
-            operation = self._dice.choices(actions, weights)[0](self._dice)
-            if operation is not None:
+            if self._dice.random() < _AT_ONCE:
+                self._place_many(stopped, manner)
+            elif (operation := self._dice.choices(actions, weights)[0](self._dice)) is not None:
                 self._carry_out(operation, stopped, manner)
             if self._dice.random() < self._breath:
                 stopped.wait(_BREATH_SECONDS)
@@ -76,9 +79,20 @@ class Client:
         ]
 
     def _carry_out(self, operation: Operation, stopped: threading.Event, manner: Manner) -> None:
-        """Asks again while nothing is known, now and then gives up: forgets it for now, or for ever."""
         known = operation.settled
         ask(self._calls, self._history, operation, manner.timeout(self._dice), manner.given_up_after(self._dice))
+        self._follow_up(operation, known, stopped, manner)
+
+    def _place_many(self, stopped: threading.Event, manner: Manner) -> None:
+        """A few orders in one call; what it leaves open is asked for alone."""
+        operations = [self._place(self._dice) for _ in range(self._dice.randint(2, 6))]
+        patience = manner.timeout(self._dice), manner.given_up_after(self._dice)
+        place_at_once(self._calls, self._history, operations, *patience)
+        for operation in operations:
+            self._follow_up(operation, False, stopped, manner)
+
+    def _follow_up(self, operation: Operation, known: bool, stopped: threading.Event, manner: Manner) -> None:
+        """Asks again while nothing is known, now and then gives up: forgets it for now, or for ever."""
         while not operation.settled and self._dice.random() < manner.asks_again and not stopped.wait(_PAUSE_SECONDS):
             ask(self._calls, self._history, operation, manner.timeout(self._dice))
         if operation.outcome is Outcome.OK and not known:
@@ -190,3 +204,14 @@ def ask(
     role = LISTENERS[operation.number % 2] if operation.call == "ListNotifications" else None
     called = history.invoke(operation)
     history.end(operation, called, calls.call(operation.request, timeout, given_up_after, role))
+
+
+def place_at_once(
+    calls: Calls, history: History, operations: Sequence[Operation], timeout: float, given_up_after: float | None
+) -> None:
+    """One try of each of these placements, all in one call, noted down."""
+    called = [history.invoke(operation) for operation in operations]
+    batch = product_api.BatchPlaceOrdersRequest(requests=[operation.request for operation in operations])
+    answers = of_each(calls.call(batch, timeout, given_up_after), len(operations))
+    for operation, began, answer in zip(operations, called, answers, strict=True):
+        history.end(operation, began, answer)
