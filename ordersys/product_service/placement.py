@@ -64,7 +64,7 @@ class Placement:
     def _begin(self, asked: Asked) -> "asyncio.Future[Pending | Outcome]":
         return self._database.write(store.begin, asked)
 
-    async def _settle(self, pending: list[Pending]) -> list[Order | BaseException]:
+    async def _settle(self, pending: list[Pending]) -> list[Order | Exception]:
         created = await _each(self._orders.create(one.creation) for one in pending)
         if any(isinstance(result, Order) for result in created):
             crash_point("placement.created")
@@ -82,12 +82,18 @@ class Placement:
         self._database.write(store.confirm, confirmed, urgent=False).add_done_callback(_check)
 
 
-async def _each(futures: Iterable["asyncio.Future[R]"]) -> list[R | BaseException]:
-    """What comes of each."""
-    return await asyncio.gather(*futures, return_exceptions=True)
+async def _each(futures: Iterable["asyncio.Future[R]"]) -> list[R | Exception]:
+    """What comes of each. All are handed in before the first is waited for; those of one batch end at once."""
+    results: list[R | Exception] = []
+    for future in list(futures):
+        try:
+            results.append(await future)
+        except Exception as error:  # noqa: BLE001 - the result of its item
+            results.append(error)
+    return results
 
 
-def _answer(ended: Order | Outcome | BaseException) -> Order | Refused:
+def _answer(ended: Order | Outcome | Exception) -> Order | Refused:
     """What a client is told; what nobody foresaw is raised."""
     if isinstance(ended, Outcome):
         return refusing(_order, ended)
@@ -100,7 +106,7 @@ def _order(outcome: Outcome) -> Order:
     return outcome.unpack(PlaceOrderResponse).order
 
 
-def _is_definite(result: Order | BaseException) -> bool:
+def _is_definite(result: Order | Exception) -> bool:
     return isinstance(result, Refused) and not isinstance(result, OutcomeOpen)
 
 

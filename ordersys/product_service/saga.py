@@ -9,7 +9,7 @@ from ordersys.contract.errors import refuse
 
 R = TypeVar("R")
 T = TypeVar("T")
-Step: TypeAlias = Callable[[list[T]], Awaitable[Sequence[R | BaseException]]]
+Step: TypeAlias = Callable[[list[T]], Awaitable[Sequence[R | Exception]]]
 """Does something for many sagas at once: one result, or exception, for each."""
 
 
@@ -34,34 +34,32 @@ class Sagas:
     async def once(self, saga_id: str, step: Callable[[T], Awaitable[R]], argument: T) -> R:
         """What `step(argument)` answers; who comes while it is under way for this very saga shares the answer."""
 
-        async def alone(arguments: list[T]) -> list[R | BaseException]:
+        async def alone(arguments: list[T]) -> list[R | Exception]:
             return [await step(*arguments)]
 
         result = (await self.each_once(alone, {saga_id: argument}))[saga_id]
-        if isinstance(result, BaseException):
+        if isinstance(result, Exception):
             raise result
         return result
 
-    async def each_once(self, step: Step[T, R], arguments: Mapping[str, T]) -> dict[str, R | BaseException]:
+    async def each_once(self, step: Step[T, R], arguments: Mapping[str, T]) -> dict[str, R | Exception]:
         """What `step` answers for each saga, by its id: one result or exception for each of those it is given.
 
         It is given what is not under way already; what is shares its answer.
         """
         theirs = {saga_id: self._by_id[saga_id] for saga_id in arguments if saga_id in self._by_id}
         mine = {saga_id: argument for saga_id, argument in arguments.items() if saga_id not in theirs}
-        found = dict(await self._take(step, mine) if mine else {})
-        for saga_id, under_way in theirs.items():
-            found[saga_id] = (await asyncio.shield(under_way))[saga_id]
-        return found
+        found = await self._take(step, mine) if mine else {}
+        return found | {saga_id: (await asyncio.shield(theirs[saga_id]))[saga_id] for saga_id in theirs}
 
     async def drained(self, seconds: float) -> None:
         """Gives the sagas under way that long; what is not done then, the sweep does at the next start."""
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=seconds)
 
-    async def _take(self, step: Step[T, R], mine: Mapping[str, T]) -> dict[str, R | BaseException]:
+    async def _take(self, step: Step[T, R], mine: Mapping[str, T]) -> dict[str, R | Exception]:
         """What `step` answers for each saga; who comes for one of them meanwhile finds it under way."""
-        under_way: asyncio.Future[dict[str, R | BaseException]] = asyncio.get_running_loop().create_future()
+        under_way: asyncio.Future[dict[str, R | Exception]] = asyncio.get_running_loop().create_future()
         self._by_id.update(dict.fromkeys(mine, under_way))
         try:
             under_way.set_result(await _tried(step, mine))
@@ -77,7 +75,7 @@ class Sagas:
             task.exception()  # whoever waited has it; nobody may have
 
 
-async def _tried(step: Step[T, R], arguments: Mapping[str, T]) -> dict[str, R | BaseException]:
+async def _tried(step: Step[T, R], arguments: Mapping[str, T]) -> dict[str, R | Exception]:
     try:
         return dict(zip(arguments, await step(list(arguments.values())), strict=True))
     except Exception as error:  # noqa: BLE001 - the result of each, for whoever waits for it
