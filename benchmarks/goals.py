@@ -76,7 +76,7 @@ GOALS = (
         "orders/s end to end, 64 orders in flight, 16 in each call ÷ empty echo calls/s, 64 in flight",
         (_at_least("pipeline.64.batch", "echo.64", 0.50),),
     ),
-    Goal("S2", "PlaceOrder p50, one at a time ÷ two-hop echo p50", (_at_most("place_order.p50", "two_hops.p50", 2.0),)),
+    Goal("S2", "PlaceOrder p50 at low load ÷ two-hop echo p50", (_at_most("place_order.p50", "two_hops.p50", 2.0),)),
     Goal(
         "S3",
         "PlaceOrder p99 ÷ p50 at half of the maximum rate, open loop",

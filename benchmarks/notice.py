@@ -11,12 +11,12 @@ from benchmarks.bench import Bench, in_turn
 from benchmarks.children import Child
 from benchmarks.figures import GUARANTEED
 from benchmarks.observing import Records, until
+from benchmarks.plan import LOW_RATE
 from benchmarks.summary import percentile
 from benchmarks.systems import Measured
 from ordersys.api.product.v1.product_service_pb2_grpc import ProductServiceStub
 
 _POLL = 0.0001
-_PAUSE = 0.005
 _COMMITTED = f"{GUARANTEED}; until the commit is seen, looked for every 0.1 ms"
 _ONE = "BlockingConnection, persistent, confirmed by both quorum queues, one after the other"
 
@@ -40,7 +40,7 @@ def _notices(bench: Bench, measured: Measured, records: Records, stub: ProductSe
         order_id = stub.PlaceOrder(samples.place_order(measured.catalogue)).order.id
         replied = time.monotonic()
         took.append(until(partial(records.has, order_id), poll=_POLL) - replied)
-        time.sleep(_PAUSE)
+        time.sleep(1 / LOW_RATE)
     for percent in (50, 99):
         bench.figures.add(f"notice.p{percent}", 1000 * percentile(took, percent), "ms", _COMMITTED)
 

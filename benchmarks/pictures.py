@@ -7,8 +7,8 @@ from benchmarks.figures import Figures
 
 _PERCENTS = (0.0, 50.0, 90.0, 99.0, 99.9)
 _LATENCIES = {
-    "two_hops": "two empty hops, one at a time",
-    "place_order.1": "PlaceOrder, one at a time",
+    "two_hops": "two empty hops, low load",
+    "place_order.low": "PlaceOrder, low load",
     "place_order.half": "PlaceOrder, half of maximum rate",
     "place_order.64": "PlaceOrder, 64 in flight",
 }

@@ -33,6 +33,8 @@ IN_FLIGHT = (1, 8, 64, 256)
 USUAL_IN_FLIGHT = 64
 BATCH = 16
 """Orders in each call, where many are placed in one."""
+LOW_RATE = 20.0
+"""Calls a second at low load: each finds the work that the one before has left behind done."""
 SMALL_CATALOGUE = 50
 WINDOW = 1000
 """Events on their way to the broker at a time: ORDERSYS_PUBLISH_WINDOW's default, and the baselines' window."""

@@ -22,7 +22,7 @@ def measured() -> Figures:
     for name in ("relay", "pika.publish", "consumer", "pika.consume", "growth.stored.1000", "growth.stored.1000.empty"):
         found.add(name, 1000.0, "events/s", "some guarantee")
     found.add("processor.order_service", 250.0, "µs/order")
-    for name in ("two_hops", "place_order.1", "place_order.half", "place_order.64"):
+    for name in ("two_hops", "place_order.low", "place_order.half", "place_order.64"):
         found.series[f"latency.{name}"] = [(0.0, 1.0), (50.0, 2.0), (99.0, 9.0)]
     for name in ("echo", "place_order", "pipeline"):
         found.series[f"concurrency.{name}"] = [(1.0, 100.0), (64.0, 900.0)]
