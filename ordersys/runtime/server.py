@@ -114,9 +114,10 @@ def _options(settings: Settings) -> list[tuple[str, int]]:
         ("grpc.absolute_max_metadata_size", settings.max_metadata_bytes),
         # Some more than are admitted: those are told when to come again, which grpc would not.
         ("grpc.max_concurrent_streams", 2 * settings.max_concurrent_calls),
-        # What is not even looked at yet waits in order, but not for ever: beyond that grpc itself says CANCELLED.
-        ("grpc.server.max_pending_requests", 2 * settings.max_concurrent_calls),
-        ("grpc.server.max_pending_requests_hard_limit", 3 * settings.max_concurrent_calls),
+        # What is not even looked at yet waits in order, and makes those behind it wait: as many may come at once as are
+        # admitted, of more than that grpc itself sends away some, and from half as many again on all (CANCELLED).
+        ("grpc.server.max_pending_requests", settings.max_concurrent_calls),
+        ("grpc.server.max_pending_requests_hard_limit", 3 * settings.max_concurrent_calls // 2),
         ("grpc.max_allowed_incoming_connections", settings.max_connections),
         ("grpc.max_connection_idle_ms", 1000 * settings.idle_seconds),
         ("grpc.server_handshake_timeout_ms", _OPEN_MILLISECONDS),

@@ -1,7 +1,10 @@
 """What a server takes from its clients at a time, and for how long: more is refused, soon, and harms nobody else."""
 
 import asyncio
+import time
+from collections import Counter
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any, cast
 
 import grpc
@@ -14,6 +17,8 @@ from tests.unit.test_server import GET, OWN_CONNECTION, REQUEST, RESPONSE, Gate,
 
 _PAGE = bytes(100_000)
 _SECONDS = 20.0
+_PAUSE = 0.02
+_MOST = 20
 
 
 def unsaid(channel: grpc.aio.Channel) -> Any:
@@ -36,8 +41,10 @@ async def test_a_request_that_does_not_come_in_time_is_not_waited_for(monkeypatc
     """Nor does it, meanwhile, take the place of another."""
     monkeypatch.setattr(runtime, "_REQUEST_SECONDS", 0.5)
     async with serving(max_concurrent_calls=3) as (_, channel):
-        stalled = [unsaid(channel) for _ in range(5)]
-        assert await OrderServiceStub(channel).GetOrder(REQUEST) == RESPONSE
+        stalled = []
+        for _ in range(5):
+            stalled.append(unsaid(channel))
+            assert await OrderServiceStub(channel).GetOrder(REQUEST) == RESPONSE
         assert {reason_of(await refusal(call)) for call in stalled} == {"UNDECODABLE_REQUEST"}
 
 
@@ -65,6 +72,38 @@ async def test_a_connection_too_many_is_sent_away() -> None:
             status = await refusal(OrderServiceStub(another).GetOrder(REQUEST))
         assert status.code == grpc.StatusCode.UNAVAILABLE.value[0]
         assert await OrderServiceStub(channel).GetOrder(REQUEST) == RESPONSE
+
+
+async def test_as_many_calls_as_are_served_may_come_at_once() -> None:
+    """While nobody looks at them, too: none is sent away."""
+    assert await came_unseen(clients=1, ended=0) == {grpc.StatusCode.OK: _MOST}
+
+
+async def test_of_many_more_calls_few_wait() -> None:
+    """Each of them would keep those behind it waiting: the others are sent away, long before anybody has time."""
+    asked = 40 * _MOST
+    ended = await came_unseen(clients=40, ended=asked - 2 * _MOST)
+    assert ended[grpc.StatusCode.CANCELLED] >= asked - 2 * _MOST
+    assert ended[grpc.StatusCode.OK] >= _MOST
+    assert set(ended) <= {grpc.StatusCode.CANCELLED, grpc.StatusCode.OK, grpc.StatusCode.RESOURCE_EXHAUSTED}
+
+
+async def came_unseen(clients: int, ended: int) -> Counter[grpc.StatusCode]:
+    """How calls end of which so many have ended before a server that serves as many as one client makes sees any."""
+    async with serving(max_concurrent_calls=_MOST) as (server, _):
+        with ExitStack() as opened:
+            connections = (grpc.insecure_channel(server.address, OWN_CONNECTION) for _ in range(clients))
+            channels = [opened.enter_context(connection) for connection in connections]
+            calls = [OrderServiceStub(channel).GetOrder.future(REQUEST) for channel in channels for _ in range(_MOST)]
+            keep_busy(lambda: sum(call.done() for call in calls) >= ended)
+            return await asyncio.to_thread(lambda: Counter(call.code() for call in calls))
+
+
+def keep_busy(over: Callable[[], bool]) -> None:
+    """Keeps the server's loop, which is this one, from doing anything until then."""
+    until = time.monotonic() + _SECONDS
+    while not over() and time.monotonic() < until:
+        time.sleep(_PAUSE)
 
 
 class Taker:
