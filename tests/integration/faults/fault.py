@@ -48,6 +48,8 @@ class Fault(NamedTuple):
     """The consumers, and exchanges, of which something was taken away: what is published meanwhile may be missed."""
     brokers: int = 1
     """How many there are on the stage it is made for."""
+    measures: bool = False
+    """Whether it holds what it sees against what the machine can do: nothing else is played meanwhile."""
 
 
 def process_faults() -> Iterator[Fault]:

@@ -42,7 +42,7 @@ class Load(NamedTuple):
 def overload_faults() -> Iterator[Fault]:
     """For a few seconds when time is short, else for a minute."""
     for times in _FACTORS:
-        yield Fault(f"overload, {times} times what can be done", overloads(times))
+        yield Fault(f"overload, {times} times what can be done", overloads(times), measures=True)
 
 
 def overloads(times: float) -> Act:

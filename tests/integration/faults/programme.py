@@ -18,11 +18,12 @@ from tests.integration.faults.troubles import broker_faults, network_faults, oth
 
 
 class Part(NamedTuple):
-    """One round: its number, and the name of its fault; or the trial of a sabotage by name. And on how many brokers."""
+    """One round: its number, and the name of its fault; or the trial of a sabotage by name. And where it is played."""
 
     number: int
     name: str
     brokers: int = 1
+    alone: bool = False
     is_trial: bool = False
 
 
@@ -41,7 +42,9 @@ def programme(words: str, rounds: int | None, seed: int, number: int | None) -> 
     """
     there = [fault for fault in every_fault(rounds is None) if words in fault.name]
     faults = there if rounds is None else _drawn(there, rounds, seed)
-    yield from (Part(i, fault.name, fault.brokers) for i, fault in enumerate(faults) if number in (None, i))
+    yield from (
+        Part(i, fault.name, fault.brokers, fault.measures) for i, fault in enumerate(faults) if number in (None, i)
+    )
     if not words and rounds is None and number is None:
         yield from (Part(index, name, is_trial=True) for index, name in enumerate(SABOTAGES))
 

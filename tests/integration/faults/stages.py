@@ -4,6 +4,7 @@ import contextlib
 import multiprocessing
 import signal
 import sys
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing.connection import Connection, wait
@@ -54,30 +55,41 @@ def raised(count: int, perform: Callable[..., None], *given: Any) -> Iterator[di
 
 
 class _Waiting:
-    """The parts that wait. A stage goes on with those for as many brokers as it has, while there are any."""
+    """The parts that wait: first those to be played alone.
+
+    A stage goes on with those for as many brokers as it has, while there are any.
+    """
 
     def __init__(self, parts: Iterable[Part], pipes: Sequence[Pipe]) -> None:
-        self.parts = list(parts)
+        self.parts = sorted(parts, key=lambda part: not part.alone)
         kinds = sorted({part.brokers for part in self.parts}, reverse=True) or [1]
         # The rarer kind begins on one stage, so that not all of them change in the end.
-        self._has = {pipe: kinds[0] if pipe is pipes[0] else kinds[-1] for pipe in pipes}
+        self._has = {pipe: kinds[0] if pipe is pipes[-1] else kinds[-1] for pipe in pipes}
 
     def give(self, pipe: Pipe) -> Part | None:
         """Gives a stage its next part, None when there are no more."""
-        fitting = (index for index, part in enumerate(self.parts) if part.brokers == self._has[pipe])
-        part = self.parts.pop(next(fitting, 0)) if self.parts else None
+        part = self._next(pipe)
         if part is not None:
             self._has[pipe] = part.brokers
         with contextlib.suppress(OSError):  # whoever is gone does not answer either
             pipe.send(part)
         return part
 
+    def _next(self, pipe: Pipe) -> Part | None:
+        if not self.parts:
+            return None
+        fitting = (i for i, part in enumerate(self.parts) if part.alone or part.brokers == self._has[pipe])
+        return self.parts.pop(next(fitting, 0))
+
 
 def deal(parts: Iterable[Part], pipes: Sequence[Pipe]) -> Iterator[Played]:
     """Gives each stage a part, another one for each that is played, and None when there are no more."""
     waiting = _Waiting(parts, pipes)
-    under_way: dict[Pipe, Part | None] = {pipe: waiting.give(pipe) for pipe in pipes}
-    while under_way:
+    idle, under_way = deque(pipes), dict[Pipe, Part | None]()
+    while idle or under_way:
+        while idle and not any(part and part.alone for part in under_way.values()):
+            free = idle.popleft()
+            under_way[free] = waiting.give(free)
         for pipe in wait(list(under_way)):
             assert isinstance(pipe, Connection)
             part = under_way.pop(pipe)
@@ -87,7 +99,7 @@ def deal(parts: Iterable[Part], pipes: Sequence[Pipe]) -> Iterator[Played]:
                 yield Played.badly(f"a stage broke at {part.name if part else 'its end'}")
                 continue
             if part is not None:
-                under_way[pipe] = waiting.give(pipe)
+                idle.appendleft(pipe)  # it is up already
     yield from (Played.badly(f"{part.name} was not played: no stage is left") for part in waiting.parts)
 
 

@@ -2,7 +2,9 @@
 
 import os
 import signal
+import time
 from collections.abc import Iterable
+from pathlib import Path
 
 import psutil
 
@@ -13,6 +15,9 @@ from tests.integration.faults.stages import Pipe, Played, deal, raised
 _PARTS = [Part(number, f"part {number}") for number in range(6)]
 
 
+_MOMENT, _POLL = 0.3, 0.01
+
+
 def plays(pipe: Pipe, index: int, dies_at: str) -> None:
     """Counts a round for each part; dies as soon as it is given one of that name."""
     while (part := pipe.recv()) is not None:
@@ -20,6 +25,23 @@ def plays(pipe: Pipe, index: int, dies_at: str) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         pipe.send(Played(Figures(rounds=1), [part.name]))
     pipe.send(Played(Figures(), ["the end"]))
+
+
+def notes(pipe: Pipe, index: int, log: Path) -> None:
+    """Notes down when parts begin and end; those that want to be alone give others time to begin meanwhile."""
+    while (part := pipe.recv()) is not None:
+        note(log, f"{part.name} begins")
+        until = time.monotonic() + _MOMENT
+        while part.alone and log.read_text().endswith(f"{part.name} begins\n") and time.monotonic() < until:
+            time.sleep(_POLL)
+        note(log, f"{part.name} ends")
+        pipe.send(Played(Figures(rounds=1), []))
+    pipe.send(Played(Figures(), []))
+
+
+def note(log: Path, line: str) -> None:
+    with log.open("a") as file:
+        file.write(line + "\n")
 
 
 def played(dies_at: Iterable[str]) -> list[str]:
@@ -40,6 +62,17 @@ def test_a_stage_that_breaks_loses_its_part_only() -> None:
     """The rest is played on the other one."""
     others = [part.name for part in _PARTS if part.number != 1]
     assert sorted(played(["part 1"])) == sorted([*others, "a stage broke at part 1", "the end"])
+
+
+def test_nothing_else_is_played_beside_a_part_that_measures(tmp_path: Path) -> None:
+    """They come first, one after the other; of the others as many at a time as there are stages."""
+    log = tmp_path / "log"
+    parts = [part._replace(alone=part.number in (2, 4)) for part in _PARTS]
+    with raised(2, notes, log) as stages:
+        assert sum(played.figures.rounds for played in deal(parts, list(stages))) == len(parts)
+    lines = log.read_text().splitlines()
+    assert lines[:4] == ["part 2 begins", "part 2 ends", "part 4 begins", "part 4 ends"]
+    assert len(lines) == 2 * len(parts)
 
 
 def test_what_no_stage_is_left_for_is_told() -> None:
