@@ -13,8 +13,6 @@ from tests.integration.faults.report import Figures
 from tests.integration.faults.stages import Pipe, Played, deal, raised
 
 _PARTS = [Part(number, f"part {number}") for number in range(6)]
-
-
 _MOMENT, _POLL = 0.3, 0.01
 
 
