@@ -52,11 +52,6 @@ def test_the_settings_table_is_current() -> None:
     assert settings_table() in README
 
 
-def test_the_readme_is_short() -> None:
-    """150 lines at most: a reader with little patience."""
-    assert len(README.splitlines()) <= 150
-
-
 @pytest.mark.parametrize("target", sorted(set(re.findall(r"\]\(([^)]+)\)", README))))
 def test_every_link_leads_to_a_file(target: str) -> None:
     """Relative links only, to what is there."""
