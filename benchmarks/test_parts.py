@@ -26,6 +26,7 @@ from ordersys.runtime.messages import of_event
 from ordersys.runtime.outbox import Outbox, Relay
 from ordersys.runtime.publisher import Publisher
 from ordersys.runtime.schema import Schema
+from ordersys.runtime.urls import parse
 
 EVENTS = 1000
 ITEMS = 64
@@ -69,7 +70,7 @@ def test_publish_with_confirms(
     """A thousand events, pipelined."""
 
     async def open_session() -> Session:
-        return await Session.open(broker.amqp_url, "benchmark")
+        return await Session.open(parse(broker.amqp_url)[0], "benchmark")
 
     session = runner.run(open_session())
     messages = [of_event(event) for event in samples.events(EVENTS)]
@@ -81,7 +82,7 @@ def test_consume_with_acks(benchmark: BenchmarkFixture, runner: asyncio.Runner, 
     """A thousand deliveries, acknowledged by the hundred, nothing done with them."""
 
     async def consume() -> int:
-        session, taken = await Session.open(broker.amqp_url, "benchmark"), asyncio.Event()
+        session, taken = await Session.open(parse(broker.amqp_url)[0], "benchmark"), asyncio.Event()
         tags: list[int] = []
 
         def take(tag: int, _: Delivery) -> None:
@@ -107,7 +108,7 @@ def test_relay(
 
     async def relay() -> int:
         # An outbox tells nobody that it is empty.
-        publisher = Publisher(broker.amqp_url, "benchmark")
+        publisher = Publisher(parse(broker.amqp_url), "benchmark")
         one = Relay(database, OUTBOX, publisher, WINDOW)
         one.wake()
         while await database.read(OUTBOX.waiting):  # noqa: ASYNC110
@@ -137,7 +138,7 @@ def test_consumer(
             stack.push_async_callback(database.close)
             recorder = Recorder(database, Inbox("benchmark"), {_TYPE: created})
             counted = _Counted(recorder)
-            consumer = Consumer(broker.amqp_url, QUEUE, PREFETCH, counted.record)
+            consumer = Consumer(parse(broker.amqp_url), QUEUE, PREFETCH, counted.record)
             stack.push_async_callback(consumer.close)
             await counted.all
             return counted.recorded

@@ -35,7 +35,7 @@ async def serve(settings: OrderSettings, stop: asyncio.Event) -> None:
         stack.push_async_callback(publisher.close)
         relay = Relay(database, store.OUTBOX, publisher, settings.publish_window)
         stack.push_async_callback(relay.close)
-        server = Server(settings.order_service_address, settings)
+        server = Server(str(settings.order_service_address), settings)
         server.add(DESCRIPTOR.services_by_name["OrderService"], OrderService(database, relay))
         await server.start()
         stack.push_async_callback(server.stop, settings.grace_seconds)

@@ -12,7 +12,7 @@ from ordersys.contract.topology import topology
 from ordersys.runtime import declaring
 from ordersys.runtime.broker import BrokerUnavailable, Session
 from ordersys.runtime.pauses import growing
-from ordersys.runtime.urls import each, place
+from ordersys.runtime.urls import BrokerUrl, BrokerUrls
 from ordersys.runtime.waiting import first, resolve
 
 _log = logging.getLogger(__name__)
@@ -23,12 +23,12 @@ _NEW_SECONDS, _KNOWN_SECONDS = 30.0, 1.0
 Use = Callable[[Session], Awaitable[None]]
 
 
-async def declare(urls: str) -> None:
+async def declare(urls: BrokerUrls) -> None:
     """Declares the topology of the contract at the first broker that works. Raises BrokerUnavailable."""
     reasons: list[str] = []
-    for url in each(urls):
+    for url in urls:
         try:
-            async with opened(url, "declare") as session:
+            async with opened((url,), "declare") as session:
                 return await _declare(session)
         except BrokerUnavailable as error:
             reasons.append(str(error))
@@ -36,7 +36,7 @@ async def declare(urls: str) -> None:
 
 
 @asynccontextmanager
-async def opened(urls: str, name: str) -> AsyncIterator[Session]:
+async def opened(urls: BrokerUrls, name: str) -> AsyncIterator[Session]:
     """A session to the first broker that answers, as it is. Raises BrokerUnavailable."""
     session = await _connected(urls, name)
     try:
@@ -45,9 +45,9 @@ async def opened(urls: str, name: str) -> AsyncIterator[Session]:
         await session.close()
 
 
-async def _connected(urls: str, name: str) -> Session:
+async def _connected(urls: BrokerUrls, name: str) -> Session:
     reasons: list[str] = []
-    for url in each(urls):
+    for url in urls:
         try:
             return await Session.open(url, name)
         except BrokerUnavailable as error:
@@ -55,25 +55,25 @@ async def _connected(urls: str, name: str) -> Session:
     raise BrokerUnavailable("; ".join(reasons))
 
 
-async def keep_open(urls: str, name: str, use: Use) -> None:
+async def keep_open(urls: BrokerUrls, name: str, use: Use) -> None:
     """Gives `use` a declared session, and a new one whenever it broke, after growing pauses; never returns.
 
     `use` returns or raises BrokerUnavailable when its session is closed.
     """
     pauses, known = growing(), False
     while True:
-        for url in each(urls):
+        for url in urls:
             if await _used(url, name, use, known):
                 pauses, known = growing(), True
         await asyncio.sleep(next(pauses))
 
 
-async def _used(url: str, name: str, use: Use, known: bool) -> bool:
+async def _used(url: BrokerUrl, name: str, use: Use, known: bool) -> bool:
     """Gives `use` a session until it breaks; whether one came about."""
     used = False
     try:
-        async with opened(url, name) as session, _kept_declared(session, known):
-            _log.info("%s: connected to RabbitMQ at %s", name, place(url))
+        async with opened((url,), name) as session, _kept_declared(session, known):
+            _log.info("%s: connected to RabbitMQ at %s", name, url)
             used = True
             await use(session)
             session.check()

@@ -16,6 +16,7 @@ from ordersys.contract.topology import topology
 from ordersys.local.system import System
 from ordersys.runtime.broker import Session
 from ordersys.runtime.consumer import Consumer, Disposition
+from ordersys.runtime.urls import parse
 from tests.contract.orders import imagined
 from tests.contract.post import SUBSCRIPTIONS, Post
 from tests.integration.api import Api, eventually
@@ -89,7 +90,7 @@ async def test_a_consumer_closes_while_it_is_about_to_take_more(
         return [Disposition.ACK] * len(events)
 
     monkeypatch.setattr(Session, "cancel", note)
-    consumer = Consumer(system.amqp_url, queue, 10, record)
+    consumer = Consumer(parse(system.amqp_url), queue, 10, record)
     await asyncio.wait_for(cancelling.wait(), CLOSING_SECONDS)
     await asyncio.wait_for(consumer.close(), CLOSING_SECONDS)
 
@@ -104,7 +105,7 @@ async def test_a_consumer_closes_while_nothing_can_be_recorded(
         tried.set()
         raise refuse(ErrorReason.STORAGE_UNAVAILABLE)
 
-    consumer = Consumer(system.amqp_url, queue, 10, record)
+    consumer = Consumer(parse(system.amqp_url), queue, 10, record)
     await asyncio.wait_for(tried.wait(), CLOSING_SECONDS)
     await asyncio.wait_for(consumer.close(), CLOSING_SECONDS)
     eventually(lambda: amqp.queue_declare(queue, passive=True).method.message_count == 1)
