@@ -7,14 +7,14 @@ from pathlib import Path
 _OTHERS_MAY_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
-class UnsafeFolder(OSError):
-    """A folder that somebody else owns or may write to; the text names it and the way out."""
+class UnusableFolder(OSError):
+    """A folder that is none, can't be made, or that somebody else owns or may write to; the text names it."""
 
 
 def path(text: str) -> Path:
     """The path that `text` is, with `~` for the home folder. Raises ValueError with what it must be."""
-    if "\0" in text:
-        raise ValueError("a path")
+    if "\0" in text or not _is_utf_8(text):
+        raise ValueError("a path in UTF-8")  # SQLite takes no other
     try:
         found = Path(text).expanduser()
     except RuntimeError:
@@ -41,26 +41,31 @@ def write_whole(target: Path, text: str, mode: int = 0o600) -> None:
 
 
 def make_private(folder: Path) -> None:
-    """Makes `folder` if it is missing, for this user alone. Raises OSError, UnsafeFolder when it is not this user's.
+    """Makes `folder` if it is missing, for this user alone. Raises UnusableFolder when it is not this user's alone.
 
     Whoever owns a folder, or may write to it, can put something else in the place of what is in it: a database, an
     Erlang cookie, a program.
     """
-    if not folder.is_dir():
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        folder.mkdir(mode=0o700, exist_ok=True)
-    check_private(folder)
-
-
-def check_private(folder: Path) -> None:
-    """Raises UnsafeFolder when somebody else owns `folder` or may write to it, OSError when it is none."""
-    found = folder.stat()
-    if not stat.S_ISDIR(found.st_mode):
-        raise NotADirectoryError(0, "Not a directory", str(folder))
+    try:
+        if not folder.is_dir():
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(mode=0o700, exist_ok=True)
+        found = folder.stat()
+    except OSError as error:
+        raise UnusableFolder(f"{folder} can't be used as a folder: {error.strerror}") from error
     if found.st_uid != os.geteuid():
-        raise UnsafeFolder(f"{folder} belongs to another user (uid {found.st_uid}); name a folder of your own")
+        raise UnusableFolder(f"{folder} belongs to another user (uid {found.st_uid}); name a folder of your own")
     if found.st_mode & _OTHERS_MAY_WRITE:
-        raise UnsafeFolder(f"{folder} may be written by others; chmod go-w it, or name another folder")
+        raise UnusableFolder(f"{folder} may be written by others; chmod go-w it, or name another folder")
+
+
+def _is_utf_8(text: str) -> bool:
+    """Octets of the environment that are not come as lone surrogates (PEP 383)."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _sync(folder: Path) -> None:
