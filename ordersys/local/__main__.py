@@ -23,8 +23,6 @@ from ordersys.local.service import Misused, NotHealthy
 from ordersys.local.system import SERVICES, CannotStart, Choices, System
 from ordersys.runtime import files, urls
 from ordersys.runtime.broker import BrokerUnavailable
-from ordersys.runtime.files import UnusableFolder
-from ordersys.runtime.settings import WrongSetting
 from ordersys.runtime.urls import shown
 
 _WATCH_SECONDS = 0.5
@@ -59,7 +57,7 @@ def main() -> None:
         # Last of all, so that a program finds it as the last line.
         sys.stdout.write(ended.result)
         sys.exit(ended.status)
-    except (WrongSetting, CannotStart, UnusableFolder, Misused) as error:
+    except (CannotStart, Misused) as error:
         _fail(error, _WRONG_USE)
     except (NoRabbitMQ, NotStarted, NotHealthy, BrokerUnavailable) as error:
         _fail(error, _FAILED)

@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ordersys.runtime import files
-from ordersys.runtime.files import UnusableFolder, make_private, write_whole
-from ordersys.runtime.settings import WrongSetting
+from ordersys.runtime.files import UnsafeFolder, UnusableFolder, make_private, write_whole
 
 CACHE_VARIABLE = "ORDERSYS_CACHE_DIR"
 _INSTALLED = (
@@ -79,19 +78,22 @@ def installed(root: Path) -> Installation | None:
 def cache() -> Path:
     """The folder that unpacked packages are kept in, made if missing.
 
-    Raises WrongSetting, UnusableFolder when somebody else could put programs of theirs there, NoRabbitMQ.
+    Raises UnusableFolder when the one that is named can't be used, UnsafeFolder when somebody else could put programs
+    of theirs there, NoRabbitMQ.
     """
     if given := os.environ.get(CACHE_VARIABLE, "").strip():
         return _given_cache(given)
     for folder in _likely_caches():
         if _DIVIDING.search(str(folder)):
             continue
-        with suppress(PermissionError, FileNotFoundError, NotADirectoryError, FileExistsError):
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if folder.is_dir():
+        try:
             make_private(folder)
-            if os.access(folder, os.W_OK):
-                return folder
+        except UnsafeFolder:
+            raise
+        except UnusableFolder:
+            continue
+        if os.access(folder, os.W_OK):
+            return folder
     raise NoRabbitMQ(f"no folder to unpack RabbitMQ in; name one with {CACHE_VARIABLE}")
 
 
@@ -99,17 +101,14 @@ def _given_cache(given: str) -> Path:
     try:
         folder = files.path(given).absolute()
     except ValueError as error:
-        raise WrongSetting(f"{CACHE_VARIABLE} is {given!r} but must be {error}") from None
+        raise UnusableFolder(f"{CACHE_VARIABLE} is {given!r} but must be {error}") from None
     if _DIVIDING.search(str(folder)):
-        raise WrongSetting(
+        raise UnusableFolder(
             f"{CACHE_VARIABLE} is {given!r} but must be a path without blanks or signs that a shell reads"
         )
-    try:
-        make_private(folder)
-    except UnusableFolder as error:
-        raise WrongSetting(f"{CACHE_VARIABLE}: {error}") from error
+    make_private(folder)
     if not os.access(folder, os.W_OK):
-        raise WrongSetting(f"{CACHE_VARIABLE} is {given!r} but must be a folder that can be written")
+        raise UnusableFolder(f"{CACHE_VARIABLE} is {given!r} but must be a folder that can be written")
     return folder
 
 

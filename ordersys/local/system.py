@@ -185,7 +185,7 @@ class System:
     def _start_broker(self, started: ExitStack, guard: Guard) -> None:
         if self._choices.amqp_url is not None:
             return
-        with self._stage("provision") as note:
+        with self._stage("provision") as note, _said_in_one_line(self.folder):
             installation = provision()
             note(_described(installation))
         wanted = Size(self._choices.brokers, self._choices.amqp_ports, {a.port for a in self._addresses.values()})
@@ -260,7 +260,7 @@ def _said_in_one_line(folder: Path) -> Iterator[None]:
         raise CannotStart(str(error)) from error
     except OSError as error:
         where = error.filename or folder
-        raise CannotStart(f"{where} can't be used: {error.strerror}; mend that, or name another --data-dir") from error
+        raise CannotStart(f"{where} can't be used: {error.strerror}; mend that, or name another folder") from error
 
 
 def _take(lock: IO[str], folder: Path) -> None:

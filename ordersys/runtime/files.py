@@ -8,7 +8,11 @@ _OTHERS_MAY_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
 class UnusableFolder(OSError):
-    """A folder that is none, can't be made, or that somebody else owns or may write to; the text names it."""
+    """A folder that is none, or can't be made; the text names it."""
+
+
+class UnsafeFolder(UnusableFolder):
+    """A folder that somebody else owns or may write to; the text names it and the way out."""
 
 
 def path(text: str) -> Path:
@@ -41,7 +45,7 @@ def write_whole(target: Path, text: str, mode: int = 0o600) -> None:
 
 
 def make_private(folder: Path) -> None:
-    """Makes `folder` if it is missing, for this user alone. Raises UnusableFolder when it is not this user's alone.
+    """Makes `folder` if it is missing, for this user alone. Raises UnusableFolder, UnsafeFolder.
 
     Whoever owns a folder, or may write to it, can put something else in the place of what is in it: a database, an
     Erlang cookie, a program.
@@ -54,9 +58,9 @@ def make_private(folder: Path) -> None:
     except OSError as error:
         raise UnusableFolder(f"{folder} can't be used as a folder: {error.strerror}") from error
     if found.st_uid != os.geteuid():
-        raise UnusableFolder(f"{folder} belongs to another user (uid {found.st_uid}); name a folder of your own")
+        raise UnsafeFolder(f"{folder} belongs to another user (uid {found.st_uid}); name a folder of your own")
     if found.st_mode & _OTHERS_MAY_WRITE:
-        raise UnusableFolder(f"{folder} may be written by others; chmod go-w it, or name another folder")
+        raise UnsafeFolder(f"{folder} may be written by others; chmod go-w it, or name another folder")
 
 
 def _is_utf_8(text: str) -> bool:

@@ -12,14 +12,16 @@ from datetime import UTC, datetime
 from typing import TypeVar
 
 from ordersys.runtime.crash import crash_point
+from ordersys.runtime.files import UnusableFolder, make_private
 from ordersys.runtime.schema import UnusableDatabase
 from ordersys.runtime.server import PortTaken
-from ordersys.runtime.settings import Settings, WrongSetting, described, read
+from ordersys.runtime.settings import Settings, WrongSetting, described, misspelt, read
 from ordersys.runtime.static import WrongFile
 
 S = TypeVar("S", bound=Settings)
 Serve = Callable[[S, asyncio.Event], Awaitable[None]]
 WRONG_USE = 2
+_log = logging.getLogger(__name__)
 
 
 def run(name: str, meaning: str, kind: type[S], serve: Serve[S]) -> None:
@@ -28,8 +30,11 @@ def run(name: str, meaning: str, kind: type[S], serve: Serve[S]) -> None:
     try:
         settings = read(kind, os.environ)
         _log_lines(name, settings.log_level)
+        for variable, meant in misspelt(os.environ):
+            _log.warning("%s is no setting and has no effect; %s is one", variable, meant)
+        make_private(settings.data_dir)
         asyncio.run(_until_stopped(settings, serve))
-    except (WrongSetting, UnusableDatabase, PortTaken, WrongFile) as error:
+    except (WrongSetting, UnusableFolder, UnusableDatabase, PortTaken, WrongFile) as error:
         print(f"{name}: {error}", file=sys.stderr)
         raise SystemExit(WRONG_USE) from None
 
