@@ -73,10 +73,14 @@ def _subscriptions(comments: Comments) -> str:
 def _reasons(comments: Comments) -> str:
     said = {name.rpartition(".")[2]: comment for name, comment in comments.items()}
     rows = [
-        (f"`{name}`", f"`{reason.code}`", "yes" if reason.retryable else "", reason.message, said[name])
+        (f"`{name}`", f"`{reason.code}`", _yes(reason.retryable), _yes(reason.final), reason.message, said[name])
         for name, reason in reasons().items()
     ]
-    return _table(("reason", "code", "repeat", "text", "meaning"), rows)
+    return _table(("reason", "code", "repeat", "final", "text", "meaning"), rows)
+
+
+def _yes(stated: bool) -> str:
+    return "yes" if stated else ""
 
 
 def _message(message: Descriptor, comments: Comments) -> Iterator[str]:

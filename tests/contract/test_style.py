@@ -123,6 +123,13 @@ def test_every_reason_has_a_code_and_a_message(reason: EnumValueDescriptor) -> N
     assert stated.retryable == (stated.code in (Code.UNAVAILABLE, Code.RESOURCE_EXHAUSTED))
 
 
+@pytest.mark.parametrize("reason", REASONS[1:], ids=name)
+def test_a_reason_is_final_or_worth_a_repeat_or_a_bug(reason: EnumValueDescriptor) -> None:
+    """Who is told to repeat is not told that nothing comes of it; of a bug nobody knows what it left."""
+    stated = reason.GetOptions().Extensions[error_reason_pb2.refusal]
+    assert [stated.retryable, stated.final, stated.code == Code.INTERNAL].count(True) == 1
+
+
 @pytest.mark.parametrize("event", topology.events().values(), ids=name)
 def test_events_are_past_participles(event: Descriptor) -> None:
     """An event is a fact: something that happened."""
