@@ -44,7 +44,7 @@ async def serve(settings: ProductSettings, stop: asyncio.Event) -> None:
         sagas = Sagas(settings.max_concurrent_calls)
         stack.push_async_callback(sagas.drained, settings.grace_seconds)
         placement = Placement(database, orders, relay, sagas)
-        changes = Changes(database, orders, sagas)
+        changes = Changes(database, orders, sagas, placement)
         server = Server(settings.product_service_address, settings)
         server.add(DESCRIPTOR.services_by_name["ProductService"], ProductService(database, placement, changes))
         await server.start()
@@ -54,8 +54,8 @@ async def serve(settings: ProductSettings, stop: asyncio.Event) -> None:
         for seconds, work in (
             (HEALTH_SECONDS, partial(server.report, database.probe)),
             (PURGE_SECONDS, partial(purge, database, products.purge, retention)),
-            (settings.sweep_seconds, placement.sweep),
-            (settings.sweep_seconds, changes.sweep),
+            (settings.sweep_seconds, placement.recover),
+            (settings.sweep_seconds, changes.recover),
         ):
             await stack.enter_async_context(every(seconds, work))
         _log.info("serving on %s", settings.product_service_address)

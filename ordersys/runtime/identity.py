@@ -23,6 +23,11 @@ def uuid7() -> str:
     return str(uuid.UUID(int=number))
 
 
+def uuid7_time(text: str) -> int:
+    """When a UUID of version 7 was made, to the millisecond, in microseconds since 1970 (RFC 9562 §5.7)."""
+    return (uuid.UUID(text).int >> 80) * 1000
+
+
 def traceparent(given: object = None) -> str:
     """The W3C trace context `given` when it is one, else the beginning of a new one, sampled."""
     if isinstance(given, str) and _TRACEPARENT.fullmatch(given):

@@ -178,6 +178,22 @@ async def test_only_finished_requests_older_than_that_are_purged(
     assert (purged, old & set(left), len(left)) == (len(old), set(), len(times) - len(old))
 
 
+async def test_the_retention_of_a_request_counts_from_its_end(database: Database) -> None:
+    """What was in doubt for days, and was answered just now, is not forgotten at once."""
+    await database.write(ask, Asked("a", ONE, None, time=0))
+
+    def ended_late(connection: Connection, outcomes: list[Outcome]) -> list[None]:
+        ledger = REQUESTS.ledger(connection, (), 72 * HOUR)
+        ledger.finish("a", outcomes[0])
+        ledger.write()
+        return [None]
+
+    await database.write(ended_late, answer(1))
+    assert await database.write(forget, 48 * HOUR) == 0
+    assert await database.write(ask, Asked("a", ONE, answer(2))) == answer(1)
+    assert await database.write(forget, 72 * HOUR + 1) == 1
+
+
 async def test_the_upkeep_forgets_all_that_is_too_old_a_portion_at_a_time(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from ordersys.api.order.v1.order_pb2 import Order, OrderState
 from ordersys.api.product.v1.product_pb2 import Product
+from ordersys.contract.money import total
 from ordersys.contract.times import microseconds
-from ordersys.order_service.lifecycle import total
 from ordersys.runtime.settings import ORDERS_FILE, PRODUCTS_FILE
 from ordersys.runtime.static import WrongFile, read
 

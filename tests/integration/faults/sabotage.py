@@ -93,8 +93,8 @@ def no_sweep() -> None:
     async def nothing(_: object) -> None:
         return None
 
-    _replace(placement.Placement, "sweep", nothing)
-    _replace(change.Changes, "sweep", nothing)
+    _replace(placement.Placement, "recover", nothing)
+    _replace(change.Changes, "recover", nothing)
 
 
 def no_limit() -> None:
