@@ -107,13 +107,13 @@ def test_relay(
 
     async def relay() -> int:
         # An outbox tells nobody that it is empty.
-        publisher = Publisher(broker.amqp_url, "benchmark")
-        one = Relay(database, OUTBOX, publisher, WINDOW)
-        one.wake()
-        while await database.read(OUTBOX.waiting):  # noqa: ASYNC110
-            await asyncio.sleep(0.001)
-        await one.close()
-        await publisher.close()
+        async with asyncio.TaskGroup() as tasks:
+            publisher = Publisher(tasks, broker.amqp_url, "benchmark")
+            one = Relay(tasks, database, OUTBOX, publisher, WINDOW)
+            while await database.read(OUTBOX.waiting):  # noqa: ASYNC110
+                await asyncio.sleep(0.001)
+            await one.close()
+            await publisher.close()
         return await database.read(OUTBOX.waiting)
 
     def fill() -> None:
@@ -137,7 +137,8 @@ def test_consumer(
             stack.push_async_callback(database.close)
             recorder = Recorder(database, Inbox("benchmark"), {_TYPE: created})
             counted = _Counted(recorder)
-            consumer = Consumer(broker.amqp_url, QUEUE, PREFETCH, counted.record)
+            tasks = await stack.enter_async_context(asyncio.TaskGroup())
+            consumer = Consumer(tasks, broker.amqp_url, QUEUE, PREFETCH, counted.record)
             stack.push_async_callback(consumer.close)
             await counted.all
             return counted.recorded

@@ -18,6 +18,7 @@ from ordersys.runtime.consumer import Consumer
 from ordersys.runtime.database import Database
 from ordersys.runtime.dead_letters import DeadLetterQueue
 from ordersys.runtime.process import run
+from ordersys.runtime.retention import Retention
 from ordersys.runtime.server import Server
 from ordersys.runtime.settings import NotificationSettings
 from ordersys.runtime.upkeep import HEALTH_SECONDS, PURGE_SECONDS, every, purge
@@ -37,13 +38,19 @@ def run_notification_service(
     """
     taken = subscription(service)
 
-    async def serve(settings: NotificationSettings, stop: asyncio.Event) -> None:
-        await _serve(taken, handlers, settings, stop)
+    async def serve(settings: NotificationSettings, stop: asyncio.Event, tasks: asyncio.TaskGroup) -> None:
+        await _serve(taken, handlers, settings, stop, tasks)
 
     run(taken.consumer, meaning, kind, serve)
 
 
-async def _serve(taken: Subscription, handlers: object, settings: NotificationSettings, stop: asyncio.Event) -> None:
+async def _serve(
+    taken: Subscription,
+    handlers: object,
+    settings: NotificationSettings,
+    stop: asyncio.Event,
+    tasks: asyncio.TaskGroup,
+) -> None:
     address = getattr(settings, f"{taken.consumer.replace('-', '_')}_address")
     async with AsyncExitStack() as stack:
         path = settings.data_dir / f"{taken.consumer}.db"
@@ -57,15 +64,16 @@ async def _serve(taken: Subscription, handlers: object, settings: NotificationSe
         server.add(_DEAD_LETTER_SERVICE, DeadLetterService(database, dead_letters, recorder))
         await server.start()
         stack.push_async_callback(server.stop, settings.grace_seconds)
-        consumer = Consumer(settings.amqp_url, taken.queue, settings.prefetch, recorder.record)
+        consumer = Consumer(tasks, settings.amqp_url, taken.queue, settings.prefetch, recorder.record)
         stack.push_async_callback(consumer.close)
 
         async def works() -> bool:
             return await database.probe() and consumer.live
 
-        await stack.enter_async_context(every(HEALTH_SECONDS, lambda: server.report(works)))
-        retention = settings.request_retention_hours
-        await stack.enter_async_context(every(PURGE_SECONDS, partial(purge, database, requests.purge, retention)))
+        await stack.enter_async_context(every(tasks, "health", HEALTH_SECONDS, lambda: server.report(works)))
+        retention = Retention(settings.request_retention_hours)
+        forget = partial(purge, database, requests.purge, retention)
+        await stack.enter_async_context(every(tasks, "purge", PURGE_SECONDS, forget))
         _log.info("serving on %s", address)
         await stop.wait()
         _log.info("stopping: finishing the deliveries under way")

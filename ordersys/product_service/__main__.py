@@ -22,6 +22,7 @@ from ordersys.runtime.database import Database
 from ordersys.runtime.outbox import Relay
 from ordersys.runtime.process import run
 from ordersys.runtime.publisher import Publisher
+from ordersys.runtime.retention import Retention
 from ordersys.runtime.server import Server
 from ordersys.runtime.settings import ProductSettings
 from ordersys.runtime.upkeep import HEALTH_SECONDS, PURGE_SECONDS, every, purge
@@ -30,14 +31,14 @@ NAME = "product-service"
 _log = logging.getLogger(__name__)
 
 
-async def serve(settings: ProductSettings, stop: asyncio.Event) -> None:
+async def serve(settings: ProductSettings, stop: asyncio.Event, tasks: asyncio.TaskGroup) -> None:
     """Runs the service until `stop` is set."""
     async with AsyncExitStack() as stack:
         database = await Database.open(settings.data_dir / "product.db", SCHEMA, partial(_seed, settings))
         stack.push_async_callback(database.close)
-        publisher = Publisher(settings.amqp_url, NAME)
+        publisher = Publisher(tasks, settings.amqp_url, NAME)
         stack.push_async_callback(publisher.close)
-        relay = Relay(database, OUTBOX, publisher, settings.publish_window)
+        relay = Relay(tasks, database, OUTBOX, publisher, settings.publish_window)
         stack.push_async_callback(relay.close)
         orders = Orders(settings.order_service_address, settings.call_timeout_seconds)
         stack.push_async_callback(orders.close)
@@ -49,15 +50,14 @@ async def serve(settings: ProductSettings, stop: asyncio.Event) -> None:
         server.add(DESCRIPTOR.services_by_name["ProductService"], ProductService(database, placement, changes))
         await server.start()
         stack.push_async_callback(server.stop, settings.grace_seconds)
-        relay.wake()
-        retention = settings.request_retention_hours
-        for seconds, work in (
-            (HEALTH_SECONDS, partial(server.report, database.probe)),
-            (PURGE_SECONDS, partial(purge, database, products.purge, retention)),
-            (settings.sweep_seconds, placement.recover),
-            (settings.sweep_seconds, changes.recover),
+        retention = Retention(settings.request_retention_hours)
+        for name, seconds, work in (
+            ("health", HEALTH_SECONDS, partial(server.report, database.probe)),
+            ("purge", PURGE_SECONDS, partial(purge, database, products.purge, retention)),
+            ("recovery of placements", settings.sweep_seconds, placement.recover),
+            ("recovery of changes", settings.sweep_seconds, changes.recover),
         ):
-            await stack.enter_async_context(every(seconds, work))
+            await stack.enter_async_context(every(tasks, name, seconds, work))
         _log.info("serving on %s", settings.product_service_address)
         await stop.wait()
         _log.info("stopping: finishing the calls under way")

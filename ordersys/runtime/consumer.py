@@ -19,6 +19,7 @@ from ordersys.runtime.broker import BrokerUnavailable, Session
 from ordersys.runtime.crash import crash_point
 from ordersys.runtime.pauses import growing
 from ordersys.runtime.reconnect import keep_open
+from ordersys.runtime.tasks import endless
 from ordersys.runtime.waiting import first
 
 _log = logging.getLogger(__name__)
@@ -46,14 +47,14 @@ class Tagged(NamedTuple):
 class Consumer:
     """A subscription that is kept alive; `live` while the broker delivers to it."""
 
-    def __init__(self, url: str, queue: str, prefetch: int, record: Record) -> None:
+    def __init__(self, tasks: asyncio.TaskGroup, url: str, queue: str, prefetch: int, record: Record) -> None:
         self._queue = queue
         self._prefetch = prefetch
         self._record = record
         self.live = False
         self._closing: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._in_use = asyncio.Lock()
-        self._task = asyncio.create_task(keep_open(url, f"{queue} consumer", self._use))
+        self._task = endless(tasks, "consumer", keep_open(url, f"{queue} consumer", self._use))
 
     async def close(self) -> None:
         """Takes no more, finishes what was delivered, and closes the connection."""

@@ -89,9 +89,10 @@ async def test_a_consumer_closes_while_it_is_about_to_take_more(
         return [Disposition.ACK] * len(events)
 
     monkeypatch.setattr(Session, "cancel", note)
-    consumer = Consumer(system.amqp_url, queue, 10, record)
-    await asyncio.wait_for(cancelling.wait(), CLOSING_SECONDS)
-    await asyncio.wait_for(consumer.close(), CLOSING_SECONDS)
+    async with asyncio.TaskGroup() as tasks:
+        consumer = Consumer(tasks, system.amqp_url, queue, 10, record)
+        await asyncio.wait_for(cancelling.wait(), CLOSING_SECONDS)
+        await asyncio.wait_for(consumer.close(), CLOSING_SECONDS)
 
 
 async def test_a_consumer_closes_while_nothing_can_be_recorded(
@@ -104,7 +105,8 @@ async def test_a_consumer_closes_while_nothing_can_be_recorded(
         tried.set()
         raise refuse(ErrorReason.STORAGE_UNAVAILABLE)
 
-    consumer = Consumer(system.amqp_url, queue, 10, record)
-    await asyncio.wait_for(tried.wait(), CLOSING_SECONDS)
-    await asyncio.wait_for(consumer.close(), CLOSING_SECONDS)
+    async with asyncio.TaskGroup() as tasks:
+        consumer = Consumer(tasks, system.amqp_url, queue, 10, record)
+        await asyncio.wait_for(tried.wait(), CLOSING_SECONDS)
+        await asyncio.wait_for(consumer.close(), CLOSING_SECONDS)
     eventually(lambda: amqp.queue_declare(queue, passive=True).method.message_count == 1)

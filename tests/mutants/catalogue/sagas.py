@@ -2,22 +2,23 @@
 
 from tests.mutants.mutant import PRODUCT, Edit, Mutant
 
-_NO_SWEEP_OF_PLACEMENTS = Edit("product_service.__main__", "(settings.sweep_seconds, placement.recover),", "")
-_NO_SWEEP_OF_CHANGES = Edit("product_service.__main__", "(settings.sweep_seconds, changes.recover),", "")
+_MAIN = "product_service.__main__"
+_NO_RECOVERY_OF_PLACEMENTS = Edit(_MAIN, '("recovery of placements", settings.sweep_seconds, placement.recover),', "")
+_NO_RECOVERY_OF_CHANGES = Edit(_MAIN, '("recovery of changes", settings.sweep_seconds, changes.recover),', "")
 
 MUTANTS = (
     Mutant(
-        "placements-are-not-swept",
+        "placements-are-not-recovered",
         PRODUCT,
         "A placement whose outcome stayed open is never looked at again unless its client repeats it.",
-        (_NO_SWEEP_OF_PLACEMENTS,),
+        (_NO_RECOVERY_OF_PLACEMENTS,),
         caught_by="saga/what_nobody_repeats_is_resolved_all_the_same",
     ),
     Mutant(
-        "changes-are-not-swept",
+        "changes-are-not-recovered",
         PRODUCT,
         "A change whose outcome stayed open is never looked at again unless its client repeats it.",
-        (_NO_SWEEP_OF_CHANGES,),
+        (_NO_RECOVERY_OF_CHANGES,),
         caught_by="given_up/a_change_nobody_repeats_is_made_all_the_same",
     ),
     Mutant(
@@ -26,8 +27,8 @@ MUTANTS = (
         "A call that is cancelled ends in the middle of its saga, and nothing takes it up again.",
         (
             Edit("product_service.saga", "return await asyncio.shield(task)", "return await task"),
-            _NO_SWEEP_OF_PLACEMENTS,
-            _NO_SWEEP_OF_CHANGES,
+            _NO_RECOVERY_OF_PLACEMENTS,
+            _NO_RECOVERY_OF_CHANGES,
         ),
         caught_by="given_up/a_change_given_up_is_made_all_the_same",
     ),
