@@ -84,7 +84,8 @@ def _made(kind: Descriptor, number: int, place: str) -> Any:
 
 
 def _put(message: Any, field: FieldDescriptor, place: str) -> None:
-    values = _full(field.message_type, place) if field.message_type else [_scalar(field, stated(field), place)]
+    rules = {name.removeprefix("repeated.items."): value for name, value in stated(field).items()}
+    values = _full(field.message_type, place) if field.message_type else [_scalar(field, rules, place)]
     if field.is_repeated:
         getattr(message, field.name).extend(values)
     elif field.message_type:
