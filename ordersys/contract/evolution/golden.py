@@ -24,7 +24,11 @@ _ANY = any_pb2.Any(type_url="type.googleapis.com/google.protobuf.Timestamp", val
 _PRICE = money_pb2.Money(currency_code="EUR", units=300, nanos=990_000_000)
 # Messages of others, by type, and texts that only a pattern describes, by the name of the field.
 _MESSAGES: Mapping[str, Message] = {message.DESCRIPTOR.full_name: message for message in (_TIME, _ANY, _PRICE)}
-_TEXTS = {"traceparent": "00-0123456789abcdef0123456789abcdef-0123456789abcdef-01"}
+_HEXADECIMAL = "0123456789abcdef"
+_TEXTS = {
+    "traceparent": f"00-{_HEXADECIMAL * 2}-{_HEXADECIMAL}-01",
+    "dead_letter_ids": _HEXADECIMAL * 2,
+}
 _NUMBER = 300
 
 
