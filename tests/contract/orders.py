@@ -9,6 +9,7 @@ from tests.contract.model import FOLLOWS
 from tests.contract.sums import total
 from tests.contract.world import new_id, priced
 
+
 def created(request: CreateOrderRequest) -> Order:
     """The order a request asks for, at version 1, now."""
     order = Order(

@@ -54,4 +54,6 @@ def has_rules(kind: Descriptor) -> bool:
 
 def unknown_rules() -> set[str]:
     """The rules of the contract this module has no values for; must be empty."""
-    return {rule for message in descriptors.messages() for thing in (message, *message.fields) for rule in stated(thing)} - _KNOWN
+    return {
+        rule for message in descriptors.messages() for thing in (message, *message.fields) for rule in stated(thing)
+    } - _KNOWN

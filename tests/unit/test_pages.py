@@ -45,7 +45,26 @@ def test_a_key_of_another_kind_is_refused() -> None:
         pages.last_key(ListOrdersRequest(page_token=token), int)
 
 
-FORGED = [2**63, 2**64, 10**30, -1, "+5", "-0", "05", " 5", "5 ", "5\n", "1_0", "٥", "5.0", "5e1", "0x5", "", "\x005", "9" * 5000]
+FORGED = [
+    2**63,
+    2**64,
+    10**30,
+    -1,
+    "+5",
+    "-0",
+    "05",
+    " 5",
+    "5 ",
+    "5\n",
+    "1_0",
+    "٥",
+    "5.0",
+    "5e1",
+    "0x5",
+    "",
+    "\x005",
+    "9" * 5000,
+]
 
 
 @pytest.mark.parametrize("key", FORGED, ids=repr)
@@ -57,7 +76,9 @@ def test_a_forged_token_is_refused(key: object) -> None:
     assert reason_of(refused.value.status) == "PAGE_TOKEN_INVALID"
 
 
-@given(st.integers(0, 2**63 - 1), st.sampled_from(["", "=", "==", "\n", " ", "A", "+", "/", "é", "\x00"]), st.booleans())
+@given(
+    st.integers(0, 2**63 - 1), st.sampled_from(["", "=", "==", "\n", " ", "A", "+", "/", "é", "\x00"]), st.booleans()
+)
 def test_a_token_is_taken_to_the_letter(key: int, more: str, before: bool) -> None:
     """As it was given out, and not with padding, blanks or letters around it that base64 would skip."""
     token = pages.token(ListOrdersRequest(), str(key))

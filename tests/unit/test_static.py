@@ -21,7 +21,12 @@ from ordersys.runtime.static import WrongFile, read
 
 PRODUCTS = read(PRODUCTS_FILE, Product)
 ORDERS = read(ORDERS_FILE, Order)
-LAMP: dict[str, Any] = {"id": "lamp", "name": "Lamp", "unit_price": {"currency_code": "EUR", "units": "9"}, "available": "1"}
+LAMP: dict[str, Any] = {
+    "id": "lamp",
+    "name": "Lamp",
+    "unit_price": {"currency_code": "EUR", "units": "9"},
+    "available": "1",
+}
 EUROS = LAMP["unit_price"]
 LINE = {"product_id": "lamp", "quantity": 1, "unit_price": LAMP["unit_price"]}
 ORDER = {
@@ -35,7 +40,11 @@ ORDER = {
     "update_time": "2026-09-04T13:21:26Z",
 }
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(st.characters(), max_size=5),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(st.characters(), max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=5,
 )
