@@ -5,11 +5,11 @@ before anything starts. Times are not compared with the present: a file that is 
 """
 
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
-from google.protobuf.descriptor import Descriptor
+from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.json_format import ParseDict, ParseError
 from google.protobuf.message import Message
 
@@ -69,7 +69,7 @@ def _entry(path: Path, number: int, entry: Any, kind: type[M]) -> M:
     if not isinstance(entry, Object):
         raise WrongFile(f"{where}: must be an object")
     where = f"{where} ({_id(entry)})"
-    for key in _repeated(entry, kind.DESCRIPTOR, ""):
+    for key in _repeated(entry, kind.DESCRIPTOR.fields, ""):
         raise WrongFile(f"{where}: {key}")
     try:
         message = ParseDict(entry, kind())
@@ -85,20 +85,23 @@ def _id(entry: Object) -> str:
     return found if isinstance(found, str) and found.isprintable() else ascii(found)
 
 
-def _repeated(entry: Object, kind: Descriptor, place: str) -> Iterator[str]:
+def _repeated(entry: Object, fields: Iterable[FieldDescriptor], place: str) -> Iterator[str]:
     """Each field that has two values: its key twice, or once in each spelling that protobuf's JSON knows."""
     yield from (f"{place}{_key(key)}: stands there twice" for key in entry.twice)
-    for field in kind.fields:
+    for field in fields:
         if field.name != field.json_name and field.name in entry and field.json_name in entry:
             yield f"{place}{field.name}: stands there twice, as {field.name} and as {field.json_name}"
-        value = entry.get(field.name, entry.get(field.json_name))
         if field.message_type:
-            nested = [(f"{place}{field.name}.", value)]
-            if isinstance(value, list):
-                nested = [(f"{place}{field.name}[{index}].", element) for index, element in enumerate(value)]
-            for inside, element in nested:
-                if isinstance(element, Object):
-                    yield from _repeated(element, field.message_type, inside)
+            for step, value in _values(entry.get(field.name, entry.get(field.json_name))):
+                yield from _repeated(value, field.message_type.fields, f"{place}{field.name}{step}.")
+
+
+def _values(value: Any) -> Iterator[tuple[str, Object]]:
+    """The objects a field holds: itself, or the elements of its list with their steps of the path."""
+    if isinstance(value, Object):
+        yield "", value
+    elif isinstance(value, list):
+        yield from ((f"[{index}]", element) for index, element in enumerate(value) if isinstance(element, Object))
 
 
 def _key(key: str) -> str:
