@@ -69,7 +69,8 @@ def _entry(path: Path, number: int, entry: Any, kind: type[M]) -> M:
     if not isinstance(entry, Object):
         raise WrongFile(f"{where}: must be an object")
     where = f"{where} ({_id(entry)})"
-    for key in _repeated(entry, kind.DESCRIPTOR.fields, ""):
+    fields: Any = kind.DESCRIPTOR.fields
+    for key in _repeated(entry, fields, ""):
         raise WrongFile(f"{where}: {key}")
     try:
         message = ParseDict(entry, kind())
