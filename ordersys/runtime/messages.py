@@ -4,8 +4,8 @@ from typing import Any, NamedTuple
 
 import pika
 
-from ordersys.contract import topology as contract
 from ordersys.contract.events import CONTENT_TYPE, Delivery, EventMessage, headers
+from ordersys.contract.topology import Publication
 
 _OF_THE_BROKER = ("x-death", "x-first-death-", "x-last-death-", "x-delivery-count", "x-acquired-count")
 
@@ -19,9 +19,10 @@ class Message(NamedTuple):
     properties: pika.BasicProperties
 
 
-def of_event(event: EventMessage) -> Message:
-    """An event, for the exchange the contract names."""
-    to = contract.publication(contract.events()[event.type])
+def of_event(event: EventMessage, to: Publication) -> Message:
+    """An event, for the exchange named. Raises whatever is wrong with it."""
+    if not to.exchange:
+        raise ValueError(f"this release does not know where {event.type} is published")
     properties = pika.BasicProperties(
         content_type=CONTENT_TYPE,
         delivery_mode=pika.DeliveryMode.Persistent,
