@@ -7,7 +7,6 @@ the one, and what a damaged or exchanged one looks like: `database_file`.
 
 import asyncio
 import logging
-import os
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
@@ -15,7 +14,6 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import quote
 
 from sqlalchemy import (
     Connection,
@@ -31,7 +29,7 @@ from ordersys.contract.errors import Refused, refuse
 from ordersys.runtime import marks
 from ordersys.runtime.batching import Batcher
 from ordersys.runtime.crash import crash_point
-from ordersys.runtime.database_file import IN_USE, DatabaseFile, FileLost
+from ordersys.runtime.database_file import IN_USE, DatabaseFile, FileLost, uri
 from ordersys.runtime.pauses import growing
 from ordersys.runtime.schema import Schema, UnusableDatabase
 
@@ -88,6 +86,8 @@ class Database:
         A file that is damaged, or not the one that was used here, is refused before anything is written to it.
         Raises UnusableDatabase.
         """
+        if "\0" in str(path):
+            raise UnusableDatabase(f"database {str(path)!r}: its path has a NUL in it")
         database = cls(path, schema)
         loop = asyncio.get_running_loop()
         try:
@@ -95,7 +95,7 @@ class Database:
             await loop.run_in_executor(database._writer_thread, database._connect, first)
         except BaseException as error:
             await database.close()
-            if isinstance(error, UnusableDatabase | OSError | DBAPIError | ValueError):
+            if isinstance(error, UnusableDatabase | OSError) or _unusable(error):
                 raise UnusableDatabase(f"database {path}: {database._reason(error)}") from error
             raise
         return database
@@ -183,7 +183,7 @@ class Database:
         looking = _engine(self._file.real, "ro" if log.frames else "rw", NullPool)
         with looking.connect() as connection:
             self._schema.check(connection)
-            self._file.compare(marks.of_connection(_driver(connection)))
+            self._file.compare(marks.of_connection(_driver(connection)), self._file.witness)
             _look_through(connection, is_doubtful, self.path)
 
     def _disconnect(self) -> None:
@@ -251,7 +251,7 @@ class Database:
             self._file.damaged(str(cause))
         return self._reason(cause)
 
-    def _reason(self, error: Exception) -> str:
+    def _reason(self, error: BaseException) -> str:
         """The text of an error that names the way out."""
         cause = error.orig if isinstance(error, DBAPIError) else error
         if isinstance(cause, sqlite3.Error) and _code(cause) in _DAMAGE:
@@ -352,11 +352,6 @@ def _perform(connection: Connection, batch: list[tuple[Operation, Any]]) -> list
 
 def _driver(connection: Connection) -> Any:
     return connection.connection.driver_connection
-
-
-def uri(path: Path, options: str) -> str:
-    """The file in SQLite's words: from the root with one slash, as two begin a host; its bytes, whatever they are."""
-    return f"file:/{quote(os.fsencode(os.path.realpath(path)).lstrip(b'/'))}?{options}"
 
 
 def _engine(path: Path, mode: str, pool: Any, *pragmas: str, **options: Any) -> Engine:

@@ -12,6 +12,7 @@ import os
 import re
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 from ordersys.runtime import marks
 from ordersys.runtime.marks import UNMARKED, Log, Mark
@@ -107,12 +108,11 @@ class DatabaseFile:
                 f"it was exchanged: its write-ahead log {self.log.name} is of another one, or of another time; "
                 f"put back the one that belongs to it, or {self.restore}"
             )
-        witness = self._witness
+        witness = self.witness
         return log, belongs is None or (witness is not None and witness.damaged)
 
-    def compare(self, found: Mark) -> None:
+    def compare(self, found: Mark, witness: Witness | None) -> None:
         """Holds what SQLite finds in it against what was answered. Raises UnusableDatabase."""
-        witness = self._witness
         if witness is not None and witness.lineage != found.lineage:
             raise UnusableDatabase(
                 f"it was exchanged: it is not the one that was last used here ({self.lock.name}); {self.restore}"
@@ -124,6 +124,17 @@ class DatabaseFile:
                 f"put it back with its {self.log.name}, or {self.restore}"
             )
         self.mark = found
+
+    @property
+    def witness(self) -> Witness | None:
+        """What the lock file remembers, whoever has it."""
+        if self._locked is not None:
+            return Witness.read(self._locked)
+        try:
+            with self.lock.open("rb") as file:
+                return Witness.read(file.fileno())
+        except FileNotFoundError:
+            return None
 
     def next_mark(self, driver: Any) -> None:
         """Marks the transaction under way as the next commit, and begins a lineage where there is none."""
@@ -209,16 +220,27 @@ class DatabaseFile:
                 os.close(descriptor)
         self._file = self._locked = None
 
+    def take_over(self) -> bool:
+        """Locks whatever is there, so that it can be replaced; False while another process has it."""
+        if not private_file(self.real):
+            return True
+        self._file = _lock(os.open(self.real, os.O_RDWR))
+        return self._file is not None
+
     def begin_anew(self, mark: Mark) -> None:
-        """Has the lock file expect `mark`: of what is put in the place of what was there."""
+        """Has the lock file expect `mark`: of what was put in the place of what was there. On disk when it returns."""
         self._answered(mark)
+        if self._locked is not None:
+            os.fsync(self._locked)
+
+    def share(self) -> None:
+        """Gives the locks up, and keeps the files open until `release`."""
+        for descriptor in (self._file, self._locked):
+            if descriptor is not None:
+                fcntl.flock(descriptor, fcntl.LOCK_UN)
 
     def _mark_in_file(self) -> Mark | None:
         return None if self._file is None else marks.of_file(self._file)
-
-    @property
-    def _witness(self) -> Witness | None:
-        return None if self._locked is None else Witness.read(self._locked)
 
     def _answered(self, mark: Mark) -> None:
         if self._locked is not None:
@@ -226,7 +248,7 @@ class DatabaseFile:
 
     def _missing(self, what: str) -> None:
         """Nothing is there: right where nothing was. SQLite would throw the WAL away and begin a new database."""
-        if self._witness is not None:
+        if self.witness is not None:
             raise UnusableDatabase(
                 f"it {what}, and was used here ({self.lock.name}); put it back, or {self.restore}, "
                 f"or remove {self.lock} to begin a new one"
@@ -240,6 +262,16 @@ class DatabaseFile:
         if path == self.real:
             return f"put it back, or stop this process and {self.restore}"
         return "stop this process and start it again"
+
+
+def uri(path: Path, options: str) -> str:
+    """The file in SQLite's words: from the root with one slash, as two begin a host; its bytes, whatever they are."""
+    return f"file:/{quote(os.fsencode(os.path.realpath(path)).lstrip(b'/'))}?{options}"
+
+
+def set_of(path: Path) -> list[Path]:
+    """A database with the files SQLite puts beside it, whether they are there or not."""
+    return [path.with_name(path.name + suffix) for suffix in ("", "-wal", "-shm", "-journal")]
 
 
 def restore_hint(owner: str) -> str:

@@ -156,7 +156,7 @@ def test_a_write_ahead_log_that_is_removed_takes_nothing_with_it(
 def test_a_backup_copied_over_a_crashed_database_is_refused_or_whole(
     tmp_path: Path, copy: Callable[[Path, Path], None], since: int
 ) -> None:
-    """Never a mixture: the service starts with everything that was answered, or says how to restore and changes nothing."""
+    """Never a mixture: it starts with everything that was answered, or says how to restore and changes nothing."""
     with order_service(tmp_path / "data") as service:
         orders = [service.create() for _ in range(30)]
         copy(service.file, backup := tmp_path / "backup.db")
