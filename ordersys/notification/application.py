@@ -14,6 +14,7 @@ from ordersys.notification import requests
 from ordersys.notification.recorder import Handler, Recorder
 from ordersys.notification.service import DeadLetterService, NotificationLog
 from ordersys.notification.store import Inbox, schema
+from ordersys.runtime.backup import Stored
 from ordersys.runtime.consumer import Consumer
 from ordersys.runtime.database import Database
 from ordersys.runtime.dead_letters import DeadLetterQueue
@@ -41,7 +42,7 @@ def run_notification_service(
     async def serve(settings: NotificationSettings, stop: asyncio.Event, tasks: asyncio.TaskGroup) -> None:
         await _serve(taken, handlers, settings, stop, tasks)
 
-    run(taken.consumer, meaning, kind, serve)
+    run(taken.consumer, meaning, kind, serve, _stored(taken))
 
 
 async def _serve(
@@ -53,8 +54,8 @@ async def _serve(
 ) -> None:
     address = getattr(settings, f"{taken.consumer.replace('-', '_')}_address")
     async with AsyncExitStack() as stack:
-        path = settings.data_dir / f"{taken.consumer}.db"
-        database = await Database.open(path, schema(taken.consumer))
+        stored = _stored(taken)
+        database = await Database.open(settings.data_dir / stored.file_name, stored.schema)
         stack.push_async_callback(database.close)
         inbox = Inbox(taken.consumer)
         recorder = Recorder(database, inbox, _by_event_type(taken, handlers))
@@ -77,6 +78,10 @@ async def _serve(
         _log.info("serving on %s", address)
         await stop.wait()
         _log.info("stopping: finishing the deliveries under way")
+
+
+def _stored(taken: Subscription) -> Stored:
+    return Stored(f"{taken.consumer}.db", schema(taken.consumer))
 
 
 def _by_event_type(taken: Subscription, handlers: object) -> Mapping[str, Handler]:

@@ -13,6 +13,7 @@ from ordersys.api.order.v1.order_service_pb2 import DESCRIPTOR
 from ordersys.order_service import store
 from ordersys.order_service.service import OrderService
 from ordersys.runtime import static
+from ordersys.runtime.backup import Stored
 from ordersys.runtime.database import Database
 from ordersys.runtime.process import run
 from ordersys.runtime.publisher import Publisher
@@ -23,6 +24,7 @@ from ordersys.runtime.settings import OrderSettings
 from ordersys.runtime.upkeep import HEALTH_SECONDS, PURGE_SECONDS, every, purge
 
 NAME = "order-service"
+STORED = Stored("order.db", store.SCHEMA)
 _log = logging.getLogger(__name__)
 
 
@@ -30,7 +32,7 @@ async def serve(settings: OrderSettings, stop: asyncio.Event, tasks: asyncio.Tas
     """Runs the service until `stop` is set."""
     async with AsyncExitStack() as stack:
         first = partial(_seed, settings.orders_file)
-        database = await Database.open(settings.data_dir / "order.db", store.SCHEMA, first)
+        database = await Database.open(settings.data_dir / STORED.file_name, STORED.schema, first)
         stack.push_async_callback(database.close)
         publisher = Publisher(tasks, settings.amqp_url, NAME)
         stack.push_async_callback(publisher.close)
@@ -58,4 +60,4 @@ def _seed(path: Path, connection: Connection) -> None:
 
 
 if __name__ == "__main__":
-    run(NAME, __doc__ or "", OrderSettings, serve)
+    run(NAME, __doc__ or "", OrderSettings, serve, STORED)

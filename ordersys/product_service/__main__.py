@@ -18,6 +18,7 @@ from ordersys.product_service.service import ProductService
 from ordersys.product_service.store import products, seeds
 from ordersys.product_service.store.tables import OUTBOX, SCHEMA
 from ordersys.runtime import static
+from ordersys.runtime.backup import Stored
 from ordersys.runtime.database import Database
 from ordersys.runtime.process import run
 from ordersys.runtime.publisher import Publisher
@@ -28,13 +29,14 @@ from ordersys.runtime.settings import ProductSettings
 from ordersys.runtime.upkeep import HEALTH_SECONDS, PURGE_SECONDS, every, purge
 
 NAME = "product-service"
+STORED = Stored("product.db", SCHEMA)
 _log = logging.getLogger(__name__)
 
 
 async def serve(settings: ProductSettings, stop: asyncio.Event, tasks: asyncio.TaskGroup) -> None:
     """Runs the service until `stop` is set."""
     async with AsyncExitStack() as stack:
-        database = await Database.open(settings.data_dir / "product.db", SCHEMA, partial(_seed, settings))
+        database = await Database.open(settings.data_dir / STORED.file_name, STORED.schema, partial(_seed, settings))
         stack.push_async_callback(database.close)
         publisher = Publisher(tasks, settings.amqp_url, NAME)
         stack.push_async_callback(publisher.close)
@@ -76,4 +78,4 @@ def _seed(settings: ProductSettings, connection: Connection) -> None:
 
 
 if __name__ == "__main__":
-    run(NAME, __doc__ or "", ProductSettings, serve)
+    run(NAME, __doc__ or "", ProductSettings, serve, STORED)

@@ -11,6 +11,8 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import TypeVar
 
+from ordersys.runtime import backup
+from ordersys.runtime.backup import Stored
 from ordersys.runtime.crash import crash_point
 from ordersys.runtime.schema import UnusableDatabase
 from ordersys.runtime.server import PortTaken
@@ -24,16 +26,20 @@ WRONG_USE, FAILED = 2, 1
 _log = logging.getLogger(__name__)
 
 
-def run(name: str, meaning: str, kind: type[S], serve: Serve[S]) -> None:
+def run(name: str, meaning: str, kind: type[S], serve: Serve[S], stored: Stored) -> None:
     """Runs `serve(settings, stop, tasks)` until SIGTERM or SIGINT sets `stop`.
 
     Every long-running task of the process lives in `tasks` (see `tasks.endless`): should one of them fail, the calls
     under way are finished as on SIGTERM. Exits 0 when stopped, 1 after a failure nobody foresaw, 2 when it can't start.
+    Given a command, does that to what is `stored` instead; exits 0 when it is done, 2 when it can't be.
     """
-    _parse(name, meaning, kind)
+    arguments = _parse(name, meaning, kind)
     status = 0
     try:
         settings = read(kind, os.environ)
+        if arguments.command:
+            print(_printable(backup.run_command(arguments, stored, settings.data_dir)))
+            return
         _log_lines(name, settings.log_level)
         asyncio.run(_until_stopped(settings, serve))
     except* (WrongSetting, UnusableDatabase, PortTaken, WrongFile) as wrong:
@@ -46,6 +52,12 @@ def run(name: str, meaning: str, kind: type[S], serve: Serve[S]) -> None:
         status = FAILED
     if status:
         raise SystemExit(status)
+
+
+def _printable(text: str) -> str:
+    """With escapes for what standard output can't encode: a path may have bytes that are no text."""
+    encoding = sys.stdout.encoding
+    return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
 async def _until_stopped(settings: S, serve: Serve[S]) -> None:
@@ -66,14 +78,16 @@ def _first(group: BaseExceptionGroup[Exception]) -> BaseException:
     return error
 
 
-def _parse(name: str, meaning: str, kind: type[Settings]) -> None:
+def _parse(name: str, meaning: str, kind: type[Settings]) -> argparse.Namespace:
     lines = (f"  {s.variable}\n      {s.meaning} (default: {s.default})" for s in described(kind))
-    argparse.ArgumentParser(
+    parser = argparse.ArgumentParser(
         prog=f"python -m ordersys.{name.replace('-', '_')}",
         description=meaning,
         epilog="settings, from the environment:\n" + "\n".join(lines),
         formatter_class=argparse.RawDescriptionHelpFormatter,
-    ).parse_args()
+    )
+    backup.add_commands(parser)
+    return parser.parse_args()
 
 
 def _log_lines(name: str, level: str) -> None:
