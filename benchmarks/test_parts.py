@@ -27,6 +27,7 @@ from ordersys.runtime.outbox import Outbox
 from ordersys.runtime.publisher import Publisher
 from ordersys.runtime.relay import Relay
 from ordersys.runtime.schema import Schema
+from ordersys.runtime.urls import parse
 
 EVENTS = 1000
 ITEMS = 64
@@ -70,7 +71,7 @@ def test_publish_with_confirms(
     """A thousand events, pipelined."""
 
     async def open_session() -> Session:
-        return await Session.open(broker.amqp_url, "benchmark")
+        return await Session.open(parse(broker.amqp_url)[0], "benchmark")
 
     session = runner.run(open_session())
     messages = [of_event(event, samples.TO) for event in samples.events(EVENTS)]
@@ -82,7 +83,7 @@ def test_consume_with_acks(benchmark: BenchmarkFixture, runner: asyncio.Runner, 
     """A thousand deliveries, acknowledged by the hundred, nothing done with them."""
 
     async def consume() -> int:
-        session, taken = await Session.open(broker.amqp_url, "benchmark"), asyncio.Event()
+        session, taken = await Session.open(parse(broker.amqp_url)[0], "benchmark"), asyncio.Event()
         tags: list[int] = []
 
         def take(tag: int, _: Delivery) -> None:
@@ -109,7 +110,7 @@ def test_relay(
     async def relay() -> int:
         # An outbox tells nobody that it is empty.
         async with asyncio.TaskGroup() as tasks:
-            publisher = Publisher(tasks, broker.amqp_url, "benchmark")
+            publisher = Publisher(tasks, parse(broker.amqp_url), "benchmark")
             one = Relay(tasks, database, OUTBOX, publisher, WINDOW)
             while await database.read(OUTBOX.waiting):  # noqa: ASYNC110
                 await asyncio.sleep(0.001)
@@ -139,7 +140,7 @@ def test_consumer(
             recorder = Recorder(database, Inbox("benchmark"), {_TYPE: created})
             counted = _Counted(recorder)
             tasks = await stack.enter_async_context(asyncio.TaskGroup())
-            consumer = Consumer(tasks, broker.amqp_url, QUEUE, PREFETCH, counted.record)
+            consumer = Consumer(tasks, parse(broker.amqp_url), QUEUE, PREFETCH, counted.record)
             stack.push_async_callback(consumer.close)
             await counted.all
             return counted.recorded

@@ -59,7 +59,7 @@ async def _serve(
         stack.push_async_callback(database.close)
         inbox = Inbox(taken.consumer)
         recorder = Recorder(database, inbox, _by_event_type(taken, handlers))
-        server = Server(address, settings)
+        server = Server(str(address), settings)
         server.add(_NOTIFICATION_LOG, NotificationLog(database, inbox))
         dead_letters = DeadLetterQueue(settings.amqp_url, taken)
         server.add(_DEAD_LETTER_SERVICE, DeadLetterService(database, dead_letters, recorder))

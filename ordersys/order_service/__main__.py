@@ -38,7 +38,7 @@ async def serve(settings: OrderSettings, stop: asyncio.Event, tasks: asyncio.Tas
         stack.push_async_callback(publisher.close)
         relay = Relay(tasks, database, store.OUTBOX, publisher, settings.publish_window)
         stack.push_async_callback(relay.close)
-        server = Server(settings.order_service_address, settings)
+        server = Server(str(settings.order_service_address), settings)
         server.add(DESCRIPTOR.services_by_name["OrderService"], OrderService(database))
         await server.start()
 

@@ -1,16 +1,16 @@
 """RabbitMQ: one connection with one AMQP channel for events, until it breaks or falls silent.
 
-Together with messages.py all that knows pika.
+Together with messages.py and urls.py all that knows pika.
 """
 
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from copy import copy
 from functools import partial
 from typing import Any, NamedTuple
 
-import pika
 from pika.adapters.asyncio_connection import AsyncioConnection
 from pika.channel import Channel
 from pika.exceptions import (
@@ -27,7 +27,7 @@ from ordersys.runtime import refusals
 from ordersys.runtime.confirms import Confirms, Fate, Outcome
 from ordersys.runtime.crash import crash_point
 from ordersys.runtime.messages import Message, delivered
-from ordersys.runtime.urls import place
+from ordersys.runtime.urls import BrokerUrl
 from ordersys.runtime.waiting import first, resolve
 
 _log = logging.getLogger(__name__)
@@ -69,9 +69,9 @@ class _Opened(NamedTuple):
 class Session:
     """A connection with one channel for events. Made by `Session.open`; of no use once `closed` is done."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: BrokerUrl) -> None:
         self._loop = asyncio.get_running_loop()
-        self._place = place(url)
+        self._place = str(url)
         self._connection: AsyncioConnection
         self._events: _Opened
         self._blocked = self._silent = False
@@ -81,9 +81,9 @@ class Session:
         self.closed: asyncio.Future[BrokerUnavailable] = self._loop.create_future()
 
     @classmethod
-    async def open(cls, url: str, name: str) -> "Session":
+    async def open(cls, url: BrokerUrl, name: str) -> "Session":
         """Connects, with publisher confirms switched on. Raises BrokerUnavailable."""
-        session, parameters = cls(url), pika.URLParameters(url)
+        session, parameters = cls(url), copy(url.parameters)
         parameters.heartbeat = HEARTBEAT_SECONDS
         parameters.blocked_connection_timeout = BLOCKED_SECONDS
         parameters.socket_timeout = parameters.stack_timeout = _SILENT_SECONDS

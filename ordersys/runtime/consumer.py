@@ -20,6 +20,7 @@ from ordersys.runtime.crash import crash_point
 from ordersys.runtime.pauses import growing
 from ordersys.runtime.reconnect import keep_open
 from ordersys.runtime.tasks import endless
+from ordersys.runtime.urls import BrokerUrls
 from ordersys.runtime.waiting import first
 
 _log = logging.getLogger(__name__)
@@ -47,14 +48,14 @@ class Tagged(NamedTuple):
 class Consumer:
     """A subscription that is kept alive; `live` while the broker delivers to it."""
 
-    def __init__(self, tasks: asyncio.TaskGroup, url: str, queue: str, prefetch: int, record: Record) -> None:
+    def __init__(self, tasks: asyncio.TaskGroup, urls: BrokerUrls, queue: str, prefetch: int, record: Record) -> None:
         self._queue = queue
         self._prefetch = prefetch
         self._record = record
         self.live = False
         self._closing: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._in_use = asyncio.Lock()
-        self._task = endless(tasks, "consumer", keep_open(url, f"{queue} consumer", self._use))
+        self._task = endless(tasks, "consumer", keep_open(urls, f"{queue} consumer", self._use))
 
     async def close(self) -> None:
         """Takes no more, finishes what was delivered, and closes the connection."""

@@ -17,6 +17,7 @@ from ordersys.runtime.consumer import Tagged
 from ordersys.runtime.crash import crash_point
 from ordersys.runtime.messages import again
 from ordersys.runtime.reconnect import opened
+from ordersys.runtime.urls import BrokerUrls
 from ordersys.runtime.waiting import first
 
 _MOST = 65_535  # as many as a prefetch count can name
@@ -38,7 +39,7 @@ class Page(NamedTuple):
 class DeadLetterQueue:
     """The dead-letter queue of a subscription. One call at a time: each holds what it looks at."""
 
-    def __init__(self, urls: str, taken: Subscription) -> None:
+    def __init__(self, urls: BrokerUrls, taken: Subscription) -> None:
         self._urls = urls
         self._taken = taken
 

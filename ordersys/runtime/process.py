@@ -16,7 +16,7 @@ from ordersys.runtime.backup import Stored
 from ordersys.runtime.crash import crash_point
 from ordersys.runtime.schema import UnusableDatabase
 from ordersys.runtime.server import PortTaken
-from ordersys.runtime.settings import Settings, WrongSetting, described, read
+from ordersys.runtime.settings import Settings, WrongSetting, described, misspelt, read
 from ordersys.runtime.static import WrongFile
 from ordersys.runtime.tasks import TaskEnded
 
@@ -41,6 +41,8 @@ def run(name: str, meaning: str, kind: type[S], serve: Serve[S], stored: Stored)
             print(_printable(backup.run_command(arguments, stored, settings.data_dir)))
             return
         _log_lines(name, settings.log_level)
+        for variable, meant in misspelt(os.environ):
+            _log.warning("%s is no setting and has no effect; %s is one", variable, meant)
         asyncio.run(_until_stopped(settings, serve))
     except* (WrongSetting, UnusableDatabase, PortTaken, WrongFile) as wrong:
         print(f"{name}: {_first(wrong)}", file=sys.stderr)

@@ -9,6 +9,7 @@ from ordersys.runtime.messages import Message, of_event
 from ordersys.runtime.outbox import Outgoing
 from ordersys.runtime.reconnect import keep_open
 from ordersys.runtime.tasks import endless
+from ordersys.runtime.urls import BrokerUrls
 
 # An AMQP channel that knows an old leader of a queue nacks for ever (RabbitMQ 3.10; docs/reliability.md). A queue that
 # is full nacks on any channel: where a new one has not helped the next is tried later.
@@ -18,14 +19,14 @@ _NEW_CHANNEL_SECONDS, _NEW_CHANNEL_SECONDS_AT_MOST = 3.0, 10.0
 class Publisher:
     """A connection for publishing only: an alarm of the broker blocks it, and nothing else."""
 
-    def __init__(self, tasks: asyncio.TaskGroup, url: str, name: str) -> None:
+    def __init__(self, tasks: asyncio.TaskGroup, urls: BrokerUrls, name: str) -> None:
         self._loop = asyncio.get_running_loop()
         self._ready: asyncio.Future[Session] = self._loop.create_future()
         self._opened_at = 0.0
         self._nacks_borne = _NEW_CHANNEL_SECONDS
         self._refused_session: BrokerRefused | None = None
         self._refused_event: BrokerRefused | None = None
-        self._task = endless(tasks, "publisher", keep_open(url, f"{name} publisher", self._use, self._told))
+        self._task = endless(tasks, "publisher", keep_open(urls, f"{name} publisher", self._use, self._told))
 
     @property
     def refusal(self) -> BrokerRefused | None:
@@ -47,8 +48,9 @@ class Publisher:
 
     def _judge(self, session: Session, fates: set[Fate]) -> None:
         """Draws its conclusions: is it let publish, and does the AMQP channel do?"""
-        if session.closed.done() and isinstance(session.closed.result(), BrokerRefused):
-            self._refused_event = session.closed.result()
+        reason = session.closed.result() if session.closed.done() else None
+        if isinstance(reason, BrokerRefused):
+            self._refused_event = reason
         elif Fate.CONFIRMED in fates:
             self._refused_event = None
         if Fate.NACKED not in fates:

@@ -5,7 +5,7 @@ Of several URLs each is tried in its turn, after the one that was used last.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Any
@@ -14,7 +14,7 @@ from ordersys.contract.topology import topology
 from ordersys.runtime.broker import BrokerRefused, BrokerUnavailable, Session
 from ordersys.runtime.declaring import Declarer
 from ordersys.runtime.pauses import growing
-from ordersys.runtime.urls import each, place
+from ordersys.runtime.urls import BrokerUrl, BrokerUrls
 from ordersys.runtime.waiting import first, resolve
 
 _log = logging.getLogger(__name__)
@@ -28,28 +28,28 @@ Tell = Callable[[BrokerRefused | None], None]
 """Is told that the broker refuses what nobody but a person can change, and None as soon as that is over."""
 
 
-async def declare(urls: str) -> None:
+async def declare(urls: BrokerUrls) -> None:
     """Declares the topology of the contract at the first broker that works. Raises BrokerUnavailable."""
 
-    async def open_and_declare(url: str) -> None:
+    async def open_and_declare(url: BrokerUrl) -> None:
         session = await Session.open(url, "declare")
         try:
             await Declarer(topology()).declare(session.methods)
         finally:
             await session.close()
 
-    await _at_the_first(each(urls), open_and_declare)
+    await _at_the_first(urls, open_and_declare)
 
 
 @asynccontextmanager
-async def opened(urls: str, name: str) -> AsyncIterator[Session]:
+async def opened(urls: BrokerUrls, name: str) -> AsyncIterator[Session]:
     """A session to the first broker that answers, as it is. Raises BrokerUnavailable."""
     sessions: list[Session] = []
 
-    async def open_session(url: str) -> None:
+    async def open_session(url: BrokerUrl) -> None:
         sessions.append(await Session.open(url, name))
 
-    await _at_the_first(each(urls), open_session)
+    await _at_the_first(urls, open_session)
     (session,) = sessions
     try:
         yield session
@@ -57,7 +57,7 @@ async def opened(urls: str, name: str) -> AsyncIterator[Session]:
         await session.close()
 
 
-async def _at_the_first(urls: Sequence[str], work: Callable[[str], Awaitable[None]]) -> None:
+async def _at_the_first(urls: BrokerUrls, work: Callable[[BrokerUrl], Awaitable[None]]) -> None:
     """Does `work` at the first URL at which it can be done. Raises BrokerUnavailable with the reasons of all.
 
     What nobody foresaw at one of them is logged, and hides none behind it; where all fail so, it is raised.
@@ -77,19 +77,19 @@ async def _at_the_first(urls: Sequence[str], work: Callable[[str], Awaitable[Non
     raise BrokerUnavailable("; ".join(reasons))
 
 
-async def keep_open(urls: str, name: str, use: Use, tell: Tell = lambda refusal: None) -> None:
+async def keep_open(urls: BrokerUrls, name: str, use: Use, tell: Tell = lambda refusal: None) -> None:
     """Gives `use` a declared session, and a new one whenever it broke, after growing pauses; never returns.
 
     `use` returns or raises BrokerUnavailable when its session is closed. Raises what nobody foresaw: what happens with
     a URL as soon as none of the others works, anything else at once.
     """
-    await _Keeper(each(urls), name, use, tell).keep()
+    await _Keeper(urls, name, use, tell).keep()
 
 
 class _Keeper:
     """What is known over one session after the other."""
 
-    def __init__(self, urls: Sequence[str], name: str, use: Use, tell: Tell) -> None:
+    def __init__(self, urls: BrokerUrls, name: str, use: Use, tell: Tell) -> None:
         self._urls = urls
         self._name = name
         self._use = use
@@ -117,7 +117,7 @@ class _Keeper:
             self._tell(refusals[0] if refusals else None)
             await asyncio.sleep(next(pauses))
 
-    async def _used(self, url: str, refusals: list[BrokerRefused]) -> bool:
+    async def _used(self, url: BrokerUrl, refusals: list[BrokerRefused]) -> bool:
         """Gives `use` a session until it breaks; whether one came about, and ended otherwise than by a refusal.
 
         A refusal is added to `refusals`.
@@ -125,7 +125,7 @@ class _Keeper:
         used = False
         try:
             async with _opened(url, self._name) as session, self._kept_declared(session):
-                _log.info("%s: connected to RabbitMQ at %s", self._name, place(url))
+                _log.info("%s: connected to RabbitMQ at %s", self._name, url)
                 used = self._known = True
                 refusals.clear()  # of other nodes: they don't matter while this one works
                 began = asyncio.get_running_loop().time()
@@ -197,7 +197,7 @@ class _Unusable(Exception):
 
 
 @asynccontextmanager
-async def _opened(url: str, name: str) -> AsyncIterator[Session]:
+async def _opened(url: BrokerUrl, name: str) -> AsyncIterator[Session]:
     """A session, while the context is open. Raises BrokerUnavailable and _Unusable."""
     try:
         session = await Session.open(url, name)

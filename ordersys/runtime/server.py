@@ -6,6 +6,7 @@ of the contract; what nobody foresaw in INTERNAL with an error id, never with a 
 
 import asyncio
 import contextlib
+import errno
 import logging
 import uuid
 from collections import Counter
@@ -24,6 +25,7 @@ from grpc_reflection.v1alpha import reflection
 
 from ordersys.api.error.v1.error_reason_pb2 import ErrorReason
 from ordersys.contract import descriptors
+from ordersys.contract.addresses import parse
 from ordersys.contract.errors import Refused, invalid, refuse
 from ordersys.contract.validation import violations
 from ordersys.runtime.crash import crash_point
@@ -94,15 +96,33 @@ class Server:
 
 
 async def _try(address: str) -> None:
-    """Asked of the system first, which says why not; grpc would say that it failed."""
-    host, _, port = address.rpartition(":")
+    """Asked of the system first, which says why not; grpc would say that it failed.
+
+    Of the addresses that a name has, some may be of a kind this machine lacks: localhost is ::1, too, in its list of
+    hosts, though IPv6 may be off. grpc listens on the others.
+    """
+    host, port = parse(address)
     try:
-        trial = await asyncio.start_server(lambda reader, writer: None, host.strip("[]"), int(port))
+        found = {str(known[4][0]) for known in await asyncio.get_running_loop().getaddrinfo(host, port)}
+        errors = [await _lacking(one, port) for one in found]
+        if all(errors):
+            raise next(filter(None, errors))
     except OSError as error:
         reason = (error.strerror or str(error)).rpartition("): ")[2]
         raise PortTaken(f"{address} can't be listened on: {reason}; choose another address") from error
+
+
+async def _lacking(host: str, port: int) -> OSError | None:
+    """The error of an address that this machine does not have. Raises OSError for one that can't be listened on."""
+    try:
+        trial = await asyncio.start_server(lambda reader, writer: None, host, port)
+    except OSError as error:
+        if error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
+            return error
+        raise
     trial.close()
     await trial.wait_closed()
+    return None
 
 
 def _options(settings: Settings) -> list[tuple[str, int]]:

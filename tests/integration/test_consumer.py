@@ -16,6 +16,7 @@ from ordersys.contract.topology import topology
 from ordersys.local.system import System
 from ordersys.runtime.broker import Session
 from ordersys.runtime.consumer import Consumer, Disposition
+from ordersys.runtime.urls import parse
 from tests.contract.orders import imagined
 from tests.contract.post import SUBSCRIPTIONS, Post
 from tests.integration.api import Api, eventually
@@ -90,7 +91,7 @@ async def test_a_consumer_closes_while_it_is_about_to_take_more(
 
     monkeypatch.setattr(Session, "cancel", note)
     async with asyncio.TaskGroup() as tasks:
-        consumer = Consumer(tasks, system.amqp_url, queue, 10, record)
+        consumer = Consumer(tasks, parse(system.amqp_url), queue, 10, record)
         await asyncio.wait_for(cancelling.wait(), CLOSING_SECONDS)
         await asyncio.wait_for(consumer.close(), CLOSING_SECONDS)
 
@@ -106,7 +107,7 @@ async def test_a_consumer_closes_while_nothing_can_be_recorded(
         raise refuse(ErrorReason.STORAGE_UNAVAILABLE)
 
     async with asyncio.TaskGroup() as tasks:
-        consumer = Consumer(tasks, system.amqp_url, queue, 10, record)
+        consumer = Consumer(tasks, parse(system.amqp_url), queue, 10, record)
         await asyncio.wait_for(tried.wait(), CLOSING_SECONDS)
         await asyncio.wait_for(consumer.close(), CLOSING_SECONDS)
     eventually(lambda: amqp.queue_declare(queue, passive=True).method.message_count == 1)

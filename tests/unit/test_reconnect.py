@@ -9,6 +9,7 @@ import pytest
 
 from ordersys.runtime import reconnect
 from ordersys.runtime.broker import BrokerUnavailable, Call
+from ordersys.runtime.urls import BrokerUrl, parse
 
 AWAY, HANGS, REFUSES = "away", "hangs", "refuses"
 SECONDS = 5.0
@@ -22,11 +23,12 @@ class Broker:
         self.tried: list[str] = []
         self.closed = 0
 
-    async def open(self, url: str, name: str) -> "Session":
-        self.tried.append(url)
-        if self.states.get(url) == AWAY:
-            raise BrokerUnavailable(url)
-        return Session(self, self.states.get(url, ""))
+    async def open(self, url: BrokerUrl, name: str) -> "Session":
+        host = url.parameters.host
+        self.tried.append(host)
+        if self.states.get(host) == AWAY:
+            raise BrokerUnavailable(host)
+        return Session(self, self.states.get(host, ""))
 
 
 class Session:
@@ -70,7 +72,9 @@ async def used(broker: Broker, urls: str, count: int, monkeypatch: pytest.Monkey
         session.fail(BrokerUnavailable("cut"))
         left.release()
 
-    task = asyncio.create_task(reconnect.keep_open(urls, "test", use))
+    task = asyncio.create_task(
+        reconnect.keep_open(parse(",".join(f"amqp://{one}" for one in urls.split(","))), "test", use)
+    )
     try:
         for _ in range(count):
             await asyncio.wait_for(left.acquire(), SECONDS)
