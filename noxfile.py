@@ -5,6 +5,7 @@ Each session installs what it needs and makes the stubs first, so that none depe
 
 import os
 import shutil
+from pathlib import Path
 from typing import Any
 
 import nox
@@ -13,6 +14,7 @@ from nox.command import CommandFailed
 # uv trusts the certificates the system trusts, as pip does: behind a company's proxy both work, or neither.
 os.environ.setdefault("UV_SYSTEM_CERTS", "true")
 
+nox.needs_version = ">=2025.10.14"
 nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.reuse_existing_virtualenvs = True
 nox.options.sessions = ["codegen", "tests"]
@@ -23,6 +25,7 @@ ASYNCAPI_PARSER = "@asyncapi/parser@3.6.6"
 PATIENTLY: dict[str, Any] = {"interrupt_timeout": 60, "terminate_timeout": 60}
 
 PROJECT = nox.project.load_toml("pyproject.toml")
+PYTHONS = nox.project.python_versions(PROJECT)
 
 
 def prepare(session: nox.Session, *groups: str) -> None:
@@ -81,6 +84,26 @@ def demo(session: nox.Session) -> None:
     session.run("python", "-m", "ordersys.local", "--demo", *session.posargs, **PATIENTLY)
 
 
+@nox.session(python=PYTHONS, download_python="never")
+def pythons(session: nox.Session) -> None:
+    """Run the unit tests and the demo on each Python of pyproject.toml that is installed; no other is downloaded."""
+    prepare(session, "tests")
+    session.run("pytest", "tests/unit", *session.posargs, **PATIENTLY)
+    session.run("python", "-m", "ordersys.local", "--demo", "--json", **PATIENTLY)
+
+
+@nox.session(venv_backend="uv", reuse_venv=False)
+def lowest(session: nox.Session) -> None:
+    """Run the unit tests and the installed demo on the lowest versions that pyproject.toml allows."""
+    wanted = nox.project.dependency_groups(PROJECT, "codegen", "tests")
+    # The wheel too is made anew: uv would take one from its cache as long as pyproject.toml is the same.
+    session.install("--resolution=lowest-direct", "--reinstall-package=ordersys", ".", *wanted)
+    with session.chdir(session.create_tmp()):
+        session.run("python", "-m", "ordersys.local", "--demo", "--json", **PATIENTLY)
+    session.run("python", "-m", "ordersys.codegen", silent=True)
+    session.run("pytest", "tests/unit", *session.posargs, **PATIENTLY)
+
+
 @nox.session
 def lint(session: nox.Session) -> None:
     """Hold the code against ruff and the contract against buf."""
@@ -114,7 +137,7 @@ def asyncapi(session: nox.Session) -> None:
 def types(session: nox.Session) -> None:
     """Check the types, strictly, stubs included."""
     prepare(session, "types", "tests", "bench")
-    session.install("nox", "hatchling")
+    session.install("nox")
     session.run("mypy", *session.posargs)
 
 
@@ -127,9 +150,13 @@ def imports(session: nox.Session) -> None:
 
 @nox.session
 def package(session: nox.Session) -> None:
-    """Build the wheel from a clean tree and run its services from a clean environment."""
-    session.install(".")
-    folder = session.create_tmp()
+    """Build the source distribution, of it the wheel, and run its services from a clean environment."""
+    session.install("build")
+    folder = Path(session.create_tmp()) / "dist"
+    shutil.rmtree(folder, ignore_errors=True)
+    session.run("python", "-m", "build", "--outdir", str(folder), silent=True)
+    (wheel,) = folder.glob("*.whl")
+    session.install("--force-reinstall", str(wheel))
     with session.chdir(folder):
         for service in (
             "product_service",
