@@ -79,9 +79,8 @@ def test_a_source_distribution_holds_the_whole_repository(sdist: Path) -> None:
     """What git knows, and nothing that is generated."""
     if not (ROOT / ".git").exists() or not shutil.which("git"):
         pytest.skip("not a git checkout")
-    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split(
-        "\n"
-    )
+    command = ["git", "ls-files"]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\n")
     known = {name for name in listed if name and (ROOT / name).exists()}
     held = {path.relative_to(sdist).as_posix() for path in sdist.rglob("*") if path.is_file()}
     assert known - held == set()
