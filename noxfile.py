@@ -128,7 +128,7 @@ def brokers(session: nox.Session, suite: str) -> None:
     if not Path(folder).is_dir():
         session.skip(folder)
     session.log("%s", *Path(folder).glob("usr/lib/rabbitmq/lib/rabbitmq_server-*"))
-    session.env |= {"ORDERSYS_RABBITMQ_DIR": folder, "ORDERSYS_TEST_AMQP_URL": ""}
+    session.env.update({"ORDERSYS_RABBITMQ_DIR": folder, "ORDERSYS_TEST_AMQP_URL": ""})
     session.run("python", "-m", "ordersys.local", "--demo", "--json", **PATIENTLY)
     session.run("pytest", "--quick", *(session.posargs or BROKER_TESTS), **PATIENTLY)
 

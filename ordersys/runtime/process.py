@@ -2,15 +2,13 @@
 
 import argparse
 import asyncio
-import json
-import logging
 import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
 from typing import TypeVar
 
+from ordersys.runtime import log
 from ordersys.runtime.crash import crash_point
 from ordersys.runtime.schema import UnusableDatabase
 from ordersys.runtime.server import PortTaken
@@ -27,7 +25,7 @@ def run(name: str, meaning: str, kind: type[S], serve: Serve[S]) -> None:
     _parse(name, meaning, kind)
     try:
         settings = read(kind, os.environ)
-        _log_lines(name, settings.log_level)
+        log.configure(name, settings.log_level)
         asyncio.run(_until_stopped(settings, serve))
     except (WrongSetting, UnusableDatabase, PortTaken, WrongFile) as error:
         print(f"{name}: {error}", file=sys.stderr)
@@ -51,30 +49,3 @@ def _parse(name: str, meaning: str, kind: type[Settings]) -> None:
         epilog="settings, from the environment:\n" + "\n".join(lines),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     ).parse_args()
-
-
-def _log_lines(name: str, level: str) -> None:
-    handler = logging.StreamHandler(sys.stdout)
-    handler.setFormatter(JsonLines(name))
-    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-
-
-class JsonLines(logging.Formatter):
-    """One JSON object a line, in ASCII, whatever the text holds: a log that stays parsable."""
-
-    def __init__(self, service: str) -> None:
-        super().__init__()
-        self._service = service
-
-    def format(self, record: logging.LogRecord) -> str:
-        """The line. Fields given as `extra={"fields": {…}}` stand beside the message."""
-        line = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
-            "level": record.levelname.lower(),
-            "service": self._service,
-            "message": record.getMessage(),
-            **getattr(record, "fields", {}),
-        }
-        if record.exc_info:
-            line["error"] = self.formatException(record.exc_info)
-        return json.dumps(line)
