@@ -228,9 +228,11 @@ def _internal(path: str, error: Exception) -> Status:
 
 
 def metadata(context: Context, key: str) -> str | None:
-    """The text a call carries under `key`; None when it carries none, or several, as nobody knows which is meant."""
-    values = [value for name, value in context.invocation_metadata() or () if name == key]
-    return values[0] if len(values) == 1 and isinstance(values[0], str) else None
+    """The text a call carries under `key`, None when it carries none."""
+    for name, value in context.invocation_metadata() or ():
+        if name == key and isinstance(value, str):
+            return value
+    return None
 
 
 async def _abort(context: Context, status: Status) -> None:

@@ -43,11 +43,10 @@ def trace_id(traceparent: str) -> str:
     return traceparent.split("-")[1]
 
 
-def traced(world: World, role: str, request: Any, *traceparents: str) -> Answer:
-    """What a request is answered that carries a trace context, or several, in its metadata."""
+def traced(world: World, role: str, request: Any, traceparent: str) -> Answer:
+    """What a request is answered that carries a trace context in its metadata."""
     (method,) = [method for method in RPCS[role] if method.input_type is request.DESCRIPTOR]
-    metadata = tuple(("traceparent", traceparent) for traceparent in traceparents)
-    return world.wire.send(method, request.SerializeToString(), role, metadata=metadata)
+    return world.wire.send(method, request.SerializeToString(), role, metadata=(("traceparent", traceparent),))
 
 
 def context_heard(world: World, ear: Ear, fits: Callable[[Heard], bool]) -> str:
@@ -98,14 +97,6 @@ def test_what_is_no_trace_context_begins_a_trace(world: World, ear: Ear, wrong: 
     order = traced(world, ORDER, creating(), wrong.format(trace, span)).response.order
     found = heard(world, ear, lambda one: ear_version(one) == (order.id, 1))
     assert found not in (trace, "0" * 32)
-
-
-def test_of_two_trace_contexts_none_is_taken(world: World, ear: Ear) -> None:
-    """Nobody can tell which is meant: a new trace."""
-    given = [new_trace(), new_trace()]
-    order = traced(world, ORDER, creating(), *given).response.order
-    found = heard(world, ear, lambda one: ear_version(one) == (order.id, 1))
-    assert found not in [trace_id(one) for one in given]
 
 
 def ear_version(one: Heard) -> tuple[str, int]:
