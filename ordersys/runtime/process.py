@@ -2,16 +2,14 @@
 
 import argparse
 import asyncio
-import json
 import logging
 import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
 from typing import TypeVar
 
-from ordersys.runtime import backup
+from ordersys.runtime import backup, log
 from ordersys.runtime.backup import Stored
 from ordersys.runtime.crash import crash_point
 from ordersys.runtime.schema import UnusableDatabase
@@ -40,7 +38,7 @@ def run(name: str, meaning: str, kind: type[S], serve: Serve[S], stored: Stored)
         if arguments.command:
             print(_printable(backup.run_command(arguments, stored, settings.data_dir)))
             return
-        _log_lines(name, settings.log_level)
+        log.configure(name, settings.log_level)
         for variable, meant in misspelt(os.environ):
             _log.warning("%s is no setting and has no effect; %s is one", variable, meant)
         asyncio.run(_until_stopped(settings, serve))
@@ -90,30 +88,3 @@ def _parse(name: str, meaning: str, kind: type[Settings]) -> argparse.Namespace:
     )
     backup.add_commands(parser)
     return parser.parse_args()
-
-
-def _log_lines(name: str, level: str) -> None:
-    handler = logging.StreamHandler(sys.stdout)
-    handler.setFormatter(JsonLines(name))
-    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-
-
-class JsonLines(logging.Formatter):
-    """One JSON object a line, in ASCII, whatever the text holds: a log that stays parsable."""
-
-    def __init__(self, service: str) -> None:
-        super().__init__()
-        self._service = service
-
-    def format(self, record: logging.LogRecord) -> str:
-        """The line. Fields given as `extra={"fields": {…}}` stand beside the message."""
-        line = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
-            "level": record.levelname.lower(),
-            "service": self._service,
-            "message": record.getMessage(),
-            **getattr(record, "fields", {}),
-        }
-        if record.exc_info:
-            line["error"] = self.formatException(record.exc_info)
-        return json.dumps(line)

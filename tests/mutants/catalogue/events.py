@@ -182,4 +182,24 @@ MUTANTS = (
         (Edit("product_service.service", "traceparent(metadata(context, TRACEPARENT))", "traceparent()"),),
         caught_by="traces/an_event_belongs_to_the_trace_of_the_call",
     ),
+    Mutant(
+        "trace-of-a-later-version-is-lost",
+        ORDER,
+        "A trace context of a version that is not known counts as none.",
+        (
+            Edit(
+                "runtime.identity",
+                'found is None or (found["version"] == "00" and found["more"])',
+                'found is None or found["version"] != "00"',
+            ),
+        ),
+        caught_by="traces/a_trace_context_of_a_later_version_is_read_as_far_as_it_is_known",
+    ),
+    Mutant(
+        "trace-of-a-later-version-goes-on-as-it-came",
+        ORDER,
+        "A trace context is sent on as a version whose rules are not known.",
+        (Edit("runtime.identity", "return f\"00-{found['ids']}", "return f\"{found['version']}-{found['ids']}"),),
+        caught_by="traces/a_trace_context_of_a_later_version_is_read_as_far_as_it_is_known",
+    ),
 )
