@@ -42,7 +42,7 @@ async def serve(settings: ProductSettings, stop: asyncio.Event, tasks: asyncio.T
         stack.push_async_callback(publisher.close)
         relay = Relay(tasks, database, OUTBOX, publisher, settings.publish_window)
         stack.push_async_callback(relay.close)
-        orders = Orders(str(settings.order_service_address), settings.call_timeout_seconds)
+        orders = Orders(settings.order_service_address, settings.call_timeout_seconds)
         stack.push_async_callback(orders.close)
         sagas = Sagas(settings.max_concurrent_calls)
         stack.push_async_callback(sagas.drained, settings.grace_seconds)

@@ -25,6 +25,7 @@ from ordersys.api.order.v1.order_service_pb2 import (
     UpdateOrderRequest,
 )
 from ordersys.api.order.v1.order_service_pb2_grpc import OrderServiceStub
+from ordersys.contract.addresses import Address, channel_options
 from ordersys.contract.errors import Refused, is_final, reason_of, refuse
 from ordersys.runtime.batching import Batcher
 from ordersys.runtime.identity import TRACEPARENT
@@ -65,10 +66,10 @@ class Orders:
     Blocks no thread; a call takes `timeout` seconds at most.
     """
 
-    def __init__(self, address: str, timeout: float) -> None:
+    def __init__(self, address: Address, timeout: float) -> None:
         self._address = address
         self._timeout = timeout
-        self._channel = grpc.aio.insecure_channel(address, options=_OPTIONS)
+        self._channel = grpc.aio.insecure_channel(str(address), options=(*_OPTIONS, *channel_options(address)))
         self._stub = OrderServiceStub(self._channel)
         self._creations: Batcher[CreateOrderRequest, Order] = Batcher(self._create, _BATCH)
 

@@ -21,6 +21,7 @@ from ordersys.api.order.v1.order_service_pb2 import (
     GetOrderResponse,
 )
 from ordersys.api.order.v1.order_service_pb2_grpc import OrderServiceServicer, add_OrderServiceServicer_to_server
+from ordersys.contract.addresses import Address
 from ordersys.contract.errors import Refused, order_not_found, reason_of, refuse
 from ordersys.product_service.orders import Orders, OutcomeOpen
 from tests.integration.api import new_id
@@ -74,7 +75,7 @@ async def asked(answer: Answer, most_bytes: int = 4_194_304) -> AsyncIterator[tu
     add_OrderServiceServicer_to_server(service, server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
-    orders = Orders(f"127.0.0.1:{port}", 5)
+    orders = Orders(Address("127.0.0.1", port), 5)
     try:
         yield orders, service
     finally:
@@ -149,6 +150,15 @@ async def test_an_answer_of_another_length_leaves_all_in_doubt(caplog: pytest.Lo
         with caplog.at_level(logging.ERROR):
             assert set(await outcomes(orders, [creation(), creation()])) == {"OUTCOME_OPEN"}
     assert "answered" in caplog.text
+
+
+async def test_no_proxy_stands_before_an_order_service_on_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A proxy in the environment would look for it on its own machine."""
+    for variable in ("http_proxy", "https_proxy", "grpc_proxy"):
+        monkeypatch.setenv(variable, "http://127.0.0.1:9")
+    requests = [creation()]
+    async with asked(created) as (orders, _):
+        assert await outcomes(orders, requests) == [requests[0].order_id]
 
 
 async def test_an_order_is_there_or_not_or_it_is_in_doubt() -> None:
