@@ -22,6 +22,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import StaticPool
 
 from ordersys.runtime import marks
+from ordersys.runtime.crash import crash_point
 from ordersys.runtime.database_file import IN_USE, DatabaseFile, set_of, uri
 from ordersys.runtime.marks import UNMARKED, Mark
 from ordersys.runtime.private import FILE_MODE
@@ -95,8 +96,10 @@ def restore(path: Path, schema: Schema, source: Path) -> str:
         with closing(_readable(source)) as reading:
             mark = _copy(reading, made, schema)
         aside = _put_aside(file.real)
+        crash_point("restore.aside")
         made.rename(file.real)
         _sync(file.real.parent)
+        crash_point("restore.named")
         file.begin_anew(mark)
     return f"{path}: restored from {source}, looked through" + (f"; what was there is {aside} now" if aside else "")
 

@@ -252,7 +252,7 @@ class Database:
                 _driver(self._connection).execute("PRAGMA wal_checkpoint")
             raise
 
-    def _met(self, cause: sqlite3.Error | FileLost) -> str:
+    def _met(self, cause: Exception) -> str:
         """What is said of it. Damage is remembered: what SQLite has met once, it writes on to at its next chance."""
         if isinstance(cause, sqlite3.Error) and _code(cause) in _DAMAGE:
             self._file.damaged(str(cause))
@@ -317,7 +317,7 @@ def _hinders_all(error: Exception) -> bool:
     return isinstance(cause, FileLost) or (cause is not None and _code(cause) in _LOCKED | _DAMAGE)
 
 
-def _unusable(result: object) -> sqlite3.Error | FileLost | None:
+def _unusable(result: object) -> Exception | None:
     """The error that says of a file that it can't be used, taken out of SQLAlchemy's; None of any other result."""
     cause = result.orig if isinstance(result, DBAPIError) else result
     if isinstance(cause, FileLost):
@@ -325,7 +325,7 @@ def _unusable(result: object) -> sqlite3.Error | FileLost | None:
     return cause if isinstance(cause, sqlite3.Error) and _code(cause) in _STORAGE else None
 
 
-def _code(error: sqlite3.Error | FileLost) -> int:
+def _code(error: Exception) -> int:
     """SQLite's primary result code; 0 of what the driver, or Python, says by itself."""
     return getattr(error, "sqlite_errorcode", 0) & 0xFF
 

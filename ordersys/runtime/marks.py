@@ -83,7 +83,8 @@ def of_log(path: Path) -> Log:
 
     Reads 24 bytes a frame: a WAL of the usual 4 MB takes some milliseconds, one of 4 GB some seconds.
     """
-    frames, found = 0, []
+    frames = 0
+    found: list[Mark] = []
     try:
         # A WAL may be opened and closed, other than the database: SQLite's locks are not on it (howtocorrupt, 2.2).
         with path.open("rb", buffering=0) as file:

@@ -14,7 +14,7 @@ import pytest
 from ordersys.contract.errors import Refused, reason_of
 from ordersys.runtime.database import Database
 from ordersys.runtime.schema import UnusableDatabase
-from tests.unit.test_database import keep, names, schema, visit
+from tests.unit.test_database import keep, keeping, names, schema, visit
 
 
 def beside(path: Path, suffix: str) -> Path:
@@ -120,7 +120,7 @@ async def test_what_changes_nothing_is_no_reason_to_refuse(tmp_path: Path) -> No
 async def test_a_file_system_that_takes_nothing_is_said_so_at_the_start(tmp_path: Path, suffix: str) -> None:
     """A new database on a full disk, and an old one that has to be upgraded: one line, and nothing is lost."""
     path = tmp_path / "t.db"
-    upgraded = schema("tests", lambda connection: keep(connection, ["to 2"]))  # type: ignore[func-returns-value, list-item, arg-type, return-value]
+    upgraded = schema("tests", keeping("to 2"))
     if suffix:
         await visit(path, schema())
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -204,12 +204,17 @@ async def test_what_belongs_to_another_user_is_refused(tmp_path: Path, what: str
     assert path.read_bytes() == before
 
 
+def make_a_pipe(path: Path) -> None:
+    path.parent.mkdir()
+    os.mkfifo(path)
+
+
 @pytest.mark.parametrize(
     ("make", "named"),
     [
         (lambda path: path.parent.touch(), "Not a directory"),
         (lambda path: (path.parent.mkdir(), path.mkdir()), "no regular file"),
-        (lambda path: (path.parent.mkdir(), os.mkfifo(path)), "no regular file"),
+        (make_a_pipe, "no regular file"),
         (lambda path: (path.parent.mkdir(), path.symlink_to("nowhere/at/all")), "No such file"),
         (lambda path: (path.parent.mkdir(), path.symlink_to(path)), "symbolic links"),
         (lambda path: path.parent.symlink_to("/proc/nowhere"), "No such file"),
