@@ -36,9 +36,10 @@ class Cluster:
         names = [f"ordersys{number}@localhost" for number in range(1, size + 1)] if size > 1 else ["ordersys@localhost"]
         homes = _homes(folder, size)
         cookie = _cookie(homes)
+        taken = {*wanted.taken, *wanted.amqp_ports}
         given = [*wanted.amqp_ports, *[None] * size]
         self.nodes = [
-            Node(home, installation, guard, Membership(name, port, names, cookie, self._mapper, wanted.taken))
+            Node(home, installation, guard, Membership(name, port, names, cookie, self._mapper, taken))
             for home, name, port in zip(homes, names, given, strict=False)
         ]
 

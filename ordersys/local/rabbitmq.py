@@ -9,7 +9,7 @@ import socket
 import stat
 import subprocess
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -86,8 +86,8 @@ class Membership(NamedTuple):
     names: Sequence[str]
     cookie: str
     mapper: PortMapper
-    taken: Collection[int] = ()
-    """Ports that are meant for others."""
+    taken: set[int]
+    """Ports that are meant for somebody."""
 
     @property
     def configuration(self) -> str:
@@ -113,7 +113,7 @@ class Node:
         self.log = folder / "log" / "rabbitmq.log"
         self._ports_file = folder / "ports.json"
         self._ports: Sequence[int] = ()
-        """For clients, for Erlang's port mapper and between nodes; none before the first start of this object."""
+        """For clients, for Erlang's port mapper and between nodes; none before it was prepared."""
 
     @property
     def url(self) -> str:
@@ -144,11 +144,7 @@ class Node:
     def launch(self) -> None:
         """Starts the node; in a cluster it may need others that are started to get ready."""
         self.prepare()
-        # Once it has run its clients know where.
-        self._ports = self._ports or self._choose_ports()
-        self.port, mapper, distribution = self._ports
-        configuration = _CONFIGURATION.format(port=self.port) + self._membership.configuration
-        write_whole(self._folder / "rabbitmq.conf", configuration)
+        _, mapper, distribution = self._ports
         self._membership.mapper.start(mapper, self.log)
         environment = self._environment(self._membership.mapper.port, distribution)
         self._child = Child([str(self._installation.programs / "rabbitmq-server")], environment, self.log, self._guard)
@@ -177,9 +173,8 @@ class Node:
 
     def control(self, *command: str) -> str:
         """Has `rabbitmqctl` do something with the running node; what it prints. Raises CalledProcessError."""
-        _, mapper, distribution = self._ports
         program = str(self._installation.programs / "rabbitmqctl")
-        environment = self._environment(mapper, distribution)
+        environment = self._environment(self._membership.mapper.port, self._ports[2])
         return subprocess.run(
             [program, *command],
             env=environment,
@@ -198,22 +193,25 @@ class Node:
             write_whole(cookie, self._membership.cookie, _COOKIE_MODE)
         write_whole(self._folder / "enabled_plugins", "[].\n")
         write_whole(self._folder / "env.conf", "")
+        self._ports = self._ports or self._choose_ports()  # clients of one that has run know where it is
+        self.port = self._ports[0]
+        configuration = _CONFIGURATION.format(port=self.port) + self._membership.configuration
+        write_whole(self._folder / "rabbitmq.conf", configuration)
 
     def _answers(self) -> bool:
         """Whether it is this node that answers: somebody else may have taken the port since it was free."""
         return answers(self.port) and self._child is not None and self._child.listens(self.port)
 
     def _choose_ports(self) -> Sequence[int]:
-        """Those of the last start where they are free still."""
-        mapper, given = self._membership.mapper.port, self._membership.port
-        meant = {*self._membership.taken, *([] if given is None else [given])}
+        """Those of the last start where they are free still. Of several nodes only one starts a port mapper."""
+        given, taken = self._membership.port, self._membership.taken
         chosen = self._last_ports()
-        if not all(port == mapper or (port not in meant and ports.is_free(port)) for port in chosen):
+        if any(port in taken or not ports.is_free(port) for port in chosen):
             chosen = []
-        chosen = chosen or ports.free(_PORTS, meant)
+        chosen = chosen or ports.free(_PORTS, taken)
         if given is not None:
             chosen[0] = given
-        chosen[1] = mapper or chosen[1]
+        taken.update(chosen)
         write_whole(self._ports_file, json.dumps(chosen))
         return chosen
 

@@ -1,5 +1,6 @@
 """Paths as a person writes them, files that are whole, and folders nobody else can change."""
 
+import errno
 import os
 import stat
 from pathlib import Path
@@ -32,6 +33,8 @@ def write_whole(target: Path, text: str, mode: int = 0o600) -> None:
 
     Raises OSError. One writer at a time.
     """
+    if target.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(target))
     beside = target.with_name(f".{target.name}.new")  # one name: what a crash leaves is written over
     beside.unlink(missing_ok=True)
     descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
