@@ -1,0 +1,210 @@
+"""Properties as bytes: whatever a publisher puts there is read as far as it can be, and copied to the byte."""
+
+import struct
+from random import Random
+
+import pika
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pika.frame import Header, decode_frame
+
+from ordersys.contract.properties import Death, Malformed, Properties, entries
+from ordersys.runtime import messages
+from ordersys.runtime.messages import RawProperties, copy, receive_raw
+
+OURS = ("x-death", "x-first-death-queue", "x-last-death-reason", "x-delivery-count", "x-acquired-count", "CC", "BCC")
+NAMES = ("content_type", "content_encoding", "headers", "delivery_mode", "priority", "correlation_id", "reply_to")
+NAMES += ("expiration", "message_id", "timestamp", "type", "user_id", "app_id", "cluster_id")
+BITS = {name: 1 << (15 - index) for index, name in enumerate(NAMES)}
+NUMBERS = {"delivery_mode": 1, "priority": 1, "timestamp": 8}
+Bytes = st.SearchStrategy[bytes]
+
+
+def short(text: bytes) -> bytes:
+    return bytes([len(text)]) + text
+
+
+def counted(content: bytes) -> bytes:
+    return len(content).to_bytes(4) + content
+
+
+def entry(name: bytes, value: bytes) -> bytes:
+    return short(name) + value
+
+
+def fixed(kind: bytes, size: int) -> Bytes:
+    return st.binary(min_size=size, max_size=size).map(lambda value: kind + value)
+
+
+SIZES = {b"t": 1, b"b": 1, b"B": 1, b"s": 2, b"u": 2, b"U": 2, b"I": 4, b"i": 4, b"f": 4, b"l": 8, b"L": 8, b"d": 8}
+SIZES |= {b"D": 5, b"T": 8, b"V": 0}
+SCALARS: Bytes = st.one_of(
+    *(fixed(kind, size) for kind, size in SIZES.items()),
+    *(st.binary(max_size=20).map(lambda value, kind=kind: kind + counted(value)) for kind in (b"S", b"x")),  # type: ignore[misc]
+)
+FIELD_NAMES = st.binary(max_size=12).filter(lambda name: not name.startswith((b"x-", b"CC", b"BCC")))
+
+
+def fields(values: Bytes) -> Bytes:
+    return st.lists(st.builds(entry, FIELD_NAMES, values), max_size=4).map(b"".join)
+
+
+VALUES: Bytes = st.recursive(
+    SCALARS,
+    lambda inner: st.one_of(
+        fields(inner).map(lambda table: b"F" + counted(table)),
+        st.lists(inner, max_size=4).map(lambda items: b"A" + counted(b"".join(items))),
+    ),
+)
+TABLES = fields(VALUES)
+
+
+@st.composite
+def properties(draw: st.DrawFn, tables: Bytes = TABLES) -> dict[str, bytes]:
+    """Some properties, each as it is encoded, whatever is in it."""
+    chosen = draw(st.sets(st.sampled_from(NAMES)))
+    found = {}
+    for name in NAMES:
+        if name in chosen and name == "headers":
+            found[name] = counted(draw(tables))
+        elif name in chosen and name in NUMBERS:
+            found[name] = draw(st.binary(min_size=NUMBERS[name], max_size=NUMBERS[name]))
+        elif name in chosen:
+            found[name] = short(draw(st.binary(max_size=255)))
+    return found
+
+
+def encoded(given_: dict[str, bytes]) -> bytes:
+    flags = sum(BITS[name] for name in given_)
+    return struct.pack(">H", flags) + b"".join(given_[name] for name in NAMES if name in given_)
+
+
+def received(raw: bytes) -> pika.BasicProperties:
+    """As pika has it of a broker."""
+    content = struct.pack(">HHQ", pika.BasicProperties.INDEX, 0, 7) + raw
+    _, frame = decode_frame(struct.pack(">BHL", 2, 1, len(content)) + content + b"\xce")
+    assert isinstance(frame, Header)
+    return frame.properties
+
+
+@given(properties())
+def test_a_copy_is_the_same_to_the_byte(found: dict[str, bytes]) -> None:
+    """Any property, any type of field, any nesting: nothing is decoded, but a user_id, which is the broker's to check."""
+    kept = {name: raw for name, raw in found.items() if name != "user_id"}
+    assert b"".join(copy(encoded(found), b"", "q").properties.encode()) == encoded(kept)
+
+
+@given(TABLES, st.lists(st.tuples(st.sampled_from(OURS), VALUES), min_size=1), st.randoms())
+def test_a_copy_has_nothing_the_broker_wrote_or_routes_by(
+    table: bytes, written: list[tuple[str, bytes]], random: Random
+) -> None:
+    """Wherever it stands and of whatever type it is; the headers between stay in their order."""
+    own = [one.raw for one in entries(table)]
+    mixed = own + [entry(name.encode(), value) for name, value in written]
+    order = sorted(range(len(mixed)), key=lambda index: (random.random(), index))
+    shuffled = [mixed[index] for index in order]
+    left = b"".join(one for one in shuffled if one in own)
+    copied = Properties(encoded({"headers": counted(b"".join(shuffled))})).for_a_copy()
+    assert copied == encoded({"headers": counted(left)} if left else {})
+
+
+@given(properties())
+def test_whatever_is_received_is_kept_and_its_texts_are_read(found: dict[str, bytes]) -> None:
+    """pika's decoder may fail on any of it: the bytes are there, and so are the texts a subscriber asks for."""
+    got = received(encoded(found))
+    assert isinstance(got, RawProperties)
+    assert got.raw == encoded(found)
+    for name, value in (("message_id", got.message_id), ("type", got.type), ("content_type", got.content_type)):
+        said = value.encode() if isinstance(value, str) else value
+        assert said == (found[name][1:] if name in found else None)
+
+
+def nested(kind: bytes, depth: int) -> bytes:
+    value = b"V"
+    for _ in range(depth):
+        value = kind + counted(entry(b"a", value) if kind == b"F" else value)
+    return value
+
+
+HOSTILE = {
+    "a timestamp in milliseconds": b"T" + struct.pack(">Q", 1_764_000_000_000),
+    "the last timestamp there is": b"T" + b"\xff" * 8,
+    "a negative timestamp": b"T" + struct.pack(">q", -5),
+    "such a timestamp in an array in a table": b"F" + counted(entry(b"a", b"A" + counted(b"T" + b"\xff" * 8))),
+    "arrays nested deep": nested(b"A", 1200),
+    "tables nested deep": nested(b"F", 1200),
+    "a type that there is not": b"Z1234",
+    "a number that is none": b"d" + struct.pack(">d", float("nan")),
+    "a string that ends too early": b"S\xff\xff\xff\xff",
+}
+
+
+@pytest.mark.parametrize("value", HOSTILE.values(), ids=list(HOSTILE))
+def test_a_header_no_decoder_takes_costs_nothing(value: bytes) -> None:
+    """Neither the id is lost, nor the bytes of the header beside it, nor what is read of x-death."""
+    table = entry(b"x-delivery-count", b"l" + bytes(8)) + entry(b"h", value)
+    raw = encoded({"headers": counted(table), "message_id": short(b"id-1")})
+    got = received(raw)
+    assert got.message_id == "id-1"
+    assert isinstance(got, RawProperties)
+    copied = b"".join(copy(got.raw, b"", "q").properties.encode())
+    assert entry(b"h", value) in copied
+    assert Properties(got.raw).death() == Death()
+
+
+@given(st.binary(max_size=40))
+def test_bytes_that_are_no_properties_are_a_message_that_says_nothing(raw: bytes) -> None:
+    """Whatever they are, it raises nothing, and a copy has them as they are."""
+    got = received(raw)
+    assert isinstance(got, RawProperties)
+    assert got.raw == raw
+    try:
+        Properties(raw)
+    except Malformed:
+        assert copy(raw, b"", "q").properties.encode() == [raw]
+        assert got.type is None or isinstance(got.type, str | bytes)
+
+
+def _x_death(*fields_: bytes) -> bytes:
+    return entry(b"x-death", b"A" + counted(b"F" + counted(b"".join(fields_))))
+
+
+REASON, TIME = entry(b"reason", b"S" + counted(b"rejected")), entry(b"time", b"T" + struct.pack(">q", 5))
+DEATHS = {
+    "as RabbitMQ writes it": (_x_death(REASON, TIME), Death("rejected", 5)),
+    "a time as text": (_x_death(REASON, entry(b"time", b"S" + counted(b"Thu Mar 17"))), Death("rejected")),
+    "a time as a number": (_x_death(entry(b"time", b"I" + bytes(4)), REASON), Death("rejected")),
+    "a time that is none": (_x_death(REASON, entry(b"time", b"V")), Death("rejected")),
+    "a reason that is no text": (_x_death(entry(b"reason", b"I" + bytes(4)), TIME), Death("", 5)),
+    "a reason that is not UTF-8": (_x_death(entry(b"reason", b"S" + counted(b"\xff"))), Death("\ufffd")),
+    "a negative time": (_x_death(entry(b"time", b"T" + b"\xff" * 8)), Death("", -1)),
+    "text": (entry(b"x-death", b"S" + counted(b"rejected")), Death()),
+    "an empty list": (entry(b"x-death", b"A" + counted(b"")), Death()),
+    "a list of texts": (entry(b"x-death", b"A" + counted(b"S" + counted(b"a"))), Death()),
+    "a table": (entry(b"x-death", b"F" + counted(REASON)), Death()),
+    "cut off": (entry(b"x-death", b"A" + counted(b"F\0\0\xff\xff")), Death()),
+    "not there": (b"", Death()),
+}
+
+
+@pytest.mark.parametrize(("table", "death"), DEATHS.values(), ids=list(DEATHS))
+def test_x_death_is_read_as_far_as_it_can_be(table: bytes, death: Death) -> None:
+    """Anybody may have written it."""
+    assert Properties(encoded({"headers": counted(table)})).death() == death
+
+
+def test_without_the_hook_messages_are_copied_from_what_pika_decodes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """pika's table of properties is no public part of it: who finds none uses what is."""
+    table: dict[int, object] = {}
+    receive_raw(table)
+    assert table == {pika.BasicProperties.INDEX: RawProperties}
+    monkeypatch.setitem(pika.spec.props, pika.BasicProperties.INDEX, pika.BasicProperties)
+    sent = pika.BasicProperties(message_id="id-1", headers={"n": 7, "x-death": [{"reason": "rejected"}]})
+    got = received(b"".join(sent.encode()))
+    assert not isinstance(got, RawProperties)
+    method = pika.spec.Basic.Deliver(redelivered=True)
+    delivery = messages.delivered(method, got, b"body")
+    assert (delivery.message_id, delivery.body, delivery.redelivered) == ("id-1", b"body", True)
+    again = pika.BasicProperties().decode(b"".join(copy(delivery.properties, b"", "q").properties.encode()))
+    assert (again.message_id, again.headers) == ("id-1", {"n": 7})
