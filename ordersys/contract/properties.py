@@ -31,7 +31,7 @@ _BITS = {name: 1 << (15 - index) for index, name in enumerate(_KINDS)}
 _MORE_FLAGS = 1
 # Bytes of a value, by its type. RabbitMQ's errata to AMQP 0-9-1 §4.2.1: its s is a 16-bit number, no short string.
 _SIZES = dict(zip(b"tbBsuUIiflLdDTV", (1, 1, 1, 2, 2, 2, 4, 4, 4, 8, 8, 8, 5, 8, 0), strict=True))
-_COUNTED = frozenset(b"SxAF")
+_COUNT, _COUNTED = 4, frozenset(b"SxAF")  # with so many bytes in front that say how many follow
 # RabbitMQ writes these on a message on its way …
 _OF_THE_BROKER = frozenset(
     [b"x-death", b"x-delivery-count", b"x-acquired-count"]
@@ -93,7 +93,7 @@ class Properties:
 
     def table(self) -> bytes:
         """The headers, empty when there are none."""
-        return self._found.get("headers", b"")[4:]
+        return self._found.get("headers", b"")[_COUNT:]
 
     def for_a_copy(self) -> bytes:
         """The properties for a copy in one queue: all as they are, but for what the broker wrote, checks or routes by.
@@ -131,27 +131,27 @@ def entries(table: bytes) -> Iterator[Entry]:
 def _for_a_copy(headers: bytes) -> bytes:
     """A table with its length, without what does not belong to a copy; one that can't be read as it is."""
     try:
-        found = list(entries(headers[4:]))
+        found = list(entries(headers[_COUNT:]))
     except Malformed:
         return headers
     kept = [one.raw for one in found if one.name not in _OF_THE_BROKER | _ROUTING]
     if len(kept) == len(found):
         return headers
     table = b"".join(kept)
-    return len(table).to_bytes(4) + table if table else b""
+    return len(table).to_bytes(_COUNT) + table if table else b""
 
 
 def _death(table: bytes) -> Death:
     deaths = next((one for one in entries(table) if one.name == b"x-death"), None)
-    if deaths is None or deaths.kind != ord("A") or len(deaths.value) <= 4:
+    if deaths is None or deaths.kind != ord("A") or len(deaths.value) <= _COUNT:
         return Death()
-    kind, newest = _value(deaths.value, 4)
+    kind, newest = _value(deaths.value, _COUNT)
     if kind != ord("F"):
         return Death()
-    said = {one.name: one for one in entries(newest[4:])}
+    said = {one.name: one for one in entries(newest[_COUNT:])}
     reason, time = said.get(b"reason"), said.get(b"time")
     return Death(
-        reason.value[4:].decode(errors="replace") if reason and reason.kind == ord("S") else "",
+        reason.value[_COUNT:].decode(errors="replace") if reason and reason.kind == ord("S") else "",
         struct.unpack(">q", time.value)[0] if time and time.kind == ord("T") else None,
     )
 
@@ -160,7 +160,7 @@ def _value(raw: bytes, at: int) -> tuple[int, bytes]:
     """The type and the bytes of the value that begins there, the length in front of it included."""
     kind = _taken(raw, at, 1)[0]
     if kind in _COUNTED:
-        return kind, _taken(raw, at + 1, 4 + int.from_bytes(_taken(raw, at + 1, 4)))
+        return kind, _taken(raw, at + 1, _COUNT + int.from_bytes(_taken(raw, at + 1, _COUNT)))
     if kind not in _SIZES:
         raise Malformed(f"a value of type {kind:#x} at {at}")
     return kind, _taken(raw, at + 1, _SIZES[kind])
@@ -171,7 +171,7 @@ def _size(kind: int, raw: bytes, at: int) -> int:
     if kind == _SHORT:
         return 1 + _taken(raw, at, 1)[0]
     if kind == _TABLE:
-        return 4 + int.from_bytes(_taken(raw, at, 4))
+        return _COUNT + int.from_bytes(_taken(raw, at, _COUNT))
     return 1 if kind == _OCTET else 8
 
 

@@ -1,5 +1,6 @@
 """Messages as pika has them: an event on its way to the broker, a delivery of it, and a copy on its way back."""
 
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import pika
@@ -61,10 +62,9 @@ def receive_raw(by_class: dict[int, Any]) -> None:
     by_class[pika.BasicProperties.INDEX] = RawProperties
 
 
-try:
+# No public part of pika 1.4: without it messages are decoded by pika, and encoded anew for a copy.
+with suppress(AttributeError):
     receive_raw(pika.spec.props)
-except AttributeError:  # no public part of pika 1.4: without it messages are decoded by pika, and re-encoded for a copy
-    pass
 
 
 def of_event(event: EventMessage) -> Message:

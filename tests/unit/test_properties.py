@@ -90,7 +90,7 @@ def received(raw: bytes) -> pika.BasicProperties:
 
 @given(properties())
 def test_a_copy_is_the_same_to_the_byte(found: dict[str, bytes]) -> None:
-    """Any property, any type of field, any nesting: nothing is decoded, but a user_id, which is the broker's to check."""
+    """Any property, any type of field, any nesting; but for a user_id, which is the broker's to check."""
     kept = {name: raw for name, raw in found.items() if name != "user_id"}
     assert b"".join(copy(encoded(found), b"", "q").properties.encode()) == encoded(kept)
 
