@@ -108,12 +108,21 @@ class Properties:
         flags = sum(_BITS[name] for name in kept)
         return b"".join([flags.to_bytes(2), *kept.values()])
 
-    def death(self) -> Death:
-        """Why and when the broker put the message aside; nothing of it that can't be read."""
-        try:
-            return _death(self.table())
-        except Malformed:
-            return Death()
+
+def for_a_copy(raw: bytes) -> bytes:
+    """The properties in `raw` for a copy in one queue, as they are where they are none."""
+    try:
+        return Properties(raw).for_a_copy()
+    except Malformed:
+        return raw
+
+
+def death(raw: bytes) -> Death:
+    """Why and when the broker put the message with these properties aside, as far as it can be read."""
+    try:
+        return _death(Properties(raw).table())
+    except Malformed:
+        return Death()
 
 
 def entries(table: bytes) -> Iterator[Entry]:

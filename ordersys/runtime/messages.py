@@ -7,7 +7,7 @@ import pika
 
 from ordersys.contract import topology as contract
 from ordersys.contract.events import CONTENT_TYPE, Delivery, EventMessage, headers
-from ordersys.contract.properties import Malformed, Properties
+from ordersys.contract.properties import Malformed, Properties, for_a_copy
 
 
 class Message(NamedTuple):
@@ -83,11 +83,13 @@ def of_event(event: EventMessage) -> Message:
 
 def copy(properties: bytes, body: bytes, queue: str) -> Message:
     """A message for one queue, as it was published: without what does not belong to a copy."""
-    try:
-        raw = Properties(properties).for_a_copy()
-    except Malformed:
-        raw = properties
-    return Message("", queue, body, RawProperties.of(raw))
+    return Message("", queue, body, RawProperties.of(for_a_copy(properties)))
+
+
+def kept(properties: bytes, body: bytes) -> Delivery:
+    """A delivery that was kept."""
+    found = RawProperties.of(properties)
+    return Delivery(found.message_id, found.type, found.content_type, {}, body, properties=properties)
 
 
 def delivered(method: Any, found: pika.BasicProperties, body: bytes) -> Delivery:

@@ -11,10 +11,10 @@ from ordersys.api.error.v1.error_reason_pb2 import ErrorReason
 from ordersys.api.order.v1.order_events_pb2 import OrderCreated, OrderUpdated
 from ordersys.api.order.v1.order_pb2 import OrderState
 from ordersys.contract.errors import refuse
-from ordersys.contract.events import Event
+from ordersys.contract.events import Delivery
 from ordersys.contract.topology import topology
 from ordersys.local.system import System
-from ordersys.runtime.broker import Session
+from ordersys.runtime.broker import Intake
 from ordersys.runtime.consumer import Consumer, Disposition
 from tests.contract.orders import imagined
 from tests.contract.post import SUBSCRIPTIONS, Post
@@ -79,19 +79,20 @@ async def test_a_consumer_closes_while_it_is_about_to_take_more(
 ) -> None:
     """Stopped in the very moment in which it goes over from one delivery at a time to many."""
     cancelling = asyncio.Event()
-    cancel = Session.cancel
+    cancel = Intake.cancel
 
-    async def note(session: Session) -> None:
+    async def note(intake: Intake) -> None:
         cancelling.set()
-        await cancel(session)
+        await cancel(intake)
 
-    async def record(events: list[Event]) -> Sequence[Disposition]:
-        return [Disposition.ACK] * len(events)
+    async def record(deliveries: list[Delivery]) -> Sequence[Disposition]:
+        return [Disposition.ACK] * len(deliveries)
 
-    monkeypatch.setattr(Session, "cancel", note)
-    consumer = Consumer(system.amqp_url, queue, 10, record)
-    await asyncio.wait_for(cancelling.wait(), CLOSING_SECONDS)
-    await asyncio.wait_for(consumer.close(), CLOSING_SECONDS)
+    monkeypatch.setattr(Intake, "cancel", note)
+    async with asyncio.TaskGroup() as tasks:
+        consumer = Consumer(tasks, system.amqp_url, queue, 10, record)
+        await asyncio.wait_for(cancelling.wait(), CLOSING_SECONDS)
+        await asyncio.wait_for(consumer.close(), CLOSING_SECONDS)
 
 
 async def test_a_consumer_closes_while_nothing_can_be_recorded(
@@ -100,11 +101,12 @@ async def test_a_consumer_closes_while_nothing_can_be_recorded(
     """What waits for the database goes back to the queue, and is not lost."""
     tried = asyncio.Event()
 
-    async def record(events: list[Event]) -> Sequence[Disposition]:
+    async def record(deliveries: list[Delivery]) -> Sequence[Disposition]:
         tried.set()
         raise refuse(ErrorReason.STORAGE_UNAVAILABLE)
 
-    consumer = Consumer(system.amqp_url, queue, 10, record)
-    await asyncio.wait_for(tried.wait(), CLOSING_SECONDS)
-    await asyncio.wait_for(consumer.close(), CLOSING_SECONDS)
+    async with asyncio.TaskGroup() as tasks:
+        consumer = Consumer(tasks, system.amqp_url, queue, 10, record)
+        await asyncio.wait_for(tried.wait(), CLOSING_SECONDS)
+        await asyncio.wait_for(consumer.close(), CLOSING_SECONDS)
     eventually(lambda: amqp.queue_declare(queue, passive=True).method.message_count == 1)

@@ -9,28 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pika.frame import Header, decode_frame
 
-from ordersys.contract.properties import Death, Malformed, Properties, entries
+from ordersys.contract.properties import Death, Malformed, Properties, death, entries, for_a_copy
 from ordersys.runtime import messages
 from ordersys.runtime.messages import RawProperties, copy, receive_raw
+from tests.contract.raw import HOSTILE_HEADERS, NAMES, counted, encoded, entry, short
 
 OURS = ("x-death", "x-first-death-queue", "x-last-death-reason", "x-delivery-count", "x-acquired-count", "CC", "BCC")
-NAMES = ("content_type", "content_encoding", "headers", "delivery_mode", "priority", "correlation_id", "reply_to")
-NAMES += ("expiration", "message_id", "timestamp", "type", "user_id", "app_id", "cluster_id")
-BITS = {name: 1 << (15 - index) for index, name in enumerate(NAMES)}
 NUMBERS = {"delivery_mode": 1, "priority": 1, "timestamp": 8}
 Bytes = st.SearchStrategy[bytes]
-
-
-def short(text: bytes) -> bytes:
-    return bytes([len(text)]) + text
-
-
-def counted(content: bytes) -> bytes:
-    return len(content).to_bytes(4) + content
-
-
-def entry(name: bytes, value: bytes) -> bytes:
-    return short(name) + value
 
 
 def fixed(kind: bytes, size: int) -> Bytes:
@@ -75,11 +61,6 @@ def properties(draw: st.DrawFn, tables: Bytes = TABLES) -> dict[str, bytes]:
     return found
 
 
-def encoded(given_: dict[str, bytes]) -> bytes:
-    flags = sum(BITS[name] for name in given_)
-    return struct.pack(">H", flags) + b"".join(given_[name] for name in NAMES if name in given_)
-
-
 def received(raw: bytes) -> pika.BasicProperties:
     """As pika has it of a broker."""
     content = struct.pack(">HHQ", pika.BasicProperties.INDEX, 0, 7) + raw
@@ -105,7 +86,7 @@ def test_a_copy_has_nothing_the_broker_wrote_or_routes_by(
     order = sorted(range(len(mixed)), key=lambda index: (random.random(), index))
     shuffled = [mixed[index] for index in order]
     left = b"".join(one for one in shuffled if one in own)
-    copied = Properties(encoded({"headers": counted(b"".join(shuffled))})).for_a_copy()
+    copied = for_a_copy(encoded({"headers": counted(b"".join(shuffled))}))
     assert copied == encoded({"headers": counted(left)} if left else {})
 
 
@@ -120,20 +101,8 @@ def test_whatever_is_received_is_kept_and_its_texts_are_read(found: dict[str, by
         assert said == (found[name][1:] if name in found else None)
 
 
-def nested(kind: bytes, depth: int) -> bytes:
-    value = b"V"
-    for _ in range(depth):
-        value = kind + counted(entry(b"a", value) if kind == b"F" else value)
-    return value
-
-
 HOSTILE = {
-    "a timestamp in milliseconds": b"T" + struct.pack(">Q", 1_764_000_000_000),
-    "the last timestamp there is": b"T" + b"\xff" * 8,
-    "a negative timestamp": b"T" + struct.pack(">q", -5),
-    "such a timestamp in an array in a table": b"F" + counted(entry(b"a", b"A" + counted(b"T" + b"\xff" * 8))),
-    "arrays nested deep": nested(b"A", 1200),
-    "tables nested deep": nested(b"F", 1200),
+    **HOSTILE_HEADERS,
     "a type that there is not": b"Z1234",
     "a number that is none": b"d" + struct.pack(">d", float("nan")),
     "a string that ends too early": b"S\xff\xff\xff\xff",
@@ -150,7 +119,7 @@ def test_a_header_no_decoder_takes_costs_nothing(value: bytes) -> None:
     assert isinstance(got, RawProperties)
     copied = b"".join(copy(got.raw, b"", "q").properties.encode())
     assert entry(b"h", value) in copied
-    assert Properties(got.raw).death() == Death()
+    assert death(got.raw) == Death()
 
 
 @given(st.binary(max_size=40))
@@ -188,10 +157,10 @@ DEATHS = {
 }
 
 
-@pytest.mark.parametrize(("table", "death"), DEATHS.values(), ids=list(DEATHS))
-def test_x_death_is_read_as_far_as_it_can_be(table: bytes, death: Death) -> None:
+@pytest.mark.parametrize(("table", "said"), DEATHS.values(), ids=list(DEATHS))
+def test_x_death_is_read_as_far_as_it_can_be(table: bytes, said: Death) -> None:
     """Anybody may have written it."""
-    assert Properties(encoded({"headers": counted(table)})).death() == death
+    assert death(encoded({"headers": counted(table)})) == said
 
 
 def test_without_the_hook_messages_are_copied_from_what_pika_decodes(monkeypatch: pytest.MonkeyPatch) -> None:
