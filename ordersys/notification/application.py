@@ -39,15 +39,21 @@ def run_notification_service(
     """
     taken = subscription(service)
 
-    async def serve(settings: NotificationSettings, stop: asyncio.Event) -> None:
-        await _serve(taken, handlers, settings, stop)
+    async def serve(settings: NotificationSettings, stop: asyncio.Event, tasks: asyncio.TaskGroup) -> None:
+        await _serve(taken, handlers, settings, stop, tasks)
 
     run(taken.consumer, meaning, kind, serve)
 
 
-async def _serve(taken: Subscription, handlers: object, settings: NotificationSettings, stop: asyncio.Event) -> None:
+async def _serve(
+    taken: Subscription,
+    handlers: object,
+    settings: NotificationSettings,
+    stop: asyncio.Event,
+    tasks: asyncio.TaskGroup,
+) -> None:
     address = getattr(settings, f"{taken.consumer.replace('-', '_')}_address")
-    async with asyncio.TaskGroup() as tasks, AsyncExitStack() as stack:
+    async with AsyncExitStack() as stack:
         path = settings.data_dir / f"{taken.consumer}.db"
         database = await Database.open(path, schema(taken.consumer))
         stack.push_async_callback(database.close)
@@ -70,9 +76,10 @@ async def _serve(taken: Subscription, handlers: object, settings: NotificationSe
         async def works() -> bool:
             return await database.probe() and consumer.live and dead_letters.live
 
-        await stack.enter_async_context(every(HEALTH_SECONDS, lambda: server.report(works)))
+        await stack.enter_async_context(every(tasks, "health", HEALTH_SECONDS, lambda: server.report(works)))
         retention = settings.request_retention_hours
-        await stack.enter_async_context(every(PURGE_SECONDS, partial(purge, database, requests.purge, retention)))
+        forget = partial(purge, database, requests.purge, retention)
+        await stack.enter_async_context(every(tasks, "purge", PURGE_SECONDS, forget))
         _log.info("serving on %s", address)
         await stop.wait()
         _log.info("stopping: finishing the deliveries under way")

@@ -25,24 +25,23 @@ NAME = "order-service"
 _log = logging.getLogger(__name__)
 
 
-async def serve(settings: OrderSettings, stop: asyncio.Event) -> None:
+async def serve(settings: OrderSettings, stop: asyncio.Event, tasks: asyncio.TaskGroup) -> None:
     """Runs the service until `stop` is set."""
     async with AsyncExitStack() as stack:
         first = partial(_seed, settings.orders_file)
         database = await Database.open(settings.data_dir / "order.db", store.SCHEMA, first)
         stack.push_async_callback(database.close)
-        publisher = Publisher(settings.amqp_url, NAME)
+        publisher = Publisher(tasks, settings.amqp_url, NAME)
         stack.push_async_callback(publisher.close)
-        relay = Relay(database, store.OUTBOX, publisher, settings.publish_window)
+        relay = Relay(tasks, database, store.OUTBOX, publisher, settings.publish_window)
         stack.push_async_callback(relay.close)
         server = Server(settings.order_service_address, settings)
-        server.add(DESCRIPTOR.services_by_name["OrderService"], OrderService(database, relay))
+        server.add(DESCRIPTOR.services_by_name["OrderService"], OrderService(database))
         await server.start()
         stack.push_async_callback(server.stop, settings.grace_seconds)
-        relay.wake()
-        await stack.enter_async_context(every(HEALTH_SECONDS, partial(server.report, database.probe)))
-        retention = settings.request_retention_hours
-        await stack.enter_async_context(every(PURGE_SECONDS, partial(purge, database, store.purge, retention)))
+        await stack.enter_async_context(every(tasks, "health", HEALTH_SECONDS, partial(server.report, database.probe)))
+        forget = partial(purge, database, store.purge, settings.request_retention_hours)
+        await stack.enter_async_context(every(tasks, "purge", PURGE_SECONDS, forget))
         _log.info("serving on %s", settings.order_service_address)
         await stop.wait()
         _log.info("stopping: finishing the calls under way")

@@ -30,14 +30,14 @@ NAME = "product-service"
 _log = logging.getLogger(__name__)
 
 
-async def serve(settings: ProductSettings, stop: asyncio.Event) -> None:
+async def serve(settings: ProductSettings, stop: asyncio.Event, tasks: asyncio.TaskGroup) -> None:
     """Runs the service until `stop` is set."""
     async with AsyncExitStack() as stack:
         database = await Database.open(settings.data_dir / "product.db", SCHEMA, partial(_seed, settings))
         stack.push_async_callback(database.close)
-        publisher = Publisher(settings.amqp_url, NAME)
+        publisher = Publisher(tasks, settings.amqp_url, NAME)
         stack.push_async_callback(publisher.close)
-        relay = Relay(database, OUTBOX, publisher, settings.publish_window)
+        relay = Relay(tasks, database, OUTBOX, publisher, settings.publish_window)
         stack.push_async_callback(relay.close)
         orders = Orders(settings.order_service_address, settings.call_timeout_seconds)
         stack.push_async_callback(orders.close)
@@ -49,15 +49,14 @@ async def serve(settings: ProductSettings, stop: asyncio.Event) -> None:
         server.add(DESCRIPTOR.services_by_name["ProductService"], ProductService(database, placement, changes))
         await server.start()
         stack.push_async_callback(server.stop, settings.grace_seconds)
-        relay.wake()
         retention = settings.request_retention_hours
-        for seconds, work in (
-            (HEALTH_SECONDS, partial(server.report, database.probe)),
-            (PURGE_SECONDS, partial(purge, database, products.purge, retention)),
-            (settings.sweep_seconds, placement.sweep),
-            (settings.sweep_seconds, changes.sweep),
+        for name, seconds, work in (
+            ("health", HEALTH_SECONDS, partial(server.report, database.probe)),
+            ("purge", PURGE_SECONDS, partial(purge, database, products.purge, retention)),
+            ("sweep of placements", settings.sweep_seconds, placement.sweep),
+            ("sweep of changes", settings.sweep_seconds, changes.sweep),
         ):
-            await stack.enter_async_context(every(seconds, work))
+            await stack.enter_async_context(every(tasks, name, seconds, work))
         _log.info("serving on %s", settings.product_service_address)
         await stop.wait()
         _log.info("stopping: finishing the calls under way")

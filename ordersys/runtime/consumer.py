@@ -21,6 +21,7 @@ from ordersys.runtime.broker import BrokerUnavailable, Intake, Session
 from ordersys.runtime.crash import crash_point
 from ordersys.runtime.pauses import growing
 from ordersys.runtime.reconnect import keep_open
+from ordersys.runtime.tasks import endless
 from ordersys.runtime.waiting import first, resolve
 
 _log = logging.getLogger(__name__)
@@ -69,7 +70,7 @@ class Consumer:
         self._in_use = asyncio.Lock()
         self._recording: asyncio.Task[Sequence[Disposition] | None] | None = None
         self._crowded = 0
-        self._task = tasks.create_task(keep_open(urls, f"{queue} consumer", self._use))
+        self._task = endless(tasks, f"{queue} consumer", keep_open(urls, f"{queue} consumer", self._use))
 
     async def close(self) -> None:
         """Takes no more, finishes what was delivered, and closes the connection."""

@@ -55,6 +55,7 @@ class Database:
         self._writer_thread = ThreadPoolExecutor(1, "writer")
         self._reader_threads = ThreadPoolExecutor(_READERS, "reader")
         self._writes: Batcher[tuple[Operation, Any], Any] = Batcher(self._commit, _BATCH)
+        self._after_commit: list[Callable[[], None]] = []
 
     @classmethod
     async def open(
@@ -101,6 +102,10 @@ class Database:
                 raise
             _log.error("database %s can't be read: %s", self.path, cause)
             raise refuse(ErrorReason.STORAGE_UNAVAILABLE) from error
+
+    def after_commit(self, tell: Callable[[], None]) -> None:
+        """Has `tell` called in the event loop after each batch of writes, whoever still waits for their results."""
+        self._after_commit.append(tell)
 
     async def probe(self) -> bool:
         """Whether the file can be written, by writing: in time, or it counts as not."""
@@ -161,6 +166,8 @@ class Database:
     async def _commit(self, batch: list[tuple[Operation, Any]]) -> Sequence[Any]:
         loop = asyncio.get_running_loop()
         results = await loop.run_in_executor(self._writer_thread, self._transact, batch)
+        for tell in self._after_commit:
+            tell()
         causes = [_unusable(result) for result in results]
         self.writable = not any(causes)
         if self.writable:

@@ -7,6 +7,7 @@ so that nothing is skipped, whatever order rows are committed in.
 import asyncio
 import logging
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import fields
 from functools import partial
 from typing import Protocol
@@ -28,17 +29,18 @@ from sqlalchemy import (
 
 from ordersys.contract.errors import Refused
 from ordersys.contract.events import EventMessage
-from ordersys.runtime.batching import Batcher
 from ordersys.runtime.crash import crash_point
 from ordersys.runtime.database import Database
 from ordersys.runtime.pauses import growing
 from ordersys.runtime.statements import Row, Statement, inserting
+from ordersys.runtime.tasks import endless
 
 _log = logging.getLogger(__name__)
 _CLOSE_SECONDS = 2.0
 _TRIAL = 10
 _AGAIN_SECONDS = 1.0
 _REST_SECONDS = 0.02  # a lone event goes at once; of a stream few windows are made
+_LOOK_SECONDS = 1.0  # one query when nothing is to do
 _FIELDS = tuple(field.name for field in fields(EventMessage))
 
 
@@ -71,10 +73,18 @@ class Outbox:
         self._insert = inserting(self.table)
         self._oldest = Statement(select(self.table).order_by(sequence).limit(bindparam("most")))
         self._delete = Statement(delete(self.table).where(sequence == bindparam("gone")))
+        self._appended = False
 
     def append(self, connection: Connection, events: Iterable[EventMessage]) -> None:
         """Adds `events`, in order, to the transaction under way."""
-        self._insert.run(connection, [{name: getattr(event, name) for name in _FIELDS} for event in events])
+        rows = [{name: getattr(event, name) for name in _FIELDS} for event in events]
+        self._appended = self._appended or bool(rows)
+        self._insert.run(connection, rows)
+
+    def take_appended(self) -> bool:
+        """Whether anything was appended since this was asked last: by a transaction that may have been undone."""
+        appended, self._appended = self._appended, False
+        return appended
 
     def oldest(self, connection: Connection, most: int) -> list[Row]:
         """The rows that have waited longest: the sequence, then the fields of an EventMessage."""
@@ -96,42 +106,63 @@ class Relay:
     The rows of confirmed events go with the next commit; until then they are known to be published.
     """
 
-    def __init__(self, database: Database, outbox: Outbox, publisher: Publisher, window: int) -> None:
+    def __init__(
+        self, tasks: asyncio.TaskGroup, database: Database, outbox: Outbox, publisher: Publisher, window: int
+    ) -> None:
         self._database = database
         self._outbox = outbox
         self._publisher = publisher
         self._window = window
-        self._wakes: Batcher[None, None] = Batcher(self._relay, 1_000_000, _REST_SECONDS)
-        self._task: asyncio.Task[None] | None = None
-        self._closing = False
+        self._woken = asyncio.Event()
+        self._in_use = asyncio.Lock()
         self._leaving: set[int] = set()
         """The rows of confirmed events that may still be there."""
+        database.after_commit(self._committed)
+        self._task = endless(tasks, "relay", self._relay())
 
     def wake(self) -> None:
-        """Says that there may be something to publish. What arrives while a window is on its way shares the next."""
-        self._wakes.put(None)
+        """Says that there may be something to publish. What arrives while a window is on its way shares the next.
+
+        Nobody has to say so of what a transaction has appended: its commit does.
+        """
+        self._woken.set()
 
     async def close(self) -> None:
         """Stops after the window under way, soon in any case; what is not confirmed stays in the outbox."""
-        self._closing = True
-        if self._task is not None:
-            await asyncio.wait([self._task], timeout=_CLOSE_SECONDS)
-            self._task.cancel()
-            await asyncio.wait([self._task])
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_CLOSE_SECONDS):
+                await self._in_use.acquire()  # and never released: no other window begins
+        self._task.cancel()
+        await asyncio.wait([self._task])
 
-    async def _relay(self, wakes: list[None]) -> list[None]:
+    def _committed(self) -> None:
+        """Whoever has asked for a change may have gone meanwhile: its event goes all the same."""
+        if self._outbox.take_appended():
+            self.wake()
+
+    async def _relay(self) -> None:
         """After a window that was not confirmed a few events go first: a broker that refuses them would refuse all."""
-        self._task = asyncio.current_task()
-        pauses, most, more = growing(), self._window, True
-        while more and not self._closing:
-            rows = await self._oldest(most, pauses)
-            more = len(rows) == most  # what is appended from now on has a wake of its own
-            if await self._publish(rows):
+        pauses, most = growing(), self._window
+        while True:
+            async with self._in_use:
+                rows = await self._oldest(most, pauses)
+                confirmed = await self._publish(rows)
+            if not confirmed:
+                most = min(_TRIAL, self._window)
+                await asyncio.sleep(next(pauses))
+            elif len(rows) == most:
                 pauses, most = growing(), min(2 * most, self._window)
             else:
-                more, most = True, min(_TRIAL, self._window)
-                await asyncio.sleep(next(pauses))
-        return [None] * len(wakes)
+                pauses, most = growing(), self._window
+                await asyncio.sleep(_REST_SECONDS)
+                await self._look_again()
+
+    async def _look_again(self) -> None:
+        """Returns when woken, or soon in any case: no event waits for the next one because a wake was lost."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LOOK_SECONDS):
+                await self._woken.wait()
+        self._woken.clear()
 
     async def _oldest(self, most: int, pauses: Iterator[float]) -> list[Row]:
         """The next window, however long the database takes to be readable."""
@@ -148,11 +179,7 @@ class Relay:
         """Publishes one window; whether all of it was confirmed."""
         if not rows:
             return True
-        try:
-            confirmed = await self._publisher.publish([_event(row) for row in rows])
-        except Exception:  # noqa: BLE001 - logged; nobody else would publish what waits
-            _log.exception("%d events could not be published; they stay in the outbox", len(rows))
-            return False
+        confirmed = await self._publisher.publish([_event(row) for row in rows])
         crash_point("outbox.published")
         done = [row[0] for row, sure in zip(rows, confirmed, strict=True) if sure]
         self._remove(done)

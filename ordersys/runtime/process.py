@@ -16,22 +16,36 @@ from ordersys.runtime.schema import UnusableDatabase
 from ordersys.runtime.server import PortTaken
 from ordersys.runtime.settings import Settings, WrongSetting, described, read
 from ordersys.runtime.static import WrongFile
+from ordersys.runtime.tasks import TaskEnded
 
 S = TypeVar("S", bound=Settings)
-Serve = Callable[[S, asyncio.Event], Awaitable[None]]
-WRONG_USE = 2
+Serve = Callable[[S, asyncio.Event, asyncio.TaskGroup], Awaitable[None]]
+WRONG_USE, FAILED = 2, 1
+_log = logging.getLogger(__name__)
 
 
 def run(name: str, meaning: str, kind: type[S], serve: Serve[S]) -> None:
-    """Runs `serve(settings, stop)` until SIGTERM or SIGINT sets `stop`; exits 0 then, 2 when it can't start."""
+    """Runs `serve(settings, stop, tasks)` until SIGTERM or SIGINT sets `stop`.
+
+    Every long-running task of the process lives in `tasks` (see `tasks.endless`): should one of them fail, the calls
+    under way are finished as on SIGTERM. Exits 0 when stopped, 1 after a failure nobody foresaw, 2 when it can't start.
+    """
     _parse(name, meaning, kind)
+    status = 0
     try:
         settings = read(kind, os.environ)
         _log_lines(name, settings.log_level)
         asyncio.run(_until_stopped(settings, serve))
-    except (WrongSetting, UnusableDatabase, PortTaken, WrongFile) as error:
-        print(f"{name}: {error}", file=sys.stderr)
-        raise SystemExit(WRONG_USE) from None
+    except* (WrongSetting, UnusableDatabase, PortTaken, WrongFile) as wrong:
+        print(f"{name}: {_first(wrong)}", file=sys.stderr)
+        status = WRONG_USE
+    except* TaskEnded:
+        status = FAILED
+    except* Exception as unforeseen:  # noqa: BLE001 - logged, and told by the exit status
+        _log.critical("failed, the process ends", exc_info=_first(unforeseen))
+        status = FAILED
+    if status:
+        raise SystemExit(status)
 
 
 async def _until_stopped(settings: S, serve: Serve[S]) -> None:
@@ -39,8 +53,17 @@ async def _until_stopped(settings: S, serve: Serve[S]) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     crash_point("process.started")
-    await serve(settings, stop)
+    async with asyncio.TaskGroup() as tasks:
+        await serve(settings, stop, tasks)
     crash_point("process.stopping")
+
+
+def _first(group: BaseExceptionGroup[Exception]) -> BaseException:
+    """The first of the exceptions in a group that are none themselves."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 def _parse(name: str, meaning: str, kind: type[Settings]) -> None:

@@ -7,13 +7,14 @@ from ordersys.contract.events import EventMessage
 from ordersys.runtime.broker import Session
 from ordersys.runtime.messages import of_event
 from ordersys.runtime.reconnect import keep_open
+from ordersys.runtime.tasks import endless
 
 
 class Publisher:
     """A connection for publishing only: an alarm of the broker blocks it, and nothing else."""
 
-    def __init__(self, url: str, name: str) -> None:
-        self._task = asyncio.create_task(keep_open(url, f"{name} publisher", self._use))
+    def __init__(self, tasks: asyncio.TaskGroup, url: str, name: str) -> None:
+        self._task = endless(tasks, "publisher", keep_open(url, f"{name} publisher", self._use))
         self._ready: asyncio.Future[Session] = asyncio.get_running_loop().create_future()
 
     async def publish(self, events: Sequence[EventMessage]) -> list[bool]:

@@ -47,8 +47,8 @@ MUTANTS = (
         (
             Edit(
                 "order_service.service",
-                "self._relay.wake()\nreturn UpdateOrderResponse(order=order)",
-                "await self._relay._wakes.submit(None)\nreturn UpdateOrderResponse(order=order)",
+                'crash_point("order.changed")',
+                "import asyncio\nwhile await self._database.read(store.OUTBOX.waiting):\n    await asyncio.sleep(0.01)",
             ),
         ),
         caught_by="broker_trouble/orders_are_taken_while_the_broker_is_away",
@@ -65,7 +65,8 @@ MUTANTS = (
             ),
             Edit(
                 "order_service.__main__",
-                "relay.wake()",
+                "stack.push_async_callback(relay.close)",
+                "stack.push_async_callback(relay.close)\n"
                 "loop = asyncio.get_running_loop()\n"
                 "store.PUBLISH = lambda events: asyncio.run_coroutine_threadsafe(\n"
                 "    asyncio.wait_for(publisher.publish(events), 5), loop\n"

@@ -2,8 +2,9 @@
 
 from tests.mutants.mutant import PRODUCT, Edit, Mutant
 
-_NO_SWEEP_OF_PLACEMENTS = Edit("product_service.__main__", "(settings.sweep_seconds, placement.sweep),", "")
-_NO_SWEEP_OF_CHANGES = Edit("product_service.__main__", "(settings.sweep_seconds, changes.sweep),", "")
+_MAIN = "product_service.__main__"
+_NO_SWEEP_OF_PLACEMENTS = Edit(_MAIN, '("sweep of placements", settings.sweep_seconds, placement.sweep),', "")
+_NO_SWEEP_OF_CHANGES = Edit(_MAIN, '("sweep of changes", settings.sweep_seconds, changes.sweep),', "")
 
 MUTANTS = (
     Mutant(
