@@ -29,6 +29,7 @@ _REST_SECONDS = 0.02  # a lone delivery is recorded at once; of a stream few com
 _HELD_SECONDS = 15.0  # longer than the database waits for a lock, much shorter than a sensible consumer_timeout
 # Together less than the 15 s within which health has to say that nothing is delivered.
 _IDLE_SECONDS, _COUNT_SECONDS, _ANSWER_SECONDS = 4.0, 2.0, 5.0
+_MOST_PAUSE_SECONDS = 60.0  # between deliveries of what fails for a reason nobody foresaw: each counts
 _COUNTS_UNTIL_SAID, _COUNTS_UNTIL_SAID_AGAIN = 3, 12
 
 
@@ -70,6 +71,7 @@ class Consumer:
         self._in_use = asyncio.Lock()
         self._recording: asyncio.Task[Sequence[Disposition] | None] | None = None
         self._crowded = 0
+        self._pauses = growing(most=_MOST_PAUSE_SECONDS)
         self._task = endless(tasks, f"{queue} consumer", keep_open(urls, f"{queue} consumer", self._use))
 
     async def close(self) -> None:
@@ -152,13 +154,17 @@ class Consumer:
         """Tries until the database takes them, or it is to close; None also for a reason nobody foresaw."""
         for pause in growing():
             try:
-                return await self._record(deliveries)
+                dispositions = await self._record(deliveries)
             except Refused as error:
                 _log.warning("%d deliveries of %s wait: %s", len(deliveries), self._queue, error)
+                await first(self._closing, seconds=pause)
             except Exception:  # noqa: BLE001 - logged, and all of it comes again
                 _log.exception("the deliveries under way come again")
+                await first(self._closing, seconds=next(self._pauses))
                 break
-            await first(self._closing, seconds=pause)
+            else:
+                self._pauses = growing(most=_MOST_PAUSE_SECONDS)
+                return dispositions
             if self._closing.done():
                 break
         return None

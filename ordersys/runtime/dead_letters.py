@@ -107,10 +107,8 @@ class DeadLetters:
         """An operation: keeps each delivery, unless it is redelivered and was kept before: whoever kept it died."""
         deliveries = [delivery for batch in batches for delivery in batch]
         again = [letter_id(delivery) for delivery in deliveries if delivery.redelivered]
-        known = {(row[0], *_origin(row[1])) for row in self._copies.rows(connection, ids=again)} if again else set()
-        new = [
-            one for one in deliveries if not (one.redelivered and (letter_id(one), *_origin(one.properties)) in known)
-        ]
+        known = {_origin(*row) for row in self._copies.rows(connection, ids=again)} if again else set()
+        new = [one for one in deliveries if not (one.redelivered and _origin(letter_id(one), one.properties) in known)]
         self._insert.run(connection, [_row(delivery) for delivery in new])
         return [None] * len(batches)
 

@@ -1,6 +1,7 @@
 """Puts messages before a subscriber, as publishers do or past them, and looks into its queues."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import pika
@@ -28,9 +29,19 @@ class Post:
         to = publication(event.DESCRIPTOR)
         return self._send(to.exchange, to.routing_key, event.SerializeToString(), event, properties)
 
-    def route(self, exchange: str, routing_key: str, event: Message) -> str:
+    def route(self, exchange: str, routing_key: str, event: Message, **properties: Any) -> str:
         """Publishes an event to another place; its id."""
-        return self._send(exchange, routing_key, event.SerializeToString(), event, {})
+        return self._send(exchange, routing_key, event.SerializeToString(), event, properties)
+
+    @contextmanager
+    def leading_to(self, queue: str, limits: Mapping[str, int]) -> Iterator[str]:
+        """A queue for a while, from which goes to `queue` what its `limits` do not let stay."""
+        behind = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": queue}
+        name = str(self._channel.queue_declare("", arguments={**behind, **limits}).method.queue)
+        try:
+            yield name
+        finally:
+            self._channel.queue_delete(name)
 
     def deliver(self, role: str, event: Message, body: bytes | None = None, **properties: Any) -> str:
         """Puts an event into a subscriber's own queue, past every exchange; with another body or other properties."""

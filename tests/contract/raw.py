@@ -1,9 +1,10 @@
 """Properties as bytes (AMQP 0-9-1 §4.2.6.1), for messages as no client library publishes them."""
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import pika
+from hypothesis import strategies as st
 
 from ordersys.contract.properties import Malformed, Properties
 
@@ -77,3 +78,68 @@ HOSTILE_HEADERS = {
     "text that is not UTF-8": b"S" + counted(b"\xff\xfe"),
 }
 """Values of a header that RabbitMQ takes, and client libraries can't decode, or decode as something else."""
+
+Bytes = st.SearchStrategy[bytes]
+_NUMBERS = {"delivery_mode": 1, "priority": 1, "timestamp": 8}
+# The broker looks at these before it takes a message.
+COPIED = [name for name in NAMES if name not in ("message_id", "type", "content_type", "user_id", "expiration")]
+"""The properties a message may have in the broker whatever is in them, but for those that name it."""
+
+
+def _fixed(kind: bytes, size: int) -> Bytes:
+    return st.binary(min_size=size, max_size=size).map(lambda value: kind + value)
+
+
+def _counted(kind: bytes) -> Bytes:
+    return st.binary(max_size=20).map(lambda value: kind + counted(value))
+
+
+def _fields(values: Bytes) -> Bytes:
+    return st.lists(st.builds(entry, FIELD_NAMES, values), max_size=4).map(b"".join)
+
+
+def _values(scalars: Bytes) -> Bytes:
+    return st.recursive(
+        scalars,
+        lambda inner: st.one_of(
+            _fields(inner).map(lambda table: b"F" + counted(table)),
+            st.lists(inner, max_size=4).map(lambda items: b"A" + counted(b"".join(items))),
+        ),
+    )
+
+
+FIELD_NAMES = st.binary(max_size=12).filter(lambda name: not name.startswith((b"x-", b"CC", b"BCC")))
+_SIZES = {b"t": 1, b"b": 1, b"B": 1, b"u": 2, b"I": 4, b"i": 4, b"l": 8, b"D": 5, b"T": 8, b"V": 0}
+_SCALARS = [*(_fixed(kind, size) for kind, size in _SIZES.items()), _counted(b"S"), _counted(b"x")]
+_FLOATS = st.floats(allow_nan=False, allow_infinity=False, width=32)
+# RabbitMQ ends the connection of a publisher of numbers that are none (541), and knows neither s nor U.
+_FINITE = [
+    _FLOATS.map(lambda value: struct.pack(">cf", b"f", value)),
+    _FLOATS.map(lambda value: struct.pack(">cd", b"d", value)),
+]
+SENT_TABLES = _fields(_values(st.one_of(*_SCALARS, *_FINITE)))
+"""Tables as RabbitMQ takes them, with fields of every type it has."""
+_OTHERS = {b"s": 2, b"U": 2, b"L": 8, b"f": 4, b"d": 8}
+VALUES = _values(st.one_of(*_SCALARS, *(_fixed(kind, size) for kind, size in _OTHERS.items())))
+TABLES = _fields(VALUES)
+"""Tables with any bytes in the fields of any type."""
+
+
+@st.composite
+def properties(draw: st.DrawFn, names: Sequence[str] = NAMES, tables: Bytes = TABLES) -> dict[str, bytes]:
+    """Some properties, each as it is encoded, whatever is in it."""
+    chosen = draw(st.sets(st.sampled_from(names)))
+    found = {}
+    for name in NAMES:
+        if name in chosen and name == "headers":
+            found[name] = counted(draw(tables))
+        elif name in chosen and name in _NUMBERS:
+            found[name] = draw(st.binary(min_size=_NUMBERS[name], max_size=_NUMBERS[name]))
+        elif name in chosen:
+            found[name] = short(draw(st.binary(max_size=255)))
+    return found
+
+
+def published(found: Mapping[str, bytes]) -> dict[str, bytes]:
+    """What a copy has of properties: all of them but a user_id, which the broker checks."""
+    return {name: raw for name, raw in found.items() if name != "user_id"}
