@@ -69,7 +69,11 @@ class Post:
 
     def waiting(self, role: str) -> int:
         """How many messages in a subscriber's queue wait to be delivered."""
-        return int(self._channel.queue_declare(SUBSCRIPTIONS[role].queue, passive=True).method.message_count)
+        return self.left_in(SUBSCRIPTIONS[role].queue)
+
+    def left_in(self, queue: str) -> int:
+        """How many messages in a queue wait to be delivered."""
+        return int(self._channel.queue_declare(queue, passive=True).method.message_count)
 
     def try_to(self, act: Callable[[BlockingChannel], object]) -> str:
         """What the broker says to something that may cost the channel, empty when it is content."""

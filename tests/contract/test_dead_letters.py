@@ -305,6 +305,19 @@ def test_whatever_is_wrong_with_a_dead_letter_it_can_be_dealt_with(
     assert (again.id, again.event_id) == (letter.id, letter.event_id)
 
 
+@every_listener
+def test_a_replay_goes_to_nobody_its_headers_name(world: World, post: Post, role: str) -> None:
+    """RabbitMQ sends a copy to each queue in CC, whoever the message is for: that was done when it was published."""
+    with post.leading_to("nowhere", {}) as queue:
+        name = b"A" + counted(b"S" + counted(queue.encode()))
+        body = odd(post, role, {"headers": counted(entry(b"CC", name))})
+        letter = world.eventually(lambda: next((x for x in world.dead_letters(role) if x.body_beginning == body), None))
+        assert post.left_in(queue) == 1
+        assert replay(world, role, letter.id) == [letter.id]
+        world.taken_out(role, lambda one: one.body_beginning == body)
+        assert post.left_in(queue) == 1
+
+
 class Copies(Rule):
     """Looks at what a subscriber publishes with a certain body: `seen` has its properties."""
 
