@@ -202,16 +202,19 @@ async def test_a_database_of_version_1_is_upgraded_with_all_it_has(tmp_path: Pat
         await database.close()
 
 
-VERSION_2 = f"""
-{VERSION_1}
+VERSION_2 = (
+    VERSION_1
+    + """
 CREATE TABLE requests (
     request_id VARCHAR(36) NOT NULL, fingerprint BLOB NOT NULL, subject VARCHAR(64) NOT NULL, code SMALLINT,
     body BLOB, time BIGINT NOT NULL, PRIMARY KEY (request_id)
 );
 CREATE INDEX requests_by_time ON requests (time);
 UPDATE schema_version SET version = 2;
-INSERT INTO requests VALUES ('{ID}', x'00112233445566778899aabbccddeeff', 'ReplayDeadLettersRequest', 0, x'', 0);
+INSERT INTO requests
+VALUES ('01890000-0000-7000-8000-000000000001', x'00112233445566778899aabbccddeeff', 'R', 0, x'', 0);
 """
+)
 
 
 async def test_a_database_of_version_2_keeps_dead_letters_from_now_on(tmp_path: Path) -> None:
@@ -222,8 +225,8 @@ async def test_a_database_of_version_2_keeps_dead_letters_from_now_on(tmp_path: 
     database = await Database.open(file, schema("tests"))
     (kept,) = await recorded(database)
     assert (kept.sequence, kept.text) == (7, "old")
+    other = ReplayDeadLettersRequest(request_id=ID, dead_letter_ids=["0" * 32])
     with pytest.raises(Refused):
-        other = ReplayDeadLettersRequest(request_id=ID, dead_letter_ids=["0" * 32])
         await database.read(requests.outcome, other)
     dead = Delivery("id", None, None, {}, b"body", properties=b"\0\0")
     await database.write(DEAD_LETTERS.keep, [dead])
