@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 from benchmarks import samples
 from benchmarks.baselines.bare_pika import Answers
 from benchmarks.plan import PREFETCH, WINDOW
-from ordersys.contract.events import Delivery, Event, EventMessage
+from ordersys.contract.events import Delivery, EventMessage
 from ordersys.contract.topology import subscriptions
 from ordersys.local.system import System
 from ordersys.notification.recorder import Recorder
@@ -83,20 +83,14 @@ def test_consume_with_acks(benchmark: BenchmarkFixture, runner: asyncio.Runner, 
     """A thousand deliveries, acknowledged by the hundred, nothing done with them."""
 
     async def consume() -> int:
-        session, taken = await Session.open(parse(broker.amqp_url)[0], "benchmark"), asyncio.Event()
-        tags: list[int] = []
-
-        def take(tag: int, _: Delivery) -> None:
-            tags.append(tag)
-            if len(tags) % 100 == 0:
-                session.ack(tag, multiple=True)
-            if len(tags) == EVENTS:
-                taken.set()
-
-        await session.consume(QUEUE, PREFETCH, take)
-        await taken.wait()
+        session, tags = await Session.open(parse(broker.amqp_url)[0], "benchmark"), asyncio.Queue[int]()
+        intake = await session.intake(QUEUE, PREFETCH, lambda tag, _: tags.put_nowait(tag))
+        for taken in range(1, EVENTS + 1):
+            tag = await tags.get()
+            if taken % 100 == 0:
+                intake.ack(tag, multiple=True)
         await session.close()
-        return len(tags)
+        return taken
 
     assert _rounds(benchmark, runner, pika, consume) == EVENTS
 
@@ -140,7 +134,7 @@ def test_consumer(
             recorder = Recorder(database, Inbox("benchmark"), {_TYPE: created})
             counted = _Counted(recorder)
             tasks = await stack.enter_async_context(asyncio.TaskGroup())
-            consumer = Consumer(tasks, parse(broker.amqp_url), QUEUE, PREFETCH, counted.record)
+            consumer = Consumer(tasks, parse(broker.amqp_url), QUEUE, PREFETCH, counted.take)
             stack.push_async_callback(consumer.close)
             await counted.all
             return counted.recorded
@@ -159,9 +153,9 @@ class _Counted:
         self.recorded = 0
         self.all: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-    async def record(self, events: list[Event]) -> Sequence[Disposition]:
+    async def take(self, deliveries: list[Delivery]) -> Sequence[Disposition]:
         """Records them."""
-        dispositions = await self._recorder.record(events)
+        dispositions = await self._recorder.take(deliveries)
         self.recorded += dispositions.count(Disposition.ACK)
         if self.recorded >= EVENTS and not self.all.done():
             self.all.set_result(None)

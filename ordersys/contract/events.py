@@ -45,8 +45,8 @@ class Delivery:
     headers: Mapping[str, Any]
     body: bytes
     redelivered: bool = False
-    properties: Any = field(default=None, compare=False, repr=False)
-    """As the AMQP library has them: what is needed to publish the message again."""
+    properties: bytes = field(default=b"", compare=False, repr=False)
+    """All of them, as they came: what is needed to publish the message again."""
 
 
 @dataclass(frozen=True, slots=True)

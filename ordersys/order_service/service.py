@@ -22,10 +22,11 @@ from ordersys.contract.errors import Refused
 from ordersys.contract.requests import normalise
 from ordersys.order_service import store
 from ordersys.order_service.store import Change, Creation
+from ordersys.runtime.admission import Context
 from ordersys.runtime.crash import crash_point
 from ordersys.runtime.database import Database
 from ordersys.runtime.identity import TRACEPARENT, traceparent
-from ordersys.runtime.server import Context, metadata
+from ordersys.runtime.server import metadata
 
 
 class OrderService(OrderServiceServicer):

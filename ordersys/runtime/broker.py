@@ -76,7 +76,6 @@ class Session:
         self._events: _Opened
         self._blocked = self._silent = False
         self._confirms = Confirms()
-        self._consumer_tag = ""
         self._ended: asyncio.Future[None] = self._loop.create_future()
         self.closed: asyncio.Future[BrokerUnavailable] = self._loop.create_future()
 
@@ -113,7 +112,7 @@ class Session:
         """An AMQP channel that calls methods: one that hangs, or is refused, keeps no event waiting."""
         opened = await self._open_channel()
         try:
-            yield partial(self._call, opened)
+            yield partial(self.call, opened)
         finally:
             if opened.channel.is_open:
                 opened.channel.close()
@@ -147,42 +146,17 @@ class Session:
             self.fail(error)
         return self._outcomes(len(messages), impossible, window.fates())
 
-    async def consume(self, queue: str, prefetch: int, take: Callable[[int, Delivery], None]) -> None:
+    async def intake(self, queue: str, prefetch: int, take: Callable[[int, Delivery], None]) -> "Intake":
         """Has every delivery of `queue` given to `take` with its tag, at most `prefetch` unsettled at a time."""
-        await self._call(self._events, "basic_qos", prefetch_count=prefetch)
+        intake = Intake(self, await self._open_channel())
+        await intake.begin(queue, prefetch, take)
+        return intake
 
-        def on_message(_: Channel, method: Any, properties: Any, body: bytes) -> None:
-            take(method.delivery_tag, delivered(method, properties, body))
-
-        answered = self._loop.create_future()
-        self._consumer_tag = self._send("basic_consume", queue, on_message, callback=partial(resolve, answered))
-        await self._answer(answered)
-
-    async def cancel(self) -> None:
-        """Stops deliveries; what was delivered may still be settled. Returns soon, whatever the broker does."""
-        if self._consumer_tag and not self.closed.done():
-            try:
-                cancelled = self._call(self._events, "basic_cancel", consumer_tag=self._consumer_tag)
-                await asyncio.wait_for(cancelled, _PARTING_SECONDS)
-            except TimeoutError as error:
-                self.fail(error)
-
-    def ack(self, tag: int, multiple: bool) -> None:
-        """Settles a delivery, or all up to it."""
-        self._send("basic_ack", tag, multiple=multiple)
-
-    def reject(self, tag: int, requeue: bool) -> None:
-        """Refuses a delivery: to the dead-letter queue, or back to be tried again within its delivery limit."""
-        self._send("basic_reject", tag, requeue=requeue)
-
-    def release(self) -> None:
-        """Gives back all that is not settled. (RabbitMQ 4.3 counts what is rejected toward the delivery limit.)"""
-        self._send("basic_nack", 0, multiple=True, requeue=True)
-
-    async def ready(self, queue: str) -> int:
-        """How many messages of `queue` wait to be delivered."""
-        answer = await self._call(self._events, "queue_declare", queue=queue, passive=True)
-        return int(answer.method.message_count)
+    async def consumers(self, queue: str) -> int:
+        """How many consumers `queue` has, of whatever process. Raises BrokerUnavailable."""
+        async with self.methods() as call:
+            answer = await call("queue_declare", queue=queue, passive=True)
+        return int(answer.method.consumer_count)
 
     def fail(self, error: BaseException) -> None:
         """Gives the session up; what is not settled comes again. The first reason is the one that counts."""
@@ -203,7 +177,6 @@ class Session:
         self._events = await self._open_channel()
         channel = self._events.channel
         channel.add_on_close_callback(lambda _, error: self.fail(error))
-        channel.add_on_cancel_callback(lambda _: self.fail(AMQPError("the queue was deleted")))
         channel.add_on_return_callback(self._on_return)
         confirming = self._loop.create_future()
         channel.confirm_delivery(self._confirms.take, callback=partial(resolve, confirming))
@@ -217,17 +190,17 @@ class Session:
         await self._answer(opened, partial(getattr, self._connection, "bytes_received"))
         return _Opened(channel, closed)
 
-    async def _call(self, opened: _Opened, method: str, **arguments: Any) -> Any:
+    async def call(self, opened: _Opened, method: str, **arguments: Any) -> Any:
         """A synchronous AMQP method."""
         answered = self._loop.create_future()
-        self._send(method, on=opened, callback=partial(resolve, answered), **arguments)
+        self.send(method, on=opened, callback=partial(resolve, answered), **arguments)
         await first(answered, opened.closed, self.closed)
         self.check()
         if not answered.done():
             raise _unavailable(self._place, opened.closed.result(), method)
         return answered.result()
 
-    def _send(self, method: str, *positional: Any, on: _Opened | None = None, **arguments: Any) -> Any:
+    def send(self, method: str, *positional: Any, on: _Opened | None = None, **arguments: Any) -> Any:
         """Sends a method, on the channel for events unless another is given."""
         self.check()
         try:
@@ -308,6 +281,61 @@ def _cause(error: BaseException) -> BaseException:
         return _cause(nested[-1])
     told = isinstance(error, AMQPConnectionError) and error.args and isinstance(error.args[-1], BaseException)
     return _cause(error.args[-1]) if told else error
+
+
+class Intake:
+    """Deliveries of one queue, on an AMQP channel of its session that is theirs. Made by `Session.intake`."""
+
+    def __init__(self, session: Session, opened: _Opened) -> None:
+        self._session = session
+        self._opened = opened
+        self._consumer_tag = ""
+        self._leaving = False
+        opened.channel.add_on_close_callback(self._on_close)
+        opened.channel.add_on_cancel_callback(lambda _: session.fail(AMQPError("the queue was deleted")))
+
+    async def begin(self, queue: str, prefetch: int, take: Callable[[int, Delivery], None]) -> None:
+        """Returns when the broker has said that it delivers. Raises BrokerUnavailable."""
+
+        def on_message(_: Channel, method: Any, properties: Any, body: bytes) -> None:
+            take(method.delivery_tag, delivered(method, properties, body))
+
+        await self._session.call(self._opened, "basic_qos", prefetch_count=prefetch)
+        answered = asyncio.get_running_loop().create_future()
+        consume = partial(self._session.send, "basic_consume", on=self._opened, callback=partial(resolve, answered))
+        self._consumer_tag = consume(queue=queue, on_message_callback=on_message)
+        await first(answered, self._opened.closed, self._session.closed)
+        self._session.check()
+
+    async def cancel(self) -> None:
+        """Stops deliveries; what was delivered may still be settled. Returns soon, whatever the broker does."""
+        if not self._session.closed.done():
+            try:
+                cancelled = self._session.call(self._opened, "basic_cancel", consumer_tag=self._consumer_tag)
+                await asyncio.wait_for(cancelled, _PARTING_SECONDS)
+            except TimeoutError as error:
+                self._session.fail(error)
+
+    async def close(self) -> None:
+        """Closes the channel: what is not settled comes again. Returns soon, whatever the broker does."""
+        self._leaving = True
+        if self._opened.channel.is_open:
+            self._opened.channel.close()
+        await first(self._opened.closed, self._session.closed, seconds=_PARTING_SECONDS)
+        if not self._opened.closed.done():
+            self._session.fail(AMQPError("it does not close an AMQP channel"))
+
+    def ack(self, tag: int, multiple: bool) -> None:
+        """Settles a delivery, or all up to it. Raises BrokerUnavailable."""
+        self._session.send("basic_ack", tag, multiple=multiple, on=self._opened)
+
+    def reject(self, tag: int, requeue: bool) -> None:
+        """Refuses a delivery: to the dead-letter queue, or back to be tried again within its delivery limit."""
+        self._session.send("basic_reject", tag, requeue=requeue, on=self._opened)
+
+    def _on_close(self, _: Channel, error: BaseException) -> None:
+        if not self._leaving:
+            self._session.fail(error)
 
 
 def _reason(error: BaseException) -> str:

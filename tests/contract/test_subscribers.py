@@ -8,6 +8,7 @@ from google.protobuf.json_format import MessageToJson
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ordersys.api.notification.v1.dead_letter_service_pb2 import DeadLetterReason
 from ordersys.api.notification.v1.notification_log_pb2 import ListNotificationsRequest, Notification
 from ordersys.api.order.v1.order_events_pb2 import OrderCreated, OrderUpdated
 from ordersys.api.order.v1.order_pb2 import Order, OrderState
@@ -16,6 +17,7 @@ from tests.contract import strategies
 from tests.contract.effort import tried
 from tests.contract.orders import imagined
 from tests.contract.post import SUBSCRIPTIONS, Post
+from tests.contract.raw import HOSTILE_HEADERS, counted, encoded, entry, short
 from tests.contract.wire import LISTENERS
 from tests.contract.world import World, new_id
 
@@ -24,6 +26,7 @@ TAKEN = [(role, events()[name]) for role in LISTENERS for name in SUBSCRIPTIONS[
 every_listener = pytest.mark.parametrize("role", LISTENERS)
 every_taken = pytest.mark.parametrize(("role", "kind"), TAKEN, ids=[f"{role}-{kind.name}" for role, kind in TAKEN])
 TOO_LARGE = 524_288
+BEGINNING = 1024
 HOSTILE = '\r\n{"level": "forged"}\x1b[31m\u202e\u2066\x00\x7f'
 MANY = 20
 
@@ -86,12 +89,11 @@ def _make_unique(event: Any) -> str:
 def test_an_event_that_breaks_a_rule_is_a_dead_letter(
     world: World, post: Post, role: str, kind: Any, data: st.DataObject
 ) -> None:
-    """With any one rule of the contract broken, it lies in the dead-letter queue as it came."""
+    """With any one rule of the contract broken, it is a dead letter as it came."""
     broken = data.draw(strategies.invalid(kind)).message
-    mark = new_id()
-    post.deliver(role, broken, correlation_id=mark)
-    _, body = world.eventually(lambda: post.dead_letter(role, mark))
-    assert body == broken.SerializeToString()
+    event_id = post.deliver(role, broken)
+    letter, body = world.taken_out(role, lambda one: one.event_id == event_id), broken.SerializeToString()
+    assert (letter.size_bytes, letter.body_beginning) == (len(body), body[:BEGINNING])
 
 
 NO_EVENTS: dict[str, dict[str, Any]] = {
@@ -112,19 +114,20 @@ NO_EVENTS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("wrong", NO_EVENTS.values(), ids=list(NO_EVENTS))
 def test_what_is_no_event_is_a_dead_letter_at_once(world: World, post: Post, role: str, wrong: dict[str, Any]) -> None:
     """It was rejected, not delivered until its limit, and the event behind it is recorded."""
-    mark = new_id()
-    post.deliver(role, created(imagined()), **{"correlation_id": mark, **wrong})
+    event = created(imagined())
+    sent_as = post.deliver(role, event, **wrong)
     fence(world, post, role)
-    properties, _ = world.eventually(lambda: post.dead_letter(role, mark))
-    assert properties.headers["x-death"][0]["reason"] == "rejected"
+    event_id, body = wrong.get("message_id", sent_as) or "", wrong.get("body", event.SerializeToString())[:BEGINNING]
+    letter = world.taken_out(role, lambda one: (one.event_id, one.body_beginning) == (event_id, body))
+    assert letter.reason == DeadLetterReason.DEAD_LETTER_REASON_REJECTED
 
 
 @pytest.mark.parametrize("role", ["notification-service-1"])
 def test_an_event_it_does_not_take_is_a_dead_letter(world: World, post: Post, role: str) -> None:
     """An update in the queue of a subscriber that takes creations only."""
-    mark, order = new_id(), imagined(version=2)
-    post.deliver(role, updated(order), correlation_id=mark)
-    assert world.eventually(lambda: post.dead_letter(role, mark))
+    order = imagined(version=2)
+    event_id = post.deliver(role, updated(order))
+    assert world.taken_out(role, lambda one: one.event_id == event_id)
     assert world.notifications(role, order.id) == []
 
 
@@ -153,11 +156,11 @@ def test_an_event_that_comes_again_has_no_second_effect(world: World, post: Post
 @every_listener
 def test_an_id_that_comes_with_another_body_is_a_dead_letter(world: World, post: Post, role: str) -> None:
     """What was recorded stays; what pretends to be it is put aside."""
-    genuine, forged, mark = imagined(), imagined(), new_id()
+    genuine, forged = imagined(), imagined()
     event_id = post.deliver(role, created(genuine))
     recorded(world, role, genuine.id)
-    post.deliver(role, created(forged), message_id=event_id, correlation_id=mark)
-    assert world.eventually(lambda: post.dead_letter(role, mark))
+    post.deliver(role, created(forged), message_id=event_id)
+    assert world.taken_out(role, lambda one: one.event_id == event_id)
     assert world.notifications(role, forged.id) == []
     assert len(world.notifications(role, genuine.id)) == 1
 
@@ -189,15 +192,43 @@ def test_hostile_text_is_recorded_as_it_is(world: World, post: Post, role: str) 
 @every_listener
 def test_poison_does_not_hold_up_what_is_healthy(world: World, post: Post, role: str) -> None:
     """Among many messages that are no events, each event is recorded and each of the others put aside."""
-    marks = [new_id() for _ in range(MANY)]
     orders = [imagined() for _ in range(MANY)]
-    for mark, order in zip(marks, orders, strict=True):
-        post.deliver(role, created(order), b"\xff\xff", correlation_id=mark)
+    poison = set()
+    for order in orders:
+        poison.add(post.deliver(role, created(order), b"\xff\xff"))
         post.deliver(role, created(order))
     for order in orders:
         recorded(world, role, order.id)
-    for mark in marks:
-        assert world.eventually(lambda mark=mark: post.dead_letter(role, mark))  # type: ignore[misc]
+    for event_id in poison:
+        assert world.taken_out(role, lambda one, event_id=event_id: one.event_id == event_id)  # type: ignore[misc]
+
+
+@every_listener
+@pytest.mark.parametrize("value", HOSTILE_HEADERS.values(), ids=list(HOSTILE_HEADERS))
+def test_a_header_nobody_can_decode_costs_nothing(world: World, post: Post, role: str, value: bytes) -> None:
+    """What is not asked for need not be understood: the event is recorded, and so is the one behind it."""
+    order, event_id = imagined(), new_id()
+    event = created(order)
+    properties = {
+        "content_type": short(b"application/protobuf"),
+        "headers": counted(entry(b"hostile", value)),
+        "message_id": short(event_id.encode()),
+        "type": short(event.DESCRIPTOR.full_name.encode()),
+    }
+    post.put_raw(SUBSCRIPTIONS[role].queue, event.SerializeToString(), encoded(properties))
+    fence(world, post, role)
+    assert [one.event_id for one in recorded(world, role, order.id)] == [event_id]
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.005, 0.02, 0.1])
+@every_listener
+def test_a_queue_that_is_made_anew_is_consumed(world: World, post: Post, role: str, seconds: float) -> None:
+    """However soon after its deletion: RabbitMQ 3.10 moves consumers to the new queue and delivers nothing to them."""
+    for queue in (SUBSCRIPTIONS[role].queue, SUBSCRIPTIONS[role].dead_letter_queue):
+        post.make_anew(queue, seconds)
+    fence(world, post, role)
+    event_id = post.deliver(role, created(imagined()), b"\xff\xff")
+    assert world.taken_out(role, lambda one: one.event_id == event_id)
 
 
 @every_listener

@@ -19,7 +19,7 @@ from ordersys.notification import store
 from ordersys.notification.recorder import Recorder
 from ordersys.product_service import change, placement
 from ordersys.product_service.store import endings
-from ordersys.runtime import server
+from ordersys.runtime import admission
 from ordersys.runtime.consumer import Disposition
 from ordersys.runtime.outbox import Outbox, Waiting
 
@@ -104,7 +104,7 @@ def no_limit() -> None:
 
 def endless_patience() -> None:
     """Waits for a request as long as it takes."""
-    server._REQUEST_SECONDS = math.inf
+    admission.REQUEST_SECONDS = math.inf
 
 
 def _replace(owner: type, name: str, by: Callable[..., Any]) -> None:
