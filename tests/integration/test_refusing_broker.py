@@ -1,5 +1,6 @@
 """A broker that is there and refuses: somebody has to know, and nobody else has to suffer."""
 
+import asyncio
 import json
 import os
 import signal
@@ -28,6 +29,7 @@ from ordersys.local import ports
 from ordersys.local.packages import NoRabbitMQ, provision
 from ordersys.local.rabbitmq import Node
 from ordersys.local.system import SERVICES, Choices, System
+from ordersys.runtime.reconnect import opened
 from tests.integration.api import eventually
 from tests.integration.conftest import quietly
 
@@ -301,6 +303,14 @@ def test_an_event_that_cant_be_published_is_parked_and_those_behind_it_go(
         soon(lambda: place.count(QUEUES["notification-service-1"]) == 4)
         assert late.id
         assert service.health() == SERVING
+
+
+async def test_to_publish_nothing_takes_no_time_and_costs_no_session(place: Place) -> None:
+    """The broker has nothing to answer, and is not silent for that."""
+    place.grant(ALL, ALL, ALL)
+    async with opened(place.url, "test") as session:
+        assert await asyncio.wait_for(session.publish([]), 2) == []
+        assert not session.closed.done()
 
 
 def test_a_full_queue_keeps_nothing_from_the_others(place: Place, tmp_path: Path) -> None:
