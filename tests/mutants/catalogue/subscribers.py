@@ -136,7 +136,7 @@ MUTANTS = (
                 "if total := 0:",
             ),
         ),
-        caught_by="subscribers/an_event_of_an_order_that_can_not_be_is_not_recorded",
+        caught_by="subscribers/an_event_of_an_order_that_can_not_be_is_a_dead_letter",
     ),
     Mutant(
         "deaf-subscriber-says-serving",
