@@ -23,8 +23,9 @@ from ordersys.runtime.broker import Session
 from ordersys.runtime.consumer import Consumer, Disposition
 from ordersys.runtime.database import Database
 from ordersys.runtime.messages import of_event
-from ordersys.runtime.outbox import Outbox, Relay
+from ordersys.runtime.outbox import Outbox
 from ordersys.runtime.publisher import Publisher
+from ordersys.runtime.relay import Relay
 from ordersys.runtime.schema import Schema
 
 EVENTS = 1000
@@ -72,7 +73,7 @@ def test_publish_with_confirms(
         return await Session.open(broker.amqp_url, "benchmark")
 
     session = runner.run(open_session())
-    messages = [of_event(event) for event in samples.events(EVENTS)]
+    messages = [of_event(event, samples.TO) for event in samples.events(EVENTS)]
     assert all(benchmark.pedantic(lambda: runner.run(session.publish(messages)), rounds=ROUNDS))
     runner.run(session.close())
 

@@ -14,9 +14,9 @@ from ordersys.order_service import store
 from ordersys.order_service.service import OrderService
 from ordersys.runtime import static
 from ordersys.runtime.database import Database
-from ordersys.runtime.outbox import Relay
 from ordersys.runtime.process import run
 from ordersys.runtime.publisher import Publisher
+from ordersys.runtime.relay import Relay
 from ordersys.runtime.server import Server
 from ordersys.runtime.settings import OrderSettings
 from ordersys.runtime.upkeep import HEALTH_SECONDS, PURGE_SECONDS, every, purge
@@ -38,8 +38,13 @@ async def serve(settings: OrderSettings, stop: asyncio.Event, tasks: asyncio.Tas
         server = Server(settings.order_service_address, settings)
         server.add(DESCRIPTOR.services_by_name["OrderService"], OrderService(database))
         await server.start()
+
+        async def works() -> bool:
+            """Orders are taken while the broker is away; one that refuses their events waits for a person."""
+            return await database.probe() and publisher.refusal is None
+
         stack.push_async_callback(server.stop, settings.grace_seconds)
-        await stack.enter_async_context(every(tasks, "health", HEALTH_SECONDS, partial(server.report, database.probe)))
+        await stack.enter_async_context(every(tasks, "health", HEALTH_SECONDS, partial(server.report, works)))
         forget = partial(purge, database, store.purge, settings.request_retention_hours)
         await stack.enter_async_context(every(tasks, "purge", PURGE_SECONDS, forget))
         _log.info("serving on %s", settings.order_service_address)

@@ -19,9 +19,9 @@ from ordersys.product_service.store import products, seeds
 from ordersys.product_service.store.tables import OUTBOX, SCHEMA
 from ordersys.runtime import static
 from ordersys.runtime.database import Database
-from ordersys.runtime.outbox import Relay
 from ordersys.runtime.process import run
 from ordersys.runtime.publisher import Publisher
+from ordersys.runtime.relay import Relay
 from ordersys.runtime.server import Server
 from ordersys.runtime.settings import ProductSettings
 from ordersys.runtime.upkeep import HEALTH_SECONDS, PURGE_SECONDS, every, purge
@@ -48,10 +48,15 @@ async def serve(settings: ProductSettings, stop: asyncio.Event, tasks: asyncio.T
         server = Server(settings.product_service_address, settings)
         server.add(DESCRIPTOR.services_by_name["ProductService"], ProductService(database, placement, changes))
         await server.start()
+
+        async def works() -> bool:
+            """Orders are taken while the broker is away; one that refuses their events waits for a person."""
+            return await database.probe() and publisher.refusal is None
+
         stack.push_async_callback(server.stop, settings.grace_seconds)
         retention = settings.request_retention_hours
         for name, seconds, work in (
-            ("health", HEALTH_SECONDS, partial(server.report, database.probe)),
+            ("health", HEALTH_SECONDS, partial(server.report, works)),
             ("purge", PURGE_SECONDS, partial(purge, database, products.purge, retention)),
             ("sweep of placements", settings.sweep_seconds, placement.sweep),
             ("sweep of changes", settings.sweep_seconds, changes.sweep),

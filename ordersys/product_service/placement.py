@@ -19,7 +19,7 @@ from ordersys.product_service.store.placements import Asked, Confirmed, Pending
 from ordersys.runtime.crash import crash_point
 from ordersys.runtime.database import Database, refusing
 from ordersys.runtime.idempotency import Outcome
-from ordersys.runtime.outbox import Relay
+from ordersys.runtime.relay import Relay
 
 R = TypeVar("R")
 _log = logging.getLogger(__name__)

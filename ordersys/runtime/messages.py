@@ -5,9 +5,9 @@ from typing import Any, NamedTuple
 
 import pika
 
-from ordersys.contract import topology as contract
 from ordersys.contract.events import CONTENT_TYPE, Delivery, EventMessage, headers
 from ordersys.contract.properties import Malformed, Properties, for_a_copy
+from ordersys.contract.topology import Publication
 
 
 class Message(NamedTuple):
@@ -71,9 +71,10 @@ with suppress(AttributeError):
     receive_raw(pika.spec.props)
 
 
-def of_event(event: EventMessage) -> Message:
-    """An event, for the exchange the contract names."""
-    to = contract.publication(contract.events()[event.type])
+def of_event(event: EventMessage, to: Publication) -> Message:
+    """An event, for the exchange named. Raises whatever is wrong with it."""
+    if not to.exchange:
+        raise ValueError(f"this release does not know where {event.type} is published")
     properties = pika.BasicProperties(
         content_type=CONTENT_TYPE,
         delivery_mode=pika.DeliveryMode.Persistent,

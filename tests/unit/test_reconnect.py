@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from ordersys.runtime import reconnect
-from ordersys.runtime.broker import BrokerUnavailable
-from ordersys.runtime.declaring import Call
+from ordersys.runtime.broker import BrokerUnavailable, Call
 
 AWAY, HANGS, REFUSES = "away", "hangs", "refuses"
 SECONDS = 5.0
@@ -52,8 +51,9 @@ class Session:
         if self.closed.done():
             raise self.closed.result()
 
-    def fail(self) -> None:
-        self.closed.set_result(BrokerUnavailable("cut"))
+    def fail(self, error: BaseException) -> None:
+        if not self.closed.done():
+            self.closed.set_result(BrokerUnavailable(str(error)))
 
     async def close(self) -> None:
         self._broker.closed += 1
@@ -67,7 +67,7 @@ async def used(broker: Broker, urls: str, count: int, monkeypatch: pytest.Monkey
     left = asyncio.Semaphore(0)
 
     async def use(session: Any) -> None:
-        session.fail()
+        session.fail(BrokerUnavailable("cut"))
         left.release()
 
     task = asyncio.create_task(reconnect.keep_open(urls, "test", use))

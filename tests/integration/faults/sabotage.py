@@ -21,7 +21,7 @@ from ordersys.product_service import change, placement
 from ordersys.product_service.store import endings
 from ordersys.runtime import server
 from ordersys.runtime.consumer import Disposition
-from ordersys.runtime.outbox import Outbox
+from ordersys.runtime.outbox import Outbox, Waiting
 
 _LATER_SECONDS = 2.0
 
@@ -68,10 +68,10 @@ def cursor_instead_of_rows() -> None:
     oldest = Outbox.oldest
     read: list[int] = [0]
 
-    def after_the_last(outbox: Outbox, connection: Connection, most: int) -> Sequence[Any]:
-        rows = [row for row in oldest(outbox, connection, 10_000) if row[0] > read[0]][:most]
-        read[0] = max([read[0], *(row[0] for row in rows)])
-        return rows
+    def after_the_last(outbox: Outbox, connection: Connection, most: int) -> list[Waiting]:
+        found = [one for one in oldest(outbox, connection, 10_000) if one.sequence > read[0]][:most]
+        read[0] = max([read[0], *(one.sequence for one in found)])
+        return found
 
     _replace(Outbox, "oldest", after_the_last)
 
