@@ -1,6 +1,7 @@
 """Laws about how the contract is written (AIP-155, AIP-158, AIP-191, AIP-192, AIP-193)."""
 
 import re
+from pathlib import Path
 
 import pytest
 from google.protobuf.descriptor import Descriptor, EnumValueDescriptor, FieldDescriptor, MethodDescriptor
@@ -19,6 +20,8 @@ CHANGING = [method for method in METHODS if not method.name.startswith(READING)]
 LISTING = [method for method in METHODS if method.name.startswith("List")]
 REQUESTS = [method.input_type for method in METHODS]
 REASONS = error_reason_pb2.DESCRIPTOR.enum_types_by_name["ErrorReason"].values
+PROTO = Path(__file__).parent.parent.parent / "proto"
+PROTOS = sorted(PROTO.rglob("*.proto"))
 ENUMS = [enum for file in descriptors.files() for enum in file.enum_types_by_name.values()]
 
 
@@ -56,6 +59,12 @@ def test_the_directory_of_a_file_is_its_package(file: object) -> None:
     path, package = file.name, file.package  # type: ignore[attr-defined]
     assert path.rpartition("/")[0] == package.replace(".", "/")
     assert re.search(r"\.v[1-9]\d*$", package)
+
+
+@pytest.mark.parametrize("path", PROTOS, ids=lambda path: str(path.relative_to(PROTO)))
+def test_every_file_is_written_for_every_parser(path: Path) -> None:
+    """No extension inside braces, such as `{[a.b]: true}`, which protobufjs 7 refuses; `.(a.b) = true` is the same."""
+    assert re.findall(r"^.*\[\w+(?:\.\w+)+\]\s*:.*$", path.read_text(encoding="utf-8"), re.MULTILINE) == []
 
 
 @pytest.mark.parametrize("method", METHODS, ids=name)

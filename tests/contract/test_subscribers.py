@@ -1,13 +1,15 @@
 """Laws of the subscribers: what a notification service does with whatever it gets, seen from outside."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+from google.protobuf.json_format import MessageToJson
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ordersys.api.notification.v1.dead_letter_service_pb2 import DeadLetterReason
-from ordersys.api.notification.v1.notification_log_pb2 import Notification
+from ordersys.api.notification.v1.notification_log_pb2 import ListNotificationsRequest, Notification
 from ordersys.api.order.v1.order_events_pb2 import OrderCreated, OrderUpdated
 from ordersys.api.order.v1.order_pb2 import Order, OrderState
 from ordersys.contract.topology import events
@@ -34,9 +36,9 @@ def created(order: Order) -> OrderCreated:
     return OrderCreated(order=order)
 
 
-def updated(order: Order, changed: str = "items") -> OrderUpdated:
+def updated(order: Order) -> OrderUpdated:
     """The event of a change."""
-    return OrderUpdated(order=order, previous_state=OrderState.ORDER_STATE_PLACED, changed_fields=[changed])
+    return OrderUpdated(order=order, previous_state=OrderState.ORDER_STATE_PLACED, changed_fields=["items"])
 
 
 def recorded(world: World, role: str, order_id: str, count: int = 1) -> list[Notification]:
@@ -101,10 +103,18 @@ NO_EVENTS: dict[str, dict[str, Any]] = {
     "another content type": {"content_type": "application/json"},
     "no content type": {"content_type": None},
     "no id": {"message_id": None},
+    "an id that is not text": {"message_id": b"\xff\xfe"},
     "no type": {"type": None},
+    "a type that is not text": {"type": b"\xff\xfe"},
     "an unknown type": {"type": "ordersys.api.order.v1.OrderVanished"},
     "a type that is no event": {"type": "ordersys.api.order.v1.Order"},
+    "nested too deep": {"body": created(imagined()).SerializeToString() + b"\xfb\x3e" * 1000},
 }
+
+
+def shown(text: str | bytes | None) -> str:
+    """A property as a dead letter is listed with it."""
+    return text.decode(errors="replace") if isinstance(text, bytes) else text or ""
 
 
 @every_listener
@@ -114,8 +124,9 @@ def test_what_is_no_event_is_a_dead_letter_at_once(world: World, post: Post, rol
     event = created(imagined())
     sent_as = post.deliver(role, event, **wrong)
     fence(world, post, role)
-    event_id, body = wrong.get("message_id", sent_as) or "", wrong.get("body", event.SerializeToString())[:BEGINNING]
-    letter = world.taken_out(role, lambda one: (one.event_id, one.body_beginning) == (event_id, body))
+    body = wrong.get("body", event.SerializeToString())[:BEGINNING]
+    about = shown(wrong.get("message_id", sent_as)), shown(wrong.get("type", event.DESCRIPTOR.full_name)), body
+    letter = world.taken_out(role, lambda one: (one.event_id, one.type, one.body_beginning) == about)
     assert letter.reason == DeadLetterReason.DEAD_LETTER_REASON_REJECTED
 
 
@@ -162,7 +173,7 @@ def test_an_id_that_comes_with_another_body_is_a_dead_letter(world: World, post:
     assert len(world.notifications(role, genuine.id)) == 1
 
 
-@every_listener
+@pytest.mark.parametrize("role", ["notification-service-2"])
 def test_an_older_version_is_recorded_as_late(world: World, post: Post, role: str) -> None:
     """It is kept, marked, and does not stand over the newer one."""
     newer = imagined(version=3)
@@ -170,18 +181,19 @@ def test_an_older_version_is_recorded_as_late(world: World, post: Post, role: st
     older.CopyFrom(newer)
     older.version = 2
     for order in (newer, older):
-        post.deliver(role, created(order))
+        post.deliver(role, updated(order))
     found = recorded(world, role, newer.id, 2)
     assert [(one.version, one.late) for one in found] == [(3, False), (2, True)]
 
 
 @pytest.mark.parametrize("role", ["notification-service-2"])
 def test_hostile_text_is_recorded_as_it_is(world: World, post: Post, role: str) -> None:
-    """Line ends, escapes and marks that turn the reading direction are text like any other."""
+    """Line ends, escapes and marks that turn the reading direction are text like any other, where text may be any."""
     order = imagined(version=2)
-    event = updated(order, HOSTILE)
-    post.publish(event)
+    event = updated(order)
+    event_id = post.publish(event, message_id=f"{HOSTILE}{new_id()}")
     (found,) = recorded(world, role, order.id)
+    assert found.event_id == event_id
     assert OrderUpdated.FromString(found.event.value) == event
 
 
@@ -229,14 +241,75 @@ def test_a_queue_that_is_made_anew_is_consumed(world: World, post: Post, role: s
 
 @every_listener
 def test_records_are_numbered_in_the_order_of_recording(world: World, post: Post, role: str) -> None:
-    """Sequences rise, and versions of one order that come in order are recorded in order."""
-    order = imagined()
-    for version in range(1, 6):
-        order.version = version
+    """Sequences rise with each event."""
+    orders = [imagined() for _ in range(5)]
+    for order in orders:
         post.deliver(role, created(order))
+    found = [recorded(world, role, order.id)[0].sequence for order in orders]
+    assert found == sorted(set(found))
+
+
+@pytest.mark.parametrize("role", ["notification-service-2"])
+def test_versions_that_come_in_order_are_recorded_in_order(world: World, post: Post, role: str) -> None:
+    """Those of one order, from its creation on."""
+    order = imagined()
+    post.deliver(role, created(order))
+    for version in range(2, 6):
+        order.version = version
+        post.deliver(role, updated(order))
     found = recorded(world, role, order.id, 5)
     assert [one.version for one in found] == [1, 2, 3, 4, 5]
     assert [one.sequence for one in found] == sorted({one.sequence for one in found})
+
+
+IMPOSSIBLE: dict[str, Callable[[Order], None]] = {
+    "at version 2": lambda order: setattr(order, "version", 2),
+    "paid for": lambda order: setattr(order, "state", OrderState.ORDER_STATE_PAID),
+    "with another total": lambda order: setattr(order.total, "nanos", order.total.nanos ^ 1),
+    "with a total in no currency": lambda order: setattr(order.total, "currency_code", ""),
+    "with its items in another order": lambda order: order.items.sort(key=lambda item: item.product_id, reverse=True),
+    "with its id in upper case": lambda order: setattr(order, "id", order.id.upper()),
+    "changed before it was created": lambda order: setattr(order.update_time, "seconds", 5),
+    "with nanos below zero": lambda order: setattr(order.create_time, "nanos", -1),
+}
+
+
+@every_listener
+@pytest.mark.parametrize("spoil", IMPOSSIBLE.values(), ids=list(IMPOSSIBLE))
+def test_an_event_of_an_order_that_can_not_be_is_not_recorded(
+    world: World, post: Post, role: str, spoil: Callable[[Order], None]
+) -> None:
+    """A creation is at version 1, PLACED, of sorted items and their sum, at one time, under an id in lower case."""
+    order = imagined(wanted={"chair": 1, "lamp": 2})
+    order.id = f"abcdef{order.id[6:]}"
+    spoil(order)
+    post.deliver(role, created(order))
+    fence(world, post, role)
+    assert world.notifications(role, order.id) == []
+
+
+def strange(order: Order, **times: int) -> OrderCreated:
+    """A creation at a time that a Timestamp has no words for."""
+    for time in (order.create_time, order.update_time):
+        time.seconds, time.nanos = times.get("seconds", time.seconds), times.get("nanos", time.nanos)
+    return created(order)
+
+
+@every_listener
+def test_what_is_recorded_can_be_answered_again(world: World, post: Post, role: str) -> None:
+    """In protobuf and in JSON, each page of it, whatever has come: an id that is no text, times that are none."""
+    post.deliver(role, created(imagined()), message_id=b"\xff\xfe")
+    for seconds in (1_764_000_000_000, -62_135_596_801, 253_402_300_800, 2**63 - 1, -(2**63)):
+        post.deliver(role, strange(imagined(), seconds=seconds))
+    for nanos in (-1, 1_000_000_000, -(2**31)):
+        post.deliver(role, strange(imagined(), nanos=nanos))
+    post.deliver(role, created(imagined()), message_id=f"\x00{HOSTILE}{new_id()}")
+    fence(world, post, role)
+    query, pages = ListNotificationsRequest(page_size=500), 0
+    while pages == 0 or query.page_token:
+        page = world.ok(query, role)
+        assert MessageToJson(page)
+        query.page_token, pages = page.next_page_token, pages + 1
 
 
 @every_listener

@@ -35,13 +35,13 @@ QUEUE = SUBSCRIPTIONS[ROLE].queue
 
 def test_a_hostile_text_stays_one_parsable_line_of_the_log(system: System, api: Api, post: Post) -> None:
     """CR, LF, escapes and bidi marks in an event never break the log or reach a terminal raw."""
-    hostile = imagined()
+    hostile = imagined(version=2)
     event = OrderUpdated(
         order=hostile,
         previous_state=OrderState.ORDER_STATE_PLACED,
-        changed_fields=['\r\n{"level": "forged"}\x1b[31m\u202e\x00'],
+        changed_fields=["items"],
     )
-    post.deliver(ROLE, event)
+    post.deliver(ROLE, event, message_id=f'\r\n{{"level": "forged"}}\x1b[31m\u202e\x00{hostile.id}')
     (heard,) = eventually(lambda: api.heard(2, hostile.id))
     log = system.services["notification_service_2"].log
     raw = eventually(lambda: [line for line in log.read_bytes().split(b"\n") if hostile.id.encode() in line])

@@ -112,6 +112,33 @@ MUTANTS = (
         caught_by="subscribers/an_event_that_breaks_a_rule_is_a_dead_letter",
     ),
     Mutant(
+        "id-that-is-no-text-is-recorded",
+        LISTENER_1,
+        "An event whose message_id is no UTF-8 is recorded, and no page that holds it can be answered.",
+        (Edit("contract.events", "if not isinstance(value, str | None):", "if False:"),),
+        caught_by="subscribers/what_is_recorded_can_be_answered_again",
+    ),
+    Mutant(
+        "time-that-is-none-is-recorded",
+        LISTENER_2,
+        "An event whose times have nanos out of range is recorded, and no page that holds it can be written in JSON.",
+        (Edit("contract.validation", "if not 0 <= getattr(message, name).nanos < _NANOS:", "if False:"),),
+        caught_by="subscribers/what_is_recorded_can_be_answered_again",
+    ),
+    Mutant(
+        "total-is-taken-on-trust",
+        LISTENER_1,
+        "An event of an order whose total is not the sum of its items is recorded.",
+        (
+            Edit(
+                "contract.validation",
+                "if (total := _total(getattr(message, items))) != amount.units * _NANOS + amount.nanos:",
+                "if total := 0:",
+            ),
+        ),
+        caught_by="subscribers/an_event_of_an_order_that_can_not_be_is_not_recorded",
+    ),
+    Mutant(
         "deaf-subscriber-says-serving",
         LISTENER_1,
         "A subscriber without a connection to the broker says that it works.",
