@@ -64,7 +64,7 @@ async def _serve(
         server = Server(str(address), settings)
         server.add(_NOTIFICATION_LOG, NotificationLog(database, inbox))
         removals = Removals(tasks, database, settings.amqp_url, taken)
-        stack.push_async_callback(removals.drained, settings.grace_seconds)
+        stack.push_async_callback(removals.drained)
         server.add(_DEAD_LETTER_SERVICE, DeadLetterService(database, recorder, removals))
         await server.start()
         stack.push_async_callback(server.stop, settings.grace_seconds)

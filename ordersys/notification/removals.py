@@ -25,6 +25,7 @@ from ordersys.runtime.idempotency import Outcome, success
 from ordersys.runtime.urls import BrokerUrls
 
 _log = logging.getLogger(__name__)
+_PARTING_SECONDS = 2.0
 _MOST = 100  # requests under way: each is small, and their callers may all have given up
 Request: TypeAlias = ReplayDeadLettersRequest | DiscardDeadLettersRequest
 _Gone = Callable[[Sequence[Named]], Awaitable[Collection[int]]]
@@ -64,10 +65,10 @@ class Removals:
 
         return await self._detached(request, all_of_them, response)
 
-    async def drained(self, seconds: float) -> None:
-        """Gives what is under way that long. What is not done then is as if it had crashed: repeated, it is done."""
+    async def drained(self) -> None:
+        """Gives what nobody waits for any more a moment; else it is as if it had crashed: repeated, it is done."""
         if self._under_way:
-            await asyncio.wait(self._under_way, timeout=seconds)
+            await asyncio.wait(self._under_way, timeout=_PARTING_SECONDS)
         for task in self._under_way:
             task.cancel()
 

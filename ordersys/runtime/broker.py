@@ -258,31 +258,6 @@ class Session:
         _log.info("RabbitMQ at %s takes events again", self._place)
 
 
-def _unavailable(where: str, error: BaseException, method: str = "") -> BrokerUnavailable:
-    """What an error of pika, or one of ours, says of the broker `where`; `method` is what was called."""
-    if isinstance(error, BrokerUnavailable):
-        return error if str(error).startswith(where) else type(error)(f"{where}: {error}", error.code)
-    cause = _cause(error)
-    if isinstance(cause, ProbableAuthenticationError | ProbableAccessDeniedError):
-        # Guessed by pika from the moment at which the connection ended; for sure where the broker has said goodbye.
-        kind = BrokerRefused if "ClosedByBroker" in str(cause) else BrokerUnavailable
-        return kind(f"{where}: {_reason(cause)}", refusals.ACCESS_REFUSED)
-    if isinstance(cause, ChannelClosedByBroker | ConnectionClosedByBroker):
-        code, said = cause.reply_code, refusals.explained(cause.reply_code, cause.reply_text, method)
-        kind = BrokerRefused if refusals.is_lasting(code, method) else BrokerUnavailable
-        return kind(f"{where}: {said}", code)
-    return BrokerUnavailable(f"{where}: {_reason(cause)}")
-
-
-def _cause(error: BaseException) -> BaseException:
-    """The innermost of pika's errors, which nest and hide their causes."""
-    nested = getattr(error, "exceptions", None) or [getattr(error, "exception", None)]
-    if isinstance(nested[-1], BaseException):
-        return _cause(nested[-1])
-    told = isinstance(error, AMQPConnectionError) and error.args and isinstance(error.args[-1], BaseException)
-    return _cause(error.args[-1]) if told else error
-
-
 class Intake:
     """Deliveries of one queue, on an AMQP channel of its session that is theirs. Made by `Session.intake`."""
 
@@ -336,6 +311,31 @@ class Intake:
     def _on_close(self, _: Channel, error: BaseException) -> None:
         if not self._leaving:
             self._session.fail(error)
+
+
+def _unavailable(where: str, error: BaseException, method: str = "") -> BrokerUnavailable:
+    """What an error of pika, or one of ours, says of the broker `where`; `method` is what was called."""
+    if isinstance(error, BrokerUnavailable):
+        return error if str(error).startswith(where) else type(error)(f"{where}: {error}", error.code)
+    cause = _cause(error)
+    if isinstance(cause, ProbableAuthenticationError | ProbableAccessDeniedError):
+        # Guessed by pika from the moment at which the connection ended; for sure where the broker has said goodbye.
+        kind = BrokerRefused if "ClosedByBroker" in str(cause) else BrokerUnavailable
+        return kind(f"{where}: {_reason(cause)}", refusals.ACCESS_REFUSED)
+    if isinstance(cause, ChannelClosedByBroker | ConnectionClosedByBroker):
+        code, said = cause.reply_code, refusals.explained(cause.reply_code, cause.reply_text, method)
+        kind = BrokerRefused if refusals.is_lasting(code, method) else BrokerUnavailable
+        return kind(f"{where}: {said}", code)
+    return BrokerUnavailable(f"{where}: {_reason(cause)}")
+
+
+def _cause(error: BaseException) -> BaseException:
+    """The innermost of pika's errors, which nest and hide their causes."""
+    nested = getattr(error, "exceptions", None) or [getattr(error, "exception", None)]
+    if isinstance(nested[-1], BaseException):
+        return _cause(nested[-1])
+    told = isinstance(error, AMQPConnectionError) and error.args and isinstance(error.args[-1], BaseException)
+    return _cause(error.args[-1]) if told else error
 
 
 def _reason(error: BaseException) -> str:

@@ -30,6 +30,7 @@ _REST_SECONDS = 0.02  # a lone delivery is recorded at once; of a stream few com
 _HELD_SECONDS = 15.0  # longer than the database waits for a lock, much shorter than a sensible consumer_timeout
 # Together less than the 15 s within which health has to say that nothing is delivered.
 _IDLE_SECONDS, _COUNT_SECONDS, _ANSWER_SECONDS = 4.0, 2.0, 5.0
+_PARTING_SECONDS = 4.0  # what is being recorded when it is to close is waited for, within any grace period
 _MOST_PAUSE_SECONDS = 60.0  # between deliveries of what fails for a reason nobody foresaw: each counts
 _COUNTS_UNTIL_SAID, _COUNTS_UNTIL_SAID_AGAIN = 3, 12
 
@@ -148,7 +149,9 @@ class Consumer:
     async def _recorded(self, deliveries: list[Delivery], session: Session) -> Sequence[Disposition] | None:
         """What becomes of them; None where that takes too long, or longer than the session: recording goes on then."""
         self._recording = self._tasks.create_task(self._keep_recording(deliveries))
-        await first(self._recording, session.closed, seconds=_HELD_SECONDS)
+        await first(self._recording, session.closed, self._closing, seconds=_HELD_SECONDS)
+        if self._closing.done():
+            await first(self._recording, session.closed, seconds=_PARTING_SECONDS)
         return self._recording.result() if self._recording.done() else None
 
     async def _keep_recording(self, deliveries: list[Delivery]) -> Sequence[Disposition] | None:

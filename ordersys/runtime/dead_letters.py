@@ -28,6 +28,7 @@ from sqlalchemy import (
 from ordersys.contract.events import MAXIMUM_BYTES, Delivery
 from ordersys.contract.properties import Death, death, for_a_copy
 from ordersys.runtime.broker import BrokerUnavailable
+from ordersys.runtime.confirms import Fate, Outcome
 from ordersys.runtime.identity import now
 from ordersys.runtime.messages import Message, copy, kept
 from ordersys.runtime.reconnect import opened
@@ -38,7 +39,6 @@ _log = logging.getLogger(__name__)
 _READ_BYTES = 16 * 1024 * 1024
 _BEGINNING = MAXIMUM_BYTES + 1
 _PUBLISH_SECONDS = 20.0
-_REFUSED_IN_A_ROW = 3
 
 
 class DeadLetter(NamedTuple):
@@ -154,29 +154,40 @@ def portions(letters: Sequence[Named]) -> list[list[Named]]:
 async def put_back(urls: BrokerUrls, name: str, messages: Sequence[Message]) -> list[str]:
     """Publishes messages: for each why the broker did not take it, empty when it has it for sure.
 
-    One that has the broker close the AMQP channel keeps no other from being taken: each is tried alone in its turn,
-    unless the broker refuses several in a row. Raises BrokerUnavailable when the broker can't be reached in time.
+    One for which the broker closes the AMQP channel keeps no other from being taken: the suspicious are tried alone.
+    Raises BrokerUnavailable when the broker can't be reached in time.
     """
     reasons, left = [""] * len(messages), list(range(len(messages)))
-    in_a_row = 0
-    while left and in_a_row < _REFUSED_IN_A_ROW:
-        sure, why = await _published(urls, name, [messages[index] for index in left])
-        left = [index for index, taken in zip(left, sure, strict=True) if not taken]
-        if left:
-            (taken,), why = await _published(urls, name, [messages[left[0]]])
-            in_a_row = 0 if taken else in_a_row + 1
-            reasons[left.pop(0)] = "" if taken else why
-    for index in left:
-        reasons[index] = why
+    while left:
+        outcomes = await _published(urls, name, [messages[index] for index in left])
+        open_ = [index for index, outcome in zip(left, outcomes, strict=True) if outcome.fate is Fate.OPEN]
+        reasons = _noted(reasons, left, outcomes)
+        # Those before it are confirmed, or open as it is: the first is as suspicious as any.
+        if open_:
+            (alone,) = await _published(urls, name, [messages[open_[0]]])
+            reasons = _noted(reasons, open_[:1], [alone])
+        left = open_[1:]
     return reasons
 
 
-async def _published(urls: BrokerUrls, name: str, messages: Sequence[Message]) -> tuple[list[bool], str]:
-    """For each message whether the broker has it for sure, and why it has not all of them."""
+def _noted(reasons: list[str], indexes: Sequence[int], outcomes: Sequence[Outcome]) -> list[str]:
+    said = {index: _why_not(outcome) for index, outcome in zip(indexes, outcomes, strict=True)}
+    return [said.get(index, reason) for index, reason in enumerate(reasons)]
+
+
+def _why_not(outcome: Outcome) -> str:
+    return "" if outcome.fate is Fate.CONFIRMED else outcome.reason or outcome.fate.value
+
+
+async def _published(urls: BrokerUrls, name: str, messages: Sequence[Message]) -> list[Outcome]:
+    """What became of each message: open ones have a reason, which is another's as well where there are several."""
     try:
         async with asyncio.timeout(_PUBLISH_SECONDS), opened(urls, name) as session:
-            sure = await session.publish(messages)
-            return sure, str(session.closed.result()) if session.closed.done() else "no queue took it"
+            outcomes = await session.publish_each(messages)
+            if any(outcome.fate is Fate.OPEN and not outcome.reason for outcome in outcomes):
+                session.check()
+                raise BrokerUnavailable("it does not say what it has")
+            return outcomes
     except TimeoutError as error:
         raise BrokerUnavailable(f"publishing {len(messages)} messages took too long") from error
 

@@ -28,6 +28,10 @@ class RawProperties(pika.BasicProperties):
     """
 
     raw = b""
+    # pika, too, gives bytes for a text that is not UTF-8; its stubs do not say so.
+    message_id: str | bytes | None  # type: ignore[assignment]
+    type: str | bytes | None  # type: ignore[assignment]
+    content_type: str | bytes | None  # type: ignore[assignment]
 
     @classmethod
     def of(cls, raw: bytes) -> "RawProperties":

@@ -8,8 +8,23 @@ from hypothesis import strategies as st
 
 from ordersys.contract.properties import Malformed, Properties
 
-NAMES = ("content_type", "content_encoding", "headers", "delivery_mode", "priority", "correlation_id", "reply_to")
-NAMES += ("expiration", "message_id", "timestamp", "type", "user_id", "app_id", "cluster_id")
+NAMES = (
+    "content_type",
+    "content_encoding",
+    "headers",
+    "delivery_mode",
+    "priority",
+    "correlation_id",
+    "reply_to",
+    "expiration",
+    "message_id",
+    "timestamp",
+    "type",
+    "user_id",
+    "app_id",
+    "cluster_id",
+)
+"""In the order in which they stand (AMQP 0-9-1 §1.8)."""
 _BITS = {name: 1 << (15 - index) for index, name in enumerate(NAMES)}
 
 
@@ -46,6 +61,9 @@ class Raw(pika.BasicProperties):
     """Properties that are bytes, whatever they mean; with the texts that say which event it is."""
 
     raw = b""
+    message_id: str | bytes | None  # type: ignore[assignment]
+    type: str | bytes | None  # type: ignore[assignment]
+    content_type: str | bytes | None  # type: ignore[assignment]
 
     @classmethod
     def of(cls, raw: bytes) -> "Raw":

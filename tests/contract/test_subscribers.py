@@ -103,11 +103,18 @@ NO_EVENTS: dict[str, dict[str, Any]] = {
     "another content type": {"content_type": "application/json"},
     "no content type": {"content_type": None},
     "no id": {"message_id": None},
+    "an id that is not text": {"message_id": b"\xff\xfe"},
     "no type": {"type": None},
+    "a type that is not text": {"type": b"\xff\xfe"},
     "an unknown type": {"type": "ordersys.api.order.v1.OrderVanished"},
     "a type that is no event": {"type": "ordersys.api.order.v1.Order"},
     "nested too deep": {"body": created(imagined()).SerializeToString() + b"\xfb\x3e" * 1000},
 }
+
+
+def shown(text: str | bytes | None) -> str:
+    """A property as a dead letter is listed with it."""
+    return text.decode(errors="replace") if isinstance(text, bytes) else text or ""
 
 
 @every_listener
@@ -117,8 +124,9 @@ def test_what_is_no_event_is_a_dead_letter_at_once(world: World, post: Post, rol
     event = created(imagined())
     sent_as = post.deliver(role, event, **wrong)
     fence(world, post, role)
-    event_id, body = wrong.get("message_id", sent_as) or "", wrong.get("body", event.SerializeToString())[:BEGINNING]
-    letter = world.taken_out(role, lambda one: (one.event_id, one.body_beginning) == (event_id, body))
+    body = wrong.get("body", event.SerializeToString())[:BEGINNING]
+    about = shown(wrong.get("message_id", sent_as)), shown(wrong.get("type", event.DESCRIPTOR.full_name)), body
+    letter = world.taken_out(role, lambda one: (one.event_id, one.type, one.body_beginning) == about)
     assert letter.reason == DeadLetterReason.DEAD_LETTER_REASON_REJECTED
 
 

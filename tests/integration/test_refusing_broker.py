@@ -30,6 +30,7 @@ from ordersys.local.packages import NoRabbitMQ, provision
 from ordersys.local.rabbitmq import Node
 from ordersys.local.system import SERVICES, Choices, System
 from ordersys.runtime.reconnect import opened
+from ordersys.runtime.urls import parse
 from tests.integration.api import eventually
 from tests.integration.conftest import quietly
 
@@ -308,7 +309,7 @@ def test_an_event_that_cant_be_published_is_parked_and_those_behind_it_go(
 async def test_to_publish_nothing_takes_no_time_and_costs_no_session(place: Place) -> None:
     """The broker has nothing to answer, and is not silent for that."""
     place.grant(ALL, ALL, ALL)
-    async with opened(place.url, "test") as session:
+    async with opened(parse(place.url), "test") as session:
         assert await asyncio.wait_for(session.publish([]), 2) == []
         assert not session.closed.done()
 
@@ -338,7 +339,7 @@ def _drained(place: Place, queue: str, orders: set[str], until: float) -> list[s
     with place.channel() as channel:
         while {event_id.partition(".")[0] for event_id in seen} < orders and time.monotonic() < until:
             method, properties, _ = channel.basic_get(queue, auto_ack=True)
-            if method is None:
+            if method is None or properties is None:
                 time.sleep(0.05)
             else:
                 seen.append(str(properties.message_id))

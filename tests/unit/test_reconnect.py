@@ -163,7 +163,7 @@ async def test_what_nobody_foresaw_beside_a_session_is_raised(where: str, monkey
         raise KeyError("nobody foresaw this")
 
     if where == "declare":
-        monkeypatch.setattr(reconnect.Declarer, "declare", fail)
+        monkeypatch.setattr("ordersys.runtime.declaring.Declarer.declare", fail)
     else:
         monkeypatch.setattr(reconnect, "_probe_again_and_again", fail)
 
@@ -209,7 +209,7 @@ async def test_a_refusal_is_told_until_it_is_over(monkeypatch: pytest.MonkeyPatc
     answers = iter([BrokerRefused("no", 403), BrokerUnavailable("away"), BrokerRefused("no", 403)])
 
     class Refusing(Broker):
-        async def open(self, url: str, name: str) -> "Session":
+        async def open(self, url: BrokerUrl, name: str) -> "Session":
             if error := next(answers, None):
                 raise error
             return await super().open(url, name)
