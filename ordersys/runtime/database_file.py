@@ -77,6 +77,8 @@ class DatabaseFile:
         if len(os.fsencode(self.real)) > _LONGEST_PATH:
             raise UnusableDatabase(f"the path is too long; {_LONGEST_PATH} bytes will do")
         private_folder(self.path.parent)
+        if self.real.parent.is_dir():  # nothing is made where a link leads: its disk may not be mounted
+            private_folder(self.real.parent)
         private_file(self.lock)
         self._locked = _lock(os.open(self.lock, os.O_RDWR | os.O_CREAT, FILE_MODE))
         if self._locked is not None and not _is_at(self._locked, self.lock):
@@ -147,7 +149,8 @@ class DatabaseFile:
     def opened(self, mark: Mark) -> None:
         """Remembers what is opened now, at `mark`; the WAL must have been made."""
         self.mark, self._seen = mark, self._mark_in_file() or UNMARKED
-        self._known = [(str(path), _identity(path.stat())) for path in (self.real, self.log, self.index)]
+        # The database by the path that was given: a link in it may come to lead elsewhere.
+        self._known = [(str(path), _identity(path.stat())) for path in (self.path, self.log, self.index)]
         self._answered(mark)
 
     def check(self) -> None:
@@ -179,7 +182,7 @@ class DatabaseFile:
         """Whether the file itself is the one, and sound, whatever became of its WAL."""
         try:
             found = self._mark_in_file()
-            same = (str(self.real), _identity(self.real.stat())) in self._known
+            same = (str(self.path), _identity(self.path.stat())) in self._known
         except OSError:
             return False
         return same and found is not None and found.lineage == self._seen.lineage and not self._damage
@@ -260,7 +263,7 @@ class DatabaseFile:
             )
 
     def _way_out(self, name: str) -> str:
-        if name == str(self.real):
+        if name == str(self.path):
             return f"put it back, or stop this process and {self.restore}"
         return "stop this process and start it again"
 
