@@ -67,7 +67,8 @@ class DatabaseFile:
         # Descriptors, as long as they are open.
         self._locked: int | None = None
         self._file: int | None = None
-        self._known: dict[Path, tuple[int, int]] = {}
+        self._known: list[tuple[str, tuple[int, int]]] = []
+        """What is opened, by its path: the database first."""
         self._seen = UNMARKED
         """The mark in the file itself, which follows `mark` with each checkpoint."""
 
@@ -76,6 +77,8 @@ class DatabaseFile:
         if len(os.fsencode(self.real)) > _LONGEST_PATH:
             raise UnusableDatabase(f"the path is too long; {_LONGEST_PATH} bytes will do")
         private_folder(self.path.parent)
+        if self.real.parent.is_dir():  # nothing is made where a link leads: its disk may not be mounted
+            private_folder(self.real.parent)
         private_file(self.lock)
         self._locked = _lock(os.open(self.lock, os.O_RDWR | os.O_CREAT, FILE_MODE))
         if self._locked is not None and not _is_at(self._locked, self.lock):
@@ -146,7 +149,8 @@ class DatabaseFile:
     def opened(self, mark: Mark) -> None:
         """Remembers what is opened now, at `mark`; the WAL must have been made."""
         self.mark, self._seen = mark, self._mark_in_file() or UNMARKED
-        self._known = {path: _identity(path.stat()) for path in (self.real, self.log, self.index)}
+        # The database by the path that was given: a link in it may come to lead elsewhere.
+        self._known = [(str(path), _identity(path.stat())) for path in (self.path, self.log, self.index)]
         self._answered(mark)
 
     def check(self) -> None:
@@ -166,19 +170,19 @@ class DatabaseFile:
         """The same without a look into the file; by any thread. Raises FileLost."""
         if self._damage:
             raise FileLost(f"it is damaged ({self._damage}); stop this process and {self.restore}")
-        for path, known in self._known.items():
+        for name, known in self._known:
             try:
-                found = _identity(path.stat())
+                found = _identity(os.stat(name))  # noqa: PTH116 - twice a commit for each file: Path.stat takes twice as long
             except OSError as error:
-                raise FileLost(f"{path.name} is gone ({error.strerror}); {self._way_out(path)}") from None
+                raise FileLost(f"{name} is gone ({error.strerror}); {self._way_out(name)}") from None
             if found != known:
-                raise FileLost(f"{path.name} is not the one this process has opened; {self._way_out(path)}")
+                raise FileLost(f"{name} is not the one this process has opened; {self._way_out(name)}")
 
     def is_ours(self) -> bool:
         """Whether the file itself is the one, and sound, whatever became of its WAL."""
         try:
             found = self._mark_in_file()
-            same = _identity(self.real.stat()) == self._known.get(self.real)
+            same = (str(self.path), _identity(self.path.stat())) in self._known
         except OSError:
             return False
         return same and found is not None and found.lineage == self._seen.lineage and not self._damage
@@ -189,7 +193,7 @@ class DatabaseFile:
         What was committed to a file that was gone by then counts as not done.
         """
         self.mark = self.mark.following
-        self.check()
+        self.check_paths()
         self._answered(self.mark)
 
     def damaged(self, text: str) -> None:
@@ -258,8 +262,8 @@ class DatabaseFile:
                 f"it {what}, and its write-ahead log {self.log.name} is left; put it back, or {self.restore}"
             )
 
-    def _way_out(self, path: Path) -> str:
-        if path == self.real:
+    def _way_out(self, name: str) -> str:
+        if name == str(self.path):
             return f"put it back, or stop this process and {self.restore}"
         return "stop this process and start it again"
 

@@ -43,6 +43,12 @@ def link_elsewhere(path: Path) -> None:
     path.symlink_to(copy)
 
 
+def link_folder_elsewhere(path: Path) -> None:
+    path.parent.rename(first := path.parent.with_name("first"))
+    shutil.copytree(first, second := path.parent.with_name("second"))
+    path.parent.symlink_to(second)
+
+
 VANDALISM: dict[str, Callable[[Path], object]] = {
     "all removed": remove,
     "removed": Path.unlink,
@@ -51,6 +57,7 @@ VANDALISM: dict[str, Callable[[Path], object]] = {
     "written over": lambda path: path.write_bytes(b"my holiday pictures" * 10_000),
     "exchanged": exchange,
     "linked elsewhere": link_elsewhere,
+    "folder linked elsewhere": link_folder_elsewhere,
     "folder moved": lambda path: path.parent.rename(path.parent.with_name("elsewhere")),
     "folder replaced": replace_folder,
     "log removed": lambda path: beside(path, "-wal").unlink(),
@@ -256,3 +263,18 @@ async def test_a_second_name_is_refused(tmp_path: Path) -> None:
     (tmp_path / "copy").hardlink_to(path)
     with pytest.raises(UnusableDatabase, match=f"{path}: .*2 names"):
         await visit(path, schema())
+
+
+async def test_a_link_that_comes_to_lead_elsewhere_is_another_file(tmp_path: Path) -> None:
+    """The database is the one at the path that was given, as with releases that are switched by a link."""
+    for folder in ("one", "two"):
+        await visit(tmp_path / folder / "t.db", schema())
+    (link := tmp_path / "current").symlink_to(tmp_path / "one")
+    database = await Database.open(link / "t.db", schema())
+    await database.write(keep, "a")
+    (switched := tmp_path / "next").symlink_to(tmp_path / "two")
+    switched.rename(link)
+    with pytest.raises(Refused):
+        await database.write(keep, "b")
+    await database.close()
+    assert [names(tmp_path / folder / "t.db") for folder in ("one", "two")] == [["a", "first"], ["first"]]
