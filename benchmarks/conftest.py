@@ -11,6 +11,7 @@ import pytest
 from benchmarks.seeding import Stored, fill
 from ordersys.local.system import Choices, System
 from ordersys.runtime.reconnect import declare
+from ordersys.runtime.urls import parse
 
 
 @contextmanager
@@ -23,7 +24,7 @@ def quietly(name: str) -> Iterator[Any]:
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     """A private RabbitMQ with the topology of the contract, and nobody who consumes."""
     with System(tmp_path_factory.mktemp("broker"), quietly, Choices(services=())) as system:
-        asyncio.run(declare(system.amqp_url))
+        asyncio.run(declare(parse(system.amqp_url)))
         yield system
 
 

@@ -50,23 +50,32 @@ class Address(NamedTuple):
         return found.is_loopback or found.is_unspecified
 
 
-def parse(text: str) -> Address:
-    """The address that `text` is. Raises ValueError, with what it must be, fit to stand after "must be"."""
+class WrongAddress(ValueError):
+    """No address; the text says what it must be, fit to stand behind "must be"."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"HOST:PORT {reason}, such as {_EXAMPLE}")
+        self.reason = reason
+        """What is wrong alone, such as "with a port"."""
+
+
+def parse(text: str, port: int | None = None) -> Address:
+    """The address that `text` is; without a port of its own it has `port`, if that is given. Raises WrongAddress."""
     if re.search(r"\s", text):
-        raise ValueError(_must("without blanks"))
+        raise WrongAddress("without blanks")
     if "://" in text:
-        raise ValueError(_must("without a scheme"))
+        raise WrongAddress("without a scheme")
     for sign, where in (("/", "path"), ("@", "user")):
         if sign in text:
-            raise ValueError(_must(f"without a {where}"))
+            raise WrongAddress(f"without a {where}")
     if text.startswith("["):
-        return _bracketed(text)
+        return _bracketed(text, port)
     if text.count(":") > 1:
-        raise ValueError(_must(_brackets(text)))
-    host, colon, port = text.partition(":")
-    if not colon:
-        raise ValueError(_must("with a port"))
-    return Address(_host(host), _port(port))
+        raise WrongAddress(_brackets(text))
+    host, colon, given = text.partition(":")
+    if port is None and host.lower() in _SCHEMES:  # with a known port it is a part of a URL, and not for gRPC
+        raise WrongAddress(f"with another host: gRPC takes {host.lower()}: for a kind of address")
+    return Address(_host(host), _port(given, None if colon else port))
 
 
 def channel_options(address: Address) -> Sequence[tuple[str, int]]:
@@ -76,10 +85,6 @@ def channel_options(address: Address) -> Sequence[tuple[str, int]]:
     it would look for it on its own machine.
     """
     return (("grpc.enable_http_proxy", 0),) if address.is_loopback else ()
-
-
-def _must(reason: str = "") -> str:
-    return f"HOST:PORT{reason and f' {reason}'}, such as {_EXAMPLE}"
 
 
 def _brackets(text: str) -> str:
@@ -99,35 +104,35 @@ def _is_ipv6(text: str) -> bool:
     return True
 
 
-def _bracketed(text: str) -> Address:
+def _bracketed(text: str, port: int | None) -> Address:
     inside, bracket, rest = text[1:].partition("]")
-    if not bracket or not rest.startswith(":"):
-        raise ValueError(_must("with a port behind the brackets"))
+    if not bracket or ((rest or port is None) and not rest.startswith(":")):
+        raise WrongAddress("with a port behind the brackets")
     if "%" in inside or not _is_ipv6(inside):  # gRPC neither connects to nor listens on an address with a zone
-        raise ValueError(_must("with brackets around an IPv6 address only"))
-    return Address(str(ipaddress.IPv6Address(inside)), _port(rest[1:]))
+        raise WrongAddress("with brackets around an IPv6 address only")
+    return Address(str(ipaddress.IPv6Address(inside)), _port(rest[1:], None if rest else port))
 
 
-def _port(text: str) -> int:
+def _port(text: str, otherwise: int | None) -> int:
+    if not text and otherwise is not None:
+        return otherwise
     if not text:
-        raise ValueError(_must("with a port"))
+        raise WrongAddress("with a port")
     if not _PORT.fullmatch(text) or int(text) > _MOST_PORT:
-        raise ValueError(_must(f"with a port from 1 to {_MOST_PORT}"))
+        raise WrongAddress(f"with a port from 1 to {_MOST_PORT}")
     return int(text)
 
 
 def _host(text: str) -> str:
     if not text:
-        raise ValueError(_must("with a host"))
+        raise WrongAddress("with a host")
     if text == "*":
-        raise ValueError(_must("with a host; all interfaces are 0.0.0.0 or [::]"))
-    if text.lower() in _SCHEMES:
-        raise ValueError(_must(f"with another host: gRPC takes {text.lower()}: for a kind of address"))
+        raise WrongAddress("with a host; all interfaces are 0.0.0.0 or [::]")
     labels = text.removesuffix(".").split(".")
     if _NUMBER.fullmatch(labels[-1]):
         return _ipv4(text)
     if len(text) > _MOST_NAME or not all(_LABEL.fullmatch(label) for label in labels):
-        raise ValueError(_must("with a host name of ASCII letters, digits, hyphens and dots"))
+        raise WrongAddress("with a host name of ASCII letters, digits, hyphens and dots")
     return text.lower()
 
 
@@ -136,4 +141,4 @@ def _ipv4(text: str) -> str:
     try:
         return str(ipaddress.IPv4Address(text))
     except ValueError:
-        raise ValueError(_must("with four numbers from 0 to 255 in an IPv4 address")) from None
+        raise WrongAddress("with four numbers from 0 to 255 in an IPv4 address") from None

@@ -8,24 +8,30 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from types import FrameType
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
+from ordersys.contract import addresses
+from ordersys.local import ports
 from ordersys.local.display import Display
 from ordersys.local.packages import NoRabbitMQ
 from ordersys.local.rabbitmq import NotStarted
-from ordersys.local.service import NotHealthy
+from ordersys.local.service import Misused, NotHealthy
 from ordersys.local.system import SERVICES, CannotStart, Choices, System
+from ordersys.runtime import files, urls
 from ordersys.runtime.broker import BrokerUnavailable
-from ordersys.runtime.settings import Settings, WrongSetting, read
-from ordersys.runtime.urls import place
+from ordersys.runtime.urls import shown
 
 _WATCH_SECONDS = 0.5
 _FAILED = 1
 _WRONG_USE = 2
+_SENSELESS_BESIDE = {
+    "--amqp-url": ("--amqp-port", "--brokers", "--broker-only"),
+    "--broker-only": ("--demo", "--program", *(f"--{module.replace('_', '-')}-port" for module in SERVICES)),
+}
 
 
 class Ended(NamedTuple):
@@ -37,11 +43,11 @@ class Ended(NamedTuple):
 
 def main() -> None:
     """Starts the system and stays, or walks through the demo; exits 0 unless something is wrong."""
-    arguments = _arguments()
     signal.signal(signal.SIGTERM, _interrupt)
-    display = Display(arguments.plain)
+    os.umask(0o077)  # what this makes, and what it starts makes, is for this user alone: cookies, databases, logs
     try:
-        _check_url(arguments.amqp_url)
+        arguments = _arguments()
+        display = Display(arguments.plain)
         with (
             _folder(arguments.data_dir) as folder,
             _system(arguments, Path(folder), display) as system,
@@ -51,7 +57,7 @@ def main() -> None:
         # Last of all, so that a program finds it as the last line.
         sys.stdout.write(ended.result)
         sys.exit(ended.status)
-    except (WrongSetting, CannotStart) as error:
+    except (CannotStart, Misused) as error:
         _fail(error, _WRONG_USE)
     except (NoRabbitMQ, NotStarted, NotHealthy, BrokerUnavailable) as error:
         _fail(error, _FAILED)
@@ -65,13 +71,15 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="python -m ordersys.local",
         description="Starts a private RabbitMQ and all services on this machine, and stays until Ctrl-C."
         " Nothing is installed; everything is kept in one folder.",
     )
-    parser.add_argument("--data-dir", metavar="DIR", help="keep everything there (default: a temporary folder)")
-    parser.add_argument("--amqp-url", metavar="URL", help="use this RabbitMQ instead of a private one")
+    parser.add_argument(
+        "--data-dir", type=_path, metavar="DIR", help="keep everything there (default: a temporary folder)"
+    )
+    parser.add_argument("--amqp-url", type=_url, metavar="URL", help="use this RabbitMQ instead of a private one")
     parser.add_argument("--amqp-port", type=_port, metavar="PORT", help="port of the private RabbitMQ (default: free)")
     parser.add_argument(
         "--brokers", type=int, choices=(1, 3), default=1, help="how many nodes it has: 3 are a cluster (default: 1)"
@@ -93,7 +101,27 @@ def _arguments() -> argparse.Namespace:
         help="run COMMAND in the place of this service, in the environment it would have; may be repeated",
     )
     parser.add_argument("--plain", action="store_true", help="no spinner")
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    given = (name for name, value in vars(arguments).items() if value != parser.get_default(name))
+    _check_together({f"--{name.replace('_', '-')}" for name in given})
+    return arguments
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says in one line what is wrong."""
+
+    def error(self, message: str) -> NoReturn:
+        raise CannotStart(f"{message}; --help shows what can be given")
+
+
+def _check_together(given: Collection[str]) -> None:
+    """Raises CannotStart for options that would do nothing beside another."""
+    for option, others in _SENSELESS_BESIDE.items():
+        for other in others:
+            if option in given and other in given:
+                raise CannotStart(f"{other} does nothing beside {option}; leave one of them out")
+    if "--json" in given and "--demo" not in given:
+        raise CannotStart("--json does nothing without --demo; leave it out, or add that")
 
 
 def _program(text: str) -> tuple[str, Sequence[str]]:
@@ -105,14 +133,26 @@ def _program(text: str) -> tuple[str, Sequence[str]]:
 
 
 def _port(text: str) -> int:
-    if not text.isdecimal() or not 0 < int(text) < 2**16:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a port from 1 to 65535")
-    return int(text)
+    try:
+        return addresses.parse(f"{ports.LOOPBACK}:{text}").port
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port from 1 to 65535") from None
 
 
-def _check_url(url: str | None) -> None:
-    if url is not None:
-        read(Settings, {"ORDERSYS_AMQP_URL": url})
+def _url(text: str) -> str:
+    """As it was given, for the services; it may hold a password, which is in no error."""
+    try:
+        urls.parse(text.strip())
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"must be {error}") from None
+    return text.strip()
+
+
+def _path(text: str) -> str:
+    try:
+        return str(files.path(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} must be {error}") from None
 
 
 def _folder(chosen: str | None) -> AbstractContextManager[str]:
@@ -147,8 +187,11 @@ def _greeting(system: System) -> Sequence[str]:
     return [
         "",
         *(f"  {service.module:<24} {service.address:<20} {service.log}" for service in system.services.values()),
-        *(f"  {'rabbitmq':<24} {place(node.url):<20} {node.log}" for node in system.nodes),
-        *([] if system.nodes else [f"  {'rabbitmq':<24} {place(system.amqp_url)}"]),
+        *(
+            f"  {'rabbitmq':<24} {url!s:<20} {node.log}"
+            for url, node in zip(system.broker_urls, system.nodes, strict=False)
+        ),
+        *([] if system.nodes else [f"  {'rabbitmq':<24} {shown(system.broker_urls)}"]),
         "",
         "To talk to it, in another shell:",
         "",

@@ -2,11 +2,12 @@
 
 import os
 import signal
-import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ordersys.local.groups import end, gone, send
+import psutil
+
+from ordersys.local.groups import end, gone, members, send
 from ordersys.local.guard import Guard
 
 _STOP_SECONDS = 30.0
@@ -18,16 +19,7 @@ class Child:
     def __init__(self, command: Sequence[str], environment: Mapping[str, str], log: Path, guard: Guard) -> None:
         self._guard = guard
         program = [_found(command[0], environment["PATH"]), *command[1:]]
-        with log.open("ab") as output:
-            self._process = subprocess.Popen(
-                program,
-                env=dict(environment),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-            )
-        self._group = guard.watch(self._process.pid)
+        self._process, self._group = guard.start(program, environment, log)
 
     @property
     def running(self) -> bool:
@@ -38,6 +30,10 @@ class Child:
     def pid(self) -> int:
         """The process that leads its group."""
         return self._process.pid
+
+    def listens(self, port: int) -> bool:
+        """Whether it is this program, or what it has started, that listens on a TCP port."""
+        return any(_listens(process, port) for process in members(self._group))
 
     def stop(self) -> None:
         """Ends it in good order; what is left after a while is killed."""
@@ -56,6 +52,14 @@ class Child:
     def _forget(self) -> None:
         self._process.wait()
         self._guard.forget(self._group)
+
+
+def _listens(process: psutil.Process, port: int) -> bool:
+    try:
+        listening = [c for c in process.net_connections("tcp") if c.status == psutil.CONN_LISTEN]
+    except (psutil.NoSuchProcess, psutil.AccessDenied):
+        return False
+    return any(connection.laddr.port == port for connection in listening)
 
 
 def _found(program: str, path: str) -> str:

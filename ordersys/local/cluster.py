@@ -3,34 +3,55 @@
 A node that was killed or stopped joins again with its data when it is started.
 """
 
+import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from ordersys.local.guard import Guard
 from ordersys.local.packages import Installation
-from ordersys.local.rabbitmq import Membership, Node, PortMapper
+from ordersys.local.rabbitmq import Membership, Node, PortMapper, read_cookie
+
+# Erlang takes any text; a short one was not written by us, or not to its end.
+_COOKIE = re.compile(r"[!-~]{16,255}")
+
+
+class Size(NamedTuple):
+    """How many nodes, and on which ports."""
+
+    nodes: int
+    amqp_ports: Sequence[int] = ()
+    """Those of the first nodes; the others have free ones."""
+    taken: Collection[int] = ()
+    """Those that are meant for others."""
 
 
 class Cluster:
     """That many nodes. Not running until `start`."""
 
-    def __init__(
-        self, folder: Path, installation: Installation, guard: Guard, size: int, amqp_ports: Sequence[int] = ()
-    ) -> None:
+    def __init__(self, folder: Path, installation: Installation, guard: Guard, wanted: Size) -> None:
+        size = wanted.nodes
         self._mapper = PortMapper(installation, guard)
         names = [f"ordersys{number}@localhost" for number in range(1, size + 1)] if size > 1 else ["ordersys@localhost"]
-        cookie = secrets.token_hex(16)
-        given = [*amqp_ports, *[None] * size]
+        homes = _homes(folder, size)
+        cookie = _cookie(homes)
+        taken = {*wanted.taken, *wanted.amqp_ports}
+        given = [*wanted.amqp_ports, *[None] * size]
         self.nodes = [
-            Node(home, installation, guard, Membership(name, port, names, cookie, self._mapper))
-            for home, name, port in zip(_homes(folder, size), names, given, strict=False)
+            Node(home, installation, guard, Membership(name, port, names, cookie, self._mapper, taken))
+            for home, name, port in zip(homes, names, given, strict=False)
         ]
 
     @property
     def url(self) -> str:
         """Where it answers: a URL for each node, separated by commas."""
         return ",".join(node.url for node in self.nodes)
+
+    def prepare(self) -> None:
+        """Makes anew whatever is missing, or of no use, of what nodes need to start. Raises OSError."""
+        for node in self.nodes:
+            node.prepare()
 
     def start(self) -> None:
         """Starts all nodes and returns when they answer. Raises NotStarted."""
@@ -52,3 +73,9 @@ class Cluster:
 def _homes(folder: Path, size: int) -> Sequence[Path]:
     """A folder for each node; of clusters of other sizes nothing is touched."""
     return [folder] if size == 1 else [folder / f"{number}-of-{size}" for number in range(1, size + 1)]
+
+
+def _cookie(homes: Sequence[Path]) -> str:
+    """The one that the nodes have, or a new one: all that matters is that it is the same for all of them."""
+    found = (text for text in map(read_cookie, homes) if _COOKIE.fullmatch(text))
+    return next(found, secrets.token_hex(16))

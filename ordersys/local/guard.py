@@ -5,14 +5,23 @@ to watch it, `- LEADER STARTED` to forget it. The lines also stand in a file, so
 next can end what is left should the guard have been killed too.
 """
 
+import contextlib
+import os
+import re
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+import psutil
 
 from ordersys.local.groups import Group, end, group_of
 
 _RECORD = "processes"
+_LINE = re.compile(r"([+-]) (\d+) (\d+\.\d+)\n")
+# Waits until it is recorded; ends when its owner ends before.
+_GATE = 'read -r _ && exec "$@" </dev/null'
 
 
 class Guard:
@@ -27,6 +36,28 @@ class Guard:
             start_new_session=True,
             text=True,
         )
+
+    def start(
+        self, command: Sequence[str], environment: Mapping[str, str], log: Path
+    ) -> "tuple[subprocess.Popen[bytes], Group]":
+        """Starts `command` in a process group of its own, watched before it does anything; its output goes to `log`.
+
+        A program that can't be run ends with status 126 or 127 and says so in the log.
+        """
+        with log.open("ab") as output:
+            process = subprocess.Popen(
+                ["/bin/sh", "-c", _GATE, "sh", *command],
+                env=dict(environment),
+                stdin=subprocess.PIPE,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+        group = self.watch(process.pid)
+        if process.stdin is not None:
+            with contextlib.suppress(BrokenPipeError), process.stdin as gate:
+                gate.write(b"\n")
+        return process, group
 
     def watch(self, leader: int) -> Group:
         """Ends the group of `leader`, just started in a session of its own, when this process is gone."""
@@ -49,7 +80,7 @@ class Guard:
         self._record.unlink(missing_ok=True)
 
     def _write(self, line: str) -> None:
-        with self._record.open("a") as record:
+        with os.fdopen(os.open(self._record, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "w") as record:
             record.write(f"{line}\n")
         if self._process.stdin is not None:
             self._process.stdin.write(f"{line}\n")
@@ -57,23 +88,28 @@ class Guard:
 
 
 def end_leftovers(folder: Path) -> int:
-    """Ends what an earlier owner of `folder` left running; how many groups were recorded."""
+    """Ends what an earlier owner of `folder` left running; how many groups were recorded. Raises OSError.
+
+    What is no whole line of ours, or is older than this machine's start, is nobody's that runs.
+    """
     record = folder / _RECORD
     watched: set[Group] = set()
     if record.exists():
-        for line in record.read_text().splitlines():
-            _note(watched, line)
+        with record.open(encoding="ascii", errors="replace", newline="\n") as lines:
+            for line in lines:
+                _note(watched, line)
+        watched = {group for group in watched if group.started > psutil.boot_time()}
         end(watched)
         record.unlink()
     return len(watched)
 
 
 def _note(watched: set[Group], line: str) -> None:
-    match line.split():
-        case ["+", leader, started]:
-            watched.add(Group(int(leader), float(started)))
-        case ["-", leader, started]:
-            watched.discard(Group(int(leader), float(started)))
+    found = _LINE.fullmatch(line)
+    if found and found[1] == "+":
+        watched.add(Group(int(found[2]), float(found[3])))
+    elif found:
+        watched.discard(Group(int(found[2]), float(found[3])))
 
 
 def main() -> None:

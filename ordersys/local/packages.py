@@ -1,18 +1,23 @@
 """Finds a RabbitMQ to run: an installed one, else the distribution's packages unpacked into a cache, as any user."""
 
 import fcntl
+import json
 import os
 import platform
 import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from ordersys.runtime import files
+from ordersys.runtime.files import UnsafeFolder, UnusableFolder, make_private, write_whole
+
 CACHE_VARIABLE = "ORDERSYS_CACHE_DIR"
+RABBITMQ_VARIABLE = "ORDERSYS_RABBITMQ_DIR"
 _INSTALLED = (
     "usr/lib/rabbitmq/lib/rabbitmq_server-*/sbin",
     "usr/lib/rabbitmq/bin",
@@ -24,6 +29,12 @@ _WANTED = re.compile(
     r"(erlang-\S+|rabbitmq-server|zlib1g"
     r"|lib(stdc\+\+6|tinfo6|ncurses6|ssl3\S*|systemd0|sctp1|cap2|zstd1|lz4-1|lzma5|gcrypt20|gpg-error0))"
 )
+# What a PATH, or a script of RabbitMQ, takes for more than a part of a path.
+_DIVIDING = re.compile(r"[^\w/.,@%+=~-]")
+_PROGRAMS = "usr/lib/rabbitmq/lib/rabbitmq_server-*/sbin"
+_START_SCRIPT = "usr/lib/erlang/bin/erl"
+_CONTENTS = "contents.json"
+_SCRATCH = "unpacking-"
 _DEPENDS = ("recommends", "suggests", "conflicts", "breaks", "replaces", "enhances")
 _WAYS_OUT = (
     "Three ways out: give the address of a running RabbitMQ with --amqp-url; install RabbitMQ (package"
@@ -51,8 +62,23 @@ class Installation(NamedTuple):
 
 
 def provision() -> Installation:
-    """The RabbitMQ of this machine; the first time without one, downloads some 30 MB. Raises NoRabbitMQ."""
+    """The RabbitMQ below ORDERSYS_RABBITMQ_DIR, else that of this machine; raises NoRabbitMQ.
+
+    The first time without one, downloads some 30 MB.
+    """
+    if given := os.environ.get(RABBITMQ_VARIABLE):
+        return _named(Path(given))
     return installed(Path("/")) or unpacked(cache())
+
+
+def _named(root: Path) -> Installation:
+    """RabbitMQ and its Erlang, both below `root`."""
+    erlang = root / "usr/lib/erlang/bin"
+    for pattern in _INSTALLED:
+        for programs in root.glob(pattern):
+            if (programs / "rabbitmq-server").exists() and (erlang / "erl").exists():
+                return Installation(programs, os.pathsep.join((str(erlang), os.environ.get("PATH", ""), "/usr/bin")))
+    raise NoRabbitMQ(f"{RABBITMQ_VARIABLE} is {str(root)!r}, but there is no RabbitMQ with an Erlang below it")
 
 
 def installed(root: Path) -> Installation | None:
@@ -66,36 +92,89 @@ def installed(root: Path) -> Installation | None:
 
 
 def cache() -> Path:
-    """The folder that unpacked packages are kept in, made if missing."""
-    given = os.environ.get(CACHE_VARIABLE)
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    for folder in (Path(given) if given else Path(base) / "ordersys", _scratch()):
+    """The folder that unpacked packages are kept in, made if missing.
+
+    Raises UnusableFolder when the one that is named can't be used, UnsafeFolder when somebody else could put programs
+    of theirs there, NoRabbitMQ.
+    """
+    if given := os.environ.get(CACHE_VARIABLE, "").strip():
+        return _given_cache(given)
+    for folder in _likely_caches():
+        if _DIVIDING.search(str(folder)):
+            continue
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError:
-            if given:
-                raise NoRabbitMQ(f"{CACHE_VARIABLE} is {given!r} but must be a folder that can be written") from None
+            make_private(folder)
+        except UnsafeFolder:
+            raise
+        except UnusableFolder:
             continue
         if os.access(folder, os.W_OK):
             return folder
     raise NoRabbitMQ(f"no folder to unpack RabbitMQ in; name one with {CACHE_VARIABLE}")
 
 
+def _given_cache(given: str) -> Path:
+    try:
+        folder = files.path(given).absolute()
+    except ValueError as error:
+        raise UnusableFolder(f"{CACHE_VARIABLE} is {given!r} but must be {error}") from None
+    if _DIVIDING.search(str(folder)):
+        raise UnusableFolder(
+            f"{CACHE_VARIABLE} is {given!r} but must be a path without blanks or signs that a shell reads"
+        )
+    make_private(folder)
+    if not os.access(folder, os.W_OK):
+        raise UnusableFolder(f"{CACHE_VARIABLE} is {given!r} but must be a folder that can be written")
+    return folder
+
+
+def _likely_caches() -> Iterator[Path]:
+    """As the XDG Base Directory Specification has it, where a relative path counts as none; then a temporary folder."""
+    base = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    if base.is_absolute():
+        yield base / "ordersys"
+    else:
+        with suppress(RuntimeError):  # HOME is not set, and the user is in no list
+            yield Path.home().absolute() / ".cache" / "ordersys"
+    yield Path(tempfile.gettempdir()) / f"ordersys-cache-{os.getuid()}"
+
+
 def unpacked(folder: Path) -> Installation:
-    """The distribution's RabbitMQ, unpacked below `folder`, now or before. Raises NoRabbitMQ."""
+    """The distribution's RabbitMQ, unpacked below `folder`, now or before. Raises NoRabbitMQ.
+
+    What was unpacked before is looked at: what is missing, or of another size, has it unpacked anew.
+    """
     root = folder / f"rabbitmq-{_release()}"
     with _locked(folder / "rabbitmq.lock"):
-        if not root.exists():
-            with tempfile.TemporaryDirectory(dir=folder, prefix="unpacking-") as scratch:
-                _unpack(Path(scratch), root)
-    (programs,) = root.glob("usr/lib/rabbitmq/lib/rabbitmq_server-*/sbin")
+        for left in folder.glob(f"{_SCRATCH}*"):  # by somebody who was killed
+            shutil.rmtree(left)
+        if not _is_complete(root):
+            with tempfile.TemporaryDirectory(dir=folder, prefix=_SCRATCH) as scratch:
+                _unpack(Path(scratch))
+                if root.exists():
+                    root.rename(Path(scratch) / "before")
+                (Path(scratch) / "root").rename(root)
+        _relocate(root)
+    (programs,) = root.glob(_PROGRAMS)
     libraries = [str(path) for pattern in ("usr/lib/*-linux-gnu", "lib/*-linux-gnu") for path in root.glob(pattern)]
     path = os.pathsep.join((str(root / "usr/lib/erlang/bin"), os.environ.get("PATH", ""), "/usr/bin", "/bin"))
     return Installation(programs, path, os.pathsep.join(libraries))
 
 
-def _scratch() -> Path:
-    return Path(tempfile.gettempdir()) / f"ordersys-cache-{os.getuid()}"
+def _is_complete(root: Path) -> bool:
+    """Whether all is there that was unpacked, each file as long as it was."""
+    try:
+        recorded = json.loads((root / _CONTENTS).read_bytes())
+        return isinstance(recorded, dict) and bool(recorded) and _contents(root) == recorded
+    except (OSError, ValueError, RecursionError):
+        return False
+
+
+def _contents(root: Path) -> Mapping[str, int]:
+    """The size of each file; that of the script which knows where it is depends on that."""
+    found = (path for path in root.rglob("*") if path.is_file() or path.is_symlink())
+    sizes = {str(path.relative_to(root)): path.lstat().st_size for path in found}
+    return {name: size for name, size in sizes.items() if name not in {_CONTENTS, _START_SCRIPT}}
 
 
 def _release() -> str:
@@ -108,7 +187,7 @@ def _release() -> str:
     return f"{release['ID']}-{release.get('VERSION_ID', 'testing')}-{platform.machine()}"
 
 
-def _unpack(scratch: Path, root: Path) -> None:
+def _unpack(scratch: Path) -> None:
     packages = scratch / "packages"
     made = scratch / "root"
     for part in (packages, made, scratch / "state/lists/partial", scratch / "cache/archives/partial"):
@@ -129,14 +208,18 @@ def _unpack(scratch: Path, root: Path) -> None:
     _run(packages, "apt-get", *options, "-qq", "download", *wanted)
     for package in sorted(packages.glob("*.deb")):
         _run(scratch, "dpkg", "-x", str(package), str(made))
-    _relocate(made / "usr/lib/erlang", root / "usr/lib/erlang")
-    made.rename(root)
+    if not (any(made.glob(_PROGRAMS)) and (made / _START_SCRIPT).exists()):
+        raise NoRabbitMQ(f"The packages of this distribution hold no RabbitMQ that can be unpacked. {_WAYS_OUT}")
+    write_whole(made / _CONTENTS, json.dumps(_contents(made)))
 
 
-def _relocate(erlang: Path, final: Path) -> None:
-    """Erlang's start script knows where it is installed: tells it where that will be."""
-    script = erlang / "bin/erl"
-    script.write_text(script.read_text().replace("ROOTDIR=/usr/lib/erlang", f'ROOTDIR="{final}"'))
+def _relocate(root: Path) -> None:
+    """Erlang's start script knows where it is installed: tells it where that is now, if it was moved."""
+    script = root / _START_SCRIPT
+    said = script.read_text(encoding="utf-8")
+    wanted = re.sub(r"(?m)(?<=ROOTDIR=)(/usr/lib/erlang|\".*\")$", lambda _: f'"{root}/usr/lib/erlang"', said)
+    if wanted != said:
+        write_whole(script, wanted, 0o755)
 
 
 def _run(folder: Path, *command: str) -> str:

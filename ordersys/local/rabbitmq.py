@@ -6,6 +6,7 @@ The folder is the node: stopped, killed and started again on it, it has the same
 import json
 import os
 import socket
+import stat
 import subprocess
 import time
 from collections.abc import Sequence
@@ -16,8 +17,12 @@ from ordersys.local import ports
 from ordersys.local.child import Child
 from ordersys.local.guard import Guard
 from ordersys.local.packages import Installation
+from ordersys.runtime.files import write_whole
 
 _BOOT_SECONDS = 90.0
+_PORTS = 3
+_MOST_PORT = 65_535
+_COOKIE_MODE = 0o400  # Erlang takes none that others may read
 _POLL = 0.1
 _CONTROL_SECONDS = 180.0
 _GREETING = b"AMQP\0\0\x09\x01"
@@ -81,6 +86,8 @@ class Membership(NamedTuple):
     names: Sequence[str]
     cookie: str
     mapper: PortMapper
+    taken: set[int]
+    """Ports that are meant for somebody."""
 
     @property
     def configuration(self) -> str:
@@ -105,6 +112,8 @@ class Node:
         self.port = membership.port or 0
         self.log = folder / "log" / "rabbitmq.log"
         self._ports_file = folder / "ports.json"
+        self._ports: Sequence[int] = ()
+        """For clients, for Erlang's port mapper and between nodes; none before it was prepared."""
 
     @property
     def url(self) -> str:
@@ -123,8 +132,9 @@ class Node:
 
     @property
     def new(self) -> bool:
-        """Whether it was never started."""
-        return not self._ports_file.exists()
+        """Whether it was never started: it has no data."""
+        data = self._folder / "db"
+        return not data.is_dir() or not any(data.iterdir())
 
     def start(self) -> None:
         """Starts the node and returns when it answers. Raises NotStarted."""
@@ -133,11 +143,8 @@ class Node:
 
     def launch(self) -> None:
         """Starts the node; in a cluster it may need others that are started to get ready."""
-        self._lay_out()
-        self.port, mapper, distribution = self._ports()
-        (self._folder / "rabbitmq.conf").write_text(
-            _CONFIGURATION.format(port=self.port) + self._membership.configuration
-        )
+        self.prepare()
+        _, mapper, distribution = self._ports
         self._membership.mapper.start(mapper, self.log)
         environment = self._environment(self._membership.mapper.port, distribution)
         self._child = Child([str(self._installation.programs / "rabbitmq-server")], environment, self.log, self._guard)
@@ -145,7 +152,7 @@ class Node:
     def wait(self) -> None:
         """Returns when the node answers. Raises NotStarted."""
         until = time.monotonic() + _BOOT_SECONDS
-        while not answers(self.port):
+        while not self._answers():
             if not self.running or time.monotonic() > until:
                 self.kill()
                 tail = "\n".join(self.log.read_text(errors="replace").splitlines()[-15:])
@@ -166,9 +173,8 @@ class Node:
 
     def control(self, *command: str) -> str:
         """Has `rabbitmqctl` do something with the running node; what it prints. Raises CalledProcessError."""
-        _, mapper, distribution = self._ports_given()
         program = str(self._installation.programs / "rabbitmqctl")
-        environment = self._environment(mapper, distribution)
+        environment = self._environment(self._membership.mapper.port, self._ports[2])
         return subprocess.run(
             [program, *command],
             env=environment,
@@ -178,31 +184,45 @@ class Node:
             timeout=_CONTROL_SECONDS,
         ).stdout
 
-    def _lay_out(self) -> None:
+    def prepare(self) -> None:
+        """Makes anew whatever is missing, or of no use, of what the node needs to start. Raises OSError."""
         for part in ("home", "db", "log", "schema"):
             (self._folder / part).mkdir(parents=True, exist_ok=True)
-        cookie = self._folder / "home" / ".erlang.cookie"
-        if not cookie.exists():
-            cookie.touch(0o600)
-            cookie.write_text(self._membership.cookie)
-            cookie.chmod(0o400)
-        (self._folder / "enabled_plugins").write_text("[].\n")
-        (self._folder / "env.conf").touch()
+        cookie = _cookie_file(self._folder)
+        if not (_is_for_us_alone(cookie) and read_cookie(self._folder) == self._membership.cookie):
+            write_whole(cookie, self._membership.cookie, _COOKIE_MODE)
+        write_whole(self._folder / "enabled_plugins", "[].\n")
+        write_whole(self._folder / "env.conf", "")
+        self._ports = self._ports or self._choose_ports()  # clients of one that has run know where it is
+        self.port = self._ports[0]
+        configuration = _CONFIGURATION.format(port=self.port) + self._membership.configuration
+        write_whole(self._folder / "rabbitmq.conf", configuration)
 
-    def _ports(self) -> list[int]:
-        """Those of the last start where they are free still."""
-        last = self._ports_given()
-        mapper = self._membership.mapper.port
-        chosen = last if last and all(ports.is_free(port) for port in last if port != mapper) else ports.free(3)
-        if self._membership.port is not None:
-            chosen[0] = self._membership.port
-        chosen[1] = mapper or chosen[1]
-        self._ports_file.write_text(json.dumps(chosen))
-        return list(chosen)
+    def _answers(self) -> bool:
+        """Whether it is this node that answers: somebody else may have taken the port since it was free."""
+        return answers(self.port) and self._child is not None and self._child.listens(self.port)
 
-    def _ports_given(self) -> list[int]:
-        """For clients, for Erlang's port mapper and between nodes; none before the first start."""
-        return list(json.loads(self._ports_file.read_text())) if self._ports_file.exists() else []
+    def _choose_ports(self) -> Sequence[int]:
+        """Those of the last start where they are free still. Of several nodes only one starts a port mapper."""
+        given, taken = self._membership.port, self._membership.taken
+        chosen = self._last_ports()
+        if any(port in taken or not ports.is_free(port) for port in chosen):
+            chosen = []
+        chosen = chosen or ports.free(_PORTS, taken)
+        if given is not None:
+            chosen[0] = given
+        taken.update(chosen)
+        write_whole(self._ports_file, json.dumps(chosen))
+        return chosen
+
+    def _last_ports(self) -> list[int]:
+        """None where there was no start, or nothing of use is left of it."""
+        try:
+            found = json.loads(self._ports_file.read_bytes())
+        except (OSError, ValueError, RecursionError):
+            return []
+        is_ours = isinstance(found, list) and all(type(port) is int and 0 < port <= _MOST_PORT for port in found)
+        return found if is_ours and len(set(found)) == len(found) == _PORTS else []
 
     def _environment(self, mapper: int, distribution: int) -> dict[str, str]:
         folder = self._folder
@@ -226,6 +246,26 @@ class Node:
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": f"{_ERLANG} -kernel net_ticktime {_NET_TICK_SECONDS}",
             **{name: os.environ[name] for name in ("TMPDIR",) if name in os.environ},
         }
+
+
+def read_cookie(folder: Path) -> str:
+    """The Erlang cookie of the node in `folder`, empty where there is none that can be read."""
+    try:
+        return _cookie_file(folder).read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return ""
+
+
+def _cookie_file(folder: Path) -> Path:
+    return folder / "home" / ".erlang.cookie"
+
+
+def _is_for_us_alone(file: Path) -> bool:
+    """Erlang insists on it."""
+    if not file.exists():
+        return False
+    found = file.stat()
+    return found.st_uid == os.geteuid() and stat.S_IMODE(found.st_mode) == _COOKIE_MODE
 
 
 def answers(port: int, host: str = ports.LOOPBACK) -> bool:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from ordersys.contract.addresses import channel_options, parse
 from ordersys.local.groups import Group, end, gone, send
 from ordersys.local.guard import Guard
 
@@ -18,10 +19,15 @@ HEALTHY_SECONDS = 60.0
 _ASK_SECONDS = 2.0
 _STOP_SECONDS = 20.0
 _TAIL = 10
+_WRONG_USE = 2
 
 
 class NotHealthy(Exception):
     """A service ended, or did not become healthy in time; the text says which, and the end of its log."""
+
+
+class Misused(NotHealthy):
+    """A service says that it can't start with what it was given; the text is its own, in one line."""
 
 
 class Program(NamedTuple):
@@ -64,23 +70,19 @@ class Service:
         return None if self._process is None else self._process.poll()
 
     def start(self) -> None:
-        """Starts the process; its output is appended to the log. Raises NotHealthy when it can't be run."""
+        """Starts the process; its output is appended to the log."""
         self._forget()
         self.log.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            self._process = self._spawn()
-        except OSError as error:
-            raise NotHealthy(f"{self.module}: {self._program.command[0]} can't be run: {error.strerror}") from error
-        self._group = self._guard.watch(self._process.pid)
+        self._process, self._group = self._guard.start(self._program.command, self._program.environment, self.log)
 
     def wait_healthy(self, seconds: float = HEALTHY_SECONDS) -> None:
         """Returns when the service says SERVING. Raises NotHealthy."""
         until = time.monotonic() + seconds
-        with grpc.insecure_channel(self.address) as channel:
+        with grpc.insecure_channel(self.address, options=channel_options(parse(self.address))) as channel:
             stub = health_pb2_grpc.HealthStub(channel)
             while not self._serving(stub):
                 if not self.running:
-                    raise NotHealthy(f"{self.module} ended with status {self.exit_status}; {self.tail()}")
+                    raise self._ended()
                 if time.monotonic() > until:
                     raise NotHealthy(f"{self.module} is not healthy after {seconds:.0f} s; {self.tail()}")
                 time.sleep(0.05)
@@ -105,19 +107,24 @@ class Service:
 
     def tail(self) -> str:
         """The end of its log."""
-        lines = self.log.read_text(errors="replace").splitlines()[-_TAIL:]
-        return f"the end of its log {self.log}:\n" + "\n".join(lines)
+        return f"the end of its log {self.log}:\n" + "\n".join(self._lines()[-_TAIL:])
 
-    def _spawn(self) -> "subprocess.Popen[bytes]":
-        with self.log.open("ab") as log:
-            return subprocess.Popen(
-                self._program.command,
-                env=dict(self._program.environment),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
+    @property
+    def misused(self) -> bool:
+        """Whether it has ended because of what it was given, and not by accident: starting it again is no cure."""
+        return self.exit_status == _WRONG_USE
+
+    def last_line(self) -> str:
+        """The last line of its log."""
+        return (self._lines() or [""])[-1]
+
+    def _lines(self) -> Sequence[str]:
+        return self.log.read_text(errors="replace").splitlines()
+
+    def _ended(self) -> NotHealthy:
+        if self.misused:
+            return Misused(f"{self.module} can't start: {self.last_line()} (log: {self.log})")
+        return NotHealthy(f"{self.module} ended with status {self.exit_status}; {self.tail()}")
 
     def _serving(self, stub: health_pb2_grpc.HealthStub) -> bool:
         try:

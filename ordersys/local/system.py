@@ -3,27 +3,34 @@
 import asyncio
 import fcntl
 import os
+import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, closing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import IO
 
+from ordersys.contract import addresses
+from ordersys.contract.addresses import Address
 from ordersys.local import ports
-from ordersys.local.cluster import Cluster
+from ordersys.local.cluster import Cluster, Size
 from ordersys.local.guard import Guard, end_leftovers
 from ordersys.local.packages import Installation, provision
 from ordersys.local.rabbitmq import Node
 from ordersys.local.service import Program, Service, ours
+from ordersys.runtime import settings, urls
+from ordersys.runtime.files import UnusableFolder, make_private
 from ordersys.runtime.reconnect import declare
-from ordersys.runtime.urls import place
+from ordersys.runtime.urls import BrokerUrls, shown
 
 # In the order they are started; any order works.
 SERVICES = ("order_service", "product_service", "notification_service_1", "notification_service_2")
+_SETTINGS = {"order_service": settings.OrderSettings, "product_service": settings.ProductSettings}
 _RESTART_PAUSE = 1.0
 _MOST_PAUSE = 30.0
+_SOUND_SECONDS = 60.0  # what has run for so long is started again at once
 
 Stage = Callable[[str], AbstractContextManager[Callable[[str], None]]]
 """Shows a stage while it happens; what it yields takes a word about how it went."""
@@ -53,15 +60,18 @@ class System:
     """A running system: a context manager that starts everything and leaves nothing behind."""
 
     def __init__(self, folder: Path, stage: Stage, choices: Choices) -> None:
+        """Raises ValueError when an address or a URL among the choices is none."""
         self.folder = folder
         self.cluster: Cluster | None = None
         self.services: dict[str, Service] = {}
         self._stage = stage
         self._choices = choices
-        self._addresses = dict(choices.addresses)
+        self._addresses = {module: addresses.parse(text) for module, text in choices.addresses.items()}
+        self._broker_urls: BrokerUrls = () if choices.amqp_url is None else urls.parse(choices.amqp_url)
         self._stack = ExitStack()
         self._not_before: dict[str, float] = {}
         self._pause: dict[str, float] = {}
+        self._complaints: dict[str, str] = {}
 
     @property
     def nodes(self) -> Sequence[Node]:
@@ -70,13 +80,18 @@ class System:
 
     @property
     def amqp_url(self) -> str:
-        """Where the brokers answer."""
+        """Where the brokers answer. That of somebody else's broker may hold a password."""
         return self.cluster.url if self.cluster is not None else self._choices.amqp_url or ""
+
+    @property
+    def broker_urls(self) -> BrokerUrls:
+        """Where the brokers answer, fit to be used and shown."""
+        return urls.parse(self.cluster.url) if self.cluster is not None else self._broker_urls
 
     @property
     def environment(self) -> dict[str, str]:
         """The settings by which services and clients find each other."""
-        found = {f"ORDERSYS_{module.upper()}_ADDRESS": address for module, address in self._addresses.items()}
+        found = {f"ORDERSYS_{module.upper()}_ADDRESS": str(address) for module, address in self._addresses.items()}
         return {**found, "ORDERSYS_AMQP_URL": self.amqp_url, "ORDERSYS_DATA_DIR": str(self.folder / "databases")}
 
     @property
@@ -87,7 +102,10 @@ class System:
         return [f"export {name}={self.environment[name]}" for name in shown]
 
     def __enter__(self) -> "System":
-        """Starts everything. Raises CannotStart, NoRabbitMQ, NotStarted, NotHealthy or BrokerUnavailable."""
+        """Starts everything.
+
+        Raises CannotStart, before the first process runs; NoRabbitMQ, NotStarted, NotHealthy or BrokerUnavailable.
+        """
         with ExitStack() as started:
             self._start(started)
             self._stack = started.pop_all()
@@ -112,42 +130,77 @@ class System:
                 node.launch()
         for name, service in self.services.items():
             if not service.running and self._due(name):
-                say(f"{name} ended with status {service.exit_status}; starting it again (log: {service.log})")
+                self._tell(service, say)
                 service.start()
 
+    def _tell(self, service: Service, say: Callable[[str], None]) -> None:
+        """Says how a service has ended; what it can't start with is said once, however often it is tried."""
+        complaint = service.last_line() if service.misused else ""
+        if not complaint:
+            say(f"{service.module} ended with status {service.exit_status}; starting it again (log: {service.log})")
+        elif complaint != self._complaints.get(service.module):
+            say(f"{service.module} can't start and is tried again now and then: {complaint} (log: {service.log})")
+        self._complaints[service.module] = complaint
+
     def _start(self, started: ExitStack) -> None:
-        self._prepare_folder(started)
+        with _said_in_one_line(self.folder):
+            self._check_choices()
+            self._prepare_folder(started)
         guard = started.enter_context(closing(Guard(self.folder)))
         self._start_broker(started, guard)
         if self._choices.services:
             self._declare()
             self._start_services(started, guard)
 
+    def _check_choices(self) -> None:
+        """Ports, programs and settings; what is wrong with them would end services one by one. Raises CannotStart."""
+        self._check_ports()
+        for module in self._choices.services:
+            program = self._choices.programs.get(module)
+            if program is None:
+                _check_settings(module, {**os.environ, **self._choices.settings})
+            elif shutil.which(program[0]) is None:
+                raise CannotStart(f"{program[0]}, in the place of {module}, is no program that can be run")
+
+    def _check_ports(self) -> None:
+        given = [("rabbitmq", port) for port in self._choices.amqp_ports]
+        given += [(module, address.port) for module, address in self._addresses.items()]
+        owners: dict[int, str] = {}
+        for name, port in given:
+            if port in owners:
+                raise CannotStart(f"port {port} is given to {owners[port]} and to {name}; each needs one of its own")
+            if trouble := ports.trouble(port):
+                raise CannotStart(f"port {port} {trouble}; choose another for {name}, or none for a free one")
+            owners[port] = name
+
     def _prepare_folder(self, started: ExitStack) -> None:
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            lock = started.enter_context((self.folder / "lock").open("w"))
-        except OSError as error:
-            raise CannotStart(f"{self.folder} can't be used: {error.strerror}; name another with --data-dir") from error
-        _take(lock, self.folder)
+        if not str(self.folder).isprintable():  # Erlang takes neither line ends nor octets that are not UTF-8
+            raise CannotStart(f"{str(self.folder)!r} can't be used; name a folder in UTF-8 with --data-dir")
+        make_private(self.folder)
+        make_private(self.folder / "databases")
+        descriptor = os.open(self.folder / "lock", os.O_WRONLY | os.O_CREAT, 0o600)
+        _take(started.enter_context(os.fdopen(descriptor, "w")), self.folder)
         end_leftovers(self.folder)
 
     def _start_broker(self, started: ExitStack, guard: Guard) -> None:
         if self._choices.amqp_url is not None:
             return
-        with self._stage("provision") as note:
+        with self._stage("provision") as note, _said_in_one_line(self.folder):
             installation = provision()
             note(_described(installation))
-        folder, choices = self.folder / "rabbitmq", self._choices
-        self.cluster = Cluster(folder, installation, guard, choices.brokers, choices.amqp_ports)
+        wanted = Size(self._choices.brokers, self._choices.amqp_ports, {a.port for a in self._addresses.values()})
+        cluster = Cluster(self.folder / "rabbitmq", installation, guard, wanted)
+        with _said_in_one_line(self.folder):
+            cluster.prepare()
+        self.cluster = cluster
         started.callback(self.cluster.stop)
         with self._stage("boot") as note:
             self.start_brokers()
-            note(f"RabbitMQ answers at {place(self.amqp_url)}")
+            note(f"RabbitMQ answers at {shown(self.broker_urls)}")
 
     def _declare(self) -> None:
         with self._stage("declare") as note:
-            asyncio.run(declare(self.amqp_url))
+            asyncio.run(declare(self.broker_urls))
             note("exchanges, queues and bindings of the contract")
 
     def _start_services(self, started: ExitStack, guard: Guard) -> None:
@@ -156,7 +209,7 @@ class System:
         with self._stage("healthy") as note:
             for module in self._choices.services:
                 program = Program(self._choices.programs.get(module) or ours(module), environment)
-                self.services[module] = Service(module, self._addresses[module], program, self.folder, guard)
+                self.services[module] = Service(module, str(self._addresses[module]), program, self.folder, guard)
                 started.callback(self.services[module].stop)
                 self.services[module].start()
             for service in self.services.values():
@@ -164,18 +217,20 @@ class System:
             note(f"{len(self.services)} services")
 
     def _choose_addresses(self) -> None:
-        for address in self._addresses.values():
-            _check_free(address)
         missing = [module for module in self._choices.services if module not in self._addresses]
-        for module, port in zip(missing, ports.free(len(missing)), strict=True):
-            self._addresses[module] = f"{ports.LOOPBACK}:{port}"
+        given = {address.port for address in self._addresses.values()}
+        for module, port in zip(missing, ports.free(len(missing), given), strict=True):
+            self._addresses[module] = Address(ports.LOOPBACK, port)
 
     def _due(self, name: str) -> bool:
         """Whether it may be started again now: after growing pauses, so that a service that can't run does not spin."""
-        if time.monotonic() < self._not_before.get(name, 0.0):
+        now = time.monotonic()
+        if now < self._not_before.get(name, 0.0):
             return False
+        if now > self._not_before.get(name, 0.0) + _SOUND_SECONDS:
+            self._pause.pop(name, None)
         self._pause[name] = min(self._pause.get(name, _RESTART_PAUSE / 2) * 2, _MOST_PAUSE)
-        self._not_before[name] = time.monotonic() + self._pause[name]
+        self._not_before[name] = now + self._pause[name]
         return True
 
 
@@ -184,10 +239,28 @@ def _described(installation: Installation) -> str:
     return f"RabbitMQ {installation.version} ({where}: {installation.programs})"
 
 
-def _check_free(address: str) -> None:
-    port = int(address.rpartition(":")[2])
-    if not ports.is_free(port):
-        raise CannotStart(f"port {port} is in use; choose another, or none for a free one")
+def _check_settings(module: str, environment: Mapping[str, str]) -> None:
+    """Addresses, broker and folder are chosen here. Raises CannotStart for all others."""
+    chosen = ("_ADDRESS", "_AMQP_URL", "_DATA_DIR")
+    try:
+        settings.read(
+            _SETTINGS.get(module, settings.NotificationSettings),
+            {variable: value for variable, value in environment.items() if not variable.endswith(chosen)},
+        )
+    except settings.WrongSetting as error:
+        raise CannotStart(str(error)) from error
+
+
+@contextmanager
+def _said_in_one_line(folder: Path) -> Iterator[None]:
+    """Turns what is wrong with a file or a folder into CannotStart."""
+    try:
+        yield
+    except UnusableFolder as error:
+        raise CannotStart(str(error)) from error
+    except OSError as error:
+        where = error.filename or folder
+        raise CannotStart(f"{where} can't be used: {error.strerror}; mend that, or name another folder") from error
 
 
 def _take(lock: IO[str], folder: Path) -> None:

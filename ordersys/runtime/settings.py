@@ -6,16 +6,19 @@ from ORDERSYS_GRACE_SECONDS. `--help` and the README's table derive from the sam
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import Field, dataclass, field, fields
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
-from urllib.parse import urlsplit
 
-from ordersys.runtime.urls import each
+from ordersys.contract import addresses
+from ordersys.contract.addresses import Address
+from ordersys.runtime import files, urls
+from ordersys.runtime.urls import BrokerUrls
 
 PREFIX = "ORDERSYS_"
-MAXIMUM_PORT = 65_535
 _MOST_DIGITS = 20
-_AN_AMQP_URL = "an AMQP URL, such as amqp://user:password@host:5672/%2F"
+_AMQP_URL = "amqp://guest:guest@127.0.0.1:5672/%2F"
+_QUOTES = "'\""
 PRODUCTS_FILE = Path(__file__).parent.parent / "data" / "products.json"
 ORDERS_FILE = Path(__file__).parent.parent / "data" / "orders.json"
 
@@ -37,20 +40,39 @@ S = TypeVar("S")
 
 def read(kind: type[S], environment: Mapping[str, str]) -> S:
     """The settings of `kind` as `environment` has them. Raises WrongSetting."""
-    return kind(**{f.name: _value(f, environment) for f in fields(kind)})  # type: ignore[arg-type]
+    found = {f.name: _value(f, environment) for f in fields(kind)}  # type: ignore[arg-type]
+    _check_distinct({PREFIX + name.upper(): value for name, value in found.items() if isinstance(value, Address)})
+    return kind(**found)
+
+
+def misspelt(environment: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """The variables of `environment` that look like a setting and are none, each with the setting it looks like.
+
+    A process is often given the variables of others, too, so that those of any service are known to each.
+    """
+    known = {_variable(f) for kind in (ProductSettings, NotificationSettings) for f in fields(kind)}
+    for variable in sorted(environment):
+        if variable.startswith(PREFIX) and variable not in known:
+            for near in get_close_matches(variable, known, n=1, cutoff=0.9):
+                yield variable, near
+
+
+def _check_distinct(given: Mapping[str, Address]) -> None:
+    """Two services can't listen on one address."""
+    by_address: dict[Address, str] = {}
+    for variable, address_ in given.items():
+        other = by_address.setdefault(address_, variable)
+        if other != variable:
+            raise WrongSetting(f"{other} and {variable} are both {address_} but must be different")
 
 
 def described(kind: Any) -> Iterator[Described]:
     """The settings of `kind`, in order of declaration."""
-    return (Described(_variable(f), _text(f.default), f.metadata["meaning"]) for f in fields(kind))
+    return (Described(_variable(f), f.metadata["default"], f.metadata["meaning"]) for f in fields(kind))
 
 
 def _variable(declared: "Field[Any]") -> str:
     return PREFIX + declared.name.upper()
-
-
-def _text(default: object) -> str:
-    return str(default).lower() if isinstance(default, bool) else str(default)
 
 
 def _value(declared: "Field[Any]", environment: Mapping[str, str]) -> object:
@@ -58,49 +80,39 @@ def _value(declared: "Field[Any]", environment: Mapping[str, str]) -> object:
     if not given:
         return declared.default
     try:
-        return declared.metadata["parse"](given)
+        return declared.metadata["parse"](_unquoted(given))
     except ValueError as error:
         shown = "" if declared.metadata["secret"] else f" is {given!r} but"
         raise WrongSetting(f"{_variable(declared)}{shown} must be {error}") from None
 
 
-def _setting(default: Any, parse: Callable[[str], Any], meaning: str, secret: bool = False) -> Any:
-    return field(default=default, metadata={"parse": parse, "meaning": meaning, "secret": secret})
+def _unquoted(text: str) -> str:
+    """As it is; `docker --env-file` leaves quotes on a value, where they would be part of a path."""
+    if len(text) > 1 and text[0] == text[-1] and text[0] in _QUOTES:
+        raise ValueError("without quotes around it")
+    return text
+
+
+def _setting(
+    default: Any, parse: Callable[[str], Any], meaning: str, secret: bool = False, written: str | None = None
+) -> Any:
+    """`written` is the default as a person would write it, where that is not its text."""
+    described = written if written is not None else _text(default)
+    return field(default=default, metadata={"parse": parse, "default": described, "meaning": meaning, "secret": secret})
+
+
+def _text(default: object) -> str:
+    return str(default).lower() if isinstance(default, bool) else str(default)
 
 
 def address(default: str, meaning: str) -> Any:
     """A setting for a HOST:PORT."""
-    return _setting(default, _address, meaning)
-
-
-def _address(text: str) -> str:
-    host, _, port = text.rpartition(":")
-    if host and _is_number(port) and 0 < int(port) <= MAXIMUM_PORT:
-        return text
-    raise ValueError("HOST:PORT, such as 127.0.0.1:50051")
-
-
-def _amqp_urls(text: str) -> str:
-    """One, or one for each node of a cluster; says which is wrong, and not how it reads: it may hold a password."""
-    urls = each(text)
-    for number, url in enumerate(urls, 1):
-        if not _is_amqp_url(url):
-            which = f"; number {number} of {len(urls)} is none" if len(urls) > 1 else ""
-            raise ValueError(f"{_AN_AMQP_URL}, or several with commas between them{which}")
-    return text
-
-
-def _is_amqp_url(text: str) -> bool:
-    try:
-        url = urlsplit(text)
-        return bool(url.scheme in ("amqp", "amqps") and url.hostname and url.port != 0)
-    except ValueError:
-        return False
+    return _setting(addresses.parse(default), addresses.parse, meaning)
 
 
 def _is_number(text: str) -> bool:
     """Few enough digits to be read at all: Python refuses very many, in words of its own."""
-    return text.isdecimal() and len(text) <= _MOST_DIGITS
+    return text.isascii() and text.isdecimal() and len(text) <= _MOST_DIGITS
 
 
 def _boolean(text: str) -> bool:
@@ -131,14 +143,15 @@ def _one_of(*choices: str) -> Callable[[str], str]:
 class Settings:
     """What every process takes."""
 
-    amqp_url: str = _setting(
-        "amqp://guest:guest@127.0.0.1:5672/%2F",
-        _amqp_urls,
+    amqp_url: BrokerUrls = _setting(
+        urls.parse(_AMQP_URL),
+        urls.parse,
         "the RabbitMQ to use; of a cluster the URLs of its nodes, separated by commas",
         secret=True,
+        written=_AMQP_URL,
     )
     data_dir: Path = _setting(
-        Path("ordersys-data"), Path, "the folder that holds the process's database; made if missing"
+        Path("ordersys-data"), files.path, "the folder that holds the process's database; made if missing"
     )
     log_level: str = _setting(
         "info", _one_of("debug", "info", "warning", "error"), "the least urgent level that is logged"
@@ -146,11 +159,19 @@ class Settings:
     reflection: bool = _setting(False, _boolean, "whether gRPC reflection is served")
     grace_seconds: int = _setting(10, _between(0, 600), "how long SIGTERM waits for calls under way")
     max_concurrent_calls: int = _setting(
-        300, _between(1, 100_000), "calls served at a time; more are answered RESOURCE_EXHAUSTED"
+        300,
+        _between(1, 100_000),
+        "calls served at a time, and, ten times as many, orders in batches; more are answered RESOURCE_EXHAUSTED",
     )
     max_connections: int = _setting(900, _between(1, 100_000), "clients connected at a time; more are sent away")
+    max_memory_mib: int = _setting(
+        256,
+        _between(160, 1_048_576),
+        "the memory clients can bring the process to, in MiB; who fills it for nothing is disconnected",
+    )
     idle_seconds: int = _setting(300, _between(1, 86_400), "how long a connection may be without a call")
-    max_message_bytes: int = _setting(4_194_304, _between(1024, 67_108_864), "the largest request taken, in bytes")
+    # The least takes every request that is valid by itself: of 500 dead letters (17 KB), of a product (9 KB).
+    max_message_bytes: int = _setting(4_194_304, _between(32_768, 67_108_864), "the largest request taken, in bytes")
     max_metadata_bytes: int = _setting(8192, _between(1024, 1_048_576), "the most metadata taken with a call, in bytes")
     request_retention_hours: int = _setting(48, _between(24, 8760), "how long a request_id is remembered, in hours")
 
@@ -159,8 +180,8 @@ class Settings:
 class OrderSettings(Settings):
     """What the Order Service takes."""
 
-    order_service_address: str = address("127.0.0.1:50052", "where the Order Service listens")
-    orders_file: Path = _setting(ORDERS_FILE, Path, "the orders a new database starts with")
+    order_service_address: Address = address("127.0.0.1:50052", "where the Order Service listens")
+    orders_file: Path = _setting(ORDERS_FILE, files.path, "the orders a new database starts with")
     publish_window: int = _setting(1000, _between(1, 100_000), "the most events on their way to the broker at a time")
 
 
@@ -168,8 +189,8 @@ class OrderSettings(Settings):
 class ProductSettings(OrderSettings):
     """What the Product Service takes."""
 
-    product_service_address: str = address("127.0.0.1:50051", "where the Product Service listens")
-    products_file: Path = _setting(PRODUCTS_FILE, Path, "the products a new database starts with")
+    product_service_address: Address = address("127.0.0.1:50051", "where the Product Service listens")
+    products_file: Path = _setting(PRODUCTS_FILE, files.path, "the products a new database starts with")
     call_timeout_seconds: int = _setting(5, _between(1, 300), "how long a call to the Order Service may take")
     sweep_seconds: int = _setting(2, _between(1, 30), "how often placements without an outcome are looked for")
 

@@ -14,7 +14,7 @@ from ordersys.local.packages import NoRabbitMQ, provision
 from ordersys.local.system import Choices, System
 from ordersys.runtime.broker import BrokerUnavailable, Session
 from ordersys.runtime.reconnect import declare, keep_open
-from ordersys.runtime.urls import place
+from ordersys.runtime.urls import parse, shown
 from tests.integration.api import Api, eventually
 from tests.integration.conftest import quietly
 
@@ -67,7 +67,7 @@ async def test_a_session_is_opened_at_the_first_broker_that_answers(system: Syst
         opened.set_result(session)
         await asyncio.wait([session.closed])
 
-    task = asyncio.create_task(keep_open(f"{nobody},{silent}, {system.amqp_url}", "test", use))
+    task = asyncio.create_task(keep_open(parse(f"{nobody},{silent}, {system.amqp_url}"), "test", use))
     try:
         session = await asyncio.wait_for(opened, SECONDS)
         assert not session.closed.done()
@@ -78,13 +78,13 @@ async def test_a_session_is_opened_at_the_first_broker_that_answers(system: Syst
 
 async def test_the_topology_is_declared_at_the_first_broker_that_answers(system: System, nobody: str) -> None:
     """As `python -m ordersys.local` does for any broker it is given."""
-    await declare(f"{nobody},{system.amqp_url}")
+    await declare(parse(f"{nobody},{system.amqp_url}"))
 
 
 async def test_where_nobody_answers_each_is_named_without_a_password(silent: str, nobody: str) -> None:
     """In the order in which they were tried."""
     with pytest.raises(BrokerUnavailable) as unavailable:
-        await declare(f"{nobody},{silent}")
+        await declare(parse(f"{nobody},{silent}"))
     said = str(unavailable.value)
-    assert 0 <= said.index(place(nobody)) < said.index(place(silent))
+    assert 0 <= said.index(shown(parse(nobody))) < said.index(shown(parse(silent)))
     assert "secret" not in said

@@ -1,15 +1,25 @@
 """The whole system with one command, and what becomes of it when that is killed."""
 
+import contextlib
 import json
+import os
+import random
 import signal
+import socket
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
+import pika
 import psutil
 import pytest
 
+from ordersys.local import ports
+from ordersys.local.guard import Guard
 from ordersys.local.packages import NoRabbitMQ, provision
+from ordersys.local.rabbitmq import answers
+from ordersys.local.service import Program, Service, ours
 from tests.integration.api import Api, answered, eventually, placing
 from tests.running import addresses, local
 
@@ -76,24 +86,266 @@ def test_a_service_that_dies_is_started_again(folder: Path) -> None:
         assert api.order(before.id) == before
 
 
+def start(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+    """`python -m ordersys.local`, which can't start with what it is given."""
+    return subprocess.run(
+        [sys.executable, "-m", "ordersys.local", "--plain", *arguments],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def assert_refused(done: "subprocess.CompletedProcess[str]", *named: str) -> None:
+    """Exit status 2, and one line with all that has to be named: no stage has begun."""
+    assert done.returncode == 2, done
+    (said,) = done.stderr.splitlines()
+    assert said.startswith("ordersys.local: ")
+    for name in named:
+        assert name in said
+    assert "secret" not in done.stderr
+
+
+def free() -> int:
+    """A port nobody listens on."""
+    return ports.free(1)[0]
+
+
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        (["--amqp-url", "http://nowhere"], "ORDERSYS_AMQP_URL"),
-        (["--amqp-url", "amqp://user:secret@127.0.0.1:1/%2F"], "127.0.0.1:1"),
-        (["--order-service-port", "70000"], "70000"),
-        (["--brokers", "2"], "--brokers"),
+        (["--amqp-url", "http://nowhere"], "--amqp-url: must be an AMQP URL"),
+        (["--amqp-url", "amqp://user:12/secret@127.0.0.1:1/%2F"], "--amqp-url: must be an AMQP URL"),
+        (["--amqp-url", "amqp://user@127.0.0.1:1/%2F"], "no password"),
+        (["--amqp-url", "amqp://user:secret@127.0.0.1:1/%2F?frame_max=1"], "frame_max"),
         (["--amqp-url", "amqp://user:secret@127.0.0.1:1,amqp://user:secret@127.0.0.1:x"], "number 2 of 2"),
+        (["--amqp-url", "amqp://127.0.0.1:1", "--amqp-port", "5672"], "--amqp-port does nothing beside --amqp-url"),
+        (["--amqp-url", "amqp://127.0.0.1:1", "--brokers", "3"], "--brokers does nothing beside --amqp-url"),
+        (["--broker-only", "--demo"], "--demo does nothing beside --broker-only"),
+        (["--broker-only", "--order-service-port", "1"], "--order-service-port does nothing beside --broker-only"),
+        (["--json"], "--json does nothing without --demo"),
+        (["--order-service-port", "70000"], "70000"),
+        (["--order-service-port", "٣"], "'٣'"),
+        (["--brokers", "2"], "--brokers"),
         (["--data-dir", "/dev/null/x"], "/dev/null/x"),
+        (["--data-dir", "~nobody-by-that-name/x"], "home folder of '~nobody-by-that-name'"),
         (["--program", "no-service=true"], "no-service"),
         (["--program", "order-service=/no/such/program"], "/no/such/program"),
+        (["--no-such-option"], "--no-such-option"),
     ],
 )
 def test_wrong_arguments_are_answered_by_one_line(arguments: list[str], named: str) -> None:
-    """The thing is named, the password is not, and nothing is left running."""
-    command = [sys.executable, "-m", "ordersys.local", "--plain", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode in (1, 2)
-    assert named in done.stderr.splitlines()[-1]
+    """The thing is named, the password is not, and nothing was started."""
+    assert_refused(start(*arguments), named)
+
+
+def test_a_broker_nobody_answers_at_is_named_without_its_password() -> None:
+    """It may come later, so that this is no wrong usage."""
+    done = start("--amqp-url", "amqp://user:secret@127.0.0.1:1/%2F")
+    assert done.returncode == 1
+    assert "127.0.0.1:1/%2F" in done.stderr.splitlines()[-1]
     assert "secret" not in done.stderr
+
+
+def test_a_port_somebody_listens_on_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    """Whoever it is: the broker of another system would be taken over, and its messages with it."""
+    with socket.create_server((ports.LOOPBACK, 0)) as somebody:
+        port = str(somebody.getsockname()[1])
+        for option in ("--amqp-port", "--product-service-port"):
+            done = start("--data-dir", str(tmp_path / "system"), option, port)
+            assert_refused(done, f"port {port} is in use")
+    assert not (tmp_path / "system").exists()
+
+
+def test_the_broker_of_another_system_is_left_alone(folder: Path, tmp_path: Path) -> None:
+    """The first goes on as if nothing had been tried."""
+    port = free()
+    with local(folder, "--broker-only", "--amqp-port", str(port)) as first:
+        assert addresses(first)["ORDERSYS_AMQP_URL"].endswith(f":{port}/%2F")
+        assert_refused(start("--data-dir", str(tmp_path / "other"), "--amqp-port", str(port)), f"port {port} is in use")
+        assert answers(port)
+
+
+@pytest.mark.parametrize("other", ["--amqp-port", "--notification-service-1-port"])
+def test_one_port_for_two_is_refused_before_anything_starts(tmp_path: Path, other: str) -> None:
+    """The second would be judged by what the first answers."""
+    port = str(free())
+    done = start("--data-dir", str(tmp_path / "system"), "--order-service-port", port, other, port)
+    assert_refused(done, f"port {port} is given to", "order_service")
+    assert not (tmp_path / "system").exists()
+
+
+def test_a_setting_that_no_service_could_use_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    """Each would end, one after the other."""
+    done = start("--data-dir", str(tmp_path / "system"), ORDERSYS_PREFETCH="many")
+    assert_refused(done, "ORDERSYS_PREFETCH is 'many' but must be a whole number")
+    assert not (tmp_path / "system").exists()
+
+
+def test_what_a_service_cant_start_with_is_its_own_line(folder: Path, tmp_path: Path) -> None:
+    """As it stands in its log, which is named; not the end of the log."""
+    wrong = tmp_path / "products.json"
+    wrong.write_text("{}")
+    done = start("--data-dir", str(folder), ORDERSYS_PRODUCTS_FILE=str(wrong))
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith(
+        f"ordersys.local: product_service can't start: product-service: {wrong}"
+    )
+    assert processes_of(folder) == []
+
+
+def test_a_service_that_cant_start_again_is_said_once(folder: Path) -> None:
+    """It is tried again all the same: what keeps it may pass, and then it runs."""
+    with local(folder) as process, Api(addresses(process)) as api:
+        api.place({"paper-a4": 1})
+        databases = folder / "databases"
+        databases.chmod(0o777)
+        [victim] = [
+            p
+            for p in psutil.process_iter(["cmdline"])
+            if "ordersys.order_service" in repr(p.info) and str(folder) in repr(p.environ())
+        ]
+        victim.kill()
+        log = folder / "log" / "order_service.log"
+        eventually(lambda: log.read_text().count("may be written by others") >= 2)
+        databases.chmod(0o700)
+        request = placing({"paper-a4": 2})
+        eventually(lambda: answered(api, request), 60)
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=60)
+    assert said.count("order_service can't start and is tried again now and then: order-service: ") == 1
+
+
+def damage(folder: Path, ports_file: str, cookie: str | None, mode: int) -> None:
+    """Leaves behind what a crash or a person may have left."""
+    broker = folder / "rabbitmq"
+    (broker / "ports.json").write_text(ports_file)
+    own = broker / "home" / ".erlang.cookie"
+    own.chmod(0o600)
+    if cookie is not None:
+        own.write_text(cookie)
+    own.chmod(mode)
+    (broker / "enabled_plugins").write_text("[rabbit")
+    (broker / "rabbitmq.conf").write_text("listeners")
+    (broker / ".ports.json.new").write_text("[1, ")
+    (folder / "processes").write_bytes(b"+ 1 1.5\n+ 1\nrubbish\n\xff\n- x y\n+ 99999999 99999999999.5\n+ 1 17")
+
+
+def test_what_is_left_over_and_can_be_made_anew_is_made_anew(folder: Path) -> None:
+    """Ports, cookies and lists of processes; what was in the queues is there still."""
+    with local(folder, "--broker-only") as process:
+        url = addresses(process)["ORDERSYS_AMQP_URL"]
+        with closing(pika.BlockingConnection(pika.URLParameters(url))) as connection:
+            channel = connection.channel()
+            channel.confirm_delivery()
+            channel.queue_declare("kept", durable=True)
+            channel.basic_publish("", "kept", b"x", pika.BasicProperties(delivery_mode=2))
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0
+    for ports_file, cookie, mode in (("", None, 0o644), ("[1]", "", 0o400), ('[1, "x", null]', "short", 0o600)):
+        damage(folder, ports_file, cookie, mode)
+        with local(folder, "--broker-only") as process:
+            url = addresses(process)["ORDERSYS_AMQP_URL"]
+            with closing(pika.BlockingConnection(pika.URLParameters(url))) as connection:
+                assert connection.channel().queue_declare("kept", passive=True).method.message_count == 1
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(60) == 0
+    assert processes_of(folder) == []
+
+
+@pytest.mark.parametrize(
+    "name", ["lock", "processes", "rabbitmq/ports.json", "rabbitmq/home/.erlang.cookie", "databases"]
+)
+def test_what_is_left_over_and_cant_be_used_is_named(folder: Path, name: str) -> None:
+    """A folder in the place of a file, or a file in the place of a folder: by its path, before anything starts."""
+    odd = folder / name
+    odd.parent.mkdir(parents=True)
+    if name == "databases":
+        odd.touch()
+    else:
+        odd.mkdir()
+    done = start("--data-dir", str(folder), "--broker-only")
+    assert done.returncode == 2, done
+    assert str(odd) in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
+    assert processes_of(folder) == []
+
+
+def test_a_folder_that_others_may_write_to_is_refused(folder: Path) -> None:
+    """They could have their programs run, and read what is said with the cookie."""
+    folder.mkdir()
+    folder.chmod(0o770)
+    assert_refused(start("--data-dir", str(folder)), str(folder), "may be written by others", "chmod go-w")
+
+
+@pytest.mark.parametrize("name", [b"\xff", b"a\nb"])
+def test_a_folder_erlang_could_not_read_is_refused(tmp_path: Path, name: bytes) -> None:
+    """In one line that can be shown."""
+    done = start("--data-dir", os.fsdecode(os.fsencode(tmp_path) + b"/" + name))
+    assert_refused(done, "UTF-8")
+
+
+def test_all_it_makes_is_for_its_user_alone(folder: Path) -> None:
+    """Cookie, logs and data, whatever the mask of the shell."""
+    before = os.umask(0)
+    try:
+        with local(folder, "--broker-only") as process:
+            addresses(process)
+    finally:
+        os.umask(before)
+    open_to_others = [path for path in (folder, *folder.rglob("*")) if path.lstat().st_mode & 0o077]
+    assert open_to_others == []
+
+
+def test_a_launcher_killed_at_any_time_leaves_a_folder_that_can_be_used(folder: Path) -> None:
+    """kill -9 while it makes its files, starts its broker, or waits for it."""
+    dice = random.Random(10)
+    for moment in (0.4, 0.8, 1.2, 2.0, 4.0):
+        with local(folder, "--broker-only") as process, contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(moment + dice.random() / 2)
+            process.kill()
+        process.kill()
+        eventually(lambda: not processes_of(folder), 60)
+    with local(folder, "--broker-only") as process:
+        assert addresses(process)["ORDERSYS_AMQP_URL"]
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0
+    assert processes_of(folder) == []
+
+
+def test_a_program_does_nothing_before_somebody_watches_over_it(tmp_path: Path) -> None:
+    """Killed between its start and the record of it, the launcher leaves nothing that runs."""
+    script = (
+        "import os, pathlib, signal, sys\n"
+        "from ordersys.local.guard import Guard\n"
+        "folder = pathlib.Path(sys.argv[1])\n"
+        "Guard.watch = lambda self, pid: (print(pid, flush=True), os.kill(os.getpid(), signal.SIGKILL))\n"
+        "Guard(folder).start(['/usr/bin/env', 'touch', str(folder / 'touched')], dict(os.environ), folder / 'log')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, check=False)
+    assert done.returncode == -signal.SIGKILL
+    eventually(lambda: not psutil.pid_exists(int(done.stdout)))
+    assert not (tmp_path / "touched").exists()
+
+
+@pytest.mark.parametrize("variable", ["https_proxy", "http_proxy", "grpc_proxy"])
+def test_a_proxy_of_the_environment_is_not_asked_about_services_of_this_machine(
+    variable: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would look for them on its own."""
+    monkeypatch.setenv(variable, "http://127.0.0.1:9")
+    monkeypatch.delenv("no_proxy", raising=False)
+    address = f"{ports.LOOPBACK}:{free()}"
+    environment = {
+        **os.environ,
+        "ORDERSYS_ORDER_SERVICE_ADDRESS": address,
+        "ORDERSYS_AMQP_URL": "amqp://127.0.0.1:1",
+        "ORDERSYS_DATA_DIR": str(tmp_path / "data"),
+    }
+    with closing(Guard(tmp_path)) as guard:
+        service = Service("order_service", address, Program(ours("order_service"), environment), tmp_path, guard)
+        service.start()
+        service.wait_healthy()
+        assert service.stop() == 0

@@ -169,6 +169,8 @@ def assert_one_line(done: "subprocess.CompletedProcess[str]", *named: str) -> No
         ("ORDERSYS_MAX_CONCURRENT_CALLS", "0"),
         ("ORDERSYS_LOG_LEVEL", "loud"),
         ("ORDERSYS_REFLECTION", "perhaps"),
+        ("ORDERSYS_REFLECTION", "'true'"),
+        ("ORDERSYS_DATA_DIR", "~nobody-by-that-name/x"),
     ],
 )
 def test_a_wrong_setting_is_answered_by_one_line_that_names_it(
@@ -178,11 +180,78 @@ def test_a_wrong_setting_is_answered_by_one_line_that_names_it(
     assert_one_line(start(module, tmp_path, **{variable: value}), variable, "must be")
 
 
-def test_a_password_in_a_wrong_setting_is_not_printed(tmp_path: Path) -> None:
-    """The variable is named, its value is not."""
-    done = start("order_service", tmp_path, ORDERSYS_AMQP_URL="http://user:secret@host")
-    assert_one_line(done, "ORDERSYS_AMQP_URL")
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://user:secret@host",
+        "amqp://user@127.0.0.1:1/%2F",
+        "amqp://user:12/secret@127.0.0.1:1/%2F",
+        "amqp://user:secret@127.0.0.1:1/a/b",
+        "amqp://user:secret@127.0.0.1:1/%2F?connection_timeout=30000",
+        "amqp://user:secret@127.0.0.1:1/%2F?heartbeat=soon",
+        "amqps://user:secret@127.0.0.1:1/%2F?ssl_options={'ca_certs':'/none'}",
+        "amqp://user:secret@127.0.0.1:1/%2F?frame_max=1,amqp://127.0.0.1:1",
+    ],
+)
+def test_a_url_that_cant_be_used_stops_the_start_and_is_not_printed(tmp_path: Path, url: str) -> None:
+    """The variable is named, its value is not; nothing serves that would publish nothing."""
+    done = start("order_service", tmp_path, ORDERSYS_AMQP_URL=url)
+    assert_one_line(done, "ORDERSYS_AMQP_URL must be an AMQP URL", "number 1 of 2" if "," in url else ": it ")
     assert "secret" not in done.stdout + done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_octets_that_are_no_text_are_no_folder(tmp_path: Path) -> None:
+    """SQLite could not open it."""
+    done = start("order_service", tmp_path, ORDERSYS_DATA_DIR=os.fsdecode(os.fsencode(tmp_path) + b"/\xff"))
+    assert_one_line(done, "ORDERSYS_DATA_DIR", "must be a path in UTF-8")
+
+
+def test_a_folder_others_may_write_to_is_refused(tmp_path: Path) -> None:
+    """They could put another database there."""
+    tmp_path.chmod(0o777)
+    assert_one_line(start("order_service", tmp_path), str(tmp_path), "may be written by others")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("address", "named"),
+    [
+        ("::1:50052", "[::1]:50052"),
+        ("*:50052", "all interfaces"),
+        ("[127.0.0.1]:50052", "IPv6"),
+        ("http://127.0.0.1:50052", "scheme"),
+        ("unix:/tmp/x", "path"),
+        ("user@host:50052", "user"),
+        ("192.0.2.1:50052", "cannot assign requested address"),
+        ("no-such-host.invalid:50052", "can't be listened on"),
+    ],
+)
+def test_an_address_that_cant_be_listened_on_stops_the_start(tmp_path: Path, address: str, named: str) -> None:
+    """One line, with what it must be or why it can't be used."""
+    done = start("order_service", tmp_path, ORDERSYS_ORDER_SERVICE_ADDRESS=address)
+    assert_one_line(done, address, named)
+
+
+@pytest.mark.parametrize("address", ["http://127.0.0.1:50052", "127.0.0.1", "127.0.0.1:50052/"])
+def test_an_address_nobody_can_be_asked_at_stops_the_start(tmp_path: Path, address: str) -> None:
+    """Where it would serve and have every order end open."""
+    done = start("product_service", tmp_path, ORDERSYS_ORDER_SERVICE_ADDRESS=address)
+    assert_one_line(done, "ORDERSYS_ORDER_SERVICE_ADDRESS", address, "HOST:PORT")
+
+
+def test_two_services_at_one_address_are_refused(tmp_path: Path) -> None:
+    """By the one that knows both."""
+    one = f"127.0.0.1:{ports.free(1)[0]}"
+    both = {"ORDERSYS_ORDER_SERVICE_ADDRESS": one, "ORDERSYS_PRODUCT_SERVICE_ADDRESS": one}
+    assert_one_line(start("product_service", tmp_path, **both), *both, one)
+
+
+def test_a_variable_that_looks_like_a_setting_is_told(tmp_path: Path) -> None:
+    """Before anything else: here before it can't start."""
+    (tmp_path / "order.db").write_bytes(b"my holiday pictures" * 100)
+    done = start("order_service", tmp_path, ORDERSYS_GRACE_SECOND="1")
+    assert "ORDERSYS_GRACE_SECOND is no setting and has no effect; ORDERSYS_GRACE_SECONDS is one" in done.stdout
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ordersys.contract.addresses import Address, channel_options, parse
+from ordersys.contract.addresses import Address, WrongAddress, channel_options, parse
 
 GOOD = {
     "127.0.0.1:50051": Address("127.0.0.1", 50051),
@@ -21,7 +21,7 @@ GOOD = {
     "3com:50052": Address("3com", 50052),
 }
 WRONG = {
-    "": "with a port",
+    "": "with a host",
     "localhost": "with a port",
     "host:": "with a port",
     "[::1]": "with a port behind the brackets",
@@ -92,6 +92,21 @@ def test_whatever_else_is_refused_with_the_way_out(text: str) -> None:
 def test_addresses_that_mean_the_same_read_the_same(text: str, same: str | None) -> None:
     """So that two services on one address can be told."""
     assert parse(text) == parse(same or text.lower())
+
+
+@pytest.mark.parametrize(
+    ("text", "host", "port"), [("h", "h", 7), ("h:1", "h", 1), ("[::1]", "::1", 7), ("[::1]:1", "::1", 1)]
+)
+def test_a_port_may_be_known_without_being_said(text: str, host: str, port: int) -> None:
+    """As in a URL, whose scheme has one."""
+    assert parse(text, 7) == Address(host, port)
+
+
+@pytest.mark.parametrize("text", ["h:", "h:0", "[::1]:", "[::1]7", "::1", ":7", ""])
+def test_a_known_port_excuses_nothing_else(text: str) -> None:
+    """A colon wants a port behind it."""
+    with pytest.raises(WrongAddress):
+        parse(text, 7)
 
 
 @given(st.text())

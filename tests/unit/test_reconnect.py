@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from ordersys.runtime import reconnect
-from ordersys.runtime.broker import BrokerUnavailable
-from ordersys.runtime.declaring import Call
+from ordersys.runtime.broker import BrokerUnavailable, Call
+from ordersys.runtime.urls import BrokerUrl, parse
 
 AWAY, HANGS, REFUSES = "away", "hangs", "refuses"
 SECONDS = 5.0
@@ -23,11 +23,12 @@ class Broker:
         self.tried: list[str] = []
         self.closed = 0
 
-    async def open(self, url: str, name: str) -> "Session":
-        self.tried.append(url)
-        if self.states.get(url) == AWAY:
-            raise BrokerUnavailable(url)
-        return Session(self, self.states.get(url, ""))
+    async def open(self, url: BrokerUrl, name: str) -> "Session":
+        host = url.parameters.host
+        self.tried.append(host)
+        if self.states.get(host) == AWAY:
+            raise BrokerUnavailable(host)
+        return Session(self, self.states.get(host, ""))
 
 
 class Session:
@@ -52,8 +53,9 @@ class Session:
         if self.closed.done():
             raise self.closed.result()
 
-    def fail(self) -> None:
-        self.closed.set_result(BrokerUnavailable("cut"))
+    def fail(self, error: BaseException) -> None:
+        if not self.closed.done():
+            self.closed.set_result(BrokerUnavailable(str(error)))
 
     async def close(self) -> None:
         self._broker.closed += 1
@@ -67,10 +69,12 @@ async def used(broker: Broker, urls: str, count: int, monkeypatch: pytest.Monkey
     left = asyncio.Semaphore(0)
 
     async def use(session: Any) -> None:
-        session.fail()
+        session.fail(BrokerUnavailable("cut"))
         left.release()
 
-    task = asyncio.create_task(reconnect.keep_open(urls, "test", use))
+    task = asyncio.create_task(
+        reconnect.keep_open(parse(",".join(f"amqp://{one}" for one in urls.split(","))), "test", use)
+    )
     try:
         for _ in range(count):
             await asyncio.wait_for(left.acquire(), SECONDS)
