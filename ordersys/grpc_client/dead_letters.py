@@ -20,6 +20,7 @@ _AT_ONCE = 500
 # How many in a row may fail one by one before the service, not the letters, is to blame.
 _MOST_FAILURES = 3
 _HINT = "Try them again with `dead-letters replay ID …`, drop them with `dead-letters discard ID …`; --all takes all."
+_STILL_THERE = "the broker did not take it, and it is a dead letter still; the log of the service says why"
 _Act = Callable[[Client, int, Sequence[str]], Awaitable[Sequence[str]]]
 
 
@@ -30,13 +31,13 @@ class _Taken:
     done: list[str] = field(default_factory=list)
     failed: dict[str, Failed] = field(default_factory=dict)
     """Those of which it said that it can't, by id."""
-    left: list[DeadLetter] = field(default_factory=list)
-    """Those that were there, were asked for with --all and are there still."""
+    left: list[str] = field(default_factory=list)
+    """Those that are there still, although it did not fail: the broker did not take them."""
 
     @property
     def status(self) -> int:
         """The exit status it comes to."""
-        return max([failures.exit_status(one) for one in self.failed.values()] + [bool(self.left)])
+        return max([*map(failures.exit_status, self.failed.values()), failures.REFUSED if self.left else failures.DONE])
 
 
 async def dead_letters(client: Client, arguments: argparse.Namespace) -> int:
@@ -73,9 +74,8 @@ async def _take_out(client: Client, number: int, arguments: argparse.Namespace) 
             await _portion(client, number, act, portion, taken)
         except Failed:
             await _one_by_one(client, number, act, [one for one in portion if one not in taken.done], taken)
-    if arguments.all and len(taken.done) + len(taken.failed) < len(ids):
-        missed = set(ids).difference(taken.done, taken.failed)
-        taken.left = [letter for letter in await _found(client, number) if letter.id in missed]
+    if missed := set(ids).difference(taken.done, taken.failed):
+        taken.left = [letter.id for letter in await _found(client, number) if letter.id in missed]
     return taken
 
 
@@ -143,7 +143,7 @@ def _tell(arguments: argparse.Namespace, taken: Mapping[int, _Taken | Failed]) -
     """The exit status says whether there was everything that was asked for."""
     silent = {number: one for number, one in taken.items() if isinstance(one, Failed)}
     answered = {number: one for number, one in taken.items() if isinstance(one, _Taken)}
-    known = {one for service in answered.values() for one in (*service.done, *service.failed)}
+    known = {one for service in answered.values() for one in (*service.done, *service.failed, *service.left)}
     missing = [one for one in arguments.ids if one not in known]
     if arguments.json:
         as_json.show(
@@ -171,8 +171,8 @@ def _lines(action: str, answered: Mapping[int, _Taken]) -> Iterator[str]:
         yield f"Notification Service {number}: {action}ed {len(service.done)}"
         for one, failed in service.failed.items():
             yield f"{one} can't be {action}ed: {failures.sentence(failed)}"
-        for letter in service.left:
-            yield f"{letter.id} was not {action}ed: {tables.why(letter)}"
+        for one in service.left:
+            yield f"{one} was not {action}ed: {_STILL_THERE}"
 
 
 def _not_done(answered: Mapping[int, _Taken]) -> dict[str, object]:
@@ -180,7 +180,7 @@ def _not_done(answered: Mapping[int, _Taken]) -> dict[str, object]:
     found: dict[str, object] = {}
     for service in answered.values():
         found |= {one: failures.to_dict(failed)["error"] for one, failed in service.failed.items()}
-        found |= {letter.id: {"message": tables.why(letter)} for letter in service.left}
+        found |= {one: {"message": _STILL_THERE} for one in service.left}
     return {"not_done": found} if found else {}
 
 
