@@ -67,7 +67,7 @@ def provision() -> Installation:
     The first time without one, downloads some 30 MB.
     """
     if given := os.environ.get(RABBITMQ_VARIABLE):
-        return _named(Path(given))
+        return _named(Path(given).expanduser().absolute())
     return installed(Path("/")) or unpacked(cache())
 
 
