@@ -61,8 +61,6 @@ def _array(path: Path | str) -> list[Any]:
             entries = json_text.parse(file.read().decode("utf-8-sig"))
     except OSError as error:
         raise WrongUse(f"{path}: {error.strerror}") from error
-    except RecursionError as error:
-        raise WrongUse(f"{path}: nested too deeply") from error
     except ValueError as error:
         raise WrongUse(f"{path}: not JSON: {error}") from error
     if not isinstance(entries, list):

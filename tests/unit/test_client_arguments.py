@@ -18,7 +18,7 @@ WRONG_ADDRESSES = {
     "127.0.0.1:99999": "65535",
     "127.0.0.1:": "with a port",
     "127.0.0.1:http": "65535",
-    "": "with a port",
+    "": "with a host",
     "\x1b[31m": "HOST:PORT",
 }
 SERVICES = ("product-service", "order-service", "notification-service-1", "notification-service-2")

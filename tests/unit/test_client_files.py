@@ -76,7 +76,7 @@ def test_an_entry_may_bring_a_request_id(path: Path) -> None:
 WRONG: dict[str, tuple[object, str]] = {
     "no JSON": (b"[", "not JSON: "),
     "no UTF-8": (b"\xff", "not JSON: "),
-    "too deep": (b"[" * 100_000, "nested too deeply"),
+    "too deep": (b"[" * 100_000, "not JSON: it is nested too deep"),
     "no array": ({}, "must be a JSON array of orders"),
     "no items": ([{"customer_id": "a"}], "entry 1: items is missing"),
     "no customer": ([{"items": [LINE]}], "entry 1: customer_id is missing"),
