@@ -24,7 +24,7 @@ from pika.exceptions import (
 
 from ordersys.contract.events import Delivery
 from ordersys.runtime import refusals
-from ordersys.runtime.confirms import Confirms, Fate, Outcome
+from ordersys.runtime.confirms import CONFIRMED, Confirms, Fate, Outcome, Window
 from ordersys.runtime.crash import crash_point
 from ordersys.runtime.messages import Message, delivered
 from ordersys.runtime.urls import BrokerUrl
@@ -119,7 +119,7 @@ class Session:
 
     async def publish(self, messages: Sequence[Message]) -> list[bool]:
         """Publishes `messages` pipelined; for each whether the broker has it for sure, also when the session breaks."""
-        return [outcome.fate is Fate.CONFIRMED for outcome in await self.publish_each(messages)]
+        return [outcome == CONFIRMED for outcome in await self.publish_each(messages)]
 
     async def publish_each(self, messages: Sequence[Message]) -> list[Outcome]:
         """Publishes `messages` pipelined; what became of each, also when the session breaks.
@@ -144,7 +144,7 @@ class Session:
             await self._answer(self._confirms.settled, lambda: window.steps)
         except (AMQPError, BrokerUnavailable) as error:
             self.fail(error)
-        return self._outcomes(len(messages), impossible, window.fates())
+        return self._outcomes(len(messages), impossible, window)
 
     async def intake(self, queue: str, prefetch: int, take: Callable[[int, Delivery], None]) -> "Intake":
         """Has every delivery of `queue` given to `take` with its tag, at most `prefetch` unsettled at a time."""
@@ -219,13 +219,15 @@ class Session:
             return f"it can't be encoded: {type(error).__name__}: {error}"
         return ""
 
-    def _outcomes(self, count: int, impossible: dict[int, str], fates: list[Fate]) -> list[Outcome]:
-        """What became of each of `count` messages, given the fates of those that were sent."""
+    def _outcomes(self, count: int, impossible: dict[int, str], window: Window) -> list[Outcome]:
+        """What became of each of `count` messages, given the window of those that were sent."""
+        if window.confirmed and not impossible:
+            return [CONFIRMED] * count
         closed = self.closed.result() if self.closed.done() else None
         suspicious = closed is not None and not isinstance(closed, BrokerRefused)
         reason = str(closed) if closed and suspicious and refusals.is_of_a_message(closed.code) else ""
         shared = {fate: Outcome(fate, reason if fate is Fate.OPEN else "") for fate in Fate}
-        sent = iter(fates)
+        sent = iter(window.fates())
         return [
             Outcome(Fate.IMPOSSIBLE, impossible[number]) if number in impossible else shared[next(sent, Fate.OPEN)]
             for number in range(count)

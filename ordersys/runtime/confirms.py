@@ -32,6 +32,9 @@ class Outcome(NamedTuple):
     reason: str = ""
 
 
+CONFIRMED = Outcome(Fate.CONFIRMED)
+
+
 class Window:
     """The events published together, with delivery tags from `first_tag` on."""
 
@@ -54,9 +57,9 @@ class Window:
         return self._complete and not self._open
 
     @property
-    def refused(self) -> bool:
-        """Whether the broker has nacked any."""
-        return bool(self._nacked)
+    def confirmed(self) -> bool:
+        """Whether the broker has every event for sure."""
+        return self.settled and not (self._nacked or self._returned)
 
     @property
     def answered(self) -> int:

@@ -10,7 +10,8 @@ is about the same order. It is tried again from there (see relay.py).
 
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
-from typing import Any, NamedTuple
+from functools import lru_cache
+from typing import Any, NamedTuple, Protocol
 
 from sqlalchemy import (
     BigInteger,
@@ -36,23 +37,27 @@ from sqlalchemy import (
 from ordersys.contract import topology
 from ordersys.contract.events import EventMessage
 from ordersys.contract.topology import Publication
-from ordersys.runtime.statements import Row, Statement, inserting
+from ordersys.runtime.statements import Statement, inserting
 
 _FIELDS = tuple(field.name for field in fields(EventMessage))
 
 
-class Outgoing(NamedTuple):
+class Outgoing(Protocol):
     """An event, and where it is published to."""
 
-    event: EventMessage
-    to: Publication
+    @property
+    def event(self) -> EventMessage: ...  # noqa: D102
+
+    @property
+    def to(self) -> Publication: ...  # noqa: D102
 
 
 class Waiting(NamedTuple):
     """An event that waits to be published. `sequence` is its place among all."""
 
     sequence: int
-    outgoing: Outgoing
+    event: EventMessage
+    to: Publication
     held: bool
     """Whether an earlier event of its order waits to be tried again."""
     attempts: int = 0
@@ -111,12 +116,15 @@ class Outbox:
 
     def oldest(self, connection: Connection, most: int) -> list[Waiting]:
         """What has waited longest of what was not tried yet, or not to its end."""
-        return [_waiting(row[:-1], bool(row[-1])) for row in self._oldest.rows(connection, most=most)]
+        return [
+            Waiting(row[0], EventMessage(*row[1:8]), _to(*row[8:10], row[3]), bool(row[10]))
+            for row in self._oldest.rows(connection, most=most)
+        ]
 
     def due(self, connection: Connection, time: int, most: int) -> list[Waiting]:
         """What is due by `time`, what was tried longest ago first; of each order only its earliest event."""
         rows = self._due.rows(connection, time=time, most=most)
-        return [_waiting(row[:-2], False, *row[-2:]) for row in rows]
+        return [Waiting(row[0], EventMessage(*row[1:8]), _to(*row[8:10], row[3]), False, *row[10:]) for row in rows]
 
     def waiting(self, connection: Connection) -> int:
         """How many events wait, whether they were tried or not."""
@@ -222,9 +230,7 @@ def _event_columns() -> Iterable[Column[Any]]:
     yield Column("routing_key", String(255), nullable=False, server_default="")
 
 
-def _waiting(row: Row, held: bool, attempts: int = 0, reason: str = "") -> Waiting:
-    sequence, *event, exchange, routing_key = row
-    message = EventMessage(*event)
-    return Waiting(
-        sequence, Outgoing(message, Publication(exchange, routing_key, message.source)), held, attempts, reason
-    )
+@lru_cache(maxsize=100)
+def _to(exchange: str, routing_key: str, publisher: str) -> Publication:
+    """One of a few: made anew for each row it would cost as much as the row itself."""
+    return Publication(exchange, routing_key, publisher)

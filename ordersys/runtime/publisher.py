@@ -37,8 +37,11 @@ class Publisher:
         """What became of each event, in order. One call at a time."""
         session = await asyncio.shield(self._ready)
         messages, outcomes = encoded(events)
-        outcomes.update(zip(messages, await session.publish_each(list(messages.values())), strict=True))
-        self._judge(session, {outcome.fate for outcome in outcomes.values()})
+        sent = await session.publish_each(list(messages.values()))
+        self._judge(session, {outcome.fate for outcome in set(sent)})
+        if not outcomes:
+            return sent
+        outcomes.update(zip(messages, sent, strict=True))
         return [outcomes[number] for number in range(len(events))]
 
     async def close(self) -> None:
@@ -79,13 +82,13 @@ def encoded(events: Sequence[Outgoing]) -> tuple[dict[int, Message], dict[int, O
     messages: dict[int, Message] = {}
     outcomes: dict[int, Outcome] = {}
     stuck: set[str] = set()
-    for number, (event, to) in enumerate(events):
-        if event.subject in stuck:
+    for number, one in enumerate(events):
+        if stuck and one.event.subject in stuck:
             outcomes[number] = Outcome(Fate.HELD)
             continue
         try:
-            messages[number] = of_event(event, to)
+            messages[number] = of_event(one.event, one.to)
         except Exception as error:  # noqa: BLE001 - its outcome: whatever is wrong with one harms no other
             outcomes[number] = Outcome(Fate.IMPOSSIBLE, f"it can't be encoded: {type(error).__name__}: {error}")
-            stuck.add(event.subject)
+            stuck.add(one.event.subject)
     return messages, outcomes

@@ -17,7 +17,7 @@ from itertools import takewhile
 from typing import Protocol
 
 from ordersys.contract.errors import Refused
-from ordersys.runtime.confirms import Fate, Outcome
+from ordersys.runtime.confirms import CONFIRMED, Fate, Outcome
 from ordersys.runtime.crash import crash_point
 from ordersys.runtime.database import Database
 from ordersys.runtime.identity import now
@@ -126,11 +126,11 @@ class Relay:
         found = await self._database.read(self._outbox.oldest, asked + len(leaving))
         events = [event for event in found if event.sequence not in leaving][:asked]
         ready = [event for event in events if not event.held]
-        held = [Late(event.sequence, now()) for event in events if event.held]
         outcomes, took = await self._published(ready)
-        self._remove([event.sequence for event, o in zip(ready, outcomes, strict=True) if o.fate is Fate.CONFIRMED])
-        await self._put_off(ready, outcomes, held)
-        fates = {outcome.fate for outcome in outcomes}
+        self._remove([event.sequence for event, outcome in zip(ready, outcomes, strict=True) if outcome == CONFIRMED])
+        fates = {outcome.fate for outcome in set(outcomes)}
+        if len(ready) < len(events) or outcomes.count(CONFIRMED) < len(ready):
+            await self._put_off(ready, outcomes, [Late(event.sequence, now()) for event in events if event.held])
         if Fate.OPEN in fates:
             self._new.worse(_fewer(outcomes))
         elif took > _SLOW_SECONDS and fates & _LATE:
@@ -151,12 +151,12 @@ class Relay:
         alone = 1 if due[0].reason else sum(1 for _ in takewhile(lambda event: not event.reason, due))
         events = due[:alone]
         outcomes, _ = await self._published(events)
-        confirmed = [event for event, o in zip(events, outcomes, strict=True) if o.fate is Fate.CONFIRMED]
+        confirmed = [event for event, outcome in zip(events, outcomes, strict=True) if outcome == CONFIRMED]
         if confirmed:
             await self._database.write(self._outbox.remove_late, [event.sequence for event in confirmed])
         for event in confirmed:
             if event.reason:
-                _log.info("event %s, which was parked, is published", event.outgoing.event.event_id)
+                _log.info("event %s, which was parked, is published", event.event.event_id)
         await self._put_off(events, outcomes, [])
         if len(confirmed) == len(events):
             self._late.better()
@@ -170,10 +170,10 @@ class Relay:
             return [], 0.0
         loop = asyncio.get_running_loop()
         began = loop.time()
-        outcomes = await self._publisher.publish([event.outgoing for event in events])
+        outcomes = await self._publisher.publish(events)
         crash_point("outbox.published")
-        if left := [outcome for outcome in outcomes if outcome.fate is not Fate.CONFIRMED]:
-            self._tell(left, len(events))
+        if outcomes.count(CONFIRMED) < len(events):
+            self._tell([outcome for outcome in outcomes if outcome != CONFIRMED], len(events))
         return outcomes, loop.time() - began
 
     def _tell(self, left: Sequence[Outcome], count: int) -> None:
@@ -204,7 +204,7 @@ class Relay:
         seconds = min(_PARKED_SECONDS * 2 ** min(event.attempts, 20), _PARKED_SECONDS_AT_MOST)
         if not event.reason:
             text = "event %s can't be published and is parked, with what comes after it of its order: %s"
-            _log.error(text, event.outgoing.event.event_id, reason)
+            _log.error(text, event.event.event_id, reason)
         return Late(event.sequence, now() + int(seconds * 1_000_000), reason)
 
     def _remove(self, done: list[int]) -> None:

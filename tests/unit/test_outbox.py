@@ -86,11 +86,11 @@ class Broker:
                 await self.asked.wait()
 
     async def publish(self, events: Sequence[Outgoing]) -> list[Outcome]:
-        self.windows.append([outgoing.event for outgoing in events])
+        self.windows.append([one.event for one in events])
         self.asked.set()
         answer = next(self._answers, None)
         if answer is None:
-            each = [next(self._by_id.get(event.event_id, iter(())), CONFIRMED) for event, _ in events]
+            each = [next(self._by_id.get(one.event.event_id, iter(())), CONFIRMED) for one in events]
             if IMPOSSIBLE in each:
                 place = each.index(IMPOSSIBLE)
                 stuck = events[place].event.subject

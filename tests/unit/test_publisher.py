@@ -7,26 +7,30 @@ import pytest
 from ordersys.contract import topology
 from ordersys.contract.events import EventMessage
 from ordersys.runtime.confirms import Fate
-from ordersys.runtime.outbox import Outgoing
+from ordersys.runtime.outbox import Waiting
 from ordersys.runtime.publisher import encoded
 
 GOOD = EventMessage("a.1", "type", "source", "a", 1_790_000_000_000_000, "trace", b"")
 TO = topology.Publication("exchange", "key", "source")
 
 
+def waiting(event: EventMessage = GOOD, to: topology.Publication = TO) -> Waiting:
+    return Waiting(1, event, to, held=False)
+
+
 @pytest.mark.parametrize(
     "bad",
     [
-        Outgoing(replace(GOOD, time=10**30), TO),
-        Outgoing(replace(GOOD, time=-(10**30)), TO),
-        Outgoing(GOOD, replace(TO, exchange="")),
+        waiting(replace(GOOD, time=10**30)),
+        waiting(replace(GOOD, time=-(10**30))),
+        waiting(to=replace(TO, exchange="")),
     ],
     ids=["a time that is none", "a time before all", "an event this release does not know"],
 )
-def test_an_event_that_cant_be_encoded_harms_none_but_its_order(bad: Outgoing) -> None:
+def test_an_event_that_cant_be_encoded_harms_none_but_its_order(bad: Waiting) -> None:
     """It has a reason, what comes after it of the same order is held back, and the others are sent."""
-    other = Outgoing(replace(GOOD, event_id="b.1", subject="b"), TO)
-    after = Outgoing(replace(GOOD, event_id="a.2"), TO)
+    other = waiting(replace(GOOD, event_id="b.1", subject="b"))
+    after = waiting(replace(GOOD, event_id="a.2"))
     messages, outcomes = encoded([other, bad, after, other])
     assert list(messages) == [0, 3]
     assert [outcome.fate for outcome in outcomes.values()] == [Fate.IMPOSSIBLE, Fate.HELD]
@@ -35,5 +39,5 @@ def test_an_event_that_cant_be_encoded_harms_none_but_its_order(bad: Outgoing) -
 
 def test_an_event_is_published_where_the_outbox_says() -> None:
     """Whether or not this release knows its type."""
-    messages, _ = encoded([Outgoing(GOOD, TO)])
+    messages, _ = encoded([waiting()])
     assert messages[0][:3] == ("exchange", "key", b"")

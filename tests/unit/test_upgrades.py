@@ -54,9 +54,9 @@ async def test_events_that_waited_in_an_older_release_are_published_where_they_b
     database_ = await Database.open(path, schema)
     found = await database_.read(outbox.oldest, 100)
     await database_.close()
-    assert [(one.outgoing.event.event_id, one.outgoing.event.body) for one in found] == before != []
-    for event, to in (one.outgoing for one in found):
-        assert to == topology.publication(topology.events()[event.type])
+    assert [(one.event.event_id, one.event.body) for one in found] == before != []
+    for one in found:
+        assert one.to == topology.publication(topology.events()[one.event.type])
 
 
 @pytest.mark.parametrize(("name", "schema", "outbox"), SERVICES, ids=["order", "product"])
@@ -75,4 +75,4 @@ async def test_an_event_nobody_knows_any_more_has_no_exchange(tmp_path: Path) ->
     database = await Database.open(path, store.SCHEMA)
     found = await database.read(store.OUTBOX.oldest, 100)
     await database.close()
-    assert [bool(one.outgoing.to.exchange) for one in found] == [False, True, True]
+    assert [bool(one.to.exchange) for one in found] == [False, True, True]
