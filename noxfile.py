@@ -5,6 +5,7 @@ Each session installs what it needs and makes the stubs first, so that none depe
 
 import os
 import shutil
+from pathlib import Path
 from typing import Any
 
 import nox
@@ -12,9 +13,12 @@ from nox.command import CommandFailed
 
 # uv trusts the certificates the system trusts, as pip does: behind a company's proxy both work, or neither.
 os.environ.setdefault("UV_SYSTEM_CERTS", "true")
-
+# No Python is downloaded unasked, however an interpreter is looked for.
+os.environ.setdefault("UV_PYTHON_DOWNLOADS", "never")
+nox.needs_version = ">=2025.10.14"
 nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.reuse_existing_virtualenvs = True
+nox.options.error_on_missing_interpreters = False
 nox.options.sessions = ["codegen", "tests"]
 
 NPM_OPTIONS = ("--ignore-scripts", "--silent", "--fetch-retries=0")
@@ -23,6 +27,19 @@ ASYNCAPI_PARSER = "@asyncapi/parser@3.6.6"
 PATIENTLY: dict[str, Any] = {"interrupt_timeout": 60, "terminate_timeout": 60}
 
 PROJECT = nox.project.load_toml("pyproject.toml")
+PYTHONS = nox.project.python_versions(PROJECT)
+# The suites of Debian that bring RabbitMQ 3.10, 4.0 and 4.3, and the tests that have to do with a broker.
+SUITES = ("bookworm", "trixie", "forky")
+BROKER_TESTS = (
+    *(f"tests/contract/test_{name}.py" for name in ("broker_trouble", "dead_letters", "events", "given_up", "health")),
+    *(f"tests/contract/test_{name}.py" for name in ("live_topology", "subscribers")),
+    *(f"tests/integration/test_{name}.py" for name in ("cluster", "consumer", "dead_letters", "health", "poison")),
+)
+# pyenv's python3.X runs only where its version is among those chosen: all that could be wanted are.
+PYENV = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"), "versions")
+if PYENV.is_dir():
+    wanted = [path.name for path in PYENV.iterdir() if path.name.rpartition(".")[0] in PYTHONS]
+    os.environ.setdefault("PYENV_VERSION", ":".join(sorted(wanted)))
 
 
 def prepare(session: nox.Session, *groups: str) -> None:
@@ -81,6 +98,41 @@ def demo(session: nox.Session) -> None:
     session.run("python", "-m", "ordersys.local", "--demo", *session.posargs, **PATIENTLY)
 
 
+@nox.session(python=PYTHONS, download_python="never")
+def pythons(session: nox.Session) -> None:
+    """Run the unit tests and the demo on each Python of pyproject.toml that is installed; no other is downloaded."""
+    prepare(session, "tests")
+    session.run("pytest", "tests/unit", *session.posargs, **PATIENTLY)
+    session.run("python", "-m", "ordersys.local", "--demo", "--json", **PATIENTLY)
+
+
+@nox.session(venv_backend="uv", reuse_venv=False)
+def lowest(session: nox.Session) -> None:
+    """Run the unit tests and the installed demo on the lowest versions that pyproject.toml allows."""
+    wanted = nox.project.dependency_groups(PROJECT, "codegen", "tests")
+    # The wheel too is made anew: uv would take one from its cache as long as pyproject.toml is the same.
+    session.install("--resolution=lowest-direct", "--reinstall-package=ordersys", ".", *wanted)
+    with session.chdir(session.create_tmp()):
+        session.run("python", "-m", "ordersys.local", "--demo", "--json", **PATIENTLY)
+    session.run("python", "-m", "ordersys.codegen", silent=True)
+    session.run("pytest", "tests/unit", *session.posargs, **PATIENTLY)
+
+
+@nox.session
+@nox.parametrize("suite", SUITES, ids=SUITES)
+def brokers(session: nox.Session, suite: str) -> None:
+    """Run the demo and what has to do with a broker on the RabbitMQ of each suite of Debian: 3.10, 4.0, 4.3."""
+    prepare(session, "brokers", "tests")
+    said = session.run("python", "-m", "tests.rabbitmq", suite, silent=True, success_codes=[0, 1])
+    folder = str(said).strip()
+    if not Path(folder).is_dir():
+        session.skip(folder)
+    session.log("%s", *Path(folder).glob("usr/lib/rabbitmq/lib/rabbitmq_server-*"))
+    session.env.update({"ORDERSYS_RABBITMQ_DIR": folder, "ORDERSYS_TEST_AMQP_URL": ""})
+    session.run("python", "-m", "ordersys.local", "--demo", "--json", **PATIENTLY)
+    session.run("pytest", "--quick", *(session.posargs or BROKER_TESTS), **PATIENTLY)
+
+
 @nox.session
 def lint(session: nox.Session) -> None:
     """Hold the code against ruff and the contract against buf."""
@@ -114,7 +166,7 @@ def asyncapi(session: nox.Session) -> None:
 def types(session: nox.Session) -> None:
     """Check the types, strictly, stubs included."""
     prepare(session, "types", "tests", "bench")
-    session.install("nox", "hatchling")
+    session.install("nox")
     session.run("mypy", *session.posargs)
 
 
@@ -127,9 +179,13 @@ def imports(session: nox.Session) -> None:
 
 @nox.session
 def package(session: nox.Session) -> None:
-    """Build the wheel from a clean tree and run its services from a clean environment."""
-    session.install(".")
-    folder = session.create_tmp()
+    """Build the source distribution, of it the wheel, and run its services from a clean environment."""
+    session.install("build")
+    folder = Path(session.create_tmp()) / "dist"
+    shutil.rmtree(folder, ignore_errors=True)
+    session.run("python", "-m", "build", "--outdir", str(folder), silent=True)
+    (wheel,) = folder.glob("*.whl")
+    session.install("--force-reinstall", str(wheel))
     with session.chdir(folder):
         for service in (
             "product_service",

@@ -16,6 +16,7 @@ from ordersys.contract.topology import publication
 from ordersys.runtime.identity import now, traceparent, uuid7
 
 AMPLE = 10**9
+TO = publication(OrderCreated.DESCRIPTOR)
 PRICE = Money(currency_code="EUR", units=19, nanos=990_000_000)
 _TOTAL = Money(currency_code="EUR", units=59, nanos=970_000_000)
 
@@ -66,11 +67,10 @@ def created(order_id: str) -> EventMessage:
     """The event of an order that was just placed."""
     time = now()
     event = OrderCreated(order=order(order_id, time))
-    to = publication(event.DESCRIPTOR)
     return EventMessage(
         f"{order_id}.1",
         event.DESCRIPTOR.full_name,
-        to.publisher,
+        TO.publisher,
         order_id,
         time,
         traceparent(),

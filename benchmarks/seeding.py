@@ -55,8 +55,10 @@ def fill(databases: Path, stored: Stored) -> None:
 
 def append_events(databases: Path, count: int) -> None:
     """Puts events into the outbox of an Order Service that is not running."""
-    with create_engine(f"sqlite:///{databases / 'order.db'}").begin() as connection:
+    engine = create_engine(f"sqlite:///{databases / 'order.db'}")
+    with engine.begin() as connection:
         orders.OUTBOX.append(connection, samples.events(count))
+    engine.dispose()
 
 
 def _fill(databases: Path, name: str, stored: Stored) -> None:

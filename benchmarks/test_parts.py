@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 from benchmarks import samples
 from benchmarks.baselines.bare_pika import Answers
 from benchmarks.plan import PREFETCH, WINDOW
-from ordersys.contract.events import Delivery, Event, EventMessage
+from ordersys.contract.events import Delivery, EventMessage
 from ordersys.contract.topology import subscriptions
 from ordersys.local.system import System
 from ordersys.notification.recorder import Recorder
@@ -23,8 +23,9 @@ from ordersys.runtime.broker import Session
 from ordersys.runtime.consumer import Consumer, Disposition
 from ordersys.runtime.database import Database
 from ordersys.runtime.messages import of_event
-from ordersys.runtime.outbox import Outbox, Relay
+from ordersys.runtime.outbox import Outbox
 from ordersys.runtime.publisher import Publisher
+from ordersys.runtime.relay import Relay
 from ordersys.runtime.schema import Schema
 from ordersys.runtime.urls import parse
 
@@ -73,7 +74,7 @@ def test_publish_with_confirms(
         return await Session.open(parse(broker.amqp_url)[0], "benchmark")
 
     session = runner.run(open_session())
-    messages = [of_event(event) for event in samples.events(EVENTS)]
+    messages = [of_event(event, samples.TO) for event in samples.events(EVENTS)]
     assert all(benchmark.pedantic(lambda: runner.run(session.publish(messages)), rounds=ROUNDS))
     runner.run(session.close())
 
@@ -82,20 +83,14 @@ def test_consume_with_acks(benchmark: BenchmarkFixture, runner: asyncio.Runner, 
     """A thousand deliveries, acknowledged by the hundred, nothing done with them."""
 
     async def consume() -> int:
-        session, taken = await Session.open(parse(broker.amqp_url)[0], "benchmark"), asyncio.Event()
-        tags: list[int] = []
-
-        def take(tag: int, _: Delivery) -> None:
-            tags.append(tag)
-            if len(tags) % 100 == 0:
-                session.ack(tag, multiple=True)
-            if len(tags) == EVENTS:
-                taken.set()
-
-        await session.consume(QUEUE, PREFETCH, take)
-        await taken.wait()
+        session, tags = await Session.open(parse(broker.amqp_url)[0], "benchmark"), asyncio.Queue[int]()
+        intake = await session.intake(QUEUE, PREFETCH, lambda tag, _: tags.put_nowait(tag))
+        for taken in range(1, EVENTS + 1):
+            tag = await tags.get()
+            if taken % 100 == 0:
+                intake.ack(tag, multiple=True)
         await session.close()
-        return len(tags)
+        return taken
 
     assert _rounds(benchmark, runner, pika, consume) == EVENTS
 
@@ -108,13 +103,13 @@ def test_relay(
 
     async def relay() -> int:
         # An outbox tells nobody that it is empty.
-        publisher = Publisher(parse(broker.amqp_url), "benchmark")
-        one = Relay(database, OUTBOX, publisher, WINDOW)
-        one.wake()
-        while await database.read(OUTBOX.waiting):  # noqa: ASYNC110
-            await asyncio.sleep(0.001)
-        await one.close()
-        await publisher.close()
+        async with asyncio.TaskGroup() as tasks:
+            publisher = Publisher(tasks, parse(broker.amqp_url), "benchmark")
+            one = Relay(tasks, database, OUTBOX, publisher, WINDOW)
+            while await database.read(OUTBOX.waiting):  # noqa: ASYNC110
+                await asyncio.sleep(0.001)
+            await one.close()
+            await publisher.close()
         return await database.read(OUTBOX.waiting)
 
     def fill() -> None:
@@ -138,7 +133,8 @@ def test_consumer(
             stack.push_async_callback(database.close)
             recorder = Recorder(database, Inbox("benchmark"), {_TYPE: created})
             counted = _Counted(recorder)
-            consumer = Consumer(parse(broker.amqp_url), QUEUE, PREFETCH, counted.record)
+            tasks = await stack.enter_async_context(asyncio.TaskGroup())
+            consumer = Consumer(tasks, parse(broker.amqp_url), QUEUE, PREFETCH, counted.take)
             stack.push_async_callback(consumer.close)
             await counted.all
             return counted.recorded
@@ -157,9 +153,9 @@ class _Counted:
         self.recorded = 0
         self.all: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-    async def record(self, events: list[Event]) -> Sequence[Disposition]:
+    async def take(self, deliveries: list[Delivery]) -> Sequence[Disposition]:
         """Records them."""
-        dispositions = await self._recorder.record(events)
+        dispositions = await self._recorder.take(deliveries)
         self.recorded += dispositions.count(Disposition.ACK)
         if self.recorded >= EVENTS and not self.all.done():
             self.all.set_result(None)

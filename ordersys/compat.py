@@ -1,7 +1,8 @@
 """Holds the contract against the released one, or makes it the released one: `python -m ordersys.compat [--release]`.
 
 Called by nox. What is released lies in proto/released, made here and never by hand: the descriptor image, and golden
-messages, of which a later release keeps every one.
+messages, of which a later release keeps every one. Written by hand is only the record of narrowings: rules that
+became stricter within the version, each with the reason why that breaks nobody who kept what the comments said.
 """
 
 import json
@@ -9,25 +10,57 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
 from ordersys.codegen import IMAGE, ROOT, tool
 from ordersys.contract.evolution import complete, findings, release
 from ordersys.contract.evolution.golden import entry, golden
+from ordersys.contract.json_text import parse
 from ordersys.contract.topology import kinds
 
 RELEASED = Path("proto/released/v1.binpb")
 GOLDEN = Path("proto/released/v1.golden.json")
+NARROWINGS = Path("proto/released/v1.narrowings.json")
 _COMPATIBLE, _BREAKING = 0, 100
 
 
-def check(root: Path = ROOT) -> list[str]:
-    """A sentence for each break of the released contract: what buf finds, then what it can't see."""
+class Verdict(NamedTuple):
+    """What a comparison with the released contract has found."""
+
+    breaks: list[str]
+    """A sentence for each break: what buf finds, then what it can't see."""
+    narrowings: dict[str, str]
+    """Breaks that are recorded, as sentences, with the reason why they are none to whoever keeps the contract."""
+
+
+def check(root: Path = ROOT) -> Verdict:
+    """Compares the contract with the released one. Raises SystemExit for a record of narrowings that can't be read."""
     current = _read(root / IMAGE)
     released = complete(_read(root / RELEASED), current)
-    return [*_buf(root, released), *findings(released, current)]
+    found, recorded = findings(released, current), narrowings(root)
+    breaks = [*_buf(root, released), *(sentence for sentence in found if sentence not in recorded)]
+    return Verdict(breaks, {sentence: recorded[sentence] for sentence in found if sentence in recorded})
+
+
+def narrowings(root: Path = ROOT) -> dict[str, str]:
+    """The recorded narrowings: what `check` says of each, to the letter, and the reason. Raises SystemExit.
+
+    An entry stays after the release that contains it: older golden messages may break its rule.
+    """
+    if not (root / NARROWINGS).exists():
+        return {}
+    try:
+        return dict(_narrowing(entry) for entry in parse((root / NARROWINGS).read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise SystemExit(f"compat: {NARROWINGS}: {error}") from error
+
+
+def _narrowing(entry: Any) -> tuple[str, str]:
+    if not isinstance(entry, dict) or entry.keys() != {"breaks", "because"} or not all(entry.values()):
+        raise ValueError(f"each entry is an object of the texts breaks and because, not {json.dumps(entry)}")
+    return str(entry["breaks"]), str(entry["because"])
 
 
 def write(root: Path = ROOT) -> None:
@@ -70,8 +103,11 @@ def main(arguments: Sequence[str], root: Path = ROOT) -> None:
     releasing, released = "--release" in arguments, (root / RELEASED).exists()
     if not released and not releasing:
         raise SystemExit(f"compat: {RELEASED} is missing; `nox -s compat -- --release` makes it")
-    if found := check(root) if released else []:
-        raise SystemExit("\n".join([*found, f"compat: {len(found)} breaks of {RELEASED}"]))
+    verdict = check(root) if released else Verdict([], {})
+    for sentence, reason in verdict.narrowings.items():
+        print(f"compat: recorded narrowing: {sentence} {reason}")
+    if verdict.breaks:
+        raise SystemExit("\n".join([*verdict.breaks, f"compat: {len(verdict.breaks)} breaks of {RELEASED}"]))
     if releasing:
         write(root)
     print(f"compat: compatible with {RELEASED}")

@@ -39,5 +39,5 @@ def messages(count: int) -> Iterator[Message]:
 
 def as_message(event: EventMessage) -> Message:
     """An event as it goes on the wire."""
-    published = of_event(event)
+    published = of_event(event, samples.TO)
     return Message(published.body, published.properties)

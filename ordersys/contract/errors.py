@@ -58,6 +58,16 @@ def reason_of(status: Status) -> str:
     return ""
 
 
+def is_final(status: Status) -> bool:
+    """Whether the contract says of the reason in `status` that the request has had no effect and gets none.
+
+    False for a status without a reason of this system: what proxies and libraries answer says nothing of the effect,
+    whatever its code.
+    """
+    reason = _REASONS.values_by_name.get(reason_of(status))
+    return reason is not None and bool(reason.GetOptions().Extensions[refusal].final)
+
+
 def invalid(violations: Iterable[FieldViolation]) -> Refused:
     """INVALID_REQUEST with the path of each field, the first ones where not all fit."""
     bad, left = BadRequest(), _MOST_BYTES

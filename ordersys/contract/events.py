@@ -38,14 +38,15 @@ class EventMessage:
 class Delivery:
     """What the broker delivered, as far as the contract knows it."""
 
-    message_id: str | None
-    type: str | None
-    content_type: str | None
+    message_id: str | bytes | None
+    type: str | bytes | None
+    content_type: str | bytes | None
+    """Texts; pika hands over bytes where what stands there is no UTF-8."""
     headers: Mapping[str, Any]
     body: bytes
     redelivered: bool = False
-    properties: Any = field(default=None, compare=False, repr=False)
-    """As the AMQP library has them: what is needed to publish the message again."""
+    properties: bytes = field(default=b"", compare=False, repr=False)
+    """All of them, as they came: what is needed to publish the message again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,10 @@ def rfc3339(time: int) -> str:
 
 
 def decode(delivery: Delivery) -> Event:
-    """The event in `delivery`. Raises Undecodable when it is none, or breaks a rule of the contract."""
+    """The event in `delivery`. Raises Undecodable when it is none, or breaks a rule of the contract.
+
+    What is decoded can be recorded and answered again, in protobuf and in JSON.
+    """
     event_id, event_type = _identity(delivery)
     message = _parse(event_type, delivery.body)
     order_id, version = _about(message)
@@ -90,11 +94,19 @@ def decode(delivery: Delivery) -> Event:
 
 
 def _identity(delivery: Delivery) -> tuple[str, str]:
-    if delivery.content_type != CONTENT_TYPE:
+    event_id, event_type = _text("message_id", delivery.message_id), _text("type", delivery.type)
+    if _text("content_type", delivery.content_type) != CONTENT_TYPE:
         raise Undecodable(f"content_type is not {CONTENT_TYPE}")
-    if not delivery.message_id or not delivery.type:
+    if not event_id or not event_type:
         raise Undecodable("message_id or type is missing")
-    return delivery.message_id, delivery.type
+    return event_id, event_type
+
+
+def _text(name: str, value: str | bytes | None) -> str:
+    """A property, empty when it is not there. Raises Undecodable for one that is no text: no answer could hold it."""
+    if not isinstance(value, str | None):
+        raise Undecodable(f"{name} is not text")
+    return value or ""
 
 
 def _parse(event_type: str, body: bytes) -> Message:
@@ -107,7 +119,7 @@ def _parse(event_type: str, body: bytes) -> Message:
     except DecodeError as error:
         raise Undecodable(f"the body is no {event_type}") from error
     if broken := violations(message):
-        raise Undecodable(f"{broken[0].field}: {broken[0].description}")
+        raise Undecodable(str(broken[0]))
     return message
 
 

@@ -16,6 +16,7 @@ MAXIMUM_SIZE = 500
 # Half of what a gRPC client takes unless told otherwise.
 MAXIMUM_BYTES = 2 * 1024 * 1024
 _DIGEST = 8
+_LARGEST_KEY = 2**63 - 1
 K = TypeVar("K")
 M = TypeVar("M", bound=Message)
 
@@ -53,18 +54,24 @@ def token(query: Any, last_key: str) -> str:
 def last_key(query: Any, kind: Callable[[str], K]) -> K | None:
     """The key `query` wants to go on after, none for the first page.
 
-    Raises Refused (PAGE_TOKEN_INVALID) for a token that was not given out for this query.
+    Raises Refused (PAGE_TOKEN_INVALID) for a token that is not, to the letter, one that was given out for this query:
+    a key can be forged, and a database takes neither "1_0", which Python reads as 10, nor a number of 65 bits.
     """
     if not query.page_token:
         return None
     try:
-        raw = urlsafe_b64decode(query.page_token.encode())
-        digest, key = raw[:_DIGEST], raw[_DIGEST:]
-        if digest == _digest(query, key):
-            return kind(key.decode())
-    except ValueError:
-        pass  # not base64 or not ours: refused below like any other foreign token
-    raise refuse(ErrorReason.PAGE_TOKEN_INVALID)
+        key = urlsafe_b64decode(query.page_token.encode())[_DIGEST:].decode()
+        found = kind(key)
+    except ValueError:  # not base64, no text, no key of this kind: refused like any other foreign token
+        raise refuse(ErrorReason.PAGE_TOKEN_INVALID) from None
+    if token(query, key) != query.page_token or str(found) != key or not _storable(found):
+        raise refuse(ErrorReason.PAGE_TOKEN_INVALID)
+    return found
+
+
+def _storable(key: object) -> bool:
+    """Whether a database takes a key: the number of a row, or a text without NUL."""
+    return 0 <= key <= _LARGEST_KEY if isinstance(key, int) else "\0" not in str(key)
 
 
 def _digest(query: Any, key: bytes) -> bytes:

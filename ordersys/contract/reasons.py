@@ -13,12 +13,13 @@ from ordersys.contract.descriptors import Files
 
 @dataclass(frozen=True, slots=True)
 class Stated:
-    """What a reason comes with: the domain and the name of a canonical code, a text, and whether to repeat."""
+    """What a reason comes with: domain, name of a canonical code, text, whether to repeat, whether nothing was done."""
 
     domain: str
     code: str
     message: str
     retryable: bool
+    final: bool
 
 
 def reasons(of: Files | None = None) -> dict[str, Stated]:
@@ -31,4 +32,4 @@ def _stated(enum: EnumDescriptor) -> Mapping[str, Stated]:
     options = {value.name: value.GetOptions() for value in enum.values}
     found = {name: option.Extensions[refusal] for name, option in options.items() if option.HasExtension(refusal)}
     spoken = enum.GetOptions().Extensions[domain]
-    return {n: Stated(spoken, Code.Name(r.code), r.message, r.retryable) for n, r in found.items()}
+    return {n: Stated(spoken, Code.Name(r.code), r.message, r.retryable, r.final) for n, r in found.items()}

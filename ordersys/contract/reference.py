@@ -7,6 +7,7 @@ from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescript
 from google.protobuf.descriptor_pb2 import FieldDescriptorProto
 
 from buf.validate.validate_pb2 import Ignore
+from ordersys.api.rules.v1 import rules_pb2
 from ordersys.contract import descriptors, topology
 from ordersys.contract.reasons import reasons
 from ordersys.contract.rules import stated
@@ -73,10 +74,14 @@ def _subscriptions(comments: Comments) -> str:
 def _reasons(comments: Comments) -> str:
     said = {name.rpartition(".")[2]: comment for name, comment in comments.items()}
     rows = [
-        (f"`{name}`", f"`{reason.code}`", "yes" if reason.retryable else "", reason.message, said[name])
+        (f"`{name}`", f"`{reason.code}`", _yes(reason.retryable), _yes(reason.final), reason.message, said[name])
         for name, reason in reasons().items()
     ]
-    return _table(("reason", "code", "repeat", "text", "meaning"), rows)
+    return _table(("reason", "code", "repeat", "final", "text", "meaning"), rows)
+
+
+def _yes(stated: bool) -> str:
+    return "yes" if stated else ""
 
 
 def _message(message: Descriptor, comments: Comments) -> Iterator[str]:
@@ -87,6 +92,8 @@ def _message(message: Descriptor, comments: Comments) -> Iterator[str]:
         for field in message.fields
     ]
     yield _table(("no.", "field", "type", "rules", "meaning"), rows)
+    if of_all := stated(message):
+        yield f"As a whole: {_rules(of_all)}"
     yield from (_choice(oneof) for oneof in message.oneofs if len(oneof.fields) > 1)
 
 
@@ -108,9 +115,14 @@ def _enum(enum: EnumDescriptor, comments: Comments) -> Iterator[str]:
 
 
 def _predefined(comments: Comments) -> str:
-    found = [(stated(extension), comments[extension.full_name]) for extension in descriptors.extensions()]
-    rows = [(f"`{name}`", comment, f"`{cel}`") for rules, comment in found for name, cel in rules.items()]
+    found = [(one, comments[one.full_name]) for one in descriptors.extensions((rules_pb2.DESCRIPTOR,))]
+    rows = [(f"`{name}`", comment, cel) for one, comment in found for name, cel in _behind(one)]
     return _table(("rule", "meaning", "in CEL"), rows)
+
+
+def _behind(rule: FieldDescriptor) -> list[tuple[str, str]]:
+    """The id and the expression of a predefined rule, none where CEL has no words for it."""
+    return [(name, f"`{cel}`") for name, cel in stated(rule).items()] or [(rule.name, "")]
 
 
 def _type(field: FieldDescriptor) -> str:

@@ -1,4 +1,4 @@
-"""The rules a thing of the contract states (protovalidate), by the names that violations give them."""
+"""The rules a thing of the contract states (protovalidate, rules.proto), by the names that violations give them."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from google.protobuf.descriptor import Descriptor, FieldDescriptor, OneofDescriptor
 from google.protobuf.message import Message
 
-_PACKAGE = "buf.validate."
+_PROTOVALIDATE, _OURS = "buf.validate.", "ordersys.api.rules."
 
 
 def stated(thing: Descriptor | FieldDescriptor | OneofDescriptor) -> dict[str, Any]:
@@ -14,8 +14,15 @@ def stated(thing: Descriptor | FieldDescriptor | OneofDescriptor) -> dict[str, A
 
     A rule in CEL goes by its id and has its expression as its value; lists are tuples.
     """
-    options = thing.GetOptions().ListFields()
-    return dict(rule for option, value in options if option.full_name.startswith(_PACKAGE) for rule in _named(value))
+    return dict(rule for option, value in thing.GetOptions().ListFields() for rule in _of(option, value))
+
+
+def _of(option: FieldDescriptor, value: Any) -> Iterator[tuple[str, Any]]:
+    """What an option says of rules: protovalidate's hold many, one of ours is a rule itself."""
+    if option.full_name.startswith(_PROTOVALIDATE):
+        yield from _named(value)
+    elif option.full_name.startswith(_OURS):
+        yield option.name, value
 
 
 def _named(rules: Message, prefix: str = "") -> Iterator[tuple[str, Any]]:

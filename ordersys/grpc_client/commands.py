@@ -1,12 +1,17 @@
 """The commands: each one call or one list, shown as a table or as JSON."""
 
 import argparse
-from collections.abc import Awaitable, Callable, Mapping
-from pathlib import Path
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
+from google.protobuf.message import Message
+
+from ordersys.api.notification.v1.notification_log_pb2 import ListNotificationsRequest, Notification
 from ordersys.api.order.v1.order_pb2 import Order, OrderState
-from ordersys.api.order.v1.order_service_pb2 import GetOrderRequest
+from ordersys.api.order.v1.order_service_pb2 import GetOrderRequest, ListOrdersRequest
+from ordersys.api.product.v1.product_pb2 import Product
 from ordersys.api.product.v1.product_service_pb2 import (
     AdjustStockRequest,
     CancelOrderRequest,
@@ -15,13 +20,19 @@ from ordersys.api.product.v1.product_service_pb2 import (
     PlaceOrderRequest,
     UpdateOrderRequest,
 )
-from ordersys.grpc_client import failures, listing, tables, wishes
-from ordersys.grpc_client.connection import Client, Failed
+from ordersys.grpc_client import as_json, failures, identifiers, layout, listing, output, tables, wishes
+from ordersys.grpc_client.arguments import check
+from ordersys.grpc_client.batch import Batch, Outcome
+from ordersys.grpc_client.connection import Client, Failed, each
 from ordersys.grpc_client.dead_letters import dead_letters
 from ordersys.grpc_client.identifiers import new_request_id
+from ordersys.grpc_client.interrupts import interrupts
+from ordersys.grpc_client.listing import MOST_LISTED
 from ordersys.grpc_client.wishes import WrongUse
 
 Command = Callable[[Client, argparse.Namespace], Awaitable[int]]
+WALK_IN = "walk-in"
+_PAGE = 500
 
 
 async def products(client: Client, arguments: argparse.Namespace) -> int:
@@ -32,7 +43,9 @@ async def products(client: Client, arguments: argparse.Namespace) -> int:
 
 async def product(client: Client, arguments: argparse.Namespace) -> int:
     """One product."""
-    found = (await client.product(client.products.GetProduct, GetProductRequest(product_id=arguments.id))).product
+    request = GetProductRequest(product_id=arguments.id)
+    check(request, {"product_id": f"PRODUCT {arguments.id!r}"})
+    found = (await client.product(client.products.GetProduct, request)).product
     return _shown(arguments, found, lambda: _describe(found))
 
 
@@ -41,6 +54,7 @@ async def restock(client: Client, arguments: argparse.Namespace) -> int:
     request = AdjustStockRequest(
         request_id=arguments.request_id or new_request_id(), product_id=arguments.id, delta=arguments.quantity
     )
+    check(request, {"product_id": f"PRODUCT {arguments.id!r}", "delta": "QUANTITY"})
     adjusted = (await client.product(client.products.AdjustStock, request)).product
     return _shown(arguments, adjusted, lambda: tables.show_products([adjusted]))
 
@@ -48,14 +62,18 @@ async def restock(client: Client, arguments: argparse.Namespace) -> int:
 async def place(client: Client, arguments: argparse.Namespace) -> int:
     """Places one order, or each of a file."""
     if arguments.file is not None:
-        return await _place_all(client, arguments)
+        return await _place_file(client, arguments)
+    if arguments.batch is not None:
+        raise WrongUse("--batch names the orders of a file; name the file with --file")
     if not arguments.items:
         raise WrongUse("nothing to place: name items as PRODUCT=QUANTITY, or a file with --file")
+    customer = WALK_IN if arguments.customer is None else arguments.customer
     request = PlaceOrderRequest(
         request_id=arguments.request_id or new_request_id(),
-        customer_id=arguments.customer,
+        customer_id=customer,
         items=wishes.items(arguments.items),
     )
+    check(request, {"customer_id": f"--customer {customer!r}", **_items(arguments, "items")})
     order = (await client.product(client.products.PlaceOrder, request)).order
     return _shown(arguments, order, lambda: tables.show_order(order))
 
@@ -73,6 +91,7 @@ async def update(client: Client, arguments: argparse.Namespace) -> int:
         request.state = OrderState.Value(f"ORDER_STATE_{arguments.state.upper()}")
     else:
         request.items.CopyFrom(ItemQuantities(items=wishes.items(arguments.items)))
+    check(request, {"order_id": f"ORDER {arguments.id!r}", **_items(arguments, "items.items")})
     order = (await client.product(client.products.UpdateOrder, request)).order
     return _shown(arguments, order, lambda: tables.show_order(order))
 
@@ -84,76 +103,164 @@ async def cancel(client: Client, arguments: argparse.Namespace) -> int:
         order_id=arguments.id,
         expected_version=arguments.expected_version,
     )
+    check(request, {"order_id": f"ORDER {arguments.id!r}"})
     order = (await client.product(client.products.CancelOrder, request)).order
     return _shown(arguments, order, lambda: tables.show_order(order))
 
 
 async def orders(client: Client, arguments: argparse.Namespace) -> int:
     """Orders, the newest first."""
-    state = (
-        OrderState.Value(f"ORDER_STATE_{arguments.state.upper()}")
-        if arguments.state
-        else OrderState.Value("ORDER_STATE_UNSPECIFIED")
+    state = f"ORDER_STATE_{(arguments.state or 'unspecified').upper()}"
+    request = ListOrdersRequest(
+        customer_id=arguments.customer or "",
+        state=OrderState.Value(state),
+        page_size=min(arguments.limit or MOST_LISTED, _PAGE),
     )
+    check(request, {"customer_id": f"--customer {arguments.customer!r}"})
     found: list[Order] = []
-    async for one in listing.orders(client, arguments.customer or "", state):
-        if len(found) == arguments.limit:
-            break
+    async for one in listing.orders(client, request):
         found.append(one)
+        if len(found) == (arguments.limit or MOST_LISTED):
+            break
     return _shown(arguments, found, lambda: tables.show_orders(found))
 
 
 async def order(client: Client, arguments: argparse.Namespace) -> int:
     """One order."""
-    found = (await client.order(client.orders.GetOrder, GetOrderRequest(order_id=arguments.id))).order
+    request = GetOrderRequest(order_id=arguments.id)
+    check(request, {"order_id": f"ORDER {arguments.id!r}"})
+    found = (await client.order(client.orders.GetOrder, request)).order
     return _shown(arguments, found, lambda: tables.show_order(found))
 
 
 async def notifications(client: Client, arguments: argparse.Namespace) -> int:
-    """What the notification services have recorded."""
+    """What the notification services have recorded: the last ones. One that fails does not hinder the other."""
     numbers = [arguments.service] if arguments.service else [1, 2]
-    found = {n: await listing.LogReader(client, n, arguments.order or "").read() for n in numbers}
+    order_id = arguments.order or ""
+    check(ListNotificationsRequest(order_id=order_id), {"order_id": f"--order {arguments.order!r}"})
+
+    async def read(number: int) -> Sequence[Notification]:
+        last: deque[Notification] = deque(maxlen=arguments.limit or MOST_LISTED)
+        async for notification in listing.LogReader(client, number, order_id).read():
+            last.append(notification)
+        return last
+
+    found = await each(numbers, read)
     if arguments.json:
-        tables.show_json({f"notification_service_{n}": [tables.to_dict(one) for one in found[n]] for n in numbers})
-        return failures.DONE
-    for number in numbers:
-        tables.show_notifications(f"Notification Service {number}", found[number][-arguments.limit :])
-    return failures.DONE
+        as_json.show({f"notification_service_{number}": _listed(one) for number, one in found.items()})
+    else:
+        for number, one in found.items():
+            if isinstance(one, Failed):
+                output.error(failures.sentence(one))
+            else:
+                tables.show_notifications(f"Notification Service {number}", one)
+    return max(failures.exit_status(one) if isinstance(one, Failed) else failures.DONE for one in found.values())
 
 
-async def _place_all(client: Client, arguments: argparse.Namespace) -> int:
-    """Every entry is tried; the exit status is that of the last failure."""
-    status = failures.DONE
-    outcomes: list[Any] = []
-    for wish in wishes.from_file(Path(arguments.file)):
-        request = PlaceOrderRequest(request_id=new_request_id(), customer_id=wish.customer_id, items=wish.items)
-        try:
-            outcomes.append((await client.product(client.products.PlaceOrder, request)).order)
-        except Failed as failed:
-            outcomes.append(failed)
-            status = failures.exit_status(failed)
-    if arguments.json:
-        tables.show_json([failures.as_json(o) if isinstance(o, Failed) else tables.to_dict(o) for o in outcomes])
-        return status
-    tables.show_orders([outcome for outcome in outcomes if isinstance(outcome, Order)])
-    for number, outcome in enumerate(outcomes, 1):
+async def _place_file(client: Client, arguments: argparse.Namespace) -> int:
+    """Every entry is tried. The exit status is the gravest of all: no answer before refused before done."""
+    alone = {
+        "PRODUCT=QUANTITY": arguments.items,
+        "--customer": arguments.customer,
+        "--request-id": arguments.request_id,
+    }
+    if useless := [name for name, given in alone.items() if given not in (None, [])]:
+        raise WrongUse(f"{' and '.join(useless)} can't stand beside --file, whose entries say what is ordered by whom")
+    wanted = wishes.from_file(arguments.file)
+    ids = identifiers.of_file(wanted, arguments.batch)
+    requests = [wishes.request(wish, request_id) for wish, request_id in zip(wanted, ids, strict=True)]
+    report = _Report(arguments, requests)
+    batch = Batch(client, requests, report.told)
+    try:
+        await batch.place()
+    except asyncio.CancelledError:  # by a signal; the process ends with its status once this is said
+        report.end(batch, "interrupted: ")
+        return interrupts.exit_status
+    except BaseExceptionGroup:  # the output can't be written
+        report.sum_up(batch, "stopped: ")
+        raise
+    report.end(batch)
+    return report.status
+
+
+class _Report:
+    """Says what becomes of the entries of a file: for people while it happens, for programs at the end."""
+
+    def __init__(self, arguments: argparse.Namespace, requests: Sequence[PlaceOrderRequest]) -> None:
+        self.status = failures.DONE
+        self._arguments = arguments
+        self._requests = requests
+        self._widths = (len(str(len(requests))), max([layout.cells(r.customer_id) for r in requests], default=0))
+
+    def told(self, entry: int, outcome: Outcome) -> None:
+        """What became of an entry."""
         if isinstance(outcome, Failed):
-            tables.say(f"entry {number}: {failures.sentence(outcome)}")
-    return status
+            self.status = max(self.status, failures.exit_status(outcome))
+            if not self._arguments.json:
+                output.flush()
+                output.error(f"entry {entry}: {failures.sentence(outcome)}")
+        elif not self._arguments.json:
+            number, customer = self._widths
+            name = layout.padded(output.shown(outcome.customer_id), customer)
+            output.line(f"{entry:>{number}}  {outcome.id}  {name}  {tables.money(outcome.total)}")
+
+    def end(self, batch: Batch, why: str = "") -> None:
+        """What became of all, and how to go on where that is not the end."""
+        if self._arguments.json:
+            as_json.show([self._entry(batch, index) for index in range(len(batch.outcomes))])
+        output.flush()
+        self.sum_up(batch, why)
+
+    def sum_up(self, batch: Batch, why: str) -> None:
+        """How many there are of each, on standard error."""
+        placed = sum(isinstance(one, Order) for one in batch.outcomes)
+        refused = sum(isinstance(o, Failed) and failures.exit_status(o) == failures.REFUSED for o in batch.outcomes)
+        unasked = len(batch.outcomes) - batch.asked
+        open_ = batch.asked - placed - refused
+        if open_ or unasked:
+            self.status = max(self.status, failures.NOT_REACHABLE)
+        said = [f"{placed} of {len(batch.outcomes)} orders are placed"]
+        others = ((refused, "refused"), (open_, "open"), (unasked, "not asked for"))
+        said += [f"{count} {what}" for count, what in others if count]
+        again = "; repeat the same command to go on: what is placed is not placed again" if open_ or unasked else ""
+        output.error(f"{why}{self._arguments.file}: {', '.join(said)}{again}")
+
+    def _entry(self, batch: Batch, index: int) -> Any:
+        outcome = batch.outcomes[index]
+        if isinstance(outcome, Order):
+            return as_json.to_dict(outcome)
+        if isinstance(outcome, Failed):
+            return failures.to_dict(outcome)
+        if index < batch.asked:
+            text = "The outcome is open: repeat the same command to learn it; it places nothing twice."
+            return failures.error("CANCELLED", "OUTCOME_OPEN", text)
+        return failures.error("CANCELLED", "NOT_ASKED", "Not asked for: repeat the same command to go on.")
 
 
-def _shown(arguments: argparse.Namespace, found: Any, show: Callable[[], None]) -> int:
+def _items(arguments: argparse.Namespace, field: str) -> dict[str, str]:
+    """How the items of a request were typed."""
+    found = {field: "PRODUCT=QUANTITY"}
+    for index, word in enumerate(arguments.items):
+        for key in ("product_id", "quantity"):
+            found[f"{field}[{index}].{key}"] = f"{word!r}: {key}"
+    return found
+
+
+def _listed(found: Sequence[Message] | Failed) -> Any:
+    return failures.to_dict(found) if isinstance(found, Failed) else [as_json.to_dict(one) for one in found]
+
+
+def _shown(arguments: argparse.Namespace, found: Message | Sequence[Message], show: Callable[[], None]) -> int:
     if arguments.json:
-        several = isinstance(found, list)
-        tables.show_json([tables.to_dict(one) for one in found] if several else tables.to_dict(found))
+        as_json.show(as_json.to_dict(found) if isinstance(found, Message) else _listed(found))
     else:
         show()
     return failures.DONE
 
 
-def _describe(product: Any) -> None:
+def _describe(product: Product) -> None:
     tables.show_products([product])
-    tables.say(product.description)
+    output.line(product.description)
 
 
 COMMANDS: Mapping[str, Command] = {

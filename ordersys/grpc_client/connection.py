@@ -3,23 +3,29 @@
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import NamedTuple, TypeVar
 
 import grpc
 from google.protobuf.message import Message
 from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+from grpc_health.v1.health_pb2_grpc import HealthStub
 
 from ordersys.api.notification.v1.dead_letter_service_pb2_grpc import DeadLetterServiceStub
 from ordersys.api.notification.v1.notification_log_pb2_grpc import NotificationLogStub
 from ordersys.api.order.v1.order_service_pb2_grpc import OrderServiceStub
 from ordersys.api.product.v1.product_service_pb2_grpc import ProductServiceStub
+from ordersys.contract.addresses import Address, channel_options
+from ordersys.grpc_client.reconciliation import SILENT
 
 R = TypeVar("R", bound=Message)
+T = TypeVar("T")
 _FIRST_PAUSE = 0.1
 _STATUS_DETAILS = "grpc-status-details-bin"
 _MOST_PAUSE = 2.0
+_HEALTH_SECONDS = 3.0
 # CANCELLED by the other side is how a grpc server that shuts down answers a call it had not begun.
 _PASSING = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.CANCELLED)
 _OPTIONS = (("grpc.initial_reconnect_backoff_ms", 100), ("grpc.max_reconnect_backoff_ms", 1000))
@@ -30,17 +36,61 @@ class Peer(NamedTuple):
 
     name: str
     module: str
-    address: str
+    address: Address
+
+
+class Waited(NamedTuple):
+    """What came before a status: seconds of waiting, and the answer to an earlier try where the last one got none."""
+
+    seconds: float = 0.0
+    before: Status | None = None
+
+
+_NOT_WAITED = Waited()
 
 
 class Failed(Exception):
-    """A call that did not succeed: whom it went to, what was sent, and the status."""
+    """A call that did not succeed: whom it went to, what was sent, and the status.
 
-    def __init__(self, peer: Peer, request: Message, status: Status) -> None:
+    `again` is how the request is repeated, where it has a way of its own.
+    """
+
+    def __init__(
+        self,
+        peer: Peer,
+        request: Message,
+        status: Status,
+        waited: Waited = _NOT_WAITED,
+        again: str = "",
+    ) -> None:
         super().__init__(status.message)
         self.peer = peer
         self.request = request
         self.status = status
+        self.waited = waited
+        self.again = again
+
+
+class Patience:
+    """The time a call may take, repeats included, and the growing, jittered pauses between them."""
+
+    def __init__(self, seconds: float) -> None:
+        self._until = time.monotonic() + seconds
+        self._pause = _FIRST_PAUSE
+
+    @property
+    def left(self) -> float:
+        """Seconds for the next try."""
+        return max(self._until - time.monotonic(), _FIRST_PAUSE)
+
+    async def pause(self, status: Status) -> bool:
+        """Waits before another try; whether there is time for one."""
+        wait = max(self._pause * random.uniform(0.5, 1.0), _retry_delay(status))  # noqa: S311 - no secret
+        if time.monotonic() + wait > self._until:
+            return False
+        await asyncio.sleep(wait)
+        self._pause = min(self._pause * 2, _MOST_PAUSE)
+        return True
 
 
 class Client:
@@ -51,9 +101,11 @@ class Client:
 
     def __init__(self, peers: tuple[Peer, Peer, Peer, Peer], timeout: float, patient: bool = False) -> None:
         self.timeout = timeout
+        self.peers = peers
+        self.cut_off: list[Message] = []
+        """Requests that were under way when somebody interrupted them."""
         self._patient = patient
-        self._peers = peers
-        self._channels = [grpc.aio.insecure_channel(peer.address, options=_OPTIONS) for peer in peers]
+        self._channels = [_channel(peer.address) for peer in peers]
         products, orders, *logs = self._channels
         self.products = ProductServiceStub(products)
         self.orders = OrderServiceStub(orders)
@@ -66,31 +118,51 @@ class Client:
 
     async def product(self, call: Callable[..., Awaitable[R]], request: Message) -> R:
         """A call to the Product Service. Raises Failed."""
-        return await self._repeat(self._peers[0], call, request)
+        return await self._repeat(self.peers[0], call, request)
 
     async def order(self, call: Callable[..., Awaitable[R]], request: Message) -> R:
         """A call to the Order Service. Raises Failed."""
-        return await self._repeat(self._peers[1], call, request)
+        return await self._repeat(self.peers[1], call, request)
 
     async def notification(self, number: int, call: Callable[..., Awaitable[R]], request: Message) -> R:
         """A call to Notification Service 1 or 2. Raises Failed."""
-        return await self._repeat(self._peers[1 + number], call, request)
+        return await self._repeat(self.peers[1 + number], call, request)
+
+    async def health(self) -> dict[str, str]:
+        """What each service says of itself: SERVING, NOT_SERVING, or that it does not answer; by its name."""
+        found = await asyncio.gather(*(_health(channel) for channel in self._channels))
+        return {peer.name: answer for peer, answer in zip(self.peers, found, strict=True)}
 
     async def _repeat(self, peer: Peer, call: Callable[..., Awaitable[R]], request: Message) -> R:
         """Every changing call carries a request_id, so that repeating it is safe."""
-        until = time.monotonic() + self.timeout
-        pause = _FIRST_PAUSE
+        patience = Patience(self.timeout)
+        before: Status | None = None
         while True:
             try:
-                return await call(request, timeout=max(until - time.monotonic(), _FIRST_PAUSE))
+                return await call(request, timeout=patience.left)
             except grpc.aio.AioRpcError as error:
                 status = status_of(error)
-                wait = max(pause * random.uniform(0.5, 1.0), _retry_delay(status))  # noqa: S311 - no secret
                 worth_it = error.code() in _PASSING and (self._patient or bool(status.details))
-                if not worth_it or time.monotonic() + wait > until:
-                    raise Failed(peer, request, status) from error
-            await asyncio.sleep(wait)
-            pause = min(pause * 2, _MOST_PAUSE)
+                if not worth_it or not await patience.pause(status):
+                    raise Failed(peer, request, status, Waited(self.timeout, before)) from error
+                before = status if status.details else before
+            except asyncio.CancelledError:
+                self.cut_off.append(request)
+                raise
+
+
+async def each(numbers: Iterable[int], ask: Callable[[int], Awaitable[T]]) -> dict[int, T | Failed]:
+    """What came of asking each of the notification services, by number: one that fails does not hinder the other."""
+
+    async def one(number: int) -> T | Failed:
+        try:
+            return await ask(number)
+        except Failed as failed:
+            return failed
+
+    async with asyncio.TaskGroup() as group:
+        tasks = {number: group.create_task(one(number)) for number in numbers}
+    return {number: task.result() for number, task in tasks.items()}
 
 
 def status_of(error: grpc.aio.AioRpcError) -> Status:
@@ -99,6 +171,23 @@ def status_of(error: grpc.aio.AioRpcError) -> Status:
         if key == _STATUS_DETAILS and isinstance(value, bytes):
             return Status.FromString(value)
     return Status(code=error.code().value[0], message=error.details() or error.code().name)
+
+
+def may_help(status: Status) -> bool:
+    """Whether the service has said that the same request may succeed later (google.rpc.RetryInfo)."""
+    return any(detail.Is(RetryInfo.DESCRIPTOR) for detail in status.details)
+
+
+def _channel(address: Address) -> grpc.aio.Channel:
+    return grpc.aio.insecure_channel(str(address), options=(*_OPTIONS, *channel_options(address)))
+
+
+async def _health(channel: grpc.aio.Channel) -> str:
+    try:
+        answer = await HealthStub(channel).Check(HealthCheckRequest(), timeout=_HEALTH_SECONDS)  # type: ignore[attr-defined]
+    except grpc.aio.AioRpcError:
+        return SILENT
+    return HealthCheckResponse.ServingStatus.Name(answer.status)
 
 
 def _retry_delay(status: Status) -> float:

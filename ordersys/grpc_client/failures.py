@@ -1,16 +1,30 @@
-"""A failed call as one sentence with the way out, and as JSON for programs."""
+"""A failed call as one sentence with the way out, and as JSON for programs; the exit statuses."""
 
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import Message
 from google.rpc.code_pb2 import Code
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, PreconditionFailure
 from google.rpc.status_pb2 import Status
 
 from ordersys.api.product.v1.product_service_pb2 import UpdateOrderRequest
+from ordersys.grpc_client import as_json
 from ordersys.grpc_client.connection import Failed
 
-DONE, REFUSED, WRONG_USE, NOT_REACHABLE = range(4)
+DONE, REFUSED, WRONG_USE, NOT_REACHABLE, OUTPUT_FAILED = range(5)
+OUTPUT_CLOSED = 141
+"""128 + SIGPIPE, as other programs end whose reader has gone."""
+EXIT_STATUSES: Mapping[str, str] = {
+    "0": "done",
+    "1": "refused by the system",
+    "2": "wrong usage",
+    "3": "a service does not answer, or an outcome is open",
+    "4": "the output could not be written",
+    "130": "interrupted (Ctrl-C)",
+    "129, 143": "ended by SIGHUP, SIGTERM",
+    "141": "whoever read the output has gone",
+}
 _NO_ANSWER = (Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED, Code.CANCELLED)
 
 
@@ -28,16 +42,24 @@ def sentence(failed: Failed) -> str:
     return found(failed, info) if found else _plain(failed, info)
 
 
-def as_json(failed: Failed) -> dict[str, Any]:
+def to_dict(failed: Failed) -> dict[str, Any]:
     """code, reason, message, metadata and details."""
     info = error_info(failed.status)
+    details = [as_json.to_dict(detail) for detail in failed.status.details]
+    return error(_code(failed.status), info.reason, sentence(failed), dict(info.metadata), details)
+
+
+def error(
+    code: str, reason: str, message: str, metadata: Mapping[str, str] | None = None, details: list[Any] | None = None
+) -> dict[str, Any]:
+    """The form every error has for programs, whoever found it."""
     return {
         "error": {
-            "code": Code.Name(failed.status.code),
-            "reason": info.reason,
-            "message": sentence(failed),
-            "metadata": dict(info.metadata),
-            "details": [MessageToDict(detail, preserving_proto_field_name=True) for detail in failed.status.details],
+            "code": code,
+            "reason": reason,
+            "message": message,
+            "metadata": metadata or {},
+            "details": details or [],
         }
     }
 
@@ -47,6 +69,10 @@ def error_info(status: Status) -> ErrorInfo:
     return _detail(status, ErrorInfo())
 
 
+def _code(status: Status) -> str:
+    return Code.Name(status.code) if status.code in Code.values() else str(status.code)
+
+
 def _detail(status: Status, found: Any) -> Any:
     for detail in status.details:
         if detail.Unpack(found):
@@ -54,20 +80,41 @@ def _detail(status: Status, found: Any) -> Any:
     return found
 
 
+def interrupted(requests: Sequence[Message]) -> str:
+    """What somebody has to know who interrupted these."""
+    return f"Interrupted.{_way_out(requests[0]) if len(requests) == 1 else ''}"
+
+
 def _no_answer(failed: Failed) -> str:
-    return (
-        f"The {failed.peer.name} at {failed.peer.address} does not answer; start it with"
-        f" `python -m ordersys.{failed.peer.module}`, or everything with `python -m ordersys.local`.{_way_out(failed)}"
-    )
+    where = f"The {failed.peer.name} at {failed.peer.address}"
+    if failed.status.code == Code.DEADLINE_EXCEEDED:
+        seconds = f"{failed.waited.seconds:g}"
+        said = f"{where} has not answered within {seconds} s; --timeout gives it longer, its log may say more."
+    elif failed.status.code == Code.CANCELLED:
+        said = f"{where} ended the call: it is shutting down, or was told to."
+    else:
+        said = (
+            f"{where} does not answer; start it with `python -m ordersys.{failed.peer.module}`,"
+            " or everything with `python -m ordersys.local`."
+        )
+    earlier = failed.waited.before
+    before = f" Before, it said: {earlier.message}" if earlier is not None else ""
+    return f"{said}{before}{_way_out(failed.request, failed.again)}"
 
 
-def _way_out(failed: Failed) -> str:
+def _way_out(request: Message, again: str = "") -> str:
     """What is to be done about an answer that did not come."""
-    if not (request_id := getattr(failed.request, "request_id", "")):
+    if not (request_id := _request_id(request)):
         return ""
-    if "dead_letter_ids" in failed.request.DESCRIPTOR.fields_by_name:
+    if again:
+        return f" Whether the request took effect is open: {again}."
+    if "dead_letter_ids" in request.DESCRIPTOR.fields_by_name:
         return " Repeat the command: what was done already is passed over."
     return f" Whether the request took effect is open: repeat it with --request-id {request_id}."
+
+
+def _request_id(request: Message) -> str:
+    return str(getattr(request, "request_id", ""))
 
 
 def _out_of_stock(failed: Failed, info: ErrorInfo) -> str:
@@ -81,11 +128,13 @@ def _invalid(failed: Failed, info: ErrorInfo) -> str:
 
 
 def _outcome_open(failed: Failed, info: ErrorInfo) -> str:
-    request_id = getattr(failed.request, "request_id", "")
-    return (
-        "The outcome is open, since another service did not answer in time; repeat the command with"
-        f" --request-id {request_id} to learn it."
-    )
+    again = failed.again or f"repeat the command with --request-id {_request_id(failed.request)}"
+    return f"The outcome is open, since another service did not answer in time; to learn it, {again}."
+
+
+def _no_broker(failed: Failed, info: ErrorInfo) -> str:
+    again = _way_out(failed.request, failed.again) or " Repeat the command later."
+    return f"The {failed.peer.name} can't reach its message broker for the moment; its log says why.{again}"
 
 
 def _not_allowed(failed: Failed, info: ErrorInfo) -> str:
@@ -104,10 +153,11 @@ def _plain(failed: Failed, info: ErrorInfo) -> str:
     return f"{failed.status.message}{f' ({about})' if about else ''}"
 
 
-_WORDED = {
+_WORDED: Mapping[str, Callable[[Failed, ErrorInfo], str]] = {
     "OUT_OF_STOCK": _out_of_stock,
     "INVALID_REQUEST": _invalid,
     "OUTCOME_OPEN": _outcome_open,
+    "BROKER_UNAVAILABLE": _no_broker,
     "STATE_NOT_ALLOWED": _not_allowed,
     "VERSION_MISMATCH": _mismatch,
 }

@@ -4,13 +4,15 @@ from collections.abc import AsyncIterator
 
 from ordersys.api.notification.v1.dead_letter_service_pb2 import DeadLetter, ListDeadLettersRequest
 from ordersys.api.notification.v1.notification_log_pb2 import ListNotificationsRequest, Notification
-from ordersys.api.order.v1.order_pb2 import Order, OrderState
+from ordersys.api.order.v1.order_pb2 import Order
 from ordersys.api.order.v1.order_service_pb2 import ListOrdersRequest
 from ordersys.api.product.v1.product_pb2 import Product
 from ordersys.api.product.v1.product_service_pb2 import ListProductsRequest
 from ordersys.grpc_client.connection import Client
 
 _PAGE = 500
+MOST_LISTED = 100
+"""How many a command lists, unless somebody asks for more."""
 
 
 async def products(client: Client) -> AsyncIterator[Product]:
@@ -25,9 +27,9 @@ async def products(client: Client) -> AsyncIterator[Product]:
         request.page_token = page.next_page_token
 
 
-async def orders(client: Client, customer_id: str = "", state: "OrderState.ValueType" = 0) -> AsyncIterator[Order]:  # type: ignore[assignment]
-    """The orders of a customer and in a state, or of all and in any; the newest first."""
-    request = ListOrdersRequest(customer_id=customer_id, state=state, page_size=_PAGE)
+async def orders(client: Client, request: ListOrdersRequest) -> AsyncIterator[Order]:
+    """The orders `request` asks for, the newest first."""
+    request.page_size = request.page_size or _PAGE
     while True:
         page = await client.order(client.orders.ListOrders, request)
         for order in page.orders:
@@ -58,16 +60,17 @@ class LogReader:
         self._request = ListNotificationsRequest(order_id=order_id, page_size=_PAGE)
         self._seen = 0
 
-    async def read(self) -> list[Notification]:
+    async def read(self) -> AsyncIterator[Notification]:
         """What was recorded since the last call."""
-        new: list[Notification] = []
         while True:
             page = await self._client.notification(
                 self._number, self._client.logs[self._number].ListNotifications, self._request
             )
-            new += page.notifications[self._seen :]
+            new = page.notifications[self._seen :]
             self._seen = len(page.notifications)
+            for notification in new:
+                yield notification
             if not page.next_page_token:
-                return new
+                return
             self._request.page_token = page.next_page_token
             self._seen = 0

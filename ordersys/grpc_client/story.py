@@ -1,11 +1,14 @@
 """The demo's story: what is asked of the system, and what it answered, kept as facts."""
 
 import asyncio
+import secrets
 from collections import Counter
 from collections.abc import Sequence
 from itertools import cycle, islice
 
+from ordersys.api.notification.v1.notification_log_pb2 import Notification
 from ordersys.api.order.v1.order_pb2 import Order, OrderState
+from ordersys.api.order.v1.order_service_pb2 import ListOrdersRequest
 from ordersys.api.product.v1.product_pb2 import Product
 from ordersys.api.product.v1.product_service_pb2 import (
     AdjustStockRequest,
@@ -21,10 +24,11 @@ from ordersys.grpc_client.connection import Client, Failed
 from ordersys.grpc_client.failures import error_info
 from ordersys.grpc_client.identifiers import new_request_id
 from ordersys.grpc_client.listing import LogReader
-from ordersys.grpc_client.reconciliation import Facts, Stock, complete
+from ordersys.grpc_client.reconciliation import Facts, Stock, complete, customer
 from ordersys.grpc_client.wishes import Wish
 
 IN_FLIGHT = 64
+_NAME = 50  # letters of a customer's name that are kept: with the suffix it has 64 at most
 
 
 class NotRefused(Exception):
@@ -32,24 +36,30 @@ class NotRefused(Exception):
 
 
 class Story:
-    """Asks, and remembers what was answered."""
+    """Asks, and remembers what was answered. Its customers are its own: nobody else's orders are taken for them."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
         self._logs = [LogReader(client, 1), LogReader(client, 2)]
         self._newest = ""
-        self.facts = Facts()
+        self.facts = Facts(suffix=f"-{secrets.token_hex(4)}")
 
     async def begin(self) -> list[Product]:
         """Takes note of everything there is; the products."""
         products = [product async for product in listing.products(self._client)]
         self.facts.stock_before = _stock(products)
-        async for order in listing.orders(self._client):
+        async for order in listing.orders(self._client, ListOrdersRequest(page_size=1)):
             self._newest = order.id
             break
         for log in self._logs:
-            await log.read()
+            async for _ in log.read():
+                pass
         return products
+
+    def placing(self, name: str, items: Sequence[ItemQuantity]) -> PlaceOrderRequest:
+        """A request for a new order of a customer of this run."""
+        customer_id = f"{name[:_NAME]}{self.facts.suffix}"
+        return PlaceOrderRequest(request_id=new_request_id(), customer_id=customer_id, items=items)
 
     async def place(self, request: PlaceOrderRequest) -> Order:
         """Places an order."""
@@ -57,15 +67,14 @@ class Story:
         return self._answered(response.order)
 
     async def ask_too_much(self, product: Product) -> Failed:
-        """Asks for one more than there is of `product`; the refusal."""
-        try:
-            await self.place(placing("demo-greedy", [item(product.id, product.available + 1)]))
-        except Failed as failed:
-            if error_info(failed.status).reason != "OUT_OF_STOCK":
-                raise
-            self.facts.refused += 1
-            return failed
-        raise NotRefused(f"{product.available + 1} of {product.id} were sold, of which there were {product.available}")
+        """Asks for one more than there is of `product`; the refusal. Raises NotRefused."""
+        asked = product.available + 1
+        if refusal := await self._try(self.placing("demo-greedy", [item(product.id, asked)])):
+            return refusal
+        raise NotRefused(
+            f"{asked} of {product.id} were sold, of which there were {product.available};"
+            " is somebody else working with the system?"
+        )
 
     async def product(self, product_id: str) -> Product:
         """A product as it is now."""
@@ -103,12 +112,18 @@ class Story:
     async def burst(self, wishes: Sequence[Wish]) -> None:
         """Places an order for each wish, many at a time."""
         lanes = [wishes[lane::IN_FLIGHT] for lane in range(IN_FLIGHT)]
-        await asyncio.gather(*(self._place_each(lane) for lane in lanes))
+        async with asyncio.TaskGroup() as group:
+            for lane in lanes:
+                group.create_task(self._place_each(lane))
 
     async def listen(self) -> bool:
         """Reads what was recorded since the last call; whether there is nothing more to wait for."""
         for log, heard in zip(self._logs, self.facts.heard, strict=True):
-            heard.extend(await log.read())
+            async for notification in log.read():
+                if self._is_own(notification):
+                    heard.append(notification)
+                else:
+                    self.facts.foreign += 1
         return complete(self.facts)
 
     def expect(self, kept: bool, otherwise: str) -> None:
@@ -120,24 +135,39 @@ class Story:
         """Takes note of everything there is now."""
         self.facts.stock_after = _stock([product async for product in listing.products(self._client)])
         orders: list[Order] = []
-        async for order in listing.orders(self._client):
+        async for order in listing.orders(self._client, ListOrdersRequest()):
             if order.id == self._newest:
                 break
-            orders.append(order)
+            if self.facts.owns(order.customer_id):
+                orders.append(order)
+            else:
+                self.facts.foreign += 1
         self.facts.orders = orders
+
+    def _is_own(self, notification: Notification) -> bool:
+        """What tells of an order of this run is its own, whoever's it says it is."""
+        answered = (notification.order_id, 1) in self.facts.answered
+        return answered or self.facts.owns(customer(notification))
 
     async def _place_each(self, wishes: Sequence[Wish]) -> None:
         for wish in wishes:
-            await self.place(placing(wish.customer_id, wish.items))
+            if await self._try(self.placing(wish.customer_id, wish.items)):
+                self.facts.short += 1
+
+    async def _try(self, request: PlaceOrderRequest) -> Failed | None:
+        """Places an order; the refusal where there is not enough stock."""
+        try:
+            await self.place(request)
+        except Failed as failed:
+            if error_info(failed.status).reason != "OUT_OF_STOCK":
+                raise
+            self.facts.refused += 1
+            return failed
+        return None
 
     def _answered(self, order: Order) -> Order:
         self.facts.answered[order.id, order.version] = order
         return order
-
-
-def placing(customer_id: str, items: Sequence[ItemQuantity]) -> PlaceOrderRequest:
-    """A request for a new order."""
-    return PlaceOrderRequest(request_id=new_request_id(), customer_id=customer_id, items=items)
 
 
 def item(product_id: str, quantity: int) -> ItemQuantity:

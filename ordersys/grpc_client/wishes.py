@@ -1,18 +1,20 @@
 """What a person wants to order: from the command line, or from a JSON file."""
 
-import json
+import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from google.protobuf.json_format import ParseDict, ParseError
 
-from ordersys.api.product.v1.product_service_pb2 import ItemQuantity
+from ordersys.api.product.v1.product_service_pb2 import ItemQuantity, PlaceOrderRequest
+from ordersys.contract import json_text
+from ordersys.contract.validation import violations
 
 STATIC_ORDERS = Path(__file__).parent.parent / "data" / "orders.json"
-
-
 _MOST_DIGITS = 10
+# Stands for the id of a request that has none yet.
+_ANY_ID = "00000000-0000-4000-8000-000000000000"
 
 
 class WrongUse(Exception):
@@ -24,6 +26,8 @@ class Wish(NamedTuple):
 
     customer_id: str
     items: tuple[ItemQuantity, ...]
+    request_id: str = ""
+    """The request's own id in lower case, where the wish has one."""
 
 
 def items(words: Iterable[str]) -> list[ItemQuantity]:
@@ -31,24 +35,58 @@ def items(words: Iterable[str]) -> list[ItemQuantity]:
     return [_item(word) for word in words]
 
 
-def from_file(path: Path) -> list[Wish]:
-    """The entries of a JSON array; of each, customer_id and its items' product_id and quantity. Raises WrongUse."""
+def from_file(path: Path | str) -> list[Wish]:
+    """The entries of a JSON array of PlaceOrderRequest; what else an entry has (an Order does) is passed over.
+
+    Each keeps the rules of the contract. Raises WrongUse, which names file, entry and key.
+    """
+    entries = _array(path)
+    wishes = [_wish(f"{path}: entry {number}", entry) for number, entry in enumerate(entries, 1)]
+    first: dict[str, int] = {}
+    for number, wish in enumerate(wishes, 1):
+        if wish.request_id and first.setdefault(wish.request_id, number) != number:
+            earlier = first[wish.request_id]
+            raise WrongUse(f"{path}: entry {number}: request_id: {wish.request_id} is that of entry {earlier}, too")
+    return wishes
+
+
+def request(wish: Wish, request_id: str) -> PlaceOrderRequest:
+    """The request for what is wanted."""
+    return PlaceOrderRequest(request_id=request_id, customer_id=wish.customer_id, items=wish.items)
+
+
+def _array(path: Path | str) -> list[Any]:
     try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
+        with _opened(path) as file:
+            entries = json_text.parse(file.read().decode("utf-8-sig"))
     except OSError as error:
         raise WrongUse(f"{path}: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise WrongUse(f"{path}: not JSON: {error}") from error
     if not isinstance(entries, list):
         raise WrongUse(f"{path}: must be a JSON array of orders")
-    return [_wish(f"{path}: entry {number}", entry) for number, entry in enumerate(entries, 1)]
+    return entries
+
+
+def _opened(path: Path | str) -> BinaryIO:
+    """The file; its name in UTF-8 where the locale has no such letters."""
+    try:
+        name = os.fsencode(path)
+    except UnicodeEncodeError:
+        name = str(path).encode()
+    return open(name, "rb")  # noqa: PTH123 - a Path takes no bytes
 
 
 def _item(word: str) -> ItemQuantity:
     product_id, _, quantity = word.partition("=")
-    if not _is_text(product_id) or not quantity.isdecimal() or len(quantity) > _MOST_DIGITS or int(quantity) >= 2**31:
+    if not _is_text(product_id) or not _is_number(quantity) or int(quantity) >= 2**31:
         raise WrongUse(f"{word!r} must be PRODUCT=QUANTITY, such as desk-lamp=2")
     return ItemQuantity(product_id=product_id, quantity=int(quantity))
+
+
+def _is_number(text: str) -> bool:
+    """Few enough digits to be read at all: Python refuses very many, in words of its own."""
+    return text.isascii() and text.isdecimal() and len(text) <= _MOST_DIGITS
 
 
 def _is_text(value: str) -> bool:
@@ -57,22 +95,44 @@ def _is_text(value: str) -> bool:
 
 
 def _wish(where: str, entry: Any) -> Wish:
-    if not isinstance(entry, dict) or not isinstance(entry.get("items"), list):
+    if not isinstance(entry, dict):
         raise WrongUse(f"{where}: must be an object with customer_id and items")
-    customer_id = entry.get("customer_id")
-    if not isinstance(customer_id, str) or not _is_text(customer_id):
-        raise WrongUse(f"{where}: customer_id: must be a string, and not empty")
-    wanted = [_wanted(f"{where}: items[{index}]", item) for index, item in enumerate(entry["items"])]
-    return Wish(customer_id, tuple(wanted))
+    members = _members(where, entry, PlaceOrderRequest)
+    for key in ("customer_id", "items"):
+        if key not in members:
+            raise WrongUse(f"{where}: {key} is missing")
+    for key in ("customer_id", "request_id"):
+        if key in members and not (isinstance(members[key], str) and _is_text(members[key])):
+            raise WrongUse(f"{where}: {key}: must be a string, and not empty")
+    if not isinstance(members["items"], list):
+        raise WrongUse(f"{where}: items: must be an array of objects with product_id and quantity")
+    wanted = tuple(_wanted(f"{where}: items[{index}]", item) for index, item in enumerate(members["items"]))
+    wish = Wish(members["customer_id"], wanted, members.get("request_id", "").lower())
+    for broken in violations(request(wish, wish.request_id or _ANY_ID)):
+        raise WrongUse(f"{where}: {broken.field}: {broken.description}")
+    return wish
 
 
 def _wanted(where: str, item: Any) -> ItemQuantity:
     if not isinstance(item, dict):
         raise WrongUse(f"{where}: must be an object with product_id and quantity")
+    members = _members(where, item, ItemQuantity)
+    for key in ("product_id", "quantity"):
+        if key not in members:
+            raise WrongUse(f"{where}: {key} is missing")
     try:
-        known = {key: item[key] for key in ("product_id", "quantity")}
-        return ParseDict(known, ItemQuantity())
-    except KeyError as missing:
-        raise WrongUse(f"{where}: {missing.args[0]} is missing") from None
-    except ParseError as error:
-        raise WrongUse(f"{where}: {error}") from error
+        return ParseDict(members, ItemQuantity())
+    except (ParseError, ValueError) as error:
+        raise WrongUse(f"{where}: {str(error).splitlines()[0]}") from error
+
+
+def _members(where: str, entry: dict[str, Any], kind: type[PlaceOrderRequest] | type[ItemQuantity]) -> dict[str, Any]:
+    """What `entry` has of the fields of a message, by their names; JSON has two spellings of each (ProtoJSON)."""
+    found: dict[str, Any] = {}
+    for field in kind.DESCRIPTOR.fields:
+        given = [key for key in dict.fromkeys((field.name, field.json_name)) if key in entry]
+        if len(given) > 1:
+            raise WrongUse(f"{where}: {' and '.join(given)} are one key; keep one of them")
+        for key in given:
+            found[field.name] = entry[key]
+    return found

@@ -17,6 +17,7 @@ from ordersys.runtime import files
 from ordersys.runtime.files import UnsafeFolder, UnusableFolder, make_private, write_whole
 
 CACHE_VARIABLE = "ORDERSYS_CACHE_DIR"
+RABBITMQ_VARIABLE = "ORDERSYS_RABBITMQ_DIR"
 _INSTALLED = (
     "usr/lib/rabbitmq/lib/rabbitmq_server-*/sbin",
     "usr/lib/rabbitmq/bin",
@@ -61,8 +62,23 @@ class Installation(NamedTuple):
 
 
 def provision() -> Installation:
-    """The RabbitMQ of this machine; the first time without one, downloads some 30 MB. Raises NoRabbitMQ."""
+    """The RabbitMQ below ORDERSYS_RABBITMQ_DIR, else that of this machine; raises NoRabbitMQ.
+
+    The first time without one, downloads some 30 MB.
+    """
+    if given := os.environ.get(RABBITMQ_VARIABLE):
+        return _named(Path(given).expanduser().absolute())
     return installed(Path("/")) or unpacked(cache())
+
+
+def _named(root: Path) -> Installation:
+    """RabbitMQ and its Erlang, both below `root`."""
+    erlang = root / "usr/lib/erlang/bin"
+    for pattern in _INSTALLED:
+        for programs in root.glob(pattern):
+            if (programs / "rabbitmq-server").exists() and (erlang / "erl").exists():
+                return Installation(programs, os.pathsep.join((str(erlang), os.environ.get("PATH", ""), "/usr/bin")))
+    raise NoRabbitMQ(f"{RABBITMQ_VARIABLE} is {str(root)!r}, but there is no RabbitMQ with an Erlang below it")
 
 
 def installed(root: Path) -> Installation | None:

@@ -2,28 +2,32 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 
 from google.protobuf.descriptor import ServiceDescriptor
 
 from ordersys.api.notification.v1 import dead_letter_service_pb2, notification_log_pb2
+from ordersys.contract.events import Delivery
 from ordersys.contract.topology import Subscription, subscription
 from ordersys.notification import requests
 from ordersys.notification.recorder import Handler, Recorder
+from ordersys.notification.removals import Removals
 from ordersys.notification.service import DeadLetterService, NotificationLog
-from ordersys.notification.store import Inbox, schema
-from ordersys.runtime.consumer import Consumer
+from ordersys.notification.store import DEAD_LETTERS, Inbox, schema
+from ordersys.runtime.backup import Stored
+from ordersys.runtime.consumer import Consumer, Disposition
 from ordersys.runtime.database import Database
-from ordersys.runtime.dead_letters import DeadLetterQueue
 from ordersys.runtime.process import run
+from ordersys.runtime.retention import Retention
 from ordersys.runtime.server import Server
 from ordersys.runtime.settings import NotificationSettings
 from ordersys.runtime.upkeep import HEALTH_SECONDS, PURGE_SECONDS, every, purge
 
 _log = logging.getLogger(__name__)
 _NOTIFICATION_LOG = notification_log_pb2.DESCRIPTOR.services_by_name["NotificationLog"]
+_DEAD_LETTERS_AT_A_TIME = 16  # few: nothing says how large they are
 _DEAD_LETTER_SERVICE = dead_letter_service_pb2.DESCRIPTOR.services_by_name["DeadLetterService"]
 
 
@@ -37,38 +41,60 @@ def run_notification_service(
     """
     taken = subscription(service)
 
-    async def serve(settings: NotificationSettings, stop: asyncio.Event) -> None:
-        await _serve(taken, handlers, settings, stop)
+    async def serve(settings: NotificationSettings, stop: asyncio.Event, tasks: asyncio.TaskGroup) -> None:
+        await _serve(taken, handlers, settings, stop, tasks)
 
-    run(taken.consumer, meaning, kind, serve)
+    run(taken.consumer, meaning, kind, serve, _stored(taken))
 
 
-async def _serve(taken: Subscription, handlers: object, settings: NotificationSettings, stop: asyncio.Event) -> None:
+async def _serve(
+    taken: Subscription,
+    handlers: object,
+    settings: NotificationSettings,
+    stop: asyncio.Event,
+    tasks: asyncio.TaskGroup,
+) -> None:
     address = getattr(settings, f"{taken.consumer.replace('-', '_')}_address")
     async with AsyncExitStack() as stack:
-        path = settings.data_dir / f"{taken.consumer}.db"
-        database = await Database.open(path, schema(taken.consumer))
+        stored = _stored(taken)
+        database = await Database.open(settings.data_dir / stored.file_name, stored.schema)
         stack.push_async_callback(database.close)
         inbox = Inbox(taken.consumer)
         recorder = Recorder(database, inbox, _by_event_type(taken, handlers))
         server = Server(str(address), settings)
         server.add(_NOTIFICATION_LOG, NotificationLog(database, inbox))
-        dead_letters = DeadLetterQueue(settings.amqp_url, taken)
-        server.add(_DEAD_LETTER_SERVICE, DeadLetterService(database, dead_letters, recorder))
+        removals = Removals(tasks, database, settings.amqp_url, taken)
+        stack.push_async_callback(removals.drained)
+        server.add(_DEAD_LETTER_SERVICE, DeadLetterService(database, recorder, removals))
         await server.start()
         stack.push_async_callback(server.stop, settings.grace_seconds)
-        consumer = Consumer(settings.amqp_url, taken.queue, settings.prefetch, recorder.record)
+        consumer = Consumer(tasks, settings.amqp_url, taken.queue, settings.prefetch, recorder.take)
         stack.push_async_callback(consumer.close)
+        dead_letters = Consumer(
+            tasks, settings.amqp_url, taken.dead_letter_queue, _DEAD_LETTERS_AT_A_TIME, partial(_take_over, database)
+        )
+        stack.push_async_callback(dead_letters.close)
 
         async def works() -> bool:
-            return await database.probe() and consumer.live
+            return await database.probe() and consumer.live and dead_letters.live
 
-        await stack.enter_async_context(every(HEALTH_SECONDS, lambda: server.report(works)))
-        retention = settings.request_retention_hours
-        await stack.enter_async_context(every(PURGE_SECONDS, partial(purge, database, requests.purge, retention)))
+        await stack.enter_async_context(every(tasks, "health", HEALTH_SECONDS, lambda: server.report(works)))
+        retention = Retention(settings.request_retention_hours)
+        forget = partial(purge, database, requests.purge, retention)
+        await stack.enter_async_context(every(tasks, "purge", PURGE_SECONDS, forget))
         _log.info("serving on %s", address)
         await stop.wait()
         _log.info("stopping: finishing the deliveries under way")
+
+
+def _stored(taken: Subscription) -> Stored:
+    return Stored(f"{taken.consumer}.db", schema(taken.consumer))
+
+
+async def _take_over(database: Database, deliveries: list[Delivery]) -> Sequence[Disposition]:
+    """Keeps dead letters, so that they may go from their queue."""
+    await database.write(DEAD_LETTERS.keep, deliveries)
+    return [Disposition.ACK] * len(deliveries)
 
 
 def _by_event_type(taken: Subscription, handlers: object) -> Mapping[str, Handler]:

@@ -1,44 +1,38 @@
-"""A delivery from a dead-letter queue -> the DeadLetter a person looks at. Pure."""
+"""A dead letter that is kept -> the DeadLetter a person looks at. Pure, and whatever it contains, it has an answer."""
 
-from typing import Any
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from ordersys.api.notification.v1.dead_letter_service_pb2 import DeadLetter, DeadLetterReason
-from ordersys.contract.events import Delivery
-from ordersys.runtime.dead_letters import letter_id
+from ordersys.runtime import dead_letters
 
 _BEGINNING = 1024
+# The seconds of the years 1 to 9999: what a Timestamp may be, and JSON can say.
+_TIMES = range(-62_135_596_800, 253_402_300_800)
 # As RabbitMQ names them in the x-death header.
 _REASONS = {
     "rejected": DeadLetterReason.DEAD_LETTER_REASON_REJECTED,
     "delivery_limit": DeadLetterReason.DEAD_LETTER_REASON_DELIVERY_LIMIT,
+    "expired": DeadLetterReason.DEAD_LETTER_REASON_EXPIRED,
+    "maxlen": DeadLetterReason.DEAD_LETTER_REASON_MAXLEN,
 }
 
 
-def letter(delivery: Delivery, obstacle: str) -> DeadLetter:
+def letter(kept: dead_letters.DeadLetter, obstacle: str) -> DeadLetter:
     """What a subscriber could not take; `obstacle` is why it would not take it now."""
-    death = _last_death(delivery)
-    found = DeadLetter(
-        id=letter_id(delivery),
+    delivery, death = kept.delivery, kept.death
+    return DeadLetter(
+        id=kept.letter_id,
         event_id=_text(delivery.message_id),
         type=_text(delivery.type),
         content_type=_text(delivery.content_type),
-        reason=_REASONS.get(str(death.get("reason")), DeadLetterReason.DEAD_LETTER_REASON_UNSPECIFIED),
+        reason=_REASONS.get(death.reason, DeadLetterReason.DEAD_LETTER_REASON_UNSPECIFIED),
         obstacle=obstacle,
-        size_bytes=len(delivery.body),
+        dead_letter_time=Timestamp(seconds=death.time) if death.time in _TIMES else None,
+        size_bytes=kept.size,
         body_beginning=delivery.body[:_BEGINNING],
     )
-    if "time" in death:
-        found.dead_letter_time.FromDatetime(death["time"])
-    return found
 
 
-def _last_death(delivery: Delivery) -> dict[str, Any]:
-    """The newest entry of x-death, which anybody may have written."""
-    deaths = delivery.headers.get("x-death")
-    newest = deaths[0] if isinstance(deaths, list) and deaths else {}
-    return newest if isinstance(newest, dict) else {}
-
-
-def _text(value: Any) -> str:
+def _text(value: str | bytes | None) -> str:
     """What is not UTF-8 comes as bytes."""
     return value.decode(errors="replace") if isinstance(value, bytes) else value or ""

@@ -22,6 +22,20 @@ class Recorder:
         self._inbox = inbox
         self._handlers = handlers
 
+    async def take(self, deliveries: list[Delivery]) -> Sequence[Disposition]:
+        """What becomes of each delivery. Raises Refused while the database can't be written."""
+        dispositions = [Disposition.DEAD_LETTER] * len(deliveries)
+        events: dict[int, Event] = {}
+        for index, delivery in enumerate(deliveries):
+            try:
+                events[index] = decode(delivery)
+            except Undecodable as error:
+                _log.error("dead letter: %r: %s", delivery.message_id, error)
+        recorded = await self.record(list(events.values()))
+        for index, disposition in zip(events, recorded, strict=True):
+            dispositions[index] = disposition
+        return dispositions
+
     async def record(self, events: list[Event]) -> Sequence[Disposition]:
         """What becomes of each event. Raises Refused while the database can't be written."""
         worded = [self._word(event) for event in events]

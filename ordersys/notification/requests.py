@@ -1,20 +1,22 @@
-"""What became of the requests that change something in the broker: remembered once it is done."""
+"""What became of the requests about dead letters: remembered in the commit that removes them."""
 
+from collections.abc import Collection
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
 
 from ordersys.contract.requests import fingerprint
-from ordersys.notification.store import REQUESTS
+from ordersys.notification.store import DEAD_LETTERS, REQUESTS
 from ordersys.runtime.idempotency import Outcome, recall
 from ordersys.runtime.identity import now
 
 
 class Done(NamedTuple):
-    """A request, and how it ended."""
+    """A request, how it ended, and the sequences of the dead letters that are gone by it."""
 
     request: Any
     outcome: Outcome
+    gone: Collection[int] = ()
 
 
 def outcome(connection: Connection, request: Any) -> Outcome | None:
@@ -25,12 +27,13 @@ def outcome(connection: Connection, request: Any) -> Outcome | None:
 
 
 def remember(connection: Connection, done: list[Done]) -> list[Outcome]:
-    """An operation: keeps how each request ended."""
+    """An operation: keeps how each request ended, and removes the dead letters that are gone by it."""
     ledger = REQUESTS.ledger(connection, [], now())
-    for request, ended in done:
+    for request, ended, gone in done:
         ledger.close(request.request_id, fingerprint(request), request.DESCRIPTOR.name, ended)
+        DEAD_LETTERS.remove(connection, gone)
     ledger.write()
-    return [ended for _, ended in done]
+    return [one.outcome for one in done]
 
 
 def purge(connection: Connection, times: list[int]) -> list[int]:

@@ -1,13 +1,5 @@
 """The RPCs of one notification service: what it has recorded, and what it could not take."""
 
-import asyncio
-import logging
-from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
-
-from google.protobuf.message import Message
-
-from ordersys.api.error.v1.error_reason_pb2 import ErrorReason
 from ordersys.api.notification.v1.dead_letter_service_pb2 import (
     DiscardDeadLettersRequest,
     DiscardDeadLettersResponse,
@@ -23,22 +15,13 @@ from ordersys.api.notification.v1.notification_log_pb2 import (
 )
 from ordersys.api.notification.v1.notification_log_pb2_grpc import NotificationLogServicer
 from ordersys.contract import pages
-from ordersys.contract.errors import refuse
 from ordersys.contract.requests import normalise
-from ordersys.notification import requests
 from ordersys.notification.letters import letter
 from ordersys.notification.recorder import Recorder
-from ordersys.notification.requests import Done
-from ordersys.notification.store import Inbox
-from ordersys.runtime.broker import BrokerUnavailable
+from ordersys.notification.removals import Removals
+from ordersys.notification.store import DEAD_LETTERS, Inbox
+from ordersys.runtime.admission import Context
 from ordersys.runtime.database import Database
-from ordersys.runtime.dead_letters import DeadLetterQueue
-from ordersys.runtime.idempotency import success
-from ordersys.runtime.server import Context
-
-_log = logging.getLogger(__name__)
-T = TypeVar("T")
-M = TypeVar("M", bound=Message)
 
 
 class NotificationLog(NotificationLogServicer):
@@ -57,48 +40,29 @@ class NotificationLog(NotificationLogServicer):
 
 
 class DeadLetterService(DeadLetterServiceServicer):
-    """ordersys.api.notification.v1.DeadLetterService. One call at a time: each holds the queue it looks through."""
+    """ordersys.api.notification.v1.DeadLetterService."""
 
-    def __init__(self, database: Database, queue: DeadLetterQueue, recorder: Recorder) -> None:
+    def __init__(self, database: Database, recorder: Recorder, removals: Removals) -> None:
         self._database = database
-        self._queue = queue
         self._recorder = recorder
-        self._in_use = asyncio.Lock()
+        self._removals = removals
 
     async def ListDeadLetters(self, request: ListDeadLettersRequest, context: Context) -> ListDeadLettersResponse:
         after = pages.last_key(request, int) or 0
-        async with self._in_use:
-            page = await _reached(self._queue.page(after, pages.size(request)))
-        obstacles = await self._recorder.obstacles(page.deliveries)
-        found = [letter(*pair) for pair in zip(page.deliveries, obstacles, strict=True)]
-        more = pages.token(request, str(after + len(found))) if page.more else ""
-        return ListDeadLettersResponse(dead_letters=found, next_page_token=more)
+        page = await self._database.read(DEAD_LETTERS.page, after, pages.size(request))
+        obstacles = await self._recorder.obstacles([one.delivery for one in page.letters])
+        found = [(one.sequence, letter(one, why)) for one, why in zip(page.letters, obstacles, strict=True)]
+        letters, more = pages.fill(request, found)
+        if page.more and not more:
+            more = pages.token(request, str(found[-1][0]))
+        return ListDeadLettersResponse(dead_letters=letters, next_page_token=more)
 
     async def ReplayDeadLetters(self, request: ReplayDeadLettersRequest, context: Context) -> ReplayDeadLettersResponse:
-        return await self._once(request, self._queue.replay, ReplayDeadLettersResponse)
+        normalise(request)
+        return (await self._removals.replay(request)).unpack(ReplayDeadLettersResponse)
 
     async def DiscardDeadLetters(
         self, request: DiscardDeadLettersRequest, context: Context
     ) -> DiscardDeadLettersResponse:
-        return await self._once(request, self._queue.discard, DiscardDeadLettersResponse)
-
-    async def _once(self, request: Any, take_out: Callable[[Any], Awaitable[set[str]]], response_type: type[M]) -> M:
-        """Does it, unless an equal request was done; one that came to no end is gone on with."""
         normalise(request)
-        async with self._in_use:
-            outcome = await self._database.read(requests.outcome, request)
-            if outcome is None:
-                gone = await _reached(take_out(frozenset(request.dead_letter_ids)))
-                response: Any = response_type()
-                response.dead_letter_ids.extend(one for one in request.dead_letter_ids if one in gone)
-                outcome = await self._database.write(requests.remember, Done(request, success(response)))
-        return outcome.unpack(response_type)
-
-
-async def _reached(work: Awaitable[T]) -> T:
-    """Raises Refused (BROKER_UNAVAILABLE) when the broker can't be reached."""
-    try:
-        return await work
-    except BrokerUnavailable as error:
-        _log.warning("dead letters: %s", error)
-        raise refuse(ErrorReason.BROKER_UNAVAILABLE) from error
+        return (await self._removals.discard(request)).unpack(DiscardDeadLettersResponse)

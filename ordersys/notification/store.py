@@ -26,6 +26,7 @@ from sqlalchemy import (
 from ordersys.api.notification.v1.notification_log_pb2 import ListNotificationsRequest, Notification
 from ordersys.contract.events import Event
 from ordersys.contract.times import timestamp
+from ordersys.runtime.dead_letters import DeadLetters
 from ordersys.runtime.idempotency import Requests
 from ordersys.runtime.identity import now
 from ordersys.runtime.schema import Schema
@@ -33,6 +34,7 @@ from ordersys.runtime.statements import Statement, inserting
 
 _METADATA = MetaData()
 REQUESTS = Requests(_METADATA)
+DEAD_LETTERS = DeadLetters(_METADATA)
 NOTIFICATIONS = Table(
     "notifications",
     _METADATA,
@@ -65,8 +67,8 @@ _INSERT = inserting(NOTIFICATIONS)
 
 
 def schema(consumer: str) -> Schema:
-    """The schema of a notification service's database. Version 2 remembers requests."""
-    owned = Schema(consumer, [REQUESTS.table.create])
+    """The schema of a notification service's database. Version 2 remembers requests, version 3 keeps dead letters."""
+    owned = Schema(consumer, [REQUESTS.table.create, DEAD_LETTERS.table.create])
     for table in _METADATA.sorted_tables:
         table.to_metadata(owned.metadata)
     return owned

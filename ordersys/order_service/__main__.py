@@ -13,36 +13,43 @@ from ordersys.api.order.v1.order_service_pb2 import DESCRIPTOR
 from ordersys.order_service import store
 from ordersys.order_service.service import OrderService
 from ordersys.runtime import static
+from ordersys.runtime.backup import Stored
 from ordersys.runtime.database import Database
-from ordersys.runtime.outbox import Relay
 from ordersys.runtime.process import run
 from ordersys.runtime.publisher import Publisher
+from ordersys.runtime.relay import Relay
+from ordersys.runtime.retention import Retention
 from ordersys.runtime.server import Server
 from ordersys.runtime.settings import OrderSettings
 from ordersys.runtime.upkeep import HEALTH_SECONDS, PURGE_SECONDS, every, purge
 
 NAME = "order-service"
+STORED = Stored("order.db", store.SCHEMA)
 _log = logging.getLogger(__name__)
 
 
-async def serve(settings: OrderSettings, stop: asyncio.Event) -> None:
+async def serve(settings: OrderSettings, stop: asyncio.Event, tasks: asyncio.TaskGroup) -> None:
     """Runs the service until `stop` is set."""
     async with AsyncExitStack() as stack:
         first = partial(_seed, settings.orders_file)
-        database = await Database.open(settings.data_dir / "order.db", store.SCHEMA, first)
+        database = await Database.open(settings.data_dir / STORED.file_name, STORED.schema, first)
         stack.push_async_callback(database.close)
-        publisher = Publisher(settings.amqp_url, NAME)
+        publisher = Publisher(tasks, settings.amqp_url, NAME)
         stack.push_async_callback(publisher.close)
-        relay = Relay(database, store.OUTBOX, publisher, settings.publish_window)
+        relay = Relay(tasks, database, store.OUTBOX, publisher, settings.publish_window)
         stack.push_async_callback(relay.close)
         server = Server(str(settings.order_service_address), settings)
-        server.add(DESCRIPTOR.services_by_name["OrderService"], OrderService(database, relay))
+        server.add(DESCRIPTOR.services_by_name["OrderService"], OrderService(database))
         await server.start()
+
+        async def works() -> bool:
+            """Orders are taken while the broker is away; one that refuses their events waits for a person."""
+            return await database.probe() and publisher.refusal is None
+
         stack.push_async_callback(server.stop, settings.grace_seconds)
-        relay.wake()
-        await stack.enter_async_context(every(HEALTH_SECONDS, partial(server.report, database.probe)))
-        retention = settings.request_retention_hours
-        await stack.enter_async_context(every(PURGE_SECONDS, partial(purge, database, store.purge, retention)))
+        await stack.enter_async_context(every(tasks, "health", HEALTH_SECONDS, partial(server.report, works)))
+        forget = partial(purge, database, store.purge, Retention(settings.request_retention_hours))
+        await stack.enter_async_context(every(tasks, "purge", PURGE_SECONDS, forget))
         _log.info("serving on %s", settings.order_service_address)
         await stop.wait()
         _log.info("stopping: finishing the calls under way")
@@ -53,4 +60,4 @@ def _seed(path: Path, connection: Connection) -> None:
 
 
 if __name__ == "__main__":
-    run(NAME, __doc__ or "", OrderSettings, serve)
+    run(NAME, __doc__ or "", OrderSettings, serve, STORED)

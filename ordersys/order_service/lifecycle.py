@@ -3,15 +3,12 @@
 from collections.abc import Iterable, Mapping
 from typing import TypeAlias
 
-from google.type.money_pb2 import Money
-
 from ordersys.api.order.v1.order_pb2 import Order, OrderItem, OrderState
 from ordersys.api.order.v1.order_service_pb2 import CreateOrderRequest, UpdateOrderRequest
 from ordersys.contract.errors import state_not_allowed, version_mismatch
+from ordersys.contract.money import total
 from ordersys.contract.times import microseconds, timestamp
 
-CURRENCY = "EUR"
-_NANOS = 1_000_000_000
 State: TypeAlias = "OrderState.ValueType"
 
 TRANSITIONS: Mapping[State, frozenset[State]] = {
@@ -62,12 +59,6 @@ def changed_fields(before: Order, after: Order) -> list[str]:
     """The names of the fields that differ besides version and update_time, in the order of the contract."""
     names = [f.name for f in Order.DESCRIPTOR.fields if f.name not in ("version", "update_time")]
     return [name for name in names if getattr(before, name) != getattr(after, name)]
-
-
-def total(items: Iterable[OrderItem]) -> Money:
-    """The exact sum of quantity × unit price."""
-    nanos = sum(i.quantity * (i.unit_price.units * _NANOS + i.unit_price.nanos) for i in items)
-    return Money(currency_code=CURRENCY, units=nanos // _NANOS, nanos=nanos % _NANOS)
 
 
 def _replace_items(order: Order, items: Iterable[OrderItem]) -> None:

@@ -22,19 +22,18 @@ from ordersys.contract.errors import Refused
 from ordersys.contract.requests import normalise
 from ordersys.order_service import store
 from ordersys.order_service.store import Change, Creation
+from ordersys.runtime.admission import Context
 from ordersys.runtime.crash import crash_point
 from ordersys.runtime.database import Database
 from ordersys.runtime.identity import TRACEPARENT, traceparent
-from ordersys.runtime.outbox import Relay
-from ordersys.runtime.server import Context, metadata
+from ordersys.runtime.server import metadata
 
 
 class OrderService(OrderServiceServicer):
     """ordersys.api.order.v1.OrderService."""
 
-    def __init__(self, database: Database, relay: Relay) -> None:
+    def __init__(self, database: Database) -> None:
         self._database = database
-        self._relay = relay
 
     async def CreateOrder(self, request: CreateOrderRequest, context: Context) -> CreateOrderResponse:
         (result,) = await self._create([request], context)
@@ -51,7 +50,6 @@ class OrderService(OrderServiceServicer):
         change = Change(request, traceparent(metadata(context, TRACEPARENT)))
         order = await self._database.write(store.change, change)
         crash_point("order.changed")
-        self._relay.wake()
         return UpdateOrderResponse(order=order)
 
     async def GetOrder(self, request: GetOrderRequest, context: Context) -> GetOrderResponse:
@@ -69,7 +67,6 @@ class OrderService(OrderServiceServicer):
         trace = metadata(context, TRACEPARENT)
         results = await self._database.write(store.create, [_creation(request, trace) for request in requests])
         crash_point("order.created")
-        self._relay.wake()
         return results
 
 

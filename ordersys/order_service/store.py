@@ -36,11 +36,11 @@ from ordersys.order_service import lifecycle
 from ordersys.runtime.database import refusing
 from ordersys.runtime.idempotency import Ledger, Requests, success
 from ordersys.runtime.identity import now
-from ordersys.runtime.outbox import Outbox
+from ordersys.runtime.outbox import Outbox, upgrade
 from ordersys.runtime.schema import Schema
 from ordersys.runtime.statements import Statement, inserting
 
-SCHEMA = Schema("order-service")
+SCHEMA = Schema("order-service", (upgrade,))
 REQUESTS = Requests(SCHEMA.metadata)
 OUTBOX = Outbox(SCHEMA.metadata)
 ORDERS = Table(

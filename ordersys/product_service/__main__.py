@@ -18,46 +18,53 @@ from ordersys.product_service.service import ProductService
 from ordersys.product_service.store import products, seeds
 from ordersys.product_service.store.tables import OUTBOX, SCHEMA
 from ordersys.runtime import static
+from ordersys.runtime.backup import Stored
 from ordersys.runtime.database import Database
-from ordersys.runtime.outbox import Relay
 from ordersys.runtime.process import run
 from ordersys.runtime.publisher import Publisher
+from ordersys.runtime.relay import Relay
+from ordersys.runtime.retention import Retention
 from ordersys.runtime.server import Server
 from ordersys.runtime.settings import ProductSettings
 from ordersys.runtime.upkeep import HEALTH_SECONDS, PURGE_SECONDS, every, purge
 
 NAME = "product-service"
+STORED = Stored("product.db", SCHEMA)
 _log = logging.getLogger(__name__)
 
 
-async def serve(settings: ProductSettings, stop: asyncio.Event) -> None:
+async def serve(settings: ProductSettings, stop: asyncio.Event, tasks: asyncio.TaskGroup) -> None:
     """Runs the service until `stop` is set."""
     async with AsyncExitStack() as stack:
-        database = await Database.open(settings.data_dir / "product.db", SCHEMA, partial(_seed, settings))
+        database = await Database.open(settings.data_dir / STORED.file_name, STORED.schema, partial(_seed, settings))
         stack.push_async_callback(database.close)
-        publisher = Publisher(settings.amqp_url, NAME)
+        publisher = Publisher(tasks, settings.amqp_url, NAME)
         stack.push_async_callback(publisher.close)
-        relay = Relay(database, OUTBOX, publisher, settings.publish_window)
+        relay = Relay(tasks, database, OUTBOX, publisher, settings.publish_window)
         stack.push_async_callback(relay.close)
-        orders = Orders(str(settings.order_service_address), settings.call_timeout_seconds)
+        orders = Orders(settings.order_service_address, settings.call_timeout_seconds)
         stack.push_async_callback(orders.close)
         sagas = Sagas(settings.max_concurrent_calls)
         stack.push_async_callback(sagas.drained, settings.grace_seconds)
         placement = Placement(database, orders, relay, sagas)
-        changes = Changes(database, orders, sagas)
+        changes = Changes(database, orders, sagas, placement)
         server = Server(str(settings.product_service_address), settings)
         server.add(DESCRIPTOR.services_by_name["ProductService"], ProductService(database, placement, changes))
         await server.start()
+
+        async def works() -> bool:
+            """Orders are taken while the broker is away; one that refuses their events waits for a person."""
+            return await database.probe() and publisher.refusal is None
+
         stack.push_async_callback(server.stop, settings.grace_seconds)
-        relay.wake()
-        retention = settings.request_retention_hours
-        for seconds, work in (
-            (HEALTH_SECONDS, partial(server.report, database.probe)),
-            (PURGE_SECONDS, partial(purge, database, products.purge, retention)),
-            (settings.sweep_seconds, placement.sweep),
-            (settings.sweep_seconds, changes.sweep),
+        retention = Retention(settings.request_retention_hours)
+        for name, seconds, work in (
+            ("health", HEALTH_SECONDS, partial(server.report, works)),
+            ("purge", PURGE_SECONDS, partial(purge, database, products.purge, retention)),
+            ("recovery of placements", settings.sweep_seconds, placement.recover),
+            ("recovery of changes", settings.sweep_seconds, changes.recover),
         ):
-            await stack.enter_async_context(every(seconds, work))
+            await stack.enter_async_context(every(tasks, name, seconds, work))
         _log.info("serving on %s", settings.product_service_address)
         await stop.wait()
         _log.info("stopping: finishing the calls under way")
@@ -71,4 +78,4 @@ def _seed(settings: ProductSettings, connection: Connection) -> None:
 
 
 if __name__ == "__main__":
-    run(NAME, __doc__ or "", ProductSettings, serve)
+    run(NAME, __doc__ or "", ProductSettings, serve, STORED)

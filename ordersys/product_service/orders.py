@@ -1,15 +1,18 @@
-"""The Order Service as the Product Service sees it: creations share a call, every answer is definite or open.
+"""The Order Service as the Product Service sees it: creations share a call, every answer is final or in doubt.
 
-Definite means for good: the same question could only ever get the same refusal, so what was reserved for it may
-be released. Everything else, silence above all, leaves the outcome open.
+The contract says of each reason whether it is final: then the request has had no effect and what was reserved for it
+may be released. Everything else leaves the outcome in doubt: a status without a reason of the contract, silence above
+all. No status code decides (docs/reliability.md, "an outage longer than request_ids are remembered").
 """
 
 import asyncio
+import contextlib
 import json
 import logging
 from collections.abc import Sequence
 
 import grpc
+from google.protobuf.message import DecodeError
 from google.rpc.status_pb2 import Status
 
 from ordersys.api.error.v1.error_reason_pb2 import ErrorReason
@@ -22,23 +25,15 @@ from ordersys.api.order.v1.order_service_pb2 import (
     UpdateOrderRequest,
 )
 from ordersys.api.order.v1.order_service_pb2_grpc import OrderServiceStub
-from ordersys.contract.errors import Refused, refuse
+from ordersys.contract.addresses import Address, channel_options
+from ordersys.contract.errors import Refused, is_final, reason_of, refuse
 from ordersys.runtime.batching import Batcher
 from ordersys.runtime.identity import TRACEPARENT
 
 _log = logging.getLogger(__name__)
 _BATCH = 200
 _STATUS_DETAILS = "grpc-status-details-bin"
-_DEFINITE = {
-    grpc.StatusCode.INVALID_ARGUMENT,
-    grpc.StatusCode.NOT_FOUND,
-    grpc.StatusCode.ALREADY_EXISTS,
-    grpc.StatusCode.FAILED_PRECONDITION,
-    grpc.StatusCode.ABORTED,
-    grpc.StatusCode.OUT_OF_RANGE,
-}
-_DEFINITE_NUMBERS = {code.value[0] for code in _DEFINITE}
-# Every call is idempotent, so that a connection that breaks is no reason to leave an outcome open: within its
+# Every call is idempotent, so that a connection that breaks is no reason to leave an outcome in doubt: within its
 # timeout a call is made again. CANCELLED is how a grpc server that stops answers what it had not begun.
 _RETRY = {
     "maxAttempts": 5,
@@ -62,16 +57,19 @@ _OPTIONS = (
 
 
 class OutcomeOpen(Refused):
-    """No definite answer: the call may or may not have had its effect."""
+    """In doubt: the call may or may not have had its effect."""
 
 
 class Orders:
-    """A client of the Order Service. Each method raises Refused for a definite refusal, else OutcomeOpen."""
+    """A client of the Order Service. Each method raises Refused for a final refusal, else OutcomeOpen.
 
-    def __init__(self, address: str, timeout: float) -> None:
+    Blocks no thread; a call takes `timeout` seconds at most.
+    """
+
+    def __init__(self, address: Address, timeout: float) -> None:
         self._address = address
         self._timeout = timeout
-        self._channel = grpc.aio.insecure_channel(address, options=_OPTIONS)
+        self._channel = grpc.aio.insecure_channel(str(address), options=(*_OPTIONS, *channel_options(address)))
         self._stub = OrderServiceStub(self._channel)
         self._creations: Batcher[CreateOrderRequest, Order] = Batcher(self._create, _BATCH)
 
@@ -96,6 +94,18 @@ class Orders:
         except grpc.aio.AioRpcError as error:
             raise self._refused(error) from error
 
+    async def find(self, order_id: str) -> Order | None:
+        """Reads an order, None when there is none. Raises OutcomeOpen when that can't be said."""
+        try:
+            return await self.get(order_id)
+        except OutcomeOpen:
+            raise
+        except Refused as refused:
+            if reason_of(refused.status) == ErrorReason.Name(ErrorReason.ORDER_NOT_FOUND):
+                return None
+            _log.error("the Order Service at %s refuses to say whether there is order %s", self._address, order_id)
+            raise _open() from refused
+
     async def close(self) -> None:
         """Closes the connection."""
         await self._channel.close()
@@ -103,34 +113,50 @@ class Orders:
     async def _create(self, requests: list[CreateOrderRequest]) -> Sequence[Order | Exception]:
         try:
             batch = BatchCreateOrdersRequest(requests=requests)
-            answer = await self._stub.BatchCreateOrders(batch, timeout=self._timeout, wait_for_ready=True)
+            response = await self._stub.BatchCreateOrders(batch, timeout=self._timeout, wait_for_ready=True)
         except grpc.aio.AioRpcError as error:
             refused = self._refused(error)
-            if isinstance(refused, OutcomeOpen) or len(requests) == 1:
-                return [refused] * len(requests)
-            # One of them made the whole call wrong: alone, each gets its own answer.
-            return [result for request in requests for result in await self._create([request])]
-        return [_order(result) for result in answer.results]
+            if len(requests) > 1 and _is_about_the_whole(error, refused):
+                middle = len(requests) // 2
+                return [*await self._create(requests[:middle]), *await self._create(requests[middle:])]
+            return [refused] * len(requests)
+        if len(response.results) != len(requests):
+            _log.error("the Order Service at %s answered %d of %d", self._address, len(response.results), len(requests))
+            return [_open()] * len(requests)
+        return [_order(result) for result in response.results]
 
     def _refused(self, error: grpc.aio.AioRpcError) -> Refused:
-        if error.code() in _DEFINITE:
-            return Refused(_status(error))
-        _log.warning("the Order Service at %s gave no definite answer: %s", self._address, error.code().name)
+        status = _status(error)
+        if is_final(status):
+            return Refused(status)
+        _log.warning("the Order Service at %s left an outcome in doubt: %s", self._address, error.code().name)
         return _open()
+
+
+def _is_about_the_whole(error: grpc.aio.AioRpcError, refused: Refused) -> bool:
+    """Whether a batch may fare better in parts.
+
+    A final refusal is about one of its requests, which is refused alone then. RESOURCE_EXHAUSTED without a reason of
+    the contract is gRPC's own word for a message over a size limit: the batch itself, or its response, in which case
+    the orders exist and asking again in parts answers them.
+    """
+    if not isinstance(refused, OutcomeOpen):
+        return True
+    return error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED and not reason_of(_status(error))
 
 
 def _order(result: CreateOrderResult) -> Order | Exception:
     if result.HasField("order"):
         return result.order
-    status = result.status
-    return Refused(status) if status.code in _DEFINITE_NUMBERS else _open()
+    return Refused(result.status) if is_final(result.status) else _open()
 
 
 def _status(error: grpc.aio.AioRpcError) -> Status:
     """The status with its details, as the other side sent it."""
     for key, value in error.trailing_metadata() or ():
         if key == _STATUS_DETAILS and isinstance(value, bytes):
-            return Status.FromString(value)
+            with contextlib.suppress(DecodeError):  # what can't be read says nothing: in doubt
+                return Status.FromString(value)
     return Status(code=error.code().value[0], message=error.details() or "")
 
 

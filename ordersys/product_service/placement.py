@@ -1,7 +1,15 @@
-"""The placement saga: reserve and remember, create the order, confirm; or take back what was reserved.
+"""The placement saga: reserve and remember, create the order, complete; or compensate: release what was reserved.
 
-Between the commits everything may die: what is pending is repeated, by its client or by the sweep, and the
-Order Service knows each order by its id.
+Between the commits everything may die: what is pending is repeated, by its client or by recovery, and the Order
+Service knows each order by its id.
+
+| state | input | one commit | next |
+|---|---|---|---|
+| – | PlaceOrder, enough stock | reserve; remember request and placement | pending |
+| – | PlaceOrder, too little stock | remember the rejection; OrderRejected into the outbox | done |
+| pending | the order exists: created now or before | complete: remember the answer | done |
+| pending | a final refusal, and there is no such order | compensate: release, leave the request_id unused | – |
+| pending | anything else: in doubt | nothing; asked again under the same ids | pending |
 """
 
 import asyncio
@@ -9,21 +17,23 @@ import logging
 from collections.abc import Iterable
 from typing import TypeVar
 
+from ordersys.api.error.v1.error_reason_pb2 import ErrorReason
 from ordersys.api.order.v1.order_pb2 import Order
+from ordersys.api.order.v1.order_service_pb2 import CreateOrderRequest
 from ordersys.api.product.v1.product_service_pb2 import PlaceOrderRequest, PlaceOrderResponse
-from ordersys.contract.errors import Refused
+from ordersys.contract.errors import Refused, reason_of, refuse
+from ordersys.product_service import evidence
 from ordersys.product_service.orders import Orders, OutcomeOpen
-from ordersys.product_service.saga import Sagas
+from ordersys.product_service.saga import Sagas, recover
 from ordersys.product_service.store import placements as store
-from ordersys.product_service.store.placements import Asked, Confirmed, Pending
+from ordersys.product_service.store.placements import Asked, Confirmed, Pending, Unanswered
 from ordersys.runtime.crash import crash_point
 from ordersys.runtime.database import Database, refusing
 from ordersys.runtime.idempotency import Outcome
-from ordersys.runtime.outbox import Relay
+from ordersys.runtime.relay import Relay
 
 R = TypeVar("R")
 _log = logging.getLogger(__name__)
-SWEPT_AT_A_TIME = 500
 
 
 class Placement:
@@ -34,6 +44,7 @@ class Placement:
         self._orders = orders
         self._relay = relay
         self._sagas = sagas
+        self._recovered = ""
 
     async def place(self, requests: Iterable[PlaceOrderRequest], traceparent: str) -> list[Order | Refused]:
         """What became of each, in order: its order, placed now or before, or why there is none.
@@ -42,13 +53,20 @@ class Placement:
         """
         return await self._sagas.detached(self._place([Asked(request, traceparent) for request in requests]))
 
-    async def sweep(self) -> None:
-        """Brings every placement without an outcome to its end, as far as the Order Service answers."""
-        pending = await self._database.read(store.pending, SWEPT_AT_A_TIME)
-        ended = await self._sagas.each_once(self._settle, {p.order_id: p for p in pending})
-        for result in ended.values():
-            if isinstance(result, Exception) and not isinstance(result, OutcomeOpen):
-                _log.warning("a placement found without an outcome ended: %s", result)
+    async def complete(self, pending: Pending) -> None:
+        """Brings a placement to its end, before its order is changed. Raises OutcomeOpen while it is in doubt."""
+        ended = await self._sagas.each_once(self._settle, {pending.order_id: pending})
+        if isinstance(ended[pending.order_id], OutcomeOpen):
+            raise refuse(ErrorReason.OUTCOME_OPEN)
+
+    async def recover(self) -> None:
+        """Asks for the pending placements again, the oldest first, as far as the Order Service answers."""
+        self._recovered = await recover(self._database, store.pending, self._recovered, self._settle_each)
+
+    async def _settle_each(self, pending: list[Pending]) -> list[Order | Exception]:
+        settling = self._sagas.each_once(self._settle, {one.order_id: one for one in pending})
+        ended = await self._sagas.background(settling)
+        return [ended[one.order_id] for one in pending]
 
     async def _place(self, asked: list[Asked]) -> list[Order | Refused]:
         """All begin at once, and go on at once: they share the commits and the calls."""
@@ -59,23 +77,57 @@ class Placement:
         if pending:
             crash_point("placement.reserved")
         settled = await self._sagas.each_once(self._settle, pending)
-        return [_answer(settled[one.order_id] if isinstance(one, Pending) else one) for one in begun]
+        unanswered = [one for one in begun if isinstance(one, Unanswered)]
+        settled |= {one.order_id: await self._answered(one) for one in unanswered}
+        return [_answer(settled[one.order_id] if isinstance(one, Pending | Unanswered) else one) for one in begun]
 
-    def _begin(self, asked: Asked) -> "asyncio.Future[Pending | Outcome]":
+    def _begin(self, asked: Asked) -> "asyncio.Future[Pending | Unanswered | Outcome]":
         return self._database.write(store.begin, asked)
 
     async def _settle(self, pending: list[Pending]) -> list[Order | Exception]:
         created = await _each(self._orders.create(one.creation) for one in pending)
         if any(isinstance(result, Order) for result in created):
             crash_point("placement.created")
+        created = [
+            await self._looked_up(one.creation, result) if _is_final(result) else result
+            for one, result in zip(pending, created, strict=True)
+        ]
         for one, result in zip(pending, created, strict=True):
             if isinstance(result, Order):
                 self._confirm(Confirmed(one, result))
-        refused = [index for index, result in enumerate(created) if _is_definite(result)]
-        taken_back = await _each(self._database.write(store.take_back, pending[index]) for index in refused)
-        for index, failed in zip(refused, taken_back, strict=True):
+        refused = [index for index, result in enumerate(created) if _is_final(result)]
+        released = await _each(self._database.write(store.compensate, pending[index]) for index in refused)
+        for index, failed in zip(refused, released, strict=True):
             created[index] = failed or created[index]
         return created
+
+    async def _answered(self, unanswered: Unanswered) -> Order | Exception:
+        """The order of a request whose placement a release before 0.2 dropped unfinished, as it was created."""
+        try:
+            order = await self._orders.find(unanswered.order_id)
+        except OutcomeOpen as error:
+            return error
+        if order is None:
+            return OutcomeOpen(refuse(ErrorReason.OUTCOME_OPEN).status)
+        creation = CreateOrderRequest(order_id=order.id, customer_id=order.customer_id, items=order.items)
+        first = evidence.first_version(creation, order)
+        self._confirm(Confirmed(Pending(unanswered.request_id, creation), first))
+        return first
+
+    async def _looked_up(self, creation: CreateOrderRequest, refused: Order | Exception) -> Order | Exception:
+        """The order of a refused creation where there is one, else the refusal, or doubt.
+
+        An earlier try may have created it, and the Order Service may have forgotten its request_id since: then it
+        refuses the repeat as it would refuse a stranger's. An order under an id chosen here, of that customer, is ours.
+        """
+        try:
+            order = await self._orders.find(creation.order_id)
+        except OutcomeOpen as error:
+            return error
+        if order is not None:
+            return evidence.first_version(creation, order) if evidence.is_own(creation, order) else refused
+        taken = isinstance(refused, Refused) and reason_of(refused.status) == _TAKEN
+        return OutcomeOpen(refuse(ErrorReason.OUTCOME_OPEN).status) if taken else refused  # there and not there: doubt
 
     def _confirm(self, confirmed: Confirmed) -> None:
         """Not waited for: the order exists, and should this commit be lost, a repeat gets the same order."""
@@ -106,10 +158,13 @@ def _order(outcome: Outcome) -> Order:
     return outcome.unpack(PlaceOrderResponse).order
 
 
-def _is_definite(result: Order | Exception) -> bool:
+def _is_final(result: Order | Exception) -> bool:
     return isinstance(result, Refused) and not isinstance(result, OutcomeOpen)
 
 
 def _check(confirmed: "asyncio.Future[None]") -> None:
     if not confirmed.cancelled() and (error := confirmed.exception()):
-        _log.warning("not confirmed yet, the sweep will: %s", error)
+        _log.warning("not completed yet, recovery will: %s", error)
+
+
+_TAKEN = ErrorReason.Name(ErrorReason.ORDER_ALREADY_EXISTS)

@@ -1,14 +1,45 @@
 """Sagas run in tasks of the service, each once at a time: no cancelled call ever cuts one in two."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from typing import Any, TypeAlias, TypeVar
+import logging
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Protocol, TypeAlias, TypeVar
+
+from sqlalchemy import Connection
 
 from ordersys.api.error.v1.error_reason_pb2 import ErrorReason
 from ordersys.contract.errors import refuse
+from ordersys.product_service.orders import OutcomeOpen
+from ordersys.runtime.database import Database
+from ordersys.runtime.identity import now, uuid7_time
+
+_log = logging.getLogger(__name__)
+# A third of the calls the Order Service admits by default, so that live traffic finds room after an outage.
+_RECOVERED_AT_A_TIME = 100
+# What began later than that is in the hands of the call that began it, or about to be completed.
+_YOUNG_MICROSECONDS = 1_000_000
 
 R = TypeVar("R")
 T = TypeVar("T")
+
+
+class Pending(Protocol):
+    """A saga without an outcome."""
+
+    @property
+    def order_id(self) -> str:
+        """The order it is about."""
+        ...
+
+    @property
+    def saga_id(self) -> str:
+        """A UUID of version 7, which tells when it began."""
+        ...
+
+
+P = TypeVar("P", bound=Pending)
 Step: TypeAlias = Callable[[list[T]], Awaitable[Sequence[R | Exception]]]
 """Does something for many sagas at once: one result, or exception, for each."""
 
@@ -19,6 +50,7 @@ class Sagas:
     def __init__(self, most: int) -> None:
         self._most = most
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._recovering: set[asyncio.Task[Any]] = set()
         self._by_id: dict[str, asyncio.Future[Any]] = {}
 
     async def detached(self, saga: Coroutine[Any, Any, R]) -> R:
@@ -26,10 +58,14 @@ class Sagas:
         if len(self._tasks) >= self._most:
             saga.close()
             raise refuse(ErrorReason.TOO_MANY_CALLS)
-        task = asyncio.create_task(saga)
-        self._tasks.add(task)
-        task.add_done_callback(self._done)
-        return await asyncio.shield(task)
+        return await self._run(saga, self._tasks)
+
+    async def background(self, work: Coroutine[Any, Any, R]) -> R:
+        """What `work` of the service itself answers; it goes on when whoever waits for it is cancelled.
+
+        So the end of recovery at SIGTERM cancels no step that a client's call shares. It takes nobody's place.
+        """
+        return await self._run(work, self._recovering)
 
     async def once(self, saga_id: str, step: Callable[[T], Awaitable[R]], argument: T) -> R:
         """What `step(argument)` answers; who comes while it is under way for this very saga shares the answer."""
@@ -53,9 +89,9 @@ class Sagas:
         return found | {saga_id: (await asyncio.shield(theirs[saga_id]))[saga_id] for saga_id in theirs}
 
     async def drained(self, seconds: float) -> None:
-        """Gives the sagas under way that long; what is not done then, the sweep does at the next start."""
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=seconds)
+        """Gives the sagas under way that long; what is not done then, recovery does at the next start."""
+        if under_way := self._tasks | self._recovering:
+            await asyncio.wait(under_way, timeout=seconds)
 
     async def _take(self, step: Step[T, R], mine: Mapping[str, T]) -> dict[str, R | Exception]:
         """What `step` answers for each saga; who comes for one of them meanwhile finds it under way."""
@@ -69,10 +105,95 @@ class Sagas:
                 del self._by_id[saga_id]
         return under_way.result()
 
-    def _done(self, task: "asyncio.Task[Any]") -> None:
-        self._tasks.discard(task)
-        if not task.cancelled():
-            task.exception()  # whoever waited has it; nobody may have
+    async def _run(self, work: Coroutine[Any, Any, R], among: "set[asyncio.Task[Any]]") -> R:
+        """What `work` answers, in a task of its own that stands in `among` until it is done."""
+
+        def done(task: "asyncio.Task[R]") -> None:
+            among.discard(task)
+            if not task.cancelled():
+                task.exception()  # whoever waited has it; nobody may have
+
+        task = asyncio.create_task(work)
+        among.add(task)
+        task.add_done_callback(done)
+        return await asyncio.shield(task)
+
+
+class Turns:
+    """Lets the changes of one order go one at a time, in the order they came.
+
+    Without it a crowd of changes would read the order, all but one of them lose the race for its version and read
+    again: a quadratic number of calls. Where one is left in doubt those waiting behind it are as well: the Order
+    Service is away, and each would wait for it as long again.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
+
+    @asynccontextmanager
+    async def turn(self, order_id: str) -> AsyncIterator[None]:
+        """Waits until it is the caller's turn. Raises OutcomeOpen when a change before it was left in doubt."""
+        await self._come(order_id)
+        try:
+            yield
+        except OutcomeOpen as error:
+            self._give_up(order_id, error)
+            raise
+        finally:
+            self._go(order_id)
+
+    async def _come(self, order_id: str) -> None:
+        if order_id not in self._waiting:
+            self._waiting[order_id] = deque()
+            return
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting[order_id].append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self._go(order_id)  # it was this one's turn already
+            raise
+
+    def _go(self, order_id: str) -> None:
+        """Gives the turn to the next one that still waits."""
+        waiting = self._waiting[order_id]
+        while waiting:
+            turn = waiting.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
+        del self._waiting[order_id]
+
+    def _give_up(self, order_id: str, error: OutcomeOpen) -> None:
+        waiting = self._waiting[order_id]
+        for turn in waiting:
+            if not turn.done():
+                turn.set_exception(OutcomeOpen(error.status))
+        waiting.clear()
+
+
+async def recover(
+    database: Database,
+    pending: Callable[[Connection, str, int], list[P]],
+    after: str,
+    settle: Callable[[list[P]], Awaitable[Sequence[object]]],
+) -> str:
+    """Settles what `pending` finds behind the order `after`, a portion at a time; where to go on the next time.
+
+    Ends with the first portion of which something is left in doubt: the Order Service is away, or busy. The next time
+    goes on behind it, so that what fails for ever keeps nothing behind it from being recovered.
+    """
+    while found := await database.read(pending, after, _RECOVERED_AT_A_TIME):
+        after = found[-1].order_id
+        due = [one for one in found if not 0 <= now() - uuid7_time(one.saga_id) < _YOUNG_MICROSECONDS]
+        results = await settle(due) if due else []
+        for one, result in zip(due, results, strict=True):
+            if isinstance(result, Exception) and not isinstance(result, OutcomeOpen):
+                _log.warning("the saga of order %s found without an outcome ended: %s", one.order_id, result)
+        if any(isinstance(result, OutcomeOpen) for result in results):
+            return after
+    return ""
 
 
 async def _tried(step: Step[T, R], arguments: Mapping[str, T]) -> dict[str, R | Exception]:

@@ -28,9 +28,10 @@ from ordersys.contract.requests import normalise
 from ordersys.product_service.change import Changes
 from ordersys.product_service.placement import Placement
 from ordersys.product_service.store import products as store
+from ordersys.runtime.admission import Context
 from ordersys.runtime.database import Database
 from ordersys.runtime.identity import TRACEPARENT, traceparent
-from ordersys.runtime.server import Context, metadata
+from ordersys.runtime.server import metadata
 
 
 class ProductService(ProductServiceServicer):

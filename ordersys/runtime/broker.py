@@ -5,7 +5,7 @@ Together with messages.py and urls.py all that knows pika.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from copy import copy
 from functools import partial
@@ -13,12 +13,19 @@ from typing import Any, NamedTuple
 
 from pika.adapters.asyncio_connection import AsyncioConnection
 from pika.channel import Channel
-from pika.exceptions import AMQPConnectionError, AMQPError, ProbableAccessDeniedError, ProbableAuthenticationError
+from pika.exceptions import (
+    AMQPConnectionError,
+    AMQPError,
+    ChannelClosedByBroker,
+    ConnectionClosedByBroker,
+    ProbableAccessDeniedError,
+    ProbableAuthenticationError,
+)
 
 from ordersys.contract.events import Delivery
-from ordersys.runtime.confirms import Confirms
+from ordersys.runtime import refusals
+from ordersys.runtime.confirms import CONFIRMED, Confirms, Fate, Outcome, Window
 from ordersys.runtime.crash import crash_point
-from ordersys.runtime.declaring import Call
 from ordersys.runtime.messages import Message, delivered
 from ordersys.runtime.urls import BrokerUrl
 from ordersys.runtime.waiting import first, resolve
@@ -33,8 +40,23 @@ _PARTING_SECONDS = 1.5  # twice: a silent broker is noticed by its heartbeat, bu
 _SILENT_SECONDS = 6.0  # nor in time for another node to take over
 
 
+Call = Callable[..., Awaitable[Any]]
+"""Calls an AMQP method, by its name, and waits for the answer. Raises BrokerUnavailable."""
+
+
 class BrokerUnavailable(OSError):
-    """RabbitMQ can't be used for now; the text says where and why, never a password."""
+    """RabbitMQ can't be used for now; the text says where and why, never a password.
+
+    `code` is the reply code of AMQP where the broker itself has said why, else 0.
+    """
+
+    def __init__(self, text: str, code: int = 0) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+class BrokerRefused(BrokerUnavailable):
+    """RabbitMQ is there and refuses, until somebody changes something; the text says what."""
 
 
 class _Opened(NamedTuple):
@@ -54,7 +76,6 @@ class Session:
         self._events: _Opened
         self._blocked = self._silent = False
         self._confirms = Confirms()
-        self._consumer_tag = ""
         self._ended: asyncio.Future[None] = self._loop.create_future()
         self.closed: asyncio.Future[BrokerUnavailable] = self._loop.create_future()
 
@@ -91,70 +112,56 @@ class Session:
         """An AMQP channel that calls methods: one that hangs, or is refused, keeps no event waiting."""
         opened = await self._open_channel()
         try:
-            yield partial(self._call, opened)
+            yield partial(self.call, opened)
         finally:
             if opened.channel.is_open:
                 opened.channel.close()
 
     async def publish(self, messages: Sequence[Message]) -> list[bool]:
         """Publishes `messages` pipelined; for each whether the broker has it for sure, also when the session breaks."""
-        if self.closed.done():
-            return [False] * len(messages)
-        window = self._confirms.begin([message.properties.message_id for message in messages])
+        return [outcome == CONFIRMED for outcome in await self.publish_each(messages)]
+
+    async def publish_each(self, messages: Sequence[Message]) -> list[Outcome]:
+        """Publishes `messages` pipelined; what became of each, also when the session breaks.
+
+        One that can't be encoded costs the others nothing. Where the broker has closed the channel for one of those
+        that are open they all have its reason.
+        """
+        impossible: dict[int, str] = {}
+        if self.closed.done() or not messages:
+            return [Outcome(Fate.OPEN)] * len(messages)
+        window = self._confirms.begin()
         try:
-            for number, message in enumerate(messages, 1):
-                self._events.channel.basic_publish(*message, mandatory=True)
-                if number % _SENT_AT_A_TIME == 0:  # the broker works on these while the next are encoded
+            for number, message in enumerate(messages):
+                if fault := self._sent(message):
+                    impossible[number] = fault
+                    continue
+                window.sent(message.properties.message_id)
+                if len(window) % _SENT_AT_A_TIME == 0:  # the broker works on these while the next are encoded
                     await asyncio.sleep(0)
+            self._confirms.complete()
             crash_point("broker.sent")
             await self._answer(self._confirms.settled, lambda: window.steps)
-            if window.refused:  # an AMQP channel that knows an old leader of a queue refuses for ever
-                self.fail(AMQPError("it refused events"))
         except (AMQPError, BrokerUnavailable) as error:
             self.fail(error)
-        return window.outcome()
+        return self._outcomes(len(messages), impossible, window)
 
-    async def consume(self, queue: str, prefetch: int, take: Callable[[int, Delivery], None]) -> None:
+    async def intake(self, queue: str, prefetch: int, take: Callable[[int, Delivery], None]) -> "Intake":
         """Has every delivery of `queue` given to `take` with its tag, at most `prefetch` unsettled at a time."""
-        await self._call(self._events, "basic_qos", prefetch_count=prefetch)
+        intake = Intake(self, await self._open_channel())
+        await intake.begin(queue, prefetch, take)
+        return intake
 
-        def on_message(_: Channel, method: Any, properties: Any, body: bytes) -> None:
-            take(method.delivery_tag, delivered(method, properties, body))
-
-        answered = self._loop.create_future()
-        self._consumer_tag = self._send("basic_consume", queue, on_message, callback=partial(resolve, answered))
-        await self._answer(answered)
-
-    async def cancel(self) -> None:
-        """Stops deliveries; what was delivered may still be settled. Returns soon, whatever the broker does."""
-        if self._consumer_tag and not self.closed.done():
-            try:
-                cancelled = self._call(self._events, "basic_cancel", consumer_tag=self._consumer_tag)
-                await asyncio.wait_for(cancelled, _PARTING_SECONDS)
-            except TimeoutError as error:
-                self.fail(error)
-
-    def ack(self, tag: int, multiple: bool) -> None:
-        """Settles a delivery, or all up to it."""
-        self._send("basic_ack", tag, multiple=multiple)
-
-    def reject(self, tag: int, requeue: bool) -> None:
-        """Refuses a delivery: to the dead-letter queue, or back to be tried again within its delivery limit."""
-        self._send("basic_reject", tag, requeue=requeue)
-
-    def release(self) -> None:
-        """Gives back all that is not settled. (RabbitMQ 4.3 counts what is rejected toward the delivery limit.)"""
-        self._send("basic_nack", 0, multiple=True, requeue=True)
-
-    async def ready(self, queue: str) -> int:
-        """How many messages of `queue` wait to be delivered."""
-        answer = await self._call(self._events, "queue_declare", queue=queue, passive=True)
-        return int(answer.method.message_count)
+    async def consumers(self, queue: str) -> int:
+        """How many consumers `queue` has, of whatever process. Raises BrokerUnavailable."""
+        async with self.methods() as call:
+            answer = await call("queue_declare", queue=queue, passive=True)
+        return int(answer.method.consumer_count)
 
     def fail(self, error: BaseException) -> None:
         """Gives the session up; what is not settled comes again. The first reason is the one that counts."""
         if not self.closed.done():
-            self.closed.set_result(BrokerUnavailable(f"{self._place}: {_reason(error)}"))
+            self.closed.set_result(_unavailable(self._place, error))
         if self._connection.is_open:
             self._connection.close()
 
@@ -170,7 +177,6 @@ class Session:
         self._events = await self._open_channel()
         channel = self._events.channel
         channel.add_on_close_callback(lambda _, error: self.fail(error))
-        channel.add_on_cancel_callback(lambda _: self.fail(AMQPError("the queue was deleted")))
         channel.add_on_return_callback(self._on_return)
         confirming = self._loop.create_future()
         channel.confirm_delivery(self._confirms.take, callback=partial(resolve, confirming))
@@ -184,17 +190,17 @@ class Session:
         await self._answer(opened, partial(getattr, self._connection, "bytes_received"))
         return _Opened(channel, closed)
 
-    async def _call(self, opened: _Opened, method: str, **arguments: Any) -> Any:
+    async def call(self, opened: _Opened, method: str, **arguments: Any) -> Any:
         """A synchronous AMQP method."""
         answered = self._loop.create_future()
-        self._send(method, on=opened, callback=partial(resolve, answered), **arguments)
+        self.send(method, on=opened, callback=partial(resolve, answered), **arguments)
         await first(answered, opened.closed, self.closed)
         self.check()
         if not answered.done():
-            raise BrokerUnavailable(f"{self._place}: {_reason(opened.closed.result())}")
+            raise _unavailable(self._place, opened.closed.result(), method)
         return answered.result()
 
-    def _send(self, method: str, *positional: Any, on: _Opened | None = None, **arguments: Any) -> Any:
+    def send(self, method: str, *positional: Any, on: _Opened | None = None, **arguments: Any) -> Any:
         """Sends a method, on the channel for events unless another is given."""
         self.check()
         try:
@@ -202,6 +208,30 @@ class Session:
         except AMQPError as error:
             self.fail(error)
             raise self.closed.result() from error
+
+    def _sent(self, message: Message) -> str:
+        """Sends a message; why it can't be, where that is the message's own fault: nothing of it is sent then."""
+        try:
+            self._events.channel.basic_publish(*message, mandatory=True)
+        except Exception as error:  # whatever the encoder raises costs this message, never the session
+            if not self._events.channel.is_open or not self._connection.is_open:
+                raise
+            return f"it can't be encoded: {type(error).__name__}: {error}"
+        return ""
+
+    def _outcomes(self, count: int, impossible: dict[int, str], window: Window) -> list[Outcome]:
+        """What became of each of `count` messages, given the window of those that were sent."""
+        if window.confirmed and not impossible:
+            return [CONFIRMED] * count
+        closed = self.closed.result() if self.closed.done() else None
+        suspicious = closed is not None and not isinstance(closed, BrokerRefused)
+        reason = str(closed) if closed and suspicious and refusals.is_of_a_message(closed.code) else ""
+        shared = {fate: Outcome(fate, reason if fate is Fate.OPEN else "") for fate in Fate}
+        sent = iter(window.fates())
+        return [
+            Outcome(Fate.IMPOSSIBLE, impossible[number]) if number in impossible else shared[next(sent, Fate.OPEN)]
+            for number in range(count)
+        ]
 
     async def _answer(self, future: "asyncio.Future[Any]", moved: Callable[[], object] = lambda: None) -> None:
         """Waits for `future`; gives the session up when nothing moves for too long, unless the broker is blocked."""
@@ -230,15 +260,92 @@ class Session:
         _log.info("RabbitMQ at %s takes events again", self._place)
 
 
+class Intake:
+    """Deliveries of one queue, on an AMQP channel of its session that is theirs. Made by `Session.intake`."""
+
+    def __init__(self, session: Session, opened: _Opened) -> None:
+        self._session = session
+        self._opened = opened
+        self._consumer_tag = ""
+        self._leaving = False
+        opened.channel.add_on_close_callback(self._on_close)
+        opened.channel.add_on_cancel_callback(lambda _: session.fail(AMQPError("the queue was deleted")))
+
+    async def begin(self, queue: str, prefetch: int, take: Callable[[int, Delivery], None]) -> None:
+        """Returns when the broker has said that it delivers. Raises BrokerUnavailable."""
+
+        def on_message(_: Channel, method: Any, properties: Any, body: bytes) -> None:
+            take(method.delivery_tag, delivered(method, properties, body))
+
+        await self._session.call(self._opened, "basic_qos", prefetch_count=prefetch)
+        answered = asyncio.get_running_loop().create_future()
+        consume = partial(self._session.send, "basic_consume", on=self._opened, callback=partial(resolve, answered))
+        self._consumer_tag = consume(queue=queue, on_message_callback=on_message)
+        await first(answered, self._opened.closed, self._session.closed)
+        self._session.check()
+
+    async def cancel(self) -> None:
+        """Stops deliveries; what was delivered may still be settled. Returns soon, whatever the broker does."""
+        if not self._session.closed.done():
+            try:
+                cancelled = self._session.call(self._opened, "basic_cancel", consumer_tag=self._consumer_tag)
+                await asyncio.wait_for(cancelled, _PARTING_SECONDS)
+            except TimeoutError as error:
+                self._session.fail(error)
+
+    async def close(self) -> None:
+        """Closes the channel: what is not settled comes again. Returns soon, whatever the broker does."""
+        self._leaving = True
+        if self._opened.channel.is_open:
+            self._opened.channel.close()
+        await first(self._opened.closed, self._session.closed, seconds=_PARTING_SECONDS)
+        if not self._opened.closed.done():
+            self._session.fail(AMQPError("it does not close an AMQP channel"))
+
+    def ack(self, tag: int, multiple: bool) -> None:
+        """Settles a delivery, or all up to it. Raises BrokerUnavailable."""
+        self._session.send("basic_ack", tag, multiple=multiple, on=self._opened)
+
+    def reject(self, tag: int, requeue: bool) -> None:
+        """Refuses a delivery: to the dead-letter queue, or back to be tried again within its delivery limit."""
+        self._session.send("basic_reject", tag, requeue=requeue, on=self._opened)
+
+    def _on_close(self, _: Channel, error: BaseException) -> None:
+        if not self._leaving:
+            self._session.fail(error)
+
+
+def _unavailable(where: str, error: BaseException, method: str = "") -> BrokerUnavailable:
+    """What an error of pika, or one of ours, says of the broker `where`; `method` is what was called."""
+    if isinstance(error, BrokerUnavailable):
+        return error if str(error).startswith(where) else type(error)(f"{where}: {error}", error.code)
+    cause = _cause(error)
+    if isinstance(cause, ProbableAuthenticationError | ProbableAccessDeniedError):
+        # Guessed by pika from the moment at which the connection ended; for sure where the broker has said goodbye.
+        kind = BrokerRefused if "ClosedByBroker" in str(cause) else BrokerUnavailable
+        return kind(f"{where}: {_reason(cause)}", refusals.ACCESS_REFUSED)
+    if isinstance(cause, ChannelClosedByBroker | ConnectionClosedByBroker):
+        code, said = cause.reply_code, refusals.explained(cause.reply_code, cause.reply_text, method)
+        kind = BrokerRefused if refusals.is_lasting(code, method) else BrokerUnavailable
+        return kind(f"{where}: {said}", code)
+    return BrokerUnavailable(f"{where}: {_reason(cause)}")
+
+
+def _cause(error: BaseException) -> BaseException:
+    """The innermost of pika's errors, which nest and hide their causes."""
+    nested = getattr(error, "exceptions", None) or [getattr(error, "exception", None)]
+    if isinstance(nested[-1], BaseException):
+        return _cause(nested[-1])
+    told = isinstance(error, AMQPConnectionError) and error.args and isinstance(error.args[-1], BaseException)
+    return _cause(error.args[-1]) if told else error
+
+
 def _reason(error: BaseException) -> str:
-    """What a person needs of pika's errors, which nest and hide their causes."""
+    """What a person needs of one of pika's errors."""
     if isinstance(error, ProbableAuthenticationError):
         return "it refuses the user or the password"
     if isinstance(error, ProbableAccessDeniedError):
         return "it has no such virtual host, or the user may not use it"
-    nested = getattr(error, "exceptions", None) or [getattr(error, "exception", None)]
-    if nested[-1] is not None:
-        return _reason(nested[-1])
     if isinstance(error, AMQPConnectionError) and error.args:
-        return _reason(error.args[-1]) if isinstance(error.args[-1], BaseException) else str(error.args[-1])
+        return str(error.args[-1])
     return str(error) or type(error).__name__

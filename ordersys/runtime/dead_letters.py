@@ -1,153 +1,195 @@
-"""A dead-letter queue, looked through from end to end; what is not taken out of it goes back in the order it had.
+"""Dead letters, kept in a service's own database: taken over from the dead-letter queue, looked at, put back, removed.
 
-(A quorum queue delivers first what was returned, in the order of return: who returned only a part would turn it.)
-A message is put back into its own queue before it leaves this one: whatever dies in between, it is in one of them.
+In the queue they could only be looked at by taking all of them, which counts toward the queue's delivery limit each
+time, ends at 65,535, and is in the way of whoever else looks. They are kept as the bytes they came as.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
-from contextlib import asynccontextmanager, suppress
+import logging
+from collections.abc import Collection, Sequence
 from hashlib import blake2b
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from ordersys.contract.events import Delivery
-from ordersys.contract.topology import Subscription
-from ordersys.runtime.broker import BrokerUnavailable, Session
-from ordersys.runtime.consumer import Tagged
-from ordersys.runtime.crash import crash_point
-from ordersys.runtime.messages import again
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    bindparam,
+    delete,
+    select,
+)
+
+from ordersys.contract.events import MAXIMUM_BYTES, Delivery
+from ordersys.contract.properties import Death, death, for_a_copy
+from ordersys.runtime.broker import BrokerUnavailable
+from ordersys.runtime.confirms import Fate, Outcome
+from ordersys.runtime.identity import now
+from ordersys.runtime.messages import Message, copy, kept
 from ordersys.runtime.reconnect import opened
+from ordersys.runtime.statements import Statement, inserting
 from ordersys.runtime.urls import BrokerUrls
-from ordersys.runtime.waiting import first
 
-_MOST = 65_535  # as many as a prefetch count can name
-_HELD_BYTES = 16 * 1024 * 1024
-_SECONDS = 8.0
-_QUIET_SECONDS = 1.0
-_BACK_SECONDS = 1.0
-_POLL_SECONDS = 0.01
-_Wanted = Callable[[int, Delivery], bool]
+_log = logging.getLogger(__name__)
+_READ_BYTES = 16 * 1024 * 1024
+_BEGINNING = MAXIMUM_BYTES + 1
+_PUBLISH_SECONDS = 20.0
+
+
+class DeadLetter(NamedTuple):
+    """A dead letter that is kept, its body cut off behind the most an event may have."""
+
+    sequence: int
+    letter_id: str
+    size: int
+    delivery: Delivery
+
+    @property
+    def death(self) -> Death:
+        """Why and when it became one, as far as the broker says."""
+        return death(self.delivery.properties)
 
 
 class Page(NamedTuple):
     """Some dead letters, and whether others follow."""
 
-    deliveries: Sequence[Delivery]
+    letters: Sequence[DeadLetter]
     more: bool
 
 
-class DeadLetterQueue:
-    """The dead-letter queue of a subscription. One call at a time: each holds what it looks at."""
+class Named(NamedTuple):
+    """A dead letter by its id: copies of one message have one."""
 
-    def __init__(self, urls: BrokerUrls, taken: Subscription) -> None:
-        self._urls = urls
-        self._taken = taken
-
-    async def page(self, after: int, size: int) -> Page:
-        """Up to `size` dead letters behind the first `after`. Raises BrokerUnavailable."""
-        async with self._walk(lambda position, _: after < position <= after + size) as walk:
-            return Page([letter.delivery for letter in walk.kept], walk.seen > after + len(walk.kept))
-
-    async def replay(self, ids: Collection[str]) -> set[str]:
-        """Puts those with these ids back into the queue they came from; which it did. Raises BrokerUnavailable."""
-
-        async def put_back(walk: "_Walk") -> Sequence[bool]:
-            messages = [again(letter.delivery, self._taken.queue) for letter in walk.kept]
-            return await walk.session.publish(messages)
-
-        return await self._take_out(ids, put_back)
-
-    async def discard(self, ids: Collection[str]) -> set[str]:
-        """Removes those with these ids; which it did. Raises BrokerUnavailable."""
-
-        async def drop(walk: "_Walk") -> Sequence[bool]:
-            return [True] * len(walk.kept)
-
-        return await self._take_out(ids, drop)
-
-    async def _take_out(self, ids: Collection[str], deal: Callable[["_Walk"], Awaitable[Sequence[bool]]]) -> set[str]:
-        """Those of which every copy was dealt with."""
-        async with self._walk(lambda _, delivery: letter_id(delivery) in ids) as walk:
-            if not walk.kept:
-                return set()
-            dealt_with = await deal(walk)
-            crash_point("dead_letters.dealt_with")
-            settled = list(zip(walk.kept, dealt_with, strict=True))
-            walk.remove([letter.tag for letter, done in settled if done])
-            left = {letter_id(letter.delivery) for letter, done in settled if not done}
-            return {letter_id(letter.delivery) for letter in walk.kept} - left - walk.passed_over
-
-    @asynccontextmanager
-    async def _walk(self, wanted: _Wanted) -> AsyncIterator["_Walk"]:
-        """Holds all messages, and keeps those that are `wanted`."""
-        name = f"{self._taken.consumer} dead letters"
-        try:
-            async with asyncio.timeout(_SECONDS), opened(self._urls, name) as session:
-                walk = _Walk(session, self._taken.dead_letter_queue, wanted)
-                await walk.go()
-                yield walk
-                await walk.give_back()
-        except TimeoutError as error:
-            raise BrokerUnavailable(f"looking through {self._taken.dead_letter_queue} took too long") from error
+    sequence: int
+    letter_id: str
+    size: int
 
 
-class _Walk:
-    """The messages of a queue, unsettled until they are removed or given back."""
+class DeadLetters:
+    """The table of the dead letters of one database, in the order in which they were taken over."""
 
-    def __init__(self, session: Session, queue: str, wanted: _Wanted) -> None:
-        self.session = session
-        self._queue = queue
-        self._wanted = wanted
-        self._room = _HELD_BYTES
-        self._there = 0
-        self._held = 0
-        self._all: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.seen = 0
-        self.kept: list[Tagged] = []
-        self.passed_over: set[str] = set()
-        """What was wanted when there was no more room for it."""
+    def __init__(self, metadata: MetaData) -> None:
+        self.table = Table(
+            "dead_letters",
+            metadata,
+            Column("sequence", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+            Column("letter_id", String(32), nullable=False),
+            Column("properties", LargeBinary, nullable=False),
+            # As much of the body as an event may have, and one byte more: whoever lists them reads no further.
+            Column("beginning", LargeBinary, nullable=False),
+            Column("rest", LargeBinary, nullable=False),
+            Column("size", BigInteger, nullable=False),
+            # When it was taken over, in microseconds since 1970.
+            Column("time", BigInteger, nullable=False),
+            Index("dead_letters_by_id", "letter_id"),
+            sqlite_autoincrement=True,
+        )
+        t = self.table.c
+        ids = t.letter_id.in_(bindparam("ids", expanding=True))
+        sequences = t.sequence.in_(bindparam("sequences", expanding=True))
+        self._insert = inserting(self.table)
+        self._page = (
+            select(t.sequence, t.letter_id, t.size, t.properties, t.beginning)
+            .where(t.sequence > bindparam("after"))
+            .order_by(t.sequence)
+            .limit(bindparam("most"))
+        )
+        self._copies = Statement(select(t.letter_id, t.properties).where(ids))
+        self._named = Statement(select(t.sequence, t.letter_id, t.size).where(ids).order_by(t.sequence))
+        self._whole = Statement(select(t.properties, t.beginning, t.rest).where(sequences).order_by(t.sequence))
+        self._remove = Statement(delete(self.table).where(t.sequence == bindparam("one")))
 
-    async def go(self) -> None:
-        """Has all of them delivered; those somebody else takes meanwhile are not waited for."""
-        self._there = min(await self.session.ready(self._queue), _MOST)
-        if not self._there:  # a prefetch count of 0 would mean all there ever will be
-            return
-        await self.session.consume(self._queue, self._there, self._see)
-        before = -1
-        while not self._all.done() and self.seen > before:
-            before = self.seen
-            await first(self._all, self.session.closed, seconds=_QUIET_SECONDS)
-        await self.session.cancel()
-        self.session.check()
-        self._held = self.seen
+    def keep(self, connection: Connection, batches: list[list[Delivery]]) -> list[None]:
+        """An operation: keeps each delivery, unless it is redelivered and was kept before: whoever kept it died."""
+        deliveries = [delivery for batch in batches for delivery in batch]
+        again = [letter_id(delivery) for delivery in deliveries if delivery.redelivered]
+        known = {_origin(*row) for row in self._copies.rows(connection, ids=again)} if again else set()
+        new = [one for one in deliveries if not (one.redelivered and _origin(letter_id(one), one.properties) in known)]
+        self._insert.run(connection, [_row(delivery) for delivery in new])
+        return [None] * len(batches)
 
-    def remove(self, tags: Sequence[int]) -> None:
-        """Takes these out of the queue for good."""
-        for tag in tags:
-            self.session.ack(tag, multiple=False)
-        self._held -= len(tags)
+    def page(self, connection: Connection, after: int, size: int) -> Page:
+        """Up to `size` dead letters behind the one with that sequence: fewer where they are large, at least one."""
+        letters: list[DeadLetter] = []
+        room = _READ_BYTES
+        for row in connection.execute(self._page, {"after": after, "most": size + 1}):
+            if len(letters) == size or room <= 0:
+                return Page(letters, True)
+            letters.append(DeadLetter(row[0], row[1], row[2], kept(row[3], row[4])))
+            room -= len(row[3]) + len(row[4])
+        return Page(letters, False)
 
-    async def give_back(self) -> None:
-        """Returns when the rest can be delivered again, or soon: somebody else may have got it at once."""
-        if not self._held:  # a broker asked to release nothing closes the channel
-            return
-        self.session.release()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_BACK_SECONDS):
-                while await self.session.ready(self._queue) < self._held:
-                    await first(self.session.closed, seconds=_POLL_SECONDS)
+    def named(self, connection: Connection, letter_ids: Collection[str]) -> list[Named]:
+        """Every copy of the dead letters with these ids, in the order in which they were taken over."""
+        return [Named(*row) for row in self._named.rows(connection, ids=list(letter_ids))]
 
-    def _see(self, tag: int, delivery: Delivery) -> None:
-        self.seen += 1
-        if self.seen == self._there:
-            self._all.set_result(None)
-        if not self._wanted(self.seen, delivery):
-            return
-        if self._room > 0:
-            self.kept.append(Tagged(tag, delivery))
-            self._room -= len(delivery.body)
-        else:
-            self.passed_over.add(letter_id(delivery))
+    def copies(self, connection: Connection, sequences: Sequence[int], queue: str) -> list[Message]:
+        """Copies of the dead letters with these sequences, which are there and rise, for `queue`."""
+        rows = self._whole.rows(connection, sequences=list(sequences))
+        return [copy(properties, beginning + rest, queue) for properties, beginning, rest in rows]
+
+    def remove(self, connection: Connection, sequences: Collection[int]) -> None:
+        """Removes those with these sequences for good, as part of an operation."""
+        self._remove.run(connection, [{"one": sequence} for sequence in sequences])
+
+
+def portions(letters: Sequence[Named]) -> list[list[Named]]:
+    """As many at a time as may be held in memory, at least one."""
+    found: list[list[Named]] = []
+    room = 0
+    for letter in letters:
+        if not found or room < letter.size:
+            found.append([])
+            room = _READ_BYTES
+        found[-1].append(letter)
+        room -= letter.size
+    return found
+
+
+async def put_back(urls: BrokerUrls, name: str, messages: Sequence[Message]) -> list[str]:
+    """Publishes messages: for each why the broker did not take it, empty when it has it for sure.
+
+    One for which the broker closes the AMQP channel keeps no other from being taken: the suspicious are tried alone.
+    Raises BrokerUnavailable when the broker can't be reached in time.
+    """
+    reasons, left = [""] * len(messages), list(range(len(messages)))
+    while left:
+        outcomes = await _published(urls, name, [messages[index] for index in left])
+        open_ = [index for index, outcome in zip(left, outcomes, strict=True) if outcome.fate is Fate.OPEN]
+        reasons = _noted(reasons, left, outcomes)
+        # Those before it are confirmed, or open as it is: the first is as suspicious as any.
+        if open_:
+            (alone,) = await _published(urls, name, [messages[open_[0]]])
+            reasons = _noted(reasons, open_[:1], [alone])
+        left = open_[1:]
+    return reasons
+
+
+def _noted(reasons: list[str], indexes: Sequence[int], outcomes: Sequence[Outcome]) -> list[str]:
+    said = {index: _why_not(outcome) for index, outcome in zip(indexes, outcomes, strict=True)}
+    return [said.get(index, reason) for index, reason in enumerate(reasons)]
+
+
+def _why_not(outcome: Outcome) -> str:
+    return "" if outcome.fate is Fate.CONFIRMED else outcome.reason or outcome.fate.value
+
+
+async def _published(urls: BrokerUrls, name: str, messages: Sequence[Message]) -> list[Outcome]:
+    """What became of each message: open ones have a reason, which is another's as well where there are several."""
+    try:
+        async with asyncio.timeout(_PUBLISH_SECONDS), opened(urls, name) as session:
+            outcomes = await session.publish_each(messages)
+            if any(outcome.fate is Fate.OPEN and not outcome.reason for outcome in outcomes):
+                session.check()
+                raise BrokerUnavailable("it does not say what it has")
+            return outcomes
+    except TimeoutError as error:
+        raise BrokerUnavailable(f"publishing {len(messages)} messages took too long") from error
 
 
 def letter_id(delivery: Delivery) -> str:
@@ -157,3 +199,19 @@ def letter_id(delivery: Delivery) -> str:
         digest.update(repr(part).encode() + b"\0")
     digest.update(delivery.body)
     return digest.hexdigest()
+
+
+def _origin(its_id: str, properties: bytes) -> tuple[str, bytes, Death]:
+    """What stays the same when a message is redelivered; the broker counts on it how often that was."""
+    return its_id, for_a_copy(properties), death(properties)
+
+
+def _row(delivery: Delivery) -> dict[str, Any]:
+    return {
+        "letter_id": letter_id(delivery),
+        "properties": delivery.properties,
+        "beginning": delivery.body[:_BEGINNING],
+        "rest": delivery.body[_BEGINNING:],
+        "size": len(delivery.body),
+        "time": now(),
+    }

@@ -75,6 +75,7 @@ class Requests:
             Column("subject", String(64), nullable=False),
             Column("code", SmallInteger),
             Column("body", LargeBinary),
+            # When it came to its end, of an open one when it began; in microseconds since 1970.
             Column("time", BigInteger, nullable=False),
             Index("requests_by_time", "time"),
         )
@@ -86,7 +87,11 @@ class Requests:
             )
         )
         self._insert = inserting(t)
-        self._finish = Statement(update(t).where(one).values(code=bindparam("new_code"), body=bindparam("new_body")))
+        self._finish = Statement(
+            update(t)
+            .where(one)
+            .values(code=bindparam("new_code"), body=bindparam("new_body"), time=bindparam("new_time"))
+        )
         self._forget = Statement(delete(t).where(one))
         finished = select(t.c.request_id).where(t.c.time < bindparam("before"), t.c.code.is_not(None))
         self._purge = Statement(delete(t).where(t.c.request_id.in_(finished.limit(_PURGED_AT_A_TIME))))
@@ -136,8 +141,12 @@ class Ledger:
         self._note(request_id, fingerprint, subject, outcome)
 
     def finish(self, request_id: str, outcome: Outcome) -> None:
-        """Notes the outcome of an open request."""
-        self.finished.append({"id": request_id, "new_code": outcome.code, "new_body": outcome.body})
+        """Notes the outcome of an open request, which is remembered from now on for as long as any.
+
+        Its retention does not count from its beginning: what was in doubt for days would be forgotten at once.
+        """
+        values = {"new_code": outcome.code, "new_body": outcome.body, "new_time": self._now}
+        self.finished.append({"id": request_id, **values})
 
     def forget(self, request_id: str) -> None:
         """Leaves the id unused."""

@@ -5,7 +5,14 @@ import re
 import time
 import uuid
 
-_TRACEPARENT = re.compile("00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+# W3C Trace Context §3.2.2: four fields in lower case, ids of zeros only and version ff invalid. Version 00 has nothing
+# behind them; a later one may, after a dash, and is read as far as version 00 goes (§4.3).
+_TRACEPARENT = re.compile(
+    r"(?!ff)(?P<version>[0-9a-f]{2})-(?P<ids>(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16})-(?P<flags>[0-9a-f]{2})"
+    r"(?P<more>-.*)?",
+    re.ASCII | re.DOTALL,
+)
+_SAMPLED = 0x01
 TRACEPARENT = "traceparent"
 
 
@@ -23,8 +30,17 @@ def uuid7() -> str:
     return str(uuid.UUID(int=number))
 
 
+def uuid7_time(text: str) -> int:
+    """When a UUID of version 7 was made, to the millisecond, in microseconds since 1970 (RFC 9562 §5.7)."""
+    return (uuid.UUID(text).int >> 80) * 1000
+
+
 def traceparent(given: object = None) -> str:
-    """The W3C trace context `given` when it is one, else the beginning of a new one, sampled."""
-    if isinstance(given, str) and _TRACEPARENT.fullmatch(given):
-        return given
-    return f"00-{os.urandom(16).hex()}-{os.urandom(8).hex()}-01"
+    """The W3C trace context `given` as version 00, where it is one, else the beginning of a new one, sampled.
+
+    Of a version that is not known only what version 00 has is passed on: the ids, and whether it is sampled.
+    """
+    found = _TRACEPARENT.fullmatch(given) if isinstance(given, str) else None
+    if found is None or (found["version"] == "00" and found["more"]):
+        return f"00-{os.urandom(16).hex()}-{os.urandom(8).hex()}-01"
+    return f"00-{found['ids']}-{int(found['flags'], 16) & _SAMPLED:02x}"

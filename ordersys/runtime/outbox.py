@@ -1,181 +1,236 @@
-"""The outbox: events are appended in the transaction that changes what they tell of, and relayed afterwards.
+"""The outbox: events are appended in the transaction that changes what they tell of, and published afterwards.
 
 A row goes only after the broker confirmed its event. What is unpublished is what is still there: no cursor,
-so that nothing is skipped, whatever order rows are committed in.
+so that nothing is skipped, whatever order rows are committed in. Each row has its exchange and routing key, as the
+contract had them when it was appended: a later release that knows the event no more still publishes it.
+
+What the broker did not take moves to a second table, out of the way of what was not tried yet; with it, in order, what
+is about the same order. It is tried again from there (see relay.py).
 """
 
-import asyncio
-import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import fields
-from functools import partial
-from typing import Protocol
+from functools import lru_cache
+from typing import Any, NamedTuple, Protocol
 
 from sqlalchemy import (
     BigInteger,
     Column,
     Connection,
+    Index,
     Integer,
     LargeBinary,
     MetaData,
     String,
     Table,
+    Text,
     bindparam,
     delete,
+    exists,
     func,
+    insert,
     select,
+    text,
+    update,
 )
 
-from ordersys.contract.errors import Refused
+from ordersys.contract import topology
 from ordersys.contract.events import EventMessage
-from ordersys.runtime.batching import Batcher
-from ordersys.runtime.crash import crash_point
-from ordersys.runtime.database import Database
-from ordersys.runtime.pauses import growing
-from ordersys.runtime.statements import Row, Statement, inserting
+from ordersys.contract.topology import Publication
+from ordersys.runtime.statements import Statement, inserting
 
-_log = logging.getLogger(__name__)
-_CLOSE_SECONDS = 2.0
-_TRIAL = 10
-_AGAIN_SECONDS = 1.0
-_REST_SECONDS = 0.02  # a lone event goes at once; of a stream few windows are made
 _FIELDS = tuple(field.name for field in fields(EventMessage))
 
 
-class Publisher(Protocol):
-    """Whatever publishes events with confirms."""
+class Outgoing(Protocol):
+    """An event, and where it is published to."""
 
-    async def publish(self, events: Sequence[EventMessage]) -> list[bool]:
-        """For each event, in order, whether the broker has it for sure."""
-        ...
+    @property
+    def event(self) -> EventMessage: ...  # noqa: D102
+
+    @property
+    def to(self) -> Publication: ...  # noqa: D102
+
+
+class Waiting(NamedTuple):
+    """An event that waits to be published. `sequence` is its place among all."""
+
+    sequence: int
+    event: EventMessage
+    to: Publication
+    held: bool
+    """Whether an earlier event of its order waits to be tried again."""
+    attempts: int = 0
+    """How often it was tried since the broker did not take it."""
+    reason: str = ""
+    """Why it is parked: why it can't be published as it is."""
+
+
+class Late(NamedTuple):
+    """An event that is tried again from `due_time` on, in microseconds since 1970; `reason` says why it is parked."""
+
+    sequence: int
+    due_time: int
+    reason: str = ""
 
 
 class Outbox:
-    """The table of events that wait to be published."""
+    """The tables of events that wait to be published: those not tried yet, and those the broker did not take."""
 
     def __init__(self, metadata: MetaData) -> None:
         self.table = Table(
             "outbox",
             metadata,
             Column("sequence", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
-            Column("event_id", String(64), nullable=False),
-            Column("type", String(255), nullable=False),
-            Column("source", String(255), nullable=False),
-            Column("subject", String(64), nullable=False),
-            Column("time", BigInteger, nullable=False),
-            Column("traceparent", String(64), nullable=False),
-            Column("body", LargeBinary, nullable=False),
+            *_event_columns(),
             sqlite_autoincrement=True,
         )
-        sequence = self.table.c.sequence
-        self._insert = inserting(self.table)
-        self._oldest = Statement(select(self.table).order_by(sequence).limit(bindparam("most")))
-        self._delete = Statement(delete(self.table).where(sequence == bindparam("gone")))
+        self.late = Table(
+            "outbox_late",
+            metadata,
+            Column("sequence", BigInteger, primary_key=True, autoincrement=False),
+            *_event_columns(),
+            Column("attempts", Integer, nullable=False),
+            Column("due_time", BigInteger, nullable=False),
+            Column("reason", Text, nullable=False),  # why it is parked; empty of what was only nacked or returned
+            Index("outbox_late_by_subject", "subject", "sequence"),
+            Index("outbox_late_by_due_time", "due_time"),
+        )
+        self._appended = False
+        self._prepare()
 
     def append(self, connection: Connection, events: Iterable[EventMessage]) -> None:
-        """Adds `events`, in order, to the transaction under way."""
-        self._insert.run(connection, [{name: getattr(event, name) for name in _FIELDS} for event in events])
+        """Adds `events`, in order, to the transaction under way. Raises KeyError for what is no event."""
+        rows = []
+        for event in events:
+            to = topology.publication(topology.events()[event.type])
+            row = {name: getattr(event, name) for name in _FIELDS}
+            rows.append({**row, "exchange": to.exchange, "routing_key": to.routing_key})
+        self._appended = self._appended or bool(rows)
+        self._insert.run(connection, rows)
 
-    def oldest(self, connection: Connection, most: int) -> list[Row]:
-        """The rows that have waited longest: the sequence, then the fields of an EventMessage."""
-        return self._oldest.rows(connection, most=most)
+    def take_appended(self) -> bool:
+        """Whether anything was appended since this was asked last: by a transaction that may have been undone."""
+        appended, self._appended = self._appended, False
+        return appended
+
+    def oldest(self, connection: Connection, most: int) -> list[Waiting]:
+        """What has waited longest of what was not tried yet, or not to its end."""
+        return [
+            Waiting(row[0], EventMessage(*row[1:8]), _to(*row[8:10], row[3]), bool(row[10]))
+            for row in self._oldest.rows(connection, most=most)
+        ]
+
+    def due(self, connection: Connection, time: int, most: int) -> list[Waiting]:
+        """What is due by `time`, what was tried longest ago first; of each order only its earliest event."""
+        rows = self._due.rows(connection, time=time, most=most)
+        return [Waiting(row[0], EventMessage(*row[1:8]), _to(*row[8:10], row[3]), False, *row[10:]) for row in rows]
 
     def waiting(self, connection: Connection) -> int:
-        """How many events wait."""
-        return int(connection.execute(select(func.count()).select_from(self.table)).scalar_one())
+        """How many events wait, whether they were tried or not."""
+        tables = self.table, self.late
+        return sum(int(connection.execute(select(func.count()).select_from(t)).scalar_one()) for t in tables)
+
+    def parked(self, connection: Connection) -> Sequence[Any]:
+        """The event id and the reason of each event that can't be published as it is."""
+        late = self.late.c
+        return connection.execute(
+            select(late.event_id, late.reason).where(late.reason != "").order_by(late.sequence)
+        ).all()
 
     def remove(self, connection: Connection, batches: list[list[int]]) -> list[None]:
-        """An operation: removes the rows of confirmed events."""
+        """An operation: removes events that were confirmed when they were first tried."""
         self._delete.run(connection, [{"gone": sequence} for batch in batches for sequence in batch])
         return [None] * len(batches)
 
+    def put_off(self, connection: Connection, batches: list[list[Late]]) -> list[None]:
+        """An operation: events are not to be tried before they are due; what is not tried yet goes before them."""
+        values = [
+            {"moved": late.sequence, "new_due_time": late.due_time, "new_reason": late.reason}
+            for batch in batches
+            for late in batch
+        ]
+        self._again.run(connection, values)
+        self._move.run(connection, values)
+        self._delete.run(connection, [{"gone": value["moved"]} for value in values])
+        return [None] * len(batches)
 
-class Relay:
-    """Publishes what stands in the outbox, oldest first, `window` events at a time.
+    def remove_late(self, connection: Connection, batches: list[list[int]]) -> list[None]:
+        """An operation: removes events that were confirmed when they were tried again."""
+        self._delete_late.run(connection, [{"gone": sequence} for batch in batches for sequence in batch])
+        return [None] * len(batches)
 
-    The rows of confirmed events go with the next commit; until then they are known to be published.
-    """
+    def all_due(self, connection: Connection, items: list[None]) -> list[None]:
+        """An operation: everything that was put off is due now."""
+        self._all_due.run(connection, [{}])
+        return items
 
-    def __init__(self, database: Database, outbox: Outbox, publisher: Publisher, window: int) -> None:
-        self._database = database
-        self._outbox = outbox
-        self._publisher = publisher
-        self._window = window
-        self._wakes: Batcher[None, None] = Batcher(self._relay, 1_000_000, _REST_SECONDS)
-        self._task: asyncio.Task[None] | None = None
-        self._closing = False
-        self._leaving: set[int] = set()
-        """The rows of confirmed events that may still be there."""
-
-    def wake(self) -> None:
-        """Says that there may be something to publish. What arrives while a window is on its way shares the next."""
-        self._wakes.put(None)
-
-    async def close(self) -> None:
-        """Stops after the window under way, soon in any case; what is not confirmed stays in the outbox."""
-        self._closing = True
-        if self._task is not None:
-            await asyncio.wait([self._task], timeout=_CLOSE_SECONDS)
-            self._task.cancel()
-            await asyncio.wait([self._task])
-
-    async def _relay(self, wakes: list[None]) -> list[None]:
-        """After a window that was not confirmed a few events go first: a broker that refuses them would refuse all."""
-        self._task = asyncio.current_task()
-        pauses, most, more = growing(), self._window, True
-        while more and not self._closing:
-            rows = await self._oldest(most, pauses)
-            more = len(rows) == most  # what is appended from now on has a wake of its own
-            if await self._publish(rows):
-                pauses, most = growing(), min(2 * most, self._window)
-            else:
-                more, most = True, min(_TRIAL, self._window)
-                await asyncio.sleep(next(pauses))
-        return [None] * len(wakes)
-
-    async def _oldest(self, most: int, pauses: Iterator[float]) -> list[Row]:
-        """The next window, however long the database takes to be readable."""
-        while True:
-            leaving = self._leaving.copy()  # as it was before the look: what is removed meanwhile may still be seen
-            try:
-                rows = await self._database.read(self._outbox.oldest, most + len(leaving))
-                return [row for row in rows if row[0] not in leaving][:most]
-            except Refused as error:
-                _log.warning("the outbox has to wait: %s", error)
-            await asyncio.sleep(next(pauses))
-
-    async def _publish(self, rows: Sequence[Row]) -> bool:
-        """Publishes one window; whether all of it was confirmed."""
-        if not rows:
-            return True
-        try:
-            confirmed = await self._publisher.publish([_event(row) for row in rows])
-        except Exception:  # noqa: BLE001 - logged; nobody else would publish what waits
-            _log.exception("%d events could not be published; they stay in the outbox", len(rows))
-            return False
-        crash_point("outbox.published")
-        done = [row[0] for row, sure in zip(rows, confirmed, strict=True) if sure]
-        self._remove(done)
-        if len(done) < len(rows):
-            _log.warning(
-                "%d of %d events were not confirmed; they stay in the outbox", len(rows) - len(done), len(rows)
+    def _prepare(self) -> None:
+        table, late = self.table.c, self.late.c
+        earlier = self.late.alias("earlier")
+        columns = ["sequence", *_FIELDS, "exchange", "routing_key"]
+        held = exists().where(late.subject == table.subject).label("held")
+        self._insert = inserting(self.table)
+        self._oldest = Statement(
+            select(*(table[name] for name in columns), held).order_by(table.sequence).limit(bindparam("most"))
+        )
+        self._delete = Statement(delete(self.table).where(table.sequence == bindparam("gone")))
+        self._due = Statement(
+            select(*(late[name] for name in columns), late.attempts, late.reason)
+            .where(late.due_time <= bindparam("time"))
+            .where(~exists().where(earlier.c.subject == late.subject).where(earlier.c.sequence < late.sequence))
+            .order_by(late.due_time, late.sequence)
+            .limit(bindparam("most"))
+        )
+        self._move = Statement(
+            insert(self.late).from_select(
+                [*columns, "attempts", "due_time", "reason"],
+                select(
+                    *(table[name] for name in columns),
+                    text("0"),
+                    bindparam("new_due_time"),
+                    bindparam("new_reason"),
+                ).where(table.sequence == bindparam("moved")),
             )
-        return len(done) == len(rows)
-
-    def _remove(self, done: list[int]) -> None:
-        """A lone row rides with the commit of another order; of a full window the commit is its own."""
-        self._leaving.update(done)
-        removal = self._database.write(self._outbox.remove, done, urgent=len(done) == self._window)
-        removal.add_done_callback(partial(self._removed, done))
-
-    def _removed(self, done: list[int], removal: "asyncio.Future[None]") -> None:
-        """What could not be removed is published again: at least once."""
-        self._leaving.difference_update(done)
-        if not removal.cancelled() and (error := removal.exception()):
-            _log.warning("%d events that were published could not be removed: %s", len(done), error)
-            asyncio.get_running_loop().call_later(_AGAIN_SECONDS, self.wake)
-        crash_point("outbox.removed")
+        )
+        self._again = Statement(
+            update(self.late)
+            .where(late.sequence == bindparam("moved"))
+            .values(attempts=late.attempts + 1, due_time=bindparam("new_due_time"), reason=bindparam("new_reason"))
+        )
+        self._delete_late = Statement(delete(self.late).where(late.sequence == bindparam("gone")))
+        self._all_due = Statement(update(self.late).values(due_time=0))
 
 
-def _event(row: Row) -> EventMessage:
-    return EventMessage(*row[1:])
+def upgrade(connection: Connection) -> None:
+    """Gives an outbox of schema version 1 its exchanges, routing keys and second table (see schema.Upgrade).
+
+    What this release does not know keeps no exchange: it is parked, and published by a release that knows it.
+    """
+    outbox = Outbox(MetaData())
+    for name in ("exchange", "routing_key"):
+        connection.execute(text(f"ALTER TABLE outbox ADD COLUMN {name} VARCHAR(255) DEFAULT '' NOT NULL"))
+    outbox.late.create(connection)
+    for event in topology.events().values():
+        to = topology.publication(event)
+        of_type = update(outbox.table).where(outbox.table.c.type == event.full_name)
+        connection.execute(of_type.values(exchange=to.exchange, routing_key=to.routing_key))
+
+
+def _event_columns() -> Iterable[Column[Any]]:
+    """Those of an EventMessage, and where it is published to."""
+    yield Column("event_id", String(64), nullable=False)
+    yield Column("type", String(255), nullable=False)
+    yield Column("source", String(255), nullable=False)
+    yield Column("subject", String(64), nullable=False)
+    yield Column("time", BigInteger, nullable=False)
+    yield Column("traceparent", String(64), nullable=False)
+    yield Column("body", LargeBinary, nullable=False)
+    yield Column("exchange", String(255), nullable=False, server_default="")
+    yield Column("routing_key", String(255), nullable=False, server_default="")
+
+
+@lru_cache(maxsize=100)
+def _to(exchange: str, routing_key: str, publisher: str) -> Publication:
+    """One of a few: made anew for each row it would cost as much as the row itself."""
+    return Publication(exchange, routing_key, publisher)

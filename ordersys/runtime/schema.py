@@ -12,7 +12,7 @@ Upgrade = Callable[[Connection], None]
 
 
 class UnusableDatabase(Exception):
-    """The database file can't be used; the text names it and says the way out."""
+    """A database file can't be used; the text names it and says the way out."""
 
 
 class Schema:

@@ -2,47 +2,39 @@
 
 Handlers come from the descriptors: bytes -> message -> rules -> servicer. Whatever goes wrong ends in a status
 of the contract; what nobody foresaw in INTERNAL with an error id, never with a class name or a text of ours.
+What its clients may take of it at a time: `limits`, `admission`, `streams`, `memory_guard`.
 """
 
 import asyncio
-import contextlib
 import errno
 import logging
 import uuid
-from collections import Counter
-from collections.abc import Awaitable, Callable
-from functools import partial
-from typing import Any
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import aclosing
+from typing import Any, NamedTuple
 
 import grpc
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import DecodeError, Message
 from google.rpc.status_pb2 import Status
-from grpc_health.v1 import health_pb2
-from grpc_health.v1.health import aio as health
-from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
-from grpc_reflection.v1alpha import reflection
 
 from ordersys.api.error.v1.error_reason_pb2 import ErrorReason
 from ordersys.contract import descriptors
 from ordersys.contract.addresses import parse
 from ordersys.contract.errors import Refused, invalid, refuse
 from ordersys.contract.validation import violations
+from ordersys.runtime import connections, limits
+from ordersys.runtime.admission import Admission, Arrivals, Context, Untaken, most_waiting
 from ordersys.runtime.crash import crash_point
+from ordersys.runtime.memory_guard import MemoryGuard
+from ordersys.runtime.reflection import SERVICES as REFLECTION
+from ordersys.runtime.reflection import Reflection
 from ordersys.runtime.settings import Settings
+from ordersys.runtime.streams import HEALTH, Health, Streams
 
 _log = logging.getLogger(__name__)
-_IDENTITY_ONLY = 1  # bit set of GRPC_COMPRESS_NONE: a compressed request could grow without bound
 _STATUS_DETAILS = "grpc-status-details-bin"
-_MOST_UNTAKEN_BYTES = 16 * 1024 * 1024
-# What a client may take to speak HTTP/2 at all, and to send the request of a call it has begun.
-_OPEN_MILLISECONDS = 5_000
-_REQUEST_SECONDS = 5.0
-_PING_MILLISECONDS = 30_000  # a peer that is silent for that long is asked whether it is still there
-_PONG_MILLISECONDS = 10_000
-_AGE_MILLISECONDS = 3_600_000  # what a client has not taken by then is thrown away; others connect again unnoticed
-_PARTING_MILLISECONDS = 30_000
-Context = grpc.aio.ServicerContext[Any, Any]
+_ENTRY_BYTES = 32  # what a header counts beside its octets (RFC 9113 §6.5.2)
 Behaviour = Callable[[Any, Context], Awaitable[Message]]
 
 
@@ -55,44 +47,72 @@ class Server:
 
     def __init__(self, address: str, settings: Settings) -> None:
         self.address = address
-        self._server = grpc.aio.server(options=_options(settings))
-        self._calls = _Calls(settings.max_concurrent_calls)
+        self._port = int(address.rpartition(":")[2])
+        self._server = grpc.aio.server(options=limits.options(settings))
+        self._streams = Streams()
+        self._doors = _Doors(
+            Arrivals(most_waiting(settings.max_concurrent_calls)),
+            Admission(settings.max_concurrent_calls),
+            Untaken(),
+            self._streams,
+            MemoryGuard(self._port, settings.max_memory_mib * 1024 * 1024),
+            settings.max_metadata_bytes,
+        )
         self._reflection = settings.reflection
-        self._health = health.HealthServicer()
+        self._health = Health(self._streams)
         self._names = [""]
-        add_HealthServicer_to_server(self._health, self._server)
+        self._register(
+            HEALTH,
+            {
+                "Check": self._doors.open(HEALTH.methods_by_name["Check"], self._health.check),
+                "List": self._doors.open(HEALTH.methods_by_name["List"], self._health.statuses),
+                "Watch": self._doors.stream(HEALTH.methods_by_name["Watch"], self._health.watch),
+            },
+        )
 
     def add(self, service: ServiceDescriptor, servicer: object) -> None:
         """Serves `service`, each RPC by the method of `servicer` with its name."""
-        handlers = {m.name: _handler(m, getattr(servicer, m.name), self._calls) for m in service.methods}
-        self._server.add_registered_method_handlers(service.full_name, handlers)
+        self._register(service, {m.name: self._doors.call(m, getattr(servicer, m.name)) for m in service.methods})
         self._names.append(service.full_name)
 
     async def start(self) -> None:
         """Listens, not yet healthy. Raises PortTaken."""
         if self._reflection:
-            names = (*self._names[1:], health_pb2.DESCRIPTOR.services_by_name["Health"].full_name)
-            reflection.enable_server_reflection((*names, reflection.SERVICE_NAME), self._server)
+            served = (*self._names[1:], HEALTH.full_name, *(service.full_name for service in REFLECTION))
+            reflection = Reflection(served)
+            for service in REFLECTION:
+                (method,) = service.methods
+                self._register(service, {method.name: self._doors.dialogue(method, reflection.answer)})
         await self.healthy(False)
         await _try(self.address)
         self._server.add_insecure_port(self.address)
         await self._server.start()
+        self._doors.guard.start()
         crash_point("server.started")
 
     async def healthy(self, serving: bool) -> None:
         """Says of every service whether it works (grpc.health.v1)."""
-        status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
-        for name in self._names:
-            await self._health.set(name, status)
+        self._health.set(self._names, serving)
 
     async def report(self, works: Callable[[], Awaitable[bool]]) -> None:
         """Asks `works` and says what it answers."""
         await self.healthy(await works())
 
-    async def stop(self, grace: float) -> None:
-        """Says not healthy, takes no more calls, and gives those under way `grace` seconds."""
-        await self._health.enter_graceful_shutdown()
-        await self._server.stop(grace)
+    async def stop(self, seconds: float) -> None:
+        """Says not healthy, ends streams at once, takes no more calls, gives those under way that long in all."""
+        until = asyncio.get_running_loop().time() + seconds
+        self._streams.stopping.set()
+        self._health.stop()
+        try:
+            # Who does not even take the last word of a stream would keep the server from stopping.
+            if held := await self._streams.end(seconds):
+                connections.end(self._port, held)
+            await self._server.stop(max(until - asyncio.get_running_loop().time(), 0))
+        finally:
+            self._doors.guard.stop()
+
+    def _register(self, service: ServiceDescriptor, handlers: dict[str, Any]) -> None:
+        self._server.add_registered_method_handlers(service.full_name, handlers)
 
 
 async def _try(address: str) -> None:
@@ -125,120 +145,124 @@ async def _lacking(host: str, port: int) -> OSError | None:
     return None
 
 
-def _options(settings: Settings) -> list[tuple[str, int]]:
-    return [
-        ("grpc.so_reuseport", 0),
-        ("grpc.max_receive_message_length", settings.max_message_bytes),
-        ("grpc.max_send_message_length", settings.max_message_bytes),
-        ("grpc.max_metadata_size", settings.max_metadata_bytes),
-        ("grpc.absolute_max_metadata_size", settings.max_metadata_bytes),
-        # Some more than are admitted: those are told when to come again, which grpc would not.
-        ("grpc.max_concurrent_streams", 2 * settings.max_concurrent_calls),
-        # What is not even looked at yet waits in order, and makes those behind it wait: as many may come at once as are
-        # admitted, of more than that grpc itself sends away some, and from half as many again on all (CANCELLED).
-        ("grpc.server.max_pending_requests", settings.max_concurrent_calls),
-        ("grpc.server.max_pending_requests_hard_limit", 3 * settings.max_concurrent_calls // 2),
-        ("grpc.max_allowed_incoming_connections", settings.max_connections),
-        ("grpc.max_connection_idle_ms", 1000 * settings.idle_seconds),
-        ("grpc.server_handshake_timeout_ms", _OPEN_MILLISECONDS),
-        ("grpc.max_connection_age_ms", _AGE_MILLISECONDS),
-        ("grpc.max_connection_age_grace_ms", _PARTING_MILLISECONDS),
-        ("grpc.keepalive_time_ms", _PING_MILLISECONDS),
-        ("grpc.keepalive_timeout_ms", _PONG_MILLISECONDS),
-        ("grpc.compression_enabled_algorithms_bitset", _IDENTITY_ONLY),
-    ]
+class _Doors(NamedTuple):
+    """The handlers of calls, and what all calls pass on their way in and out.
 
-
-class _Calls:
-    """The calls under way: a context for each, refused when there are too many."""
-
-    def __init__(self, most: int) -> None:
-        self._left = most
-        self.untaken = _Untaken()
-
-    def check(self) -> None:
-        """Raises Refused when there is no room for another one."""
-        if self._left == 0:
-            raise refuse(ErrorReason.TOO_MANY_CALLS)
-
-    def __enter__(self) -> None:
-        self.check()
-        self._left -= 1
-
-    def __exit__(self, *_: object) -> None:
-        self._left += 1
-
-
-class _Untaken:
-    """The bytes of pages on their way, by connection: a client that does not take them gets no more of them."""
-
-    def __init__(self) -> None:
-        self._bytes: Counter[str] = Counter()
-
-    def add(self, page: bytes, context: Context) -> None:
-        """Counts a page that is to go out. Raises Refused when too many wait already."""
-        peer = context.peer()
-        if self._bytes[peer] > _MOST_UNTAKEN_BYTES:
-            raise refuse(ErrorReason.TOO_MANY_CALLS)
-        self._bytes[peer] += len(page)
-        taken: Any = partial(self._taken, peer, len(page))
-        context.add_done_callback(taken)
-
-    def _taken(self, peer: str, octets: int, _: object) -> None:
-        self._bytes[peer] -= octets
-        if not self._bytes[peer]:
-            del self._bytes[peer]
-
-
-def _handler(method: MethodDescriptor, behaviour: Behaviour, calls: _Calls) -> Any:
-    """Bytes to bytes: what grpc can't decode or encode it would answer with a class name.
-
-    To grpc its request is a stream, which looks the same on the wire: so it may be refused unread, and waited for
-    no longer than a client may take.
+    Bytes to bytes: what grpc can't decode or encode it would answer with a class name. To grpc each request is a
+    stream, which looks the same on the wire: so it may be refused unread, and waited for no longer than a client may
+    take.
     """
-    request_class = descriptors.message_class(method.input_type)
-    answers_pages = "page_size" in method.input_type.fields_by_name
 
-    async def handle(_: object, context: Context) -> bytes:
-        try:
-            calls.check()
-            raw = await _raw(context)
-            with calls:
-                response = await behaviour(_request(request_class, raw), context)
+    arrivals: Arrivals
+    admission: Admission
+    untaken: Untaken
+    streams: Streams
+    guard: MemoryGuard
+    most_metadata_bytes: int
+
+    def call(self, method: MethodDescriptor, behaviour: Behaviour) -> Any:
+        """A call of the contract, admitted by what it carries."""
+        request_class = descriptors.message_class(method.input_type)
+        answers_pages = "page_size" in method.input_type.fields_by_name
+        batch = batch_of(method)
+
+        async def handle(context: Context) -> bytes:
+            self.admission.check()
+            raw = await self._raw(context)
+            request = _decoded(request_class, raw)
+            with self.admission.admitted(len(batch(request)), len(raw)):
+                _keep_rules(request)
+                response = await behaviour(request, context)
                 crash_point("server.answering")
                 answer = response.SerializeToString()
                 if answers_pages:
-                    calls.untaken.add(answer, context)
+                    self.untaken.add(answer, context)
                 return answer
-        except Refused as refused:
-            status = refused.status
-        except Exception as error:  # noqa: BLE001 - logged, and answered without a word of it
-            status = _internal(descriptors.path(method), error)
-        await _abort(context, status)
-        raise AssertionError("abort raises")
 
-    return grpc.stream_unary_rpc_method_handler(handle)
+        return grpc.stream_unary_rpc_method_handler(self._answered(method, handle))
+
+    def open(self, method: MethodDescriptor, behaviour: Behaviour) -> Any:
+        """A call that is answered at once, however many calls are under way."""
+        request_class = descriptors.message_class(method.input_type)
+
+        async def handle(context: Context) -> bytes:
+            request = _decoded(request_class, await self._raw(context))
+            return (await behaviour(request, context)).SerializeToString()
+
+        return grpc.stream_unary_rpc_method_handler(self._answered(method, handle))
+
+    def stream(self, method: MethodDescriptor, behaviour: Callable[[Any, Context], AsyncGenerator[Message]]) -> Any:
+        """One request, and answers until the server stops."""
+        request_class = descriptors.message_class(method.input_type)
+
+        async def handle(context: Context) -> None:
+            with self.streams.one(context):
+                request = _decoded(request_class, await self._raw(context))
+                async with aclosing(behaviour(request, context)) as responses:
+                    async for response in responses:
+                        await context.write(response.SerializeToString())
+                await _stopping(context)
+
+        return grpc.stream_stream_rpc_method_handler(self._answered(method, handle))
+
+    def dialogue(self, method: MethodDescriptor, answer: Callable[[Any], Message]) -> Any:
+        """An answer to each request of a stream, until the client has had enough, or the server stops."""
+        request_class = descriptors.message_class(method.input_type)
+
+        async def handle(context: Context) -> None:
+            with self.streams.one(context):
+                async with aclosing(self.streams.requests(context)) as requests:
+                    async for raw in requests:
+                        await context.write(answer(_decoded(request_class, raw)).SerializeToString())
+                if self.streams.stopping.is_set():
+                    await _stopping(context)
+
+        return grpc.stream_stream_rpc_method_handler(self._answered(method, handle))
+
+    def _answered(self, method: MethodDescriptor, handle: Callable[[Context], Awaitable[Any]]) -> Any:
+        """With what `handle` answers, or the status of what goes wrong."""
+        path = descriptors.path(method)
+
+        async def answered(_: object, context: Context) -> Any:
+            try:
+                if _metadata_bytes(context) > self.most_metadata_bytes:
+                    await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "The call has too much metadata.")
+                return await handle(context)
+            except grpc.aio.BaseError:
+                raise  # aborted, or the client has gone: gRPC knows
+            except Refused as refused:
+                status = refused.status
+            except Exception as error:  # noqa: BLE001 - logged, and answered without a word of it
+                status = _internal(path, error)
+            await _abort(context, status)
+            raise AssertionError("abort raises")
+
+        return answered
+
+    async def _raw(self, context: Context) -> bytes:
+        raw = await self.arrivals.request(context)
+        self.guard.account(context.peer(), len(raw))
+        return raw
 
 
-async def _raw(context: Context) -> bytes:
-    """The bytes of the request, when they come, and in time."""
-    raw = None
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(_REQUEST_SECONDS):
-            raw = await context.read()
-    if not isinstance(raw, bytes):
-        raise refuse(ErrorReason.UNDECODABLE_REQUEST)
-    return raw
+def batch_of(method: MethodDescriptor) -> Callable[[Any], Sequence[Any]]:
+    """The requests that a request of `method` carries: those of a batch, else itself."""
+    field = method.input_type.fields_by_name.get("requests")
+    if field is not None and field.is_repeated and field.message_type is not None:
+        return lambda request: request.requests  # type: ignore[no-any-return]
+    return lambda request: (request,)
 
 
-def _request(request_class: type[Message], raw: bytes) -> Message:
+def _decoded(request_class: type[Message], raw: bytes) -> Message:
     try:
-        request = request_class.FromString(raw)
+        return request_class.FromString(raw)
     except DecodeError as error:
         raise refuse(ErrorReason.UNDECODABLE_REQUEST) from error
+
+
+def _keep_rules(request: Message) -> None:
     if broken := violations(request):
         raise invalid(broken)
-    return request
 
 
 def _internal(path: str, error: Exception) -> Status:
@@ -253,6 +277,16 @@ def metadata(context: Context, key: str) -> str | None:
         if name == key and isinstance(value, str):
             return value
     return None
+
+
+def _metadata_bytes(context: Context) -> int:
+    """As HTTP/2 counts them, without the headers that are gRPC's own."""
+    return sum(len(name) + len(value) + _ENTRY_BYTES for name, value in context.invocation_metadata() or ())
+
+
+async def _stopping(context: Context) -> None:
+    """The end of a stream that the client has not ended."""
+    await context.abort(grpc.StatusCode.UNAVAILABLE, "The server stops; call again.")
 
 
 async def _abort(context: Context, status: Status) -> None:

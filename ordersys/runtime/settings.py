@@ -159,11 +159,19 @@ class Settings:
     reflection: bool = _setting(False, _boolean, "whether gRPC reflection is served")
     grace_seconds: int = _setting(10, _between(0, 600), "how long SIGTERM waits for calls under way")
     max_concurrent_calls: int = _setting(
-        300, _between(1, 100_000), "calls served at a time; more are answered RESOURCE_EXHAUSTED"
+        300,
+        _between(1, 100_000),
+        "calls served at a time, and, ten times as many, orders in batches; more are answered RESOURCE_EXHAUSTED",
     )
     max_connections: int = _setting(900, _between(1, 100_000), "clients connected at a time; more are sent away")
+    max_memory_mib: int = _setting(
+        256,
+        _between(160, 1_048_576),
+        "the memory clients can bring the process to, in MiB; who fills it for nothing is disconnected",
+    )
     idle_seconds: int = _setting(300, _between(1, 86_400), "how long a connection may be without a call")
-    max_message_bytes: int = _setting(4_194_304, _between(1024, 67_108_864), "the largest request taken, in bytes")
+    # The least takes every request that is valid by itself: of 500 dead letters (17 KB), of a product (9 KB).
+    max_message_bytes: int = _setting(4_194_304, _between(32_768, 67_108_864), "the largest request taken, in bytes")
     max_metadata_bytes: int = _setting(8192, _between(1024, 1_048_576), "the most metadata taken with a call, in bytes")
     request_retention_hours: int = _setting(48, _between(24, 8760), "how long a request_id is remembered, in hours")
 

@@ -7,7 +7,8 @@ from contextlib import asynccontextmanager
 
 from ordersys.contract.errors import Refused
 from ordersys.runtime.database import Database, Operation
-from ordersys.runtime.identity import now
+from ordersys.runtime.retention import Retention
+from ordersys.runtime.tasks import endless
 
 _log = logging.getLogger(__name__)
 HEALTH_SECONDS = 1.0
@@ -15,9 +16,14 @@ PURGE_SECONDS = 5.0
 
 
 @asynccontextmanager
-async def every(seconds: float, work: Callable[[], Awaitable[object]]) -> AsyncIterator[None]:
-    """Does `work` now and then every so many seconds, while the context is open."""
-    task = asyncio.create_task(_repeat(seconds, work))
+async def every(
+    tasks: asyncio.TaskGroup, name: str, seconds: float, work: Callable[[], Awaitable[object]]
+) -> AsyncIterator[None]:
+    """Does `work` now and then every so many seconds, as the task `name` of `tasks`, while the context is open.
+
+    What is refused, such as for want of room on the disk, is put off to the next time; anything else ends the process.
+    """
+    task = endless(tasks, name, _repeat(name, seconds, work))
     try:
         yield
     finally:
@@ -25,19 +31,17 @@ async def every(seconds: float, work: Callable[[], Awaitable[object]]) -> AsyncI
         await asyncio.wait([task])
 
 
-async def _repeat(seconds: float, work: Callable[[], Awaitable[object]]) -> None:
+async def _repeat(name: str, seconds: float, work: Callable[[], Awaitable[object]]) -> None:
     while True:
         try:
             await work()
         except Refused as error:
-            _log.warning("put off: %s", error)
-        except Exception:  # noqa: BLE001 - logged; the next round tries again
-            _log.exception("failed, tried again in %.0f s", seconds)
+            _log.warning("%s: put off for %g s: %s", name, seconds, error)
         await asyncio.sleep(seconds)
 
 
-async def purge(database: Database, operation: Operation, retention_hours: int) -> None:
-    """Forgets finished requests older than that, some at a time."""
-    before = now() - retention_hours * 3_600_000_000
-    while await database.write(operation, before):
+async def purge(database: Database, operation: Operation, retention: Retention) -> None:
+    """Forgets what is older than `retention`, some at a time."""
+    before = retention.limit()
+    while before is not None and await database.write(operation, before):
         pass

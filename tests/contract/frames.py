@@ -11,8 +11,11 @@ import pika.frame
 from pika import spec
 
 from ordersys.contract.events import Delivery
+from tests.contract.raw import Raw
 
 _NO_ROUTE = 312
+# Bytes in front of what a frame holds, and of the properties in a content header (AMQP 0-9-1 §2.3.5.2).
+_HEAD, _ABOUT = 7, 12
 
 
 @dataclass
@@ -101,7 +104,7 @@ class _Frames:
         """The frames that are complete now, each with its bytes."""
         self._left += chunk
         while self._left:
-            consumed, frame = pika.frame.decode_frame(self._left)
+            consumed, frame = _decoded(self._left)
             if not consumed:
                 return
             raw, self._left = self._left[:consumed], self._left[consumed:]
@@ -197,6 +200,16 @@ def nack(publication: Publication) -> bytes:
     return bytes(frame.marshal())
 
 
+def _decoded(data: bytes) -> tuple[int, Any]:
+    """How many bytes the first frame takes, and the frame. pika can't decode the properties of every message."""
+    size = _HEAD + int.from_bytes(data[3:_HEAD])
+    if data[:1] != bytes([spec.FRAME_HEADER]) or len(data) <= size:
+        return pika.frame.decode_frame(data)
+    content = data[_HEAD:size]
+    number, body_size = int.from_bytes(data[1:3]), int.from_bytes(content[4:_ABOUT])
+    return size + 1, pika.frame.Header(number, body_size, Raw.of(content[_ABOUT:]))
+
+
 def _parts(frame: Any) -> tuple[int, Any]:
     """The AMQP channel and the method of a frame, as far as it has them."""
     return getattr(frame, "channel_number", -1), getattr(frame, "method", None)
@@ -209,4 +222,4 @@ def _covers(settlement: Settlement, channel: int, tag: int) -> bool:
 
 
 def _delivery(found: Any, body: bytes, redelivered: bool) -> Delivery:
-    return Delivery(found.message_id, found.type, found.content_type, found.headers or {}, body, redelivered)
+    return Delivery(found.message_id, found.type, found.content_type, {}, body, redelivered, found.raw)

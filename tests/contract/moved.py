@@ -133,6 +133,12 @@ MOVED = {
         "Clients that know OUTCOME_OPEN as retryable=True repeat in vain or give up too early: it is False.",
         old="retryable: true",
     ),
+    "a final reason that is a doubt by now": Change(
+        f"{REASONS}.OUT_OF_STOCK",
+        "",
+        "Sagas that know OUT_OF_STOCK as final release what they have reserved, though by now the outcome is in doubt.",
+        old="final: true",
+    ),
     "a reason of another domain": Change(
         REASONS,
         '"elsewhere"',

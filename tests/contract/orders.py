@@ -2,21 +2,12 @@
 
 from collections.abc import Iterable, Mapping
 
-from google.type.money_pb2 import Money
-
 from ordersys.api.order.v1.order_pb2 import Order, OrderItem, OrderState
 from ordersys.api.order.v1.order_service_pb2 import CreateOrderRequest, UpdateOrderRequest
 from ordersys.contract.errors import state_not_allowed
 from tests.contract.model import FOLLOWS
+from tests.contract.sums import total
 from tests.contract.world import new_id, priced
-
-_NANOS = 1_000_000_000
-
-
-def total(items: Iterable[OrderItem]) -> Money:
-    """The sum of quantity × unit price."""
-    nanos = sum(i.quantity * (i.unit_price.units * _NANOS + i.unit_price.nanos) for i in items)
-    return Money(currency_code="EUR", units=nanos // _NANOS, nanos=nanos % _NANOS)
 
 
 def created(request: CreateOrderRequest) -> Order:

@@ -1,6 +1,7 @@
 """Puts messages before a subscriber, as publishers do or past them, and looks into its queues."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import pika
@@ -8,7 +9,8 @@ from google.protobuf.message import Message
 from pika.adapters.blocking_connection import BlockingChannel
 
 from ordersys.contract.events import CONTENT_TYPE
-from ordersys.contract.topology import Subscription, publication, subscriptions
+from ordersys.contract.topology import Subscription, publication, subscriptions, topology
+from tests.contract.raw import Raw
 from tests.contract.world import new_id
 
 SUBSCRIPTIONS = {taken.consumer: taken for taken in subscriptions()}
@@ -27,9 +29,19 @@ class Post:
         to = publication(event.DESCRIPTOR)
         return self._send(to.exchange, to.routing_key, event.SerializeToString(), event, properties)
 
-    def route(self, exchange: str, routing_key: str, event: Message) -> str:
+    def route(self, exchange: str, routing_key: str, event: Message, **properties: Any) -> str:
         """Publishes an event to another place; its id."""
-        return self._send(exchange, routing_key, event.SerializeToString(), event, {})
+        return self._send(exchange, routing_key, event.SerializeToString(), event, properties)
+
+    @contextmanager
+    def leading_to(self, queue: str, limits: Mapping[str, int]) -> Iterator[str]:
+        """A queue for a while, from which goes to `queue` what its `limits` do not let stay."""
+        behind = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": queue}
+        name = str(self._channel.queue_declare("", arguments={**behind, **limits}).method.queue)
+        try:
+            yield name
+        finally:
+            self._channel.queue_delete(name)
 
     def deliver(self, role: str, event: Message, body: bytes | None = None, **properties: Any) -> str:
         """Puts an event into a subscriber's own queue, past every exchange; with another body or other properties."""
@@ -41,25 +53,27 @@ class Post:
         content = event.SerializeToString() if body is None else body
         return self._send("", SUBSCRIPTIONS[role].dead_letter_queue, content, event, properties)
 
-    def dead_letter(self, role: str, mark: str) -> tuple[Any, bytes] | None:
-        """Takes the dead letter with this correlation id; the others go back."""
-        queue, back, found = SUBSCRIPTIONS[role].dead_letter_queue, [], None
-        while found is None:
-            method, properties, body = self._channel.basic_get(queue)
-            if method is None or method.delivery_tag is None:
-                break
-            if properties is not None and properties.correlation_id == mark:
-                found = (properties, body or b"")
-                self._channel.basic_ack(method.delivery_tag)
-            else:
-                back.append(method.delivery_tag)
-        for tag in back:
-            self._channel.basic_reject(tag, requeue=True)
-        return found
+    def put_raw(self, queue: str, body: bytes, properties: bytes) -> None:
+        """Puts a message into a queue with properties as no library has them."""
+        self._channel.basic_publish("", queue, body, Raw.of(properties), mandatory=True)
+
+    def make_anew(self, queue: str, seconds: float) -> None:
+        """Deletes a queue with all that is in it, and declares it again as the contract has it, so much later."""
+        (declared,) = [one for one in topology().queues if one.name == queue]
+        self._channel.queue_delete(queue)
+        self._connection.sleep(seconds)
+        self._channel.queue_declare(queue, durable=True, arguments=dict(declared.arguments))
+        for binding in topology().bindings:
+            if binding.destination == queue:
+                self._channel.queue_bind(queue, binding.source, binding.routing_key)
 
     def waiting(self, role: str) -> int:
         """How many messages in a subscriber's queue wait to be delivered."""
-        return int(self._channel.queue_declare(SUBSCRIPTIONS[role].queue, passive=True).method.message_count)
+        return self.left_in(SUBSCRIPTIONS[role].queue)
+
+    def left_in(self, queue: str) -> int:
+        """How many messages in a queue wait to be delivered."""
+        return int(self._channel.queue_declare(queue, passive=True).method.message_count)
 
     def try_to(self, act: Callable[[BlockingChannel], object]) -> str:
         """What the broker says to something that may cost the channel, empty when it is content."""

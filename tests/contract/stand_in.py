@@ -13,11 +13,10 @@ from typing import Any, NoReturn, TypeVar
 import grpc
 from google.rpc.status_pb2 import Status
 
-from ordersys.api.error.v1.error_reason_pb2 import ErrorReason
 from ordersys.api.order.v1 import order_service_pb2 as api
 from ordersys.api.order.v1.order_pb2 import Order
 from ordersys.api.order.v1.order_service_pb2_grpc import OrderServiceServicer, add_OrderServiceServicer_to_server
-from ordersys.contract.errors import Refused, order_not_found, refuse, version_mismatch
+from ordersys.contract.errors import Refused, order_already_exists, order_not_found, version_mismatch
 from tests.contract.orders import change, created
 
 _DETAILS = "grpc-status-details-bin"
@@ -61,7 +60,7 @@ class LosesReplies(Manner):
 
 
 class Refuses(Manner):
-    """Refuses changes for good."""
+    """Refuses changes."""
 
     def __init__(self, refused: Refused) -> None:
         self._refused = refused
@@ -94,6 +93,11 @@ class StandIn(OrderServiceServicer):
             yield
         finally:
             self._manner = Manner()
+
+    def forget(self) -> None:
+        """Forgets every request_id, as an Order Service may that was asked longer ago than it remembers."""
+        with self._lock:
+            self._answers.clear()
 
     def close(self) -> None:
         """Stops listening."""
@@ -137,10 +141,21 @@ class StandIn(OrderServiceServicer):
         return found
 
     def _create_all(self, request: api.BatchCreateOrdersRequest) -> list[api.CreateOrderResult]:
-        return [api.CreateOrderResult(order=self._create(one)) for one in request.requests]
+        return [self._result(one) for one in request.requests]
+
+    def _result(self, request: api.CreateOrderRequest) -> api.CreateOrderResult:
+        try:
+            return api.CreateOrderResult(order=self._create(request))
+        except Refused as refused:
+            return api.CreateOrderResult(status=refused.status)
 
     def _create(self, request: api.CreateOrderRequest) -> Order:
-        return self._once(request, lambda: self._keep(created(request)))
+        return self._once(request, lambda: self._created(request))
+
+    def _created(self, request: api.CreateOrderRequest) -> Order:
+        if request.order_id in self.orders:
+            raise order_already_exists(request.order_id)
+        return self._keep(created(request))
 
     def _update(self, request: api.UpdateOrderRequest) -> Order:
         return self._once(request, lambda: self._keep(self._changed(request)))
@@ -161,11 +176,6 @@ class StandIn(OrderServiceServicer):
     def _keep(self, order: Order) -> Order:
         self.orders[order.id] = order
         return order
-
-
-def for_good() -> Refused:
-    """A refusal of a creation that no repeat can change."""
-    return refuse(ErrorReason.ORDER_ALREADY_EXISTS)
 
 
 def _changes(request: Any) -> bool:

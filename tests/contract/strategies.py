@@ -5,13 +5,14 @@ A new field, rule or RPC widens the tests by itself. A rule nobody can generate 
 
 from collections.abc import Iterator
 
-from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.descriptor import Descriptor
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
 from ordersys.contract import descriptors
-from tests.contract.breakages import Broken, breakages, broken
-from tests.contract.values import EXAMPLES, rules, valid
+from ordersys.contract.rules import stated
+from tests.contract.breakages import SPOILED, Broken, breakages, broken
+from tests.contract.values import EXAMPLES, valid
 
 __all__ = ["Broken", "has_rules", "invalid", "unknown_rules", "valid"]
 
@@ -19,6 +20,7 @@ _KNOWN = {
     "required",
     "ignore",
     "string.uuid",
+    "string.lower_case",
     "string.slug",
     "string.min_len",
     "string.max_len",
@@ -29,9 +31,16 @@ _KNOWN = {
     "enum.not_in",
     "repeated.min_items",
     "repeated.max_items",
-    "repeated.items",
+    "repeated.items.string.not_in",
+    "repeated.items.string.pattern",
+    "repeated.items.string.uuid",
+    "repeated.unique",
     "repeated.unique_products",
+    "sorted_by",
+    "sum_of",
+    "timestamp.instant",
     *EXAMPLES,
+    *SPOILED,
 }
 
 
@@ -47,15 +56,11 @@ def has_rules(kind: Descriptor) -> bool:
 
 def unknown_rules() -> set[str]:
     """The rules of the contract this module has no values for; must be empty."""
-    return {rule for message in descriptors.messages() for field in message.fields for rule in _stated(field)} - _KNOWN
+    return {rule for message in descriptors.messages() for rule in _stated(message)} - _KNOWN
 
 
-def _stated(field: FieldDescriptor) -> Iterator[str]:
-    """The names of the rules of a field."""
-    for kind, value in rules(field).ListFields():
-        if kind.name == "cel":
-            yield from (rule.id for rule in value)
-        elif kind.message_type:
-            yield from (f"{kind.name}.{rule.name}" for rule, _ in value.ListFields())
-        else:
-            yield kind.name
+def _stated(message: Descriptor) -> Iterator[str]:
+    """The names of the rules of a message and its fields."""
+    yield from stated(message)
+    for field in message.fields:
+        yield from stated(field)

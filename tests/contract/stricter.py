@@ -98,6 +98,18 @@ STRICTER = {
         f"Consumers send events published with {ORDER}.OrderRejected.shortages of more than 9 elements "
         "(repeated.max_items: 50 → 9) to the dead letters from now on.",
     ),
+    "a sum asked for": Change(
+        f"{PRODUCT}.Product.unit_price",
+        'options { [ordersys.api.rules.v1.sum_of]: "items" }',
+        f"Clients that send {PRODUCT}.Product.unit_price against the rule (sum_of: none → 'items')"
+        " are refused from now on.",
+    ),
+    "an order of elements asked for": Change(
+        f"{PRODUCT}.ItemQuantities.items",
+        'options { [ordersys.api.rules.v1.sorted_by]: "product_id" }',
+        f"Clients that send {PRODUCT}.ItemQuantities.items against the rule (sorted_by: none → 'product_id')"
+        " are refused from now on.",
+    ),
     "a new field that must be set": Change(
         f"{PRODUCT}.GetProductRequest",
         'field { name: "note" number: 9 type: TYPE_STRING options { [buf.validate.field] { string { min_len: 1 } } } }',

@@ -52,6 +52,62 @@ def test_a_broken_rule_is_answered_with_its_field(
     assert answer.fields == [(broken.field, broken.rule)]
 
 
+NUMBERS = [0, 1, 2, 99, 2**31 - 1, 2**31, 2**32 - 1, 2**63 - 1, 2**63, 2**64 - 1]
+TEXTS = [
+    b"",
+    b"\x00",
+    b"a\x00b",
+    b"\xc3\xbc",
+    b"6F1A2E0C-58F4-4C6E-9E0B-7A1D2C3B4E5F",
+    b"1_0",
+    b"9" * 400,
+    b"\x08\x01",
+    b"\x0a\x00",
+]
+
+
+def varint(value: int) -> bytes:
+    """A number as it stands on the wire."""
+    more = bytearray()
+    while value > 0x7F:
+        more.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes([*more, value])
+
+
+@st.composite
+def odd_field(draw: st.DrawFn, numbers: list[int]) -> bytes:
+    """A field of one of these numbers, of any wire type: large numbers, texts with NUL, messages without bytes."""
+    number = draw(st.sampled_from(numbers))
+    kind = draw(st.sampled_from([0, 1, 2, 3, 5]))
+    tag = varint(number << 3 | kind)
+    if kind == 0:
+        return tag + varint(draw(st.sampled_from(NUMBERS)))
+    if kind == 2:
+        inner = draw(st.sampled_from(TEXTS) | odd_field(numbers) | st.binary(max_size=12))
+        return tag + varint(len(inner)) + inner
+    if kind == 3:
+        return tag + varint(number << 3 | 4)
+    return tag + draw(st.binary(min_size=8, max_size=8))[: 8 if kind == 1 else 4]
+
+
+@every_rpc
+@tried
+@given(data=st.data())
+def test_whatever_stands_on_the_wire_is_answered_as_the_contract_foresees(
+    world: World, role: str, method: MethodDescriptor, data: st.DataObject
+) -> None:
+    """Fields twice, all members of a oneof, other wire types, unknown numbers: OK or a refusal of the contract.
+
+    A later field replaces an earlier one or merges with it, and one of another wire type is unknown (protobuf).
+    """
+    own = [field.number for field in method.input_type.fields]
+    body = data.draw(strategies.valid(method.input_type)).SerializeToString()
+    odd = data.draw(st.lists(odd_field([*own, 15, 1000, 2**29 - 1] if own else [1, 15]), min_size=1, max_size=4))
+    again = data.draw(st.sampled_from([b"", body]))
+    assert_proper(world.wire.send(method, b"".join(data.draw(st.permutations([body, again, *odd]))), role))
+
+
 @st.composite
 def garbage(draw: st.DrawFn, method: MethodDescriptor) -> bytes:
     """Bytes that are no message of the type a call takes."""

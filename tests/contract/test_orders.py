@@ -10,7 +10,7 @@ from ordersys.api.order.v1.order_service_pb2 import CreateOrderRequest, OrderIte
 from ordersys.api.product.v1 import product_service_pb2 as product_api
 from ordersys.contract.times import microseconds
 from tests.contract.effort import tried
-from tests.contract.orders import total
+from tests.contract.sums import total
 from tests.contract.wire import ORDER, PRODUCT
 from tests.contract.world import World, creating, new_id, priced, quantities
 

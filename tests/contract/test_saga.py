@@ -6,7 +6,9 @@ from typing import Any
 import grpc
 import pytest
 from google.rpc.error_details_pb2 import RetryInfo
+from google.rpc.status_pb2 import Status
 
+from ordersys.api.error.v1.error_reason_pb2 import ErrorReason
 from ordersys.api.order.v1.order_pb2 import Order, OrderState
 from ordersys.api.product.v1.product_service_pb2 import (
     BatchPlaceOrdersRequest,
@@ -15,15 +17,21 @@ from ordersys.api.product.v1.product_service_pb2 import (
     PlaceOrderRequest,
     UpdateOrderRequest,
 )
-from ordersys.contract.errors import reason_of
+from ordersys.contract.errors import Refused, reason_of, refuse
+from ordersys.contract.reasons import reasons
 from tests.contract.conftest import Lone
-from tests.contract.stand_in import LosesReplies, Manner, Refuses, Slow, Unavailable, for_good
+from tests.contract.stand_in import LosesReplies, Manner, Refuses, Slow, Unavailable
 from tests.contract.wire import PRODUCT, Answer
 from tests.contract.world import new_id, placing, quantities
 
 pytestmark = pytest.mark.judges(PRODUCT, "stand-in")
 ORPHAN_SECONDS = 30.0
 SILENT = [Unavailable(), LosesReplies()]
+# Without these nothing is said of the effect: by proxies, by servers that are not ours, by libraries.
+BARE_CODES = [code for code in grpc.StatusCode if code is not grpc.StatusCode.OK]
+FINAL = [name for name, stated in reasons().items() if stated.final]
+IN_DOUBT = [name for name, stated in reasons().items() if not stated.final]
+TAKEN = "ORDER_ALREADY_EXISTS"  # of an id that is new it can't be true
 silent = pytest.mark.parametrize("manner", SILENT, ids=["away", "forgetful"])
 
 
@@ -98,14 +106,90 @@ def test_what_nobody_repeats_is_resolved_all_the_same(lone: Lone, manner: Manner
     assert stock(lone, product) == (6, 4)
 
 
-def test_a_definite_refusal_gives_the_stock_back(lone: Lone) -> None:
+@pytest.mark.parametrize("reason", [name for name in FINAL if name != TAKEN])
+def test_a_final_refusal_gives_the_stock_back(lone: Lone, reason: str) -> None:
     """It is passed on as it is, nothing stays held, and no order appears later."""
     product = lone.world.new_product(10)
-    with lone.stand_in.answering(Refuses(for_good())):
-        answer = lone.world.call(placing({product: 4}))
-    assert (answer.code, answer.reason) == (grpc.StatusCode.ALREADY_EXISTS, "ORDER_ALREADY_EXISTS")
+    with lone.stand_in.answering(Refuses(refuse(ErrorReason.Value(reason)))):
+        assert lone.world.call(placing({product: 4})).reason == reason
     lone.world.eventually(lambda: stock(lone, product) == (10, 0))
     assert orders_of(lone, product) == []
+
+
+@pytest.mark.parametrize("reason", [*IN_DOUBT, TAKEN])
+def test_a_refusal_that_is_not_final_leaves_the_outcome_open(lone: Lone, reason: str) -> None:
+    """Whatever its code: the stock stays held, and repeating the request resolves it."""
+    assert_resolved_after(lone, refuse(ErrorReason.Value(reason)))
+
+
+@pytest.mark.parametrize("code", BARE_CODES, ids=lambda code: code.name)
+def test_a_status_without_a_reason_leaves_the_outcome_open(lone: Lone, code: grpc.StatusCode) -> None:
+    """A code alone says nothing of the effect, not even one that reasons come with that are final."""
+    assert_resolved_after(lone, Refused(Status(code=code.value[0], message="said by somebody else")))
+
+
+def assert_resolved_after(lone: Lone, refused: Refused) -> None:
+    """While the Order Service refuses so, a placement is open and its stock held; then it gets its order."""
+    product = lone.world.new_product(10)
+    request = placing({product: 4})
+    with lone.stand_in.answering(Refuses(refused)):
+        assert_open(lone.world.call(request))
+        assert stock(lone, product) == (6, 4)
+    order = resolved(lone, request)
+    assert orders_of(lone, product) == [order]
+    assert stock(lone, product) == (6, 4)
+
+
+@pytest.mark.parametrize("repeated", [True, False], ids=["repeated", "left alone"])
+def test_no_outage_is_too_long_for_an_order_that_exists(lone: Lone, repeated: bool) -> None:
+    """Its creation's reply was lost, and the Order Service forgot the request: the order's stock stays held by it."""
+    product = lone.world.new_product(10)
+    request = placing({product: 4})
+    with lone.stand_in.answering(LosesReplies()):
+        assert_open(lone.world.call(request))
+        lone.stand_in.forget()
+        assert_open(lone.world.call(request))
+        lone.stand_in.forget()
+    (order,) = orders_of(lone, product)
+    if repeated:
+        assert resolved(lone, request) == order
+    cancelled: Order = lone.world.ok(cancelling(order)).order
+    assert (cancelled.id, cancelled.version) == (order.id, 2)
+    assert stock(lone, product) == (10, 0)
+    assert resolved(lone, request) == order
+    assert orders_of(lone, product) == [cancelled]
+
+
+@pytest.mark.parametrize(
+    ("ask", "left"),
+    [(lambda order: changing(order, 7), 7), (lambda order: changing(order, 1), 1), (cancelling, 0)],
+    ids=["more", "fewer", "cancel"],
+)
+def test_no_outage_is_too_long_for_a_change_that_was_made(lone: Lone, ask: Callable[[Order], Any], left: int) -> None:
+    """Its reply was lost, and the Order Service forgot the request: the stock follows what the order shows."""
+    product = lone.world.new_product(10)
+    request = ask(lone.world.place({product: 4}))
+    with lone.stand_in.answering(LosesReplies()):
+        assert_open(lone.world.call(request))
+        lone.stand_in.forget()
+    assert resolved(lone, request).version == 2
+    assert stock(lone, product) == (10 - left, left)
+    assert lone.world.ok(request).order.version == 2
+
+
+@pytest.mark.parametrize("ask", [lambda order: changing(order, 7), cancelling], ids=["change", "cancel"])
+def test_a_change_that_overtakes_its_placement_waits_for_it(lone: Lone, ask: Callable[[Order], Any]) -> None:
+    """Who changes an order whose placement is still open leaves it to be resolved: each is answered with its own."""
+    product = lone.world.new_product(20)
+    request = placing({product: 4})
+    with lone.stand_in.answering(LosesReplies()):
+        assert_open(lone.world.call(request))
+    (order,) = orders_of(lone, product)
+    changed: Order = lone.world.ok(ask(order)).order
+    assert changed.version == 2
+    assert resolved(lone, request) == order
+    held = sum(item.quantity for item in changed.items) if changed.state == order.state else 0
+    assert stock(lone, product) == (20 - held, held)
 
 
 @pytest.mark.parametrize("seconds", [0.05, 0.2])
@@ -164,12 +248,12 @@ def test_a_batch_nobody_repeats_is_resolved_all_the_same(lone: Lone, manner: Man
     assert stock(lone, product) == (4, 6)
 
 
-def test_a_definite_refusal_gives_the_stock_of_a_batch_back(lone: Lone) -> None:
+def test_a_final_refusal_gives_the_stock_of_a_batch_back(lone: Lone) -> None:
     """Each of its orders is refused as it would be alone, and nothing stays held."""
     product = lone.world.new_product(10)
-    with lone.stand_in.answering(Refuses(for_good())):
+    with lone.stand_in.answering(Refuses(refuse(ErrorReason.INVALID_REQUEST))):
         results = lone.world.ok(BatchPlaceOrdersRequest(requests=[placing({product: 2}) for _ in range(3)])).results
-    assert [reason_of(result.status) for result in results] == ["ORDER_ALREADY_EXISTS"] * 3
+    assert [reason_of(result.status) for result in results] == ["INVALID_REQUEST"] * 3
     lone.world.eventually(lambda: stock(lone, product) == (10, 0))
     assert orders_of(lone, product) == []
 

@@ -9,6 +9,7 @@ from ordersys.contract import descriptors
 from ordersys.contract.topology import events
 from ordersys.contract.validation import violations
 from tests.contract import strategies
+from tests.contract.breakages import SPOILED
 
 SERVICES = [service for service in descriptors.services() if not service.name.startswith("NotificationService")]
 KINDS = [*(method.input_type for service in SERVICES for method in service.methods), *events().values()]
@@ -30,6 +31,9 @@ def test_what_is_called_valid_keeps_all_rules(kind: Descriptor, data: st.DataObj
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 @given(data=st.data())
 def test_what_is_called_invalid_breaks_exactly_the_rule_it_names(kind: Descriptor, data: st.DataObject) -> None:
-    """One violation, of that rule, at that path."""
+    """One violation, of that rule, at that path; in an event perhaps also of the rules between its fields."""
     broken = data.draw(strategies.invalid(kind))
-    assert [(v.field, v.rule) for v in violations(broken.message)] == [(broken.field, broken.rule)]
+    found = [(v.field, v.rule) for v in violations(broken.message)]
+    assert (broken.field, broken.rule) in found
+    assert {rule for _, rule in found} - {broken.rule} <= SPOILED.keys()
+    assert kind.full_name in events() or len(found) == 1

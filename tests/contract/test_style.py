@@ -1,6 +1,7 @@
 """Laws about how the contract is written (AIP-155, AIP-158, AIP-191, AIP-192, AIP-193)."""
 
 import re
+from pathlib import Path
 
 import pytest
 from google.protobuf.descriptor import Descriptor, EnumValueDescriptor, FieldDescriptor, MethodDescriptor
@@ -19,6 +20,8 @@ CHANGING = [method for method in METHODS if not method.name.startswith(READING)]
 LISTING = [method for method in METHODS if method.name.startswith("List")]
 REQUESTS = [method.input_type for method in METHODS]
 REASONS = error_reason_pb2.DESCRIPTOR.enum_types_by_name["ErrorReason"].values
+PROTO = Path(__file__).parent.parent.parent / "proto"
+PROTOS = sorted(PROTO.rglob("*.proto"))
 ENUMS = [enum for file in descriptors.files() for enum in file.enum_types_by_name.values()]
 
 
@@ -56,6 +59,12 @@ def test_the_directory_of_a_file_is_its_package(file: object) -> None:
     path, package = file.name, file.package  # type: ignore[attr-defined]
     assert path.rpartition("/")[0] == package.replace(".", "/")
     assert re.search(r"\.v[1-9]\d*$", package)
+
+
+@pytest.mark.parametrize("path", PROTOS, ids=lambda path: str(path.relative_to(PROTO)))
+def test_every_file_is_written_for_every_parser(path: Path) -> None:
+    """No extension inside braces, such as `{[a.b]: true}`, which protobufjs 7 refuses; `.(a.b) = true` is the same."""
+    assert re.findall(r"^.*\[\w+(?:\.\w+)+\]\s*:.*$", path.read_text(encoding="utf-8"), re.MULTILINE) == []
 
 
 @pytest.mark.parametrize("method", METHODS, ids=name)
@@ -121,6 +130,13 @@ def test_every_reason_has_a_code_and_a_message(reason: EnumValueDescriptor) -> N
     assert stated.message.endswith(".")
     assert not re.search(r"(?i)sql|python|pika|grpc|exception|[/\\]", stated.message)
     assert stated.retryable == (stated.code in (Code.UNAVAILABLE, Code.RESOURCE_EXHAUSTED))
+
+
+@pytest.mark.parametrize("reason", REASONS[1:], ids=name)
+def test_a_reason_is_final_or_worth_a_repeat_or_a_bug(reason: EnumValueDescriptor) -> None:
+    """Who is told to repeat is not told that nothing comes of it; of a bug nobody knows what it left."""
+    stated = reason.GetOptions().Extensions[error_reason_pb2.refusal]
+    assert [stated.retryable, stated.final, stated.code == Code.INTERNAL].count(True) == 1
 
 
 @pytest.mark.parametrize("event", topology.events().values(), ids=name)

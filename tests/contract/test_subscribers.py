@@ -1,12 +1,15 @@
 """Laws of the subscribers: what a notification service does with whatever it gets, seen from outside."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+from google.protobuf.json_format import MessageToJson
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ordersys.api.notification.v1.notification_log_pb2 import Notification
+from ordersys.api.notification.v1.dead_letter_service_pb2 import DeadLetterReason, DiscardDeadLettersRequest
+from ordersys.api.notification.v1.notification_log_pb2 import ListNotificationsRequest, Notification
 from ordersys.api.order.v1.order_events_pb2 import OrderCreated, OrderUpdated
 from ordersys.api.order.v1.order_pb2 import Order, OrderState
 from ordersys.contract.topology import events
@@ -14,6 +17,7 @@ from tests.contract import strategies
 from tests.contract.effort import tried
 from tests.contract.orders import imagined
 from tests.contract.post import SUBSCRIPTIONS, Post
+from tests.contract.raw import HOSTILE_HEADERS, counted, encoded, entry, short
 from tests.contract.wire import LISTENERS
 from tests.contract.world import World, new_id
 
@@ -22,6 +26,7 @@ TAKEN = [(role, events()[name]) for role in LISTENERS for name in SUBSCRIPTIONS[
 every_listener = pytest.mark.parametrize("role", LISTENERS)
 every_taken = pytest.mark.parametrize(("role", "kind"), TAKEN, ids=[f"{role}-{kind.name}" for role, kind in TAKEN])
 TOO_LARGE = 524_288
+BEGINNING = 1024
 HOSTILE = '\r\n{"level": "forged"}\x1b[31m\u202e\u2066\x00\x7f'
 MANY = 20
 
@@ -31,9 +36,9 @@ def created(order: Order) -> OrderCreated:
     return OrderCreated(order=order)
 
 
-def updated(order: Order, changed: str = "items") -> OrderUpdated:
+def updated(order: Order) -> OrderUpdated:
     """The event of a change."""
-    return OrderUpdated(order=order, previous_state=OrderState.ORDER_STATE_PLACED, changed_fields=[changed])
+    return OrderUpdated(order=order, previous_state=OrderState.ORDER_STATE_PLACED, changed_fields=["items"])
 
 
 def recorded(world: World, role: str, order_id: str, count: int = 1) -> list[Notification]:
@@ -84,12 +89,11 @@ def _make_unique(event: Any) -> str:
 def test_an_event_that_breaks_a_rule_is_a_dead_letter(
     world: World, post: Post, role: str, kind: Any, data: st.DataObject
 ) -> None:
-    """With any one rule of the contract broken, it lies in the dead-letter queue as it came."""
+    """With any one rule of the contract broken, it is a dead letter as it came."""
     broken = data.draw(strategies.invalid(kind)).message
-    mark = new_id()
-    post.deliver(role, broken, correlation_id=mark)
-    _, body = world.eventually(lambda: post.dead_letter(role, mark))
-    assert body == broken.SerializeToString()
+    event_id = post.deliver(role, broken)
+    letter, body = world.taken_out(role, lambda one: one.event_id == event_id), broken.SerializeToString()
+    assert (letter.size_bytes, letter.body_beginning) == (len(body), body[:BEGINNING])
 
 
 NO_EVENTS: dict[str, dict[str, Any]] = {
@@ -99,29 +103,39 @@ NO_EVENTS: dict[str, dict[str, Any]] = {
     "another content type": {"content_type": "application/json"},
     "no content type": {"content_type": None},
     "no id": {"message_id": None},
+    "an id that is not text": {"message_id": b"\xff\xfe"},
     "no type": {"type": None},
+    "a type that is not text": {"type": b"\xff\xfe"},
     "an unknown type": {"type": "ordersys.api.order.v1.OrderVanished"},
     "a type that is no event": {"type": "ordersys.api.order.v1.Order"},
+    "nested too deep": {"body": created(imagined()).SerializeToString() + b"\xfb\x3e" * 1000},
 }
+
+
+def shown(text: str | bytes | None) -> str:
+    """A property as a dead letter is listed with it."""
+    return text.decode(errors="replace") if isinstance(text, bytes) else text or ""
 
 
 @every_listener
 @pytest.mark.parametrize("wrong", NO_EVENTS.values(), ids=list(NO_EVENTS))
 def test_what_is_no_event_is_a_dead_letter_at_once(world: World, post: Post, role: str, wrong: dict[str, Any]) -> None:
     """It was rejected, not delivered until its limit, and the event behind it is recorded."""
-    mark = new_id()
-    post.deliver(role, created(imagined()), **{"correlation_id": mark, **wrong})
+    event = created(imagined())
+    sent_as = post.deliver(role, event, **wrong)
     fence(world, post, role)
-    properties, _ = world.eventually(lambda: post.dead_letter(role, mark))
-    assert properties.headers["x-death"][0]["reason"] == "rejected"
+    body = wrong.get("body", event.SerializeToString())[:BEGINNING]
+    about = shown(wrong.get("message_id", sent_as)), shown(wrong.get("type", event.DESCRIPTOR.full_name)), body
+    letter = world.taken_out(role, lambda one: (one.event_id, one.type, one.body_beginning) == about)
+    assert letter.reason == DeadLetterReason.DEAD_LETTER_REASON_REJECTED
 
 
 @pytest.mark.parametrize("role", ["notification-service-1"])
 def test_an_event_it_does_not_take_is_a_dead_letter(world: World, post: Post, role: str) -> None:
     """An update in the queue of a subscriber that takes creations only."""
-    mark, order = new_id(), imagined(version=2)
-    post.deliver(role, updated(order), correlation_id=mark)
-    assert world.eventually(lambda: post.dead_letter(role, mark))
+    order = imagined(version=2)
+    event_id = post.deliver(role, updated(order))
+    assert world.taken_out(role, lambda one: one.event_id == event_id)
     assert world.notifications(role, order.id) == []
 
 
@@ -150,16 +164,16 @@ def test_an_event_that_comes_again_has_no_second_effect(world: World, post: Post
 @every_listener
 def test_an_id_that_comes_with_another_body_is_a_dead_letter(world: World, post: Post, role: str) -> None:
     """What was recorded stays; what pretends to be it is put aside."""
-    genuine, forged, mark = imagined(), imagined(), new_id()
+    genuine, forged = imagined(), imagined()
     event_id = post.deliver(role, created(genuine))
     recorded(world, role, genuine.id)
-    post.deliver(role, created(forged), message_id=event_id, correlation_id=mark)
-    assert world.eventually(lambda: post.dead_letter(role, mark))
+    post.deliver(role, created(forged), message_id=event_id)
+    assert world.taken_out(role, lambda one: one.event_id == event_id)
     assert world.notifications(role, forged.id) == []
     assert len(world.notifications(role, genuine.id)) == 1
 
 
-@every_listener
+@pytest.mark.parametrize("role", ["notification-service-2"])
 def test_an_older_version_is_recorded_as_late(world: World, post: Post, role: str) -> None:
     """It is kept, marked, and does not stand over the newer one."""
     newer = imagined(version=3)
@@ -167,45 +181,146 @@ def test_an_older_version_is_recorded_as_late(world: World, post: Post, role: st
     older.CopyFrom(newer)
     older.version = 2
     for order in (newer, older):
-        post.deliver(role, created(order))
+        post.deliver(role, updated(order))
     found = recorded(world, role, newer.id, 2)
     assert [(one.version, one.late) for one in found] == [(3, False), (2, True)]
 
 
 @pytest.mark.parametrize("role", ["notification-service-2"])
 def test_hostile_text_is_recorded_as_it_is(world: World, post: Post, role: str) -> None:
-    """Line ends, escapes and marks that turn the reading direction are text like any other."""
+    """Line ends, escapes and marks that turn the reading direction are text like any other, where text may be any."""
     order = imagined(version=2)
-    event = updated(order, HOSTILE)
-    post.publish(event)
+    event = updated(order)
+    event_id = post.publish(event, message_id=f"{HOSTILE}{new_id()}")
     (found,) = recorded(world, role, order.id)
+    assert found.event_id == event_id
     assert OrderUpdated.FromString(found.event.value) == event
 
 
 @every_listener
 def test_poison_does_not_hold_up_what_is_healthy(world: World, post: Post, role: str) -> None:
     """Among many messages that are no events, each event is recorded and each of the others put aside."""
-    marks = [new_id() for _ in range(MANY)]
     orders = [imagined() for _ in range(MANY)]
-    for mark, order in zip(marks, orders, strict=True):
-        post.deliver(role, created(order), b"\xff\xff", correlation_id=mark)
+    poison = set()
+    for order in orders:
+        poison.add(post.deliver(role, created(order), b"\xff\xff"))
         post.deliver(role, created(order))
     for order in orders:
         recorded(world, role, order.id)
-    for mark in marks:
-        assert world.eventually(lambda mark=mark: post.dead_letter(role, mark))  # type: ignore[misc]
+    for event_id in poison:
+        assert world.taken_out(role, lambda one, event_id=event_id: one.event_id == event_id)  # type: ignore[misc]
+
+
+@every_listener
+@pytest.mark.parametrize("value", HOSTILE_HEADERS.values(), ids=list(HOSTILE_HEADERS))
+def test_a_header_nobody_can_decode_costs_nothing(world: World, post: Post, role: str, value: bytes) -> None:
+    """What is not asked for need not be understood: the event is recorded, and so is the one behind it."""
+    order, event_id = imagined(), new_id()
+    event = created(order)
+    properties = {
+        "content_type": short(b"application/protobuf"),
+        "headers": counted(entry(b"hostile", value)),
+        "message_id": short(event_id.encode()),
+        "type": short(event.DESCRIPTOR.full_name.encode()),
+    }
+    post.put_raw(SUBSCRIPTIONS[role].queue, event.SerializeToString(), encoded(properties))
+    fence(world, post, role)
+    assert [one.event_id for one in recorded(world, role, order.id)] == [event_id]
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.005, 0.02, 0.1])
+@every_listener
+def test_a_queue_that_is_made_anew_is_consumed(world: World, post: Post, role: str, seconds: float) -> None:
+    """However soon after its deletion: RabbitMQ 3.10 moves consumers to the new queue and delivers nothing to them."""
+    for queue in (SUBSCRIPTIONS[role].queue, SUBSCRIPTIONS[role].dead_letter_queue):
+        post.make_anew(queue, seconds)
+    fence(world, post, role)
+    event_id = post.deliver(role, created(imagined()), b"\xff\xff")
+    assert world.taken_out(role, lambda one: one.event_id == event_id)
 
 
 @every_listener
 def test_records_are_numbered_in_the_order_of_recording(world: World, post: Post, role: str) -> None:
-    """Sequences rise, and versions of one order that come in order are recorded in order."""
-    order = imagined()
-    for version in range(1, 6):
-        order.version = version
+    """Sequences rise with each event."""
+    orders = [imagined() for _ in range(5)]
+    for order in orders:
         post.deliver(role, created(order))
+    found = [recorded(world, role, order.id)[0].sequence for order in orders]
+    assert found == sorted(set(found))
+
+
+@pytest.mark.parametrize("role", ["notification-service-2"])
+def test_versions_that_come_in_order_are_recorded_in_order(world: World, post: Post, role: str) -> None:
+    """Those of one order, from its creation on."""
+    order = imagined()
+    post.deliver(role, created(order))
+    for version in range(2, 6):
+        order.version = version
+        post.deliver(role, updated(order))
     found = recorded(world, role, order.id, 5)
     assert [one.version for one in found] == [1, 2, 3, 4, 5]
     assert [one.sequence for one in found] == sorted({one.sequence for one in found})
+
+
+IMPOSSIBLE: dict[str, Callable[[Order], None]] = {
+    "at version 2": lambda order: setattr(order, "version", 2),
+    "paid for": lambda order: setattr(order, "state", OrderState.ORDER_STATE_PAID),
+    "with another total": lambda order: setattr(order.total, "nanos", order.total.nanos ^ 1),
+    "with a total in no currency": lambda order: setattr(order.total, "currency_code", ""),
+    "with its items in another order": lambda order: order.items.sort(key=lambda item: item.product_id, reverse=True),
+    "with its id in upper case": lambda order: setattr(order, "id", order.id.upper()),
+    "changed before it was created": lambda order: setattr(order.update_time, "seconds", 5),
+    "with nanos below zero": lambda order: setattr(order.create_time, "nanos", -1),
+}
+
+
+@every_listener
+@pytest.mark.parametrize("spoil", IMPOSSIBLE.values(), ids=list(IMPOSSIBLE))
+def test_an_event_of_an_order_that_can_not_be_is_a_dead_letter(
+    world: World, post: Post, role: str, spoil: Callable[[Order], None]
+) -> None:
+    """A creation is at version 1, PLACED, of sorted items and their sum, at one time, under an id in lower case."""
+    order = imagined(wanted={"chair": 1, "lamp": 2})
+    order.id = f"abcdef{order.id[6:]}"
+    spoil(order)
+    event_id = post.deliver(role, created(order))
+    discard(world, role, event_id)
+    assert world.notifications(role, order.id) == []
+
+
+def discard(world: World, role: str, *event_ids: str) -> None:
+    """Takes these events from the dead letters, among which they have to come."""
+
+    def letters() -> list[str] | None:
+        found = [letter.id for letter in world.dead_letters(role) if letter.event_id in event_ids]
+        return found if len(found) == len(event_ids) else None
+
+    world.ok(DiscardDeadLettersRequest(request_id=new_id(), dead_letter_ids=world.eventually(letters)), role)
+
+
+def strange(order: Order, **times: int) -> OrderCreated:
+    """A creation at a time that a Timestamp has no words for."""
+    for time in (order.create_time, order.update_time):
+        time.seconds, time.nanos = times.get("seconds", time.seconds), times.get("nanos", time.nanos)
+    return created(order)
+
+
+@every_listener
+def test_what_is_recorded_can_be_answered_again(world: World, post: Post, role: str) -> None:
+    """In protobuf and in JSON, each page of it, whatever has come: an id that is no text, times that are none."""
+    post.deliver(role, created(imagined()), message_id=b"\xff\xfe")
+    seconds = [1_764_000_000_000, -62_135_596_801, 253_402_300_800, 2**63 - 1, -(2**63)]
+    orders = [strange(imagined(), seconds=one) for one in seconds]
+    orders += [strange(imagined(), nanos=one) for one in (-1, 1_000_000_000, -(2**31))]
+    event_ids = [post.deliver(role, order) for order in orders]
+    post.deliver(role, created(imagined()), message_id=f"\x00{HOSTILE}{new_id()}")
+    fence(world, post, role)
+    query, pages = ListNotificationsRequest(page_size=500), 0
+    while pages == 0 or query.page_token:
+        page = world.ok(query, role)
+        assert MessageToJson(page)
+        query.page_token, pages = page.next_page_token, pages + 1
+    discard(world, role, *event_ids)
 
 
 @every_listener

@@ -1,5 +1,6 @@
 """Laws of the trace context (W3C): what an order's events tell belongs to the trace of the call that caused it."""
 
+import re
 import secrets
 from collections.abc import Callable
 from typing import Any
@@ -15,7 +16,7 @@ from tests.contract.wire import ORDER, PRODUCT, RPCS, Answer
 from tests.contract.world import World, creating, new_id, placing
 
 pytestmark = pytest.mark.judges(ORDER, "broker")
-TOPIC = "orders.events"
+VERSION_00 = re.compile("00-[0-9a-f]{32}-[0-9a-f]{16}-0[01]")
 CALLS = {
     "CreateOrder": (ORDER, lambda world: creating()),
     "UpdateOrder": (
@@ -48,10 +49,17 @@ def traced(world: World, role: str, request: Any, traceparent: str) -> Answer:
     return world.wire.send(method, request.SerializeToString(), role, metadata=(("traceparent", traceparent),))
 
 
+def context_heard(world: World, ear: Ear, fits: Callable[[Heard], bool]) -> str:
+    """The trace context of the first event that fits, which is one of version 00."""
+    found = ear.wait(lambda: [one for one in ear.everything() if one.event and fits(one)], world.patience)
+    context: str = found[0].properties.headers["traceparent"]
+    assert VERSION_00.fullmatch(context)
+    return context
+
+
 def heard(world: World, ear: Ear, fits: Callable[[Heard], bool]) -> str:
     """The trace the first event that fits belongs to."""
-    found = ear.wait(lambda: [one for one in ear.everything() if one.event and fits(one)], world.patience)
-    return trace_id(found[0].properties.headers["traceparent"])
+    return trace_id(context_heard(world, ear, fits))
 
 
 @pytest.mark.parametrize(("role", "make"), CALLS.values(), ids=list(CALLS))
@@ -63,6 +71,32 @@ def test_an_event_belongs_to_the_trace_of_the_call(
     order = traced(world, role, make(world), traceparent).response.order
     last = heard(world, ear, lambda one: ear_version(one) == (order.id, order.version))
     assert last == trace_id(traceparent)
+
+
+@pytest.mark.parametrize(("role", "make"), CALLS.values(), ids=list(CALLS))
+@pytest.mark.parametrize(
+    "later", ["01-{0}-{1}-01", "01-{0}-{1}-00-x", "cc-{0}-{1}-ff-what-the-future-brings", "fe-{0}-{1}-fe-"]
+)
+def test_a_trace_context_of_a_later_version_is_read_as_far_as_it_is_known(
+    world: World, ear: Ear, role: str, make: Callable[[World], Any], later: str
+) -> None:
+    """Ids and whether it is sampled; what is sent on is version 00, which knows no more (W3C Trace Context §4.3)."""
+    _, trace, span, _ = new_trace().split("-")
+    order = traced(world, role, make(world), later.format(trace, span)).response.order
+    context = context_heard(world, ear, lambda one: ear_version(one) == (order.id, order.version))
+    assert trace_id(context) == trace
+    assert int(context[-2:], 16) == int(later.split("-")[3], 16) & 1
+
+
+@pytest.mark.parametrize(
+    "wrong", ["ff-{0}-{1}-01", "00-{0}-{1}-01-x", "01-{0}-{1}-01.x", "01-{0}-{1}", "00-{0}-0000000000000000-01"]
+)
+def test_what_is_no_trace_context_begins_a_trace(world: World, ear: Ear, wrong: str) -> None:
+    """The call is served as one that carries none (§3.2.2), and its event belongs to a trace all the same."""
+    _, trace, span, _ = new_trace().split("-")
+    order = traced(world, ORDER, creating(), wrong.format(trace, span)).response.order
+    found = heard(world, ear, lambda one: ear_version(one) == (order.id, 1))
+    assert found not in (trace, "0" * 32)
 
 
 def ear_version(one: Heard) -> tuple[str, int]:

@@ -1,6 +1,7 @@
 """Valid values for every field of the contract, from its descriptor and its rules.
 
-The CEL rules of whole messages have registered examples in EXAMPLES, and nowhere else.
+The CEL rules of amounts have registered examples in EXAMPLES; what the rules between the fields of a message ask for is
+made by CONSISTENT, once its fields are there; and nowhere else.
 """
 
 import string
@@ -8,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor, OneofDescriptor
+from google.protobuf.timestamp_pb2 import Timestamp
 from google.type.money_pb2 import Money
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
@@ -15,6 +17,8 @@ from hypothesis.strategies import SearchStrategy
 from buf.validate import validate_pb2
 from ordersys.api.rules.v1 import rules_pb2
 from ordersys.contract import descriptors
+from tests.contract.model import FOLLOWS, PLACED
+from tests.contract.sums import total
 
 Values = SearchStrategy[Any]
 _MOST_ITEMS = 4
@@ -23,7 +27,7 @@ TEXT = st.characters(codec="utf-8")
 
 
 class Examples(NamedTuple):
-    """Values that keep a CEL rule of a message, and values that break it and nothing else."""
+    """Amounts that keep a CEL rule, and amounts that break it and nothing else."""
 
     kept: Values
     broken: Values
@@ -42,7 +46,56 @@ EXAMPLES: Mapping[str, Examples] = {
             _money(st.sampled_from([-1, 1_000_000, 2**62]), _NANOS),
             _money(_UNITS, st.sampled_from([-1, 1_000_000_000])),
         ),
-    )
+    ),
+    "money.total": Examples(
+        _money(st.integers(0, 49_999_999_999), _NANOS),
+        st.one_of(
+            _money(_UNITS, _NANOS, "USD"),
+            _money(_UNITS, _NANOS, ""),
+            _money(st.sampled_from([-1, 50_000_000_000, 2**62]), _NANOS),
+            _money(_UNITS, st.sampled_from([-5, 1_000_000_000])),
+        ),
+    ),
+}
+LAST_SECOND = 253_402_300_799
+INSTANTS = st.builds(Timestamp, seconds=st.integers(0, LAST_SECOND), nanos=_NANOS)
+# The versions an order needs at least to be in a state: one for each change on the way.
+LEAST = {1: 1, 2: 2, 3: 3, 4: 4, 5: 2}
+
+
+def _order(draw: Any, order: Any) -> None:
+    order.items.sort(key=_product_id)
+    order.total.CopyFrom(total(order.items))
+    order.version = max(order.version, LEAST[order.state])
+    times = sorted([order.create_time, order.update_time], key=lambda time: (time.seconds, time.nanos))
+    first, last = (time.SerializeToString() for time in times)
+    order.create_time.ParseFromString(first)
+    order.update_time.ParseFromString(first if order.version == 1 else last)
+
+
+def _created(draw: Any, event: Any) -> None:
+    event.order.version, event.order.state = 1, PLACED
+    event.order.update_time.CopyFrom(event.order.create_time)
+
+
+def _updated(draw: Any, event: Any) -> None:
+    ways = [(PLACED, PLACED), *((before, after) for before, states in FOLLOWS.items() for after in states)]
+    event.previous_state, event.order.state = draw(st.sampled_from(ways))
+    event.order.version = max(event.order.version, 2, LEAST[event.order.state])
+    names = [name for name in event.changed_fields if name != "state"] or ["items"]
+    event.changed_fields[:] = [*names[:7], "state"] if event.previous_state != event.order.state else names
+
+
+def _short(draw: Any, shortage: Any) -> None:
+    shortage.available = min(shortage.available, shortage.asked - 1)
+
+
+_V1 = "ordersys.api.order.v1"
+CONSISTENT: Mapping[str, Callable[[Any, Any], None]] = {
+    f"{_V1}.Order": _order,
+    f"{_V1}.OrderCreated": _created,
+    f"{_V1}.OrderUpdated": _updated,
+    f"{_V1}.Shortage": _short,
 }
 
 
@@ -61,6 +114,8 @@ def valid(draw: Any, kind: Descriptor) -> Any:
     for oneof in kind.oneofs:
         if field := draw(_member(oneof)):
             put(message, field, draw(_values(field)))
+    if kind.full_name in CONSISTENT:
+        CONSISTENT[kind.full_name](draw, message)
     return message
 
 
@@ -84,7 +139,10 @@ def _values(field: FieldDescriptor) -> Values:
 def _lists(field: FieldDescriptor, stated: validate_pb2.RepeatedRules) -> Values:
     most = min(stated.max_items or _MOST_ITEMS, max(_MOST_ITEMS, stated.min_items))
     unique_by = _product_id if stated.Extensions[rules_pb2.unique_products] else None
-    return st.lists(elements(field, stated.items), min_size=stated.min_items, max_size=most, unique_by=unique_by)
+    one = elements(field, stated.items)
+    if stated.unique:
+        return st.lists(one, min_size=stated.min_items, max_size=most, unique=True)
+    return st.lists(one, min_size=stated.min_items, max_size=most, unique_by=unique_by)
 
 
 def _product_id(item: Any) -> str:
@@ -93,7 +151,9 @@ def _product_id(item: Any) -> str:
 
 def elements(field: FieldDescriptor, stated: validate_pb2.FieldRules) -> Values:
     if field.message_type:
-        examples = [EXAMPLES[rule.id].kept for rule in stated.cel]
+        examples = [EXAMPLES[rule.id].kept for rule in stated.cel if rule.id in EXAMPLES]
+        if stated.timestamp.Extensions[rules_pb2.instant]:
+            return INSTANTS
         return examples[0] if examples else valid(field.message_type)
     if field.enum_type:
         return st.sampled_from(_allowed(field, stated.enum))
@@ -129,7 +189,7 @@ def _texts(_: FieldDescriptor, stated: validate_pb2.FieldRules) -> Values:
     if text.Extensions[rules_pb2.slug]:
         return st.from_regex(r"[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?", fullmatch=True, alphabet=_SLUG + "-")
     if text.pattern:
-        return st.from_regex(text.pattern, fullmatch=True)
+        return st.from_regex(text.pattern, fullmatch=True).filter(lambda value: value not in text.not_in)
     return st.text(TEXT, min_size=text.min_len, max_size=min(text.max_len, 40))
 
 

@@ -9,7 +9,11 @@ from typing import Any, TypeVar
 from google.protobuf.message import Message
 from google.type.money_pb2 import Money
 
-from ordersys.api.notification.v1.dead_letter_service_pb2 import DeadLetter, ListDeadLettersRequest
+from ordersys.api.notification.v1.dead_letter_service_pb2 import (
+    DeadLetter,
+    DiscardDeadLettersRequest,
+    ListDeadLettersRequest,
+)
 from ordersys.api.notification.v1.notification_log_pb2 import ListNotificationsRequest, Notification
 from ordersys.api.order.v1.order_pb2 import Order, OrderItem
 from ordersys.api.order.v1.order_service_pb2 import CreateOrderRequest, GetOrderRequest
@@ -101,12 +105,25 @@ class World:
         return list(self.ok(request, role).notifications)
 
     def dead_letters(self, role: str) -> list[DeadLetter]:
-        """What lies in the dead-letter queue of a notification service: the oldest 500."""
-        return list(self.ok(ListDeadLettersRequest(page_size=500), role).dead_letters)
+        """What a notification service could not take, the oldest first."""
+        found: list[DeadLetter] = []
+        request = ListDeadLettersRequest(page_size=500)
+        while True:
+            page = self.ok(request, role)
+            found += page.dead_letters
+            request.page_token = page.next_page_token
+            if not request.page_token:
+                return found
 
     def dead_letter(self, role: str, event_id: str) -> DeadLetter | None:
         """A dead letter by the id of its event, None when it is none."""
         return next((one for one in self.dead_letters(role) if one.event_id == event_id), None)
+
+    def taken_out(self, role: str, fits: Callable[[DeadLetter], bool]) -> DeadLetter:
+        """The dead letter that fits, as soon as there is one; discarded, so that the list stays short."""
+        found = self.eventually(lambda: next((one for one in self.dead_letters(role) if fits(one)), None))
+        self.ok(DiscardDeadLettersRequest(request_id=new_id(), dead_letter_ids=[found.id]), role)
+        return found
 
 
 def new_id() -> str:

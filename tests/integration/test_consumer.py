@@ -3,6 +3,8 @@
 import asyncio
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 from pika.adapters.blocking_connection import BlockingChannel
@@ -11,30 +13,36 @@ from ordersys.api.error.v1.error_reason_pb2 import ErrorReason
 from ordersys.api.order.v1.order_events_pb2 import OrderCreated, OrderUpdated
 from ordersys.api.order.v1.order_pb2 import OrderState
 from ordersys.contract.errors import refuse
-from ordersys.contract.events import Event
+from ordersys.contract.events import Delivery
+from ordersys.contract.properties import Properties, entries
 from ordersys.contract.topology import topology
-from ordersys.local.system import System
-from ordersys.runtime.broker import Session
+from ordersys.local.system import Choices, System
+from ordersys.runtime import consumer as consumer_module
+from ordersys.runtime.broker import Intake
 from ordersys.runtime.consumer import Consumer, Disposition
+from ordersys.runtime.reconnect import declare
 from ordersys.runtime.urls import parse
 from tests.contract.orders import imagined
 from tests.contract.post import SUBSCRIPTIONS, Post
 from tests.integration.api import Api, eventually
+from tests.integration.conftest import quietly
 
 CLOSING_SECONDS = 5
+# Longer than it took to use up a delivery limit of 5, at a second each time, when deliveries were held.
+MANY_TIMEOUTS_SECONDS = 12
 ROLE = "notification-service-2"
 QUEUE = SUBSCRIPTIONS[ROLE].queue
 
 
 def test_a_hostile_text_stays_one_parsable_line_of_the_log(system: System, api: Api, post: Post) -> None:
     """CR, LF, escapes and bidi marks in an event never break the log or reach a terminal raw."""
-    hostile = imagined()
+    hostile = imagined(version=2)
     event = OrderUpdated(
         order=hostile,
         previous_state=OrderState.ORDER_STATE_PLACED,
-        changed_fields=['\r\n{"level": "forged"}\x1b[31m\u202e\x00'],
+        changed_fields=["items"],
     )
-    post.deliver(ROLE, event)
+    post.deliver(ROLE, event, message_id=f'\r\n{{"level": "forged"}}\x1b[31m\u202e\x00{hostile.id}')
     (heard,) = eventually(lambda: api.heard(2, hostile.id))
     log = system.services["notification_service_2"].log
     raw = eventually(lambda: [line for line in log.read_bytes().split(b"\n") if hostile.id.encode() in line])
@@ -80,19 +88,20 @@ async def test_a_consumer_closes_while_it_is_about_to_take_more(
 ) -> None:
     """Stopped in the very moment in which it goes over from one delivery at a time to many."""
     cancelling = asyncio.Event()
-    cancel = Session.cancel
+    cancel = Intake.cancel
 
-    async def note(session: Session) -> None:
+    async def note(intake: Intake) -> None:
         cancelling.set()
-        await cancel(session)
+        await cancel(intake)
 
-    async def record(events: list[Event]) -> Sequence[Disposition]:
-        return [Disposition.ACK] * len(events)
+    async def record(deliveries: list[Delivery]) -> Sequence[Disposition]:
+        return [Disposition.ACK] * len(deliveries)
 
-    monkeypatch.setattr(Session, "cancel", note)
-    consumer = Consumer(parse(system.amqp_url), queue, 10, record)
-    await asyncio.wait_for(cancelling.wait(), CLOSING_SECONDS)
-    await asyncio.wait_for(consumer.close(), CLOSING_SECONDS)
+    monkeypatch.setattr(Intake, "cancel", note)
+    async with asyncio.TaskGroup() as tasks:
+        consumer = Consumer(tasks, parse(system.amqp_url), queue, 10, record)
+        await asyncio.wait_for(cancelling.wait(), CLOSING_SECONDS)
+        await asyncio.wait_for(consumer.close(), CLOSING_SECONDS)
 
 
 async def test_a_consumer_closes_while_nothing_can_be_recorded(
@@ -101,11 +110,85 @@ async def test_a_consumer_closes_while_nothing_can_be_recorded(
     """What waits for the database goes back to the queue, and is not lost."""
     tried = asyncio.Event()
 
-    async def record(events: list[Event]) -> Sequence[Disposition]:
+    async def record(deliveries: list[Delivery]) -> Sequence[Disposition]:
         tried.set()
         raise refuse(ErrorReason.STORAGE_UNAVAILABLE)
 
-    consumer = Consumer(parse(system.amqp_url), queue, 10, record)
-    await asyncio.wait_for(tried.wait(), CLOSING_SECONDS)
-    await asyncio.wait_for(consumer.close(), CLOSING_SECONDS)
+    async with asyncio.TaskGroup() as tasks:
+        consumer = Consumer(tasks, parse(system.amqp_url), queue, 10, record)
+        await asyncio.wait_for(tried.wait(), CLOSING_SECONDS)
+        await asyncio.wait_for(consumer.close(), CLOSING_SECONDS)
     eventually(lambda: amqp.queue_declare(queue, passive=True).method.message_count == 1)
+
+
+@pytest.fixture
+def impatient(tmp_path: Path) -> Iterator[str]:
+    """The URL of a broker that closes the AMQP channel of whoever holds a delivery for longer than a second."""
+    private = System(tmp_path / "system", quietly, Choices(services=()))
+    with private:
+        for setting, milliseconds in (("consumer_timeout", 1000), ("channel_tick_interval", 200)):
+            private.nodes[0].control("eval", f"application:set_env(rabbit, {setting}, {milliseconds}).")
+        asyncio.run(declare(parse(private.amqp_url)))
+        yield private.amqp_url
+
+
+async def test_what_can_not_be_recorded_for_long_never_becomes_a_dead_letter(
+    impatient: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is given back once, and nothing is taken until it could be recorded: no time runs out, nothing is counted."""
+    monkeypatch.setattr(consumer_module, "_HELD_SECONDS", 0.3)
+    orders = [imagined() for _ in range(10)]
+    recorded: list[str] = []
+    counts: list[int] = []
+    loop = asyncio.get_running_loop()
+    works_from = loop.time() + MANY_TIMEOUTS_SECONDS
+
+    async def record(deliveries: list[Delivery]) -> Sequence[Disposition]:
+        if loop.time() < works_from:
+            raise refuse(ErrorReason.STORAGE_UNAVAILABLE)
+        recorded.extend(str(delivery.message_id) for delivery in deliveries)
+        counts.extend(delivery_count(delivery) for delivery in deliveries)
+        return [Disposition.ACK] * len(deliveries)
+
+    with closing(Post(impatient)) as post:
+        sent = [post.deliver(ROLE, OrderCreated(order=order)) for order in orders]
+        async with asyncio.TaskGroup() as tasks:
+            consumer = Consumer(tasks, parse(impatient), QUEUE, 10, record)
+            async with asyncio.timeout(2 * MANY_TIMEOUTS_SECONDS):
+                while not set(recorded) >= set(sent):  # noqa: ASYNC110 - nobody tells
+                    await asyncio.sleep(0.1)
+            await consumer.close()
+        assert post.left_in(SUBSCRIPTIONS[ROLE].dead_letter_queue) == 0
+    assert max(counts) <= 1
+
+
+def delivery_count(delivery: Delivery) -> int:
+    """How often the broker says that it was delivered before."""
+    found = {one.name: one.value for one in entries(Properties(delivery.properties).table())}
+    return int.from_bytes(found.get(b"x-delivery-count", b""))
+
+
+async def test_two_consumers_of_one_queue_are_said_loudly(
+    system: System, queue: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each would record a part of the events, and nobody would know."""
+    monkeypatch.setattr(consumer_module, "_IDLE_SECONDS", 0.1)
+
+    async def record(deliveries: list[Delivery]) -> Sequence[Disposition]:
+        return [Disposition.ACK] * len(deliveries)
+
+    def said() -> list[str]:
+        return [r.getMessage() for r in caplog.records if r.levelname == "ERROR" and queue in r.getMessage()]
+
+    async with asyncio.TaskGroup() as tasks:
+        consumers = [Consumer(tasks, parse(system.amqp_url), queue, 10, record)]
+        async with asyncio.timeout(CLOSING_SECONDS):
+            while not consumers[0].live:  # noqa: ASYNC110 - nobody tells
+                await asyncio.sleep(0.1)
+        assert said() == []
+        consumers.append(Consumer(tasks, parse(system.amqp_url), queue, 10, record))
+        async with asyncio.timeout(4 * CLOSING_SECONDS):
+            while not any("has 2 consumers" in text for text in said()):  # noqa: ASYNC110 - nobody tells
+                await asyncio.sleep(0.1)
+        for consumer in consumers:
+            await consumer.close()

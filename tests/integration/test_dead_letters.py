@@ -3,20 +3,22 @@
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 
 import pytest
 
-from ordersys.api.notification.v1.dead_letter_service_pb2 import DiscardDeadLettersRequest
+from ordersys.api.notification.v1.dead_letter_service_pb2 import ReplayDeadLettersRequest
 from ordersys.api.order.v1.order_events_pb2 import OrderCreated
 from ordersys.local.system import System
 from ordersys.runtime.crash import VARIABLE
 from tests.contract.orders import imagined
-from tests.contract.post import Post
+from tests.contract.post import SUBSCRIPTIONS, Post
+from tests.contract.raw import counted, encoded, entry, short
 from tests.integration.api import Api, eventually, new_id
 
 SECONDS = 60
@@ -46,8 +48,12 @@ def told(system: System, *words: str) -> Any:
 def aside(api: Api, post: Post, *events: OrderCreated) -> list[str]:
     """The ids of events that became dead letters."""
     event_ids = [post.put_aside(ROLE, event) for event in events]
-    by_event = {letter.event_id: letter.id for letter in api.dead_letters(2)}
-    return [by_event[event_id] for event_id in event_ids]
+
+    def taken_over() -> list[str] | None:
+        by_event = {letter.event_id: letter.id for letter in api.dead_letters(2)}
+        return [by_event[event_id] for event_id in event_ids] if by_event.keys() >= set(event_ids) else None
+
+    return eventually(taken_over, SECONDS)
 
 
 @contextmanager
@@ -127,7 +133,7 @@ def test_wrong_words_are_answered_with_the_right_ones(system: System, words: lis
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("point", ["dead_letters.dealt_with", "broker.sent"])
+@pytest.mark.parametrize("point", ["broker.sent", "dead_letters.dealt_with", "dead_letters.removed"])
 def test_a_crash_in_the_middle_of_a_replay_loses_nothing(system: System, post: Post, api: Api, point: str) -> None:
     """The command says that there was no answer; said again, it does what is left, and each event has one record."""
     orders = [imagined() for _ in range(5)]
@@ -143,16 +149,66 @@ def test_a_crash_in_the_middle_of_a_replay_loses_nothing(system: System, post: P
     assert [len(api.heard(2, order.id)) for order in orders] == [1] * 5
 
 
-def test_more_than_is_held_at_a_time_is_taken_out_in_several_goes(system: System, post: Post, api: Api) -> None:
-    """A call holds a bounded part, and says which it has removed; the command goes on until all is done."""
+def test_a_crash_in_the_middle_of_taking_over_loses_nothing(system: System, post: Post, api: Api) -> None:
+    """What was kept and not acknowledged comes again, and is kept once."""
+    with dying(system, "consumer.recorded"):
+        event_id = post.put_aside(ROLE, OrderCreated(order=imagined()))
+    eventually(lambda: any(letter.event_id == event_id for letter in api.dead_letters(2)), SECONDS)
+    post.put_aside(ROLE, OrderCreated(order=imagined()))
+    assert len(eventually(lambda: found if len(found := api.dead_letters(2)) > 1 else None, SECONDS)) == 2
+
+
+def test_more_than_is_held_at_a_time_is_dealt_with_by_one_request(system: System, post: Post, api: Api) -> None:
+    """A part of them is in memory at a time."""
     size = 2 * 1024 * 1024
     for number in range(12):
         post.put_aside(ROLE, OrderCreated(), bytes([number]) * size)
-    letters = [letter["id"] for letter in told(system)[KEY]]
-    assert len(letters) == 12
-    request = DiscardDeadLettersRequest(request_id=new_id(), dead_letter_ids=letters)
-    gone = list(api.letters[2].DiscardDeadLetters(request, timeout=SECONDS).dead_letter_ids)
-    assert gone == letters[: len(gone)]
-    assert 0 < len(gone) < 12
-    assert told(system, "discard", "--all")[KEY] == letters[len(gone) :]
+    letters = eventually(lambda: found if len(found := told(system)[KEY]) == 12 else None, SECONDS)
+    ids = [letter["id"] for letter in letters]
+    request = ReplayDeadLettersRequest(request_id=new_id(), dead_letter_ids=ids)
+    assert list(api.letters[2].ReplayDeadLetters(request, timeout=SECONDS).dead_letter_ids) == ids
+    assert len(eventually(lambda: found if len(found := api.dead_letters(2)) == 12 else None, SECONDS)) == 12
+    assert sorted(told(system, "discard", "--all")[KEY]) == sorted(ids)
     assert api.dead_letters(2) == []
+
+
+def test_a_message_with_as_many_headers_as_fit_is_dealt_with(system: System, post: Post, api: Api) -> None:
+    """What the broker writes on it makes it larger than it could have been published; a copy is not."""
+    properties = {
+        "headers": counted(entry(b"h", b"S" + counted(b"x" * 130_900))),
+        "message_id": short(b"many"),
+    }
+    post.put_raw(SUBSCRIPTIONS[ROLE].queue, b"\xff\xff", encoded(properties))
+    (letter,) = eventually(lambda: api.dead_letters(2), SECONDS)
+    assert told(system, "replay", letter.id)[KEY] == [letter.id]
+    (again,) = eventually(lambda: api.dead_letters(2), SECONDS)
+    assert (again.id, again.event_id) == (letter.id, "many")
+
+
+def test_one_the_broker_refuses_keeps_no_other_back(system: System, post: Post, api: Api) -> None:
+    """The copy of a message that names an invalid time to wait has the broker close the AMQP channel."""
+    first, last = imagined(), imagined()
+    ids = aside(api, post, OrderCreated(order=first))
+    refused = planted(system, "many", {"expiration": short(b"never")})
+    ids += [refused, *aside(api, post, OrderCreated(order=last))]
+    request = ReplayDeadLettersRequest(request_id=new_id(), dead_letter_ids=ids)
+    assert list(api.letters[2].ReplayDeadLetters(request, timeout=SECONDS).dead_letter_ids) == [ids[0], ids[2]]
+    for order in (first, last):
+        eventually(lambda order=order: api.heard(2, order.id), SECONDS)  # type: ignore[misc]
+    assert [letter.id for letter in api.dead_letters(2)] == [refused]
+    assert refused in system.services[NAME].log.read_text()
+
+
+def planted(system: System, event_id: str, properties: dict[str, bytes]) -> str:
+    """Puts a dead letter into the database that no broker would have taken from anybody; its id."""
+    service = system.services[NAME]
+    service.stop()
+    raw = encoded({"message_id": short(event_id.encode()), **properties})
+    with closing(sqlite3.connect(system.folder / "databases" / "notification-service-2.db")) as database:
+        values = ("0" * 31 + "1", raw, b"x", b"", 1, 0)
+        columns = "letter_id, properties, beginning, rest, size, time"
+        database.execute(f"INSERT INTO dead_letters ({columns}) VALUES (?, ?, ?, ?, ?, ?)", values)  # noqa: S608
+        database.commit()
+    service.start()
+    service.wait_healthy()
+    return str(values[0])

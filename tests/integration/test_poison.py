@@ -11,12 +11,12 @@ from contextlib import contextmanager
 import grpc
 import pytest
 
+from ordersys.api.notification.v1.dead_letter_service_pb2 import DeadLetter, DeadLetterReason
 from ordersys.api.notification.v1.notification_log_pb2 import Notification
 from ordersys.api.order.v1.order_events_pb2 import OrderCreated
 from ordersys.local.system import System
 from tests.contract.orders import imagined
 from tests.contract.post import Post
-from tests.contract.world import new_id
 from tests.integration.api import Api, eventually
 
 FAILS_ON_ONE = """
@@ -69,19 +69,27 @@ def test_an_event_the_handler_fails_on_is_dead_lettered_and_harms_no_other(
     system: System, api: Api, post: Post, how: str
 ) -> None:
     """It comes back until its delivery limit, also when it kills the process each time; healthy events are recorded."""
-    role, mark, poison = "notification-service-2", new_id(), imagined()
+    role, poison = "notification-service-2", imagined()
     poison.customer_id = "poison"
     with replaced(system, FAILS_ON_ONE.format(how=how), attempts=20):
         healthy = [imagined() for _ in range(20)]
         for one in healthy[:10]:
             post.deliver(role, OrderCreated(order=one))
-        post.deliver(role, OrderCreated(order=poison), correlation_id=mark)
+        event_id = post.deliver(role, OrderCreated(order=poison))
         for one in healthy[10:]:
             post.deliver(role, OrderCreated(order=one))
-        properties, _ = eventually(lambda: post.dead_letter(role, mark))
-        assert properties.headers["x-death"][0]["reason"] == "delivery_limit"
+        letter = eventually(lambda: dead_letter(api, event_id))
+        assert letter.reason == DeadLetterReason.DEAD_LETTER_REASON_DELIVERY_LIMIT
         for one in healthy:
             assert len(eventually(lambda one=one: heard(api, one.id))) == 1  # type: ignore[misc]
+
+
+def dead_letter(api: Api, event_id: str) -> DeadLetter | None:
+    """The dead letter of service 2 with that event, None while there is none, or no answer."""
+    try:
+        return next((one for one in api.dead_letters(2) if one.event_id == event_id), None)
+    except grpc.RpcError:
+        return None
 
 
 def heard(api: Api, order_id: str) -> list[Notification]:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import signal
 from decimal import Decimal
 from pathlib import Path
 
@@ -17,27 +18,29 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ordersys.api.error.v1.error_reason_pb2 import ErrorReason
+from ordersys.api.notification.v1.dead_letter_service_pb2 import ListDeadLettersRequest, ReplayDeadLettersRequest
 from ordersys.api.order.v1.order_events_pb2 import Shortage
 from ordersys.api.order.v1.order_pb2 import Order, OrderItem, OrderState
 from ordersys.api.product.v1 import product_service_pb2 as asking
 from ordersys.api.product.v1.product_pb2 import Product
 from ordersys.contract import errors
+from ordersys.contract.addresses import Address
 from ordersys.contract.errors import Reason, Refused, refuse
 from ordersys.contract.validation import FieldViolation
-from ordersys.grpc_client import failures, tables, wishes
-from ordersys.grpc_client.connection import Failed, Peer, status_of
+from ordersys.grpc_client import as_json, failures, tables, wishes
+from ordersys.grpc_client.connection import Failed, Peer, Waited, status_of
 from ordersys.grpc_client.wishes import WrongUse
 
 ID = "01890000-0000-7000-8000-000000000001"
 PAID, DELIVERED = OrderState.ORDER_STATE_PAID, OrderState.ORDER_STATE_DELIVERED
-PEER = Peer("Product Service", "product_service", "127.0.0.1:50051")
+PEER = Peer("Product Service", "product_service", Address("127.0.0.1", 50051))
 READING = asking.GetProductRequest(product_id="lamp")
 CANCELLING = asking.CancelOrderRequest(request_id=ID, order_id=ID)
 PAYING = asking.UpdateOrderRequest(request_id=ID, order_id=ID, state=PAID)
 CHANGING = asking.UpdateOrderRequest(request_id=ID, order_id=ID, items=asking.ItemQuantities())
 REASONS = [reason for reason in ErrorReason.values() if reason != ErrorReason.ERROR_REASON_UNSPECIFIED]
 NO_ANSWER = (Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED, Code.CANCELLED)
-LINE = {"product_id": "lamp", "quantity": 1}
+REPLAYING = ReplayDeadLettersRequest(request_id=ID)
 
 
 def failed(refused: Refused | Status, request: Message = READING) -> Failed:
@@ -62,45 +65,12 @@ def test_what_is_no_item_is_named(word: str) -> None:
     assert str(wrong.value) == f"{word!r} must be PRODUCT=QUANTITY, such as desk-lamp=2"
 
 
-def test_the_entries_of_a_file_are_wishes(tmp_path: Path) -> None:
-    """Customer and items count; whatever else an order has is passed over."""
-    path = tmp_path / "orders.json"
-    path.write_text(json.dumps([{"id": ID, "customer_id": "anna", "items": [{**LINE, "unit_price": {}}], "state": 1}]))
-    (wish,) = wishes.from_file(path)
-    assert (wish.customer_id, [(i.product_id, i.quantity) for i in wish.items]) == ("anna", [("lamp", 1)])
-    assert len(wishes.from_file(wishes.STATIC_ORDERS)) >= 20
-
-
-@pytest.mark.parametrize(
-    ("content", "said"),
-    [
-        (b"[", "not JSON: "),
-        (b"\xff", "not JSON: "),
-        (b"[" * 100_000, ""),
-        ({}, "must be a JSON array of orders"),
-        ([{"customer_id": "a"}], "entry 1: must be an object with customer_id and items"),
-        ([{"customer_id": "a", "items": [LINE]}, 5], "entry 2: must be an object with customer_id and items"),
-        ([{"customer_id": "\ud800", "items": [LINE]}], "entry 1: customer_id: "),
-        ([{"customer_id": "a", "items": [LINE, 5]}], "entry 1: items[1]: must be an object with product_id and "),
-        ([{"customer_id": "a", "items": [{"product_id": "b"}]}], "entry 1: items[0]: quantity is missing"),
-        ([{"customer_id": "a", "items": [{**LINE, "quantity": "x"}]}], "entry 1: items[0]: Failed to parse quantity "),
-    ],
-)
-def test_what_is_wrong_in_a_file_is_named(tmp_path: Path, content: object, said: str) -> None:
-    """File, entry, field."""
-    path = tmp_path / "orders.json"
-    path.write_bytes(content if isinstance(content, bytes) else json.dumps(content).encode())
-    with pytest.raises(WrongUse) as wrong:
-        wishes.from_file(path)
-    assert str(wrong.value).startswith(f"{path}: {said}")
-
-
 SHORT = [Shortage(product_id="lamp", asked=3, available=2), Shortage(product_id="chair", asked=1, available=0)]
 BROKEN = [FieldViolation("customer_id", "string.slug", "no slug"), FieldViolation("items", "x", "too many")]
 SENTENCES: list[tuple[Refused | Status, Message, str]] = [
     (errors.out_of_stock(SHORT), READING, "lamp (asked 3, available 2), chair (asked 1, available 0); ask for"),
     (errors.invalid(BROKEN), READING, "breaks the contract: customer_id: no slug; items: too many."),
-    (refuse(ErrorReason.OUTCOME_OPEN), PAYING, f"repeat the command with --request-id {ID} to learn it."),
+    (refuse(ErrorReason.OUTCOME_OPEN), PAYING, f"to learn it, repeat the command with --request-id {ID}."),
     (errors.version_mismatch(ID, 7), PAYING, "The order is at version 7 by now; look at it again"),
     (errors.state_not_allowed(ID, DELIVERED, PAID), PAYING, "An order that is delivered can't become paid."),
     (errors.state_not_allowed(ID, PAID, PAID), CHANGING, "items of an order may change only while it is placed; this"),
@@ -108,6 +78,12 @@ SENTENCES: list[tuple[Refused | Status, Message, str]] = [
     (errors.order_not_found(ID), READING, f"no such order; ListOrders names those there are. (order_id {ID})"),
     (refuse(ErrorReason.INTERNAL_ERROR, error_id="e7"), READING, "has more under this error_id. (error_id e7)"),
     (Status(code=Code.RESOURCE_EXHAUSTED, message="too many"), READING, "too many"),
+    (
+        refuse(ErrorReason.BROKER_UNAVAILABLE),
+        ListDeadLettersRequest(),
+        "can't reach its message broker for the moment;",
+    ),
+    (refuse(ErrorReason.BROKER_UNAVAILABLE), REPLAYING, "Repeat the command: what was done already is passed over."),
 ]
 
 
@@ -127,7 +103,7 @@ def test_an_order_that_is_there_already_is_not_told_about_items(asked: Message) 
 def test_every_reason_has_a_sentence_a_json_form_and_an_exit_status(reason: Reason) -> None:
     """Programs decide on code, reason, metadata and details; 3 where the answer was none, else 1."""
     one = failed(refuse(reason, from_state="A", to_state="B", current_version=1))
-    found = json.loads(json.dumps(failures.as_json(one)))["error"]
+    found = json.loads(json.dumps(failures.to_dict(one)))["error"]
     assert (found["code"], found["reason"]) == (Code.Name(one.status.code), ErrorReason.Name(reason))
     assert found["message"] == failures.sentence(one)
     assert found["metadata"]["current_version"] == "1"
@@ -135,16 +111,47 @@ def test_every_reason_has_a_sentence_a_json_form_and_an_exit_status(reason: Reas
     assert failures.exit_status(one) == (3 if one.status.code == Code.UNAVAILABLE else 1)
 
 
+WHERE = "The Product Service at 127.0.0.1:50051"
+SILENCE = {
+    Code.UNAVAILABLE: "does not answer; start it with `python -m ordersys.product_service`, or everything with",
+    Code.DEADLINE_EXCEEDED: "has not answered within 10 s; --timeout gives it longer",
+    Code.CANCELLED: "ended the call: it is shutting down",
+}
+
+
 @pytest.mark.parametrize("code", NO_ANSWER, ids=Code.Name)
-def test_no_answer_names_the_service_and_how_to_start_it(code: int) -> None:
-    """And exits with a status of its own; the four statuses are 0 to 3."""
-    silent = failed(Status(code=code, message="failed to connect"))
-    assert failures.sentence(silent) == (
-        "The Product Service at 127.0.0.1:50051 does not answer; start it with"
-        " `python -m ordersys.product_service`, or everything with `python -m ordersys.local`."
+def test_no_answer_names_the_service_and_the_likely_cause(code: int) -> None:
+    """One that runs and is slow is not to be started; all end with 3."""
+    silent = Failed(PEER, READING, Status(code=code, message="failed to connect"), Waited(10.0))
+    assert failures.sentence(silent).startswith(f"{WHERE} {SILENCE[code]}")
+    assert failures.exit_status(silent) == failures.NOT_REACHABLE
+
+
+def test_what_was_said_before_the_time_was_over_is_not_forgotten() -> None:
+    """An earlier try may have been answered with the reason why the last one got no answer."""
+    before = refuse(ErrorReason.BROKER_UNAVAILABLE).status
+    late = Failed(PEER, ListDeadLettersRequest(), Status(code=Code.DEADLINE_EXCEEDED), Waited(10.0, before))
+    assert failures.sentence(late).endswith(f" Before, it said: {before.message}")
+
+
+def test_the_exit_statuses_are_those_that_are_documented() -> None:
+    """In --help and in the README; 128 + the number of a signal as in a shell."""
+    found = {
+        failures.DONE: "done",
+        failures.REFUSED: "refused by the system",
+        failures.WRONG_USE: "wrong usage",
+        failures.NOT_REACHABLE: "a service does not answer, or an outcome is open",
+        failures.OUTPUT_FAILED: "the output could not be written",
+        failures.OUTPUT_CLOSED: "whoever read the output has gone",
+    }
+    assert (
+        found.items()
+        <= {int(status): said for status, said in failures.EXIT_STATUSES.items() if "," not in status}.items()
     )
-    assert failures.exit_status(silent) == 3
-    assert (failures.DONE, failures.REFUSED, failures.WRONG_USE, failures.NOT_REACHABLE) == (0, 1, 2, 3)
+    assert failures.OUTPUT_CLOSED == 128 + signal.SIGPIPE
+    readme = (Path(__file__).parent.parent.parent / "README.md").read_text(encoding="utf-8")
+    for status, said in failures.EXIT_STATUSES.items():
+        assert f"| {status} | {said} |" in readme
 
 
 @pytest.mark.parametrize("code", NO_ANSWER, ids=Code.Name)
@@ -179,7 +186,7 @@ def test_states_and_times_are_written_for_people() -> None:
 
 def test_json_has_the_names_of_the_contract_and_writes_zeros(capsys: pytest.CaptureFixture[str]) -> None:
     """On one line, in ASCII; a field that is not there is left out."""
-    tables.show_json(tables.to_dict(Order(customer_id="é", items=[OrderItem(product_id="lamp")], state=PAID)))
+    as_json.show(as_json.to_dict(Order(customer_id="é", items=[OrderItem(product_id="lamp")], state=PAID)))
     (line,) = capsys.readouterr().out.splitlines()
     items = [{"product_id": "lamp", "quantity": 0}]
     expected = {"id": "", "customer_id": "é", "items": items, "state": "ORDER_STATE_PAID", "version": "0"}

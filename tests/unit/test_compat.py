@@ -8,7 +8,7 @@ import pytest
 
 from ordersys import compat
 from ordersys.codegen import IMAGE, ROOT
-from ordersys.compat import GOLDEN, RELEASED, main
+from ordersys.compat import GOLDEN, NARROWINGS, RELEASED, main
 
 
 @pytest.fixture
@@ -45,6 +45,56 @@ def test_a_break_is_told_and_not_released(project: Path, monkeypatch: pytest.Mon
     with pytest.raises(SystemExit, match=r"^a field is gone\ncompat: 1 breaks"):
         main(arguments, project)
     assert (project / RELEASED).read_bytes() == before
+
+
+BREAK = "Clients that send a field above 9 are refused from now on."
+
+
+@pytest.fixture
+def broken(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project whose contract breaks the released one by one rule."""
+    main(["--release"], project)
+    monkeypatch.setattr(compat, "findings", lambda released, current: [BREAK])
+    return project
+
+
+def record(project: Path, *entries: object) -> None:
+    (project / NARROWINGS).write_text(json.dumps(entries), encoding="utf-8")
+
+
+def test_a_recorded_narrowing_is_told_with_its_reason(broken: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It breaks nothing then, and is never passed over in silence."""
+    record(broken, {"breaks": BREAK, "because": "Nobody has so many."})
+    capsys.readouterr()
+    main([], broken)
+    assert capsys.readouterr().out == (
+        f"compat: recorded narrowing: {BREAK} Nobody has so many.\ncompat: compatible with {RELEASED}\n"
+    )
+
+
+def test_a_narrowing_that_is_another_one_is_not_recorded(broken: Path) -> None:
+    """A record is for a rule as it was judged: a limit lowered further is a break."""
+    record(broken, {"breaks": BREAK.replace("9", "10"), "because": "Nobody has so many."})
+    with pytest.raises(SystemExit, match="above 9"):
+        main([], broken)
+
+
+@pytest.mark.parametrize(
+    "entry", [{"breaks": BREAK}, {"breaks": BREAK, "because": ""}, [], "x", {"breaks": BREAK, "because": "x", "y": 1}]
+)
+def test_a_narrowing_without_a_reason_is_refused(broken: Path, entry: object) -> None:
+    """In one line that names the file."""
+    record(broken, entry)
+    with pytest.raises(SystemExit, match=f"^compat: {NARROWINGS}: each entry "):
+        main([], broken)
+
+
+def test_what_buf_finds_is_no_narrowing(broken: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A field that is gone can't be explained away."""
+    record(broken, {"breaks": BREAK, "because": "Nobody has so many."}, {"breaks": "gone", "because": "Old."})
+    monkeypatch.setattr(compat, "_buf", lambda root, released: ["gone"])
+    with pytest.raises(SystemExit, match=r"^gone\ncompat: 1 breaks"):
+        main([], broken)
 
 
 def test_a_later_release_keeps_every_golden_message(project: Path) -> None:

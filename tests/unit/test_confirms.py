@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ordersys.runtime.confirms import Confirms, Window
+from ordersys.runtime.confirms import Confirms, Fate, Window
 
 SIZE = 8
 FIRST = 5
@@ -16,8 +16,16 @@ ANSWERS = st.lists(st.tuples(st.sampled_from(["ack", "nack"]), st.sampled_from(T
 RETURNS = st.sets(st.sampled_from(IDS))
 
 
+def sent(window: Window, event_ids: list[str]) -> Window:
+    """Everything is on its way."""
+    for event_id in event_ids:
+        window.sent(event_id)
+    window.complete()
+    return window
+
+
 def answered(answers: list[tuple[str, int, bool]], returns: set[str]) -> Window:
-    window = Window(FIRST, IDS)
+    window = sent(Window(FIRST), IDS)
     for event_id in returns:
         window.returned(event_id)
     for kind, tag, multiple in answers:
@@ -40,7 +48,7 @@ def test_an_event_counts_as_published_only_when_acked_and_never_refused(
         for tag, event_id in zip(TAGS, IDS, strict=True)
     ]
     window = answered(answers, returns)
-    assert window.outcome() == expected
+    assert [fate is Fate.CONFIRMED for fate in window.fates()] == expected
     assert window.settled == (set(first) == set(TAGS))
 
 
@@ -48,12 +56,21 @@ def test_one_ack_with_multiple_settles_the_whole_window() -> None:
     """A broker may answer a thousand events with one frame."""
     window = answered([("ack", TAGS[-1], True)], set())
     assert window.settled
-    assert all(window.outcome())
+    assert set(window.fates()) == {Fate.CONFIRMED}
 
 
 def test_silence_counts_as_unpublished() -> None:
     """A window the connection broke under has nothing for sure."""
-    assert answered([], set()).outcome() == [False] * SIZE
+    assert answered([], set()).fates() == [Fate.OPEN] * SIZE
+
+
+def begin(confirms: Confirms, *event_ids: str) -> Window:
+    """A window that is on its way."""
+    window = confirms.begin()
+    for event_id in event_ids:
+        window.sent(event_id)
+    confirms.complete()
+    return window
 
 
 def frame(name: str, tag: int, multiple: bool = False) -> SimpleNamespace:
@@ -64,30 +81,52 @@ def frame(name: str, tag: int, multiple: bool = False) -> SimpleNamespace:
 async def test_windows_follow_each_other_on_one_channel() -> None:
     """Delivery tags go on; a window is settled by what is about it, not by what comes late for the one before."""
     confirms = Confirms()
-    confirms.begin(["a", "b"])
+    begin(confirms, "a", "b")
     confirms.take(frame("Basic.Ack", 2, multiple=True))
     assert confirms.settled.done()
-    second = confirms.begin(["c"])
+    second = begin(confirms, "c")
     confirms.take(frame("Basic.Ack", 2))
     assert (confirms.settled.done(), second.answered) == (False, 0)
     confirms.take(frame("Basic.Ack", 3))
-    assert (confirms.settled.done(), second.outcome()) == (True, [True])
+    assert (confirms.settled.done(), second.fates()) == (True, [Fate.CONFIRMED])
 
 
-@pytest.mark.parametrize(("answer", "refused"), [("Basic.Ack", False), ("Basic.Nack", True)])
-async def test_a_window_knows_whether_the_broker_refused_any(answer: str, refused: bool) -> None:
-    """A return is none: nobody wanted the event."""
+@pytest.mark.parametrize(("answer", "fate"), [("Basic.Ack", Fate.RETURNED), ("Basic.Nack", Fate.NACKED)])
+async def test_what_is_returned_is_not_nacked(answer: str, fate: Fate) -> None:
+    """Nobody wanted the event, which is another matter than that somebody could not take it."""
     confirms = Confirms()
-    window = confirms.begin(["a"])
+    window = begin(confirms, "a")
     confirms.returned("a")
     confirms.take(frame(answer, 1))
-    assert (window.refused, window.outcome()) == (refused, [False])
+    assert window.fates() == [fate]
+
+
+async def test_a_window_is_not_settled_before_all_of_it_is_sent() -> None:
+    """The broker answers while the rest is still being encoded."""
+    confirms = Confirms()
+    window = confirms.begin()
+    window.sent("a")
+    confirms.take(frame("Basic.Ack", 1))
+    assert not confirms.settled.done()
+    window.sent("b")
+    confirms.complete()
+    assert not confirms.settled.done()
+    confirms.take(frame("Basic.Ack", 2))
+    assert confirms.settled.done()
+
+
+async def test_a_window_of_which_nothing_could_be_sent_is_settled() -> None:
+    """There is nothing to wait for (and no six seconds of silence)."""
+    confirms = Confirms()
+    confirms.begin()
+    confirms.complete()
+    assert confirms.settled.done()
 
 
 @pytest.mark.parametrize(("size", "step"), [(1, 10), (10, 10), (100, 10), (1000, 50), (100_000, 5_000)])
 def test_a_window_gets_on_in_steps_a_trickle_does_not_take(size: int, step: int) -> None:
     """A twentieth of it, ten events at least: a small window has to be answered as a whole."""
-    window = Window(1, [str(number) for number in range(size)])
+    window = sent(Window(1), [str(number) for number in range(size)])
     for tag in range(1, min(size, 2 * step) + 1):
         window.ack(tag, False)
         assert window.steps == tag // step

@@ -15,7 +15,7 @@ ACK, DEAD_LETTER, RETURN = Disposition.ACK, Disposition.DEAD_LETTER, Disposition
 CASES = st.lists(st.tuples(st.booleans(), st.sampled_from(Disposition)), max_size=20)
 
 
-class Channel:
+class Intake:
     """Knows which tags are unsettled, and what becomes of each (AMQP 0-9-1 §1.8); breaks when told to."""
 
     def __init__(self, batch: Sequence[Tagged], breaks_after: int = 1000) -> None:
@@ -47,12 +47,12 @@ def deliveries(redelivered: Sequence[bool], first: int = 1) -> list[Tagged]:
     return [Tagged(tag, Delivery("id", "type", None, {}, b"", again)) for tag, again in enumerate(redelivered, first)]
 
 
-def settled(batch: list[Tagged], dispositions: Sequence[Disposition], breaks_after: int = 1000) -> Channel:
-    channel = Channel(batch, breaks_after)
+def settled(batch: list[Tagged], dispositions: Sequence[Disposition], breaks_after: int = 1000) -> Intake:
+    intake = Intake(batch, breaks_after)
     by_tag = {tagged.tag: disposition for tagged, disposition in zip(batch, dispositions, strict=True)}
     for portion in _portions(batch):
-        _settle(channel, portion, [by_tag[tagged.tag] for tagged in portion])  # type: ignore[arg-type]
-    return channel
+        _settle(intake, portion, [by_tag[tagged.tag] for tagged in portion])  # type: ignore[arg-type]
+    return intake
 
 
 @given(cases=CASES, first=st.integers(1, 2**63))
@@ -61,9 +61,9 @@ def test_every_delivery_is_settled_once_in_order_as_it_was_decided(
 ) -> None:
     """Whatever was redelivered, and whatever was decided: nothing is left, settled twice, or settled as another."""
     batch = deliveries([again for again, _ in cases], first)
-    channel = settled(batch, [disposition for _, disposition in cases])
-    assert channel.unsettled == []
-    assert channel.settled == [(first + index, disposition) for index, (_, disposition) in enumerate(cases)]
+    intake = settled(batch, [disposition for _, disposition in cases])
+    assert intake.unsettled == []
+    assert intake.settled == [(first + index, disposition) for index, (_, disposition) in enumerate(cases)]
 
 
 @given(CASES)
@@ -106,16 +106,16 @@ def test_a_redelivered_one_is_acknowledged_before_the_next_is_worked_on() -> Non
 def test_a_broken_session_leaves_the_rest_to_come_again(cases: list[tuple[bool, Disposition]], frames: int) -> None:
     """It raises nothing; what is settled is the beginning, as it was decided, and nothing after it."""
     dispositions = [disposition for _, disposition in cases]
-    channel = settled(deliveries([again for again, _ in cases]), dispositions, breaks_after=frames)
-    assert channel.settled == list(enumerate(dispositions, 1))[: len(channel.settled)]
-    assert len(channel.frames) <= frames
+    intake = settled(deliveries([again for again, _ in cases]), dispositions, breaks_after=frames)
+    assert intake.settled == list(enumerate(dispositions, 1))[: len(intake.settled)]
+    assert len(intake.frames) <= frames
 
 
 @pytest.mark.parametrize("count", [0, 1, 3])
 def test_answers_that_are_not_one_for_each_delivery_are_noticed(count: int) -> None:
     """A recorder that answers for too few or too many is a bug, never a silent acknowledgement of the rest."""
     batch = deliveries([False, False])
-    channel = Channel(batch)
+    intake = Intake(batch)
     with pytest.raises(ValueError, match="zip"):
-        _settle(channel, batch, [ACK] * count)  # type: ignore[arg-type]
-    assert channel.settled == []
+        _settle(intake, batch, [ACK] * count)  # type: ignore[arg-type]
+    assert intake.settled == []

@@ -25,7 +25,15 @@ def schema(owner: str = "tests", *upgrades: Upgrade) -> Schema:
     return made
 
 
-DISK_FAILS = OperationalError("", {}, sqlite3.OperationalError("disk I/O error"))
+def said(text: str, code: int) -> OperationalError:
+    """What SQLAlchemy makes of an error of SQLite."""
+    error = sqlite3.OperationalError(text)
+    error.sqlite_errorcode = code
+    return OperationalError("", {}, error)
+
+
+DISK_FAILS = said("disk I/O error", sqlite3.SQLITE_IOERR_WRITE)
+WRONG_SQL = said("no such column: nane", sqlite3.SQLITE_ERROR)
 NAMES = schema().metadata.tables["names"]
 
 
@@ -80,16 +88,17 @@ async def test_writes_handed_in_while_a_commit_is_under_way_share_the_next(datab
 
 
 async def test_what_was_answered_is_there_for_everybody(database: Database) -> None:
-    """Another connection to the file finds it; a query that would write fails."""
+    """Another connection to the file finds it; a query that would write fails, as the bug it is."""
     for name in "abc":
         assert await database.write(keep, name) == names(database.path)[-1] == name
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(OperationalError, match="readonly"):
         await database.read(keep, ["by a reader"])
-    assert "readonly" in str(refused.value.__cause__)
 
 
 @pytest.mark.parametrize(
-    ("error", "raised"), [(ValueError("bad"), ValueError), (DISK_FAILS, Refused)], ids=["bug", "disk"]
+    ("error", "raised"),
+    [(ValueError("bad"), ValueError), (WRONG_SQL, OperationalError), (DISK_FAILS, Refused)],
+    ids=["bug", "wrong SQL", "disk"],
 )
 async def test_a_failure_for_one_item_fails_no_other(database: Database, error: Exception, raised: type) -> None:
     """The batch is undone and each item tried alone: what is then committed is answered, nothing else is."""
@@ -133,7 +142,30 @@ async def test_a_file_that_cant_be_written_is_said_so_until_it_can(database: Dat
     assert unseen == []
 
 
-@pytest.mark.parametrize("folder", ["new", "a b", "100%41", "c#", "why?", "grün"])
+async def test_a_probe_is_good_for_what_it_has_written_itself(
+    database: Database, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Not for a write beside it that went well; and a bug in it is logged, and no sign of health."""
+
+    def broken(connection: Connection, items: list[object]) -> list[object]:
+        raise WRONG_SQL
+
+    monkeypatch.setattr(database._schema, "touch", broken)
+    probe, write = asyncio.create_task(database.probe()), database.write(keep, "beside it")
+    assert (await probe, await write) == (False, "beside it")
+    assert "could not be probed" in caplog.text
+
+
+async def test_wrong_sql_is_a_bug_and_no_state_of_the_storage(database: Database) -> None:
+    """SQLite calls it an operational error, as a full disk: the code of the error says which it is."""
+    with pytest.raises(OperationalError):
+        await database.write(lambda connection, _: connection.exec_driver_sql("SELECT nane FROM names").all(), None)
+    with pytest.raises(OperationalError):
+        await database.read(lambda connection: connection.exec_driver_sql("SELECT nane FROM names").all())
+    assert await database.probe()
+
+
+@pytest.mark.parametrize("folder", ["new", "a b", "100%41", "c#", "why?", "grün", "\udcff\udcfe", "new/deep/deeper"])
 async def test_closing_finishes_what_was_handed_in(tmp_path: Path, folder: str) -> None:
     """All of it is on disk afterwards, in whatever folder, and answered."""
     database = await Database.open(path := tmp_path / folder / "t.db", schema())
@@ -170,6 +202,7 @@ async def test_a_file_whose_filling_failed_is_begun_anew(tmp_path: Path) -> None
         ("CREATE TABLE songs (title)", "something else"),
         ("CREATE TABLE schema_version (version)", "something else"),
         (b"my holiday pictures" * 100, "not a database"),
+        (b"SQLite format 3\0" * 100, "not a database"),
     ],
 )
 async def test_a_file_that_is_not_ours_is_refused_and_kept(tmp_path: Path, content: object, named: str) -> None:

@@ -31,7 +31,7 @@ from ordersys.contract.validation import FieldViolation, violations
 
 STATED = error_reason_pb2.DESCRIPTOR.enum_types_by_name["ErrorReason"].values_by_number
 REASONS = [reason for reason in ErrorReason.values() if reason != ErrorReason.ERROR_REASON_UNSPECIFIED]
-RETRYABLE = {"OUTCOME_OPEN", "STORAGE_UNAVAILABLE", "TOO_MANY_CALLS", "BROKER_UNAVAILABLE"}
+RETRYABLE = {"OUTCOME_OPEN", "STORAGE_UNAVAILABLE", "TOO_MANY_CALLS", "BROKER_UNAVAILABLE", "REQUEST_INCOMPLETE"}
 ID = "01890000-0000-7000-8000-000000000001"
 PRICE = Money(currency_code="EUR", units=9)
 D = TypeVar("D", bound=Message)

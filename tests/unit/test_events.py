@@ -3,21 +3,24 @@
 import dataclasses
 
 import pytest
+from google.protobuf.json_format import MessageToJson
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ordersys.api.notification.v1.notification_log_pb2 import Notification
 from ordersys.api.order.v1.order_events_pb2 import OrderCreated, OrderRejected, Shortage
-from ordersys.contract import events
+from ordersys.contract import events, topology
 from ordersys.contract.events import Delivery, EventMessage, Undecodable, decode
 from ordersys.contract.times import timestamp
+from tests.contract import strategies
 from tests.unit.test_lifecycle import order
 
+FINE = OrderCreated(order=order()).SerializeToString()
 CREATED = "ordersys.api.order.v1.OrderCreated"
 
 
 def delivery(**changes: object) -> Delivery:
-    body = OrderCreated(order=order()).SerializeToString()
-    fine = Delivery("id-1", CREATED, events.CONTENT_TYPE, {}, body)
+    fine = Delivery("id-1", CREATED, events.CONTENT_TYPE, {}, FINE)
     return dataclasses.replace(fine, **changes)  # type: ignore[arg-type]
 
 
@@ -51,6 +54,10 @@ def test_a_refusal_is_about_no_version() -> None:
         ({"type": "no.such.Event"}, "no event of the contract"),
         ({"body": b"\xff\xff"}, "the body is no"),
         ({"body": b""}, "order: "),
+        ({"message_id": b"\xff\xfe"}, "^message_id is not text$"),
+        ({"type": b"\xff"}, "^type is not text$"),
+        ({"content_type": b"\xff"}, "^content_type is not text$"),
+        ({"body": FINE + b"\xfb\x3e" * 1000}, "the body is no"),
         ({"body": b"x" * (events.MAXIMUM_BYTES + 1)}, "larger than"),
     ],
 )
@@ -58,6 +65,22 @@ def test_what_is_no_event_says_why(changes: dict[str, object], why: str) -> None
     """Each reason for a dead letter is named."""
     with pytest.raises(Undecodable, match=why):
         decode(delivery(**changes))
+
+
+@given(st.data())
+def test_what_is_decoded_can_be_answered_again(data: st.DataObject) -> None:
+    """In protobuf and in JSON: whatever bytes of an event were changed, it is so or it is Undecodable."""
+    kind = data.draw(st.sampled_from(list(topology.events().values())))
+    body = bytearray(data.draw(strategies.valid(kind)).SerializeToString())
+    for position in data.draw(st.lists(st.integers(0, len(body) * 8 - 1), max_size=3)):
+        body[position // 8] ^= 1 << position % 8
+    try:
+        event = decode(delivery(type=kind.full_name, body=bytes(body)))
+    except Undecodable:
+        return
+    notification = Notification(event_id=event.event_id, order_id=event.order_id, version=event.version)
+    notification.event.Pack(event.message)
+    assert MessageToJson(notification)
 
 
 @given(st.binary(max_size=200))

@@ -17,6 +17,7 @@ from ordersys.contract.errors import Refused, out_of_stock, product_not_found, r
 from ordersys.contract.requests import fingerprint
 from ordersys.runtime.database import Database, refusing
 from ordersys.runtime.idempotency import Ledger, Outcome, Remembered, Requests, refusal, success
+from ordersys.runtime.retention import Retention
 from ordersys.runtime.schema import Schema
 from ordersys.runtime.upkeep import purge
 
@@ -178,11 +179,28 @@ async def test_only_finished_requests_older_than_that_are_purged(
     assert (purged, old & set(left), len(left)) == (len(old), set(), len(times) - len(old))
 
 
+async def test_the_retention_of_a_request_counts_from_its_end(database: Database) -> None:
+    """What was in doubt for days, and was answered just now, is not forgotten at once."""
+    await database.write(ask, Asked("a", ONE, None, time=0))
+
+    def ended_late(connection: Connection, outcomes: list[Outcome]) -> list[None]:
+        ledger = REQUESTS.ledger(connection, (), 72 * HOUR)
+        ledger.finish("a", outcomes[0])
+        ledger.write()
+        return [None]
+
+    await database.write(ended_late, answer(1))
+    assert await database.write(forget, 48 * HOUR) == 0
+    assert await database.write(ask, Asked("a", ONE, answer(2))) == answer(1)
+    assert await database.write(forget, 72 * HOUR + 1) == 1
+
+
 async def test_the_upkeep_forgets_all_that_is_too_old_a_portion_at_a_time(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """1,100 old ones go in commits of at most 500; one within its 24 hours stays."""
-    monkeypatch.setattr("ordersys.runtime.upkeep.now", lambda: 30 * HOUR)
+    retention = Retention(24)
+    monkeypatch.setattr(retention, "limit", lambda: 6 * HOUR)
     for time, ids in ((6 * HOUR - 1, range(1100)), (6 * HOUR, range(1100, 1101))):
         writes = [database.write(ask, Asked(str(i), ONE, answer(i), time)) for i in ids]
         await writes[-1]
@@ -192,6 +210,6 @@ async def test_the_upkeep_forgets_all_that_is_too_old_a_portion_at_a_time(
         portions.extend(forget(connection, times))
         return portions[-1:]
 
-    await purge(database, counted, 24)
+    await purge(database, counted, retention)
     assert portions == [500, 500, 100, 0]
     assert list(await known(database, *map(str, range(1101)))) == ["1100"]

@@ -64,6 +64,17 @@ def test_a_trace_context_goes_on() -> None:
         assert identity.traceparent(f"00-{TRACE}-{SPAN}-{flags}") == f"00-{TRACE}-{SPAN}-{flags}"
 
 
+@given(
+    st.integers(0, 0xFE),
+    st.integers(0, 0xFF),
+    st.one_of(st.just(""), st.text(st.characters(max_codepoint=255)).map("-{}".format)),
+)
+def test_a_trace_context_of_a_later_version_goes_on_as_version_00(version: int, flags: int, more: str) -> None:
+    """With the same ids; of the flags only whether it is sampled, of the rest nothing (W3C Trace Context §4.3)."""
+    given = f"{version:02x}-{TRACE}-{SPAN}-{flags:02x}{more if version else ''}"
+    assert identity.traceparent(given) == f"00-{TRACE}-{SPAN}-{flags & 1:02x}"
+
+
 @pytest.mark.parametrize(
     "given",
     [
@@ -74,7 +85,20 @@ def test_a_trace_context_goes_on() -> None:
         f"00-{TRACE}-{SPAN}-01\n",
         f"00-{TRACE.upper()}-{SPAN}-01",
         f"00-{TRACE}-{SPAN}-01-more",
+        f"00-{TRACE}-{SPAN}-01-",
         f"ff-{TRACE}-{SPAN}-01",
+        f"ff-{TRACE}-{SPAN}-01-more",
+        f"FE-{TRACE}-{SPAN}-01",
+        f"01-{TRACE}-{SPAN.upper()}-01",
+        f"01-{TRACE}-{SPAN}-01.more",
+        f"01-{TRACE}-{SPAN}-01\n",
+        f"01-{TRACE}-{SPAN}-0",
+        f"01-{TRACE}-{SPAN}",
+        f"01-{NOTHING}-{SPAN}-01-more",
+        f"1-{TRACE}-{SPAN}-01",
+        f"00-{TRACE}-{SPAN}-01,00-{TRACE}-{SPAN}-01",
+        f" 00-{TRACE}-{SPAN}-01",
+        "00-" + "\N{ARABIC-INDIC DIGIT ONE}" * 32 + f"-{SPAN}-01",
         f"00-{NOTHING}-{SPAN}-01",
         f"00-{TRACE}-{NOTHING[:16]}-01",
     ],

@@ -15,10 +15,10 @@ from ordersys.api.notification.v1.notification_log_pb2 import ListNotificationsR
 from ordersys.api.order.v1.order_events_pb2 import OrderUpdated
 from ordersys.api.order.v1.order_pb2 import Order
 from ordersys.contract.errors import Refused
-from ordersys.contract.events import Event
+from ordersys.contract.events import Delivery, Event
 from ordersys.notification import requests
 from ordersys.notification.recorder import Recorder
-from ordersys.notification.store import Inbox, Recording, Told, schema
+from ordersys.notification.store import DEAD_LETTERS, Inbox, Recording, Told, schema
 from ordersys.runtime.consumer import Disposition
 from ordersys.runtime.database import Database
 from ordersys.runtime.idempotency import success
@@ -202,11 +202,45 @@ async def test_a_database_of_version_1_is_upgraded_with_all_it_has(tmp_path: Pat
         await database.close()
 
 
-async def test_an_old_database_gets_the_tables_a_new_one_has(tmp_path: Path) -> None:
+VERSION_2 = (
+    VERSION_1
+    + """
+CREATE TABLE requests (
+    request_id VARCHAR(36) NOT NULL, fingerprint BLOB NOT NULL, subject VARCHAR(64) NOT NULL, code SMALLINT,
+    body BLOB, time BIGINT NOT NULL, PRIMARY KEY (request_id)
+);
+CREATE INDEX requests_by_time ON requests (time);
+UPDATE schema_version SET version = 2;
+INSERT INTO requests
+VALUES ('01890000-0000-7000-8000-000000000001', x'00112233445566778899aabbccddeeff', 'R', 0, x'', 0);
+"""
+)
+
+
+async def test_a_database_of_version_2_keeps_dead_letters_from_now_on(tmp_path: Path) -> None:
+    """Its records and its requests stay."""
+    file = tmp_path / "t.db"
+    with closing(sqlite3.connect(file)) as old:
+        old.executescript(VERSION_2)
+    database = await Database.open(file, schema("tests"))
+    (kept,) = await recorded(database)
+    assert (kept.sequence, kept.text) == (7, "old")
+    other = ReplayDeadLettersRequest(request_id=ID, dead_letter_ids=["0" * 32])
+    with pytest.raises(Refused):
+        await database.read(requests.outcome, other)
+    dead = Delivery("id", None, None, {}, b"body", properties=b"\0\0")
+    await database.write(DEAD_LETTERS.keep, [dead])
+    ((letter,), _) = await database.read(DEAD_LETTERS.page, 0, 10)
+    assert letter.delivery.body == b"body"
+    await database.close()
+
+
+@pytest.mark.parametrize("version", [VERSION_1, VERSION_2], ids=["version 1", "version 2"])
+async def test_an_old_database_gets_the_tables_a_new_one_has(tmp_path: Path, version: str) -> None:
     """To the column and the index."""
     old, new = tmp_path / "old.db", tmp_path / "new.db"
     with closing(sqlite3.connect(old)) as first:
-        first.executescript(VERSION_1)
+        first.executescript(version)
     for file in (old, new):
         await (await Database.open(file, schema("tests"))).close()
     assert _layout(old) == _layout(new)

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from ordersys.api.order.v1.order_pb2 import Order, OrderItem, OrderState
 from ordersys.api.order.v1.order_service_pb2 import CreateOrderRequest, OrderItems, UpdateOrderRequest
 from ordersys.contract.errors import Refused, reason_of
+from ordersys.contract.money import total
 from ordersys.contract.validation import violations
-from ordersys.order_service.lifecycle import ITEMS_MAY_CHANGE, TRANSITIONS, change, changed_fields, place, total
+from ordersys.order_service.lifecycle import ITEMS_MAY_CHANGE, TRANSITIONS, change, changed_fields, place
 
 ORDER_ID = "01890000-0000-7000-8000-000000000001"
 NOW = 1_790_000_000_000_000

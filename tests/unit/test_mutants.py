@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from google.type.money_pb2 import Money
 
-from ordersys import order_service
+from ordersys import contract
 from ordersys.api.order.v1.order_pb2 import OrderItem
-from ordersys.order_service import lifecycle
+from ordersys.contract import money
 from tests.contract.laws import laws
 from tests.mutants.catalogue import MUTANTS, THEMES
 from tests.mutants.matrix import UNBROKEN, Row, all_killed, matrix
@@ -93,13 +93,13 @@ def test_an_edit_whose_text_is_not_there_once_is_refused(text: str) -> None:
 def test_a_broken_module_is_loaded_in_the_place_of_the_whole_one() -> None:
     """And never kept: the next process finds the whole one."""
     edits = MUTANTS["total-loses-its-cents"].edits
-    spec = Finder(edits).find_spec(lifecycle.__name__, order_service.__path__)
+    spec = Finder(edits).find_spec(money.__name__, contract.__path__)
     assert spec is not None
     assert spec.loader is not None
     broken: Any = module_from_spec(spec)
     spec.loader.exec_module(broken)
     items = [OrderItem(quantity=1, unit_price=Money(units=7, nanos=990_000_000))]
-    assert (broken.total(items).nanos, lifecycle.total(items).nanos) == (0, 990_000_000)
+    assert (broken.total(items).nanos, money.total(items).nanos) == (0, 990_000_000)
 
 
 def test_a_mutant_runs_as_the_service_does() -> None:

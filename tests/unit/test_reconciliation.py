@@ -13,7 +13,16 @@ from hypothesis import strategies as st
 from ordersys.api.notification.v1.notification_log_pb2 import Notification
 from ordersys.api.order.v1.order_events_pb2 import OrderCreated, OrderRejected, OrderUpdated
 from ordersys.api.order.v1.order_pb2 import Order, OrderItem, OrderState
-from ordersys.grpc_client.reconciliation import Facts, Findings, Stock, complete, reconcile
+from ordersys.grpc_client.reconciliation import (
+    SILENT,
+    Facts,
+    Findings,
+    Stock,
+    complete,
+    customer,
+    likely_causes,
+    reconcile,
+)
 
 PLACED, PAID, CANCELLED = (
     OrderState.ORDER_STATE_PLACED,
@@ -185,3 +194,85 @@ def test_everything_is_heard_when_both_services_have_as_much_as_there_is() -> No
         facts = even()
         plant(facts)
         assert not complete(facts)
+
+
+def unheard(count: int) -> Facts:
+    """So many orders of which nobody heard."""
+    orders = [order(f"o{number}", 1) for number in range(count)]
+    return Facts(answered={(one.id, 1): one for one in orders}, orders=orders)
+
+
+def test_the_same_trouble_is_told_once_and_counted() -> None:
+    """Three hundred events that did not arrive are two sentences, one a service."""
+    found = reconcile(unheard(300))
+    assert found.lost == 600
+    assert found.troubles == (
+        "version 1 of order o0 was not heard of by notification service 1 (and 299 more of this kind)",
+        "version 1 of order o0 was not heard of by notification service 2 (and 299 more of this kind)",
+    )
+
+
+SERVING = {"Product Service": "SERVING", "Order Service": "SERVING"}
+
+
+def test_the_likely_cause_is_told() -> None:
+    """A broker that takes nothing, a service that hears nothing, something late; and whoever is not well."""
+    facts = unheard(3)
+    (said,) = likely_causes(facts, SERVING)
+    assert "the broker takes nothing" in said
+    facts.heard[0].extend(created(one) for one in facts.orders)
+    (said,) = likely_causes(facts, SERVING)
+    assert said.startswith("No event arrived at Notification Service 2.")
+    facts.heard[1].append(created(facts.orders[0]))
+    said, *health = likely_causes(facts, {**SERVING, "Order Service": "NOT_SERVING", "Another": SILENT})
+    assert "still be on their way" in said
+    assert health == ["The Order Service says NOT_SERVING.", "The Another does not answer."]
+    assert list(likely_causes(even(), {"Order Service": "NOT_SERVING"})) == []
+
+
+def others_at_work() -> Facts:
+    """An even set of facts, beside which somebody else did something."""
+    facts = even()
+    facts.foreign = 3
+    return facts
+
+
+def test_what_others_do_meanwhile_is_no_trouble() -> None:
+    """It is noted; stock that moved can't be judged, and what does come out even still does."""
+    found = reconcile(others_at_work())
+    assert (found.ok, found.stock_conserved) == (True, True)
+    assert found.notes == ("3 orders and events of others came meanwhile; they are left out of it",)
+    facts = others_at_work()
+    stock("lamp", 12, 2)(facts)
+    facts.short = 1
+    found = reconcile(facts)
+    assert (found.ok, found.stock_conserved) == (True, None)
+    assert "can't be told" in found.notes[1]
+
+
+@pytest.mark.parametrize("name", [*LOST, *DUPLICATED, *OTHER])
+def test_a_trouble_of_ones_own_is_found_beside_others(name: str) -> None:
+    """Whatever they do."""
+    plant, sentence = TROUBLES[name]
+    facts = others_at_work()
+    plant(facts)
+    assert [trouble for trouble in reconcile(facts).troubles if sentence in trouble]
+
+
+def test_a_refusal_where_there_was_enough_is_a_trouble() -> None:
+    """Unless others may have taken it."""
+    facts = even()
+    facts.short = 2
+    assert reconcile(facts).troubles == (
+        "2 placements were refused though there was enough; is somebody else working with the system?",
+    )
+
+
+def test_whose_an_event_is_stands_in_it() -> None:
+    """In its order, or in its refusal; an event of another kind is nobody's."""
+    one = order("a", 1)
+    one.customer_id = "anna-1"
+    assert customer(created(one)) == customer(updated(one)) == "anna-1"
+    assert customer(record(OrderRejected(customer_id="anna-2"), "a", 0)) == "anna-2"
+    assert customer(Notification()) == ""
+    assert Facts(suffix="-1").owns("anna-1") and not Facts(suffix="-1").owns("anna-2")

@@ -8,11 +8,10 @@ from typing import Any
 import pytest
 
 from ordersys.runtime import reconnect
-from ordersys.runtime.broker import BrokerUnavailable
-from ordersys.runtime.declaring import Call
-from ordersys.runtime.urls import BrokerUrl, parse
+from ordersys.runtime.broker import BrokerRefused, BrokerUnavailable, Call
+from ordersys.runtime.urls import BrokerUrl, BrokerUrls, parse
 
-AWAY, HANGS, REFUSES = "away", "hangs", "refuses"
+AWAY, HANGS, REFUSES, UNFORESEEN = "away", "hangs", "refuses", "unforeseen"
 SECONDS = 5.0
 
 
@@ -29,6 +28,8 @@ class Broker:
         self.tried.append(host)
         if self.states.get(host) == AWAY:
             raise BrokerUnavailable(host)
+        if self.states.get(host) == UNFORESEEN:
+            raise ValueError("nobody foresaw this URL")
         return Session(self, self.states.get(host, ""))
 
 
@@ -54,11 +55,17 @@ class Session:
         if self.closed.done():
             raise self.closed.result()
 
-    def fail(self) -> None:
-        self.closed.set_result(BrokerUnavailable("cut"))
+    def fail(self, error: BaseException) -> None:
+        if not self.closed.done():
+            self.closed.set_result(BrokerUnavailable(str(error)))
 
     async def close(self) -> None:
         self._broker.closed += 1
+
+
+def brokers(hosts: str) -> BrokerUrls:
+    """The brokers at these hosts, with commas between them."""
+    return parse(",".join(f"amqp://{host}" for host in hosts.split(",")))
 
 
 async def used(broker: Broker, urls: str, count: int, monkeypatch: pytest.MonkeyPatch) -> list[str]:
@@ -69,12 +76,10 @@ async def used(broker: Broker, urls: str, count: int, monkeypatch: pytest.Monkey
     left = asyncio.Semaphore(0)
 
     async def use(session: Any) -> None:
-        session.fail()
+        session.fail(BrokerUnavailable("cut"))
         left.release()
 
-    task = asyncio.create_task(
-        reconnect.keep_open(parse(",".join(f"amqp://{one}" for one in urls.split(","))), "test", use)
-    )
+    task = asyncio.create_task(reconnect.keep_open(brokers(urls), "test", use))
     try:
         for _ in range(count):
             await asyncio.wait_for(left.acquire(), SECONDS)
@@ -113,3 +118,111 @@ async def test_every_session_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     broker = Broker(a=HANGS, b=AWAY)
     await used(broker, "a,b,c", 1, monkeypatch)
     assert broker.closed == 2
+
+
+async def test_a_url_nobody_foresaw_hides_none_behind_it_and_is_told_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Settings refuse what can't be used; should one slip through, the others are used, and the log has why."""
+    assert await used(Broker(a=UNFORESEEN), "a,b", 3, monkeypatch) == ["a", "b"] * 3
+    said = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert len(said) == 1 and said[0].exc_info
+    assert "nobody foresaw this URL" in caplog.text
+
+
+async def test_urls_none_of_which_can_be_used_end_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The task fails, and with it the process (see test_tasks): nobody waits for a broker that can't be."""
+    monkeypatch.setattr(reconnect, "Session", Broker(a=UNFORESEEN, b=UNFORESEEN))
+
+    async def use(session: Any) -> None:
+        raise AssertionError("there is none")
+
+    with pytest.raises(Exception, match="nobody foresaw this URL"):
+        await asyncio.wait_for(reconnect.keep_open(brokers("a,b"), "test", use), SECONDS)
+
+
+async def test_a_session_now_is_had_from_the_url_that_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For dead letters, say: what nobody foresaw at one URL hides none behind it; alone it is raised."""
+    monkeypatch.setattr(reconnect, "Session", Broker(a=UNFORESEEN, b=AWAY))
+    async with reconnect.opened(brokers("a,b,c"), "test"):
+        pass
+    with pytest.raises(BrokerUnavailable):
+        await reconnect.opened(brokers("a,b"), "test").__aenter__()
+    with pytest.raises(ValueError, match="nobody foresaw this URL"):
+        await reconnect.opened(brokers("a"), "test").__aenter__()
+
+
+@pytest.mark.parametrize("where", ["declare", "probe"])
+async def test_what_nobody_foresaw_beside_a_session_is_raised(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Declaring and probing never end in silence: the session ends, and the task that keeps it fails."""
+    broker = Broker()
+    monkeypatch.setattr(reconnect, "Session", broker)
+    monkeypatch.setattr(reconnect, "_PROBED_EVERY_SECONDS", 0.01)
+
+    async def fail(*_: object) -> None:
+        raise KeyError("nobody foresaw this")
+
+    if where == "declare":
+        monkeypatch.setattr("ordersys.runtime.declaring.Declarer.declare", fail)
+    else:
+        monkeypatch.setattr(reconnect, "_probe_again_and_again", fail)
+
+    async def use(session: Any) -> None:
+        await asyncio.wait([session.closed])
+
+    with pytest.raises(KeyError):
+        await asyncio.wait_for(reconnect.keep_open(brokers("a"), "test", use), SECONDS)
+    assert broker.closed == 1
+
+
+@pytest.mark.parametrize("cut", [True, False])
+async def test_it_ends_when_cancelled_whatever_it_is_at(cut: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also in the moment in which its session breaks: a service that is told to stop waits for it."""
+    monkeypatch.setattr(reconnect, "Session", Broker())
+    using = asyncio.Event()
+
+    async def use(session: Any) -> None:
+        using.set()
+        await asyncio.wait([session.closed])
+        session.check()
+
+    sessions: list[Any] = []
+
+    async def note(session: Any) -> None:
+        sessions.append(session)
+        await use(session)
+
+    task = asyncio.create_task(reconnect.keep_open(brokers("a"), "test", note))
+    await asyncio.wait_for(using.wait(), SECONDS)
+    if cut:
+        sessions[0].fail(BrokerUnavailable("cut"))
+        for _ in range(3):
+            await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait_for(asyncio.wait([task]), SECONDS)
+    assert task.cancelled()
+
+
+async def test_a_refusal_is_told_until_it_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What lasts is handed to whoever says whether the service works; a broker that is away is no refusal."""
+    told: list[BrokerRefused | None] = []
+    answers = iter([BrokerRefused("no", 403), BrokerUnavailable("away"), BrokerRefused("no", 403)])
+
+    class Refusing(Broker):
+        async def open(self, url: BrokerUrl, name: str) -> "Session":
+            if error := next(answers, None):
+                raise error
+            return await super().open(url, name)
+
+    monkeypatch.setattr(reconnect, "Session", Refusing())
+    used_ = asyncio.Event()
+
+    async def use(session: Any) -> None:
+        used_.set()
+        await asyncio.wait([session.closed])
+
+    task = asyncio.create_task(reconnect.keep_open(brokers("a"), "test", use, told.append))
+    await asyncio.wait_for(used_.wait(), SECONDS)
+    task.cancel()
+    await asyncio.wait([task])
+    assert [refusal and str(refusal) for refusal in told] == ["no", None, "no", None]

@@ -73,7 +73,8 @@ async def serving(
     answer: Callable[[], Awaitable[Any]] = fine, **settings: Any
 ) -> AsyncIterator[tuple[Server, grpc.aio.Channel]]:
     (port,) = ports.free(1)
-    server = Server(f"{ports.LOOPBACK}:{port}", Settings(**settings))
+    # The process of the tests has a size of its own.
+    server = Server(f"{ports.LOOPBACK}:{port}", Settings(**{"max_memory_mib": 100_000, **settings}))
     server.add(SERVICE, Servicer(answer))
     await server.start()
     try:

@@ -12,7 +12,7 @@ import pytest
 
 from ordersys.api.order.v1.order_service_pb2_grpc import OrderServiceStub
 from ordersys.contract.errors import Refused, reason_of
-from ordersys.runtime import server as runtime
+from ordersys.runtime import admission
 from tests.unit.test_server import GET, OWN_CONNECTION, REQUEST, RESPONSE, Gate, failing, fine, refusal, serving
 
 _PAGE = bytes(100_000)
@@ -39,13 +39,13 @@ async def test_a_call_too_many_is_refused_unread() -> None:
 
 async def test_a_request_that_does_not_come_in_time_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nor does it, meanwhile, take the place of another."""
-    monkeypatch.setattr(runtime, "_REQUEST_SECONDS", 0.5)
+    monkeypatch.setattr(admission, "REQUEST_SECONDS", 0.5)
     async with serving(max_concurrent_calls=3) as (_, channel):
         stalled = []
         for _ in range(5):
             stalled.append(unsaid(channel))
             assert await OrderServiceStub(channel).GetOrder(REQUEST) == RESPONSE
-        assert {reason_of(await refusal(call)) for call in stalled} == {"UNDECODABLE_REQUEST"}
+        assert {reason_of(await refusal(call)) for call in stalled} == {"REQUEST_INCOMPLETE"}
 
 
 async def test_a_call_without_a_request_is_undecodable() -> None:
@@ -124,13 +124,13 @@ class Taker:
 
 def test_who_takes_no_pages_gets_no_more_of_them() -> None:
     """So many bytes wait for one connection; another one gets its pages, and so does this one later."""
-    untaken = runtime._Untaken()
+    untaken = admission.Untaken()
     reader = Taker("slow")
 
     def answer(taker: Taker) -> None:
         untaken.add(_PAGE, cast(Any, taker))
 
-    for _ in range(runtime._MOST_UNTAKEN_BYTES // len(_PAGE) + 1):
+    for _ in range(admission._MOST_UNTAKEN_BYTES // len(_PAGE) + 1):
         answer(reader)
     with pytest.raises(Refused) as refused:
         answer(reader)

@@ -30,7 +30,7 @@ NUMBERS = {
     "max_concurrent_calls": (1, 100_000),
     "max_connections": (1, 100_000),
     "idle_seconds": (1, 86_400),
-    "max_message_bytes": (1024, 67_108_864),
+    "max_message_bytes": (32_768, 67_108_864),
     "max_metadata_bytes": (1024, 1_048_576),
     "publish_window": (1, 100_000),
     "request_retention_hours": (24, 8760),

@@ -1,6 +1,7 @@
 """The static data: how a broken file is named, and what the shipped files hold."""
 
 import json
+import os
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -13,14 +14,20 @@ from hypothesis import strategies as st
 
 from ordersys.api.order.v1.order_pb2 import Order, OrderState
 from ordersys.api.product.v1.product_pb2 import Product
+from ordersys.contract.money import total
 from ordersys.contract.times import microseconds
-from ordersys.order_service.lifecycle import total
 from ordersys.runtime.settings import ORDERS_FILE, PRODUCTS_FILE
 from ordersys.runtime.static import WrongFile, read
 
 PRODUCTS = read(PRODUCTS_FILE, Product)
 ORDERS = read(ORDERS_FILE, Order)
-LAMP = {"id": "lamp", "name": "Lamp", "unit_price": {"currency_code": "EUR", "units": "9"}, "available": "1"}
+LAMP: dict[str, Any] = {
+    "id": "lamp",
+    "name": "Lamp",
+    "unit_price": {"currency_code": "EUR", "units": "9"},
+    "available": "1",
+}
+EUROS = LAMP["unit_price"]
 LINE = {"product_id": "lamp", "quantity": 1, "unit_price": LAMP["unit_price"]}
 ORDER = {
     "id": "01890000-0000-7000-8000-000000000001",
@@ -33,7 +40,11 @@ ORDER = {
     "update_time": "2026-09-04T13:21:26Z",
 }
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(), max_size=5),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(st.characters(), max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=5,
 )
@@ -82,9 +93,41 @@ def test_what_is_no_json_is_named(file: File, content: bytes) -> None:
     assert complaint(file(content)).startswith("not JSON: ")
 
 
-def test_json_nested_too_deep_is_named(file: File) -> None:
-    """As any other broken file."""
-    complaint(file(b"[" * 100_000))
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b'[\n{"id": "lamp",,}]', "line 2 column 15"),
+        (b"", "line 1 column 1"),
+        ("[]".encode("utf-16"), "byte 1 is no UTF-8"),
+        (b'["\xe2\x82"]', "byte 3 is no UTF-8"),
+        (b"\xef\xbb\xbf[]", "byte order mark"),
+        (b"[" * 100_000, "nested too deep"),
+        (b'[{"a":' * 100_000, "nested too deep"),
+        (b"[NaN]", "NaN is no JSON"),
+        (b"[-Infinity]", "-Infinity is no JSON"),
+        (b"[1" + b"0" * 5000 + b"]", "a number has 5001 digits"),
+    ],
+    ids=str,
+)
+def test_what_is_no_json_is_named_by_its_place_or_its_kind(file: File, content: bytes, said: str) -> None:
+    """A line and a column where there is one; nothing of Python."""
+    found = complaint(file(content))
+    assert said in found
+    assert "sys." not in found
+
+
+def test_a_file_too_large_is_not_even_read(file: File) -> None:
+    """A gigabyte, most of it a hole, would be a gigabyte of memory."""
+    path = file([])
+    os.truncate(path, 2**30)
+    assert complaint(path) == "is larger than 64 MiB"
+
+
+def test_a_pipe_nobody_writes_to_does_not_hold_up_the_start(tmp_path: Path) -> None:
+    """Nor does any other thing that is no file."""
+    os.mkfifo(tmp_path / "pipe")
+    assert complaint(tmp_path / "pipe") == "is no regular file"
+    assert complaint(Path("/dev/zero")) == "is no regular file"
 
 
 @pytest.mark.parametrize("content", [{}, None, 1, "x", {"products": []}])
@@ -112,7 +155,7 @@ def test_what_is_no_array_of_objects_is_named(file: File, content: object) -> No
 def test_a_field_of_another_form_is_named(file: File, change: dict[str, object], field: str) -> None:
     """Unknown names, wrong types and numbers out of range."""
     said = complaint(file([LAMP, {**LAMP, "id": "chair", **change}]))
-    assert said.startswith("entry 2: ")
+    assert said.startswith("entry 2 (chair): ")
     assert field in said
 
 
@@ -128,6 +171,14 @@ def test_a_field_of_another_form_is_named(file: File, change: dict[str, object],
         ({**ORDER, "items": [LINE, {**LINE, "product_id": "chair", "quantity": 0}]}, "items[1].quantity"),
         ({**ORDER, "state": 0}, "state"),
         ({**ORDER, "total": None}, "total"),
+        ({**ORDER, "total": {**EUROS, "units": "1"}}, "total"),
+        ({**ORDER, "total": {**EUROS, "units": "-5"}}, "total"),
+        ({**ORDER, "total": {**EUROS, "currency_code": "USD"}}, "total"),
+        ({**ORDER, "total": {**EUROS, "nanos": 1}}, "total"),
+        ({**ORDER, "items": [LINE, {**LINE, "product_id": "chair"}], "total": {**EUROS, "units": "18"}}, "items"),
+        ({**ORDER, "id": "01890000-ABCD-7000-8000-000000000001"}, "id"),
+        ({**ORDER, "create_time": "1969-12-31T23:59:59Z"}, "create_time"),
+        ({**ORDER, "create_time": "0001-01-01T00:00:00Z"}, "create_time"),
     ],
 )
 def test_an_entry_that_breaks_a_rule_is_named_by_number_id_and_field(
@@ -138,15 +189,65 @@ def test_an_entry_that_breaks_a_rule_is_named_by_number_id_and_field(
     assert complaint(file([entry]), kind).startswith(f"entry 1 ({entry['id']}): {field}: ")
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"state": "ORDER_STATE_DELIVERED", "version": 1}, "version must be at least"),
+        ({"state": "ORDER_STATE_DELIVERED", "version": 3}, "version must be at least"),
+        ({"state": "ORDER_STATE_SHIPPED", "version": 2}, "version must be at least"),
+        ({"state": "ORDER_STATE_PAID", "version": 1}, "version must be at least"),
+        ({"state": "ORDER_STATE_CANCELLED", "version": 1}, "version must be at least"),
+        ({"update_time": "2026-09-04T13:21:24Z"}, "update_time must be"),
+        ({"state": "ORDER_STATE_PLACED", "version": 1}, "update_time must be"),
+    ],
+)
+def test_an_order_that_can_not_be_is_named(file: File, change: dict[str, object], said: str) -> None:
+    """A state before its changes, a change before the creation."""
+    assert complaint(file([{**ORDER, **change}]), Order).startswith(f"entry 1 ({ORDER['id']}): {said}")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"state": "ORDER_STATE_PLACED", "version": 9},
+        {"state": "ORDER_STATE_PLACED", "version": 1, "update_time": ORDER["create_time"]},
+        {"create_time": "2998-01-01T00:00:00Z", "update_time": "2999-01-01T00:00:00Z"},
+    ],
+)
+def test_an_order_that_can_be_is_taken(file: File, change: dict[str, object]) -> None:
+    """Items may change often while it is PLACED; and no clock decides what a file says."""
+    assert len(read(file([{**ORDER, **change}]), Order)) == 1
+
+
+TWICE = [
+    (b'[{"id": "lamp", "available": "1", "available": "2"}]', "entry 1 (lamp): available: stands there twice"),
+    (b'[{}, {"id": "lamp", "x\\n": 1, "x\\n": 2}]', "entry 2 (lamp): 'x\\n': stands there twice"),
+    (
+        b'[{"id": "lamp", "unit_price": {}, "unitPrice": {}}]',
+        "entry 1 (lamp): unit_price: stands there twice, as unit_price and as unitPrice",
+    ),
+    (
+        b'[{"id": "lamp", "unitPrice": {"currency_code": "EUR", "currencyCode": "USD"}}]',
+        "entry 1 (lamp): unit_price.currency_code: stands there twice, as currency_code and as currencyCode",
+    ),
+]
+
+
+@pytest.mark.parametrize(("content", "said"), TWICE)
+def test_a_field_that_stands_twice_is_named(file: File, content: bytes, said: str) -> None:
+    """By its key, or once in each of the spellings that JSON has for it; neither value wins."""
+    assert complaint(file(content.replace(b"{}, {", json.dumps(LAMP).encode() + b", {"))) == said
+
+
+def test_a_field_that_stands_twice_in_an_item_is_named(file: File) -> None:
+    """However deep."""
+    text = json.dumps([ORDER]).replace('"quantity": 1', '"quantity": 1, "quantity": 2')
+    assert complaint(file(text.encode()), Order) == f"entry 1 ({ORDER['id']}): items[0].quantity: stands there twice"
+
+
 def test_an_id_stands_once(file: File) -> None:
-    """The second one is named."""
-    assert complaint(file([LAMP, {**LAMP, "name": "Another"}])) == "entry 2: id: 'lamp' stands there twice"
-
-
-def test_the_id_of_an_order_is_kept_in_lower_case(file: File) -> None:
-    """A UUID is read in either case; the system asks for it in lower case."""
-    (found,) = read(file([{**ORDER, "id": "0189ABCD-0000-7000-8000-000000000001"}]), Order)
-    assert found.id == "0189abcd-0000-7000-8000-000000000001"
+    """The second one is named, with the first."""
+    assert complaint(file([LAMP, {**LAMP, "name": "Another"}])) == "entry 2 (lamp): id: stands in entry 1 already"
 
 
 @given(st.lists(JSON | st.fixed_dictionaries({}, optional=dict.fromkeys(ORDER, JSON)), max_size=3))

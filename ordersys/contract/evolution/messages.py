@@ -58,7 +58,8 @@ def _missing(old: Descriptor, new: Descriptor, validator: protovalidate.Validato
     """The new fields and oneofs that may not be left out, as those do who do not know them."""
     known = {*old.fields_by_name, *old.oneofs_by_name}
     for broken in violations(descriptors.message_class(new)(), validator):
-        if broken.field not in known:
+        # Without a field: a rule of the whole message, which `_stricter` has found.
+        if broken.field and broken.field not in known:
             yield f"{new.full_name} without {broken.field} ({broken.rule})"
 
 

@@ -11,6 +11,7 @@ _CHANGED = {
     "domain": "Clients that look for reasons of {before} overlook {name}, whose domain is {now}.",
     "code": "Clients that expect the code {before} of {name} get {now}.",
     "retryable": "Clients that know {name} as retryable={before} repeat in vain or give up too early: it is {now}.",
+    "final": "Sagas that know {name} as final release what they have reserved, though by now the outcome is in doubt.",
 }
 
 
@@ -22,5 +23,6 @@ def findings(released: Files, current: Files) -> Iterator[str]:
             yield f"Clients that decide on reason {name} wait for it in vain: it is gone."
             continue
         for fact, before, now in changes(asdict(stated), asdict(there[name])):
-            if fact in _CHANGED:
+            widened = fact == "final" and now  # who took it for a doubt asked again, and is answered the same
+            if fact in _CHANGED and not widened:
                 yield _CHANGED[fact].format(name=name, before=before, now=now)

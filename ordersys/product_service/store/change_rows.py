@@ -16,7 +16,9 @@ _HOLDINGS = Statement(
     )
 )
 _ALL = select(CHANGES.c.request_id, CHANGES.c.cancels, CHANGES.c.hop, CHANGES.c.reserved, CHANGES.c.traceparent)
-_SOME = Statement(_ALL.limit(bindparam("most")))
+_SOME = Statement(
+    _ALL.where(CHANGES.c.order_id > bindparam("after")).order_by(CHANGES.c.order_id).limit(bindparam("most"))
+)
 _SELECT = Statement(_ALL.where(CHANGES.c.order_id.in_(bindparam("ids", expanding=True))))
 
 
@@ -28,6 +30,8 @@ class Pending(NamedTuple):
     hop: Hop
     reserved: Quantities
     traceparent: str
+    resumed: bool = False
+    """Whether it is taken up again: an earlier try of it may have been made, and forgotten since."""
 
     @property
     def order_id(self) -> str:
@@ -40,9 +44,9 @@ class Pending(NamedTuple):
         return self.hop.request_id
 
 
-def pending(connection: Connection, most: int) -> list[Pending]:
-    """Changes without an outcome."""
-    return [_pending(found) for found in _SOME.rows(connection, most=most)]
+def pending(connection: Connection, after: str, most: int) -> list[Pending]:
+    """Up to `most` changes without an outcome, of the orders behind `after`, by order."""
+    return [_pending(found) for found in _SOME.rows(connection, after=after, most=most)]
 
 
 def under_way(connection: Connection, order_ids: list[str]) -> dict[str, Pending]:
@@ -71,4 +75,4 @@ def row(pending: Pending) -> dict[str, Any]:
 
 def _pending(row: Row) -> Pending:
     request_id, cancels, hop, reserved, traceparent = row
-    return Pending(request_id, bool(cancels), Hop.FromString(hop), quantities(reserved), traceparent)
+    return Pending(request_id, bool(cancels), Hop.FromString(hop), quantities(reserved), traceparent, True)

@@ -1,5 +1,6 @@
 """Operations that begin changes of orders: reserve what is needed more, remember what is asked."""
 
+import logging
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -16,6 +17,7 @@ from ordersys.api.product.v1.product_service_pb2 import (
 from ordersys.contract.errors import Refused, out_of_stock
 from ordersys.contract.requests import fingerprint
 from ordersys.product_service.stock import Quantities, more
+from ordersys.product_service.store import placements
 from ordersys.product_service.store.change_rows import Pending, holdings, row, under_way
 from ordersys.product_service.store.shelf import Shelf
 from ordersys.product_service.store.tables import CHANGES, REQUESTS
@@ -25,6 +27,8 @@ from ordersys.runtime.identity import now, uuid7
 from ordersys.runtime.statements import inserting
 
 _INSERT = inserting(CHANGES)
+_log = logging.getLogger(__name__)
+_HOLDING_STATES = {state for state in OrderState.values() if state != OrderState.ORDER_STATE_CANCELLED}
 
 Request = UpdateOrderRequest | CancelOrderRequest
 
@@ -43,13 +47,22 @@ class Busy(NamedTuple):
     pending: Pending
 
 
+class Unplaced(NamedTuple):
+    """The placement of the order is without an outcome here; it must end first.
+
+    Otherwise the end of the change would end the placement's reservation, and leave its request open for ever.
+    """
+
+    pending: placements.Pending
+
+
 def find(connection: Connection, request: Request) -> Remembered | None:
     """What is known of `request`. Raises Refused (REQUEST_ID_REUSED)."""
     known = REQUESTS.find(connection, [request.request_id])
     return recall(known, request.request_id, fingerprint(request))
 
 
-def begin(connection: Connection, asked: list[Asked]) -> list[Pending | Busy | Outcome | Refused]:
+def begin(connection: Connection, asked: list[Asked]) -> list[Pending | Busy | Unplaced | Outcome | Refused]:
     """An operation: for each request reserves what it needs more, or answers as before, or says who is first."""
     batch = _Batch(connection, asked)
     results = [refusing(batch.begin, change) for change in asked]
@@ -66,11 +79,12 @@ class _Batch:
         order_ids = [a.order.id for a in asked]
         self._ledger = REQUESTS.ledger(connection, [a.request.request_id for a in asked], time)
         self._under_way = under_way(connection, order_ids)
+        self._unplaced = placements.pending_of(connection, order_ids)
         self._holdings = holdings(connection, order_ids)
         self._shelf = Shelf(connection, [p for a in asked for p in _wanted(a.request)], time)
         self._begun: list[Pending] = []
 
-    def begin(self, asked: Asked) -> Pending | Busy | Outcome:
+    def begin(self, asked: Asked) -> Pending | Busy | Unplaced | Outcome:
         """What becomes of one request. Raises Refused (REQUEST_ID_REUSED, PRODUCT_NOT_FOUND)."""
         request, order_id = asked.request, asked.order.id
         mark = fingerprint(request)
@@ -80,6 +94,8 @@ class _Batch:
         if order_id in self._under_way:
             first = self._under_way[order_id]
             return first if known else Busy(first)
+        if order_id in self._unplaced:
+            return Unplaced(self._unplaced[order_id])
         self._shelf.check(_wanted(request))
         needed = self._needed(asked)
         if short := self._shelf.shortages(needed):
@@ -105,6 +121,10 @@ class _Batch:
     def _note(self, asked: Asked, needed: Quantities) -> Pending:
         cancels = isinstance(asked.request, CancelOrderRequest)
         begun = Pending(asked.request.request_id, cancels, self._hop(asked), needed, asked.traceparent)
+        if asked.order.id not in self._holdings and asked.order.state in _HOLDING_STATES:
+            # Right for an order that was created with the Order Service itself. With two Product Services on one
+            # Order Service it is a mistake: the other one would hold the order's stock for ever.
+            _log.warning("order %s, which holds no stock in this database, is changed", asked.order.id)
         self._under_way[begun.order_id] = begun
         self._begun.append(begun)
         return begun

@@ -1,4 +1,4 @@
-"""Operations that end changes of orders: accept (release what is needed no more), take back."""
+"""Operations that end changes of orders: accept (release what is needed no more), compensate."""
 
 from typing import Any, NamedTuple
 
@@ -39,11 +39,11 @@ def accept(connection: Connection, accepted: list[Accepted]) -> list[None]:
     return [None] * len(accepted)
 
 
-def take_back(connection: Connection, refused: list[Pending]) -> list[None]:
+def compensate(connection: Connection, refused: list[Pending]) -> list[None]:
     """An operation: the changes will never be made; what was reserved for them is released, their ids unused."""
     ending = _Ending(connection, refused)
     for pending in refused:
-        ending.take_back(pending)
+        ending.compensate(pending)
     ending.write()
     return [None] * len(refused)
 
@@ -72,7 +72,7 @@ class _Ending:
         self._new_holdings[order.id] = kept
         self._ledger.finish(pending.request_id, success(_response(pending, order)))
 
-    def take_back(self, pending: Pending) -> None:
+    def compensate(self, pending: Pending) -> None:
         """Releases what was reserved for the change."""
         if self._end(pending):
             self._released.append(pending.reserved)

@@ -1,4 +1,4 @@
-"""Operations on placements: begin (reserve and remember), confirm, take back."""
+"""Operations on placements: begin (reserve and remember), confirm, compensate."""
 
 import json
 from collections.abc import Mapping
@@ -26,7 +26,11 @@ from ordersys.runtime.statements import Row, Statement, inserting
 INSERT = inserting(PLACEMENTS)
 _ID = PLACEMENTS.c.order_id == bindparam("id")
 _OPEN = select(PLACEMENTS.c.request_id, PLACEMENTS.c.creation).where(PLACEMENTS.c.pending)
-_PENDING = Statement(_OPEN.limit(bindparam("most")))
+# By order_id, which is a UUID of version 7: the oldest first.
+_PENDING = Statement(
+    _OPEN.where(PLACEMENTS.c.order_id > bindparam("after")).order_by(PLACEMENTS.c.order_id).limit(bindparam("most"))
+)
+_PENDING_OF = Statement(_OPEN.where(PLACEMENTS.c.order_id.in_(bindparam("ids", expanding=True))))
 _ONE = Statement(_OPEN.where(_ID))
 _CONFIRM = Statement(update(PLACEMENTS).where(_ID).values(pending=False, creation=None))
 _STILL_PENDING = Statement(
@@ -55,6 +59,21 @@ class Pending(NamedTuple):
         """The order it is about."""
         return self.creation.order_id
 
+    @property
+    def saga_id(self) -> str:
+        """Names the placement: the order's id, chosen for it alone."""
+        return self.order_id
+
+
+class Unanswered(NamedTuple):
+    """A request that is open though its placement is gone; its order exists.
+
+    Releases before 0.2 left it so, when the order was cancelled before its placement was completed.
+    """
+
+    request_id: str
+    order_id: str
+
 
 class Confirmed(NamedTuple):
     """A placement whose order exists."""
@@ -63,7 +82,7 @@ class Confirmed(NamedTuple):
     order: Order
 
 
-def begin(connection: Connection, asked: list[Asked]) -> list[Pending | Outcome | Refused]:
+def begin(connection: Connection, asked: list[Asked]) -> list[Pending | Unanswered | Outcome | Refused]:
     """An operation: for each request reserves what it wants, or remembers its refusal, or answers as before."""
     batch = _Batch(connection, asked)
     results = [refusing(batch.begin, placement) for placement in asked]
@@ -81,7 +100,7 @@ def confirm(connection: Connection, confirmed: list[Confirmed]) -> list[None]:
     return [None] * len(confirmed)
 
 
-def take_back(connection: Connection, refused: list[Pending]) -> list[None]:
+def compensate(connection: Connection, refused: list[Pending]) -> list[None]:
     """An operation: the orders will never exist; what is still held for them is released, their ids unused."""
     rows = _STILL_PENDING.rows(connection, ids=[p.order_id for p in refused])
     holdings = {order_id: quantities(holding) for order_id, holding in rows}
@@ -97,9 +116,15 @@ def take_back(connection: Connection, refused: list[Pending]) -> list[None]:
     return [None] * len(refused)
 
 
-def pending(connection: Connection, most: int) -> list[Pending]:
-    """Placements without an outcome."""
-    return [_pending(row) for row in _PENDING.rows(connection, most=most)]
+def pending(connection: Connection, after: str, most: int) -> list[Pending]:
+    """Up to `most` placements without an outcome behind the order `after`, the oldest first."""
+    return [_pending(row) for row in _PENDING.rows(connection, after=after, most=most)]
+
+
+def pending_of(connection: Connection, order_ids: list[str]) -> dict[str, Pending]:
+    """The placements of these orders that are without an outcome, by order."""
+    found = [_pending(row) for row in _PENDING_OF.rows(connection, ids=order_ids)]
+    return {placement.order_id: placement for placement in found}
 
 
 def quantities(stored: str) -> dict[str, int]:
@@ -124,12 +149,12 @@ class _Batch:
         self._pending: dict[str, Pending] = {}
         self._events: list[EventMessage] = []
 
-    def begin(self, asked: Asked) -> Pending | Outcome:
+    def begin(self, asked: Asked) -> Pending | Unanswered | Outcome:
         """What becomes of one request. Raises Refused (REQUEST_ID_REUSED, PRODUCT_NOT_FOUND)."""
         request = asked.request
         mark = fingerprint(request)
         if known := self._ledger.recall(request.request_id, mark):
-            return known.outcome or self._known(known.subject)
+            return known.outcome or self._known(request.request_id, known.subject)
         wanted = {item.product_id: item.quantity for item in request.items}
         self._shelf.check(wanted)
         order_id = uuid7()
@@ -147,12 +172,12 @@ class _Batch:
         INSERT.run(self._connection, [_row(pending) for pending in self._pending.values()])
         OUTBOX.append(self._connection, self._events)
 
-    def _known(self, order_id: str) -> Pending:
+    def _known(self, request_id: str, order_id: str) -> Pending | Unanswered:
         """The open placement of a repeated request."""
         if order_id in self._pending:
             return self._pending[order_id]
-        (row,) = _ONE.rows(self._connection, id=order_id)
-        return _pending(row)
+        rows = _ONE.rows(self._connection, id=order_id)
+        return _pending(rows[0]) if rows else Unanswered(request_id, order_id)
 
     def _refuse(self, asked: Asked, mark: bytes, order_id: str, short: list[Shortage]) -> Outcome:
         outcome = refusal(out_of_stock(short))

@@ -3,10 +3,10 @@
 from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, LargeBinary, String, Table, Text
 
 from ordersys.runtime.idempotency import Requests
-from ordersys.runtime.outbox import Outbox
+from ordersys.runtime.outbox import Outbox, upgrade
 from ordersys.runtime.schema import Schema
 
-SCHEMA = Schema("product-service")
+SCHEMA = Schema("product-service", (upgrade,))
 REQUESTS = Requests(SCHEMA.metadata)
 OUTBOX = Outbox(SCHEMA.metadata)
 PRODUCTS = Table(

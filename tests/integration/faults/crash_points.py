@@ -16,10 +16,10 @@ from tests.integration.faults.stage import Stage
 _SOURCE = Path(ordersys.__file__).parent
 _PUBLISHERS, _LISTENERS = ("order_service", "product_service"), ("notification_service_1", "notification_service_2")
 # Who runs a module of the runtime that not everybody runs.
-_RUN_BY = {"outbox.py": _PUBLISHERS, "broker.py": _PUBLISHERS, "consumer.py": _LISTENERS}
-_ELSEWHERE = ("schema.", "process.stopping", "dead_letters.")
-"""Passed when a database is made or upgraded, a service told to stop, or dead letters are replayed: tried in tests of
-their own."""
+_RUN_BY = {"relay.py": _PUBLISHERS, "broker.py": _PUBLISHERS, "consumer.py": _LISTENERS}
+_ELSEWHERE = ("schema.", "process.stopping", "dead_letters.", "restore.")
+"""Passed when a database is made, upgraded or restored, a service told to stop, or dead letters are replayed: tried in
+tests of their own."""
 _ONCE = ("process.", "server.started")
 _MOST_PASSES = 5
 _DEATH_SECONDS = 60.0

@@ -1,5 +1,9 @@
-"""Faults of disks: nothing more can be written, by one service, by all of them, or by the broker."""
+"""Faults of disks: nothing more can be written, by one service, by all of them, or by the broker; files are moved."""
 
+import os
+import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -10,8 +14,9 @@ import psutil
 from ordersys.local.system import SERVICES
 from tests.integration.faults import mounts
 from tests.integration.faults.administration import DISK_ALARM
-from tests.integration.faults.facts import Finding
+from tests.integration.faults.facts import Finding, Kind
 from tests.integration.faults.fault import Act, Fault, Scene
+from tests.integration.faults.releases import file_of, refuses
 from tests.integration.faults.stage import BROKER, Stage
 
 _ROOM = 96 << 20
@@ -30,6 +35,8 @@ def disk_faults() -> Iterator[Fault]:
     limited = _fills_disks(*SERVICES)
     yield Fault("file system of all services full", _fills_file_system("databases", 0, SERVICES, limited))
     yield Fault("file system of rabbitmq low", _fills_file_system("rabbitmq/db", _LOW, [BROKER], DISK_ALARM))
+    yield Fault("databases moved away under the running services, and back", _moves_databases)
+    yield Fault("backups of all services, one copied over the database of a service that crashed", _copies_backup)
 
 
 def _fills_disks(*names: str) -> Act:
@@ -89,6 +96,41 @@ def _running(stage: Stage, names: Sequence[str]) -> Iterator[None]:
     yield
     for name in names:
         stage.stop(name)
+
+
+def _moves_databases(scene: Scene) -> Sequence[Finding]:
+    """Nothing is answered from files that are not at their path, and all go on when they are there again."""
+    folder = scene.stage.databases
+    folder.rename(aside := folder.with_name("moved"))
+    scene.last(2.0, 10.0)
+    # Nobody may have made another meanwhile: none of them runs on anything but what it had opened.
+    aside.rename(folder)
+    return ()
+
+
+def _copies_backup(scene: Scene) -> Sequence[Finding]:
+    """Under load each backup is made; copied by hand over what a crash left, it is refused until all is put back."""
+    stage, name = scene.stage, scene.dice.choice(SERVICES)
+    backups = stage.folder / f"backups-{scene.name}"
+    backups.mkdir()
+    found = [finding for service in SERVICES for finding in _backup(stage, service, backups / f"{service}.db")]
+    time.sleep(_TRAFFIC_SECONDS)
+    stage.kill(name)
+    file = file_of(stage, name)
+    shutil.copytree(stage.databases, aside := backups / "crashed")
+    file.write_bytes((backups / f"{name}.db").read_bytes())
+    found += refuses(stage, name, "was exchanged")
+    file.write_bytes((aside / file.name).read_bytes())
+    stage.start(name)
+    return found
+
+
+def _backup(stage: Stage, name: str, target: Path) -> Iterator[Finding]:
+    command = [sys.executable, "-m", f"ordersys.{name}", "backup", str(target)]
+    environment = {**os.environ, "ORDERSYS_DATA_DIR": str(stage.databases)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        yield Finding(Kind.UNRECOVERED, f"no backup of {name} beside it: {done.stderr}")
 
 
 def _size(folder: Path) -> int:

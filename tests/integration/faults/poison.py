@@ -4,13 +4,19 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 
+import grpc
 import pika
-from pika.adapters.blocking_connection import BlockingChannel
 
+from ordersys.api.notification.v1.dead_letter_service_pb2 import (
+    DeadLetter,
+    DiscardDeadLettersRequest,
+    ListDeadLettersRequest,
+)
+from ordersys.api.notification.v1.dead_letter_service_pb2_grpc import DeadLetterServiceStub
 from ordersys.api.order.v1.order_events_pb2 import OrderCreated
 from ordersys.contract.topology import subscriptions
 from tests.contract.orders import imagined
-from tests.contract.post import SUBSCRIPTIONS, Post
+from tests.contract.post import Post
 from tests.contract.world import new_id
 from tests.integration.faults.facts import Finding, Kind
 from tests.integration.faults.fault import Fault, Scene
@@ -21,6 +27,8 @@ _POISONS = 20
 _DEAD_SECONDS = 15.0
 _DEADLY_SECONDS = 300.0
 _POLL = 0.1
+_PAGE = 500
+_CALL_SECONDS = 10.0
 
 
 def poison_faults() -> Iterator[Fault]:
@@ -37,9 +45,12 @@ def _poison(scene: Scene) -> Sequence[Finding]:
         properties = pika.BasicProperties(message_id=f"poison-{number}", type="nonsense", delivery_mode=2)
         channel.basic_publish("orders.created", "order.created", scene.dice.randbytes(20), properties)
         time.sleep(scene.dice.uniform(0.0, 0.05))
-    expected = [f"poison-{number}" for number in range(_POISONS)]
-    found = [_wrong(channel, taken.dead_letter_queue, expected, _DEAD_SECONDS) for taken in subscriptions()]
     connection.close()
+    expected = [f"poison-{number}" for number in range(_POISONS)]
+    found: list[str] = []
+    for taken in subscriptions():
+        with closing(_letters(scene, taken.consumer)) as letters:
+            found.append(letters.wrong(expected))
     return [Finding(Kind.LOST, text) for text in found if text]
 
 
@@ -64,29 +75,45 @@ def _deadly(scene: Scene) -> Sequence[Finding]:
 
 def _dies_until_dead_lettered(scene: Scene, name: str, event_id: str) -> str:
     """Starts it again whenever it has died; what is wrong, nothing when this message alone is dead-lettered."""
-    connection = pika.BlockingConnection(pika.URLParameters(scene.stage.amqp_url))
-    channel, queue = connection.channel(), SUBSCRIPTIONS["notification-service-2"].dead_letter_queue
     until = time.monotonic() + _DEADLY_SECONDS
-    while not _count(channel, queue) and time.monotonic() < until:
-        scene.stage.start(name)
-        time.sleep(_POLL)
-    wrong = _wrong(channel, queue, [event_id], _DEAD_SECONDS)
-    connection.close()
-    return wrong
-
-
-def _wrong(channel: BlockingChannel, queue: str, expected: Sequence[str], seconds: float) -> str:
-    """Takes what there is out of a dead-letter queue; what is wrong about it, nothing when it is what was expected."""
-    ids: list[str] = []
-    until = time.monotonic() + seconds
-    while (waiting := _count(channel, queue)) or (len(ids) < len(expected) and time.monotonic() < until):
-        method, properties, _ = channel.basic_get(queue, auto_ack=True) if waiting else (None, None, None)
-        if method is None or properties is None:
+    with closing(_letters(scene, "notification-service-2")) as letters:
+        while time.monotonic() < until and not letters.now():
+            scene.stage.start(name)
             time.sleep(_POLL)
-        else:
-            ids.append(str(properties.message_id))
-    return "" if sorted(ids) == sorted(expected) else f"{queue} has {ids}"
+        return letters.wrong([event_id])
 
 
-def _count(channel: BlockingChannel, queue: str) -> int:
-    return int(channel.queue_declare(queue, passive=True).method.message_count)
+def _letters(scene: Scene, role: str) -> "_Letters":
+    return _Letters(role, scene.stage.addresses[role])
+
+
+class _Letters:
+    """The dead letters of a subscriber."""
+
+    def __init__(self, role: str, address: str) -> None:
+        self._role = role
+        self._channel = grpc.insecure_channel(address)
+        self._service = DeadLetterServiceStub(self._channel)
+
+    def close(self) -> None:
+        """Closes the connection."""
+        self._channel.close()
+
+    def now(self) -> list[DeadLetter]:
+        """Those that are listed, nothing while there is no answer."""
+        try:
+            request = ListDeadLettersRequest(page_size=_PAGE)
+            return list(self._service.ListDeadLetters(request, timeout=_CALL_SECONDS).dead_letters)
+        except grpc.RpcError:
+            return []
+
+    def wrong(self, expected: Sequence[str]) -> str:
+        """Discards all there are; what is wrong about them, nothing when their events are what was expected."""
+        until = time.monotonic() + _DEAD_SECONDS
+        while len(found := self.now()) < len(expected) and time.monotonic() < until:
+            time.sleep(_POLL)
+        request = DiscardDeadLettersRequest(request_id=new_id(), dead_letter_ids=[one.id for one in found])
+        if found:
+            self._service.DiscardDeadLetters(request, timeout=_CALL_SECONDS)
+        ids = sorted(one.event_id for one in found)
+        return "" if ids == sorted(expected) else f"{self._role} has the dead letters {ids}"

@@ -41,7 +41,7 @@ def _there_and_back(name: str) -> Act:
         stage.service(name).wait_healthy()
         scene.last(0.5, 4.0)
         stage.service(name).stop()
-        found += _refuses(stage, name)
+        found += refuses(stage, name, "is newer than")
         put_back(file_of(stage, name))
         stage.start(name)
         return found
@@ -49,15 +49,15 @@ def _there_and_back(name: str) -> Act:
     return act
 
 
-def _refuses(stage: Stage, name: str) -> Iterator[Finding]:
-    """Says why in one line, and leaves the file as it is, to the byte."""
+def refuses(stage: Stage, name: str, why: str) -> Iterator[Finding]:
+    """Started on a database that it can't use, it says why in one line, and leaves the file as it is, to the byte."""
     file, log = file_of(stage, name), stage.service(name).log
     before, lines = file.read_bytes(), len(log.read_text().splitlines())
-    yield from _ends(stage, name, WRONG_USE, "on a newer database", {})
+    yield from _ends(stage, name, WRONG_USE, f"on a database that {why}", {})
     if file.read_bytes() != before:
-        yield Finding(Kind.LOST, f"{name} has changed {file.name}, which is newer than it knows")
+        yield Finding(Kind.LOST, f"{name} has changed {file.name}, which {why}")
     said = log.read_text().splitlines()[lines:]
-    if len(said) != 1 or "is newer than" not in said[0] or str(file) not in said[0]:
+    if len(said) != 1 or why not in said[0] or str(file) not in said[0]:
         yield Finding(Kind.UNRECOVERED, f"{name} does not say why it does not start: {said}")
 
 

@@ -19,9 +19,9 @@ from ordersys.notification import store
 from ordersys.notification.recorder import Recorder
 from ordersys.product_service import change, placement
 from ordersys.product_service.store import endings
-from ordersys.runtime import server
+from ordersys.runtime import admission
 from ordersys.runtime.consumer import Disposition
-from ordersys.runtime.outbox import Outbox
+from ordersys.runtime.outbox import Outbox, Waiting
 
 _LATER_SECONDS = 2.0
 
@@ -68,10 +68,10 @@ def cursor_instead_of_rows() -> None:
     oldest = Outbox.oldest
     read: list[int] = [0]
 
-    def after_the_last(outbox: Outbox, connection: Connection, most: int) -> Sequence[Any]:
-        rows = [row for row in oldest(outbox, connection, 10_000) if row[0] > read[0]][:most]
-        read[0] = max([read[0], *(row[0] for row in rows)])
-        return rows
+    def after_the_last(outbox: Outbox, connection: Connection, most: int) -> list[Waiting]:
+        found = [one for one in oldest(outbox, connection, 10_000) if one.sequence > read[0]][:most]
+        read[0] = max([read[0], *(one.sequence for one in found)])
+        return found
 
     _replace(Outbox, "oldest", after_the_last)
 
@@ -93,8 +93,8 @@ def no_sweep() -> None:
     async def nothing(_: object) -> None:
         return None
 
-    _replace(placement.Placement, "sweep", nothing)
-    _replace(change.Changes, "sweep", nothing)
+    _replace(placement.Placement, "recover", nothing)
+    _replace(change.Changes, "recover", nothing)
 
 
 def no_limit() -> None:
@@ -104,7 +104,7 @@ def no_limit() -> None:
 
 def endless_patience() -> None:
     """Waits for a request as long as it takes."""
-    server._REQUEST_SECONDS = math.inf
+    admission.REQUEST_SECONDS = math.inf
 
 
 def _replace(owner: type, name: str, by: Callable[..., Any]) -> None:

@@ -38,6 +38,7 @@ def network_faults() -> Iterator[Fault]:
         yield Fault(f"reset of {link}", _resets(link))
         for name, weather in _WEATHERS.items():
             yield Fault(f"{name} on {link}", _weather(link, weather))
+    yield Fault("replies lost on hop for longer than request_ids are remembered", _outlasts_retention)
     for service in SERVICES:
         yield Fault(f"stop {service} while the broker is silent", _stops_in_silence(service))
 
@@ -82,6 +83,22 @@ def _weather(link: str, weather: Callable[[], Weather]) -> Act:
         return ()
 
     return act
+
+
+def _outlasts_retention(scene: Scene) -> Sequence[Finding]:
+    """What the Product Service asked took effect, unanswered; when it asks again, the Order Service remembers nothing.
+
+    Instead of two days of outage its request_ids are deleted: those of the Product Service, which are UUIDs of
+    version 7. Those of clients, of version 4, are promised to be remembered, and stay.
+    """
+    scene.stage.links["hop"].weather = RepliesLost()
+    scene.last(2.2, 8.0)
+    scene.stage.kill("order_service")
+    with closing(sqlite3.connect(scene.stage.databases / "order.db", isolation_level=None)) as database:
+        database.execute("DELETE FROM requests WHERE substr(request_id, 15, 1) = '7'")
+    scene.stage.start("order_service")
+    scene.stage.links["hop"].clear()
+    return ()
 
 
 def _stops_in_silence(service: str) -> Act:

@@ -86,11 +86,11 @@ MUTANTS = (
         (
             Edit(
                 "product_service.placement",
-                "if _is_definite(result)]",
-                "if _is_definite(result)][:1]",
+                "if _is_final(result)]",
+                "if _is_final(result)][:1]",
             ),
         ),
-        caught_by="saga/a_definite_refusal_gives_the_stock_of_a_batch_back",
+        caught_by="saga/a_final_refusal_gives_the_stock_of_a_batch_back",
     ),
     Mutant(
         "placed-batch-leaves-its-trace",

@@ -7,7 +7,13 @@ MUTANTS = (
         "unconfirmed-event-is-forgotten",
         ORDER,
         "An event leaves the outbox although the broker hiccuped before it confirmed.",
-        (Edit("runtime.outbox", "zip(rows, confirmed, strict=True) if sure]", "zip(rows, confirmed, strict=True)]"),),
+        (
+            Edit(
+                "runtime.relay",
+                "for event, outcome in zip(ready, outcomes, strict=True) if outcome == CONFIRMED]",
+                "for event in ready]",
+            ),
+        ),
         caught_by="broker_trouble/a_creation_the_broker_did_not_keep_is_published_again",
     ),
     Mutant(
@@ -16,7 +22,7 @@ MUTANTS = (
         "An event counts as published once it is written to the connection.",
         (
             Edit("runtime.broker", "await self._answer(self._confirms.settled, lambda: window.steps)", "pass"),
-            Edit("runtime.broker", "return window.outcome()", "return [True] * len(messages)"),
+            Edit("runtime.broker", "if window.confirmed and not impossible:", "if True:"),
         ),
         caught_by="broker_trouble/an_event_whose_confirm_is_lost_comes_again_under_its_id",
     ),
@@ -34,7 +40,7 @@ MUTANTS = (
         (
             Edit(
                 "runtime.confirms",
-                "self._doubtful.update(self._settle(tag, multiple), [tag])",
+                "self._nacked.update(self._settle(tag, multiple), [tag])",
                 "self._settle(tag, multiple)",
             ),
         ),
@@ -47,8 +53,8 @@ MUTANTS = (
         (
             Edit(
                 "order_service.service",
-                "self._relay.wake()\nreturn UpdateOrderResponse(order=order)",
-                "await self._relay._wakes.submit(None)\nreturn UpdateOrderResponse(order=order)",
+                'crash_point("order.changed")',
+                "import asyncio\nwhile await self._database.read(store.OUTBOX.waiting):\n    await asyncio.sleep(0.01)",
             ),
         ),
         caught_by="broker_trouble/orders_are_taken_while_the_broker_is_away",
@@ -65,10 +71,14 @@ MUTANTS = (
             ),
             Edit(
                 "order_service.__main__",
-                "relay.wake()",
+                "stack.push_async_callback(relay.close)",
+                "stack.push_async_callback(relay.close)\n"
+                "from ordersys.contract.topology import events as known, publication\n"
+                "from ordersys.runtime.outbox import Waiting\n"
+                "routed = lambda events: [Waiting(0, e, publication(known()[e.type]), False) for e in events]\n"
                 "loop = asyncio.get_running_loop()\n"
                 "store.PUBLISH = lambda events: asyncio.run_coroutine_threadsafe(\n"
-                "    asyncio.wait_for(publisher.publish(events), 5), loop\n"
+                "    asyncio.wait_for(publisher.publish(routed(events)), 5), loop\n"
                 ").result()",
             ),
         ),
@@ -80,12 +90,12 @@ MUTANTS = (
         "Each event is published a second time, under another id.",
         (
             Edit(
-                "runtime.outbox",
-                "confirmed = await self._publisher.publish([_event(row) for row in rows])",
+                "runtime.relay",
+                "outcomes = await self._publisher.publish(events)",
                 "from dataclasses import replace\n"
-                "again = [replace(_event(row), event_id=f'{row.event_id}.again') for row in rows]\n"
+                "again = [e._replace(event=replace(e.event, event_id=f'{e.event.event_id}.again')) for e in events]\n"
                 "await self._publisher.publish(again)\n"
-                "confirmed = await self._publisher.publish([_event(row) for row in rows])",
+                "outcomes = await self._publisher.publish(events)",
             ),
         ),
         caught_by="events/a_creation_is_heard_once_on_each_exchange",
@@ -170,5 +180,25 @@ MUTANTS = (
         "An order's events belong to another trace than the call that placed it.",
         (Edit("product_service.service", "traceparent(metadata(context, TRACEPARENT))", "traceparent()"),),
         caught_by="traces/an_event_belongs_to_the_trace_of_the_call",
+    ),
+    Mutant(
+        "trace-of-a-later-version-is-lost",
+        ORDER,
+        "A trace context of a version that is not known counts as none.",
+        (
+            Edit(
+                "runtime.identity",
+                'found is None or (found["version"] == "00" and found["more"])',
+                'found is None or found["version"] != "00"',
+            ),
+        ),
+        caught_by="traces/a_trace_context_of_a_later_version_is_read_as_far_as_it_is_known",
+    ),
+    Mutant(
+        "trace-of-a-later-version-goes-on-as-it-came",
+        ORDER,
+        "A trace context is sent on as a version whose rules are not known.",
+        (Edit("runtime.identity", "return f\"00-{found['ids']}", "return f\"{found['version']}-{found['ids']}"),),
+        caught_by="traces/a_trace_context_of_a_later_version_is_read_as_far_as_it_is_known",
     ),
 )

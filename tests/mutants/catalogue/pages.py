@@ -29,8 +29,8 @@ MUTANTS = (
         LISTENER_2,
         "A page_token is decoded without a look at who gave it out.",
         (
-            Edit("contract.pages", "if digest == _digest(query, key):\n    return kind(key.decode())", "pass"),
-            Edit("contract.pages", "raise refuse(ErrorReason.PAGE_TOKEN_INVALID)", "return None"),
+            Edit("contract.pages", "raise refuse(ErrorReason.PAGE_TOKEN_INVALID) from None", "return None"),
+            Edit("contract.pages", "if token(query, key) != query.page_token or str(found)", "if str(found)"),
         ),
         caught_by="pages/a_token_that_was_not_given_out_is_refused",
     ),

@@ -10,10 +10,10 @@ MUTANTS = (
         (
             Edit(
                 "runtime.consumer",
-                "dispositions = await self._decide(session, portion)",
-                "_settle(session, portion, [Disposition.ACK] * len(portion))\n"
+                "dispositions = await self._record([tagged.delivery for tagged in portion], self._session)",
+                "_settle(self._intake, portion, [Disposition.ACK] * len(portion))\n"
                 "await asyncio.sleep(0.1)\n"
-                "await self._decide(session, portion)\n"
+                "await self._record([tagged.delivery for tagged in portion], self._session)\n"
                 "continue",
             ),
         ),
@@ -35,9 +35,9 @@ MUTANTS = (
         "A delivery that can't be decoded keeps all others waiting.",
         (
             Edit(
-                "runtime.consumer",
-                "except Undecodable as error:",
-                "except Undecodable as error:\n    await asyncio.sleep(3600)",
+                "notification.recorder",
+                '_log.error("dead letter: %r: %s", delivery.message_id, error)',
+                "await __import__('asyncio').sleep(3600)",
             ),
         ),
         caught_by="subscribers/poison_does_not_hold_up_what_is_healthy",
@@ -48,9 +48,9 @@ MUTANTS = (
         "A delivery that can't be decoded is dropped instead of dead-lettered.",
         (
             Edit(
-                "runtime.consumer",
-                "dispositions = [Disposition.DEAD_LETTER] * len(portion)",
-                "dispositions = [Disposition.ACK] * len(portion)",
+                "notification.recorder",
+                "dispositions = [Disposition.DEAD_LETTER] * len(deliveries)",
+                "dispositions = [Disposition.ACK] * len(deliveries)",
             ),
         ),
         caught_by="subscribers/what_is_no_event_is_a_dead_letter_at_once",
@@ -112,10 +112,57 @@ MUTANTS = (
         caught_by="subscribers/an_event_that_breaks_a_rule_is_a_dead_letter",
     ),
     Mutant(
+        "id-that-is-no-text-is-recorded",
+        LISTENER_1,
+        "An event whose message_id is no UTF-8 is recorded, and no page that holds it can be answered.",
+        (Edit("contract.events", "if not isinstance(value, str | None):", "if False:"),),
+        caught_by="subscribers/what_is_recorded_can_be_answered_again",
+    ),
+    Mutant(
+        "time-that-is-none-is-recorded",
+        LISTENER_2,
+        "An event whose times have nanos out of range is recorded, and no page that holds it can be written in JSON.",
+        (Edit("contract.validation", "if not 0 <= getattr(message, name).nanos < _NANOS:", "if False:"),),
+        caught_by="subscribers/what_is_recorded_can_be_answered_again",
+    ),
+    Mutant(
+        "total-is-taken-on-trust",
+        LISTENER_1,
+        "An event of an order whose total is not the sum of its items is recorded.",
+        (
+            Edit(
+                "contract.validation",
+                "if (total := _total(getattr(message, items))) != amount.units * _NANOS + amount.nanos:",
+                "if total := 0:",
+            ),
+        ),
+        caught_by="subscribers/an_event_of_an_order_that_can_not_be_is_a_dead_letter",
+    ),
+    Mutant(
         "deaf-subscriber-says-serving",
         LISTENER_1,
         "A subscriber without a connection to the broker says that it works.",
-        (Edit("notification.application", "database.probe() and consumer.live", "database.probe()"),),
+        (
+            Edit(
+                "notification.application",
+                "database.probe() and consumer.live and dead_letters.live",
+                "database.probe()",
+            ),
+        ),
         caught_by="health/a_subscriber_that_hears_nothing_is_not_serving",
+    ),
+    Mutant(
+        "deaf-subscription-is-kept",
+        LISTENER_2,
+        "Who has heard nothing for a while believes that nothing was published.",
+        (Edit("runtime.consumer", "return max(0.0, self._moved + _IDLE_SECONDS - time.monotonic())", "return 3600.0"),),
+        caught_by="subscribers/a_queue_that_is_made_anew_is_consumed",
+    ),
+    Mutant(
+        "undecodable-header-ends-the-connection",
+        LISTENER_1,
+        "What the AMQP library raises for a header is raised.",
+        (Edit("runtime.messages", "self._read_texts()\n        return self", "raise\n        return self"),),
+        caught_by="subscribers/a_header_nobody_can_decode_costs_nothing",
     ),
 )

@@ -1,0 +1,117 @@
+"""Many orders placed with few calls: each entry of a file gets an outcome, whatever becomes of the others.
+
+Every entry is a request with an id of its own that follows from the file, so that whoever was interrupted, or got no
+answer, places the same file again and loses and doubles nothing.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeAlias
+
+from google.rpc.status_pb2 import Status
+
+from ordersys.api.order.v1.order_pb2 import Order
+from ordersys.api.product.v1.product_service_pb2 import BatchPlaceOrdersRequest, PlaceOrderRequest
+from ordersys.grpc_client import failures
+from ordersys.grpc_client.connection import Client, Failed, Patience, Waited, may_help
+
+# Few enough that progress is seen, and that a service admits several at a time; the contract allows 500.
+CHUNK = 100
+# A quarter of what a service takes unless told otherwise, and enough for 100 orders of everyday size.
+_CHUNK_BYTES = 1024 * 1024
+_IN_FLIGHT = 2
+_AGAIN = "repeat the same command, which places nothing twice"
+
+Outcome: TypeAlias = Order | Failed
+Told: TypeAlias = Callable[[int, Outcome], None]
+
+
+class Batch:
+    """Places `requests`, and tells what became of each as soon as those before it are known."""
+
+    def __init__(self, client: Client, requests: Sequence[PlaceOrderRequest], told: Told) -> None:
+        self.outcomes: list[Outcome | None] = [None] * len(requests)
+        """What became of each; None while that is not known."""
+        self.asked = 0
+        """How many were sent."""
+        self._client = client
+        self._requests = requests
+        self._told = told
+        self._next_told = 0
+        self._stopped = False
+
+    async def place(self) -> None:
+        """Returns when each was asked for, or when the service does not answer. To be called once."""
+        chunks = _chunks(self._requests)
+        async with asyncio.TaskGroup() as group:
+            for _ in range(_IN_FLIGHT):
+                group.create_task(self._lane(chunks))
+
+    async def _lane(self, chunks: Iterator[range]) -> None:
+        for chunk in chunks:
+            if self._stopped:
+                return
+            self.asked = chunk.stop
+            await self._settle(chunk)
+            self._tell()
+
+    async def _settle(self, entries: Sequence[int]) -> None:
+        """Asks for these until each has an outcome; a batch that is refused as a whole is asked for in halves."""
+        patience = Patience(self._client.timeout)
+        left = entries
+        while left:
+            try:
+                statuses = await self._ask(left)
+            except Failed as failed:
+                if len(left) > 1 and failures.exit_status(failed) == failures.REFUSED and not may_help(failed.status):
+                    await self._settle(left[: len(left) // 2])
+                    await self._settle(left[len(left) // 2 :])
+                else:
+                    self._fail(dict.fromkeys(left, failed.status), failed.waited)
+                    self._stopped |= failures.exit_status(failed) != failures.REFUSED or may_help(failed.status)
+                return
+            again = {entry: status for entry, status in statuses.items() if may_help(status)}
+            self._fail({entry: status for entry, status in statuses.items() if entry not in again})
+            if again and not await patience.pause(next(iter(again.values()))):
+                self._fail(again)
+                self._stopped = True
+                return
+            left = list(again)
+
+    async def _ask(self, entries: Sequence[int]) -> dict[int, Status]:
+        """Keeps the orders; the statuses of those that were not placed."""
+        request = BatchPlaceOrdersRequest(requests=[self._requests[entry] for entry in entries])
+        response = await self._client.product(self._client.products.BatchPlaceOrders, request)
+        statuses = {}
+        for entry, result in zip(entries, response.results, strict=True):
+            if result.HasField("order"):
+                self.outcomes[entry] = result.order
+            else:
+                statuses[entry] = result.status
+        return statuses
+
+    def _fail(self, statuses: dict[int, Status], waited: Waited | None = None) -> None:
+        peer, waited = self._client.peers[0], waited or Waited(self._client.timeout)
+        for entry, status in statuses.items():
+            self.outcomes[entry] = Failed(peer, self._requests[entry], status, waited, _AGAIN)
+
+    def _tell(self) -> None:
+        """In the order of the entries, and no chunk in two parts."""
+        while self._next_told < len(self.outcomes):
+            outcome = self.outcomes[self._next_told]
+            if outcome is None:
+                return
+            self._next_told += 1
+            self._told(self._next_told, outcome)
+
+
+def _chunks(requests: Sequence[PlaceOrderRequest]) -> Iterator[range]:
+    first, size = 0, 0
+    for index, request in enumerate(requests):
+        bytes_ = request.ByteSize()
+        if index - first == CHUNK or (index > first and size + bytes_ > _CHUNK_BYTES):
+            yield range(first, index)
+            first, size = index, 0
+        size += bytes_
+    if first < len(requests):
+        yield range(first, len(requests))

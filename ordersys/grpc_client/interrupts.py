@@ -1,0 +1,84 @@
+"""SIGINT, SIGTERM and SIGHUP end the client with 128 + the signal, and never with a traceback.
+
+Until something is under way they end it at once. From then on the first one cancels the command, which may still say
+how far it came, and the second one ends the process at once.
+
+Imports nothing beyond the interpreter's own modules: it is loaded before anything that takes time.
+"""
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_BASE = 128
+
+
+class Interrupted(BaseException):
+    """A signal came while the process waited for the reader of its output."""
+
+
+class Interrupts:
+    """The signals of a process while a command is under way."""
+
+    def __init__(self) -> None:
+        self._number = 0
+        self._cancel: Callable[[], object] | None = None
+        self._writing = False
+
+    @property
+    def exit_status(self) -> int:
+        """The one of the signal that came, 0 when none did."""
+        return _BASE + self._number if self._number else 0
+
+    @contextmanager
+    def cancelling(self, cancel: Callable[[], object]) -> Iterator[None]:
+        """The first signal calls `cancel`, from a signal handler; the next one ends the process."""
+        self._cancel = cancel
+        before = {number: signal.signal(number, self._handle) for number in _wanted()}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+            self._cancel = None
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """A write may wait for ever for its reader, and the event loop with it: a signal raises Interrupted."""
+        self._writing = True
+        try:
+            yield
+        finally:
+            self._writing = False
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        cancel = self._cancel
+        if self._number or cancel is None:
+            _end(number, frame)
+            return
+        self._number = number
+        if self._writing:
+            raise Interrupted
+        cancel()
+
+
+def end_at_once() -> None:
+    """From now on a signal ends the process, quietly."""
+    for number in _wanted():
+        signal.signal(number, _end)
+
+
+def _wanted() -> Iterator[signal.Signals]:
+    """A signal that whoever started the process has ignored (nohup, a shell's background job) stays ignored."""
+    return (number for number in _SIGNALS if signal.getsignal(number) not in (signal.SIG_IGN, None))
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    os._exit(_BASE + number)
+
+
+interrupts = Interrupts()
+"""Those of this process."""

@@ -1,0 +1,118 @@
+"""Standard output and standard error: whatever is written is safe for a terminal, and failing to write is an outcome.
+
+Nothing that others wrote reaches a terminal as a command. What the output's encoding lacks is written as an escape.
+"""
+
+import os
+import sys
+from typing import TextIO
+
+from ordersys.grpc_client.interrupts import interrupts
+
+_STANDARD = 2
+"""The last file descriptor that has a meaning: standard error."""
+
+
+class OutputClosed(Exception):
+    """Whoever read the output has gone, as `head` does when it has enough."""
+
+
+class OutputFailed(Exception):
+    """The output can't be written; the text says why."""
+
+
+def prepare() -> None:
+    """Makes standard output and error writable without surprises. To be called once, before anything is opened."""
+    _fill_closed()
+    for stream in (sys.stdout, sys.stderr):
+        # Not "surrogateescape", which the POSIX locale brings: it would let raw bytes through.
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+        # A pipe that its other owner has set not to block would end a large listing in the middle.
+        os.set_blocking(stream.fileno(), True)
+
+
+def line(text: str) -> None:
+    """A line of standard output. Raises OutputClosed, OutputFailed."""
+    write(shown(text) + "\n")
+
+
+def write(text: str) -> None:
+    """Our own `text` as it is, control characters included. Raises OutputClosed, OutputFailed."""
+    try:
+        with interrupts.writing():
+            sys.stdout.write(text)
+    except OSError as error:
+        raise _gone(error) from error
+
+
+def flush() -> None:
+    """Everything written so far is out. Raises OutputClosed, OutputFailed."""
+    try:
+        with interrupts.writing():
+            sys.stdout.flush()
+    except OSError as error:
+        raise _gone(error) from error
+
+
+def error(text: str) -> None:
+    """A line of standard error. Where that can't be written there is nobody to tell."""
+    errors(shown(text) + "\n")
+
+
+def errors(text: str) -> None:
+    """Our own `text` as it is, on standard error."""
+    try:
+        with interrupts.writing():
+            sys.stderr.write(text)
+            sys.stderr.flush()
+    except OSError:
+        _drop(sys.stderr)
+
+
+def drop() -> None:
+    """Forgets what could not be written, so that the interpreter does not try once more when it ends."""
+    _drop(sys.stdout)
+
+
+def shown(text: str) -> str:
+    """What others wrote, fit for a terminal: what commands it, or turns its direction, is spelled out."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def width() -> int | None:
+    """The columns of the terminal; None where the output is none, or its width is unknown: nothing is folded."""
+    if not sys.stdout.isatty():
+        return None
+    columns = os.environ.get("COLUMNS", "")
+    if columns.isascii() and columns.isdecimal() and 0 < len(columns) < 5:  # noqa: PLR2004 - digits of a width
+        return int(columns) or None
+    try:
+        return os.get_terminal_size(sys.stdout.fileno()).columns or None
+    except OSError:
+        return None
+
+
+def moves(stream: TextIO) -> bool:
+    """Whether a line of `stream` can be written over: a terminal that knows how."""
+    return stream.isatty() and os.environ.get("TERM", "dumb") not in ("", "dumb")
+
+
+def _fill_closed() -> None:
+    """Opens what was closed (`>&-`) on the null device: a connection would get its number and the output with it."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= _STANDARD:
+        pass
+    os.close(descriptor)
+    if sys.stdout is None:
+        sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115 - a descriptor, until the process ends
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115 - a descriptor, until the process ends
+
+
+def _gone(error: OSError) -> OutputClosed | OutputFailed:
+    return OutputClosed() if isinstance(error, BrokenPipeError) else OutputFailed(error.strerror or "")
+
+
+def _drop(stream: TextIO) -> None:
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, stream.fileno())
+    os.close(null)

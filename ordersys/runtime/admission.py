@@ -1,0 +1,140 @@
+"""Admission: how many calls, orders and bytes of requests a server has under way at a time; more are refused, soon.
+
+A call passes three gates. Its request is on its way (`Arrivals`): it takes no place, but not for long, and only so
+many wait at a time. It is admitted (`Admission`) by what it carries. Its answer is on its way (`Untaken`).
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import grpc
+
+from ordersys.api.error.v1.error_reason_pb2 import ErrorReason
+from ordersys.contract.errors import refuse
+
+# The context of a call, as grpc.aio hands it to a servicer.
+Context = grpc.aio.ServicerContext[Any, Any]
+
+REQUEST_SECONDS = 5.0
+"""What a client may take to send the request of a call it has begun."""
+ORDERS_A_CALL = 10
+"""So many orders may be under way as there may be calls, times this: a batch commits them together, which makes an
+order of a batch some ten times cheaper than one that comes alone."""
+_MOST_REQUEST_BYTES = 32 * 1024 * 1024
+_MOST_UNTAKEN_BYTES = 16 * 1024 * 1024
+_WAITING_A_CALL = 4
+
+
+class Arrivals:
+    """The calls whose request is on its way. When there are too many, who has most of them loses the first."""
+
+    def __init__(self, most: int) -> None:
+        self._left = most
+        self._waiting: dict[str, dict[asyncio.Timeout, None]] = {}
+
+    async def request(self, context: Context) -> bytes:
+        """The bytes of the request.
+
+        Raises Refused: REQUEST_INCOMPLETE when it does not come in REQUEST_SECONDS, or there is no room to wait for
+        it; UNDECODABLE_REQUEST when the client has ended the call without one.
+        """
+        raw: object = None
+        try:
+            async with asyncio.timeout(REQUEST_SECONDS) as waiting:
+                with self._room(context.peer(), waiting):
+                    raw = await context.read()
+        except TimeoutError as error:
+            raise refuse(ErrorReason.REQUEST_INCOMPLETE) from error
+        if not isinstance(raw, bytes):
+            raise refuse(ErrorReason.UNDECODABLE_REQUEST)
+        return raw
+
+    @contextmanager
+    def _room(self, peer: str, waiting: asyncio.Timeout) -> Iterator[None]:
+        if self._left <= 0:
+            self._give_up_one()
+        self._left -= 1
+        theirs = self._waiting.setdefault(peer, {})
+        theirs[waiting] = None
+        try:
+            yield
+        finally:
+            self._left += 1
+            theirs.pop(waiting, None)
+            if not theirs and self._waiting.get(peer) is theirs:
+                del self._waiting[peer]
+
+    def _give_up_one(self) -> None:
+        theirs = max(self._waiting.values(), key=len, default=None)
+        if theirs:
+            first = next(iter(theirs))
+            del theirs[first]
+            first.reschedule(asyncio.get_running_loop().time())
+
+
+class Admission:
+    """The calls under way, each by what it carries."""
+
+    def __init__(self, most_calls: int) -> None:
+        self._most_calls = most_calls
+        self._most_orders = ORDERS_A_CALL * most_calls
+        self._calls = 0
+        self._orders = 0
+        self._bytes = 0
+
+    def check(self) -> None:
+        """Raises Refused (TOO_MANY_CALLS) when there is no room for another one, however small."""
+        full = self._orders >= self._most_orders or self._bytes >= _MOST_REQUEST_BYTES
+        if self._calls >= self._most_calls or full:
+            raise refuse(ErrorReason.TOO_MANY_CALLS)
+
+    @contextmanager
+    def admitted(self, orders: int, request_bytes: int) -> Iterator[None]:
+        """A call with so many orders and bytes is under way. Raises Refused (TOO_MANY_CALLS) when it does not fit.
+
+        What would never fit does when nothing else is under way.
+        """
+        self.check()
+        too_many = self._orders + orders > self._most_orders or self._bytes + request_bytes > _MOST_REQUEST_BYTES
+        if self._calls and too_many:
+            raise refuse(ErrorReason.TOO_MANY_CALLS)
+        self._add(1, orders, request_bytes)
+        try:
+            yield
+        finally:
+            self._add(-1, -orders, -request_bytes)
+
+    def _add(self, calls: int, orders: int, request_bytes: int) -> None:
+        self._calls += calls
+        self._orders += orders
+        self._bytes += request_bytes
+
+
+def most_waiting(most_calls: int) -> int:
+    """How many requests may be on their way where so many calls are served."""
+    return _WAITING_A_CALL * most_calls
+
+
+class Untaken:
+    """The bytes of pages on their way, by connection: a client that does not take them gets no more of them."""
+
+    def __init__(self) -> None:
+        self._bytes: Counter[str] = Counter()
+
+    def add(self, page: bytes, context: Context) -> None:
+        """Counts a page that is to go out. Raises Refused when too many wait already."""
+        peer = context.peer()
+        if self._bytes[peer] > _MOST_UNTAKEN_BYTES:
+            raise refuse(ErrorReason.TOO_MANY_CALLS)
+        self._bytes[peer] += len(page)
+        taken: Any = partial(self._taken, peer, len(page))
+        context.add_done_callback(taken)
+
+    def _taken(self, peer: str, octets: int, _: object) -> None:
+        self._bytes[peer] -= octets
+        if not self._bytes[peer]:
+            del self._bytes[peer]

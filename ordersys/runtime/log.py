@@ -1,0 +1,262 @@
+"""The log of a process: one JSON object a line on standard output, whatever its texts hold and whoever reads it.
+
+As long as somebody reads, a line is written when the call that logs it returns: a crash loses none. A reader that is
+gone, one that has stopped, a full disk or a closed output never raise, end the service or hold up its event loop: up to
+1 MiB of lines wait in memory, and what comes then is dropped. Standard error says so, in one line each time it begins.
+"""
+
+import errno
+import json
+import logging
+import math
+import os
+import select
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
+
+_OUTPUT, _ERRORS = 1, 2
+# Longer texts lose their middle: what something was is told at its beginning, why it failed at its end.
+_MOST_CHARACTERS = 16_384
+_MOST_LINE = 262_144
+_MOST_DEPTH = 8
+# Beyond it (some 300 digits) readers of JSON take an integer for infinity, and Python refuses to write it in digits.
+_MOST_BITS = 1023
+_MOST_WAITING = 1_048_576
+# What may be better a second later; anything else that a write fails with lasts.
+_PASSING = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.ENOBUFS, errno.ENOMEM)
+_RETRY_SECONDS = 1.0
+_DRAIN_SECONDS = 0.01
+_FLUSH_SECONDS = 1.0
+
+
+def configure(service: str, level: str) -> None:
+    """Has this process log to standard output, from `level` on. Called once, before anything is opened."""
+    closed = _occupy_standard_files()
+    handler = LineHandler(service, _OUTPUT, _ERRORS)
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    if _OUTPUT in closed:
+        handler.complain("standard output is closed: nothing is logged")
+
+
+def _occupy_standard_files() -> list[int]:
+    """Opens /dev/null where standard input, output or errors are closed; which of them were.
+
+    Else the next file or connection that is opened would get that number, and what is meant for standard output or
+    errors, by this log or by gRPC's own, would be written into it.
+    """
+    closed = []
+    for descriptor in (0, _OUTPUT, _ERRORS):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free: this one
+            closed.append(descriptor)
+    return closed
+
+
+class LineHandler(logging.Handler):
+    """Writes each record as a line to a file descriptor; says on another one when that does not work."""
+
+    def __init__(self, service: str, output: int, errors: int) -> None:
+        super().__init__()
+        self._lines = JsonLines(service)
+        self._errors = errors
+        self._writer = LineWriter(output, self._notice, self.complain)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Writes the line, or drops it; never raises, never waits."""
+        self._writer.write(self._lines.format(record))
+
+    def flush(self) -> None:
+        """Waits a second at most for a slow reader; at exit this is the last chance of what waits."""
+        self._writer.flush(_FLUSH_SECONDS)
+
+    def _notice(self, message: str) -> str:
+        return self._lines.format(logging.LogRecord(__name__, logging.WARNING, __file__, 0, message, None, None))
+
+    def complain(self, message: str) -> None:
+        """Puts one line on standard error, where somebody reads that."""
+        ready = select.poll()
+        ready.register(self._errors, select.POLLOUT)
+        with suppress(OSError):  # there is nobody left to tell
+            if ready.poll(0):
+                os.write(self._errors, f"{self._notice(message)}\n".encode("ascii")[: select.PIPE_BUF])
+
+
+class LineWriter:
+    """Writes lines to a file descriptor without ever waiting for whoever reads it. Used from any thread.
+
+    `notice` makes a line out of a message of this class; `complain` is told once each time that lines begin to be lost.
+    """
+
+    def __init__(self, descriptor: int, notice: Callable[[str], str], complain: Callable[[str], None]) -> None:
+        self._descriptor = descriptor
+        self._notice = notice
+        self._complain = complain
+        self._ready = self._poll()
+        self._lock = threading.RLock()
+        self._waiting = bytearray()
+        self._dropped = 0
+        self._gone = False
+        self._troubled = False
+        self._drainer: threading.Thread | None = None
+
+    def write(self, line: str) -> None:
+        """Writes a line in ASCII behind those that wait; drops it where too much waits, or nobody will ever read it."""
+        data = f"{line}\n".encode("ascii")
+        with self._lock:
+            if self._gone:
+                return
+            if len(self._waiting) + len(data) > _MOST_WAITING:
+                self._drop()
+            else:
+                self._waiting += data
+            if not self._push() and self._drainer is None:
+                self._drainer = threading.Thread(target=self._drain, name="log", daemon=True)
+                self._drainer.start()
+
+    def flush(self, seconds: float) -> None:
+        """Returns when nothing waits any more, or after `seconds`."""
+        until = time.monotonic() + seconds
+        ready = self._poll()
+        while (left := until - time.monotonic()) > 0:
+            with self._lock:
+                if self._push() or self._troubled:
+                    return
+            ready.poll(left * 1000)
+
+    def _poll(self) -> select.poll:
+        # One per thread: an object that polls must not be asked by another one meanwhile.
+        ready = select.poll()
+        ready.register(self._descriptor, select.POLLOUT)
+        return ready
+
+    def _drain(self) -> None:
+        """Writes what waits as its reader takes it, in a thread of its own that ends with the last of it."""
+        ready, pause = self._poll(), threading.Event()
+        while True:
+            ready.poll()
+            with self._lock:
+                if self._push():
+                    self._drainer = None
+                    return
+                troubled = self._troubled
+            pause.wait(_RETRY_SECONDS if troubled else _DRAIN_SECONDS)
+
+    def _push(self) -> bool:
+        """Writes what can be written at once; whether nothing is left."""
+        try:
+            # A pipe that is ready takes so much without blocking (select.PIPE_BUF), a longer write might wait.
+            while self._waiting and self._ready.poll(0):
+                written = os.write(self._descriptor, self._waiting[: select.PIPE_BUF])
+                del self._waiting[:written]
+                self._troubled = False
+                if not self._waiting and self._dropped:
+                    self._own_up()
+        except BlockingIOError:
+            pass  # somebody else has filled it between the two calls, and made it one that does not block
+        except OSError as error:
+            self._fail(error)
+        return not self._waiting
+
+    def _own_up(self) -> None:
+        lost, self._dropped = self._dropped, 0
+        self._waiting += f"{self._notice(f'{lost} lines of this log were dropped here')}\n".encode("ascii")
+
+    def _drop(self) -> None:
+        if not self._dropped and not self._troubled:
+            self._complain("whoever reads this log has stopped: lines are dropped until that goes on")
+        self._dropped += 1
+
+    def _fail(self, error: OSError) -> None:
+        if error.errno not in _PASSING:
+            self._gone = True
+            self._waiting.clear()
+            self._complain(f"nobody reads this log any more ({error.strerror}): nothing more is logged")
+        elif not self._troubled:
+            self._troubled = True
+            self._complain(f"this log can't be written ({error.strerror}): lines are kept or dropped until it can")
+
+
+class JsonLines(logging.Formatter):
+    """One JSON object a line, in ASCII, whatever the text holds: a log that stays parsable."""
+
+    def __init__(self, service: str) -> None:
+        super().__init__()
+        self._service = service
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line; never raises, and is never longer than 256 KiB.
+
+        Fields given as `extra={"fields": {…}}` stand beside the message; one that has the name of a part of every
+        line gets an underscore.
+        """
+        parts: dict[str, object] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "service": self._service,
+        }
+        try:
+            line = json.dumps(parts | self._content(record), allow_nan=False)
+        except Exception as error:  # noqa: BLE001 - whatever somebody's __str__ raises: an event is never lost for its words
+            line = json.dumps(parts | {"message": f"{_told(record.msg)} (unreadable: {type(error).__name__})"})
+        if len(line) > _MOST_LINE:
+            line = json.dumps(parts | {"message": _short(_message(record)), "left_out": len(line)})
+        return line
+
+    def _content(self, record: logging.LogRecord) -> dict[str, object]:
+        content: dict[str, object] = {"message": _short(_message(record))}
+        if record.exc_info:
+            content["error"] = _short(self.formatException(record.exc_info))
+        given = record.__dict__.get("fields", {})
+        fields = given if isinstance(given, Mapping) else {"fields": given}
+        for name, value in fields.items():
+            key = _short(_told(name))
+            while key in content or key in _OWN:
+                key += "_"
+            content[key] = _plain(value)
+        return content
+
+
+_OWN = frozenset({"time", "level", "service", "message", "error"})
+
+
+def _message(record: logging.LogRecord) -> str:
+    try:
+        return record.getMessage()
+    except Exception as error:  # noqa: BLE001 - arguments that do not fit, or raise when they are shown
+        return f"{_told(record.msg)} (its arguments can't be shown: {type(error).__name__})"
+
+
+def _told(value: object) -> str:
+    """A text for anything, also for what raises when it is shown."""
+    try:
+        return repr(value) if isinstance(value, bytes | bytearray) else str(value)
+    except Exception:  # noqa: BLE001 - its type is all that can be told of it
+        return f"<{type(value).__name__}>"
+
+
+def _short(text: str) -> str:
+    over = len(text) - _MOST_CHARACTERS
+    if over <= 0:
+        return text
+    half = _MOST_CHARACTERS // 2
+    return f"{text[:half]} … {over} characters left out … {text[-half:]}"
+
+
+def _plain(value: object, depth: int = 0) -> object:
+    """A value as JSON has it: what JSON has no form for becomes its text."""
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, int):
+        return int(value) if value.bit_length() <= _MOST_BITS else hex(value)[:_MOST_CHARACTERS]
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else str(value)
+    if isinstance(value, Mapping) and depth < _MOST_DEPTH:
+        return {_short(_told(name)): _plain(inner, depth + 1) for name, inner in value.items()}
+    if isinstance(value, list | tuple) and depth < _MOST_DEPTH:
+        return [_plain(inner, depth + 1) for inner in value]
+    return _short(_told(value))

@@ -1,0 +1,142 @@
+"""Marks: which commit of which lineage a database file, or its write-ahead log (WAL), has reached, without SQLite.
+
+SQLite finds a WAL by its name alone and replays whatever lies there, so that a backup copied over a crashed database
+gets pages of another time (https://www.sqlite.org/howtocorrupt.html, 1.4). Therefore each commit counts in page 1:
+`application_id` is the lineage, a random number given to a database when it is made, backed up or restored;
+`user_version` counts its commits. The first commit of each WAL so says on which state of which file it is based.
+"""
+
+import os
+import secrets
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+_MAGIC = b"SQLite format 3\0"
+_HEADER_BYTES = 100
+_MARK = struct.Struct(">40xI16xI4xI")  # https://www.sqlite.org/fileformat2.html, 1.3: schema cookie, user_version, …
+_LOG_HEADER = struct.Struct(">IIII8s8x")  # …, 4.1: magic, version, page size, checkpoint number, salts, checksum
+_FRAME = struct.Struct(">II8s8x")  # page number, size of the database after a commit, salts, checksum
+_LOG_MAGIC = 0x377F0682  # or 1 more, where the checksums are big-endian
+_PAGE_SIZES = {1 << power for power in range(9, 17)}
+# Both numbers are signed and of 32 bits in SQLite: half of them do, so that none is shown as negative.
+_MASK = 0x7FFF_FFFF
+
+
+class Mark(NamedTuple):
+    """Lineage and commits of a database, and SQLite's own count of schema changes; lineage 0: it was never marked."""
+
+    lineage: int
+    commit: int
+    cookie: int
+
+    @property
+    def following(self) -> "Mark":
+        """The mark of the next commit; after 2³¹ of them the count begins anew."""
+        return self._replace(commit=(self.commit + 1) & _MASK)
+
+    def reaches(self, commit: int) -> bool:
+        """Whether this is that commit or a later one: what is less than 2³⁰ ahead is later (as in RFC 1982)."""
+        return ((self.commit - commit) & _MASK) <= _MASK >> 1
+
+
+UNMARKED = Mark(0, 0, 0)
+
+
+class Log(NamedTuple):
+    """A WAL as it lies there: how many frames it has, and the first and the last mark in them."""
+
+    frames: int
+    first: Mark | None
+    last: Mark | None
+
+
+def new_lineage() -> int:
+    """A number no other database has, as far as chance can say."""
+    return secrets.randbelow(_MASK) + 1
+
+
+def of_file(descriptor: int) -> Mark | None:
+    """The mark of an open database file, without what stands in its WAL; None when it is no database."""
+    return _mark(os.pread(descriptor, _HEADER_BYTES, 0))
+
+
+def of_connection(driver: Any) -> Mark:
+    """The mark of a database as a connection of sqlite3 sees it, WAL included."""
+    names = ("application_id", "user_version", "schema_version")
+    return Mark(*(driver.execute(f"PRAGMA {name}").fetchone()[0] & _MASK for name in names))
+
+
+def put(driver: Any, mark: Mark) -> None:
+    """Writes `mark` in the transaction under way."""
+    driver.execute(f"PRAGMA user_version = {mark.commit}")
+
+
+def put_lineage(driver: Any, lineage: int) -> None:
+    """Begins a lineage in the transaction under way."""
+    driver.execute(f"PRAGMA application_id = {lineage}")
+
+
+def of_log(path: Path) -> Log:
+    """The marks in the WAL at `path`, no frames when there is none. Checksums are left to SQLite.
+
+    Reads 24 bytes a frame: a WAL of the usual 4 MB takes some milliseconds, one of 4 GB some seconds.
+    """
+    frames = 0
+    found: list[Mark] = []
+    try:
+        # A WAL may be opened and closed, other than the database: SQLite's locks are not on it (howtocorrupt, 2.2).
+        with path.open("rb", buffering=0) as file:
+            for page, offset in _frames(file.fileno()):
+                frames += 1
+                if page == 1 and (mark := _mark(os.pread(file.fileno(), _HEADER_BYTES, offset))):
+                    found = [*found[:1], mark]
+    except FileNotFoundError:
+        pass
+    return Log(frames, found[0], found[-1]) if found else Log(frames, None, None)
+
+
+def belongs(log: Log, database: Mark) -> bool | None:
+    """Whether the WAL may be replayed over the file with the mark `database`; None where the marks can't tell.
+
+    The first commit in it follows the state it is based on; a file that SQLite has since copied some or all of the WAL
+    to is between the first and the last commit. A file with a later schema change than the WAL knows was written by
+    VACUUM INTO: its pages have other numbers.
+    """
+    if not log.frames:
+        return True
+    if log.first is None or log.last is None or (log.first.lineage == database.lineage == 0):
+        return None
+    if database.lineage == 0:  # marked for the first time: by the first commit, or not this file
+        return None if log.first.commit == 1 else False
+    return (
+        log.first.lineage == database.lineage
+        and database.following.reaches(log.first.commit)
+        and log.last.reaches(database.commit)
+        and log.last.cookie >= database.cookie
+    )
+
+
+def _mark(header: bytes) -> Mark | None:
+    if len(header) < _HEADER_BYTES or not header.startswith(_MAGIC):
+        return None
+    cookie, commit, lineage = _MARK.unpack_from(header)
+    return Mark(lineage & _MASK, commit & _MASK, cookie)
+
+
+def _frames(descriptor: int) -> Iterator[tuple[int, int]]:
+    """Page number and offset of each frame written since the WAL was last begun anew: it has the header's salts."""
+    header = os.pread(descriptor, _LOG_HEADER.size, 0)
+    if len(header) < _LOG_HEADER.size:
+        return
+    magic, _, page_size, _, salts = _LOG_HEADER.unpack(header)
+    if magic & ~1 != _LOG_MAGIC or page_size not in _PAGE_SIZES:
+        return
+    offset, end = _LOG_HEADER.size, os.fstat(descriptor).st_size
+    while offset + _FRAME.size + page_size <= end:
+        page, _, theirs = _FRAME.unpack(os.pread(descriptor, _FRAME.size, offset))
+        if theirs != salts:
+            return
+        yield page, offset + _FRAME.size
+        offset += _FRAME.size + page_size

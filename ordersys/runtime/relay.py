@@ -1,0 +1,261 @@
+"""The relay: publishes what stands in the outbox, and tries again what the broker did not take.
+
+What was not tried yet goes first, oldest first, a window at a time. What was nacked or returned (a queue is full, or
+has lost its binding) is out of the way: one queue's trouble delays none of the events that others wait for. It is tried
+again a few at a time, what was tried longest ago first, after growing pauses, and more and more as soon as it goes
+well. What can't be published as it is (it can't be encoded, its exchange is gone for good, it is too large) is parked:
+told of in the log, kept, and tried again alone, after minutes and at each start. An event waits for every earlier one
+of its order. While the broker is away, or says nothing, all stays as it is.
+"""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import partial
+from itertools import takewhile
+from typing import Protocol
+
+from ordersys.contract.errors import Refused
+from ordersys.runtime.confirms import CONFIRMED, Fate, Outcome
+from ordersys.runtime.crash import crash_point
+from ordersys.runtime.database import Database
+from ordersys.runtime.identity import now
+from ordersys.runtime.outbox import Late, Outbox, Outgoing, Waiting
+from ordersys.runtime.pauses import growing
+from ordersys.runtime.tasks import endless
+
+_log = logging.getLogger(__name__)
+_CLOSE_SECONDS = 2.0
+_TRIAL = 10
+_AGAIN_SECONDS = 1.0
+_REST_SECONDS = 0.02  # a lone event goes at once; of a stream few windows are made
+_LOOK_SECONDS = 1.0  # two queries when nothing is to do
+# A node that nacks because it asks a lost one takes some 17 ms for each (docs/reliability.md); a full queue none.
+_SLOW_SECONDS = 0.5
+_PARKED_SECONDS, _PARKED_SECONDS_AT_MOST = 5.0, 600.0
+_SAID_EVERY_SECONDS = 10.0
+_LATE = frozenset({Fate.NACKED, Fate.RETURNED, Fate.IMPOSSIBLE, Fate.HELD})
+
+
+class Publisher(Protocol):
+    """Whatever publishes events with confirms."""
+
+    async def publish(self, events: Sequence[Outgoing]) -> list[Outcome]:
+        """What became of each event, in order."""
+        ...
+
+
+class Relay:
+    """Publishes what stands in the outbox, at most `window` events at a time.
+
+    The rows of confirmed events go with the next commit; until then they are known to be published.
+    """
+
+    def __init__(
+        self, tasks: asyncio.TaskGroup, database: Database, outbox: Outbox, publisher: Publisher, window: int
+    ) -> None:
+        self._database = database
+        self._outbox = outbox
+        self._publisher = publisher
+        self._window = window
+        self._woken = asyncio.Event()
+        self._in_use = asyncio.Lock()
+        self._leaving: set[int] = set()
+        """The rows of confirmed events that may still be there."""
+        self._new = _Pace(window, window)
+        self._late = _Pace(_TRIAL, window)
+        self._suspect: int | None = None
+        """The event that was alone in a window for which the broker has closed the channel."""
+        self._told_at = -_SAID_EVERY_SECONDS
+        database.after_commit(self._committed)
+        self._task = endless(tasks, "relay", self._relay())
+
+    def wake(self) -> None:
+        """Says that there may be something to publish. What arrives while a window is on its way shares the next.
+
+        Nobody has to say so of what a transaction has appended: its commit does.
+        """
+        self._woken.set()
+
+    async def close(self) -> None:
+        """Stops after the window under way, soon in any case; what is not confirmed stays in the outbox."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_CLOSE_SECONDS):
+                await self._in_use.acquire()  # and never released: no other window begins
+        self._task.cancel()
+        await asyncio.wait([self._task])
+
+    def _committed(self) -> None:
+        """Whoever has asked for a change may have gone meanwhile: its event goes all the same."""
+        if self._outbox.take_appended():
+            self.wake()
+
+    async def _relay(self) -> None:
+        """Never returns."""
+        begun = False
+        while True:
+            try:
+                async with self._in_use:
+                    if not begun:
+                        await self._database.write(self._outbox.all_due, None)
+                        begun = True
+                    more = await self._publish_new()
+                    more = await self._publish_late() or more
+            except Refused as error:  # the database can't be read or written for now
+                _log.warning("the outbox has to wait: %s", error)
+                self._new.worse()
+                more = True
+            if self._new.pause:
+                await asyncio.sleep(self._new.pause)
+            elif not more:
+                await asyncio.sleep(_REST_SECONDS)
+                await self._look_again()
+
+    async def _look_again(self) -> None:
+        """Returns when woken, or soon in any case: no event waits for the next one because a wake was lost."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(min(_LOOK_SECONDS, self._late.left() or _LOOK_SECONDS)):
+                await self._woken.wait()
+        self._woken.clear()
+
+    async def _publish_new(self) -> bool:
+        """One window of what was not tried yet, or not to its end; whether there may be more. Raises Refused."""
+        asked = self._new.size
+        leaving = self._leaving.copy()  # as it was before the look: what is removed meanwhile may still be seen
+        found = await self._database.read(self._outbox.oldest, asked + len(leaving))
+        events = [event for event in found if event.sequence not in leaving][:asked]
+        ready = [event for event in events if not event.held]
+        outcomes, took = await self._published(ready)
+        self._remove([event.sequence for event, outcome in zip(ready, outcomes, strict=True) if outcome == CONFIRMED])
+        fates = {outcome.fate for outcome in set(outcomes)}
+        if len(ready) < len(events) or outcomes.count(CONFIRMED) < len(ready):
+            await self._put_off(ready, outcomes, [Late(event.sequence, now()) for event in events if event.held])
+        if Fate.OPEN in fates:
+            self._new.worse(_fewer(outcomes))
+        elif took > _SLOW_SECONDS and fates & _LATE:
+            self._new.slow()
+        else:
+            self._new.better()
+        return len(events) == asked or Fate.OPEN in fates
+
+    async def _publish_late(self) -> bool:
+        """One window of what is tried again, when its time has come; whether there may be more. Raises Refused."""
+        if self._late.left() or self._new.pause:
+            return False
+        asked = self._late.size
+        due = await self._database.read(self._outbox.due, now(), asked)
+        if not due:
+            return False
+        # What is parked may cost the channel: it is tried alone.
+        alone = 1 if due[0].reason else sum(1 for _ in takewhile(lambda event: not event.reason, due))
+        events = due[:alone]
+        outcomes, _ = await self._published(events)
+        confirmed = [event for event, outcome in zip(events, outcomes, strict=True) if outcome == CONFIRMED]
+        if confirmed:
+            await self._database.write(self._outbox.remove_late, [event.sequence for event in confirmed])
+        for event in confirmed:
+            if event.reason:
+                _log.info("event %s, which was parked, is published", event.event.event_id)
+        await self._put_off(events, outcomes, [])
+        if len(confirmed) == len(events):
+            self._late.better()
+        elif not (events[0].reason and outcomes[0].reason):  # what is parked again has a time of its own
+            self._late.worse(_fewer(outcomes))
+        return True
+
+    async def _published(self, events: Sequence[Waiting]) -> tuple[list[Outcome], float]:
+        """Publishes a window; what became of each event, and how many seconds it took."""
+        if not events:
+            return [], 0.0
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        outcomes = await self._publisher.publish(events)
+        crash_point("outbox.published")
+        if outcomes.count(CONFIRMED) < len(events):
+            self._tell([outcome for outcome in outcomes if outcome != CONFIRMED], len(events))
+        return outcomes, loop.time() - began
+
+    def _tell(self, left: Sequence[Outcome], count: int) -> None:
+        """Now and then: while a queue is full there is something to tell of each window."""
+        time = asyncio.get_running_loop().time()
+        if time - self._told_at >= _SAID_EVERY_SECONDS:
+            self._told_at = time
+            why = "; ".join(sorted({outcome.fate.value for outcome in left}))
+            _log.warning("%d of %d events were not confirmed, they stay in the outbox: %s", len(left), count, why)
+
+    async def _put_off(self, events: Sequence[Waiting], outcomes: Sequence[Outcome], late: list[Late]) -> None:
+        """Has those that were not taken wait, and those that can't be taken, each in its order. Raises Refused."""
+        time = now()
+        for event, (fate, reason) in zip(events, outcomes, strict=True):
+            if fate is Fate.OPEN and reason and len(events) == 1:
+                # Once more after the topology was declared again: somebody may just have deleted the exchange.
+                if self._suspect == event.sequence or event.reason:
+                    late.append(self._parked(event, reason))
+                self._suspect = event.sequence
+            elif fate is Fate.IMPOSSIBLE:
+                late.append(self._parked(event, reason))
+            elif fate in _LATE:
+                late.append(Late(event.sequence, time))
+        if late:
+            await self._database.write(self._outbox.put_off, late)
+
+    def _parked(self, event: Waiting, reason: str) -> Late:
+        seconds = min(_PARKED_SECONDS * 2 ** min(event.attempts, 20), _PARKED_SECONDS_AT_MOST)
+        if not event.reason:
+            text = "event %s can't be published and is parked, with what comes after it of its order: %s"
+            _log.error(text, event.event.event_id, reason)
+        return Late(event.sequence, now() + int(seconds * 1_000_000), reason)
+
+    def _remove(self, done: list[int]) -> None:
+        """A lone row rides with the commit of another order; of a full window the commit is its own."""
+        if done:
+            self._leaving.update(done)
+            removal = self._database.write(self._outbox.remove, done, urgent=len(done) == self._window)
+            removal.add_done_callback(partial(self._removed, done))
+
+    def _removed(self, done: list[int], removal: "asyncio.Future[None]") -> None:
+        """What could not be removed is published again: at least once."""
+        self._leaving.difference_update(done)
+        if not removal.cancelled() and (error := removal.exception()):
+            _log.warning("%d events that were published could not be removed: %s", len(done), error)
+            asyncio.get_running_loop().call_later(_AGAIN_SECONDS, self.wake)
+        crash_point("outbox.removed")
+
+
+class _Pace:
+    """How many events at a time, and after which pause: few after trouble, twice as many each time that goes well."""
+
+    def __init__(self, size: int, most: int) -> None:
+        self._most = most
+        self._pauses = growing()
+        self._until = 0.0
+        self.size = min(size, most)
+        self.pause = 0.0
+        """Seconds, none after what went well."""
+
+    def better(self) -> None:
+        """All of a window was answered."""
+        self.size = min(2 * self.size, self._most)
+        self._pauses = growing()
+        self._until = self.pause = 0.0
+
+    def slow(self) -> None:
+        """All of a window was answered, and took long."""
+        self.size = min(_TRIAL, self._most)
+        self._until = self.pause = 0.0
+
+    def worse(self, size: int = _TRIAL) -> None:
+        """A window was not answered, or to no avail: a broker that is not ready would take no more of a larger one."""
+        self.size = min(size, self._most)
+        self.pause = next(self._pauses)
+        self._until = asyncio.get_running_loop().time() + self.pause
+
+    def left(self) -> float:
+        """How many seconds of the pause are left."""
+        return max(0.0, self._until - asyncio.get_running_loop().time())
+
+
+def _fewer(outcomes: Sequence[Outcome]) -> int:
+    """How many go next: one, where the broker has closed the channel for one of these. Alone it shows."""
+    return 1 if any(reason for fate, reason in outcomes if fate is Fate.OPEN) else _TRIAL

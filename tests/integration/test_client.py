@@ -1,0 +1,419 @@
+"""The command line client as a process: what it prints, where it prints to, and how it ends."""
+
+import json
+import os
+import pty
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ordersys.grpc_client import failures
+from ordersys.local import ports
+from ordersys.local.system import System
+from tests.integration.api import Api, eventually, new_id
+
+SECONDS = 60
+MANY = 2500
+CLIENT = (sys.executable, "-m", "ordersys.grpc_client")
+AGAIN = "repeat the same command to go on: what is placed is not placed again"
+
+
+def environment(system: System, **changes: str) -> dict[str, str]:
+    """That of a client of the system."""
+    return {**os.environ, **system.environment, **changes}
+
+
+def client(system: System, *words: str | bytes, **changes: str) -> "subprocess.CompletedProcess[str]":
+    """A client that has ended, its output piped."""
+    return subprocess.run(
+        [*CLIENT, *words],
+        env=environment(system, **changes),
+        timeout=SECONDS,
+        check=False,
+        capture_output=True,
+        encoding="utf-8",
+    )
+
+
+def started(system: System, *words: str, **changes: str) -> "subprocess.Popen[str]":
+    """A client under way, its output piped; to be used as a context."""
+    pipe = subprocess.PIPE
+    return subprocess.Popen([*CLIENT, *words], env=environment(system, **changes), stdout=pipe, stderr=pipe, text=True)
+
+
+def shell(system: System, script: str, **changes: str) -> "subprocess.CompletedProcess[str]":
+    """A script in which "$@" is the client."""
+    return subprocess.run(
+        ["/bin/bash", "-c", script, "bash", *CLIENT],
+        env=environment(system, **changes),
+        timeout=SECONDS,
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """Where a file of orders is."""
+    return tmp_path / "orders.json"
+
+
+def write(file: Path, product: str, count: int = 1) -> None:
+    """A file of so many orders of one unit, all alike."""
+    file.write_text(json.dumps([{"customer_id": "anna", "items": [{"product_id": product, "quantity": 1}]}] * count))
+
+
+def test_a_file_placed_twice_is_placed_once(system: System, api: Api, file: Path) -> None:
+    """The same orders are answered; two equal entries are two orders; a batch of another name is placed again."""
+    product = api.new_product(100)
+    write(file, product, 3)
+    first = client(system, "place", "--file", str(file))
+    again = client(system, "place", "--file", str(file))
+    assert first.returncode == again.returncode == 0
+    assert first.stdout == again.stdout
+    assert len({line.split()[1] for line in first.stdout.splitlines()}) == 3
+    assert again.stderr == f"{file}: 3 of 3 orders are placed\n"
+    assert api.stock(product) == (97, 3)
+    for _ in range(2):
+        assert client(system, "place", "--file", str(file), "--batch", "more").returncode == 0
+    assert api.stock(product) == (94, 6)
+
+
+def test_what_becomes_of_each_entry_of_a_file_is_told(system: System, api: Api, file: Path) -> None:
+    """One that is refused does not hinder the others; programs find each at its place."""
+    one, other = api.new_product(1), api.new_product(9)
+    orders = [{"customer_id": "anna", "items": [{"product_id": p, "quantity": 2}]} for p in (other, one, other)]
+    file.write_text(json.dumps(orders))
+    done = client(system, "place", "--file", str(file))
+    assert done.returncode == failures.REFUSED
+    assert [line.split()[0] for line in done.stdout.splitlines()] == ["1", "3"]
+    refused, summary = done.stderr.splitlines()
+    assert refused.startswith(f"entry 2: Not enough stock of {one} (asked 2, available 1)")
+    assert summary == f"{file}: 2 of 3 orders are placed, 1 refused"
+    told = client(system, "--json", "place", "--file", str(file))
+    first, second, third = json.loads(told.stdout)
+    assert second["error"]["reason"] == "OUT_OF_STOCK"
+    assert [first["id"], third["id"]] == [line.split()[1] for line in done.stdout.splitlines()]
+    assert told.returncode == failures.REFUSED
+
+
+def test_a_wrong_file_places_nothing(system: System, api: Api, file: Path) -> None:
+    """File, entry and key in one line, whatever its name is."""
+    product = api.new_product(9)
+    write(file, product, 2)
+    hostile = file.parent / "a\x1b[31m\nb.json"
+    hostile.write_text(file.read_text()[:-1] + ', {"customer_id": "Anna", "items": []}]')
+    done = client(system, "place", "--file", str(hostile))
+    assert done.returncode == failures.WRONG_USE
+    assert done.stderr[:-1].isprintable()
+    assert "a\\x1b[31m\\nb.json: entry 3: customer_id: must be 1 to 64" in done.stderr
+    assert api.stock(product) == (9, 0)
+
+
+@pytest.mark.parametrize(("number", "words"), [(signal.SIGINT, ()), (signal.SIGTERM, ("--json",)), (signal.SIGHUP, ())])
+def test_whoever_is_interrupted_says_how_far_it_came_and_goes_on(
+    system: System, api: Api, file: Path, number: signal.Signals, words: Sequence[str]
+) -> None:
+    """The same command places the rest, and nothing twice."""
+    product = api.new_product(MANY)
+    write(file, product, MANY)
+    with started(system, *words, "place", "--file", str(file)) as process:
+        eventually(lambda: api.stock(product)[1], SECONDS)
+        process.send_signal(number)
+        out, err = process.communicate(timeout=SECONDS)
+    assert process.returncode == 128 + number
+    assert err.startswith(f"interrupted: {file}: ") and f" of {MANY} orders are placed" in err and AGAIN in err
+    assert len(err.splitlines()) == 1
+    said = int(err.split(": ")[2].split()[0])
+    if words:
+        entries = json.loads(out)
+        assert len(entries) == MANY and entries[-1]["error"]["reason"] == "NOT_ASKED"
+        assert sum("error" not in entry for entry in entries) == said
+    else:
+        assert len(out.splitlines()) <= said
+    assert client(system, "place", "--file", str(file)).returncode == 0
+    assert api.stock(product) == (0, MANY)
+
+
+def test_ctrl_c_while_modules_are_imported_is_quiet(system: System) -> None:
+    """Where most of the time of a short command goes."""
+    command = [sys.executable, "-X", "importtime", "-m", "ordersys.grpc_client", "products"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, env=environment(system), stdout=pipe, stderr=pipe, text=True) as process:
+        assert process.stderr is not None
+        assert any("google.protobuf" in line for line in process.stderr)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=SECONDS)
+    assert (process.returncode, out) == (130, "")
+    assert all(line.startswith("import time:") for line in err.splitlines())
+
+
+@pytest.mark.parametrize("words", [(), ("--json",)])
+def test_an_interrupted_change_says_how_to_learn_its_outcome(system: System, words: Sequence[str]) -> None:
+    """With its request_id: typed again without it, it would be another order."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        with started(system, *words, "--product-service", address, "place", "oak-desk=1") as process:
+            connection, _ = silent.accept()
+            with connection:
+                connection.recv(1)
+                process.send_signal(signal.SIGINT)
+                out, err = process.communicate(timeout=SECONDS)
+    assert process.returncode == 130
+    said = json.loads(out)["error"]["message"] if words else err
+    assert said.startswith("Interrupted. Whether the request took effect is open: repeat it with --request-id ")
+    assert "Traceback" not in err
+
+
+CLOSED = {
+    "at once": '"$@" orders --limit 2000 | true; exit ${PIPESTATUS[0]}',
+    "for programs": '"$@" --json orders --limit 2000 | true; exit ${PIPESTATUS[0]}',
+    "in the middle": '"$@" orders --limit 2000 | head -n 1 >/dev/null; exit ${PIPESTATUS[0]}',
+    "at the end": '"$@" product oak-desk | true; exit ${PIPESTATUS[0]}',
+    "wrong usage": '"$@" --json nonsense | true; exit ${PIPESTATUS[0]}',
+    "help": '"$@" --help | true; exit ${PIPESTATUS[0]}',
+}
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("how", CLOSED)
+def test_a_reader_that_goes_ends_it_quietly(system: System, how: str, unbuffered: str) -> None:
+    """141, as other programs end; 0 where all had been written before it went."""
+    done = shell(system, CLOSED[how], PYTHONUNBUFFERED=unbuffered)
+    assert done.returncode in (failures.OUTPUT_CLOSED, *([failures.DONE] if how == "in the middle" else []))
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize("words", ["products", "--json products", "--help", "--json nonsense", "demo --orders 1"])
+def test_a_full_disk_is_one_line(system: System, words: str) -> None:
+    """With a status of its own: what was asked may have been done."""
+    done = shell(system, f'"$@" {words} >/dev/full')
+    assert done.returncode == failures.OUTPUT_FAILED
+    assert done.stderr == "python -m ordersys.grpc_client: the output can't be written: No space left on device\n"
+
+
+def test_an_output_that_is_closed_is_not_wanted(system: System) -> None:
+    """As with /dev/null; no connection takes its place."""
+    for closing in (">&-", ">&- 2>&-", "<&- >&- 2>&-", "2>/dev/full"):
+        done = shell(system, f'"$@" products {closing}')
+        assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_what_is_piped_is_a_line_a_row(system: System) -> None:
+    """Whole ids, in columns, however narrow the terminal is said to be."""
+    ids = [order["id"] for order in json.loads(client(system, "--json", "orders").stdout)]
+    _, header, *rows = client(system, "orders", COLUMNS="20").stdout.splitlines()
+    assert [row.split()[0] for row in rows] == ids
+    assert header.split()[0] == "order"
+
+
+def on_terminal(system: System, columns: str, *words: str, **changes: str) -> tuple[int, str]:
+    """The exit status of a client on a terminal so wide, and what it shows there."""
+    parent, child = pty.openpty()
+    try:
+        command = environment(system, COLUMNS=columns, **changes)
+        with subprocess.Popen([*CLIENT, *words], env=command, stdout=child, stderr=child) as process:
+            os.close(child)
+            shown = b""
+            while part := _read(parent):
+                shown += part
+        return process.returncode, shown.decode().replace("\r\n", "\n")
+    finally:
+        os.close(parent)
+
+
+def _read(terminal: int) -> bytes:
+    try:
+        return os.read(terminal, 65536)
+    except OSError:  # the last process of the terminal has ended (Linux: EIO)
+        return b""
+
+
+@pytest.mark.parametrize("columns", ["200", "80", "40", "1"])
+def test_ids_stay_whole_on_any_terminal(system: System, columns: str) -> None:
+    """One can be marked and copied."""
+    ids = [order["id"] for order in json.loads(client(system, "--json", "orders", "--limit", "5").stdout)]
+    status, shown = on_terminal(system, columns, "orders", "--limit", "5", TERM="xterm")
+    assert status == 0
+    assert [line.split()[0] for line in shown.splitlines() if line.split()[0] in ids] == ids
+
+
+ODD = {
+    "no HOME, no TERM": {"HOME": "", "TERM": ""},
+    "no colours": {"NO_COLOR": "1", "TERM": "xterm"},
+    "warnings are errors": {"PYTHONWARNINGS": "error"},
+    "ASCII": {"PYTHONIOENCODING": "ascii"},
+    "POSIX": {"LC_ALL": "POSIX", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"},
+    "Latin 1": {"PYTHONIOENCODING": "latin-1:strict", "PYTHONUTF8": "0"},
+    "a proxy": {"https_proxy": "http://127.0.0.1:9", "http_proxy": "http://127.0.0.1:9", "grpc_proxy": "127.0.0.1:9"},
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_an_odd_environment_makes_no_difference(system: System, name: str) -> None:
+    """But that what can't be encoded is shown as an escape."""
+    done = subprocess.run(
+        [*CLIENT, "product", "oak-desk"],
+        env=environment(system, **ODD[name]),
+        timeout=SECONDS,
+        check=True,
+        capture_output=True,
+    )
+    assert done.stderr == b""
+    said = done.stdout.decode("latin-1" if name == "Latin 1" else "utf-8")
+    assert ("160 \\xd7 80" if name in ("ASCII", "POSIX") else "160 × 80") in said
+
+
+@pytest.mark.parametrize("name", ["ASCII", "POSIX"])
+def test_a_demo_where_letters_are_missing_ends_well(system: System, name: str) -> None:
+    """It says 3 × something."""
+    done = client(system, "demo", "--orders", "5", **ODD[name])
+    assert done.returncode == 0, done.stderr
+    assert "3 \\xd7 " in done.stdout
+
+
+@pytest.mark.parametrize("words", [("product",), ("order",), ("place", "lamp=1", "--customer"), ("place", "--file")])
+def test_bytes_that_are_no_text_are_refused_in_one_line(system: System, words: Sequence[str]) -> None:
+    """Wherever they stand, in any locale."""
+    for changes in ({}, ODD["POSIX"]):
+        done = client(system, *words, b"\xff\xfe", **changes)
+        assert done.returncode == failures.WRONG_USE
+        assert len(done.stderr.splitlines()) == 1 and "is not UTF-8" in done.stderr
+
+
+def test_a_file_may_have_any_name(system: System, api: Api, file: Path) -> None:
+    """Also where the locale has no such letters."""
+    named = file.with_name("ü ✓.json")
+    write(named, api.new_product(1))
+    for changes in ({}, ODD["POSIX"]):
+        assert client(system, "place", "--file", str(named), **changes).returncode == 0
+
+
+def test_ids_may_be_typed_in_upper_case(system: System, api: Api) -> None:
+    """As the contract says."""
+    order = api.place({api.new_product(1): 1})
+    assert json.loads(client(system, "--json", "order", order.id.upper()).stdout)["id"] == order.id
+    eventually(lambda: api.heard(1, order.id))
+    heard = json.loads(client(system, "--json", "notifications", "--service", "1", "--order", order.id.upper()).stdout)
+    assert [one["order_id"] for one in heard["notification_service_1"]] == [order.id]
+
+
+@pytest.mark.parametrize("command", ["dead-letters", "notifications"])
+def test_a_service_that_does_not_answer_does_not_hide_the_other(system: System, command: str) -> None:
+    """What one can say is shown; the other is named."""
+    nobody = f"127.0.0.1:{ports.free(1)[0]}"
+    words = ("--notification-service-2", nobody, command)
+    done = client(system, *words)
+    assert done.returncode == failures.NOT_REACHABLE
+    assert done.stdout.startswith("Notification Service 1: ")
+    assert done.stderr.startswith(f"The Notification Service 2 at {nobody} does not answer; start it with")
+    told = client(system, "--json", *words)
+    found = json.loads(told.stdout)
+    assert isinstance(found["notification_service_1"], list)
+    assert found["notification_service_2"]["error"]["code"] == "UNAVAILABLE"
+    assert told.returncode == failures.NOT_REACHABLE
+
+
+STATUSES: dict[tuple[str, ...], int] = {
+    ("products",): failures.DONE,
+    ("orders", "--customer", "nobody-at-all"): failures.DONE,
+    ("notifications", "--limit", "1"): failures.DONE,
+    ("dead-letters",): failures.DONE,
+    ("product", "no-such-thing"): failures.REFUSED,
+    ("order", "0" * 8 + "-0000-4000-8000-" + "0" * 12): failures.REFUSED,
+    ("place", "no-such-thing=1"): failures.REFUSED,
+    ("dead-letters", "discard", "0" * 32): failures.REFUSED,
+    ("place", "oak-desk"): failures.WRONG_USE,
+    ("--product-service", "localhost", "products"): failures.WRONG_USE,
+    ("--product-service", "127.0.0.1:1", "products"): failures.NOT_REACHABLE,
+    ("--order-service", "127.0.0.1:1", "orders"): failures.NOT_REACHABLE,
+}
+
+
+@pytest.mark.parametrize("words", STATUSES, ids=" ".join)
+def test_every_outcome_has_its_status_and_is_one_document(system: System, words: tuple[str, ...]) -> None:
+    """For people a text, for programs one JSON document on standard output."""
+    for_people, for_programs = client(system, *words), client(system, "--json", *words)
+    assert for_people.returncode == for_programs.returncode == STATUSES[words]
+    assert for_people.stdout or for_people.stderr
+    assert len(for_programs.stdout.splitlines()) == 1 and json.loads(for_programs.stdout) is not None
+    assert for_programs.stderr == ""
+
+
+def test_an_empty_file_places_nothing(system: System, file: Path) -> None:
+    """And is nothing wrong."""
+    file.write_text("[]")
+    done = client(system, "--json", "place", "--file", str(file))
+    assert (done.returncode, done.stdout) == (0, "[]\n")
+
+
+def demo(system: System, *words: str) -> dict[str, Any]:
+    """What a demo that came out even says to programs."""
+    done = client(system, "--json", *words, "demo", "--orders", "100")
+    assert done.returncode == 0, (done.stdout, done.stderr)
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+@pytest.fixture
+def others(system: System) -> Iterator[None]:
+    """Somebody who orders, cancels and restocks all the time."""
+    ended = threading.Event()
+
+    def work() -> None:
+        with Api(system.environment) as api:
+            while not ended.is_set():
+                order = api.place({"paper-a4": 1}, new_id())
+                api.place({"footrest": 1}, new_id())
+                api.cancel(order)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    yield
+    ended.set()
+    thread.join(SECONDS)
+
+
+@pytest.mark.usefixtures("others")
+def test_a_demo_leaves_out_what_others_do(system: System) -> None:
+    """Its own orders and events come out even; that there were others is noted."""
+    found = demo(system)
+    assert found["notes"]
+    assert (found["lost"], found["duplicated"], found["troubles"]) == (0, 0, [])
+    assert found["recorded_by_notification_service_1"] == found["orders_created"] == 102
+
+
+def test_a_demo_after_an_interrupted_one_comes_out_even(system: System, api: Api) -> None:
+    """What the first has left behind is none of the second's."""
+    before = api.newest_order().id
+    with started(system, "demo", "--orders", "5000") as process:
+        eventually(lambda: api.newest_order().id != before, SECONDS)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=SECONDS)
+    assert process.returncode == 130
+    assert err.startswith("Interrupted.")
+    assert "Traceback" not in err
+    assert demo(system)["ok"]
+
+
+def test_a_demo_on_a_broker_that_takes_nothing_says_so_once(private_system: System) -> None:
+    """A finding of each kind, and the likely cause."""
+    with private_system as system:
+        system.nodes[0].control("set_disk_free_limit", "mem_relative", "1000000.0")
+        done = client(system, "--timeout", "10", "demo", "--orders", "100")
+        told = client(system, "--json", "--timeout", "10", "demo", "--orders", "100")
+    assert done.returncode == told.returncode == failures.REFUSED
+    assert done.stdout.count("TROUBLE") <= 3
+    assert "101 more of this kind" in done.stdout
+    assert "the broker takes nothing" in done.stdout
+    found = json.loads(told.stdout)
+    assert found["lost"] > 200 and len(found["troubles"]) <= 3
+    assert "the broker takes nothing" in found["likely_causes"][0]

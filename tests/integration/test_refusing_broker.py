@@ -1,0 +1,346 @@
+"""A broker that is there and refuses: somebody has to know, and nobody else has to suffer."""
+
+import asyncio
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import grpc
+import pika
+import pytest
+from google.type.money_pb2 import Money
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from pika.adapters.blocking_connection import BlockingChannel
+
+from ordersys.api.order.v1.order_pb2 import Order, OrderItem, OrderState
+from ordersys.api.order.v1.order_service_pb2 import CreateOrderRequest, UpdateOrderRequest
+from ordersys.api.order.v1.order_service_pb2_grpc import OrderServiceStub
+from ordersys.contract.topology import subscriptions, topology
+from ordersys.local import ports
+from ordersys.local.packages import NoRabbitMQ, provision
+from ordersys.local.rabbitmq import Node
+from ordersys.local.system import SERVICES, Choices, System
+from ordersys.runtime.reconnect import opened
+from ordersys.runtime.urls import parse
+from tests.integration.api import eventually
+from tests.integration.conftest import quietly
+
+pytestmark = pytest.mark.timeout(240)
+SECONDS = 60.0
+SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
+QUEUES = {taken.consumer: taken.queue for taken in subscriptions()}
+FANOUT = "orders.created"
+ALL, NONE = ".*", "^$"
+
+
+@pytest.fixture(scope="module")
+def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
+    """A broker of these tests' own, on which nothing is declared."""
+    try:
+        provision()
+    except NoRabbitMQ as error:
+        pytest.skip(f"needs a private RabbitMQ: {error}")
+    with System(tmp_path_factory.mktemp("broker"), quietly, Choices(services=())) as system:
+        yield system.nodes[0]
+
+
+class Place(NamedTuple):
+    """A virtual host of a test's own, and a user who may do in it what the test grants."""
+
+    node: Node
+    name: str
+
+    @property
+    def url(self) -> str:
+        """For the user."""
+        return f"amqp://{self.name}:secret@{ports.LOOPBACK}:{self.node.port}/{self.name}"
+
+    @property
+    def refusals(self) -> int:
+        """How often the broker has refused something there, as its own log says."""
+        logs = self.node.log.parent.glob("*.log")
+        lines = [line for log in logs for line in log.read_text(errors="replace").splitlines()]
+        return sum("ACCESS_REFUSED" in line or "NOT_FOUND" in line or "access_refused" in line for line in lines)
+
+    def grant(self, configure: str, write: str, read: str) -> None:
+        """What the user may do from now on; connections that are open learn it, too."""
+        self.node.control("set_permissions", "-p", self.name, self.name, configure, write, read)
+        self.node.control("close_all_connections", "--vhost", self.name, "permissions changed")
+
+    @contextmanager
+    def channel(self) -> Iterator[BlockingChannel]:
+        """Of somebody who may do everything."""
+        url = f"amqp://guest:guest@{ports.LOOPBACK}:{self.node.port}/{self.name}"
+        with closing(pika.BlockingConnection(pika.URLParameters(url))) as connection:
+            yield connection.channel()
+
+    def declare(self) -> None:
+        """Declares everything, as somebody who may."""
+        with self.channel() as channel:
+            for exchange in topology().exchanges:
+                channel.exchange_declare(exchange.name, exchange.type, durable=True)
+            for queue in topology().queues:
+                channel.queue_declare(queue.name, durable=True, arguments=dict(queue.arguments))
+            for binding in topology().bindings:
+                if binding.to_exchange:
+                    channel.exchange_bind(binding.destination, binding.source, binding.routing_key)
+                else:
+                    channel.queue_bind(binding.destination, binding.source, binding.routing_key)
+
+    def count(self, queue: str) -> int:
+        """How many messages wait in a queue."""
+        with self.channel() as channel:
+            return int(channel.queue_declare(queue, passive=True).method.message_count)
+
+
+@pytest.fixture
+def place(node: Node) -> Iterator[Place]:
+    """A new virtual host, with a user who may do nothing yet."""
+    made = Place(node, f"v{uuid.uuid4().hex[:8]}")
+    node.control("add_vhost", made.name)
+    node.control("add_user", made.name, "secret")
+    node.control("set_permissions", "-p", made.name, "guest", ALL, ALL, ALL)
+    yield made
+    node.control("delete_vhost", made.name)
+    node.control("delete_user", made.name)
+
+
+class Running(NamedTuple):
+    """A service by itself."""
+
+    channel: grpc.Channel
+    log: Path
+    folder: Path
+
+    @property
+    def orders(self) -> OrderServiceStub:
+        """Calls to it, where it is the Order Service."""
+        return OrderServiceStub(self.channel)
+
+    def health(self) -> int:
+        """What it says of itself."""
+        stub = health_pb2_grpc.HealthStub(self.channel)
+        return int(stub.Check(health_pb2.HealthCheckRequest(), timeout=30, wait_for_ready=True).status)  # type: ignore[attr-defined]
+
+    def said(self, level: str) -> list[str]:
+        """The lines of its log of that level."""
+        lines = map(json.loads, self.log.read_text().splitlines())
+        return [line["message"] for line in lines if line["level"] == level]
+
+    def create(self) -> Order:
+        """A new order."""
+        item = OrderItem(product_id="desk", quantity=1, unit_price=Money(currency_code="EUR", units=1))
+        ids = {"request_id": str(uuid.uuid4()), "order_id": str(uuid.uuid4())}
+        request = CreateOrderRequest(**ids, customer_id="anna", items=[item])
+        return self.orders.CreateOrder(request, timeout=30, wait_for_ready=True).order
+
+    def waiting(self, table: str = "outbox") -> int:
+        """How many events wait in the outbox."""
+        with closing(sqlite3.connect(self.folder / "order.db")) as database:
+            return int(database.execute(f"SELECT count(*) FROM {table}").fetchone()[0])  # noqa: S608
+
+
+@contextmanager
+def running(module: str, folder: Path, url: str) -> Iterator[Running]:
+    """A service by itself, with a RabbitMQ."""
+    folder.mkdir(exist_ok=True)
+    numbers = ports.free(len(SERVICES))
+    addresses = {m: f"127.0.0.1:{port}" for m, port in zip(SERVICES, numbers, strict=True)}
+    environment = {f"ORDERSYS_{m.upper()}_ADDRESS": address for m, address in addresses.items()}
+    environment |= {"ORDERSYS_AMQP_URL": url, "ORDERSYS_DATA_DIR": str(folder)}
+    log = folder / "log"
+    command = [sys.executable, "-m", f"ordersys.{module}"]
+    with (
+        log.open("wb") as out,
+        subprocess.Popen(command, env={**os.environ, **environment}, stdout=out) as process,
+        grpc.insecure_channel(addresses[module]) as channel,
+    ):
+        try:
+            yield Running(channel, log, folder)
+        finally:
+            process.send_signal(signal.SIGTERM)
+
+
+def soon(condition: Callable[[], Any]) -> Any:
+    """What `condition` answers when it holds."""
+    return eventually(condition, SECONDS)
+
+
+class Missing(NamedTuple):
+    """What somebody was not granted: which permission of configure, write and read is missed, and on what."""
+
+    module: str
+    granted: tuple[str, str, str]
+    permission: str
+    resource: str
+    declared: bool
+    """Whether somebody else has declared everything before."""
+
+
+MISSING = [
+    Missing("order_service", (NONE, ALL, ALL), "configure", "orders.", False),
+    Missing("order_service", (ALL, NONE, ALL), "write", FANOUT, True),
+    Missing("product_service", (NONE, NONE, NONE), "configure", "orders.", False),
+    Missing("notification_service_1", (ALL, ALL, NONE), "read", QUEUES["notification-service-1"], True),
+    Missing("notification_service_1", (NONE, ALL, ALL), "configure", "orders.", False),
+]
+
+
+@pytest.mark.parametrize("missing", MISSING, ids=lambda missing: f"{missing.permission} of {missing.module}")
+def test_a_missing_permission_is_told_once_by_name_and_not_serving(
+    missing: Missing, place: Place, tmp_path: Path
+) -> None:
+    """Until somebody grants it: then everything that waited is published, without a hand."""
+    if missing.declared:
+        place.declare()
+    place.grant(*missing.granted)
+    publishes = missing.module == "order_service"
+    with running(missing.module, tmp_path / "service", place.url) as service:
+        if publishes:
+            service.create()
+        (said,) = soon(lambda: service.said("error"))
+        assert missing.permission in said and missing.resource in said
+        before = place.refusals
+        soon(lambda: place.refusals >= before + 3)  # it keeps trying
+        assert service.said("error") == [said]
+        assert "secret" not in service.log.read_text()
+        assert service.health() == NOT_SERVING
+        place.grant(ALL, ALL, ALL)
+        soon(lambda: service.health() == SERVING)
+        if publishes:
+            soon(lambda: service.waiting() == 0)
+            assert [place.count(queue) for queue in QUEUES.values()] == [1, 1]
+
+
+def test_whoever_may_not_declare_uses_what_is_declared(place: Place, tmp_path: Path) -> None:
+    """The least a publisher and a subscriber need: write on the exchanges, read on the queue."""
+    place.declare()
+    place.grant(NONE, "^orders", "^notification-service-1")
+    with (
+        running("order_service", tmp_path / "orders", place.url) as orders,
+        running("notification_service_1", tmp_path / "notifications", place.url) as notifications,
+    ):
+        soon(lambda: notifications.health() == SERVING)
+        orders.create()
+        soon(lambda: orders.waiting() == 0)
+        assert orders.health() == SERVING
+        soon(lambda: place.count(QUEUES["notification-service-1"]) == 0)
+        assert place.count(QUEUES["notification-service-2"]) == 1
+        assert orders.said("error") == notifications.said("error") == []
+
+
+def test_a_queue_that_is_declared_otherwise_is_told_of_and_not_published_to(place: Place, tmp_path: Path) -> None:
+    """It may lose what the contract says is kept: events wait until somebody has put it right."""
+    queue = QUEUES["notification-service-1"]
+    with place.channel() as channel:
+        channel.queue_declare(queue, durable=True)
+    place.grant(ALL, ALL, ALL)
+    with running("order_service", tmp_path / "service", place.url) as service:
+        service.create()
+        (said,) = soon(lambda: service.said("error"))
+        assert queue in said and "not as the contract states it" in said
+        soon(lambda: service.health() == NOT_SERVING)
+        assert service.waiting() == 1
+        with place.channel() as channel:
+            channel.queue_delete(queue)
+        soon(lambda: service.health() == SERVING and service.waiting() == 0)
+        assert place.count(queue) == 1
+
+
+def test_a_wrong_password_is_told_once_and_not_serving(place: Place, tmp_path: Path) -> None:
+    """A broker that is there and lets nobody in is not one that is away."""
+    place.grant(ALL, ALL, ALL)
+    place.node.control("change_password", place.name, "another")
+    with running("order_service", tmp_path / "service", place.url) as service:
+        (said,) = soon(lambda: service.said("error"))
+        assert "refuses the user or the password" in said
+        soon(lambda: service.health() == NOT_SERVING)
+        place.node.control("change_password", place.name, "secret")
+        soon(lambda: service.health() == SERVING)
+        assert len(service.said("error")) == 1
+
+
+PARKED = {
+    "whose exchange is gone": "UPDATE outbox SET exchange = 'exchange-of-yesterday' WHERE sequence = 2",
+    "that a release before has named": "UPDATE outbox SET exchange = '', type = 'yesterday' WHERE sequence = 2",
+    "that is too large for the broker": "UPDATE outbox SET body = zeroblob(40000000) WHERE sequence = 2",
+    "that is no AMQP at all": "UPDATE outbox SET routing_key = hex(zeroblob(200)) WHERE sequence = 2",
+}
+
+
+@pytest.mark.parametrize("change", PARKED.values(), ids=PARKED)
+def test_an_event_that_cant_be_published_is_parked_and_those_behind_it_go(
+    change: str, place: Place, tmp_path: Path
+) -> None:
+    """Named in the log with the reason, kept on disk; what comes after it of its order waits for it."""
+    place.node.control("eval", "application:set_env(rabbit, max_message_size, 20000000).")
+    folder = tmp_path / "service"
+    with running("order_service", folder, f"amqp://127.0.0.1:{ports.free(1)[0]}/%2F") as service:
+        orders = [service.create() for _ in range(4)]
+        paid = UpdateOrderRequest(
+            request_id=str(uuid.uuid4()), order_id=orders[1].id, state=OrderState.ORDER_STATE_PAID
+        )
+        service.orders.UpdateOrder(paid, timeout=30)
+    with closing(sqlite3.connect(folder / "order.db")) as database:
+        database.execute(change)
+        database.commit()
+    place.grant(ALL, ALL, ALL)
+    with running("order_service", folder, place.url) as service:
+        soon(lambda: service.waiting() == 0)
+        soon(lambda: place.count(QUEUES["notification-service-1"]) == 3)
+        (said,) = soon(lambda: service.said("error"))
+        assert f"{orders[1].id}.1" in said
+        assert service.waiting("outbox_late") == 2
+        late = service.create()
+        soon(lambda: place.count(QUEUES["notification-service-1"]) == 4)
+        assert late.id
+        assert service.health() == SERVING
+
+
+async def test_to_publish_nothing_takes_no_time_and_costs_no_session(place: Place) -> None:
+    """The broker has nothing to answer, and is not silent for that."""
+    place.grant(ALL, ALL, ALL)
+    async with opened(parse(place.url), "test") as session:
+        assert await asyncio.wait_for(session.publish([]), 2) == []
+        assert not session.closed.done()
+
+
+def test_a_full_queue_keeps_nothing_from_the_others(place: Place, tmp_path: Path) -> None:
+    """The other queue gets each event within 30 s, and few of them twice; nothing is lost when there is room again."""
+    full, other = QUEUES["notification-service-1"], QUEUES["notification-service-2"]
+    place.declare()
+    place.grant(ALL, ALL, ALL)
+    pattern = f"^{full.replace('.', '[.]')}$"
+    place.node.control("set_policy", "-p", place.name, "--apply-to", "queues", "full", pattern, '{"max-length":1}')
+    with running("order_service", tmp_path / "service", place.url) as service:
+        orders = {service.create().id for _ in range(400)}
+        began = time.monotonic()
+        seen = _drained(place, other, orders, until=began + 30)
+        assert {event_id.partition(".")[0] for event_id in seen} >= orders
+        assert service.health() == SERVING
+        assert len(seen) < 2 * len(orders)
+        place.node.control("clear_policy", "-p", place.name, "full")
+        soon(lambda: service.waiting() == service.waiting("outbox_late") == 0)
+        assert place.count(full) >= len(orders)
+
+
+def _drained(place: Place, queue: str, orders: set[str], until: float) -> list[str]:
+    """The ids of what comes out of a queue until each order was seen, or it takes too long."""
+    seen: list[str] = []
+    with place.channel() as channel:
+        while {event_id.partition(".")[0] for event_id in seen} < orders and time.monotonic() < until:
+            method, properties, _ = channel.basic_get(queue, auto_ack=True)
+            if method is None or properties is None:
+                time.sleep(0.05)
+            else:
+                seen.append(str(properties.message_id))
+    return seen

@@ -1,0 +1,91 @@
+"""The table of dead letters: everything is kept once, listed in order, and found by its id, however many there are."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from ordersys.contract.events import MAXIMUM_BYTES, Delivery
+from ordersys.notification.store import DEAD_LETTERS, schema
+from ordersys.runtime.database import Database
+from ordersys.runtime.dead_letters import Named, letter_id, portions
+from ordersys.runtime.messages import kept
+from tests.contract.raw import counted, encoded, entry, short
+
+MANY = 70_000
+FULL = 500
+
+
+def dead(number: int, body: bytes = b"x", count: int = 0, redelivered: bool = False) -> Delivery:
+    """A delivery of a dead letter; the broker counts on it how often it was delivered."""
+    counts = entry(b"x-delivery-count", b"l" + count.to_bytes(8)) if count else b""
+    properties = encoded({"headers": counted(counts + entry(b"h", b"V")), "message_id": short(b"%d" % number)})
+    found = kept(properties, body)
+    return Delivery(found.message_id, None, None, {}, body, redelivered, properties)
+
+
+@pytest.fixture
+async def database(tmp_path: Path) -> AsyncIterator[Database]:
+    """A new database of a notification service."""
+    opened = await Database.open(tmp_path / "t.db", schema("tests"))
+    yield opened
+    await opened.close()
+
+
+async def numbers(database: Database, size: int = FULL) -> list[int]:
+    """What is kept, page by page."""
+    found: list[int] = []
+    after, more = 0, True
+    while more:
+        letters, more = await database.read(DEAD_LETTERS.page, after, size)
+        found += [int(str(one.delivery.message_id)) for one in letters]
+        after = letters[-1].sequence if letters else after
+    return found
+
+
+async def test_more_are_kept_than_a_prefetch_can_hold(database: Database) -> None:
+    """Listed in the order in which they came, page by page, to the last."""
+    await database.write(DEAD_LETTERS.keep, [dead(number) for number in range(MANY)])
+    assert await numbers(database) == list(range(MANY))
+
+
+async def test_one_that_comes_again_is_kept_once(database: Database) -> None:
+    """Whoever kept it died before the broker heard of it: its properties differ only in what the broker counts."""
+    await database.write(DEAD_LETTERS.keep, [dead(1)])
+    await database.write(DEAD_LETTERS.keep, [dead(1, count=1, redelivered=True), dead(2, count=1, redelivered=True)])
+    assert await numbers(database) == [1, 2]
+
+
+async def test_copies_are_kept_each_for_itself(database: Database) -> None:
+    """They have one id."""
+    await database.write(DEAD_LETTERS.keep, [dead(1), dead(1), dead(2)])
+    copies = await database.read(DEAD_LETTERS.named, {letter_id(dead(1))})
+    assert [(one.letter_id, one.size) for one in copies] == [(letter_id(dead(1)), 1)] * 2
+
+
+async def test_a_large_body_is_kept_whole_and_listed_in_part(database: Database) -> None:
+    """No more of it is read than says that it is too large."""
+    body = bytes(range(256)) * (MAXIMUM_BYTES // 128)
+    await database.write(DEAD_LETTERS.keep, [dead(1, body)])
+    ((letter,), more) = await database.read(DEAD_LETTERS.page, 0, FULL)
+    assert (letter.size, letter.delivery.body, more) == (len(body), body[: MAXIMUM_BYTES + 1], False)
+    (copy,) = await database.read(DEAD_LETTERS.copies, [letter.sequence], "queue")
+    assert (copy.body, copy.exchange, copy.routing_key) == (body, "", "queue")
+
+
+async def test_pages_of_large_ones_are_shorter(database: Database) -> None:
+    """What is read at a time is bounded; none is left out."""
+    await database.write(DEAD_LETTERS.keep, [dead(number, b"x" * MAXIMUM_BYTES) for number in range(100)])
+    (letters, more) = await database.read(DEAD_LETTERS.page, 0, FULL)
+    assert 0 < len(letters) < 100
+    assert more
+    assert await numbers(database) == list(range(100))
+
+
+@pytest.mark.parametrize("sizes", [[], [1], [1, 2, 3], [2**24] * 3, [2**30, 1], [1, 2**30, 1]])
+def test_as_many_are_put_back_at_a_time_as_may_be_held(sizes: list[int]) -> None:
+    """All in order, at least one at a time, however large it is."""
+    letters = [Named(number, "", size) for number, size in enumerate(sizes)]
+    found = portions(letters)
+    assert [one for portion in found for one in portion] == letters
+    assert all(len(portion) == 1 or sum(one.size for one in portion) <= 2**24 for portion in found)

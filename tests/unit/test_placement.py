@@ -1,0 +1,173 @@
+"""Placements, in a real database, with an Order Service that lives in the test."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from google.type.money_pb2 import Money
+from sqlalchemy import Connection, delete
+
+from ordersys.api.error.v1.error_reason_pb2 import ErrorReason
+from ordersys.api.order.v1.order_pb2 import Order, OrderState
+from ordersys.api.order.v1.order_service_pb2 import CreateOrderRequest
+from ordersys.api.order.v1.order_service_pb2 import UpdateOrderRequest as Hop
+from ordersys.api.product.v1.product_pb2 import Product
+from ordersys.api.product.v1.product_service_pb2 import PlaceOrderRequest
+from ordersys.contract.errors import Refused, order_already_exists, refuse
+from ordersys.order_service import lifecycle
+from ordersys.product_service import evidence
+from ordersys.product_service.orders import OutcomeOpen
+from ordersys.product_service.placement import Placement
+from ordersys.product_service.saga import Sagas
+from ordersys.product_service.store import products
+from ordersys.product_service.store.seeds import seed
+from ordersys.product_service.store.tables import PLACEMENTS, SCHEMA
+from ordersys.runtime.database import Database
+from tests.integration.api import new_id, quantities
+
+NOW = 1_790_000_000_000_000
+PRICE = Money(currency_code="EUR", units=5)
+LAMP = Product(id="lamp", name="Lamp", unit_price=PRICE, available=100)
+
+
+class OrderServiceDouble:
+    """Keeps orders by the rules of the real one; forgets every request_id at once."""
+
+    def __init__(self) -> None:
+        self.orders: dict[str, Order] = {}
+        self.lost = False
+        """Whether replies are lost."""
+
+    def create(self, request: CreateOrderRequest) -> "asyncio.Future[Order]":
+        future: asyncio.Future[Order] = asyncio.get_running_loop().create_future()
+        taken = request.order_id in self.orders
+        if not taken:
+            self.orders[request.order_id] = lifecycle.place(request, NOW)
+        if self.lost:
+            future.set_exception(OutcomeOpen(refuse(ErrorReason.OUTCOME_OPEN).status))
+        elif taken:
+            future.set_exception(order_already_exists(request.order_id))
+        else:
+            future.set_result(self.orders[request.order_id])
+        return future
+
+    async def find(self, order_id: str) -> Order | None:
+        return self.orders.get(order_id)
+
+
+class RelayDouble:
+    """Has nothing to publish."""
+
+    def wake(self) -> None:
+        """What was rejected for want of stock is published."""
+
+
+@pytest.fixture
+def orders() -> OrderServiceDouble:
+    """An Order Service without orders."""
+    return OrderServiceDouble()
+
+
+@pytest.fixture
+async def database(tmp_path: Path) -> AsyncIterator[Database]:
+    """The Product Service's database, with 100 lamps."""
+    opened = await Database.open(tmp_path / "p.db", SCHEMA, lambda connection: seed(connection, [LAMP], []))
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+def placement(database: Database, orders: OrderServiceDouble) -> Placement:
+    """The saga."""
+    return Placement(database, orders, RelayDouble(), Sagas(300))  # type: ignore[arg-type]
+
+
+def placing(units: int = 4) -> PlaceOrderRequest:
+    return PlaceOrderRequest(request_id=new_id(), customer_id="anna", items=quantities({"lamp": units}))
+
+
+async def stock(database: Database) -> tuple[int, int]:
+    product = await database.read(products.get, "lamp")
+    return product.available, product.held
+
+
+def forget_placements(connection: Connection, _: list[Any]) -> list[None]:
+    """An operation: what an earlier release did when an order was cancelled before its placement was completed."""
+    connection.execute(delete(PLACEMENTS))
+    return [None]
+
+
+async def test_an_open_request_whose_placement_is_gone_is_answered(
+    database: Database, orders: OrderServiceDouble, placement: Placement
+) -> None:
+    """A database of an earlier release: with its order as it was created; its neighbours in the call are answered."""
+    request = placing()
+    orders.lost = True
+    (open_,) = await placement.place([request], "")
+    assert isinstance(open_, OutcomeOpen)
+    await database.write(forget_placements, None)
+    orders.lost = False
+    (order,) = orders.orders.values()
+    first = Order()
+    first.CopyFrom(order)
+    cancelled = lifecycle.change(order, Hop(state=OrderState.ORDER_STATE_CANCELLED), NOW + 1)
+    orders.orders[order.id] = cancelled
+    answers = await placement.place([placing(1), request, placing(1)], "")
+    assert answers[1] == first
+    assert [isinstance(answer, Order) for answer in answers] == [True] * 3
+    assert await placement.place([request], "") == [first]
+
+
+async def test_somebody_elses_order_under_the_id_is_a_refusal(
+    database: Database, orders: OrderServiceDouble, placement: Placement
+) -> None:
+    """It can't be, but if it is: the stock is released, and the refusal passed on."""
+    request = placing()
+    orders.lost = True
+    await placement.place([request], "")
+    orders.lost = False
+    (order_id,) = orders.orders
+    orders.orders[order_id].customer_id = "somebody-else"
+    (refused,) = await placement.place([request], "")
+    assert isinstance(refused, Refused)
+    assert not isinstance(refused, OutcomeOpen)
+    assert await stock(database) == (100, 0)
+
+
+async def test_an_id_that_is_taken_by_an_order_nobody_finds_is_in_doubt(
+    database: Database, orders: OrderServiceDouble, placement: Placement
+) -> None:
+    """There and not there, as of a copy that lags behind: nothing is released."""
+    request = placing()
+    orders.lost = True
+    await placement.place([request], "")
+    orders.lost = False
+    real, orders.find = orders.find, _nothing  # type: ignore[method-assign, assignment]
+    (open_,) = await placement.place([request], "")
+    assert isinstance(open_, OutcomeOpen)
+    assert await stock(database) == (96, 4)
+    orders.find = real  # type: ignore[method-assign]
+    assert isinstance((await placement.place([request], ""))[0], Order)
+    assert await stock(database) == (96, 4)
+
+
+async def _nothing(_: str) -> None:
+    return None
+
+
+def test_a_change_is_shown_by_a_later_version_with_its_effect() -> None:
+    """Not by the version it was to change, and not by another effect."""
+    creation = CreateOrderRequest(order_id=new_id(), customer_id="anna")
+    creation.items.add(product_id="lamp", quantity=2, unit_price=PRICE)
+    placed = lifecycle.place(creation, NOW)
+    paid = Hop(order_id=placed.id, expected_version=1, state=OrderState.ORDER_STATE_PAID)
+    assert not evidence.shows(paid, placed)
+    assert evidence.shows(paid, lifecycle.change(placed, paid, NOW))
+    cancelled = lifecycle.change(placed, Hop(state=OrderState.ORDER_STATE_CANCELLED), NOW)
+    assert not evidence.shows(paid, cancelled)
+    fewer = Hop(order_id=placed.id, expected_version=1)
+    fewer.items.items.add(product_id="lamp", quantity=1, unit_price=PRICE)
+    assert evidence.shows(fewer, lifecycle.change(placed, fewer, NOW))
+    assert not evidence.shows(fewer, lifecycle.change(placed, paid, NOW))

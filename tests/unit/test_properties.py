@@ -1,0 +1,134 @@
+"""Properties as bytes: whatever a publisher puts there is read as far as it can be, and copied to the byte."""
+
+import struct
+from random import Random
+
+import pika
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pika.frame import Header, decode_frame
+
+from ordersys.contract.properties import Death, Malformed, Properties, death, entries, for_a_copy
+from ordersys.runtime import messages
+from ordersys.runtime.messages import RawProperties, copy, receive_raw
+from tests.contract.raw import HOSTILE_HEADERS, TABLES, VALUES, counted, encoded, entry, properties, published, short
+
+OURS = ("x-death", "x-first-death-queue", "x-last-death-reason", "x-delivery-count", "x-acquired-count", "CC", "BCC")
+
+
+def received(raw: bytes) -> pika.BasicProperties:
+    """As pika has it of a broker."""
+    content = struct.pack(">HHQ", pika.BasicProperties.INDEX, 0, 7) + raw
+    _, frame = decode_frame(struct.pack(">BHL", 2, 1, len(content)) + content + b"\xce")
+    assert isinstance(frame, Header)
+    return frame.properties
+
+
+@given(properties())
+def test_a_copy_is_the_same_to_the_byte(found: dict[str, bytes]) -> None:
+    """Any property, any type of field, any nesting; but for a user_id, which is the broker's to check."""
+    assert b"".join(copy(encoded(found), b"", "q").properties.encode()) == encoded(published(found))
+
+
+@given(TABLES, st.lists(st.tuples(st.sampled_from(OURS), VALUES), min_size=1), st.randoms())
+def test_a_copy_has_nothing_the_broker_wrote_or_routes_by(
+    table: bytes, written: list[tuple[str, bytes]], random: Random
+) -> None:
+    """Wherever it stands and of whatever type it is; the headers between stay in their order."""
+    own = [one.raw for one in entries(table)]
+    mixed = own + [entry(name.encode(), value) for name, value in written]
+    order = sorted(range(len(mixed)), key=lambda index: (random.random(), index))
+    shuffled = [mixed[index] for index in order]
+    left = b"".join(one for one in shuffled if one in own)
+    copied = for_a_copy(encoded({"headers": counted(b"".join(shuffled))}))
+    assert copied == encoded({"headers": counted(left)} if left else {})
+
+
+@given(properties())
+def test_whatever_is_received_is_kept_and_its_texts_are_read(found: dict[str, bytes]) -> None:
+    """pika's decoder may fail on any of it: the bytes are there, and so are the texts a subscriber asks for."""
+    got = received(encoded(found))
+    assert isinstance(got, RawProperties)
+    assert got.raw == encoded(found)
+    for name, value in (("message_id", got.message_id), ("type", got.type), ("content_type", got.content_type)):
+        said = value.encode() if isinstance(value, str) else value
+        assert said == (found[name][1:] if name in found else None)
+
+
+HOSTILE = {
+    **HOSTILE_HEADERS,
+    "a type that there is not": b"Z1234",
+    "a number that is none": b"d" + struct.pack(">d", float("nan")),
+    "a string that ends too early": b"S\xff\xff\xff\xff",
+}
+
+
+@pytest.mark.parametrize("value", HOSTILE.values(), ids=list(HOSTILE))
+def test_a_header_no_decoder_takes_costs_nothing(value: bytes) -> None:
+    """Neither the id is lost, nor the bytes of the header beside it, nor what is read of x-death."""
+    table = entry(b"x-delivery-count", b"l" + bytes(8)) + entry(b"h", value)
+    raw = encoded({"headers": counted(table), "message_id": short(b"id-1")})
+    got = received(raw)
+    assert got.message_id == "id-1"
+    assert isinstance(got, RawProperties)
+    copied = b"".join(copy(got.raw, b"", "q").properties.encode())
+    assert entry(b"h", value) in copied
+    assert death(got.raw) == Death()
+
+
+@given(st.binary(max_size=40))
+def test_bytes_that_are_no_properties_are_a_message_that_says_nothing(raw: bytes) -> None:
+    """Whatever they are, it raises nothing, and a copy has them as they are."""
+    got = received(raw)
+    assert isinstance(got, RawProperties)
+    assert got.raw == raw
+    try:
+        Properties(raw)
+    except Malformed:
+        assert copy(raw, b"", "q").properties.encode() == [raw]
+        assert got.type is None or isinstance(got.type, str | bytes)
+
+
+def _x_death(*fields_: bytes) -> bytes:
+    return entry(b"x-death", b"A" + counted(b"F" + counted(b"".join(fields_))))
+
+
+REASON, TIME = entry(b"reason", b"S" + counted(b"rejected")), entry(b"time", b"T" + struct.pack(">q", 5))
+DEATHS = {
+    "as RabbitMQ writes it": (_x_death(REASON, TIME), Death("rejected", 5)),
+    "a time as text": (_x_death(REASON, entry(b"time", b"S" + counted(b"Thu Mar 17"))), Death("rejected")),
+    "a time as a number": (_x_death(entry(b"time", b"I" + bytes(4)), REASON), Death("rejected")),
+    "a time that is none": (_x_death(REASON, entry(b"time", b"V")), Death("rejected")),
+    "a reason that is no text": (_x_death(entry(b"reason", b"I" + bytes(4)), TIME), Death("", 5)),
+    "a reason that is not UTF-8": (_x_death(entry(b"reason", b"S" + counted(b"\xff"))), Death("\ufffd")),
+    "a negative time": (_x_death(entry(b"time", b"T" + b"\xff" * 8)), Death("", -1)),
+    "text": (entry(b"x-death", b"S" + counted(b"rejected")), Death()),
+    "an empty list": (entry(b"x-death", b"A" + counted(b"")), Death()),
+    "a list of texts": (entry(b"x-death", b"A" + counted(b"S" + counted(b"a"))), Death()),
+    "a table": (entry(b"x-death", b"F" + counted(REASON)), Death()),
+    "cut off": (entry(b"x-death", b"A" + counted(b"F\0\0\xff\xff")), Death()),
+    "not there": (b"", Death()),
+}
+
+
+@pytest.mark.parametrize(("table", "said"), DEATHS.values(), ids=list(DEATHS))
+def test_x_death_is_read_as_far_as_it_can_be(table: bytes, said: Death) -> None:
+    """Anybody may have written it."""
+    assert death(encoded({"headers": counted(table)})) == said
+
+
+def test_without_the_hook_messages_are_copied_from_what_pika_decodes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """pika's table of properties is no public part of it: who finds none uses what is."""
+    table: dict[int, object] = {}
+    receive_raw(table)
+    assert table == {pika.BasicProperties.INDEX: RawProperties}
+    monkeypatch.setitem(pika.spec.props, pika.BasicProperties.INDEX, pika.BasicProperties)
+    sent = pika.BasicProperties(message_id="id-1", headers={"n": 7, "x-death": [{"reason": "rejected"}]})
+    got = received(b"".join(sent.encode()))
+    assert not isinstance(got, RawProperties)
+    method = pika.spec.Basic.Deliver(redelivered=True)
+    delivery = messages.delivered(method, got, b"body")
+    assert (delivery.message_id, delivery.body, delivery.redelivered) == ("id-1", b"body", True)
+    again = pika.BasicProperties().decode(b"".join(copy(delivery.properties, b"", "q").properties.encode()))
+    assert (again.message_id, again.headers) == ("id-1", {"n": 7})

@@ -1,0 +1,125 @@
+BEGIN TRANSACTION;
+CREATE TABLE changes (
+	order_id VARCHAR(36) NOT NULL, 
+	request_id VARCHAR(36) NOT NULL, 
+	cancels BOOLEAN NOT NULL, 
+	hop BLOB NOT NULL, 
+	reserved TEXT NOT NULL, 
+	traceparent VARCHAR(64) NOT NULL, 
+	PRIMARY KEY (order_id)
+);
+CREATE TABLE outbox (
+	sequence INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, 
+	event_id VARCHAR(64) NOT NULL, 
+	type VARCHAR(255) NOT NULL, 
+	source VARCHAR(255) NOT NULL, 
+	subject VARCHAR(64) NOT NULL, 
+	time BIGINT NOT NULL, 
+	traceparent VARCHAR(64) NOT NULL, 
+	body BLOB NOT NULL
+);
+INSERT INTO "outbox" VALUES(1,'01a2158c-35f1-7f94-88a5-b022a2a7ef02.0','ordersys.api.order.v1.OrderRejected','ordersys.api.product.v1.ProductService','01a2158c-35f1-7f94-88a5-b022a2a7ef02',1795657840113218,'00-143b8a854781b5f03e417b65cf096bab-23f6dc928ec1ff9e-01',X'0A2430316132313538632D333566312D376639342D383861352D6230323261326137656630321204616E6E611A0F0A086F616B2D6465736B10E7071876220B08F0A09ED80610D0A3FE35');
+CREATE TABLE placements (
+	order_id VARCHAR(36) NOT NULL, 
+	request_id VARCHAR(36) NOT NULL, 
+	pending BOOLEAN NOT NULL, 
+	creation BLOB, 
+	holding TEXT NOT NULL, 
+	PRIMARY KEY (order_id)
+);
+INSERT INTO "placements" VALUES('01a2158c-35a1-7a72-828a-80c0f4fc1795','445e877a-1ea9-46ac-80f8-e3d1c7527254',0,NULL,'{"oak-desk": 1}');
+INSERT INTO "placements" VALUES('01a2158c-35d8-7d5a-8a54-3164096428d4','21786bc7-fc98-4c4f-9bf5-f9764c015326',0,NULL,'{"oak-desk": 1}');
+CREATE TABLE products (
+	product_id VARCHAR(64) NOT NULL, 
+	name VARCHAR(200) NOT NULL, 
+	description TEXT NOT NULL, 
+	price_units BIGINT NOT NULL, 
+	price_nanos INTEGER NOT NULL, 
+	price_currency VARCHAR(3) NOT NULL, 
+	available BIGINT NOT NULL, 
+	held BIGINT NOT NULL, 
+	create_time BIGINT NOT NULL, 
+	update_time BIGINT NOT NULL, 
+	PRIMARY KEY (product_id)
+);
+INSERT INTO "products" VALUES('oak-desk','Oak desk','A solid oak desk, 160 × 80 cm, with a cable tray.',489,0,'EUR',118,2,1795657839938864,1795657840088622);
+INSERT INTO "products" VALUES('standing-desk','Standing desk','An electric standing desk with four memory heights.',629,0,'EUR',60,0,1795657839938864,1795657839938864);
+INSERT INTO "products" VALUES('desk-lamp','Desk lamp','A dimmable LED lamp with a jointed arm.',59,900000000,'EUR',900,0,1795657839938864,1795657839938864);
+INSERT INTO "products" VALUES('monitor-arm','Monitor arm','A gas-spring arm for one monitor up to 9 kg.',89,500000000,'EUR',450,0,1795657839938864,1795657839938864);
+INSERT INTO "products" VALUES('office-chair','Office chair','A mesh-backed chair with adjustable lumbar support.',279,0,'EUR',200,0,1795657839938864,1795657839938864);
+INSERT INTO "products" VALUES('footrest','Footrest','A tilting footrest with a ribbed surface.',34,950000000,'EUR',380,0,1795657839938864,1795657839938864);
+INSERT INTO "products" VALUES('bookshelf','Bookshelf','A five-shelf bookcase in birch, 80 × 200 cm.',149,0,'EUR',150,0,1795657839938864,1795657839938864);
+INSERT INTO "products" VALUES('filing-cabinet','Filing cabinet','A lockable three-drawer cabinet on castors.',119,0,'EUR',90,0,1795657839938864,1795657839938864);
+INSERT INTO "products" VALUES('whiteboard','Whiteboard','An enamelled board, 120 × 90 cm, with a pen tray.',94,0,'EUR',130,0,1795657839938864,1795657839938864);
+INSERT INTO "products" VALUES('pinboard','Pinboard','A cork board in an aluminium frame, 60 × 90 cm.',27,500000000,'EUR',260,0,1795657839938864,1795657839938864);
+INSERT INTO "products" VALUES('notebook-a5','Notebook A5','192 dotted pages, thread-bound, lies flat.',14,900000000,'EUR',6000,0,1795657839938864,1795657839938864);
+INSERT INTO "products" VALUES('notebook-a4','Notebook A4','160 squared pages with numbered corners.',17,900000000,'EUR',4200,0,1795657839938864,1795657839938864);
+INSERT INTO "products" VALUES('fountain-pen','Fountain pen','A steel-nib pen with a piston filler.',39,0,'EUR',700,0,1795657839938864,1795657839938864);
+INSERT INTO "products" VALUES('ink-bottle','Ink bottle','50 ml of royal blue ink, washable.',8,750000000,'EUR',2500,0,1795657839938864,1795657839938864);
+INSERT INTO "products" VALUES('pencil-set','Pencil set','Twelve graphite pencils from 4H to 6B.',12,600000000,'EUR',3000,0,1795657839938864,1795657839938864);
+INSERT INTO "products" VALUES('highlighters','Highlighters','Six pastel highlighters with chisel tips.',7,950000000,'EUR',5200,0,1795657839938864,1795657839938864);
+INSERT INTO "products" VALUES('sticky-notes','Sticky notes','Twelve pads, 76 × 76 mm, in four colours.',9,400000000,'EUR',8000,0,1795657839938864,1795657839938864);
+INSERT INTO "products" VALUES('stapler','Stapler','A full-strip stapler for up to 30 sheets.',18,200000000,'EUR',800,0,1795657839938864,1795657839938864);
+INSERT INTO "products" VALUES('paper-a4','Paper A4','500 sheets of 80 g recycled paper.',5,490000000,'EUR',20000,0,1795657839938864,1795657839938864);
+INSERT INTO "products" VALUES('envelopes-c5','Envelopes C5','100 self-sealing envelopes with window.',11,300000000,'EUR',2600,0,1795657839938864,1795657839938864);
+INSERT INTO "products" VALUES('keyboard','Keyboard','A mechanical keyboard with quiet switches.',109,0,'EUR',340,0,1795657839938864,1795657839938864);
+INSERT INTO "products" VALUES('mouse','Mouse','A wireless mouse with a silent click.',32,0,'EUR',1200,0,1795657839938864,1795657839938864);
+INSERT INTO "products" VALUES('headset','Headset','A wired headset with noise-cancelling microphone.',74,900000000,'EUR',520,0,1795657839938864,1795657839938864);
+INSERT INTO "products" VALUES('webcam','Webcam','A 1080p camera with a privacy shutter.',64,0,'EUR',410,0,1795657839938864,1795657839938864);
+INSERT INTO "products" VALUES('usb-hub','USB hub','Seven ports with their own power supply.',42,500000000,'EUR',640,0,1795657839938864,1795657839938864);
+INSERT INTO "products" VALUES('monitor-27','Monitor 27 inch','A QHD display with height adjustment.',319,0,'EUR',180,0,1795657839938864,1795657839938864);
+INSERT INTO "products" VALUES('laptop-stand','Laptop stand','A folding aluminium stand in six heights.',37,800000000,'EUR',750,0,1795657839938864,1795657839938864);
+INSERT INTO "products" VALUES('cable-set','Cable set','Ten labelled cables for an ordinary desk.',24,900000000,'EUR',1500,0,1795657839938864,1795657839938864);
+INSERT INTO "products" VALUES('power-strip','Power strip','Eight sockets with surge protection.',29,950000000,'EUR',1100,0,1795657839938864,1795657839938864);
+INSERT INTO "products" VALUES('label-printer','Label printer','Prints labels up to 62 mm wide without ink.',99,0,'EUR',140,0,1795657839938864,1795657839938864);
+INSERT INTO "products" VALUES('tent-2p','Tent for two','A three-season tent weighing 1.9 kg.',249,0,'EUR',75,0,1795657839938864,1795657839938864);
+INSERT INTO "products" VALUES('sleeping-bag','Sleeping bag','A down bag, comfortable at 0 °C.',189,0,'EUR',110,0,1795657839938864,1795657839938864);
+INSERT INTO "products" VALUES('sleeping-mat','Sleeping mat','An inflatable mat with R-value 4.2.',99,950000000,'EUR',160,0,1795657839938864,1795657839938864);
+INSERT INTO "products" VALUES('backpack-45','Backpack 45 l','A trekking pack with an adjustable back.',159,0,'EUR',140,0,1795657839938864,1795657839938864);
+INSERT INTO "products" VALUES('daypack-20','Daypack 20 l','A light pack with a laptop sleeve.',69,900000000,'EUR',420,0,1795657839938864,1795657839938864);
+INSERT INTO "products" VALUES('trekking-poles','Trekking poles','A pair of folding carbon poles.',119,500000000,'EUR',170,0,1795657839938864,1795657839938864);
+INSERT INTO "products" VALUES('head-torch','Head torch','400 lumens, rechargeable, weighs 86 g.',49,0,'EUR',610,0,1795657839938864,1795657839938864);
+INSERT INTO "products" VALUES('camp-stove','Camp stove','A gas stove with a wind shield.',54,800000000,'EUR',290,0,1795657839938864,1795657839938864);
+INSERT INTO "products" VALUES('cook-set','Cook set','Two pots, a pan and a lid that strains.',46,0,'EUR',310,0,1795657839938864,1795657839938864);
+INSERT INTO "products" VALUES('water-bottle','Water bottle','A steel bottle, 750 ml, without a taste.',21,900000000,'EUR',2400,0,1795657839938864,1795657839938864);
+INSERT INTO "products" VALUES('water-filter','Water filter','Filters 1,500 litres before it needs cleaning.',39,900000000,'EUR',330,0,1795657839938864,1795657839938864);
+INSERT INTO "products" VALUES('first-aid-kit','First-aid kit','Sixty pieces for a group of four.',28,400000000,'EUR',560,0,1795657839938864,1795657839938864);
+INSERT INTO "products" VALUES('rain-jacket','Rain jacket','A three-layer jacket with pit zips.',179,0,'EUR',150,0,1795657839938864,1795657839938864);
+INSERT INTO "products" VALUES('wool-socks','Wool socks','Merino socks that do not rub.',16,500000000,'EUR',3400,0,1795657839938864,1795657839938864);
+INSERT INTO "products" VALUES('gloves','Gloves','Windproof gloves for touch screens.',31,0,'EUR',900,0,1795657839938864,1795657839938864);
+INSERT INTO "products" VALUES('compass','Compass','A baseplate compass with a mirror.',36,750000000,'EUR',270,0,1795657839938864,1795657839938864);
+INSERT INTO "products" VALUES('map-case','Map case','A waterproof case for maps up to A3.',13,200000000,'EUR',480,0,1795657839938864,1795657839938864);
+INSERT INTO "products" VALUES('hammock','Hammock','A parachute-silk hammock with straps.',58,0,'EUR',220,0,1795657839938864,1795657839938864);
+INSERT INTO "products" VALUES('thermos','Thermos','Keeps a litre hot for a day.',33,500000000,'EUR',840,0,1795657839938864,1795657839938864);
+INSERT INTO "products" VALUES('pocket-knife','Pocket knife','A knife with saw, scissors and opener.',44,0,'EUR',7,0,1795657839938864,1795657839938864);
+INSERT INTO "products" VALUES('field-glasses','Field glasses','8 × 42 binoculars in a magnesium body.',289,0,'EUR',5,0,1795657839938864,1795657839938864);
+INSERT INTO "products" VALUES('telescope','Telescope','A 130 mm reflector on an equatorial mount.',399,0,'EUR',3,0,1795657839938864,1795657839938864);
+INSERT INTO "products" VALUES('espresso-machine','Espresso machine','A single-boiler machine with a steel portafilter.',549,0,'EUR',9,0,1795657839938864,1795657839938864);
+INSERT INTO "products" VALUES('coffee-beans','Coffee beans','A kilogram, medium roast, from one farm.',23,900000000,'EUR',3800,0,1795657839938864,1795657839938864);
+INSERT INTO "products" VALUES('tea-pot','Tea pot','A cast-iron pot, 1.2 litres, with strainer.',52,0,'EUR',360,0,1795657839938864,1795657839938864);
+INSERT INTO "products" VALUES('mug-set','Mug set','Four stoneware mugs, each its own glaze.',38,0,'EUR',950,0,1795657839938864,1795657839938864);
+CREATE TABLE requests (
+	request_id VARCHAR(36) NOT NULL, 
+	fingerprint BLOB NOT NULL, 
+	subject VARCHAR(64) NOT NULL, 
+	code SMALLINT, 
+	body BLOB, 
+	time BIGINT NOT NULL, 
+	PRIMARY KEY (request_id)
+);
+INSERT INTO "requests" VALUES('445e877a-1ea9-46ac-80f8-e3d1c7527254',X'6B842FBFEDA2FFF018074E21414784A2','01a2158c-35a1-7a72-828a-80c0f4fc1795',0,X'0A6C0A2430316132313538632D333561312D376137322D383238612D3830633066346663313739351204616E6E611A160A086F616B2D6465736B10011A080A0345555210E90322080A0345555210E903280130013A0B08F0A09ED80610F0C1E721420B08F0A09ED80610F0C1E721',1795657840033016);
+INSERT INTO "requests" VALUES('21786bc7-fc98-4c4f-9bf5-f9764c015326',X'6B842FBFEDA2FFF018074E21414784A2','01a2158c-35d8-7d5a-8a54-3164096428d4',0,X'0A6C0A2430316132313538632D333564382D376435612D386135342D3331363430393634323864341204616E6E611A160A086F616B2D6465736B10011A080A0345555210E90322080A0345555210E903280130013A0B08F0A09ED80610B0FE9D2C420B08F0A09ED80610B0FE9D2C',1795657840088622);
+INSERT INTO "requests" VALUES('14db964c-d0ad-422f-85d8-f01f7c5ca3a0',X'85D0960B9AACD50A03033FE0A8AB493F','01a2158c-35a1-7a72-828a-80c0f4fc1795',0,X'0A6C0A2430316132313538632D333561312D376137322D383238612D3830633066346663313739351204616E6E611A160A086F616B2D6465736B10011A080A0345555210E90322080A0345555210E903280230023A0B08F0A09ED80610F0C1E721420B08F0A09ED80610E8C2FA32',1795657840102549);
+INSERT INTO "requests" VALUES('5b635cc8-6f70-4886-b4af-7851fdebaa57',X'6B06487E95E7F50244628F1ACA493D0B','01a2158c-35f1-7f94-88a5-b022a2a7ef02',9,X'0809125F5468657265206973206E6F7420656E6F7567682073746F636B3B207468652064657461696C73206E616D6520656163682070726F647563742C2077686174207761732061736B656420616E64207768617420697320617661696C61626C652E1A440A28747970652E676F6F676C65617069732E636F6D2F676F6F676C652E7270632E4572726F72496E666F12180A0C4F55545F4F465F53544F434B12086F726465727379731A6A0A32747970652E676F6F676C65617069732E636F6D2F676F6F676C652E7270632E507265636F6E646974696F6E4661696C75726512340A320A0C4F55545F4F465F53544F434B12086F616B2D6465736B1A1861736B6564203939392C20617661696C61626C6520313138',1795657840113218);
+CREATE TABLE schema_version (
+	owner VARCHAR(64) NOT NULL, 
+	version INTEGER NOT NULL, 
+	touch_time BIGINT NOT NULL, 
+	PRIMARY KEY (owner)
+);
+INSERT INTO "schema_version" VALUES('product-service',1,1795657843010239);
+CREATE INDEX requests_by_time ON requests (time);
+CREATE INDEX placements_pending ON placements (order_id) WHERE pending;
+DELETE FROM "sqlite_sequence";
+INSERT INTO "sqlite_sequence" VALUES('outbox',1);
+COMMIT;
