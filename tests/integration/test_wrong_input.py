@@ -208,10 +208,11 @@ def test_octets_that_are_no_text_are_no_folder(tmp_path: Path) -> None:
 
 
 def test_a_folder_others_may_write_to_is_refused(tmp_path: Path) -> None:
-    """They could put another database there."""
+    """They could put another database there; with other things in it, it is not ours alone to close."""
+    (tmp_path / "something").touch()
     tmp_path.chmod(0o777)
-    assert_one_line(start("order_service", tmp_path), str(tmp_path), "may be written by others")
-    assert list(tmp_path.iterdir()) == []
+    assert_one_line(start("order_service", tmp_path), f"others may write to its folder {tmp_path}", "chmod go-w")
+    assert list(tmp_path.iterdir()) == [tmp_path / "something"]
 
 
 @pytest.mark.parametrize(
