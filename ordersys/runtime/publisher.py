@@ -50,8 +50,9 @@ class Publisher:
 
     def _judge(self, session: Session, fates: set[Fate]) -> None:
         """Draws its conclusions: is it let publish, and does the AMQP channel do?"""
-        if session.closed.done() and isinstance(session.closed.result(), BrokerRefused):
-            self._refused_event = session.closed.result()
+        ended = session.closed.result() if session.closed.done() else None
+        if isinstance(ended, BrokerRefused):
+            self._refused_event = ended
         elif Fate.CONFIRMED in fates:
             self._refused_event = None
         if Fate.NACKED not in fates:
