@@ -36,11 +36,15 @@ class Declarer:
     async def declare(self, channel: Channel) -> None:
         """Declares what may be, and looks at the rest. Raises BrokerUnavailable; BrokerRefused for what lasts."""
         left = list(range(len(self._steps)))
+        refused: list[BrokerRefused] = []
         while left:
             async with channel() as call:
-                await self._until_refused(call, left)
+                await self._until_refused(call, left, refused)
+        if refused:
+            text = "%d of %d declarations are not permitted; what is there is used as it is found. The first: %s"
+            _log.warning(text, len(refused), len(self._steps), refused[0])
 
-    async def _until_refused(self, call: Call, left: list[int]) -> None:
+    async def _until_refused(self, call: Call, left: list[int], refused: list[BrokerRefused]) -> None:
         """Takes from `left` what is done; with the first that is not permitted the channel is closed."""
         while left:
             number = left[0]
@@ -48,11 +52,11 @@ class Declarer:
             if number not in self._forbidden:
                 try:
                     await step.declare(call)
-                except BrokerRefused as refused:
-                    if refused.code != ACCESS_REFUSED:
+                except BrokerRefused as error:
+                    if error.code != ACCESS_REFUSED:
                         raise
                     self._forbidden.add(number)
-                    _log.warning("not declared, used as it is found: %s", refused)
+                    refused.append(error)
                     return
             elif step.look:
                 await step.look(call)

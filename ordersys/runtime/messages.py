@@ -9,6 +9,8 @@ from ordersys.contract.events import CONTENT_TYPE, Delivery, EventMessage, heade
 from ordersys.contract.properties import Malformed, Properties, for_a_copy
 from ordersys.contract.topology import Publication
 
+_SHORT = 255  # bytes of a short string (AMQP 0-9-1 §4.2.5.3)
+
 
 class Message(NamedTuple):
     """A message and where it is published to; the exchange "" is the queue its routing key names."""
@@ -75,6 +77,8 @@ def of_event(event: EventMessage, to: Publication) -> Message:
     """An event, for the exchange named. Raises whatever is wrong with it."""
     if not to.exchange:
         raise ValueError(f"this release does not know where {event.type} is published")
+    if len(to.exchange) > _SHORT or len(to.routing_key) > _SHORT:
+        raise ValueError("AMQP has no exchange or routing key that long")
     properties = pika.BasicProperties(
         content_type=CONTENT_TYPE,
         delivery_mode=pika.DeliveryMode.Persistent,

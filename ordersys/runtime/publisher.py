@@ -51,9 +51,9 @@ class Publisher:
 
     def _judge(self, session: Session, fates: set[Fate]) -> None:
         """Draws its conclusions: is it let publish, and does the AMQP channel do?"""
-        reason = session.closed.result() if session.closed.done() else None
-        if isinstance(reason, BrokerRefused):
-            self._refused_event = reason
+        ended = session.closed.result() if session.closed.done() else None
+        if isinstance(ended, BrokerRefused):
+            self._refused_event = ended
         elif Fate.CONFIRMED in fates:
             self._refused_event = None
         if Fate.NACKED not in fates:

@@ -172,7 +172,7 @@ class Relay:
         began = loop.time()
         outcomes = await self._publisher.publish(events)
         crash_point("outbox.published")
-        if outcomes.count(CONFIRMED) < len(events):
+        if outcomes.count(CONFIRMED) < len(events) and not events[0].reason:  # of what is parked the log has been told
             self._tell([outcome for outcome in outcomes if outcome != CONFIRMED], len(events))
         return outcomes, loop.time() - began
 

@@ -9,6 +9,7 @@ import pytest
 
 from ordersys.runtime import reconnect
 from ordersys.runtime.broker import BrokerRefused, BrokerUnavailable, Call
+from ordersys.runtime.declaring import Declarer
 from ordersys.runtime.urls import BrokerUrl, BrokerUrls, parse
 
 AWAY, HANGS, REFUSES, UNFORESEEN = "away", "hangs", "refuses", "unforeseen"
@@ -163,7 +164,7 @@ async def test_what_nobody_foresaw_beside_a_session_is_raised(where: str, monkey
         raise KeyError("nobody foresaw this")
 
     if where == "declare":
-        monkeypatch.setattr("ordersys.runtime.declaring.Declarer.declare", fail)
+        monkeypatch.setattr(Declarer, "declare", fail)
     else:
         monkeypatch.setattr(reconnect, "_probe_again_and_again", fail)
 
