@@ -7,7 +7,7 @@ from ordersys.runtime import dead_letters
 
 _BEGINNING = 1024
 # The seconds of the years 1 to 9999: what a Timestamp may be, and JSON can say.
-_TIMES = range(-62_135_596_800, 253_402_300_800)
+_FIRST, _LAST = -62_135_596_800, 253_402_300_799
 # As RabbitMQ names them in the x-death header.
 _REASONS = {
     "rejected": DeadLetterReason.DEAD_LETTER_REASON_REJECTED,
@@ -27,10 +27,14 @@ def letter(kept: dead_letters.DeadLetter, obstacle: str) -> DeadLetter:
         content_type=_text(delivery.content_type),
         reason=_REASONS.get(death.reason, DeadLetterReason.DEAD_LETTER_REASON_UNSPECIFIED),
         obstacle=obstacle,
-        dead_letter_time=Timestamp(seconds=death.time) if death.time in _TIMES else None,
+        dead_letter_time=_time(death.time),
         size_bytes=kept.size,
         body_beginning=delivery.body[:_BEGINNING],
     )
+
+
+def _time(seconds: int | None) -> Timestamp | None:
+    return Timestamp(seconds=seconds) if seconds is not None and _FIRST <= seconds <= _LAST else None
 
 
 def _text(value: str | bytes | None) -> str:

@@ -164,6 +164,7 @@ def test_all_copies_of_a_dead_letter_are_replayed(world: World, post: Post, role
     for _ in range(3):
         post.put_aside(role, created(order), message_id=event_id)
     letter = world.eventually(lambda: world.dead_letter(role, event_id))
+    world.eventually(lambda: listed(world, role).count(letter.id) == 3)
     assert replay(world, role, letter.id) == [letter.id]
     fence(world, post, role)
     assert len(world.notifications(role, order.id)) == 1
@@ -278,11 +279,16 @@ ODD = {
 """What may be wrong with the properties of a dead letter; empty is not there."""
 
 
+USUAL = {
+    "content_type": short(b"application/protobuf"),
+    "type": short(OrderCreated.DESCRIPTOR.full_name.encode()),
+}
+
+
 def odd(post: Post, role: str, properties: dict[str, bytes]) -> bytes:
     """Puts a message that can't be taken among the dead letters, with these properties; its body."""
     body = b"\xff" + new_id().encode()
-    given = {"content_type": short(b"application/protobuf"), "message_id": short(new_id().encode()), **properties}
-    given = {"type": short(OrderCreated.DESCRIPTOR.full_name.encode()), **given}
+    given = {**USUAL, "message_id": short(new_id().encode()), **properties}
     post.put_raw(SUBSCRIPTIONS[role].dead_letter_queue, body, encoded({k: v for k, v in given.items() if v}))
     return body
 
@@ -339,6 +345,7 @@ def test_a_replay_is_the_same_to_the_byte(
     world: World, post: Post, proxy: Proxy | None, role: str, properties: dict[str, bytes]
 ) -> None:
     """Every property and every header as it was published, of whatever type: nothing is decoded on the way."""
+    properties = {**USUAL, "message_id": short(new_id().encode()), **properties}
     body = odd(post, role, properties)
     letter = world.eventually(lambda: next((x for x in world.dead_letters(role) if x.body_beginning == body), None))
     rule = Copies(body)

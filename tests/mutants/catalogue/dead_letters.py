@@ -111,7 +111,7 @@ MUTANTS = (
         "time-of-death-is-taken-as-it-is",
         LISTENER_1,
         "A dead letter that died beyond the year 9999 is listed with a time that JSON can't say.",
-        (Edit("notification.letters", "if death.time in _TIMES else", "if death.time is not None else"),),
+        (Edit("notification.letters", "and _FIRST <= seconds <= _LAST else", "else"),),
         caught_by="dead_letters/whatever_is_wrong_with_a_dead_letter_it_can_be_dealt_with",
     ),
 )
