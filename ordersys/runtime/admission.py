@@ -36,8 +36,8 @@ class Arrivals:
         self._left = most
         self._waiting: dict[str, dict[asyncio.Timeout, None]] = {}
 
-    async def request(self, context: Context) -> bytes:
-        """The bytes of the request.
+    async def request(self, context: Context, peer: str) -> bytes:
+        """The bytes of the request of a call of `peer`.
 
         Raises Refused: REQUEST_INCOMPLETE when it does not come in REQUEST_SECONDS, or there is no room to wait for
         it; UNDECODABLE_REQUEST when the client has ended the call without one.
@@ -45,7 +45,7 @@ class Arrivals:
         raw: object = None
         try:
             async with asyncio.timeout(REQUEST_SECONDS) as waiting:
-                with self._room(context.peer(), waiting):
+                with self._room(peer, waiting):
                     raw = await context.read()
         except TimeoutError as error:
             raise refuse(ErrorReason.REQUEST_INCOMPLETE) from error

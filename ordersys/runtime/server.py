@@ -240,8 +240,10 @@ class _Doors(NamedTuple):
         return answered
 
     async def _raw(self, context: Context) -> bytes:
-        raw = await self.arrivals.request(context)
-        self.guard.account(context.peer(), len(raw))
+        peer = context.peer()
+        self.guard.account(peer, 0)
+        raw = await self.arrivals.request(context, peer)
+        self.guard.account(peer, len(raw))
         return raw
 
 
