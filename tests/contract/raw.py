@@ -98,7 +98,8 @@ HOSTILE_HEADERS = {
 """Values of a header that RabbitMQ takes, and client libraries can't decode, or decode as something else."""
 
 Bytes = st.SearchStrategy[bytes]
-_NUMBERS = {"delivery_mode": 1, "priority": 1, "timestamp": 8}
+_NUMBERS = {"priority": 1, "timestamp": 8}
+_DELIVERY_MODES = st.sampled_from([b"\x01", b"\x02"])  # RabbitMQ takes no message with another one (406)
 # The broker looks at these before it takes a message.
 COPIED = [name for name in NAMES if name not in ("message_id", "type", "content_type", "user_id", "expiration")]
 """The properties a message may have in the broker whatever is in them, but for those that name it."""
@@ -151,6 +152,8 @@ def properties(draw: st.DrawFn, names: Sequence[str] = NAMES, tables: Bytes = TA
     for name in NAMES:
         if name in chosen and name == "headers":
             found[name] = counted(draw(tables))
+        elif name in chosen and name == "delivery_mode":
+            found[name] = draw(_DELIVERY_MODES)
         elif name in chosen and name in _NUMBERS:
             found[name] = draw(st.binary(min_size=_NUMBERS[name], max_size=_NUMBERS[name]))
         elif name in chosen:
