@@ -21,6 +21,7 @@ from ordersys.runtime.process import run
 from ordersys.runtime.server import Server
 from ordersys.runtime.settings import NotificationSettings
 from ordersys.runtime.upkeep import HEALTH_SECONDS, PURGE_SECONDS, every, purge
+from ordersys.runtime.waiting import Grace
 
 _log = logging.getLogger(__name__)
 _NOTIFICATION_LOG = notification_log_pb2.DESCRIPTOR.services_by_name["NotificationLog"]
@@ -56,7 +57,7 @@ async def _serve(taken: Subscription, handlers: object, settings: NotificationSe
         dead_letters = DeadLetterQueue(settings.amqp_url, taken)
         server.add(_DEAD_LETTER_SERVICE, DeadLetterService(database, dead_letters, recorder))
         await server.start()
-        stack.push_async_callback(server.stop, settings.grace_seconds)
+        stack.push_async_callback(server.stop, Grace(settings.grace_seconds))
         consumer = Consumer(settings.amqp_url, taken.queue, settings.prefetch, recorder.record)
         stack.push_async_callback(consumer.close)
 

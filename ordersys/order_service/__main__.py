@@ -20,6 +20,7 @@ from ordersys.runtime.publisher import Publisher
 from ordersys.runtime.server import Server
 from ordersys.runtime.settings import OrderSettings
 from ordersys.runtime.upkeep import HEALTH_SECONDS, PURGE_SECONDS, every, purge
+from ordersys.runtime.waiting import Grace
 
 NAME = "order-service"
 _log = logging.getLogger(__name__)
@@ -38,7 +39,7 @@ async def serve(settings: OrderSettings, stop: asyncio.Event) -> None:
         server = Server(settings.order_service_address, settings)
         server.add(DESCRIPTOR.services_by_name["OrderService"], OrderService(database, relay))
         await server.start()
-        stack.push_async_callback(server.stop, settings.grace_seconds)
+        stack.push_async_callback(server.stop, Grace(settings.grace_seconds))
         relay.wake()
         await stack.enter_async_context(every(HEALTH_SECONDS, partial(server.report, database.probe)))
         retention = settings.request_retention_hours

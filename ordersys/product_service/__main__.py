@@ -25,6 +25,7 @@ from ordersys.runtime.publisher import Publisher
 from ordersys.runtime.server import Server
 from ordersys.runtime.settings import ProductSettings
 from ordersys.runtime.upkeep import HEALTH_SECONDS, PURGE_SECONDS, every, purge
+from ordersys.runtime.waiting import Grace
 
 NAME = "product-service"
 _log = logging.getLogger(__name__)
@@ -42,13 +43,11 @@ async def serve(settings: ProductSettings, stop: asyncio.Event) -> None:
         orders = Orders(settings.order_service_address, settings.call_timeout_seconds)
         stack.push_async_callback(orders.close)
         sagas = Sagas(settings.max_concurrent_calls)
-        stack.push_async_callback(sagas.drained, settings.grace_seconds)
         placement = Placement(database, orders, relay, sagas)
         changes = Changes(database, orders, sagas)
         server = Server(settings.product_service_address, settings)
         server.add(DESCRIPTOR.services_by_name["ProductService"], ProductService(database, placement, changes))
         await server.start()
-        stack.push_async_callback(server.stop, settings.grace_seconds)
         relay.wake()
         retention = settings.request_retention_hours
         for seconds, work in (
@@ -58,9 +57,17 @@ async def serve(settings: ProductSettings, stop: asyncio.Event) -> None:
             (settings.sweep_seconds, changes.sweep),
         ):
             await stack.enter_async_context(every(seconds, work))
+        # First of all when it stops: the sweeps go on as long as calls and sagas may share a step of theirs.
+        stack.push_async_callback(_drain, server, sagas, Grace(settings.grace_seconds))
         _log.info("serving on %s", settings.product_service_address)
         await stop.wait()
         _log.info("stopping: finishing the calls under way")
+
+
+async def _drain(server: Server, sagas: Sagas, grace: Grace) -> None:
+    """Finishes the calls under way, and the sagas of calls that were given up, within one time for both."""
+    await server.stop(grace)
+    await sagas.drained(grace.left())
 
 
 def _seed(settings: ProductSettings, connection: Connection) -> None:
