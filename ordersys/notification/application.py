@@ -24,6 +24,7 @@ from ordersys.runtime.retention import Retention
 from ordersys.runtime.server import Server
 from ordersys.runtime.settings import NotificationSettings
 from ordersys.runtime.upkeep import HEALTH_SECONDS, PURGE_SECONDS, every, purge
+from ordersys.runtime.waiting import Grace
 
 _log = logging.getLogger(__name__)
 _NOTIFICATION_LOG = notification_log_pb2.DESCRIPTOR.services_by_name["NotificationLog"]
@@ -67,7 +68,7 @@ async def _serve(
         stack.push_async_callback(removals.drained)
         server.add(_DEAD_LETTER_SERVICE, DeadLetterService(database, recorder, removals))
         await server.start()
-        stack.push_async_callback(server.stop, settings.grace_seconds)
+        stack.push_async_callback(server.stop, Grace(settings.grace_seconds))
         consumer = Consumer(tasks, settings.amqp_url, taken.queue, settings.prefetch, recorder.take)
         stack.push_async_callback(consumer.close)
         dead_letters = Consumer(

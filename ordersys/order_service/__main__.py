@@ -22,6 +22,7 @@ from ordersys.runtime.retention import Retention
 from ordersys.runtime.server import Server
 from ordersys.runtime.settings import OrderSettings
 from ordersys.runtime.upkeep import HEALTH_SECONDS, PURGE_SECONDS, every, purge
+from ordersys.runtime.waiting import Grace
 
 NAME = "order-service"
 STORED = Stored("order.db", store.SCHEMA)
@@ -46,7 +47,7 @@ async def serve(settings: OrderSettings, stop: asyncio.Event, tasks: asyncio.Tas
             """Orders are taken while the broker is away; one that refuses their events waits for a person."""
             return await database.probe() and publisher.refusal is None
 
-        stack.push_async_callback(server.stop, settings.grace_seconds)
+        stack.push_async_callback(server.stop, Grace(settings.grace_seconds))
         await stack.enter_async_context(every(tasks, "health", HEALTH_SECONDS, partial(server.report, works)))
         forget = partial(purge, database, store.purge, Retention(settings.request_retention_hours))
         await stack.enter_async_context(every(tasks, "purge", PURGE_SECONDS, forget))

@@ -27,6 +27,7 @@ from ordersys.runtime.retention import Retention
 from ordersys.runtime.server import Server
 from ordersys.runtime.settings import ProductSettings
 from ordersys.runtime.upkeep import HEALTH_SECONDS, PURGE_SECONDS, every, purge
+from ordersys.runtime.waiting import Grace
 
 NAME = "product-service"
 STORED = Stored("product.db", SCHEMA)
@@ -45,7 +46,6 @@ async def serve(settings: ProductSettings, stop: asyncio.Event, tasks: asyncio.T
         orders = Orders(settings.order_service_address, settings.call_timeout_seconds)
         stack.push_async_callback(orders.close)
         sagas = Sagas(settings.max_concurrent_calls)
-        stack.push_async_callback(sagas.drained, settings.grace_seconds)
         placement = Placement(database, orders, relay, sagas)
         changes = Changes(database, orders, sagas, placement)
         server = Server(str(settings.product_service_address), settings)
@@ -56,7 +56,6 @@ async def serve(settings: ProductSettings, stop: asyncio.Event, tasks: asyncio.T
             """Orders are taken while the broker is away; one that refuses their events waits for a person."""
             return await database.probe() and publisher.refusal is None
 
-        stack.push_async_callback(server.stop, settings.grace_seconds)
         retention = Retention(settings.request_retention_hours)
         for name, seconds, work in (
             ("health", HEALTH_SECONDS, partial(server.report, works)),
@@ -65,9 +64,17 @@ async def serve(settings: ProductSettings, stop: asyncio.Event, tasks: asyncio.T
             ("recovery of changes", settings.sweep_seconds, changes.recover),
         ):
             await stack.enter_async_context(every(tasks, name, seconds, work))
+        # First of all when it stops: recovery goes on as long as calls and sagas may share a step of it.
+        stack.push_async_callback(_drain, server, sagas, Grace(settings.grace_seconds))
         _log.info("serving on %s", settings.product_service_address)
         await stop.wait()
         _log.info("stopping: finishing the calls under way")
+
+
+async def _drain(server: Server, sagas: Sagas, grace: Grace) -> None:
+    """Finishes the calls under way, and the sagas of calls that were given up, within one time for both."""
+    await server.stop(grace)
+    await sagas.drained(grace.left())
 
 
 def _seed(settings: ProductSettings, connection: Connection) -> None:

@@ -28,7 +28,9 @@ def options(settings: Settings) -> list[tuple[str, int]]:
     return [
         ("grpc.so_reuseport", 0),
         ("grpc.max_receive_message_length", settings.max_message_bytes),
-        ("grpc.max_send_message_length", settings.max_message_bytes),
+        # Answers are bounded by the contract (a page has 2 MiB at most), and larger than requests: an order in a batch
+        # grows by its total and its times. One over a limit would be lost although what it tells of was done.
+        ("grpc.max_send_message_length", -1),
         ("grpc.max_metadata_size", settings.max_metadata_bytes),
         ("grpc.absolute_max_metadata_size", settings.max_metadata_bytes),
         # Some more than are admitted: those are told when to come again, which grpc would not.

@@ -103,7 +103,9 @@ class MemoryGuard:
             for connection in ended:
                 connection.end()
         if ended:
-            text = "memory is short (%d MiB): ended %d of %d connections, which sent much and called little, one from %s"
+            text = (
+                "memory is short (%d MiB): ended %d of %d connections, which sent much and called little, one from %s"
+            )
             _log.warning(text, size >> 20, len(ended), len(found), ended[0].peer)
         return len(ended)
 

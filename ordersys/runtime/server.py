@@ -17,6 +17,7 @@ import grpc
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import DecodeError, Message
 from google.rpc.status_pb2 import Status
+from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest
 
 from ordersys.api.error.v1.error_reason_pb2 import ErrorReason
 from ordersys.contract import descriptors
@@ -31,6 +32,7 @@ from ordersys.runtime.reflection import SERVICES as REFLECTION
 from ordersys.runtime.reflection import Reflection
 from ordersys.runtime.settings import Settings
 from ordersys.runtime.streams import HEALTH, Health, Streams
+from ordersys.runtime.waiting import Grace
 
 _log = logging.getLogger(__name__)
 _STATUS_DETAILS = "grpc-status-details-bin"
@@ -82,7 +84,9 @@ class Server:
             reflection = Reflection(served)
             for service in REFLECTION:
                 (method,) = service.methods
-                self._register(service, {method.name: self._doors.dialogue(method, reflection.answer)})
+                self._register(
+                    service, {method.name: self._doors.dialogue(method, ServerReflectionRequest, reflection.answer)}
+                )
         await self.healthy(False)
         await _try(self.address)
         self._server.add_insecure_port(self.address)
@@ -98,16 +102,15 @@ class Server:
         """Asks `works` and says what it answers."""
         await self.healthy(await works())
 
-    async def stop(self, seconds: float) -> None:
-        """Says not healthy, ends streams at once, takes no more calls, gives those under way that long in all."""
-        until = asyncio.get_running_loop().time() + seconds
+    async def stop(self, grace: Grace) -> None:
+        """Says not healthy, ends streams at once, takes no more calls; those under way have what is left of `grace`."""
         self._streams.stopping.set()
         self._health.stop()
         try:
             # Who does not even take the last word of a stream would keep the server from stopping.
-            if held := await self._streams.end(seconds):
+            if held := await self._streams.end(grace.left()):
                 connections.end(self._port, held)
-            await self._server.stop(max(until - asyncio.get_running_loop().time(), 0))
+            await self._server.stop(grace.left())
         finally:
             self._doors.guard.stop()
 
@@ -205,9 +208,8 @@ class _Doors(NamedTuple):
 
         return grpc.stream_stream_rpc_method_handler(self._answered(method, handle))
 
-    def dialogue(self, method: MethodDescriptor, answer: Callable[[Any], Message]) -> Any:
+    def dialogue(self, method: MethodDescriptor, request_class: type[Message], answer: Callable[[Any], Message]) -> Any:
         """An answer to each request of a stream, until the client has had enough, or the server stops."""
-        request_class = descriptors.message_class(method.input_type)
 
         async def handle(context: Context) -> None:
             with self.streams.one(context):

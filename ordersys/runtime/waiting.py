@@ -1,4 +1,4 @@
-"""Waiting for one of several futures, and answering one at most once."""
+"""Waiting for one of several futures, or until a process has to be done; answering a future at most once."""
 
 import asyncio
 from typing import Any
@@ -13,3 +13,18 @@ def resolve(future: "asyncio.Future[Any]", result: Any) -> None:
     """Sets the result of a future that has none yet."""
     if not future.done():
         future.set_result(result)
+
+
+class Grace:
+    """The time a process may take to stop: one for all of it, that begins when it is first asked how much is left."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._until: float | None = None
+
+    def left(self) -> float:
+        """The seconds that are left, 0 when none are."""
+        now = asyncio.get_running_loop().time()
+        if self._until is None:
+            self._until = now + self._seconds
+        return max(self._until - now, 0.0)

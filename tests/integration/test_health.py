@@ -1,13 +1,16 @@
 """Health means work, and a service that can't work says so (grpc.health.v1)."""
 
 import os
+import random
 import resource
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import grpc
@@ -20,6 +23,8 @@ from ordersys.contract import descriptors
 from ordersys.local import ports
 from ordersys.local.system import SERVICES, System
 from tests.integration.api import Api, eventually, placing, reason
+from tests.integration.faults import http2
+from tests.integration.faults.crowd import Crowd
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -124,9 +129,50 @@ def test_reflection_is_served_only_where_it_is_switched_on(switched_on: bool, tm
                     *(service.full_name for service in descriptors.services()),
                     "grpc.health.v1.Health",
                     "grpc.reflection.v1alpha.ServerReflection",
+                    "grpc.reflection.v1.ServerReflection",
                 }
             )
         else:
             with pytest.raises(grpc.RpcError) as unknown:
                 list(stub.ServerReflectionInfo(asked, timeout=30))
             assert unknown.value.code() == grpc.StatusCode.UNIMPLEMENTED
+
+
+def test_open_streams_do_not_keep_a_service_from_stopping(tmp_path: Path) -> None:
+    """SIGTERM with a Watch and a reflection open: NOT_SERVING, then the end, long before the grace period is over."""
+    with alone("order_service", tmp_path, ORDERSYS_REFLECTION="true", ORDERSYS_GRACE_SECONDS="300") as channel:
+        eventually(lambda: health(channel) == SERVING)
+        stub: Any = health_pb2_grpc.HealthStub(channel)
+        watch = stub.Watch(health_pb2.HealthCheckRequest(), timeout=60)
+        assert next(watch).status == SERVING
+        reflection: Any = reflection_pb2_grpc.ServerReflectionStub(channel)
+        asked = iter([reflection_pb2.ServerReflectionRequest(list_services="")])
+        next(reflection.ServerReflectionInfo(chain(asked, iter(Event().wait, True)), timeout=60))
+        ending(tmp_path).send_signal(signal.SIGTERM)
+        assert next(watch).status == NOT_SERVING
+        with pytest.raises(grpc.RpcError) as ended:
+            next(watch)
+        assert ended.value.code() == grpc.StatusCode.UNAVAILABLE
+        assert ending(tmp_path).wait(60) in (0, None)
+
+
+def ending(folder: Path) -> psutil.Process:
+    """The process of the service that keeps its data in `folder`."""
+    (found,) = [
+        process for process in psutil.Process().children() if process.environ().get("ORDERSYS_DATA_DIR") == str(folder)
+    ]
+    return found
+
+
+def test_a_watch_nobody_reads_keeps_nobody_from_stopping(tmp_path: Path) -> None:
+    """Its window is shut, so that its last word is never taken: its connection is ended."""
+    with alone("order_service", tmp_path, ORDERSYS_GRACE_SECONDS="300") as channel:
+        eventually(lambda: health(channel) == SERVING)
+        process = ending(tmp_path)
+        (address,) = {f"{c.laddr.ip}:{c.laddr.port}" for c in process.net_connections() if c.status == "LISTEN"}
+        with Crowd(address, random.Random(1)) as crowd:
+            boor = crowd.connect().greet({http2.INITIAL_WINDOW_SIZE: 0})
+            boor.say(http2.message(boor.call("/grpc.health.v1.Health/Watch"), b""))
+            boor.hear()
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(60) in (0, None)

@@ -13,8 +13,6 @@ from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthStub
-from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest
-from grpc_reflection.v1alpha.reflection_pb2_grpc import ServerReflectionStub
 
 from ordersys.api.order.v1.order_events_pb2 import Shortage
 from ordersys.api.order.v1.order_pb2 import Order, OrderItem
@@ -24,6 +22,7 @@ from ordersys.contract.errors import out_of_stock, reason_of
 from ordersys.local import ports
 from ordersys.runtime.server import PortTaken, Server
 from ordersys.runtime.settings import Settings
+from ordersys.runtime.waiting import Grace
 from tests.unit.test_lifecycle import ORDER_ID
 
 SERVICE = DESCRIPTOR.services_by_name["OrderService"]
@@ -81,7 +80,7 @@ async def serving(
         async with grpc.aio.insecure_channel(server.address, OWN_CONNECTION) as channel:
             yield server, channel
     finally:
-        await server.stop(0)
+        await server.stop(Grace(0))
 
 
 async def refusal(call: Awaitable[object]) -> Status:
@@ -193,26 +192,13 @@ async def test_stopping_says_not_serving_and_lets_calls_under_way_end() -> None:
         assert (await watch.read()).status == SERVING
         call = asyncio.ensure_future(OrderServiceStub(channel).GetOrder(REQUEST))
         await under_way.begun.wait()
-        stopping = asyncio.create_task(server.stop(60))
+        stopping = asyncio.create_task(server.stop(Grace(60)))
         assert (await watch.read()).status == NOT_SERVING
         await server.healthy(True)
         under_way.open.set()
         assert await call == RESPONSE
         watch.cancel()
         await stopping
-
-
-@pytest.mark.parametrize("switched_on", [True, False])
-async def test_reflection_is_served_where_it_is_switched_on(switched_on: bool) -> None:
-    """It lists each service there is, itself and health included; else it is unknown."""
-    async with serving(reflection=switched_on) as (_, channel):
-        stub: Any = cast(Any, ServerReflectionStub)(channel)
-        call = stub.ServerReflectionInfo(iter([ServerReflectionRequest(list_services="")]))
-        if switched_on:
-            listed = {service.name for service in (await call.read()).list_services_response.service}
-            assert listed == {SERVICE.full_name, "grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection"}
-        else:
-            assert (await refusal(call.read())).code == grpc.StatusCode.UNIMPLEMENTED.value[0]
 
 
 async def test_an_address_that_is_taken_is_named() -> None:

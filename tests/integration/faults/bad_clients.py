@@ -5,6 +5,7 @@ While it goes on, no service takes more memory than is stated. What is never goi
 
 import gzip
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import grpc
@@ -33,6 +34,8 @@ _READERS, _PAGES, _WORDY, _PATIENCE = 2, 100, 100, 20.0
 _BOMB_BYTES = 256 * 1024 * 1024
 _GIANT = b"\0" + b"\xff" * 4 + b"x" * 1000
 _FIELDS = [(f"x-{number}", "x" * 100) for number in range(120)]
+_MANY_FIELDS = [(f"x-{number}", "x" * 100) for number in range(10_000)]
+_FLOODERS, _FLOODS = 32, 10
 _CANCEL_CODE = (8).to_bytes(4)
 
 
@@ -149,6 +152,56 @@ def _flood_with_metadata(crowd: Crowd) -> None:
             boor.say(http2.frame(http2.CONTINUATION, 0, endless, http2.block(_FIELDS)))
 
 
+def _flood_with_headers(crowd: Crowd) -> None:
+    """Headers in CONTINUATION frames, many at once and 1.1 MB each, from clients that acknowledge nothing.
+
+    Until they do, no limit on metadata holds: gRPC keeps what comes, and most of it even becomes a call.
+    """
+    blocks = [_in_frames(1 + 2 * number, http2.call_fields(PATH) + _MANY_FIELDS) for number in range(_FLOODS)]
+    with ThreadPoolExecutor(_FLOODERS) as flooders:
+        for boor in [crowd.connect().greet() for _ in range(_FLOODERS)]:
+            flooders.submit(boor.say, b"".join(blocks))
+
+
+def _flood_with_endless_headers(crowd: Crowd) -> None:
+    """The same, and no call ever begins: each its 16 MiB."""
+    endless = http2.frame(http2.HEADERS, 0, 1, http2.block(http2.call_fields(PATH)))
+    part = http2.frame(http2.CONTINUATION, 0, 1, http2.block(_FIELDS))
+    with ThreadPoolExecutor(_FLOODERS) as flooders:
+        for boor in [crowd.connect().greet() for _ in range(_FLOODERS)]:
+            flooders.submit(boor.say, endless + part * 800)
+
+
+def _fill_windows(crowd: Crowd) -> None:
+    """The beginning of requests of 4 MB, as much of each as is taken before anybody reads it."""
+    begun = bytes([0]) + (4_000_000).to_bytes(4) + b"x" * 60_000
+    frames = [begun[at : at + http2.FRAME_SIZE] for at in range(0, len(begun), http2.FRAME_SIZE)]
+    with ThreadPoolExecutor(_FLOODERS) as flooders:
+        for boor in [crowd.connect().greet() for _ in range(_FLOODERS)]:
+            calls = [boor.call(PATH) for _ in range(_CALLS)]
+            said = b"".join(http2.frame(http2.DATA, 0, stream, part) for stream in calls for part in frames)
+            flooders.submit(boor.say, said)
+
+
+def _watch_and_never_read(crowd: Crowd) -> None:
+    """Streams of health, as many as are taken and more, and a window that lets no word of them through."""
+    for _ in range(_MANY // 10):
+        boor = crowd.connect().greet({http2.INITIAL_WINDOW_SIZE: 0})
+        for _ in range(10):
+            boor.say(http2.message(boor.call("/grpc.health.v1.Health/Watch"), b""))
+
+
+def _in_frames(stream: int, fields: Sequence[tuple[str, str]]) -> bytes:
+    """One header block, however long, in frames every peer takes."""
+    block = http2.block(fields)
+    parts = [block[at : at + http2.FRAME_SIZE] for at in range(0, len(block), http2.FRAME_SIZE)]
+    first = http2.frame(http2.HEADERS, 0, stream, parts[0])
+    return first + b"".join(
+        http2.frame(http2.CONTINUATION, http2.END_HEADERS if part is parts[-1] else 0, stream, part)
+        for part in parts[1:]
+    )
+
+
 def _reset_rapidly(crowd: Crowd) -> None:
     """Calls given up in the same breath (CVE-2023-44487); had they not been, they would be refused."""
     for boor in _few(crowd):
@@ -210,6 +263,10 @@ MISDEEDS = {
     "send giant frames": Misdeed(_send_giant_frames, ended=True),
     "send compression bombs": Misdeed(_send_bombs, ended=True),
     "flood with metadata": Misdeed(_flood_with_metadata, ended=True),
+    "flood with headers, acknowledging nothing": Misdeed(_flood_with_headers, ended=True),
+    "flood with endless headers, acknowledging nothing": Misdeed(_flood_with_endless_headers, ended=True),
+    "fill every window": Misdeed(_fill_windows, ended=True),
+    "watch and never read": Misdeed(_watch_and_never_read),
     "reset rapidly": Misdeed(_reset_rapidly),
     "come and go": Misdeed(_come_and_go),
     "take nothing": Misdeed(_take_nothing, large=True),

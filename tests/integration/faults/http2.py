@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-DATA, HEADERS, RST_STREAM, SETTINGS, PING, WINDOW_UPDATE, CONTINUATION = 0, 1, 3, 4, 6, 8, 9
+DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = 0, 1, 3, 4, 6, 7, 8, 9
 END_STREAM, ACK, END_HEADERS = 1, 1, 4
 HEADER_TABLE_SIZE, MAX_CONCURRENT_STREAMS, INITIAL_WINDOW_SIZE = 1, 3, 4
 TRUE_BINARY = 0xFE03
@@ -15,7 +15,7 @@ TRUE_BINARY = 0xFE03
 WIDEST_WINDOW = 2**31 - 1
 FIRST_WINDOW = 65_535
 FRAME_SIZE = 16_384
-_HEADER = 9
+HEADER_BYTES = 9
 _ONE_BYTE = 127
 
 
@@ -47,9 +47,13 @@ def greeting(settings: Mapping[int, int]) -> bytes:
 
 def headers(stream: int, path: str, more: Iterable[tuple[str, str]] = (), flags: int = END_HEADERS) -> bytes:
     """The beginning of a gRPC call."""
+    return frame(HEADERS, flags, stream, block([*call_fields(path), *more]))
+
+
+def call_fields(path: str) -> list[tuple[str, str]]:
+    """What a gRPC call says of itself."""
     fields = [(":method", "POST"), (":scheme", "http"), (":path", path), (":authority", "localhost")]
-    fields += [("te", "trailers"), ("content-type", "application/grpc"), *more]
-    return frame(HEADERS, flags, stream, block(fields))
+    return [*fields, ("te", "trailers"), ("content-type", "application/grpc")]
 
 
 def block(fields: Iterable[tuple[str, str]]) -> bytes:
@@ -86,8 +90,8 @@ def settings_in(payload: bytes) -> dict[int, int]:
 
 def frames(buffer: bytearray) -> Iterator[Frame]:
     """Takes whole frames out of what was heard so far."""
-    while len(buffer) >= _HEADER and len(buffer) >= (size := _HEADER + int.from_bytes(buffer[:3])):
-        yield Frame(buffer[3], buffer[4], int.from_bytes(buffer[5:_HEADER]), bytes(buffer[_HEADER:size]))
+    while len(buffer) >= HEADER_BYTES and len(buffer) >= (size := HEADER_BYTES + int.from_bytes(buffer[:3])):
+        yield Frame(buffer[3], buffer[4], int.from_bytes(buffer[5:HEADER_BYTES]), bytes(buffer[HEADER_BYTES:size]))
         del buffer[:size]
 
 

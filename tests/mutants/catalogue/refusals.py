@@ -97,7 +97,7 @@ MUTANTS = (
         "A request is read however large it is.",
         (
             Edit(
-                "runtime.server",
+                "runtime.limits",
                 '("grpc.max_receive_message_length", settings.max_message_bytes)',
                 '("grpc.max_receive_message_length", -1)',
             ),

@@ -52,7 +52,7 @@ MUTANTS = (
                 "if broken := violations(request):\n"
                 "    _burned.add(request_id or None)",
             ),
-            Edit("runtime.server", "_IDENTITY_ONLY = 1", "_burned: set[object] = set()\n_IDENTITY_ONLY = 1"),
+            Edit("runtime.server", "_ENTRY_BYTES = 32", "_burned: set[object] = set()\n_ENTRY_BYTES = 32"),
         ),
         caught_by="idempotency/a_failed_validation_burns_no_id",
     ),
