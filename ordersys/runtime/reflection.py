@@ -4,7 +4,9 @@ grpcio-reflection knows v1alpha only, and finds no methods. The messages of both
 """
 
 from collections.abc import Iterable
+from typing import cast
 
+import grpc
 from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from google.protobuf.descriptor_pool import Default
@@ -33,7 +35,7 @@ def _v1() -> ServiceDescriptor:
 
 SERVICES: tuple[ServiceDescriptor, ...] = (
     _v1(),
-    reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"],
+    cast(ServiceDescriptor, reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"]),
 )
 
 
@@ -53,8 +55,9 @@ class Reflection:
         return response
 
     def _ask(self, request: ServerReflectionRequest) -> ServerReflectionResponse:
-        (response,) = self._servicer.ServerReflectionInfo(iter([request]), None)
-        return response
+        # It asks nothing of a context, and answers each request with one response.
+        (response,) = self._servicer.ServerReflectionInfo(iter([request]), cast(grpc.ServicerContext, None))
+        return cast(ServerReflectionResponse, response)
 
 
 def _has(service: str, method: str) -> bool:

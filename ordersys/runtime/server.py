@@ -253,7 +253,7 @@ def batch_of(method: MethodDescriptor) -> Callable[[Any], Sequence[Any]]:
     """The requests that a request of `method` carries: those of a batch, else itself."""
     field = method.input_type.fields_by_name.get("requests")
     if field is not None and field.is_repeated and field.message_type is not None:
-        return lambda request: request.requests  # type: ignore[no-any-return]
+        return lambda request: request.requests
     return lambda request: (request,)
 
 

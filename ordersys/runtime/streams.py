@@ -8,17 +8,24 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
+from typing import cast
 
 import grpc
+from google.protobuf.descriptor import ServiceDescriptor
 from grpc_health.v1 import health_pb2
-from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse, HealthListRequest, HealthListResponse
+from grpc_health.v1.health_pb2 import (  # type: ignore[attr-defined]
+    HealthCheckRequest,
+    HealthCheckResponse,
+    HealthListRequest,
+    HealthListResponse,
+)
 
 from ordersys.api.error.v1.error_reason_pb2 import ErrorReason
 from ordersys.contract.errors import refuse
 from ordersys.runtime.admission import Context
 from ordersys.runtime.waiting import first
 
-HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"]
+HEALTH = cast(ServiceDescriptor, health_pb2.DESCRIPTOR.services_by_name["Health"])
 STREAMS_A_CONNECTION = 4
 """A client watches a server or one of its services over a connection; nobody needs more than a few such streams."""
 _LAST_WORD_SECONDS = 1.0
@@ -82,7 +89,7 @@ class Health:
 
     def __init__(self, streams: Streams) -> None:
         self._streams = streams
-        self._statuses: dict[str, HealthCheckResponse.ServingStatus.ValueType] = {"": NOT_SERVING}
+        self._statuses: dict[str, int] = {"": NOT_SERVING}
         self._watchers: set[asyncio.Event] = set()
 
     def set(self, names: list[str], serving: bool) -> None:
@@ -131,7 +138,7 @@ class Health:
         finally:
             self._watchers.discard(changed)
 
-    def _say(self, names: list[str], status: "HealthCheckResponse.ServingStatus.ValueType") -> None:
+    def _say(self, names: list[str], status: int) -> None:
         self._statuses.update(dict.fromkeys(names, status))
         for changed in self._watchers:
             changed.set()

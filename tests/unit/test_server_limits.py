@@ -93,7 +93,7 @@ async def test_a_client_that_goes_while_its_request_is_waited_for_leaves_nothing
 async def test_of_two_messages_the_first_is_the_request() -> None:
     """As any server of a call with one request does; the other is not looked at."""
     async with serving() as (_, channel):
-        call = channel.stream_unary(GET, response_deserializer=GetOrderResponse.FromString)()
+        call: Any = channel.stream_unary(GET, response_deserializer=GetOrderResponse.FromString)()
         await call.write(REQUEST.SerializeToString())
         await call.write(b"\xff")
         assert await call == RESPONSE

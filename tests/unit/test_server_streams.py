@@ -7,7 +7,7 @@ from typing import Any, cast
 import grpc
 import pytest
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
-from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthListRequest
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthListRequest  # type: ignore[attr-defined]
 from grpc_health.v1.health_pb2_grpc import HealthStub
 from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest, ServerReflectionResponse
 
