@@ -209,7 +209,7 @@ async def test_a_flood_of_frames_harms_nobody_else(flood: bytes) -> None:
 
 
 @pytest.mark.parametrize("said", ["99999999H", "0n", "1S", "-1S", "S", "1", "999999999S", "1e9S", "x" * 500])
-async def test_an_odd_said_is_taken_or_refused_and_harms_nobody(said: str) -> None:
+async def test_an_odd_deadline_is_taken_or_refused_and_harms_nobody(said: str) -> None:
     """As a deadline, or not; never as something unforeseen."""
     async with serving() as (server, channel), raw_client(server.address) as client:
         stream = await client.call(GET, [("grpc-timeout", said)])
