@@ -259,7 +259,7 @@ def test_a_variable_that_looks_like_a_setting_is_told(tmp_path: Path) -> None:
     ("old", "new", "named"),
     [
         ('"id": "oak-desk"', '"id": "Oak Desk"', ("entry 1", "id", "lower-case")),
-        ('"id": "standing-desk"', '"id": "oak-desk"', ("entry 2", "id", "twice")),
+        ('"id": "standing-desk"', '"id": "oak-desk"', ("entry 2", "id", "stands in entry 1 already")),
         ('"units": "489"', '"units": "-1"', ("entry 1", "unit_price", "EUR")),
         ('"name": "Oak desk"', '"title": "Oak desk"', ("entry 1", "title")),
         ('"available": "380"', '"available": "1"', ("orders.json", "footrest", "1 there")),
