@@ -40,17 +40,18 @@ _CANCEL_CODE = (8).to_bytes(4)
 
 
 class Misdeed(NamedTuple):
-    """What a crowd does, whether the service has to put an end to it, and whether it needs large pages."""
+    """What a crowd does, whether the service has to put an end to it, needs large pages, and is not up to it yet."""
 
     do: Callable[[Crowd], None]
     ended: bool = False
     large: bool = False
+    unpromised: bool = False
 
 
 def bad_client_faults() -> Iterator[Fault]:
     """One misdeed each, by many at once."""
     for name, misdeed in MISDEEDS.items():
-        yield Fault(f"clients that {name}", suffers(misdeed))
+        yield Fault(f"clients that {name}", suffers(misdeed), unpromised=misdeed.unpromised)
     yield Fault("clients that use up all descriptors", _uses_up_descriptors)
 
 
@@ -263,8 +264,8 @@ MISDEEDS = {
     "send giant frames": Misdeed(_send_giant_frames, ended=True),
     "send compression bombs": Misdeed(_send_bombs, ended=True),
     "flood with metadata": Misdeed(_flood_with_metadata, ended=True),
-    "flood with headers, acknowledging nothing": Misdeed(_flood_with_headers, ended=True),
-    "flood with endless headers, acknowledging nothing": Misdeed(_flood_with_endless_headers, ended=True),
+    "flood with headers, acknowledging nothing": Misdeed(_flood_with_headers, ended=True, unpromised=True),
+    "flood with endless headers, acknowledging nothing": Misdeed(_flood_with_endless_headers, ended=True, unpromised=True),
     "fill every window": Misdeed(_fill_windows, ended=True),
     "watch and never read": Misdeed(_watch_and_never_read),
     "reset rapidly": Misdeed(_reset_rapidly),
