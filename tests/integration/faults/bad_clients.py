@@ -265,7 +265,9 @@ MISDEEDS = {
     "send compression bombs": Misdeed(_send_bombs, ended=True),
     "flood with metadata": Misdeed(_flood_with_metadata, ended=True),
     "flood with headers, acknowledging nothing": Misdeed(_flood_with_headers, ended=True, unpromised=True),
-    "flood with endless headers, acknowledging nothing": Misdeed(_flood_with_endless_headers, ended=True, unpromised=True),
+    "flood with endless headers, acknowledging nothing": Misdeed(
+        _flood_with_endless_headers, ended=True, unpromised=True
+    ),
     "fill every window": Misdeed(_fill_windows, ended=True),
     "watch and never read": Misdeed(_watch_and_never_read),
     "reset rapidly": Misdeed(_reset_rapidly),
