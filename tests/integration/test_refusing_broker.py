@@ -185,6 +185,11 @@ class Missing(NamedTuple):
     declared: bool
     """Whether somebody else has declared everything before."""
 
+    @property
+    def connections(self) -> int:
+        """How many connections say so, each for itself: a subscriber has one for its dead letters, too."""
+        return 2 if self.module.startswith("notification") else 1
+
 
 MISSING = [
     Missing("order_service", (NONE, ALL, ALL), "configure", "orders.", False),
@@ -207,11 +212,13 @@ def test_a_missing_permission_is_told_once_by_name_and_not_serving(
     with running(missing.module, tmp_path / "service", place.url) as service:
         if publishes:
             service.create()
-        (said,) = soon(lambda: service.said("error"))
-        assert missing.permission in said and missing.resource in said
+        soon(lambda: len(service.said("error")) == missing.connections)
+        said = service.said("error")
+        assert all(missing.permission in line for line in said)
+        assert any(missing.resource in line for line in said)
         before = place.refusals
         soon(lambda: place.refusals >= before + 3)  # it keeps trying
-        assert service.said("error") == [said]
+        assert service.said("error") == said
         assert "secret" not in service.log.read_text()
         soon(lambda: service.health() == NOT_SERVING)
         place.grant(ALL, ALL, ALL)
