@@ -41,7 +41,7 @@ class _Taken:
 
 
 async def dead_letters(client: Client, arguments: argparse.Namespace) -> int:
-    """Lists dead letters, or takes some or all of them out of their queues."""
+    """Lists dead letters, or has some or all of them replayed or discarded."""
     services = [arguments.service] if arguments.service else [1, 2]
     if arguments.action == "list":
         if arguments.ids or arguments.all:

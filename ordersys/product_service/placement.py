@@ -8,8 +8,11 @@ Service knows each order by its id.
 | – | PlaceOrder, enough stock | reserve; remember request and placement | pending |
 | – | PlaceOrder, too little stock | remember the rejection; OrderRejected into the outbox | done |
 | pending | the order exists: created now or before | complete: remember the answer | done |
-| pending | a final refusal, and there is no such order | compensate: release, leave the request_id unused | – |
+| pending | a final refusal, and no such order, or somebody else's | compensate: release, leave the id unused | – |
 | pending | anything else: in doubt | nothing; asked again under the same ids | pending |
+
+Before it compensates it reads the order, also at the first try: an order's id is chosen for one placement alone, so
+that what is found under it can't be somebody's equal order by chance (of a change it could: see change.py).
 """
 
 import asyncio

@@ -184,15 +184,19 @@ async def recover(
     Ends with the first portion of which something is left in doubt: the Order Service is away, or busy. The next time
     goes on behind it, so that what fails for ever keeps nothing behind it from being recovered.
     """
-    while found := await database.read(pending, after, _RECOVERED_AT_A_TIME):
+    found = await database.read(pending, after, _RECOVERED_AT_A_TIME)
+    if after and not found:  # there was nothing behind it: from the beginning
+        found = await database.read(pending, "", _RECOVERED_AT_A_TIME)
+    while found:
         after = found[-1].order_id
         due = [one for one in found if not 0 <= now() - uuid7_time(one.saga_id) < _YOUNG_MICROSECONDS]
         results = await settle(due) if due else []
         for one, result in zip(due, results, strict=True):
             if isinstance(result, Exception) and not isinstance(result, OutcomeOpen):
-                _log.warning("the saga of order %s found without an outcome ended: %s", one.order_id, result)
+                _log.warning("the saga of order %s came to no success: %s", one.order_id, result)
         if any(isinstance(result, OutcomeOpen) for result in results):
             return after
+        found = await database.read(pending, after, _RECOVERED_AT_A_TIME)
     return ""
 
 

@@ -46,7 +46,7 @@ _PROBE_SECONDS = 5.0
 _LOOK_SECONDS = 3.0  # for looking through a file at the start: 300 MB a second, from memory
 _LOOK_STEPS = 100_000  # of SQLite's machine, between two looks at the clock
 _SAY_AGAIN_SECONDS = 30.0
-# What SQLite says of a file, or a file system, that can't be used; whatever else it says is a bug of ours (D6).
+# What SQLite says of a file, or a file system, that can't be used; whatever else it says is a bug of ours.
 # https://www.sqlite.org/rescode.html
 _DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _LOCKED = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})

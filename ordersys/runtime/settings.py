@@ -192,7 +192,7 @@ class ProductSettings(OrderSettings):
     product_service_address: Address = address("127.0.0.1:50051", "where the Product Service listens")
     products_file: Path = _setting(PRODUCTS_FILE, files.path, "the products a new database starts with")
     call_timeout_seconds: int = _setting(5, _between(1, 300), "how long a call to the Order Service may take")
-    sweep_seconds: int = _setting(2, _between(1, 30), "how often placements without an outcome are looked for")
+    sweep_seconds: int = _setting(2, _between(1, 30), "how often sagas without an outcome are looked for")
 
 
 @dataclass(frozen=True)
