@@ -38,6 +38,8 @@ def sentence(failed: Failed) -> str:
     info = error_info(failed.status)
     if not info.reason and failed.status.code in _NO_ANSWER:
         return _no_answer(failed)
+    if not info.reason and failed.status.code == Code.UNIMPLEMENTED:
+        return f"At {failed.peer.address} is another service than the {failed.peer.name}; name the right address."
     found = _WORDED.get(info.reason)
     return found(failed, info) if found else _plain(failed, info)
 

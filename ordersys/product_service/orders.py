@@ -129,7 +129,12 @@ class Orders:
         status = _status(error)
         if is_final(status):
             return Refused(status)
-        _log.warning("the Order Service at %s left an outcome in doubt: %s", self._address, error.code().name)
+        if error.code() is grpc.StatusCode.UNIMPLEMENTED:
+            _log.error(
+                "at %s is another service; ORDERSYS_ORDER_SERVICE_ADDRESS has to name the Order Service", self._address
+            )
+        else:
+            _log.warning("the Order Service at %s left an outcome in doubt: %s", self._address, error.code().name)
         return _open()
 
 

@@ -110,6 +110,8 @@ def _check_target(file: DatabaseFile, target: Path, overwrite: bool) -> None:
             raise UnusableDatabase(f"{target} belongs to the database itself; choose another name")
     if target.is_dir():
         raise UnusableDatabase(f"{target} is a folder; name a file")
+    if target.exists() and not target.is_file():
+        raise UnusableDatabase(f"{target} is no regular file; choose another name")
     if target.exists() and not overwrite:
         raise UnusableDatabase(f"{target} is there already; choose another name, or give --overwrite")
 

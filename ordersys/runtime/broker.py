@@ -345,7 +345,8 @@ def _reason(error: BaseException) -> str:
     if isinstance(error, ProbableAuthenticationError):
         return "it refuses the user or the password"
     if isinstance(error, ProbableAccessDeniedError):
-        return "it has no such virtual host, or the user may not use it"
+        said = f" ({error.args[-1]})" if error.args and "ClosedByBroker" in str(error.args[-1]) else ""
+        return f"it has no such virtual host, or the user may not use it, or no more connections to it{said}"
     if isinstance(error, AMQPConnectionError) and error.args:
         return str(error.args[-1])
     return str(error) or type(error).__name__

@@ -39,6 +39,8 @@ def is_of_a_message(code: int) -> bool:
 
 def explained(code: int, text: str, method: str = "") -> str:
     """What the broker said, and the way out. `method` was called, as pika names it; none to publish or consume."""
+    if code == ACCESS_REFUSED and "access to topic" in text:
+        return f"the user may not use this routing key; grant it with rabbitmqctl set_topic_permissions ({code} {text})"
     if code == ACCESS_REFUSED and (found := _RESOURCE.search(text)):
         kind, resource = found.groups()
         permission = _PERMISSIONS.get((method, kind), "another")
@@ -46,7 +48,7 @@ def explained(code: int, text: str, method: str = "") -> str:
             f"the user lacks the {permission} permission on {kind} {resource!r};"
             f" grant it with rabbitmqctl set_permissions ({code} {text})"
         )
-    if code == PRECONDITION_FAILED and method.endswith("declare"):
+    if code == PRECONDITION_FAILED and method.endswith("declare") and "inequivalent" in text:
         return (
             "it is there already, but not as the contract states it; delete it once it is empty, or use a virtual host"
             f" of its own ({code} {text})"

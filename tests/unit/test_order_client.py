@@ -152,6 +152,19 @@ async def test_an_answer_of_another_length_leaves_all_in_doubt(caplog: pytest.Lo
     assert "answered" in caplog.text
 
 
+async def test_another_service_at_the_address_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    """UNIMPLEMENTED: nobody waits for an Order Service that is elsewhere without a word of the setting."""
+    server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    orders = Orders(Address("127.0.0.1", port), 5)
+    with caplog.at_level(logging.ERROR):
+        assert await outcomes(orders, [creation()]) == ["OUTCOME_OPEN"]
+    assert "ORDERSYS_ORDER_SERVICE_ADDRESS" in caplog.text
+    await orders.close()
+    await server.stop(None)
+
+
 async def test_no_proxy_stands_before_an_order_service_on_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """A proxy in the environment would look for it on its own machine."""
     for variable in ("http_proxy", "https_proxy", "grpc_proxy"):
