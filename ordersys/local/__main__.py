@@ -149,6 +149,8 @@ def _url(text: str) -> str:
 
 
 def _path(text: str) -> str:
+    if not text:  # as of a variable that is not set: the current folder would not be meant
+        raise argparse.ArgumentTypeError("'' must be a path")
     try:
         return str(files.path(text))
     except ValueError as error:

@@ -81,7 +81,8 @@ def _seed(settings: ProductSettings, connection: Connection) -> None:
     try:
         seeds.seed(connection, static.read(settings.products_file, Product), static.read(settings.orders_file, Order))
     except seeds.Unfit as error:
-        raise static.WrongFile(f"{settings.orders_file}: {error}") from error
+        way_out = "name orders that fit with ORDERSYS_ORDERS_FILE ([] in it means none)"
+        raise static.WrongFile(f"{settings.orders_file}: {error}; {way_out}") from error
 
 
 if __name__ == "__main__":

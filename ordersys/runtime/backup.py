@@ -69,7 +69,7 @@ def backup(path: Path, schema: Schema, target: Path, overwrite: bool = False) ->
         file = DatabaseFile(path, schema.owner)
         if not file.real.exists():
             raise UnusableDatabase("there is none")
-        _check_target(file, target, overwrite)
+        _check_target(file, target, schema, overwrite)
         stack.callback(file.release)
         with closing(_pinned(file)) as source, _temporary(target) as finish:
             _copy(source, finish.partial, schema)
@@ -104,7 +104,7 @@ def restore(path: Path, schema: Schema, source: Path) -> str:
     return f"{path}: restored from {source}, looked through" + (f"; what was there is {aside} now" if aside else "")
 
 
-def _check_target(file: DatabaseFile, target: Path, overwrite: bool) -> None:
+def _check_target(file: DatabaseFile, target: Path, schema: Schema, overwrite: bool) -> None:
     for used in (*set_of(file.real), file.lock):
         if target.exists() and used.exists() and target.samefile(used):
             raise UnusableDatabase(f"{target} belongs to the database itself; choose another name")
@@ -114,6 +114,23 @@ def _check_target(file: DatabaseFile, target: Path, overwrite: bool) -> None:
         raise UnusableDatabase(f"{target} is no regular file; choose another name")
     if target.exists() and not overwrite:
         raise UnusableDatabase(f"{target} is there already; choose another name, or give --overwrite")
+    if target.exists():
+        _check_overwritten(target, schema)
+
+
+def _check_overwritten(target: Path, schema: Schema) -> None:
+    """Raises UnusableDatabase unless `target` is a backup of this service: of anything else there is no other copy."""
+    if target.with_suffix(".lock").exists():
+        raise UnusableDatabase(f"{target} is a service's own database, as its .lock says; choose another name")
+    try:
+        with closing(_readable(target)) as found:
+            engine = create_engine("sqlite://", creator=lambda: found, poolclass=StaticPool)
+            with engine.connect() as connection:
+                is_backup = schema.check(connection) > 0
+    except (UnusableDatabase, sqlite3.Error, DBAPIError):
+        is_backup = False
+    if not is_backup:
+        raise UnusableDatabase(f"{target} is no backup of this service; choose another name")
 
 
 def _pinned(file: DatabaseFile) -> sqlite3.Connection:

@@ -31,7 +31,10 @@ def private_folder(folder: Path) -> None:
     _own(found, f"its folder {folder}", "change its owner, or choose another with ORDERSYS_DATA_DIR")
     if not found.st_mode & _OTHERS_MAY:
         return
-    if all(entry.name.endswith(_OURS) for entry in folder.iterdir()):
+    inside = [entry.name for entry in folder.iterdir()]
+    # An empty one that others may write to is theirs as well (/dev/shm): only what holds databases is surely ours.
+    is_ours = inside or not found.st_mode & _OTHERS_MAY_WRITE
+    if is_ours and not found.st_mode & stat.S_ISVTX and all(name.endswith(_OURS) for name in inside):
         folder.chmod(FOLDER_MODE)
     elif found.st_mode & _OTHERS_MAY_WRITE:
         raise UnusableDatabase(

@@ -5,6 +5,7 @@ Of several URLs each is tried in its turn, after the one that was used last.
 
 import asyncio
 import logging
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from functools import partial
@@ -21,6 +22,7 @@ _log = logging.getLogger(__name__)
 _DECLARED_EVERY_SECONDS, _PROBED_EVERY_SECONDS = 5.0, 3.0
 # While a node of a cluster hangs, the others declare nothing until they have given it up.
 _NEW_SECONDS, _KNOWN_SECONDS = 30.0, 1.0
+_SOUND_SECONDS = 1.0
 _OVER_SECONDS = 30.0  # whoever was not refused for that long has got what was missing
 
 Use = Callable[[Session], Awaitable[None]]
@@ -118,27 +120,30 @@ class _Keeper:
             await asyncio.sleep(next(pauses))
 
     async def _used(self, url: BrokerUrl, refusals: list[BrokerRefused]) -> bool:
-        """Gives `use` a session until it breaks; whether one came about, and ended otherwise than by a refusal.
+        """Gives `use` a session until it breaks; whether it was sound: lasted, and ended otherwise than by a refusal.
 
-        A refusal is added to `refusals`.
+        A refusal is added to `refusals`. A broker that takes connections and breaks each at once (541) is no reason to
+        connect without pauses.
         """
-        used = False
+        loop = asyncio.get_running_loop()
+        began = math.inf
+        refused = False
         try:
             async with _opened(url, self._name) as session, self._kept_declared(session):
                 _log.info("%s: connected to RabbitMQ at %s", self._name, url)
-                used = self._known = True
+                self._known = True
                 refusals.clear()  # of other nodes: they don't matter while this one works
-                began = asyncio.get_running_loop().time()
+                began = loop.time()
                 await self._use(session)
-                if asyncio.get_running_loop().time() - began > _OVER_SECONDS:
+                if loop.time() - began > _OVER_SECONDS:
                     self._said.clear()
                 session.check()
         except BrokerUnavailable as error:
             self._log_unavailable(error, "waiting for RabbitMQ")
             if isinstance(error, BrokerRefused):
                 refusals.append(error)
-                used = False
-        return used
+                refused = True
+        return loop.time() - began > _SOUND_SECONDS and not refused
 
     @asynccontextmanager
     async def _kept_declared(self, session: Session) -> AsyncIterator[None]:

@@ -136,17 +136,24 @@ def test_a_database_at_rest_or_crashed_can_be_backed_up(tmp_path: Path) -> None:
 
 
 def test_a_backup_overwrites_nothing_unless_told(tmp_path: Path) -> None:
-    """Neither an earlier one, nor the database itself, nor a folder; and what fails leaves nothing behind."""
+    """An earlier backup when told, and nothing else ever; what fails leaves nothing behind."""
     folder, backup = tmp_path / "data", tmp_path / "backups" / "b.db"
     backup.parent.mkdir()
     with order_service(folder) as service:
-        backup.write_bytes(b"an earlier one")
+        done(folder, "backup", str(backup))
+        earlier = backup.read_bytes()
+        notes, pipe = tmp_path / "notes.txt", tmp_path / "pipe"
+        notes.write_text("of somebody")
+        os.mkfifo(pipe)
+        assert_refused(ended(folder, "backup", "--overwrite", str(notes)), "is no backup of this service")
+        assert_refused(ended(folder, "backup", "--overwrite", str(pipe)), "is no regular file")
+        assert notes.read_text() == "of somebody"
         assert_refused(ended(folder, "backup", str(backup)), str(backup), "there already", "--overwrite")
         for own in ("order.db", "order.db-wal", "order.lock"):
             assert_refused(ended(folder, "backup", "--overwrite", str(folder / own)), "the database itself")
         assert_refused(ended(folder, "backup", str(backup.parent)), "is a folder")
         assert_refused(ended(folder, "backup", str(tmp_path / "no" / "b.db")), "No such file", str(tmp_path / "no"))
-        assert backup.read_bytes() == b"an earlier one"
+        assert backup.read_bytes() == earlier
         done(folder, "backup", str(backup), "--overwrite")
         assert sorted(backup.parent.iterdir()) == [backup]
         assert service.refused() == ""

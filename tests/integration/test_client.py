@@ -365,14 +365,15 @@ def demo(system: System, *words: str) -> dict[str, Any]:
 
 @pytest.fixture
 def others(system: System) -> Iterator[None]:
-    """Somebody who orders, cancels and restocks all the time."""
+    """Somebody who orders and cancels all the time."""
     ended = threading.Event()
 
     def work() -> None:
         with Api(system.environment) as api:
+            bought, cancelled = api.new_product(1_000_000), api.new_product(1_000_000)
             while not ended.is_set():
-                order = api.place({"paper-a4": 1}, new_id())
-                api.place({"footrest": 1}, new_id())
+                order = api.place({cancelled: 1}, new_id())
+                api.place({bought: 1}, new_id())
                 api.cancel(order)
 
     thread = threading.Thread(target=work)

@@ -187,6 +187,10 @@ async def test_a_folder_with_other_things_keeps_its_mode(tmp_path: Path) -> None
     """It may be somebody's home; where others may write to it, it is refused and named."""
     folder = tmp_path / "home"
     folder.mkdir()
+    folder.chmod(0o1777)
+    with pytest.raises(UnusableDatabase, match="others may write"):  # nothing in it yet: shared all the same
+        await visit(folder / "t.db", schema())
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o1777
     (folder / "letters").touch()
     folder.chmod(0o755)
     await visit(folder / "t.db", schema())
