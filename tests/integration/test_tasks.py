@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from ordersys.contract.topology import subscriptions
 from ordersys.local import ports
 from ordersys.local.system import SERVICES
 from ordersys.runtime.process import FAILED
@@ -19,8 +20,11 @@ ENDS_SECONDS = 60
 LEAST = {
     "order_service": {"publisher", "relay", "health", "purge"},
     "product_service": {"publisher", "relay", "health", "purge", "recovery of placements", "recovery of changes"},
-    "notification_service_1": {"consumer", "health", "purge"},
-    "notification_service_2": {"consumer", "health", "purge"},
+    **{
+        taken.consumer.replace("-", "_"): {f"{queue} consumer" for queue in (taken.queue, taken.dead_letter_queue)}
+        | {"health", "purge"}
+        for taken in subscriptions()
+    },
 }
 
 
