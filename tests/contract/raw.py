@@ -99,8 +99,7 @@ HOSTILE_HEADERS = {
 
 Bytes = st.SearchStrategy[bytes]
 _NUMBERS = {"priority": 1, "timestamp": 8}
-# RabbitMQ takes no other than 1 and 2 (406), and makes 2 of it when it puts a message aside at least once.
-_DELIVERY_MODES = st.just(b"\x02")
+_DELIVERY_MODES = st.sampled_from([b"\x01", b"\x02"])  # RabbitMQ takes no message with another one (406)
 # The broker looks at these before it takes a message.
 COPIED = [name for name in NAMES if name not in ("message_id", "type", "content_type", "user_id", "expiration")]
 """The properties a message may have in the broker whatever is in them, but for those that name it."""
@@ -129,8 +128,10 @@ def _values(scalars: Bytes) -> Bytes:
 
 
 FIELD_NAMES = st.binary(max_size=12).filter(lambda name: not name.startswith((b"x-", b"CC", b"BCC")))
-_SIZES = {b"t": 1, b"b": 1, b"B": 1, b"u": 2, b"I": 4, b"i": 4, b"l": 8, b"D": 5, b"T": 8, b"V": 0}
-_SCALARS = [*(_fixed(kind, size) for kind, size in _SIZES.items()), _counted(b"S"), _counted(b"x")]
+_SIZES = {b"b": 1, b"B": 1, b"u": 2, b"I": 4, b"i": 4, b"l": 8, b"D": 5, b"T": 8, b"V": 0}
+# RabbitMQ writes the headers anew when it puts a message aside: of a truth value that is neither 0 nor 1 it makes 1.
+_BOOLEANS = st.sampled_from([b"t\x00", b"t\x01"])
+_SCALARS = [_BOOLEANS, *(_fixed(kind, size) for kind, size in _SIZES.items()), _counted(b"S"), _counted(b"x")]
 _FLOATS = st.floats(allow_nan=False, allow_infinity=False, width=32)
 # RabbitMQ ends the connection of a publisher of numbers that are none (541), and knows neither s nor U.
 _FINITE = [
