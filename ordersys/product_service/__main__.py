@@ -46,7 +46,7 @@ async def serve(settings: ProductSettings, stop: asyncio.Event, tasks: asyncio.T
         orders = Orders(settings.order_service_address, settings.call_timeout_seconds)
         stack.push_async_callback(orders.close)
         sagas = Sagas(settings.max_concurrent_calls)
-        placement = Placement(database, orders, relay, sagas)
+        placement = Placement(database, orders, sagas)
         changes = Changes(database, orders, sagas, placement)
         server = Server(str(settings.product_service_address), settings)
         server.add(DESCRIPTOR.services_by_name["ProductService"], ProductService(database, placement, changes))

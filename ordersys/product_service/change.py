@@ -22,9 +22,9 @@ from typing import TypeVar
 from ordersys.api.error.v1.error_reason_pb2 import ErrorReason
 from ordersys.api.order.v1.order_pb2 import Order
 from ordersys.api.product.v1.product_service_pb2 import CancelOrderResponse, UpdateOrderResponse
-from ordersys.contract.errors import Refused, reason_of, refuse, version_mismatch
+from ordersys.contract.errors import Refused, reason_of, version_mismatch
 from ordersys.product_service import evidence
-from ordersys.product_service.orders import Orders, OutcomeOpen
+from ordersys.product_service.orders import Orders, OutcomeOpen, in_doubt
 from ordersys.product_service.placement import Placement
 from ordersys.product_service.saga import Sagas, Turns, recover
 from ordersys.product_service.store import change_rows, changes, endings
@@ -91,7 +91,7 @@ class Changes:
                 refused = error
                 if not _worth_reading_again(request, error):
                     raise
-        raise refused or refuse(ErrorReason.OUTCOME_OPEN)
+        raise refused or in_doubt()
 
     async def _begin(self, request: Request, traceparent: str) -> Pending | Busy | Unplaced | Outcome:
         order = await self._orders.get(request.order_id)

@@ -104,7 +104,7 @@ class Orders:
             if reason_of(refused.status) == ErrorReason.Name(ErrorReason.ORDER_NOT_FOUND):
                 return None
             _log.error("the Order Service at %s refuses to say whether there is order %s", self._address, order_id)
-            raise _open() from refused
+            raise in_doubt() from refused
 
     async def close(self) -> None:
         """Closes the connection."""
@@ -122,7 +122,7 @@ class Orders:
             return [refused] * len(requests)
         if len(response.results) != len(requests):
             _log.error("the Order Service at %s answered %d of %d", self._address, len(response.results), len(requests))
-            return [_open()] * len(requests)
+            return [in_doubt()] * len(requests)
         return [_order(result) for result in response.results]
 
     def _refused(self, error: grpc.aio.AioRpcError) -> Refused:
@@ -135,7 +135,7 @@ class Orders:
             )
         else:
             _log.warning("the Order Service at %s left an outcome in doubt: %s", self._address, error.code().name)
-        return _open()
+        return in_doubt()
 
 
 def _is_about_the_whole(error: grpc.aio.AioRpcError, refused: Refused) -> bool:
@@ -153,7 +153,7 @@ def _is_about_the_whole(error: grpc.aio.AioRpcError, refused: Refused) -> bool:
 def _order(result: CreateOrderResult) -> Order | Exception:
     if result.HasField("order"):
         return result.order
-    return Refused(result.status) if is_final(result.status) else _open()
+    return Refused(result.status) if is_final(result.status) else in_doubt()
 
 
 def _status(error: grpc.aio.AioRpcError) -> Status:
@@ -165,5 +165,6 @@ def _status(error: grpc.aio.AioRpcError) -> Status:
     return Status(code=error.code().value[0], message=error.details() or "")
 
 
-def _open() -> OutcomeOpen:
+def in_doubt() -> OutcomeOpen:
+    """The refusal of a request whose outcome is open: repeating it tells."""
     return OutcomeOpen(refuse(ErrorReason.OUTCOME_OPEN).status)

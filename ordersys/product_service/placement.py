@@ -24,28 +24,27 @@ from ordersys.api.error.v1.error_reason_pb2 import ErrorReason
 from ordersys.api.order.v1.order_pb2 import Order
 from ordersys.api.order.v1.order_service_pb2 import CreateOrderRequest
 from ordersys.api.product.v1.product_service_pb2 import PlaceOrderRequest, PlaceOrderResponse
-from ordersys.contract.errors import Refused, reason_of, refuse
+from ordersys.contract.errors import Refused, reason_of
 from ordersys.product_service import evidence
-from ordersys.product_service.orders import Orders, OutcomeOpen
+from ordersys.product_service.orders import Orders, OutcomeOpen, in_doubt
 from ordersys.product_service.saga import Sagas, recover
 from ordersys.product_service.store import placements as store
 from ordersys.product_service.store.placements import Asked, Confirmed, Pending, Unanswered
 from ordersys.runtime.crash import crash_point
 from ordersys.runtime.database import Database, refusing
 from ordersys.runtime.idempotency import Outcome
-from ordersys.runtime.relay import Relay
 
 R = TypeVar("R")
 _log = logging.getLogger(__name__)
+_TAKEN = ErrorReason.Name(ErrorReason.ORDER_ALREADY_EXISTS)
 
 
 class Placement:
     """Places orders."""
 
-    def __init__(self, database: Database, orders: Orders, relay: Relay, sagas: Sagas) -> None:
+    def __init__(self, database: Database, orders: Orders, sagas: Sagas) -> None:
         self._database = database
         self._orders = orders
-        self._relay = relay
         self._sagas = sagas
         self._recovered = ""
 
@@ -60,7 +59,7 @@ class Placement:
         """Brings a placement to its end, before its order is changed. Raises OutcomeOpen while it is in doubt."""
         ended = await self._sagas.each_once(self._settle, {pending.order_id: pending})
         if isinstance(ended[pending.order_id], OutcomeOpen):
-            raise refuse(ErrorReason.OUTCOME_OPEN)
+            raise in_doubt()
 
     async def recover(self) -> None:
         """Asks for the pending placements again, the oldest first, as far as the Order Service answers."""
@@ -74,8 +73,6 @@ class Placement:
     async def _place(self, asked: list[Asked]) -> list[Order | Refused]:
         """All begin at once, and go on at once: they share the commits and the calls."""
         begun = await _each(self._begin(one) for one in asked)
-        if any(isinstance(one, Outcome) for one in begun):
-            self._relay.wake()
         pending = {one.order_id: one for one in begun if isinstance(one, Pending)}
         if pending:
             crash_point("placement.reserved")
@@ -111,7 +108,7 @@ class Placement:
         except OutcomeOpen as error:
             return error
         if order is None:
-            return OutcomeOpen(refuse(ErrorReason.OUTCOME_OPEN).status)
+            return in_doubt()
         creation = CreateOrderRequest(order_id=order.id, customer_id=order.customer_id, items=order.items)
         first = evidence.first_version(creation, order)
         self._confirm(Confirmed(Pending(unanswered.request_id, creation), first))
@@ -130,7 +127,7 @@ class Placement:
         if order is not None:
             return evidence.first_version(creation, order) if evidence.is_own(creation, order) else refused
         taken = isinstance(refused, Refused) and reason_of(refused.status) == _TAKEN
-        return OutcomeOpen(refuse(ErrorReason.OUTCOME_OPEN).status) if taken else refused  # there and not there: doubt
+        return in_doubt() if taken else refused  # there and not there: doubt
 
     def _confirm(self, confirmed: Confirmed) -> None:
         """Not waited for: the order exists, and should this commit be lost, a repeat gets the same order."""
@@ -168,6 +165,3 @@ def _is_final(result: Order | Exception) -> bool:
 def _check(confirmed: "asyncio.Future[None]") -> None:
     if not confirmed.cancelled() and (error := confirmed.exception()):
         _log.warning("not completed yet, recovery will: %s", error)
-
-
-_TAKEN = ErrorReason.Name(ErrorReason.ORDER_ALREADY_EXISTS)

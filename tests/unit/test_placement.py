@@ -21,6 +21,7 @@ from ordersys.product_service import evidence
 from ordersys.product_service.orders import OutcomeOpen
 from ordersys.product_service.placement import Placement
 from ordersys.product_service.saga import Sagas
+from ordersys.product_service.store import placements as store
 from ordersys.product_service.store import products
 from ordersys.product_service.store.seeds import seed
 from ordersys.product_service.store.tables import PLACEMENTS, SCHEMA
@@ -57,13 +58,6 @@ class OrderServiceDouble:
         return self.orders.get(order_id)
 
 
-class RelayDouble:
-    """Has nothing to publish."""
-
-    def wake(self) -> None:
-        """What was rejected for want of stock is published."""
-
-
 @pytest.fixture
 def orders() -> OrderServiceDouble:
     """An Order Service without orders."""
@@ -81,7 +75,7 @@ async def database(tmp_path: Path) -> AsyncIterator[Database]:
 @pytest.fixture
 def placement(database: Database, orders: OrderServiceDouble) -> Placement:
     """The saga."""
-    return Placement(database, orders, RelayDouble(), Sagas(300))  # type: ignore[arg-type]
+    return Placement(database, orders, Sagas(300))  # type: ignore[arg-type]
 
 
 def placing(units: int = 4) -> PlaceOrderRequest:
@@ -134,6 +128,19 @@ async def test_somebody_elses_order_under_the_id_is_a_refusal(
     assert isinstance(refused, Refused)
     assert not isinstance(refused, OutcomeOpen)
     assert await stock(database) == (100, 0)
+
+
+async def test_who_waits_for_a_placement_in_doubt_is_in_doubt(
+    database: Database, orders: OrderServiceDouble, placement: Placement
+) -> None:
+    """OutcomeOpen, as of any saga: the changes that wait their turn behind it are told so at once."""
+    orders.lost = True
+    await placement.place([placing()], "")
+    (pending,) = await database.read(store.pending, "", 9)
+    with pytest.raises(OutcomeOpen):
+        await placement.complete(pending)
+    orders.lost = False
+    await placement.complete(pending)
 
 
 async def test_an_id_that_is_taken_by_an_order_nobody_finds_is_in_doubt(
