@@ -7,10 +7,15 @@ from google.type.money_pb2 import Money
 from ordersys.api.order.v1.order_pb2 import OrderItem
 
 CURRENCY = "EUR"
-_NANOS = 1_000_000_000
+NANOS = 1_000_000_000
+
+
+def nanos(items: Iterable[OrderItem]) -> int:
+    """The exact sum of quantity × unit price, in billionths of the currency's unit."""
+    return sum(i.quantity * (i.unit_price.units * NANOS + i.unit_price.nanos) for i in items)
 
 
 def total(items: Iterable[OrderItem]) -> Money:
     """The sum of quantity × unit price, which is the total of an order (proto/ordersys/api/order/v1/order.proto)."""
-    nanos = sum(i.quantity * (i.unit_price.units * _NANOS + i.unit_price.nanos) for i in items)
-    return Money(currency_code=CURRENCY, units=nanos // _NANOS, nanos=nanos % _NANOS)
+    units, rest = divmod(nanos(items), NANOS)
+    return Money(currency_code=CURRENCY, units=units, nanos=rest)

@@ -1,6 +1,6 @@
 """Holds messages against the rules in the contract: protovalidate's, then those of rules.proto that CEL can't say."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -11,11 +11,11 @@ from google.protobuf.message import Message
 
 from buf.validate import validate_pb2
 from ordersys.api.rules.v1 import rules_pb2
+from ordersys.contract import money
 from ordersys.contract.descriptors import reached
 
 # One shared validator: it caches what it compiled for each message type and is safe to share.
 _validator = protovalidate.Validator()
-_NANOS = 1_000_000_000
 
 
 class FieldViolation(NamedTuple):
@@ -89,7 +89,7 @@ def _beyond_cel(message: Any, path: str, bounded: bool) -> Iterator[FieldViolati
     """The rules of rules.proto that are broken in `message`, which stands at `path`."""
     plan = _plan(message.DESCRIPTOR)
     for name in plan.instants:
-        if not 0 <= getattr(message, name).nanos < _NANOS:
+        if not 0 <= getattr(message, name).nanos < money.NANOS:
             yield FieldViolation(f"{path}{name}", "timestamp.instant", "must have nanos from 0 to 999999999")
     if bounded:
         yield from _disordered(message, plan, path)
@@ -111,17 +111,12 @@ def _disordered(message: Any, plan: _Plan, path: str) -> Iterator[FieldViolation
 def _miscounted(message: Any, plan: _Plan, path: str) -> Iterator[FieldViolation]:
     for name, items in plan.sums:
         amount = getattr(message, name)
-        if (total := _total(getattr(message, items))) != amount.units * _NANOS + amount.nanos:
+        if (total := money.nanos(getattr(message, items))) != amount.units * money.NANOS + amount.nanos:
             yield FieldViolation(f"{path}{name}", "money.sum_of", _no_sum(total, items))
 
 
-def _total(items: Iterable[Any]) -> int:
-    """In billionths of the currency's unit."""
-    return sum(item.quantity * (item.unit_price.units * _NANOS + item.unit_price.nanos) for item in items)
-
-
 def _no_sum(total: int, items: str) -> str:
-    units, nanos = divmod(total, _NANOS)
+    units, nanos = divmod(total, money.NANOS)
     return f"must be the sum of quantity × unit_price over {items}, which is {units}.{nanos:09d}"
 
 

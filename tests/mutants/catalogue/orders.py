@@ -54,7 +54,7 @@ MUTANTS = (
         "total-loses-its-cents",
         ORDER,
         "The total is rounded down to whole euros.",
-        (Edit("contract.money", "nanos=nanos % _NANOS", "nanos=0"),),
+        (Edit("contract.money", "nanos=rest", "nanos=0"),),
         caught_by="orders/the_total_is_the_exact_sum_of_the_items",
     ),
     Mutant(

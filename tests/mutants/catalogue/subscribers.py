@@ -122,7 +122,7 @@ MUTANTS = (
         "time-that-is-none-is-recorded",
         LISTENER_2,
         "An event whose times have nanos out of range is recorded, and no page that holds it can be written in JSON.",
-        (Edit("contract.validation", "if not 0 <= getattr(message, name).nanos < _NANOS:", "if False:"),),
+        (Edit("contract.validation", "if not 0 <= getattr(message, name).nanos < money.NANOS:", "if False:"),),
         caught_by="subscribers/what_is_recorded_can_be_answered_again",
     ),
     Mutant(
@@ -132,7 +132,7 @@ MUTANTS = (
         (
             Edit(
                 "contract.validation",
-                "if (total := _total(getattr(message, items))) != amount.units * _NANOS + amount.nanos:",
+                "if (total := money.nanos(getattr(message, items))) != amount.units * money.NANOS + amount.nanos:",
                 "if total := 0:",
             ),
         ),
