@@ -24,6 +24,7 @@ from sqlalchemy.pool import StaticPool
 from ordersys.runtime import marks
 from ordersys.runtime.crash import crash_point
 from ordersys.runtime.database_file import IN_USE, DatabaseFile, set_of, uri
+from ordersys.runtime.files import sync
 from ordersys.runtime.marks import UNMARKED, Mark
 from ordersys.runtime.private import FILE_MODE
 from ordersys.runtime.schema import Schema, UnusableDatabase
@@ -98,7 +99,7 @@ def restore(path: Path, schema: Schema, source: Path) -> str:
         aside = _put_aside(file.real)
         crash_point("restore.aside")
         made.rename(file.real)
-        _sync(file.real.parent)
+        sync(file.real.parent)
         crash_point("restore.named")
         file.begin_anew(mark)
     return f"{path}: restored from {source}, looked through" + (f"; what was there is {aside} now" if aside else "")
@@ -186,7 +187,7 @@ def _copy(source: sqlite3.Connection, target: Path, schema: Schema) -> Mark:
         if (found := copy.execute("PRAGMA integrity_check(1)").fetchone()[0]) != "ok":
             raise UnusableDatabase(f"it is damaged ({' '.join(found.split())})")
         mark = marks.of_connection(copy)
-    _sync(target)
+    sync(target)
     return mark
 
 
@@ -202,7 +203,7 @@ class _Finish(NamedTuple):
             self.partial.replace(self.target)
         else:
             self._name_if_free()
-        _sync(self.target.parent)
+        sync(self.target.parent)
 
     def _name_if_free(self) -> None:
         """By a second name: other than a rename, that fails where there is one already."""
@@ -239,15 +240,6 @@ def _put_aside(path: Path) -> Path | None:
 def _remove(path: Path) -> None:
     for file in set_of(path):
         file.unlink(missing_ok=True)
-
-
-def _sync(path: Path) -> None:
-    """Brings a file, or the names in a folder, to the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager

@@ -44,7 +44,7 @@ def write_whole(target: Path, text: str, mode: int = 0o600) -> None:
         file.flush()
         os.fsync(descriptor)
     beside.replace(target)
-    _sync(target.parent)
+    sync(target.parent)
 
 
 def make_private(folder: Path) -> None:
@@ -75,9 +75,9 @@ def _is_utf_8(text: str) -> bool:
     return True
 
 
-def _sync(folder: Path) -> None:
-    """Has the names in `folder` on disk, too."""
-    descriptor = os.open(folder, os.O_RDONLY)
+def sync(path: Path) -> None:
+    """Brings a file, or the names in a folder, to the disk. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
