@@ -9,7 +9,7 @@ from ordersys.contract.validation import violations
 from ordersys.runtime.identity import now, uuid7
 
 EVENT = samples.created(uuid7())
-DELIVERY = Delivery(EVENT.event_id, EVENT.type, CONTENT_TYPE, headers(EVENT), EVENT.body)
+DELIVERY = Delivery(EVENT.event_id, EVENT.type, CONTENT_TYPE, EVENT.body)
 MESSAGE = OrderCreated(order=samples.order(uuid7(), now()))
 
 

@@ -42,7 +42,7 @@ class Subscriber:
         channel.start_consuming()
 
     def _on_message(self, channel: Any, method: Any, found: Any, body: bytes) -> None:
-        event = decode(Delivery(found.message_id, found.type, found.content_type, found.headers, body))
+        event = decode(Delivery(found.message_id, found.type, found.content_type, body))
         row = (self._consumer, event.event_id, event.type, event.order_id, event.version, now(), body)
         with self._database.transaction() as connection:
             connection.execute(_RECORD, row)

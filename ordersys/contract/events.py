@@ -3,7 +3,6 @@
 The layout is stated in proto/ordersys/api/order/v1/order_events.proto.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -42,7 +41,6 @@ class Delivery:
     type: str | bytes | None
     content_type: str | bytes | None
     """Texts; pika hands over bytes where what stands there is no UTF-8."""
-    headers: Mapping[str, Any]
     body: bytes
     redelivered: bool = False
     properties: bytes = field(default=b"", compare=False, repr=False)

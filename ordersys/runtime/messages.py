@@ -98,10 +98,10 @@ def copy(properties: bytes, body: bytes, queue: str) -> Message:
 def kept(properties: bytes, body: bytes) -> Delivery:
     """A delivery that was kept."""
     found = RawProperties.of(properties)
-    return Delivery(found.message_id, found.type, found.content_type, {}, body, properties=properties)
+    return Delivery(found.message_id, found.type, found.content_type, body, properties=properties)
 
 
 def delivered(method: Any, found: pika.BasicProperties, body: bytes) -> Delivery:
     """A delivery."""
     raw = found.raw if isinstance(found, RawProperties) else b"".join(found.encode())
-    return Delivery(found.message_id, found.type, found.content_type, {}, body, method.redelivered, raw)
+    return Delivery(found.message_id, found.type, found.content_type, body, method.redelivered, raw)

@@ -86,6 +86,6 @@ class Ear:
 def _event(properties: Any, body: bytes) -> Event | None:
     p = properties
     try:
-        return decode(Delivery(p.message_id, p.type, p.content_type, p.headers or {}, body))
+        return decode(Delivery(p.message_id, p.type, p.content_type, body))
     except Undecodable:
         return None

@@ -222,4 +222,4 @@ def _covers(settlement: Settlement, channel: int, tag: int) -> bool:
 
 
 def _delivery(found: Any, body: bytes, redelivered: bool) -> Delivery:
-    return Delivery(found.message_id, found.type, found.content_type, {}, body, redelivered, found.raw)
+    return Delivery(found.message_id, found.type, found.content_type, body, redelivered, found.raw)

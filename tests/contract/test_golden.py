@@ -108,7 +108,7 @@ def test_a_golden_event_is_decoded(golden: Golden) -> None:
     if violations(parsed(golden)):
         assert refused(parsed(golden)) == []
         return
-    event = decode(Delivery("an-id", golden.type, CONTENT_TYPE, {}, golden.body))
+    event = decode(Delivery("an-id", golden.type, CONTENT_TYPE, golden.body))
     assert event.message == parsed(golden)
     assert event.order_id
 

@@ -44,7 +44,7 @@ class Intake:
 
 
 def deliveries(redelivered: Sequence[bool], first: int = 1) -> list[Tagged]:
-    return [Tagged(tag, Delivery("id", "type", None, {}, b"", again)) for tag, again in enumerate(redelivered, first)]
+    return [Tagged(tag, Delivery("id", "type", None, b"", again)) for tag, again in enumerate(redelivered, first)]
 
 
 def settled(batch: list[Tagged], dispositions: Sequence[Disposition], breaks_after: int = 1000) -> Intake:

@@ -21,7 +21,7 @@ def dead(number: int, body: bytes = b"x", count: int = 0, redelivered: bool = Fa
     counts = entry(b"x-delivery-count", b"l" + count.to_bytes(8)) if count else b""
     properties = encoded({"headers": counted(counts + entry(b"h", b"V")), "message_id": short(b"%d" % number)})
     found = kept(properties, body)
-    return Delivery(found.message_id, None, None, {}, body, redelivered, properties)
+    return Delivery(found.message_id, None, None, body, redelivered, properties)
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ CREATED = "ordersys.api.order.v1.OrderCreated"
 
 
 def delivery(**changes: object) -> Delivery:
-    fine = Delivery("id-1", CREATED, events.CONTENT_TYPE, {}, FINE)
+    fine = Delivery("id-1", CREATED, events.CONTENT_TYPE, FINE)
     return dataclasses.replace(fine, **changes)  # type: ignore[arg-type]
 
 

@@ -228,7 +228,7 @@ async def test_a_database_of_version_2_keeps_dead_letters_from_now_on(tmp_path: 
     other = ReplayDeadLettersRequest(request_id=ID, dead_letter_ids=["0" * 32])
     with pytest.raises(Refused):
         await database.read(requests.outcome, other)
-    dead = Delivery("id", None, None, {}, b"body", properties=b"\0\0")
+    dead = Delivery("id", None, None, b"body", properties=b"\0\0")
     await database.write(DEAD_LETTERS.keep, [dead])
     ((letter,), _) = await database.read(DEAD_LETTERS.page, 0, 10)
     assert letter.delivery.body == b"body"

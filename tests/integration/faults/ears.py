@@ -46,7 +46,7 @@ def _take(channel: BlockingChannel, queue: str) -> Iterator[Event]:
         if found.message_id == mark:
             break
         try:
-            yield decode(Delivery(found.message_id, found.type, found.content_type, found.headers or {}, body))
+            yield decode(Delivery(found.message_id, found.type, found.content_type, body))
         except Undecodable:
             continue  # poison of our own, or a mark nobody has come for
     channel.cancel()
