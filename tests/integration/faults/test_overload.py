@@ -20,7 +20,7 @@ from tests.integration.faults.load import (
     Offer,
     requests,
 )
-from tests.integration.faults.overload import Load, collapsed, late, remember, unsaid
+from tests.integration.faults.overload import Load, collapsed, late, remember, unsaid, untold
 from tests.integration.faults.watch import MOST_BYTES, MOST_SECONDS, Seen, harm
 
 OFFER = Offer("s1r0", ["lamp", "desk"], 2, 1.0, 1.0, 5.0)
@@ -29,9 +29,9 @@ WELL = Seen({"order_service": MOST_BYTES}, [0.1, MOST_SECONDS])
 Checker = Callable[[Load], Iterator[Finding]]
 
 
-def calls(count: int, code: int, took: float, retry: bool = False) -> list[Call]:
-    """A hundred a second, each answered after that long."""
-    return [Call(number / 100, number / 100 + took, code, retry, BODY, True) for number in range(count)]
+def calls(count: int, code: int, took: float, retry: bool = False, a_second: int = 100) -> list[Call]:
+    """So many a second, each answered after that long."""
+    return [Call(number / a_second, number / a_second + took, code, retry, BODY, True) for number in range(count)]
 
 
 MEASURED = calls(100, OK, 0.5)
@@ -46,7 +46,7 @@ def load(*offered: Sequence[Call]) -> Load:
 def test_what_is_served_or_told_to_come_again_in_time_is_fine() -> None:
     """And so is what was sent away unseen, beside those who were told."""
     fine = load(SERVED, REFUSED, calls(50, CANCELLED, 0.1))
-    assert [*unsaid(fine), *late(fine), *collapsed(fine), *harm(WELL)] == []
+    assert [*unsaid(fine), *untold(fine), *late(fine), *collapsed(fine), *harm(WELL)] == []
 
 
 @pytest.mark.parametrize(
@@ -54,9 +54,9 @@ def test_what_is_served_or_told_to_come_again_in_time_is_fine() -> None:
     [
         (unsaid, load(SERVED, REFUSED, calls(1, DEADLINE_EXCEEDED, 5.0))),
         (unsaid, load(SERVED, calls(1, RESOURCE_EXHAUSTED, 0.1, retry=False))),
-        (unsaid, load(SERVED, calls(1, CANCELLED, 0.1))),
-        (late, load(calls(100, OK, 3.0), REFUSED)),
-        (late, load(SERVED, calls(100, RESOURCE_EXHAUSTED, 3.0, retry=True))),
+        (untold, load(SERVED, calls(1, CANCELLED, 0.1))),
+        (late, load(calls(5000, OK, 3.0, a_second=1000), REFUSED)),
+        (late, load(calls(5000, OK, 0.1, a_second=1000), calls(100, RESOURCE_EXHAUSTED, 3.0, retry=True))),
         (collapsed, load(calls(10, OK, 1.0), REFUSED)),
         (collapsed, load(REFUSED)),
     ],
@@ -73,6 +73,11 @@ def test_what_is_served_or_told_to_come_again_in_time_is_fine() -> None:
 def test_what_must_not_be_is_found(checker: Checker, bad: Load) -> None:
     """By its checker, as not recovered."""
     assert {found.kind for found in checker(bad)} == {Kind.UNRECOVERED}
+
+
+def test_a_slow_machine_is_not_taken_for_a_long_queue() -> None:
+    """Late is who waits behind too many, not who waits long: here a fifth as fast, and as many ahead of each."""
+    assert not [*late(load(calls(1000, OK, 4.0, a_second=200), calls(100, RESOURCE_EXHAUSTED, 4.0, retry=True)))]
 
 
 @pytest.mark.parametrize(
