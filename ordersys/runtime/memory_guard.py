@@ -13,12 +13,12 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 
+from ordersys.runtime import system_calls
 from ordersys.runtime.connections import Connection, connections
 
 _log = logging.getLogger(__name__)
-_SIZE = Path("/proc/self/statm")
+_SIZE = b"/proc/self/statm"
 _PAGE = os.sysconf("SC_PAGESIZE")
 # A flood fills some 200 MiB a second: this is often enough, and costs 0.1 % of a core while there is memory.
 _LOOK_SECONDS = 0.01
@@ -28,15 +28,17 @@ _CALM_SECONDS = 1.0
 # Shares of the limit. From the first on, who sends much and has called nobody is sent away; from the second on,
 # whoever has sent most for nothing. What is left above is for what comes meanwhile.
 _GROWING, _SHORT = 0.45, 0.65
+# So much more of it than a second ago may be a flood as well; so much more than after the last time is worth freeing.
+_GROWN = 1 / 16
 # Who has called nobody yet can't have sent so much and mean it: HTTP/2 lets 64 KiB of requests come unasked, and no
 # more calls wait unseen than some 100 KiB of metadata make.
 _SUSPICIOUS_BYTES = 131_072
-# No connection with less than that is worth ending: a call under way may well have sent as much.
+# Each time that some have to go, the next who have called nobody may have sent half as much; but no connection with
+# less than this is worth ending: a call under way may well have sent as much.
 _LEAST_BYTES = 16_384
 # With a call come its headers and frames.
 _CALL_BYTES = 1024
-# So much more than after the last time, or a shortage so lately, and freeing may be worth its while.
-_GROWN = 16 * 1024 * 1024
+# After a shortage freeing may be worth its while for so long.
 _LATELY_SECONDS = 30.0
 
 
@@ -46,16 +48,20 @@ class MemoryGuard:
     def __init__(self, port: int, most_bytes: int) -> None:
         self._port = port
         self._growing, self._short = int(_GROWING * most_bytes), int(_SHORT * most_bytes)
+        self._grown = int(_GROWN * most_bytes)
         self._called: Counter[str] = Counter()
         self._before: dict[str, int] = {}
-        self._trimmed = resident_bytes()
-        self._last_ended = self._looked = time.monotonic() - _LATELY_SECONDS
+        self._trimmed = self._calm = resident_bytes()
+        self._bearable = _SUSPICIOUS_BYTES
+        self._last_ended = self._looked = self._told = time.monotonic() - _LATELY_SECONDS
+        self._untold = 0
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="memory-guard", daemon=True)
 
     def start(self) -> None:
         """Begins to watch, on Linux."""
         if resident_bytes():
+            share_arenas()
             self._thread.start()
 
     def stop(self) -> None:
@@ -80,42 +86,51 @@ class MemoryGuard:
 
     def _look(self, now: float) -> None:
         size = resident_bytes()
-        if size > self._growing and self._relieve(size):
+        if size > min(self._growing, self._calm + self._grown) and (ended := self._relieve(size)):
             self._last_ended = now
+            self._untold += ended
         elif now - self._looked > _CALM_SECONDS:
             self._looked = now
-            # Not while it still comes: freeing takes as long then as there is to free, and the guard's time.
-            lately = _CALM_SECONDS < now - self._last_ended < _LATELY_SECONDS
-            if lately or size > self._trimmed + _GROWN:
-                free()
-                self._trimmed = resident_bytes()
-            if size < self._short:
-                self._forget()
+            self._settle(size, now)
+        if self._untold and now - self._told > _CALM_SECONDS:
+            self._told = now
+            text = "memory grows (%d MiB): ended %d connections, which sent much and called little"
+            _log.warning(text, size >> 20, self._untold)
+            self._untold = 0
 
     def _relieve(self, size: int) -> int:
         """Ends connections that fill this process for nothing: how many."""
-        with connections(self._port) as found:
-            sent = {c.peer: c.received - self._called[c.peer] - self._before.get(c.peer, 0) for c in found}
-            ended = [c for c in found if c.peer not in self._before and sent[c.peer] > _SUSPICIOUS_BYTES]
-            ended = [c for c in ended if not self._called[c.peer]]
-            if size > self._short and not ended:
-                ended = heaviest(found, sent, size - self._short)
-            for connection in ended:
-                connection.end()
+        found = connections(self._port)
+        sent = {c.peer: c.received - self._called[c.peer] - self._before.get(c.peer, 0) for c in found}
+        strangers = (c for c in found if c.peer not in self._before and not self._called[c.peer])
+        ended = [c for c in strangers if sent[c.peer] > self._bearable]
+        if size > self._short and not ended:
+            ended = heaviest(found, sent, size - self._short)
+        for connection in ended:
+            connection.end()
         if ended:
-            text = (
-                "memory is short (%d MiB): ended %d of %d connections, which sent much and called little, one from %s"
-            )
-            _log.warning(text, size >> 20, len(ended), len(found), ended[0].peer)
+            self._bearable = max(self._bearable // 2, _LEAST_BYTES)
         return len(ended)
+
+    def _settle(self, size: int, now: float) -> None:
+        """What there is time for once a second, when nobody had to be sent away."""
+        # Not while it still comes: freeing takes as long then as there is to free, and the guard's time.
+        lately = _CALM_SECONDS < now - self._last_ended < _LATELY_SECONDS
+        if lately or size > self._trimmed + self._grown:
+            free()
+            self._trimmed = resident_bytes()
+        self._calm = resident_bytes()
+        if size < self._short:
+            self._bearable = _SUSPICIOUS_BYTES
+            self._forget()
 
     def _forget(self) -> None:
         """While there is memory: forgets who has gone, and what has been sent until now by those who call."""
-        with connections(self._port) as found:
-            present = {connection.peer for connection in found}
-            for peer in [peer for peer in list(self._called) if peer not in present]:
-                del self._called[peer]
-            self._before = {c.peer: c.received - self._called[c.peer] for c in found if self._called[c.peer]}
+        found = connections(self._port)
+        present = {connection.peer for connection in found}
+        for peer in [peer for peer in list(self._called) if peer not in present]:
+            del self._called[peer]
+        self._before = {c.peer: c.received - self._called[c.peer] for c in found if self._called[c.peer]}
 
 
 def heaviest(found: Iterable[Connection], sent: Mapping[str, int], excess: int) -> list[Connection]:
@@ -137,7 +152,7 @@ def heaviest(found: Iterable[Connection], sent: Mapping[str, int], excess: int) 
 def resident_bytes() -> int:
     """The memory this process has (resident), 0 where the system does not say."""
     try:
-        return int(_SIZE.read_bytes().split()[1]) * _PAGE
+        return int(system_calls.read(_SIZE).split()[1]) * _PAGE
     except OSError:
         return 0
 
@@ -149,4 +164,15 @@ def free() -> None:
         trim(0)
 
 
+def share_arenas() -> None:
+    """Has the threads of gRPC share their memory: what a flood has filled in one, the next part of it uses again.
+
+    glibc has an arena for each thread otherwise, up to eight a core, and each of them would grow to its own peak.
+    """
+    mallopt = getattr(_LIBC, "mallopt", None)
+    if mallopt is not None:
+        mallopt(_ARENA_MAX, _ARENAS)
+
+
 _LIBC = ctypes.CDLL(None)
+_ARENA_MAX, _ARENAS = -8, 2  # malloc.h: M_ARENA_MAX

@@ -1,0 +1,69 @@
+"""System calls that keep the interpreter's lock, on Linux.
+
+Python gives its lock away around each system call and has to win it back afterwards: while the event loop is busy that
+takes 5 ms or more each time. Whoever has to look at hundreds of descriptors in between can't afford that. None of these
+calls waits for anything.
+"""
+
+import ctypes
+import os
+
+_LIBC = ctypes.PyDLL(None, use_errno=True)
+_READ_ONLY = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0)
+_ADDRESS_BYTES = 128  # struct sockaddr_storage
+
+
+def read(path: bytes, most: int = 4096) -> bytes:
+    """The first bytes of a file of the kernel's (/proc). Raises OSError."""
+    number = _checked(_LIBC.open(path, _READ_ONLY))
+    try:
+        buffer = ctypes.create_string_buffer(most)
+        size = _checked(_LIBC.read(number, buffer, most))
+        return buffer.raw[:size]
+    finally:
+        _LIBC.close(number)
+
+
+def own_address(number: int) -> bytes | None:
+    """The address a socket is bound to (struct sockaddr); None when the descriptor is none."""
+    return _address(_LIBC.getsockname, number)
+
+
+def peer_address(number: int) -> bytes | None:
+    """The address a socket is connected to; None when it is not."""
+    return _address(_LIBC.getpeername, number)
+
+
+def option(number: int, level: int, name: int, most: int) -> bytes | None:
+    """An option of a socket; None when it has none such."""
+    buffer, size = ctypes.create_string_buffer(most), ctypes.c_uint32(most)
+    failed = _LIBC.getsockopt(number, level, name, buffer, ctypes.byref(size))
+    return None if failed else buffer.raw[: size.value]
+
+
+def copy(number: int) -> int | None:
+    """Another descriptor of the same file, to be closed; None when there is none."""
+    found = _LIBC.dup(number)
+    return None if found < 0 else int(found)
+
+
+def connect(number: int, address: bytes) -> None:
+    """Connects a socket, as far as that goes at once."""
+    _LIBC.connect(number, address, len(address))
+
+
+def close(number: int) -> None:
+    """Closes a descriptor."""
+    _LIBC.close(number)
+
+
+def _address(call: "ctypes._NamedFuncPointer", number: int) -> bytes | None:
+    buffer, size = ctypes.create_string_buffer(_ADDRESS_BYTES), ctypes.c_uint32(_ADDRESS_BYTES)
+    return None if call(number, buffer, ctypes.byref(size)) else buffer.raw[: size.value]
+
+
+def _checked(result: int) -> int:
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+    return result

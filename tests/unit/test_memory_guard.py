@@ -1,0 +1,120 @@
+"""Who is sent away when a process grows, and who is not."""
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from ordersys.runtime import memory_guard
+from ordersys.runtime.connections import connections
+from ordersys.runtime.memory_guard import MemoryGuard
+from tests.unit.test_connections import Line
+
+pytestmark = pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="elsewhere nothing is watched")
+_MIB = 1024 * 1024
+_MOST = 256 * _MIB
+_MUCH, _LESS, _LITTLE = 150_000, 70_000, 10_000
+
+
+class House:
+    """A guard of a line, in a process that seems to have the size it is told."""
+
+    def __init__(self, line: Line, patch: pytest.MonkeyPatch) -> None:
+        self._patch = patch
+        self.line = line
+        self.now = time.monotonic()
+        self.has(80)
+        self.guard = MemoryGuard(line.port, _MOST)
+
+    def has(self, mib: int) -> None:
+        self._patch.setattr(memory_guard, "resident_bytes", lambda: mib * _MIB)
+
+    def client(self, sent: int) -> str:
+        """One more client, which has sent so much: its name."""
+        before = {connection.peer for connection in connections(self.line.port)}
+        client, served = self.line.connect()
+        served.setblocking(False)
+        for _ in range(sent // 1000):
+            client.sendall(bytes(1000))
+            served.recv(1000)
+        (name,) = {connection.peer for connection in connections(self.line.port)} - before
+        return name
+
+    def ended(self, after: float = 0.01) -> int:
+        """How many connections it ends at the next look."""
+        self.now += after
+        before = len(connections(self.line.port))
+        self.guard._look(self.now)
+        return before - len(connections(self.line.port))
+
+
+@pytest.fixture
+def house(monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
+    monkeypatch.setattr(memory_guard, "free", lambda: None)
+    with ExitStack() as stack:
+        yield House(stack.enter_context(Line("127.0.0.1")), monkeypatch)
+
+
+@pytest.mark.parametrize("mib", [97, 120, 180], ids=["grown", "growing", "short"])
+def test_who_sends_much_and_calls_nobody_is_sent_away_when_the_process_grows(house: House, mib: int) -> None:
+    """At the next look, and nobody else."""
+    house.client(_LITTLE)
+    house.client(_MUCH)
+    assert house.ended() == 0
+    house.has(mib)
+    assert house.ended() == 1
+
+
+def test_the_longer_it_goes_on_the_less_is_borne(house: House) -> None:
+    """Those who begin later in a flood are sent away sooner; when it is over as much is borne as before."""
+    house.client(_MUCH)
+    house.client(_LESS)
+    house.has(120)
+    assert [house.ended(), house.ended(), house.ended()] == [1, 1, 0]
+    house.client(_LESS)
+    house.has(80)
+    assert house.ended(after=2) == 0
+    house.has(120)
+    assert house.ended() == 0
+
+
+def test_who_calls_stays_while_memory_is_not_short(house: House) -> None:
+    """What a call carries counts for it: held for a good reason."""
+    caller = house.client(_MUCH)
+    house.guard.account(caller, _MUCH)
+    house.client(_MUCH)
+    house.has(120)
+    assert house.ended() == 1
+    assert [connection.peer for connection in connections(house.line.port)] == [caller]
+
+
+def test_when_memory_is_short_whoever_sent_most_for_nothing_is_sent_away(house: House) -> None:
+    """Also one who has called."""
+    for octets in (_MUCH, 0):
+        caller = house.client(_MUCH)
+        house.guard.account(caller, octets)
+    house.has(200)
+    assert house.ended() == 1
+    assert [connection.peer for connection in connections(house.line.port)] != [caller]
+
+
+def test_a_process_that_has_grown_for_long_is_no_flood(house: House) -> None:
+    """What it has had for a second is its own."""
+    house.has(97)
+    assert house.ended(after=2) == 0
+    house.client(_MUCH)
+    assert house.ended() == 0
+
+
+def test_a_flood_is_told_of_once_a_second(house: House, caplog: pytest.LogCaptureFixture) -> None:
+    """And everybody who was sent away is counted."""
+    for _ in range(3):
+        house.client(_MUCH)
+        house.has(120)
+        house.ended()
+    house.ended(after=2)
+    told = [record.getMessage() for record in caplog.records]
+    assert len(told) == 2
+    assert [int(text.partition("ended ")[2].split()[0]) for text in told] == [1, 2]
