@@ -21,9 +21,9 @@ _log = logging.getLogger(__name__)
 _SIZE = b"/proc/self/statm"
 _PAGE = os.sysconf("SC_PAGESIZE")
 # A flood fills some 200 MiB a second: this is often enough, and costs 0.1 % of a core while there is memory.
-_LOOK_SECONDS = 0.01
-# Looking at many connections takes longer: then this share of the time goes into it at most.
-_SHARE = 0.1
+_LOOK_SECONDS, _FLOOD_SECONDS = 0.01, 0.002
+# Looking at many connections takes longer: then this share of the time goes into it at most, and in a flood that one.
+_SHARE, _FLOOD_SHARE = 0.1, 0.5
 _CALM_SECONDS = 1.0
 # Shares of the limit. From the first on, who sends much and has called nobody is sent away; from the second on,
 # whoever has sent most for nothing. What is left above is for what comes meanwhile.
@@ -82,7 +82,9 @@ class MemoryGuard:
                 self._look(time.monotonic())
             except Exception:  # noqa: BLE001 - logged; the guard goes on, as without it nothing is bounded
                 _log.exception("the memory guard failed; it goes on")
-            pause = max(_LOOK_SECONDS, (time.thread_time() - began) / _SHARE)
+            flooded = time.monotonic() - self._last_ended < _CALM_SECONDS
+            least, share = (_FLOOD_SECONDS, _FLOOD_SHARE) if flooded else (_LOOK_SECONDS, _SHARE)
+            pause = max(least, (time.thread_time() - began) / share)
 
     def _look(self, now: float) -> None:
         size = resident_bytes()
