@@ -50,8 +50,6 @@ class Fault(NamedTuple):
     """How many there are on the stage it is made for."""
     measures: bool = False
     """Whether it holds what it sees against what the machine can do: nothing else is played meanwhile."""
-    unpromised: bool = False
-    """Whether it is known to break what is hoped for (docs/reliability.md, What is not promised): played when named."""
 
 
 def process_faults() -> Iterator[Fault]:

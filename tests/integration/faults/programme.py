@@ -40,7 +40,7 @@ def programme(words: str, rounds: int | None, seed: int, number: int | None) -> 
 
     The same for the same arguments. What is played as a whole ends with the trial of each sabotage.
     """
-    there = [fault for fault in every_fault(rounds is None) if (words in fault.name if words else not fault.unpromised)]
+    there = [fault for fault in every_fault(rounds is None) if words in fault.name]
     faults = there if rounds is None else _drawn(there, rounds, seed)
     yield from (
         Part(i, fault.name, fault.brokers, fault.measures) for i, fault in enumerate(faults) if number in (None, i)

@@ -16,15 +16,8 @@ def test_each_fault_has_a_name_of_its_own(quick: bool) -> None:
 
 def test_the_whole_plays_every_fault_and_tries_every_sabotage() -> None:
     """The sabotages last, and in their order: they spoil a system."""
-    names = [fault.name for fault in every_fault(quick=True) if not fault.unpromised]
+    names = [fault.name for fault in every_fault(quick=True)]
     assert [part.name for part in programme("", None, 1, None)] == [*names, *SABOTAGES]
-
-
-def test_what_is_not_promised_is_played_when_named() -> None:
-    """A fault that nobody is protected from yet fails no run, and can be looked at all the same."""
-    (flood,) = [fault for fault in every_fault(quick=True) if "with headers, acknowledging nothing" in fault.name]
-    assert flood.unpromised
-    assert [part.name for part in programme(flood.name, None, 1, None)] == [flood.name]
 
 
 def test_a_seed_draws_the_same_again() -> None:

@@ -36,10 +36,10 @@ class Seen:
     """How the others ended."""
 
 
-def harm(seen: Seen) -> Iterator[Finding]:
+def harm(seen: Seen, most_bytes: int = MOST_BYTES) -> Iterator[Finding]:
     """What was seen and must not be: too much memory, or a client that does no harm and was not served in time."""
     for name, most in seen.memory.items():
-        if most > MOST_BYTES:
+        if most > most_bytes:
             yield Finding(Kind.UNRECOVERED, f"{name} took {most >> 20} MiB of memory")
     for failed in seen.failed:
         yield Finding(Kind.UNRECOVERED, f"a client that does no harm was answered {failed}")
