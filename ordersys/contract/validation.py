@@ -1,4 +1,7 @@
-"""Holds messages against the rules in the contract: protovalidate's, then those of rules.proto that CEL can't say."""
+"""Holds messages against the rules in the contract: protovalidate's, then those of rules.proto that CEL can't say.
+
+Most messages are valid and surely so (checks.py); what breaks which rule is for protovalidate to say.
+"""
 
 from collections.abc import Iterator, Sequence
 from functools import cache
@@ -12,6 +15,7 @@ from google.protobuf.message import Message
 from buf.validate import validate_pb2
 from ordersys.api.rules.v1 import rules_pb2
 from ordersys.contract import money
+from ordersys.contract.checks import check
 from ordersys.contract.descriptors import reached
 
 # One shared validator: it caches what it compiled for each message type and is safe to share.
@@ -39,6 +43,8 @@ def violations(message: Message, validator: protovalidate.Validator = _validator
     Sums and orders are looked at where all other rules are kept: they are about what the others have bounded. A message
     of another contract than this one takes a `validator` of its own: it knows a message type by its name.
     """
+    if validator is _validator and check(message.DESCRIPTOR)(message):
+        return []
     try:
         found = validator.collect_violations(message)
     except protovalidate.EvaluationError:

@@ -1,0 +1,155 @@
+"""The rules in plain Python are those of the contract: protovalidate is asked about the same messages."""
+
+import string
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import protovalidate
+import pytest
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.message import Message
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ordersys.api.order.v1.order_events_pb2 import OrderCreated
+from ordersys.contract import descriptors
+from ordersys.contract.checks import check
+from ordersys.contract.validation import violations
+from tests.contract.planted import ORDER, planted
+from tests.contract.strategies import has_rules, invalid, valid
+from tests.unit.test_lifecycle import order
+
+EXAMPLES = 20
+KINDS = {kind.name: kind for kind in descriptors.messages() if has_rules(kind)}
+# Knows no check: asked with a validator of its own, `violations` leaves everything to protovalidate.
+_ORACLE = protovalidate.Validator()
+_NUMBERS = [-(2**31), -1, 0, 1, 2, 3, 4, 5, 6, 999, 1000, 1001, 999_999, 1_000_000, 1_000_001, 2**31 - 1]
+_LONG = [*_NUMBERS, 49_999_999_999, 50_000_000_000, 253_402_300_799, 253_402_300_800, 1_000_000_000, 2**62]
+_ID = "0190b6a2-0000-7000-8000-00000000000a"
+_TEXTS = [
+    *("", "a", "A", "-", "a-", "-a", "a-b", "é", "\n", "a\n", "EUR", "eur", "state", "items", "version", "x" * 64),
+    *("x" * 65, "x" * 200, "x" * 201, "x" * 256, "x" * 257, "\U0001f600" * 200, _ID, _ID.upper(), f"{_ID}\n", _ID[:-1]),
+    *(f"00-{'a' * 32}-{'b' * 16}-01", f"00-{'A' * 32}-{'b' * 16}-01", "0" * 32, f"{'0' * 32}\n", "a_1", "1a"),
+]
+
+
+class Place(NamedTuple):
+    """A field of a message that stands in a message."""
+
+    message: Any
+    field: FieldDescriptor
+
+
+def is_valid(message: Message) -> bool:
+    """As protovalidate has it, and what rules.proto says besides."""
+    return not violations(message, _ORACLE)
+
+
+def places(message: Any) -> Iterator[Place]:
+    """All there are, depth first."""
+    for field in message.DESCRIPTOR.fields:
+        yield Place(message, field)
+        if field.message_type is None or (field.message_type.GetOptions().map_entry):
+            continue
+        inside = getattr(message, field.name)
+        for one in inside if field.is_repeated else [inside] if message.HasField(field.name) else []:
+            yield from places(one)
+
+
+@st.composite
+def meddled_with(draw: Any, kind: Descriptor) -> Any:
+    """A valid message in which one to three things were changed, as near to a limit as not."""
+    message = draw(valid(kind))
+    for _ in range(draw(st.integers(1, 3))):
+        place = draw(st.sampled_from(list(places(message))))
+        if place.field.is_repeated:
+            change_list(draw, getattr(place.message, place.field.name))
+        elif place.field.message_type or draw(st.integers(0, 9)) == 0:
+            place.message.ClearField(place.field.name)
+        else:
+            setattr(place.message, place.field.name, draw(value(place.field)))
+    return message
+
+
+def change_list(draw: Any, values: Any) -> None:
+    """One less, one twice, or the other way round."""
+    kept = list(values)
+    if not kept:
+        return
+    how = draw(st.sampled_from(["less", "twice", "turned", "many"]))
+    del values[:]
+    values.extend({"less": kept[1:], "twice": [*kept, kept[0]], "turned": kept[::-1], "many": kept[:1] * 51}[how])
+
+
+def value(field: FieldDescriptor) -> st.SearchStrategy[Any]:
+    """Anything the field can hold, limits before all."""
+    match field.cpp_type:
+        case FieldDescriptor.CPPTYPE_STRING if field.type == FieldDescriptor.TYPE_BYTES:
+            return st.binary(max_size=5)
+        case FieldDescriptor.CPPTYPE_STRING:
+            return st.one_of(st.sampled_from(_TEXTS), st.text(string.ascii_letters + "-\n", max_size=70))
+        case FieldDescriptor.CPPTYPE_INT64:
+            return st.one_of(st.sampled_from(_LONG), st.integers(-(2**63), 2**63 - 1))
+        case FieldDescriptor.CPPTYPE_INT32:
+            return st.one_of(st.sampled_from(_NUMBERS), st.integers(-(2**31), 2**31 - 1))
+        case FieldDescriptor.CPPTYPE_ENUM:
+            return st.integers(-1, 7)
+        case FieldDescriptor.CPPTYPE_BOOL:
+            return st.booleans()
+    raise AssertionError(f"a value for {field.full_name} has to be thought of")
+
+
+@pytest.mark.parametrize("name", KINDS)
+@settings(max_examples=EXAMPLES, deadline=None)
+@given(data=st.data())
+def test_what_is_valid_is_surely_so(name: str, data: st.DataObject) -> None:
+    """Every rule of the contract is known: nothing valid has to wait for protovalidate."""
+    message = data.draw(valid(KINDS[name]))
+    assert is_valid(message)
+    assert check(KINDS[name])(message)
+
+
+@pytest.mark.parametrize("name", KINDS)
+@settings(max_examples=EXAMPLES, deadline=None)
+@given(data=st.data())
+def test_a_message_with_one_rule_broken_is_left_to_protovalidate(name: str, data: st.DataObject) -> None:
+    """Whichever rule it is."""
+    assert not check(KINDS[name])(data.draw(invalid(KINDS[name])).message)
+
+
+@pytest.mark.parametrize("name", KINDS)
+@settings(max_examples=EXAMPLES, deadline=None)
+@given(data=st.data())
+def test_both_judge_alike_whatever_a_message_holds(name: str, data: st.DataObject) -> None:
+    """Values at limits and beyond, fields that are missing, lists too short, too long, doubled and turned round."""
+    message = data.draw(meddled_with(KINDS[name]))
+    assert check(KINDS[name])(message) == is_valid(message)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ("Order", 'options { [buf.validate.message] { cel { id: "x" expression: "true" } } }', ""),
+        ("OrderItem", "this.units < 2000000", "this.units < 1000000"),
+        ("OrderItem", "lte: 1000 example: 7", "lte: 1000"),
+        ("OrderItem", "const: 5", "lte: 1000"),
+    ],
+    ids=["CEL", "CEL in other words", "beside others", "in place of another"],
+)
+def test_a_rule_that_is_not_known_leaves_all_to_protovalidate(change: tuple[str, str, str]) -> None:
+    """Also where it stands in a message inside."""
+    name, new, old = change
+    files = descriptors.link(planted(f"{ORDER}.{name}", new, old))
+    kinds = {kind.name: kind for kind in descriptors.messages(files)}
+    event = OrderCreated(order=order())
+    assert check(OrderCreated.DESCRIPTOR)(event)
+    changed = descriptors.message_class(kinds["OrderCreated"]).FromString(event.SerializeToString())
+    assert not check(kinds["OrderCreated"])(changed)
+
+
+def test_a_message_type_without_rules_is_valid_as_it_is() -> None:
+    """Whatever shape it has, and how deep."""
+    without = [kind for kind in descriptors.messages() if not has_rules(kind)]
+    assert without
+    for kind in without:
+        assert check(kind)(descriptors.message_class(kind)()) == is_valid(descriptors.message_class(kind)())
