@@ -126,6 +126,22 @@ def test_both_judge_alike_whatever_a_message_holds(name: str, data: st.DataObjec
     assert check(KINDS[name])(message) == is_valid(message)
 
 
+@pytest.mark.parametrize("name", KINDS)
+@settings(max_examples=3, deadline=None)
+@given(data=st.data())
+def test_both_judge_alike_a_text_with_a_little_more_or_less(name: str, data: st.DataObject) -> None:
+    """Each text of a message in its turn: what two regular expression engines may well see differently."""
+    message = data.draw(valid(KINDS[name]))
+    for place in list(places(message)):
+        if place.field.is_repeated or place.field.type != FieldDescriptor.TYPE_STRING:
+            continue
+        before = getattr(place.message, place.field.name)
+        for text in (f"{before}\n", f"\n{before}", before.upper(), before[:-1], f"{before}\0", f"{before}\u0661", ""):
+            setattr(place.message, place.field.name, text)
+            assert check(KINDS[name])(message) == is_valid(message), (place.field.full_name, text)
+        setattr(place.message, place.field.name, before)
+
+
 @pytest.mark.parametrize(
     "change",
     [
