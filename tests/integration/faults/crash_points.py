@@ -3,6 +3,7 @@
 import ast
 import time
 from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -38,8 +39,13 @@ class Point(NamedTuple):
         return not self.name.startswith(_ONCE)
 
 
-def compiled_in() -> Iterator[Point]:
+@cache
+def compiled_in() -> Sequence[Point]:
     """Every point there is, once for each call in the code."""
+    return tuple(_compiled_in())
+
+
+def _compiled_in() -> Iterator[Point]:
     for file in sorted(_SOURCE.rglob("*.py")):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "crash_point":
