@@ -18,8 +18,8 @@ from google.type.money_pb2 import Money
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from pika.adapters.blocking_connection import BlockingChannel
 
-from ordersys.api.order.v1.order_pb2 import Order, OrderItem
-from ordersys.api.order.v1.order_service_pb2 import CreateOrderRequest
+from ordersys.api.order.v1.order_pb2 import Order, OrderItem, OrderState
+from ordersys.api.order.v1.order_service_pb2 import CreateOrderRequest, UpdateOrderRequest
 from ordersys.api.order.v1.order_service_pb2_grpc import OrderServiceStub
 from ordersys.contract.topology import topology
 from ordersys.local import ports
@@ -28,8 +28,10 @@ from ordersys.local.system import SERVICES
 from tests.integration.api import eventually
 
 SECONDS = 60.0
+_STOP_SECONDS = 10.0  # the grace period, which nothing that is held up by the broker needs
 SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
 ALL, NONE = ".*", "^$"
+_REFUSALS = "ACCESS_REFUSED", "access_refused", "NOT_FOUND", "PRECONDITION_FAILED"
 
 
 class Place(NamedTuple):
@@ -48,11 +50,15 @@ class Place(NamedTuple):
         """How often the broker has refused something there, as its own log says."""
         logs = self.node.log.parent.glob("*.log")
         lines = [line for log in logs for line in log.read_text(errors="replace").splitlines()]
-        return sum("ACCESS_REFUSED" in line or "NOT_FOUND" in line or "access_refused" in line for line in lines)
+        return sum(any(word in line for word in _REFUSALS) for line in lines)
+
+    def permit(self, configure: str, write: str, read: str) -> None:
+        """What the user may do from now on; what an open AMQP channel was allowed before it may still do."""
+        self.node.control("set_permissions", "-p", self.name, self.name, configure, write, read)
 
     def grant(self, configure: str, write: str, read: str) -> None:
         """What the user may do from now on; connections that are open learn it, too."""
-        self.node.control("set_permissions", "-p", self.name, self.name, configure, write, read)
+        self.permit(configure, write, read)
         self.node.control("close_all_connections", "--vhost", self.name, "permissions changed")
 
     @contextmanager
@@ -75,6 +81,31 @@ class Place(NamedTuple):
                 else:
                     channel.queue_bind(binding.destination, binding.source, binding.routing_key)
 
+    @property
+    def queues(self) -> list[str]:
+        """The names of the queues that are there."""
+        return self.node.control("list_queues", "-q", "-p", self.name, "--no-table-headers", "name").split()
+
+    def delete(self, queue: str) -> None:
+        """Takes a queue away, with what is in it."""
+        with self.channel() as channel:
+            channel.queue_delete(queue)
+
+    def make_otherwise(self, queue: str) -> None:
+        """Has a queue of that name that is not as the contract states it, from one moment to the next."""
+        with self.channel() as channel:
+            channel.queue_delete(queue)
+            channel.queue_declare(queue, durable=True)
+
+    def taken(self, queue: str) -> list[str]:
+        """Takes all that is in a queue: the event ids, in order."""
+        ids: list[str] = []
+        with self.channel() as channel:
+            while (got := channel.basic_get(queue, auto_ack=True))[0] is not None:
+                assert got[1] is not None
+                ids.append(str(got[1].message_id))
+        return ids
+
     def count(self, queue: str) -> int:
         """How many messages wait in a queue."""
         with self.channel() as channel:
@@ -84,6 +115,7 @@ class Place(NamedTuple):
 class Running(NamedTuple):
     """A service by itself."""
 
+    process: "subprocess.Popen[bytes]"
     channel: grpc.Channel
     log: Path
     folder: Path
@@ -103,12 +135,22 @@ class Running(NamedTuple):
         lines = map(json.loads, self.log.read_text().splitlines())
         return [line["message"] for line in lines if line["level"] == level]
 
+    def stop(self) -> int:
+        """Ends it in good order; its exit status."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(_STOP_SECONDS)
+
     def create(self) -> Order:
         """A new order."""
         item = OrderItem(product_id="desk", quantity=1, unit_price=Money(currency_code="EUR", units=1))
         ids = {"request_id": str(uuid.uuid4()), "order_id": str(uuid.uuid4())}
         request = CreateOrderRequest(**ids, customer_id="anna", items=[item])
         return self.orders.CreateOrder(request, timeout=30, wait_for_ready=True).order
+
+    def pay(self, order: Order) -> None:
+        """Changes an order: it is paid."""
+        paid = UpdateOrderRequest(request_id=str(uuid.uuid4()), order_id=order.id, state=OrderState.ORDER_STATE_PAID)
+        self.orders.UpdateOrder(paid, timeout=30)
 
     def waiting(self, table: str = "outbox") -> int:
         """How many events wait in the outbox."""
@@ -132,7 +174,7 @@ def running(module: str, folder: Path, url: str) -> Iterator[Running]:
         grpc.insecure_channel(addresses[module]) as channel,
     ):
         try:
-            yield Running(channel, log, folder)
+            yield Running(process, channel, log, folder)
         finally:
             process.send_signal(signal.SIGTERM)
 

@@ -4,15 +4,13 @@ import asyncio
 import sqlite3
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
-from ordersys.api.order.v1.order_pb2 import OrderState
-from ordersys.api.order.v1.order_service_pb2 import UpdateOrderRequest
 from ordersys.contract.topology import subscriptions
 from ordersys.local import ports
 from ordersys.local.packages import NoRabbitMQ, provision
@@ -25,6 +23,8 @@ from tests.integration.place import ALL, NONE, NOT_SERVING, SECONDS, SERVING, Pl
 
 pytestmark = pytest.mark.timeout(240)
 QUEUES = {taken.consumer: taken.queue for taken in subscriptions()}
+FIRST, SECOND = QUEUES["notification-service-1"], QUEUES["notification-service-2"]
+(DEAD,) = (taken.dead_letter_queue for taken in subscriptions() if taken.queue == FIRST)
 FANOUT = "orders.created"
 
 
@@ -139,6 +139,81 @@ def test_a_queue_that_is_declared_otherwise_is_told_of_and_not_published_to(plac
         assert place.count(queue) == 1
 
 
+class Refused(NamedTuple):
+    """How the topology comes to be refused for good while it is in use, and how that is mended."""
+
+    queue: str
+    configure: str
+    begin: Callable[[Place, str], None]
+    end: Callable[[Place, str], None]
+
+
+def _permit(place: Place, _: str) -> None:
+    place.permit(ALL, ALL, ALL)
+
+
+def _declare(place: Place, _: str) -> None:
+    place.declare()
+
+
+REFUSED = {
+    "a queue is deleted, and made anew by somebody else": Refused(FIRST, NONE, Place.delete, _declare),
+    "a queue is deleted, and may be made anew later": Refused(SECOND, NONE, Place.delete, _permit),
+    "a queue is declared otherwise, and deleted later": Refused(FIRST, ALL, Place.make_otherwise, Place.delete),
+    "the dead letters' queue is declared otherwise": Refused(DEAD, ALL, Place.make_otherwise, Place.delete),
+}
+
+
+@pytest.mark.parametrize("refused", REFUSED.values(), ids=REFUSED)
+def test_while_the_topology_is_refused_nothing_is_published(refused: Refused, place: Place, tmp_path: Path) -> None:
+    """NOT_SERVING, and the events wait; when it is mended each comes to each queue it is owed to, once and in order."""
+    place.declare()
+    place.grant(refused.configure, ALL, ALL)
+    with running("order_service", tmp_path / "service", place.url) as service:
+        soon(lambda: service.health() == SERVING)
+        service.create()
+        soon(lambda: service.waiting() == 0)
+        refused.begin(place, refused.queue)
+        soon(lambda: service.health() == NOT_SERVING)
+        had = {queue: place.taken(queue) for queue in QUEUES.values() if queue in place.queues}
+        orders = [service.create() for _ in range(30)]
+        service.pay(orders[0])
+        before = place.refusals
+        soon(lambda: place.refusals >= before + 3)  # it keeps trying
+        assert service.waiting() == 31
+        assert service.health() == NOT_SERVING
+        assert {queue: place.taken(queue) for queue in had} == {queue: [] for queue in had}
+        (said,) = service.said("error")
+        assert refused.queue in said
+        refused.end(place, refused.queue)
+        soon(lambda: service.waiting() == 0 and service.health() == SERVING)
+        creations = [f"{order.id}.1" for order in orders]
+        assert place.taken(FIRST) == creations
+        assert place.taken(SECOND) == [*creations, f"{orders[0].id}.2"]
+        assert service.waiting("outbox_late") == 0
+
+
+def test_a_service_that_holds_its_events_stops_and_publishes_them_after_its_next_start(
+    place: Place, tmp_path: Path
+) -> None:
+    """SIGTERM waits for no broker: exit status 0 within the grace period, and what is owed stays on disk."""
+    place.declare()
+    place.grant(NONE, ALL, ALL)
+    with running("order_service", tmp_path / "service", place.url) as service:
+        soon(lambda: service.health() == SERVING)
+        place.delete(FIRST)
+        soon(lambda: service.health() == NOT_SERVING)
+        orders = [service.create() for _ in range(3)]
+        assert service.stop() == 0
+        assert service.waiting() == 3
+    with running("order_service", tmp_path / "service", place.url) as service:
+        soon(lambda: service.health() == NOT_SERVING)
+        assert service.waiting() == 3
+        place.permit(ALL, ALL, ALL)
+        soon(lambda: service.waiting() == 0)
+        assert place.taken(FIRST) == place.taken(SECOND) == [f"{order.id}.1" for order in orders]
+
+
 def test_a_wrong_password_is_told_once_and_not_serving(place: Place, tmp_path: Path) -> None:
     """A broker that is there and lets nobody in is not one that is away."""
     place.grant(ALL, ALL, ALL)
@@ -170,10 +245,7 @@ def test_an_event_that_cant_be_published_is_parked_and_those_behind_it_go(
     folder = tmp_path / "service"
     with running("order_service", folder, f"amqp://127.0.0.1:{ports.free(1)[0]}/%2F") as service:
         orders = [service.create() for _ in range(4)]
-        paid = UpdateOrderRequest(
-            request_id=str(uuid.uuid4()), order_id=orders[1].id, state=OrderState.ORDER_STATE_PAID
-        )
-        service.orders.UpdateOrder(paid, timeout=30)
+        service.pay(orders[1])
     with closing(sqlite3.connect(folder / "order.db")) as database:
         database.execute(change)
         database.commit()
