@@ -8,6 +8,7 @@ from ordersys.runtime.confirms import Fate, Outcome
 from ordersys.runtime.messages import Message, of_event
 from ordersys.runtime.outbox import Outgoing
 from ordersys.runtime.reconnect import keep_open
+from ordersys.runtime.refusals import ACCESS_REFUSED
 from ordersys.runtime.tasks import endless
 from ordersys.runtime.urls import BrokerUrls
 
@@ -52,7 +53,7 @@ class Publisher:
     def _judge(self, session: Session, fates: set[Fate]) -> None:
         """Draws its conclusions: is it let publish, and does the AMQP channel do?"""
         ended = session.closed.result() if session.closed.done() else None
-        if isinstance(ended, BrokerRefused):
+        if isinstance(ended, BrokerRefused) and ended.code == ACCESS_REFUSED:  # other refusals are of the topology
             self._refused_event = ended
         elif Fate.CONFIRMED in fates:
             self._refused_event = None

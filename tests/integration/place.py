@@ -31,7 +31,7 @@ SECONDS = 60.0
 _STOP_SECONDS = 10.0  # the grace period, which nothing that is held up by the broker needs
 SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
 ALL, NONE = ".*", "^$"
-_REFUSALS = "ACCESS_REFUSED", "access_refused", "NOT_FOUND", "PRECONDITION_FAILED"
+_REFUSALS = "access_refused", "not_found", "precondition_failed"
 
 
 class Place(NamedTuple):
@@ -50,7 +50,7 @@ class Place(NamedTuple):
         """How often the broker has refused something there, as its own log says."""
         logs = self.node.log.parent.glob("*.log")
         lines = [line for log in logs for line in log.read_text(errors="replace").splitlines()]
-        return sum(any(word in line for word in _REFUSALS) for line in lines)
+        return sum(any(word in line.lower() for word in _REFUSALS) for line in lines)
 
     def permit(self, configure: str, write: str, read: str) -> None:
         """What the user may do from now on; what an open AMQP channel was allowed before it may still do."""
