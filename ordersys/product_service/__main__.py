@@ -54,7 +54,7 @@ async def serve(settings: ProductSettings, stop: asyncio.Event, tasks: asyncio.T
 
         async def works() -> bool:
             """Orders are taken while the broker is away; one that refuses their events waits for a person."""
-            return await database.probe() and publisher.refusal is None
+            return await database.probe() and not publisher.refusal
 
         retention = Retention(settings.request_retention_hours)
         for name, seconds, work in (

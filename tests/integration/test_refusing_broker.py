@@ -288,6 +288,30 @@ def test_a_full_queue_keeps_nothing_from_the_others(place: Place, tmp_path: Path
         assert place.count(full) >= len(orders)
 
 
+def test_a_routing_key_that_is_forbidden_concerns_its_events_only(place: Place, tmp_path: Path) -> None:
+    """They are parked, with the way out; all others are published within 30 s, and they when it is granted."""
+    place.declare()
+    place.node.control("set_topic_permissions", "-p", place.name, place.name, "orders.events", "^order[.]created$", ALL)
+    place.grant(ALL, ALL, ALL)
+    with running("order_service", tmp_path / "service", place.url) as service:
+        changed = [service.create() for _ in range(40)]
+        for order in changed:
+            service.pay(order)
+        orders = {order.id for order in changed} | {service.create().id for _ in range(100)}
+        seen = _drained(place, SECOND, orders, seconds=30)
+        assert {event_id[:-2] for event_id in seen} == orders
+        assert len(seen) < 2 * len(orders)
+        soon(lambda: service.waiting() == 0)
+        assert service.waiting("outbox_late") == len(changed)
+        soon(lambda: service.health() == NOT_SERVING)
+        assert all("set_topic_permissions" in line and "order.updated" in line for line in service.said("error"))
+        late = service.create().id
+        assert _drained(place, SECOND, {late}, SECONDS)[-1] == f"{late}.1"
+        place.node.control("clear_topic_permissions", "-p", place.name, place.name)
+        soon(lambda: service.waiting("outbox_late") == 0 and service.health() == SERVING)
+        assert {f"{order.id}.2" for order in changed} <= set(place.taken(SECOND))
+
+
 def _drained(place: Place, queue: str, orders: set[str], seconds: float) -> list[str]:
     """The event ids of what comes out of a queue until each order was seen, or it takes too long."""
     seen: list[str] = []
