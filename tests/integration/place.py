@@ -18,6 +18,8 @@ from google.type.money_pb2 import Money
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from pika.adapters.blocking_connection import BlockingChannel
 
+from ordersys.api.notification.v1.notification_log_pb2 import ListNotificationsRequest
+from ordersys.api.notification.v1.notification_log_pb2_grpc import NotificationLogStub
 from ordersys.api.order.v1.order_pb2 import Order, OrderItem, OrderState
 from ordersys.api.order.v1.order_service_pb2 import CreateOrderRequest, UpdateOrderRequest
 from ordersys.api.order.v1.order_service_pb2_grpc import OrderServiceStub
@@ -151,6 +153,11 @@ class Running(NamedTuple):
         """Changes an order: it is paid."""
         paid = UpdateOrderRequest(request_id=str(uuid.uuid4()), order_id=order.id, state=OrderState.ORDER_STATE_PAID)
         self.orders.UpdateOrder(paid, timeout=30)
+
+    def heard(self, order_id: str) -> bool:
+        """Whether it has recorded anything of an order, where it is a notification service."""
+        request = ListNotificationsRequest(order_id=order_id)
+        return bool(NotificationLogStub(self.channel).ListNotifications(request, timeout=30).notifications)
 
     def waiting(self, table: str = "outbox") -> int:
         """How many events wait in the outbox."""

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import pytest
 
+from ordersys.api.order.v1.order_events_pb2 import OrderCreated
 from ordersys.contract.topology import subscriptions
 from ordersys.local import ports
 from ordersys.local.packages import NoRabbitMQ, provision
@@ -18,6 +19,8 @@ from ordersys.local.rabbitmq import Node
 from ordersys.local.system import Choices, System
 from ordersys.runtime.reconnect import opened
 from ordersys.runtime.urls import parse
+from tests.contract.orders import imagined
+from tests.contract.post import Post
 from tests.integration.conftest import quietly
 from tests.integration.place import ALL, NONE, NOT_SERVING, SECONDS, SERVING, Place, running, soon
 
@@ -212,6 +215,34 @@ def test_a_service_that_holds_its_events_stops_and_publishes_them_after_its_next
         place.permit(ALL, ALL, ALL)
         soon(lambda: service.waiting() == 0)
         assert place.taken(FIRST) == place.taken(SECOND) == [f"{order.id}.1" for order in orders]
+
+
+@pytest.mark.parametrize("before", [True, False], ids=["before its start", "while it runs"])
+def test_a_subscriber_is_not_serving_while_its_dead_letters_queue_is_declared_otherwise(
+    before: bool, place: Place, tmp_path: Path
+) -> None:
+    """It may lose what the contract says is kept. What is delivered is recorded meanwhile, and nobody else suffers."""
+    place.declare()
+    place.grant(ALL, ALL, ALL)
+    if before:
+        place.make_otherwise(DEAD)
+    with (
+        running("notification_service_1", tmp_path / "first", place.url) as service,
+        running("notification_service_2", tmp_path / "second", place.url) as other,
+    ):
+        if not before:
+            soon(lambda: service.health() == SERVING)
+            place.make_otherwise(DEAD)
+        soon(lambda: any(DEAD in line for line in service.said("error")))
+        soon(lambda: service.health() == NOT_SERVING)
+        with closing(Post(place.url)) as post:
+            post.deliver("notification-service-1", OrderCreated(order=(order := imagined())))
+        soon(lambda: service.heard(order.id))
+        soon(lambda: other.health() == SERVING)
+        assert service.health() == NOT_SERVING
+        assert other.said("error") == []
+        place.delete(DEAD)
+        soon(lambda: service.health() == SERVING)
 
 
 def test_a_wrong_password_is_told_once_and_not_serving(place: Place, tmp_path: Path) -> None:
