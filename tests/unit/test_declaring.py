@@ -11,7 +11,7 @@ from ordersys.runtime.broker import BrokerRefused, BrokerUnavailable, Call
 from ordersys.runtime.declaring import Declarer
 
 FIRST, SECOND = subscriptions()
-ALL = {one.name for one in (*topology().exchanges, *topology().queues)}
+ALL = {exchange.name for exchange in topology().exchanges} | {queue.name for queue in topology().queues}
 
 
 class Broker:
