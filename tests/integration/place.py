@@ -17,6 +17,7 @@ import pika
 from google.type.money_pb2 import Money
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from pika.adapters.blocking_connection import BlockingChannel
+from pika.exceptions import ChannelClosedByBroker
 
 from ordersys.api.notification.v1.notification_log_pb2 import ListNotificationsRequest
 from ordersys.api.notification.v1.notification_log_pb2_grpc import NotificationLogStub
@@ -95,9 +96,17 @@ class Place(NamedTuple):
 
     def make_otherwise(self, queue: str) -> None:
         """Has a queue of that name that is not as the contract states it, from one moment to the next."""
-        with self.channel() as channel:
-            channel.queue_delete(queue)
-            channel.queue_declare(queue, durable=True)
+
+        def made() -> bool:
+            try:
+                with self.channel() as channel:
+                    channel.queue_delete(queue)
+                    channel.queue_declare(queue, durable=True)
+            except ChannelClosedByBroker:  # a service was quicker
+                return False
+            return True
+
+        soon(made)
 
     def taken(self, queue: str) -> list[str]:
         """Takes all that is in a queue: the event ids, in order."""

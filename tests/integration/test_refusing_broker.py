@@ -217,23 +217,30 @@ def test_a_service_that_holds_its_events_stops_and_publishes_them_after_its_next
         assert place.taken(FIRST) == place.taken(SECOND) == [f"{order.id}.1" for order in orders]
 
 
-@pytest.mark.parametrize("before", [True, False], ids=["before its start", "while it runs"])
-def test_a_subscriber_is_not_serving_while_its_dead_letters_queue_is_declared_otherwise(
-    before: bool, place: Place, tmp_path: Path
+OTHERWISE = {
+    "the dead letters' queue, before its start": (DEAD, True),
+    "the dead letters' queue, while it runs": (DEAD, False),
+    "its queue, while it runs": (FIRST, False),
+}
+
+
+@pytest.mark.parametrize(("queue", "before"), OTHERWISE.values(), ids=OTHERWISE)
+def test_a_subscriber_is_not_serving_while_a_queue_of_its_own_is_declared_otherwise(
+    queue: str, before: bool, place: Place, tmp_path: Path
 ) -> None:
     """It may lose what the contract says is kept. What is delivered is recorded meanwhile, and nobody else suffers."""
     place.declare()
     place.grant(ALL, ALL, ALL)
     if before:
-        place.make_otherwise(DEAD)
+        place.make_otherwise(queue)
     with (
         running("notification_service_1", tmp_path / "first", place.url) as service,
         running("notification_service_2", tmp_path / "second", place.url) as other,
     ):
         if not before:
             soon(lambda: service.health() == SERVING)
-            place.make_otherwise(DEAD)
-        soon(lambda: any(DEAD in line for line in service.said("error")))
+            place.make_otherwise(queue)
+        soon(lambda: any(queue in line for line in service.said("error")))
         soon(lambda: service.health() == NOT_SERVING)
         with closing(Post(place.url)) as post:
             post.deliver("notification-service-1", OrderCreated(order=(order := imagined())))
@@ -241,7 +248,7 @@ def test_a_subscriber_is_not_serving_while_its_dead_letters_queue_is_declared_ot
         soon(lambda: other.health() == SERVING)
         assert service.health() == NOT_SERVING
         assert other.said("error") == []
-        place.delete(DEAD)
+        place.delete(queue)
         soon(lambda: service.health() == SERVING)
 
 
