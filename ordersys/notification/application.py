@@ -77,7 +77,7 @@ async def _serve(
         stack.push_async_callback(dead_letters.close)
 
         async def works() -> bool:
-            return await database.probe() and consumer.live and dead_letters.live
+            return await database.probe() and consumer.works and dead_letters.works
 
         await stack.enter_async_context(every(tasks, "health", HEALTH_SECONDS, lambda: server.report(works)))
         retention = Retention(settings.request_retention_hours)

@@ -45,7 +45,7 @@ async def serve(settings: OrderSettings, stop: asyncio.Event, tasks: asyncio.Tas
 
         async def works() -> bool:
             """Orders are taken while the broker is away; one that refuses their events waits for a person."""
-            return await database.probe() and publisher.refusal is None
+            return await database.probe() and not publisher.refusal
 
         stack.push_async_callback(server.stop, Grace(settings.grace_seconds))
         await stack.enter_async_context(every(tasks, "health", HEALTH_SECONDS, partial(server.report, works)))

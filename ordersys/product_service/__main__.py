@@ -31,6 +31,7 @@ from ordersys.runtime.waiting import Grace
 
 NAME = "product-service"
 STORED = Stored("product.db", SCHEMA)
+_LOOK_SECONDS = 2.0  # a client that asks health is told within 15 s (docs/reliability.md)
 _log = logging.getLogger(__name__)
 
 
@@ -53,12 +54,13 @@ async def serve(settings: ProductSettings, stop: asyncio.Event, tasks: asyncio.T
         await server.start()
 
         async def works() -> bool:
-            """Orders are taken while the broker is away; one that refuses their events waits for a person."""
-            return await database.probe() and publisher.refusal is None
+            """Orders are taken while others are away; a broker that refuses, or a wrong address, waits for a person."""
+            return await database.probe() and not publisher.refusal and not orders.astray
 
         retention = Retention(settings.request_retention_hours)
         for name, seconds, work in (
             ("health", HEALTH_SECONDS, partial(server.report, works)),
+            ("who is at the Order Service's address", _LOOK_SECONDS, orders.look),
             ("purge", PURGE_SECONDS, partial(purge, database, products.purge, retention)),
             ("recovery of placements", settings.sweep_seconds, placement.recover),
             ("recovery of changes", settings.sweep_seconds, changes.recover),

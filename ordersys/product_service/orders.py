@@ -32,6 +32,8 @@ from ordersys.runtime.identity import TRACEPARENT
 
 _log = logging.getLogger(__name__)
 _BATCH = 200
+_LOOK_SECONDS = 2.0
+_NO_ORDER = "00000000-0000-0000-0000-000000000000"
 _STATUS_DETAILS = "grpc-status-details-bin"
 # Every call is idempotent, so that a connection that breaks is no reason to leave an outcome in doubt: within its
 # timeout a call is made again. CANCELLED is how a grpc server that stops answers what it had not begun.
@@ -71,7 +73,28 @@ class Orders:
         self._timeout = timeout
         self._channel = grpc.aio.insecure_channel(str(address), options=(*_OPTIONS, *channel_options(address)))
         self._stub = OrderServiceStub(self._channel)
+        self._found: bool | None = None
+        """Whether an Order Service is at the address: None while nobody answers."""
         self._creations: Batcher[CreateOrderRequest, Order] = Batcher(self._create, _BATCH)
+
+    @property
+    def astray(self) -> bool:
+        """Whether another service than the Order Service was found at the address; whoever is only away is not."""
+        return self._found is False
+
+    async def look(self) -> None:
+        """Asks who is at the address, unless an Order Service is known to be: health need not wait for a client's call.
+
+        An order that can't be is asked for: only an Order Service has a reason of the contract why there is none.
+        """
+        if self._found:
+            return
+        try:
+            await self._stub.GetOrder(GetOrderRequest(order_id=_NO_ORDER), timeout=_LOOK_SECONDS)
+        except grpc.aio.AioRpcError as error:
+            self._learn(error)
+        else:
+            self._answered()
 
     def create(self, request: CreateOrderRequest) -> "asyncio.Future[Order]":
         """Creates an order, together with whatever else is asked for while a call is under way."""
@@ -82,17 +105,21 @@ class Orders:
         metadata = ((TRACEPARENT, traceparent),)
         try:
             call = self._stub.UpdateOrder(request, timeout=self._timeout, wait_for_ready=True, metadata=metadata)
-            return (await call).order
+            response = await call
         except grpc.aio.AioRpcError as error:
             raise self._refused(error) from error
+        self._answered()
+        return response.order
 
     async def get(self, order_id: str) -> Order:
         """Reads an order."""
         request = GetOrderRequest(order_id=order_id)
         try:
-            return (await self._stub.GetOrder(request, timeout=self._timeout, wait_for_ready=True)).order
+            response = await self._stub.GetOrder(request, timeout=self._timeout, wait_for_ready=True)
         except grpc.aio.AioRpcError as error:
             raise self._refused(error) from error
+        self._answered()
+        return response.order
 
     async def find(self, order_id: str) -> Order | None:
         """Reads an order, None when there is none. Raises OutcomeOpen when that can't be said."""
@@ -120,22 +147,37 @@ class Orders:
                 middle = len(requests) // 2
                 return [*await self._create(requests[:middle]), *await self._create(requests[middle:])]
             return [refused] * len(requests)
+        self._answered()
         if len(response.results) != len(requests):
             _log.error("the Order Service at %s answered %d of %d", self._address, len(response.results), len(requests))
             return [in_doubt()] * len(requests)
         return [_order(result) for result in response.results]
 
     def _refused(self, error: grpc.aio.AioRpcError) -> Refused:
+        self._learn(error)
         status = _status(error)
         if is_final(status):
             return Refused(status)
-        if error.code() is grpc.StatusCode.UNIMPLEMENTED:
-            _log.error(
-                "at %s is another service; ORDERSYS_ORDER_SERVICE_ADDRESS has to name the Order Service", self._address
-            )
-        else:
+        if error.code() is not grpc.StatusCode.UNIMPLEMENTED:
             _log.warning("the Order Service at %s left an outcome in doubt: %s", self._address, error.code().name)
         return in_doubt()
+
+    def _learn(self, error: grpc.aio.AioRpcError) -> None:
+        """Draws from a status who has answered, if anybody: only an Order Service has reasons of the contract."""
+        if reason_of(_status(error)):
+            self._answered()
+        elif error.code() is grpc.StatusCode.UNIMPLEMENTED:
+            if not self.astray:
+                text = "at %s is another service; ORDERSYS_ORDER_SERVICE_ADDRESS has to name the Order Service"
+                _log.error(text, self._address)
+            self._found = False
+        elif error.code() is grpc.StatusCode.UNAVAILABLE and self._found:
+            self._found = None  # it has gone, and whoever comes may be another
+
+    def _answered(self) -> None:
+        if self.astray:
+            _log.info("at %s is the Order Service again", self._address)
+        self._found = True
 
 
 def _is_about_the_whole(error: grpc.aio.AioRpcError, refused: Refused) -> bool:

@@ -224,8 +224,8 @@ class Session:
         if window.confirmed and not impossible:
             return [CONFIRMED] * count
         closed = self.closed.result() if self.closed.done() else None
-        suspicious = closed is not None and not isinstance(closed, BrokerRefused)
-        reason = str(closed) if closed and suspicious and refusals.is_of_a_message(closed.code) else ""
+        lasts = isinstance(closed, BrokerRefused)  # and concerns them all
+        reason = str(closed) if closed and not lasts and refusals.is_of_a_message(closed.code) else ""
         shared = {fate: Outcome(fate, reason if fate is Fate.OPEN else "") for fate in Fate}
         sent = iter(window.fates())
         return [
@@ -326,7 +326,7 @@ def _unavailable(where: str, error: BaseException, method: str = "") -> BrokerUn
         return kind(f"{where}: {_reason(cause)}", refusals.ACCESS_REFUSED)
     if isinstance(cause, ChannelClosedByBroker | ConnectionClosedByBroker):
         code, said = cause.reply_code, refusals.explained(cause.reply_code, cause.reply_text, method)
-        kind = BrokerRefused if refusals.is_lasting(code, method) else BrokerUnavailable
+        kind = BrokerRefused if refusals.is_lasting(code, cause.reply_text, method) else BrokerUnavailable
         return kind(f"{where}: {said}", code)
     return BrokerUnavailable(f"{where}: {_reason(cause)}")
 

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from ordersys.contract.errors import Refused
 from ordersys.contract.events import Delivery
 from ordersys.runtime.batching import Batcher
-from ordersys.runtime.broker import BrokerUnavailable, Intake, Session
+from ordersys.runtime.broker import BrokerRefused, BrokerUnavailable, Intake, Session
 from ordersys.runtime.crash import crash_point
 from ordersys.runtime.pauses import growing
 from ordersys.runtime.reconnect import keep_open
@@ -74,7 +74,14 @@ class Consumer:
         self._recording: asyncio.Task[Sequence[Disposition] | None] | None = None
         self._crowded = 0
         self._pauses = growing(most=_MOST_PAUSE_SECONDS)
-        self._task = endless(tasks, f"{queue} consumer", keep_open(urls, f"{queue} consumer", self._use))
+        self._refusal: BrokerRefused | None = None
+        kept = keep_open(urls, f"{queue} consumer", self._use, self._told, consumed=queue)
+        self._task = endless(tasks, f"{queue} consumer", kept)
+
+    @property
+    def works(self) -> bool:
+        """Whether the queue delivers, and neither it nor its dead letters wait for somebody to change something."""
+        return self.live and self._refusal is None
 
     async def close(self) -> None:
         """Takes no more, finishes what was delivered, and closes the connection."""
@@ -85,6 +92,9 @@ class Consumer:
         if self._recording:
             self._recording.cancel()
         await asyncio.wait([self._task])
+
+    def _told(self, refusal: BrokerRefused | None) -> None:
+        self._refusal = refusal
 
     async def _use(self, session: Session) -> None:
         """Begins with one delivery at a time: one that kills the process then drives only itself to its limit."""

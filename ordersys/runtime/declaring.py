@@ -24,52 +24,92 @@ class _Step(NamedTuple):
 
     declare: Callable[[Call], Awaitable[Any]]
     look: Callable[[Call], Awaitable[Any]] | None
+    needed: bool
+    """Whether its refusal is one of the whole; else the log is told."""
 
 
 class Declarer:
-    """Declares `topology`, again and again; remembers what it may not declare, and only looks at that then."""
+    """Declares a topology, again and again; remembers what it may not declare, and only looks at that then.
 
-    def __init__(self, topology: Topology) -> None:
-        self._steps = list(_steps(topology))
+    One refusal keeps nothing else from being declared.
+    """
+
+    def __init__(self, topology: Topology, queue: str = "") -> None:
+        """All of it is needed, or only what belongs to `queue`."""
+        self._steps = list(_steps(topology, _belonging(topology, queue) if queue else topology))
         self._forbidden: set[int] = set()
+        self._said: set[str] = set()
 
     async def declare(self, channel: Channel) -> None:
         """Declares what may be, and looks at the rest. Raises BrokerUnavailable; BrokerRefused for what lasts."""
         left = list(range(len(self._steps)))
-        refused: list[BrokerRefused] = []
+        forbidden: list[BrokerRefused] = []
+        refused: dict[int, BrokerRefused] = {}
         while left:
             async with channel() as call:
-                await self._until_refused(call, left, refused)
-        if refused:
+                await self._until_refused(call, left, forbidden, refused)
+        if forbidden:
             text = "%d of %d declarations are not permitted; what is there is used as it is found. The first: %s"
-            _log.warning(text, len(refused), len(self._steps), refused[0])
+            self._say(text, len(forbidden), len(self._steps), forbidden[0])
+        for number, error in refused.items():
+            if not self._steps[number].needed:
+                self._say("what others need is not declared: %s", error)
+        if needed := [error for number, error in refused.items() if self._steps[number].needed]:
+            raise needed[0]
 
-    async def _until_refused(self, call: Call, left: list[int], refused: list[BrokerRefused]) -> None:
-        """Takes from `left` what is done; with the first that is not permitted the channel is closed."""
+    async def _until_refused(
+        self, call: Call, left: list[int], forbidden: list[BrokerRefused], refused: dict[int, BrokerRefused]
+    ) -> None:
+        """Takes from `left` what is done, or refused for good; with the first refusal the channel is closed."""
         while left:
             number = left[0]
             step = self._steps[number]
-            if number not in self._forbidden:
-                try:
+            try:
+                if number not in self._forbidden:
                     await step.declare(call)
-                except BrokerRefused as error:
-                    if error.code != ACCESS_REFUSED:
-                        raise
+                elif step.look:
+                    await step.look(call)
+            except BrokerRefused as error:
+                if error.code == ACCESS_REFUSED and number not in self._forbidden:
                     self._forbidden.add(number)
-                    refused.append(error)
+                    forbidden.append(error)
                     return
-            elif step.look:
-                await step.look(call)
+                refused[number] = error
+                self._forbidden.discard(number)  # what is not there may be permitted the next time
+                del left[0]
+                return
+            except BrokerUnavailable as error:
+                if not (refused and error.code == NOT_FOUND):
+                    raise
+                del left[0]  # a binding of what was refused
+                return
             del left[0]
 
+    def _say(self, text: str, *values: object) -> None:
+        """Once: it is the same every few seconds."""
+        if (said := text % values) not in self._said:
+            self._said.add(said)
+            _log.warning("%s", said)
 
-def _steps(topology: Topology) -> Iterator[_Step]:
+
+def _belonging(topology: Topology, queue: str) -> Topology:
+    """What has to be there for `queue` to get its messages, and for its dead letters to be kept."""
+    named = {queue} | {str(q.arguments.get("x-dead-letter-routing-key")) for q in topology.queues if q.name == queue}
+    return Topology(
+        topology.exchanges,
+        tuple(one for one in topology.queues if one.name in named),
+        tuple(one for one in topology.bindings if one.to_exchange or one.destination in named),
+    )
+
+
+def _steps(topology: Topology, needed: Topology) -> Iterator[_Step]:
     for exchange in topology.exchanges:
-        yield _Step(partial(_exchange, exchange), partial(_there, exchange=exchange.name))
+        there = partial(_there, exchange=exchange.name)
+        yield _Step(partial(_exchange, exchange), there, exchange in needed.exchanges)
     for queue in topology.queues:
-        yield _Step(partial(_queue, queue), partial(_there, queue=queue.name))
+        yield _Step(partial(_queue, queue), partial(_there, queue=queue.name), queue in needed.queues)
     for binding in topology.bindings:
-        yield _Step(partial(_bind, binding), None)
+        yield _Step(partial(_bind, binding), None, binding in needed.bindings)
 
 
 async def _exchange(exchange: Exchange, call: Call) -> None:
@@ -94,7 +134,7 @@ async def _there(call: Call, **named: str) -> None:
     try:
         await call(f"{kind}_declare", passive=True, **named)
     except BrokerUnavailable as error:
-        if error.code != NOT_FOUND:
+        if error.code != NOT_FOUND or f"no {kind}" not in str(error):  # it may only be out of reach for now
             raise
         text = f"{kind} {name!r} is not there, and the user lacks the configure permission to declare it"
         raise BrokerRefused(f"{text} ({error})", error.code) from error

@@ -165,6 +165,11 @@ class Outbox:
         self._all_due.run(connection, [{}])
         return items
 
+    def due_again(self, connection: Connection, reasons: list[str]) -> list[None]:
+        """An operation: what is parked for one of these reasons is due now."""
+        self._due_again.run(connection, [{"parked_for": reason} for reason in set(reasons)])
+        return [None] * len(reasons)
+
     def _prepare(self) -> None:
         table, late = self.table.c, self.late.c
         earlier = self.late.alias("earlier")
@@ -200,6 +205,9 @@ class Outbox:
         )
         self._delete_late = Statement(delete(self.late).where(late.sequence == bindparam("gone")))
         self._all_due = Statement(update(self.late).values(due_time=0))
+        # What is due already is not looked at: of many that go one after the other only the first costs anything.
+        same = update(self.late).where(late.due_time > 0).where(late.reason == bindparam("parked_for"))
+        self._due_again = Statement(same.values(due_time=text("0")))
 
 
 def upgrade(connection: Connection) -> None:

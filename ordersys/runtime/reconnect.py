@@ -79,25 +79,32 @@ async def _at_the_first(urls: BrokerUrls, work: Callable[[BrokerUrl], Awaitable[
     raise BrokerUnavailable("; ".join(reasons))
 
 
-async def keep_open(urls: BrokerUrls, name: str, use: Use, tell: Tell = lambda refusal: None) -> None:
+async def keep_open(
+    urls: BrokerUrls, name: str, use: Use, tell: Tell = lambda refusal: None, consumed: str = ""
+) -> None:
     """Gives `use` a declared session, and a new one whenever it broke, after growing pauses; never returns.
+
+    Whoever publishes has a session only as long as the whole topology is declared: while part of it is refused for
+    good, what is published would never come to a queue it is owed to. Whoever consumes a queue (`consumed`) is told of
+    what is refused of that queue, and goes on.
 
     `use` returns or raises BrokerUnavailable when its session is closed. Raises what nobody foresaw: what happens with
     a URL as soon as none of the others works, anything else at once.
     """
-    await _Keeper(urls, name, use, tell).keep()
+    await _Keeper(urls, name, use, tell, consumed).keep()
 
 
 class _Keeper:
     """What is known over one session after the other."""
 
-    def __init__(self, urls: BrokerUrls, name: str, use: Use, tell: Tell) -> None:
+    def __init__(self, urls: BrokerUrls, name: str, use: Use, tell: Tell, consumed: str) -> None:
         self._urls = urls
         self._name = name
         self._use = use
         self._tell = tell
+        self._consumed = consumed
         self._known = False
-        """Whether everything was declared before: it is not insisted on again."""
+        """Whether everything was declared before, and not refused for good since: it is not insisted on again."""
         self._said: set[str] = set()
         """The refusals that the log has: each is said once, and again when it was over meanwhile."""
 
@@ -158,29 +165,40 @@ class _Keeper:
             await first(declared, session.closed, seconds=seconds)
             session.check()
             late = BrokerUnavailable(f"declaring takes longer than {seconds:.0f} s")
-            if refusal := declared.result() if declared.done() else late:
-                if not self._known:
-                    raise refusal
-                self._log_unavailable(refusal, "not declared again")
+            if error := declared.result() if declared.done() else late:
+                if not (self._known or isinstance(error, BrokerRefused)):
+                    raise error
+                self._log_unavailable(error, "not declared again")
             yield
 
     async def _declare_again_and_again(
         self, session: Session, declared: "asyncio.Future[BrokerUnavailable | None]"
     ) -> None:
-        """Resolves `declared` the first time; a refusal later on leaves the session as it is."""
-        declarer = Declarer(topology())
+        """Resolves `declared` the first time."""
+        declarer = Declarer(topology(), self._consumed)
         while not session.closed.done():
-            refusal = None
+            error = None
             try:
                 await declarer.declare(session.methods)
-            except BrokerUnavailable as error:
-                refusal = error
+            except BrokerUnavailable as raised:
+                error = raised
             if not session.closed.done():
-                if refusal and declared.done():
-                    self._log_unavailable(refusal, "not declared again")
-                self._tell(refusal if isinstance(refusal, BrokerRefused) else None)
-            resolve(declared, refusal)
+                self._conclude(session, error, declared.done())
+            resolve(declared, error)
             await first(session.closed, seconds=_DECLARED_EVERY_SECONDS)
+
+    def _conclude(self, session: Session, error: BrokerUnavailable | None, again: bool) -> None:
+        """A refusal ends the session of whoever publishes, and is over when all was declared.
+
+        That the broker declares nothing for now ends nothing: a cluster that gives up a node may still take events.
+        """
+        if isinstance(error, BrokerRefused) and not self._consumed:
+            self._known = False
+            session.fail(error)
+        elif error and again:
+            self._log_unavailable(error, "not declared again")
+        if error is None or isinstance(error, BrokerRefused):
+            self._tell(error)
 
     def _log_unavailable(self, error: BrokerUnavailable, what: str) -> None:
         """A broker that is away is told of each time, one that refuses once: that is an error, and somebody's task."""

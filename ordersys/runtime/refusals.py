@@ -7,7 +7,8 @@ import re
 
 ACCESS_REFUSED, NOT_FOUND, RESOURCE_LOCKED, PRECONDITION_FAILED, NOT_ALLOWED = 403, 404, 405, 406, 530
 _LASTING = {ACCESS_REFUSED, RESOURCE_LOCKED, NOT_ALLOWED}
-_OF_A_MESSAGE = {311, NOT_FOUND, PRECONDITION_FAILED, 501, 502, 505}
+_OF_A_MESSAGE = {311, ACCESS_REFUSED, NOT_FOUND, PRECONDITION_FAILED, 501, 502, 505}
+_TOPIC = "access to topic"
 _RESOURCE = re.compile(r"(exchange|queue) '([^']*)'")
 # Access Control in RabbitMQ, "How Permissions Work". To publish needs write, to consume read; binding needs write on
 # what is bound and read on what it is bound to; a queue with dead letters also needs read, and write on their exchange.
@@ -23,13 +24,21 @@ _PERMISSIONS = {
 }
 
 
-def is_lasting(code: int, method: str) -> bool:
-    """Whether it will be the same until somebody changes something in the broker, or in the settings.
+def is_lasting(code: int, text: str, method: str) -> bool:
+    """Whether whatever is tried will be refused until somebody changes something in the broker, or in the settings.
 
     To declare what is there in another way (PRECONDITION_FAILED) stays refused; for a message it is a matter of that
-    message, or of how long a delivery was not acknowledged.
+    message, or of how long a delivery was not acknowledged. A routing key that is forbidden (topic permissions) is a
+    matter of the messages that have it.
     """
+    if code == ACCESS_REFUSED and not method:
+        return _TOPIC not in text
     return code in _LASTING or (code == PRECONDITION_FAILED and method.endswith("declare"))
+
+
+def forbids(text: str, exchange: str, routing_key: str) -> bool:
+    """Whether the broker says in `text` that the user may not publish to `exchange` with `routing_key`."""
+    return f"{_TOPIC} '{routing_key}' in exchange '{exchange}'" in text
 
 
 def is_of_a_message(code: int) -> bool:
@@ -39,7 +48,7 @@ def is_of_a_message(code: int) -> bool:
 
 def explained(code: int, text: str, method: str = "") -> str:
     """What the broker said, and the way out. `method` was called, as pika names it; none to publish or consume."""
-    if code == ACCESS_REFUSED and "access to topic" in text:
+    if code == ACCESS_REFUSED and _TOPIC in text:
         return f"the user may not use this routing key; grant it with rabbitmqctl set_topic_permissions ({code} {text})"
     if code == ACCESS_REFUSED and (found := _RESOURCE.search(text)):
         kind, resource = found.groups()

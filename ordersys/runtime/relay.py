@@ -3,9 +3,10 @@
 What was not tried yet goes first, oldest first, a window at a time. What was nacked or returned (a queue is full, or
 has lost its binding) is out of the way: one queue's trouble delays none of the events that others wait for. It is tried
 again a few at a time, what was tried longest ago first, after growing pauses, and more and more as soon as it goes
-well. What can't be published as it is (it can't be encoded, its exchange is gone for good, it is too large) is parked:
-told of in the log, kept, and tried again alone, after minutes and at each start. An event waits for every earlier one
-of its order. While the broker is away, or says nothing, all stays as it is.
+well. What can't be published as it is (it can't be encoded, its exchange is gone for good, it is too large, the user
+may not use its routing key) is parked: told of in the log, kept, and tried again alone, after minutes and at each
+start, or as soon as another one that was parked for the same reason is published. An event waits for every earlier one
+of its order. While the broker is away, or says nothing, or refuses the topology, all stays as it is.
 """
 
 import asyncio
@@ -157,6 +158,7 @@ class Relay:
         for event in confirmed:
             if event.reason:
                 _log.info("event %s, which was parked, is published", event.event.event_id)
+                await self._database.write(self._outbox.due_again, event.reason)
         await self._put_off(events, outcomes, [])
         if len(confirmed) == len(events):
             self._late.better()

@@ -1,5 +1,6 @@
 """Health means work, and a service that can't work says so (grpc.health.v1)."""
 
+import json
 import os
 import random
 import resource
@@ -83,6 +84,25 @@ def test_whoever_keeps_orders_is_healthy_without_a_broker(module: str, tmp_path:
     """Orders are taken, the events wait on disk."""
     with alone(module, tmp_path) as channel:
         eventually(lambda: health(channel) == SERVING)
+
+
+@pytest.mark.parametrize("other", ["notification_service_1", "product_service"])
+def test_a_product_service_that_finds_another_service_is_not_healthy(other: str, tmp_path: Path) -> None:
+    """Without a call that finds it out; named once, and over as soon as the Order Service is there instead."""
+    folders = [tmp_path / name for name in ("product", "other", "order")]
+    for folder in folders:
+        folder.mkdir()
+    address = f"127.0.0.1:{ports.free(1)[0]}"
+    with alone("product_service", folders[0], ORDERSYS_ORDER_SERVICE_ADDRESS=address) as channel:
+        eventually(lambda: health(channel) == SERVING)  # the Order Service is only away
+        with alone(other, folders[1], **{f"ORDERSYS_{other.upper()}_ADDRESS": address}):
+            eventually(lambda: health(channel) == NOT_SERVING)
+        assert health(channel) == NOT_SERVING
+        with alone("order_service", folders[2], ORDERSYS_ORDER_SERVICE_ADDRESS=address):
+            eventually(lambda: health(channel) == SERVING)
+    lines = [json.loads(line) for line in (folders[0] / "log").read_text().splitlines()]
+    errors = [line["message"] for line in lines if line["level"] == "error"]
+    assert len(errors) == 1 and address in errors[0] and "ORDERSYS_ORDER_SERVICE_ADDRESS" in errors[0]
 
 
 def test_every_service_of_the_contract_is_healthy_by_name(api: Api) -> None:

@@ -1,45 +1,34 @@
 """A broker that is there and refuses: somebody has to know, and nobody else has to suffer."""
 
 import asyncio
-import json
-import os
-import signal
 import sqlite3
-import subprocess
-import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import grpc
-import pika
 import pytest
-from google.type.money_pb2 import Money
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-from pika.adapters.blocking_connection import BlockingChannel
 
-from ordersys.api.order.v1.order_pb2 import Order, OrderItem, OrderState
-from ordersys.api.order.v1.order_service_pb2 import CreateOrderRequest, UpdateOrderRequest
-from ordersys.api.order.v1.order_service_pb2_grpc import OrderServiceStub
-from ordersys.contract.topology import subscriptions, topology
+from ordersys.api.order.v1.order_events_pb2 import OrderCreated
+from ordersys.contract.topology import subscriptions
 from ordersys.local import ports
 from ordersys.local.packages import NoRabbitMQ, provision
 from ordersys.local.rabbitmq import Node
-from ordersys.local.system import SERVICES, Choices, System
+from ordersys.local.system import Choices, System
 from ordersys.runtime.reconnect import opened
 from ordersys.runtime.urls import parse
-from tests.integration.api import eventually
+from tests.contract.orders import imagined
+from tests.contract.post import Post
 from tests.integration.conftest import quietly
+from tests.integration.place import ALL, NONE, NOT_SERVING, SECONDS, SERVING, Place, running, soon
 
 pytestmark = pytest.mark.timeout(240)
-SECONDS = 60.0
-SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
 QUEUES = {taken.consumer: taken.queue for taken in subscriptions()}
+FIRST, SECOND = QUEUES["notification-service-1"], QUEUES["notification-service-2"]
+(DEAD,) = (taken.dead_letter_queue for taken in subscriptions() if taken.queue == FIRST)
 FANOUT = "orders.created"
-ALL, NONE = ".*", "^$"
 
 
 @pytest.fixture(scope="module")
@@ -53,55 +42,6 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
         yield system.nodes[0]
 
 
-class Place(NamedTuple):
-    """A virtual host of a test's own, and a user who may do in it what the test grants."""
-
-    node: Node
-    name: str
-
-    @property
-    def url(self) -> str:
-        """For the user."""
-        return f"amqp://{self.name}:secret@{ports.LOOPBACK}:{self.node.port}/{self.name}"
-
-    @property
-    def refusals(self) -> int:
-        """How often the broker has refused something there, as its own log says."""
-        logs = self.node.log.parent.glob("*.log")
-        lines = [line for log in logs for line in log.read_text(errors="replace").splitlines()]
-        return sum("ACCESS_REFUSED" in line or "NOT_FOUND" in line or "access_refused" in line for line in lines)
-
-    def grant(self, configure: str, write: str, read: str) -> None:
-        """What the user may do from now on; connections that are open learn it, too."""
-        self.node.control("set_permissions", "-p", self.name, self.name, configure, write, read)
-        self.node.control("close_all_connections", "--vhost", self.name, "permissions changed")
-
-    @contextmanager
-    def channel(self) -> Iterator[BlockingChannel]:
-        """Of somebody who may do everything."""
-        url = f"amqp://guest:guest@{ports.LOOPBACK}:{self.node.port}/{self.name}"
-        with closing(pika.BlockingConnection(pika.URLParameters(url))) as connection:
-            yield connection.channel()
-
-    def declare(self) -> None:
-        """Declares everything, as somebody who may."""
-        with self.channel() as channel:
-            for exchange in topology().exchanges:
-                channel.exchange_declare(exchange.name, exchange.type, durable=True)
-            for queue in topology().queues:
-                channel.queue_declare(queue.name, durable=True, arguments=dict(queue.arguments))
-            for binding in topology().bindings:
-                if binding.to_exchange:
-                    channel.exchange_bind(binding.destination, binding.source, binding.routing_key)
-                else:
-                    channel.queue_bind(binding.destination, binding.source, binding.routing_key)
-
-    def count(self, queue: str) -> int:
-        """How many messages wait in a queue."""
-        with self.channel() as channel:
-            return int(channel.queue_declare(queue, passive=True).method.message_count)
-
-
 @pytest.fixture
 def place(node: Node) -> Iterator[Place]:
     """A new virtual host, with a user who may do nothing yet."""
@@ -112,67 +52,6 @@ def place(node: Node) -> Iterator[Place]:
     yield made
     node.control("delete_vhost", made.name)
     node.control("delete_user", made.name)
-
-
-class Running(NamedTuple):
-    """A service by itself."""
-
-    channel: grpc.Channel
-    log: Path
-    folder: Path
-
-    @property
-    def orders(self) -> OrderServiceStub:
-        """Calls to it, where it is the Order Service."""
-        return OrderServiceStub(self.channel)
-
-    def health(self) -> int:
-        """What it says of itself."""
-        stub = health_pb2_grpc.HealthStub(self.channel)
-        return int(stub.Check(health_pb2.HealthCheckRequest(), timeout=30, wait_for_ready=True).status)  # type: ignore[attr-defined]
-
-    def said(self, level: str) -> list[str]:
-        """The lines of its log of that level."""
-        lines = map(json.loads, self.log.read_text().splitlines())
-        return [line["message"] for line in lines if line["level"] == level]
-
-    def create(self) -> Order:
-        """A new order."""
-        item = OrderItem(product_id="desk", quantity=1, unit_price=Money(currency_code="EUR", units=1))
-        ids = {"request_id": str(uuid.uuid4()), "order_id": str(uuid.uuid4())}
-        request = CreateOrderRequest(**ids, customer_id="anna", items=[item])
-        return self.orders.CreateOrder(request, timeout=30, wait_for_ready=True).order
-
-    def waiting(self, table: str = "outbox") -> int:
-        """How many events wait in the outbox."""
-        with closing(sqlite3.connect(self.folder / "order.db")) as database:
-            return int(database.execute(f"SELECT count(*) FROM {table}").fetchone()[0])  # noqa: S608
-
-
-@contextmanager
-def running(module: str, folder: Path, url: str) -> Iterator[Running]:
-    """A service by itself, with a RabbitMQ."""
-    folder.mkdir(exist_ok=True)
-    numbers = ports.free(len(SERVICES))
-    addresses = {m: f"127.0.0.1:{port}" for m, port in zip(SERVICES, numbers, strict=True)}
-    environment = {f"ORDERSYS_{m.upper()}_ADDRESS": address for m, address in addresses.items()}
-    environment |= {"ORDERSYS_AMQP_URL": url, "ORDERSYS_DATA_DIR": str(folder)}
-    log = folder / "log"
-    command = [sys.executable, "-m", f"ordersys.{module}"]
-    with (
-        log.open("wb") as out,
-        subprocess.Popen(command, env={**os.environ, **environment}, stdout=out) as process,
-        grpc.insecure_channel(addresses[module]) as channel,
-    ):
-        try:
-            yield Running(channel, log, folder)
-        finally:
-            process.send_signal(signal.SIGTERM)
-
-
-def soon(condition: Callable[[], Any]) -> Any:
-    """What `condition` answers when it holds."""
-    return eventually(condition, SECONDS)
 
 
 class Missing(NamedTuple):
@@ -263,6 +142,116 @@ def test_a_queue_that_is_declared_otherwise_is_told_of_and_not_published_to(plac
         assert place.count(queue) == 1
 
 
+class Refused(NamedTuple):
+    """How the topology comes to be refused for good while it is in use, and how that is mended."""
+
+    queue: str
+    configure: str
+    begin: Callable[[Place, str], None]
+    end: Callable[[Place, str], None]
+
+
+def _permit(place: Place, _: str) -> None:
+    place.permit(ALL, ALL, ALL)
+
+
+def _declare(place: Place, _: str) -> None:
+    place.declare()
+
+
+REFUSED = {
+    "a queue is deleted, and made anew by somebody else": Refused(FIRST, NONE, Place.delete, _declare),
+    "a queue is deleted, and may be made anew later": Refused(SECOND, NONE, Place.delete, _permit),
+    "a queue is declared otherwise, and deleted later": Refused(FIRST, ALL, Place.make_otherwise, Place.delete),
+    "the dead letters' queue is declared otherwise": Refused(DEAD, ALL, Place.make_otherwise, Place.delete),
+}
+
+
+@pytest.mark.parametrize("refused", REFUSED.values(), ids=REFUSED)
+def test_while_the_topology_is_refused_nothing_is_published(refused: Refused, place: Place, tmp_path: Path) -> None:
+    """NOT_SERVING, and the events wait; when it is mended each comes to each queue it is owed to, once and in order."""
+    place.declare()
+    place.grant(refused.configure, ALL, ALL)
+    with running("order_service", tmp_path / "service", place.url) as service:
+        soon(lambda: service.health() == SERVING)
+        service.create()
+        soon(lambda: service.waiting() == 0)
+        refused.begin(place, refused.queue)
+        soon(lambda: service.health() == NOT_SERVING)
+        had = {queue: place.taken(queue) for queue in QUEUES.values() if queue in place.queues}
+        orders = [service.create() for _ in range(30)]
+        service.pay(orders[0])
+        before = place.refusals
+        soon(lambda: place.refusals >= before + 2)  # it keeps trying
+        assert service.waiting() == 31
+        assert service.health() == NOT_SERVING
+        assert {queue: place.taken(queue) for queue in had} == {queue: [] for queue in had}
+        (said,) = service.said("error")
+        assert refused.queue in said
+        refused.end(place, refused.queue)
+        soon(lambda: service.waiting() == 0 and service.health() == SERVING)
+        creations = [f"{order.id}.1" for order in orders]
+        assert place.taken(FIRST) == creations
+        assert place.taken(SECOND) == [*creations, f"{orders[0].id}.2"]
+        assert service.waiting("outbox_late") == 0
+
+
+def test_a_service_that_holds_its_events_stops_and_publishes_them_after_its_next_start(
+    place: Place, tmp_path: Path
+) -> None:
+    """SIGTERM waits for no broker: exit status 0 within the grace period, and what is owed stays on disk."""
+    place.declare()
+    place.grant(NONE, ALL, ALL)
+    with running("order_service", tmp_path / "service", place.url) as service:
+        soon(lambda: service.health() == SERVING)
+        place.delete(FIRST)
+        soon(lambda: service.health() == NOT_SERVING)
+        orders = [service.create() for _ in range(3)]
+        assert service.stop() == 0
+        assert service.waiting() == 3
+    with running("order_service", tmp_path / "service", place.url) as service:
+        soon(lambda: service.health() == NOT_SERVING)
+        assert service.waiting() == 3
+        place.permit(ALL, ALL, ALL)
+        soon(lambda: service.waiting() == 0)
+        assert place.taken(FIRST) == place.taken(SECOND) == [f"{order.id}.1" for order in orders]
+
+
+OTHERWISE = {
+    "the dead letters' queue, before its start": (DEAD, True),
+    "the dead letters' queue, while it runs": (DEAD, False),
+    "its queue, while it runs": (FIRST, False),
+}
+
+
+@pytest.mark.parametrize(("queue", "before"), OTHERWISE.values(), ids=OTHERWISE)
+def test_a_subscriber_is_not_serving_while_a_queue_of_its_own_is_declared_otherwise(
+    queue: str, before: bool, place: Place, tmp_path: Path
+) -> None:
+    """It may lose what the contract says is kept. What is delivered is recorded meanwhile, and nobody else suffers."""
+    place.declare()
+    place.grant(ALL, ALL, ALL)
+    if before:
+        place.make_otherwise(queue)
+    with (
+        running("notification_service_1", tmp_path / "first", place.url) as service,
+        running("notification_service_2", tmp_path / "second", place.url) as other,
+    ):
+        if not before:
+            soon(lambda: service.health() == SERVING)
+            place.make_otherwise(queue)
+        soon(lambda: any(queue in line for line in service.said("error")))
+        soon(lambda: service.health() == NOT_SERVING)
+        with closing(Post(place.url)) as post:
+            post.deliver("notification-service-1", OrderCreated(order=(order := imagined())))
+        soon(lambda: service.heard(order.id))
+        soon(lambda: other.health() == SERVING)
+        assert service.health() == NOT_SERVING
+        assert other.said("error") == []
+        place.delete(queue)
+        soon(lambda: service.health() == SERVING)
+
+
 def test_a_wrong_password_is_told_once_and_not_serving(place: Place, tmp_path: Path) -> None:
     """A broker that is there and lets nobody in is not one that is away."""
     place.grant(ALL, ALL, ALL)
@@ -294,10 +283,7 @@ def test_an_event_that_cant_be_published_is_parked_and_those_behind_it_go(
     folder = tmp_path / "service"
     with running("order_service", folder, f"amqp://127.0.0.1:{ports.free(1)[0]}/%2F") as service:
         orders = [service.create() for _ in range(4)]
-        paid = UpdateOrderRequest(
-            request_id=str(uuid.uuid4()), order_id=orders[1].id, state=OrderState.ORDER_STATE_PAID
-        )
-        service.orders.UpdateOrder(paid, timeout=30)
+        service.pay(orders[1])
     with closing(sqlite3.connect(folder / "order.db")) as database:
         database.execute(change)
         database.commit()
@@ -338,6 +324,30 @@ def test_a_full_queue_keeps_nothing_from_the_others(place: Place, tmp_path: Path
         place.node.control("clear_policy", "-p", place.name, "full")
         soon(lambda: service.waiting() == service.waiting("outbox_late") == 0)
         assert place.count(full) >= len(orders)
+
+
+def test_a_routing_key_that_is_forbidden_concerns_its_events_only(place: Place, tmp_path: Path) -> None:
+    """They are parked, with the way out; all others are published within 30 s, and they when it is granted."""
+    place.declare()
+    place.node.control("set_topic_permissions", "-p", place.name, place.name, "orders.events", "^order[.]created$", ALL)
+    place.grant(ALL, ALL, ALL)
+    with running("order_service", tmp_path / "service", place.url) as service:
+        changed = [service.create() for _ in range(40)]
+        for order in changed:
+            service.pay(order)
+        orders = {order.id for order in changed} | {service.create().id for _ in range(100)}
+        seen = _drained(place, SECOND, orders, seconds=30)
+        assert {event_id[:-2] for event_id in seen} == orders
+        assert len(seen) < 2 * len(orders)
+        soon(lambda: service.waiting() == 0)
+        assert service.waiting("outbox_late") == len(changed)
+        soon(lambda: service.health() == NOT_SERVING)
+        assert all("set_topic_permissions" in line and "order.updated" in line for line in service.said("error"))
+        late = service.create().id
+        assert _drained(place, SECOND, {late}, SECONDS)[-1] == f"{late}.1"
+        place.node.control("clear_topic_permissions", "-p", place.name, place.name)
+        soon(lambda: service.waiting("outbox_late") == 0 and service.health() == SERVING)
+        assert {f"{order.id}.2" for order in changed} <= set(place.taken(SECOND))
 
 
 def _drained(place: Place, queue: str, orders: set[str], seconds: float) -> list[str]:

@@ -19,7 +19,15 @@ from tests.integration.throwing import ERROR
 ENDS_SECONDS = 60
 LEAST = {
     "order_service": {"publisher", "relay", "health", "purge"},
-    "product_service": {"publisher", "relay", "health", "purge", "recovery of placements", "recovery of changes"},
+    "product_service": {
+        "publisher",
+        "relay",
+        "health",
+        "who is at the Order Service's address",
+        "purge",
+        "recovery of placements",
+        "recovery of changes",
+    },
     **{
         taken.consumer.replace("-", "_"): {f"{queue} consumer" for queue in (taken.queue, taken.dead_letter_queue)}
         | {"health", "purge"}

@@ -57,7 +57,7 @@ class OrderService(OrderServiceServicer):
     async def GetOrder(self, request: GetOrderRequest, context: Any) -> GetOrderResponse:
         if request.order_id == "there":
             return GetOrderResponse(order=Order(id="there"))
-        status = order_not_found(request.order_id).status if request.order_id == "missing" else Status(code=5)
+        status = Status(code=5) if request.order_id == "elsewhere" else order_not_found(request.order_id).status
         await _abort(context, status)
         raise AssertionError("abort raises")
 
@@ -160,9 +160,23 @@ async def test_another_service_at_the_address_is_named(caplog: pytest.LogCapture
     orders = Orders(Address("127.0.0.1", port), 5)
     with caplog.at_level(logging.ERROR):
         assert await outcomes(orders, [creation()]) == ["OUTCOME_OPEN"]
-    assert "ORDERSYS_ORDER_SERVICE_ADDRESS" in caplog.text
+        await orders.look()
+    assert caplog.text.count("ORDERSYS_ORDER_SERVICE_ADDRESS") == 1
+    assert orders.astray
     await orders.close()
     await server.stop(None)
+
+
+async def test_a_look_tells_an_order_service_from_another_and_from_nobody() -> None:
+    """Only another is astray: one that answers with a reason of the contract is not, nor is one that is away."""
+    async with asked(created) as (orders, _):
+        await orders.look()
+        assert not orders.astray
+        assert await outcomes(orders, [creation()])
+    away = Orders(Address("127.0.0.1", 1), 5)
+    await away.look()
+    assert not away.astray
+    await away.close()
 
 
 async def test_no_proxy_stands_before_an_order_service_on_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:

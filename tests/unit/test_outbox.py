@@ -20,7 +20,7 @@ from ordersys.contract.events import EventMessage
 from ordersys.runtime import relay as module
 from ordersys.runtime.confirms import Fate, Outcome
 from ordersys.runtime.database import Database
-from ordersys.runtime.outbox import Outbox, Outgoing
+from ordersys.runtime.outbox import Late, Outbox, Outgoing
 from ordersys.runtime.relay import Relay
 from ordersys.runtime.schema import Schema
 from ordersys.runtime.tasks import TaskEnded
@@ -257,6 +257,24 @@ async def test_what_is_parked_is_tried_again_after_a_while(tmp_path: Path, monke
     async with relaying(tmp_path, broker, waiting=events) as (database, _):
         await empty(database)
     assert ["bad.1"] in broker.ids[1:]
+
+
+async def test_what_is_parked_for_the_same_reason_goes_as_soon_as_one_of_it_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A permission was granted, say: nobody waits for a turn of its own then; what has another reason does."""
+    monkeypatch.setattr(module, "_PARKED_SECONDS", 600.0)
+    monkeypatch.setattr(module, "_LOOK_SECONDS", 0.01)
+    others = [event(f"bad-{number}") for number in (1, 2, 3)]
+    another = Outcome(Fate.IMPOSSIBLE, "it is too large")
+    answers = [[IMPOSSIBLE] * WINDOW, [another]]
+    async with relaying(tmp_path, broker := Broker(*answers), waiting=others) as (database, _):
+        await until_parked(database, [(one.event_id, IMPOSSIBLE.reason) for one in others])
+        await database.write(append, [event("large")])
+        await broker.tried(2)
+        await database.write(OUTBOX.put_off, [Late(1, 0, IMPOSSIBLE.reason)])
+        await until_parked(database, [("large.1", another.reason)])
+    assert broker.ids[2:] == [["bad-1.1"], ["bad-2.1"], ["bad-3.1"]]
 
 
 async def test_an_exchange_that_is_back_at_the_second_try_parks_nothing(tmp_path: Path) -> None:

@@ -6,9 +6,9 @@ import pytest
 
 from ordersys.contract import topology
 from ordersys.contract.events import EventMessage
-from ordersys.runtime.confirms import Fate
+from ordersys.runtime.confirms import Fate, Outcome
 from ordersys.runtime.outbox import Waiting
-from ordersys.runtime.publisher import encoded
+from ordersys.runtime.publisher import Forbidden, encoded
 
 GOOD = EventMessage("a.1", "type", "source", "a", 1_790_000_000_000_000, "trace", b"")
 TO = topology.Publication("exchange", "key", "source")
@@ -41,3 +41,54 @@ def test_an_event_is_published_where_the_outbox_says() -> None:
     """Whether or not this release knows its type."""
     messages, _ = encoded([waiting()])
     assert messages[0][:3] == ("exchange", "key", b"")
+
+
+OTHER = replace(TO, routing_key="other")
+REFUSAL = "ACCESS_REFUSED - access to topic 'key' in exchange 'exchange' in vhost '/' refused for user 'u'"
+OPEN, CONFIRMED = Outcome(Fate.OPEN, "as the whole window"), Outcome(Fate.CONFIRMED)
+
+
+class Clock:
+    """Stands until it is moved."""
+
+    def __init__(self) -> None:
+        self.seconds = 100.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+def test_a_forbidden_routing_key_concerns_its_events_only() -> None:
+    """Those that were open have the reason; what was confirmed is, and the others are open for no reason of theirs."""
+    forbidden = Forbidden(Clock())
+    window = [waiting(), waiting(), waiting(to=OTHER)]
+    assert forbidden.judged(window, [CONFIRMED, OPEN, OPEN], REFUSAL) == [
+        CONFIRMED,
+        Outcome(Fate.IMPOSSIBLE, REFUSAL),
+        Outcome(Fate.OPEN),
+    ]
+
+
+@pytest.mark.parametrize("closed", ["", "CONNECTION_FORCED", REFUSAL.replace("'key'", "'another'")])
+def test_a_session_that_ended_for_another_reason_forbids_nothing(closed: str) -> None:
+    """All is as it was."""
+    forbidden = Forbidden(Clock())
+    assert forbidden.judged([waiting()], [OPEN], closed) == [OPEN]
+    assert not forbidden
+    assert not forbidden.reason
+
+
+def test_a_forbidden_routing_key_is_tried_now_and_then_until_it_is_confirmed() -> None:
+    """Each try costs a session. What is parked is tried after 5 s: then it may be."""
+    clock = Clock()
+    forbidden = Forbidden(clock)
+    forbidden.judged([waiting()], [OPEN], REFUSAL)
+    messages, outcomes = encoded([waiting(), waiting(to=OTHER), waiting(replace(GOOD, subject="b"))], forbidden.now)
+    assert not messages  # the second is of the same order
+    assert [outcome.fate for outcome in outcomes.values()] == [Fate.IMPOSSIBLE, Fate.HELD, Fate.IMPOSSIBLE]
+    assert forbidden.reason == REFUSAL
+    clock.seconds += 5
+    assert list(encoded([waiting()], forbidden.now)[0]) == [0]
+    assert forbidden.reason == REFUSAL
+    forbidden.judged([waiting()], [CONFIRMED], "")
+    assert not forbidden.reason

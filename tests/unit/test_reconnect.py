@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
+from ordersys.contract.topology import topology
 from ordersys.runtime import reconnect
 from ordersys.runtime.broker import BrokerRefused, BrokerUnavailable, Call
 from ordersys.runtime.declaring import Declarer
 from ordersys.runtime.urls import BrokerUrl, BrokerUrls, parse
 
-AWAY, HANGS, REFUSES, UNFORESEEN = "away", "hangs", "refuses", "unforeseen"
+AWAY, HANGS, REFUSES, LASTS, UNFORESEEN = "away", "hangs", "refuses", "refuses for good", "unforeseen"
 SECONDS = 5.0
 
 
@@ -39,16 +40,18 @@ class Session:
 
     def __init__(self, broker: Broker, state: str) -> None:
         self._broker = broker
-        self._state = state
+        self.state = state
         self.closed: asyncio.Future[BrokerUnavailable] = asyncio.get_running_loop().create_future()
 
     @asynccontextmanager
     async def methods(self) -> AsyncIterator[Call]:
         async def call(method: str, **arguments: Any) -> None:
-            if self._state == HANGS:
+            if self.state == HANGS:
                 await asyncio.get_running_loop().create_future()
-            if self._state == REFUSES:
+            if self.state == REFUSES:
                 raise BrokerUnavailable("refused")
+            if self.state == LASTS:
+                raise BrokerRefused("refused for good", 406)
 
         yield call
 
@@ -58,7 +61,7 @@ class Session:
 
     def fail(self, error: BaseException) -> None:
         if not self.closed.done():
-            self.closed.set_result(BrokerUnavailable(str(error)))
+            self.closed.set_result(error if isinstance(error, BrokerUnavailable) else BrokerUnavailable(str(error)))
 
     async def close(self) -> None:
         self._broker.closed += 1
@@ -227,3 +230,80 @@ async def test_a_refusal_is_told_until_it_is_over(monkeypatch: pytest.MonkeyPatc
     task.cancel()
     await asyncio.wait([task])
     assert [refusal and str(refusal) for refusal in told] == ["no", None, "no", None]
+
+
+class Kept:
+    """A session of which is seen what becomes of it, and what is told."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, consumed: str) -> None:
+        self.broker = Broker()
+        monkeypatch.setattr(reconnect, "Session", self.broker)
+        monkeypatch.setattr(reconnect, "_DECLARED_EVERY_SECONDS", 0.01)
+        self.sessions: asyncio.Queue[Any] = asyncio.Queue()
+        self.told: asyncio.Queue[BrokerRefused | None] = asyncio.Queue()
+        kept = reconnect.keep_open(brokers("a"), "test", self._use, self.told.put_nowait, consumed)
+        self._task = asyncio.create_task(kept)
+
+    async def _use(self, session: Any) -> None:
+        self.sessions.put_nowait(session)
+        await asyncio.wait([session.closed])
+
+    async def used(self) -> Any:
+        """The next session that is given out."""
+        return await asyncio.wait_for(self.sessions.get(), SECONDS)
+
+    async def is_told(self, refused: bool) -> None:
+        """Returns when that was told."""
+        while (await asyncio.wait_for(self.told.get(), SECONDS) is not None) != refused:
+            pass
+
+    async def close(self) -> None:
+        self._task.cancel()
+        await asyncio.wait([self._task])
+
+
+async def test_whoever_publishes_has_no_session_while_the_topology_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was declared before is insisted on again: it is refused for good, so what is published would be lost."""
+    monkeypatch.setattr(reconnect, "_KNOWN_SECONDS", 0.01)
+    kept = Kept(monkeypatch, "")
+    session = await kept.used()
+    kept.broker.states["a"] = session.state = LASTS
+    await asyncio.wait_for(asyncio.wait([session.closed]), SECONDS)
+    tried = len(kept.broker.tried)
+    while len(kept.broker.tried) < tried + 3:
+        await kept.is_told(refused=True)
+    kept.broker.states["a"] = HANGS  # nor is one given out that declares nothing for now
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(kept.sessions.get(), 0.5)
+    await kept.close()
+
+
+async def test_a_broker_that_declares_nothing_for_now_keeps_its_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cluster that gives up a node takes events meanwhile; and what it refuses for good stays told."""
+    kept = Kept(monkeypatch, "some-queue")
+    session = await kept.used()
+    await kept.is_told(refused=False)
+    session.state = LASTS
+    await kept.is_told(refused=True)
+    session.state = REFUSES
+    while not kept.told.empty():
+        kept.told.get_nowait()
+    for _ in range(20):
+        await asyncio.sleep(0.01)
+    assert kept.told.empty()
+    assert not session.closed.done()
+    session.state = ""
+    await kept.is_told(refused=False)
+    await kept.close()
+
+
+async def test_whoever_consumes_goes_on_and_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also when it begins: its queue may deliver though that of its dead letters is another."""
+    kept = Kept(monkeypatch, topology().queues[0].name)
+    kept.broker.states["a"] = LASTS
+    session = await kept.used()
+    await kept.is_told(refused=True)
+    session.state = ""
+    await kept.is_told(refused=False)
+    assert not session.closed.done()
+    await kept.close()

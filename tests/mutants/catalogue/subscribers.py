@@ -145,7 +145,7 @@ MUTANTS = (
         (
             Edit(
                 "notification.application",
-                "database.probe() and consumer.live and dead_letters.live",
+                "database.probe() and consumer.works and dead_letters.works",
                 "database.probe()",
             ),
         ),
