@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from ordersys.contract.events import Delivery, Event, Undecodable, decode
 from ordersys.notification.store import Inbox, Recording, Told
+from ordersys.runtime import log
 from ordersys.runtime.consumer import Disposition
 from ordersys.runtime.database import Database
 
@@ -41,7 +42,8 @@ class Recorder:
         worded = [self._word(event) for event in events]
         told = [one for one in worded if isinstance(one, Told)]
         recordings = iter(await self._database.write(self._inbox.record, told) if told else ())
-        return [self._done(one, next(recordings)) if isinstance(one, Told) else one for one in worded]
+        with log.together():
+            return [self._done(one, next(recordings)) if isinstance(one, Told) else one for one in worded]
 
     async def obstacles(self, deliveries: Sequence[Delivery]) -> list[str]:
         """For each delivery why it would be a dead letter, empty when it would not."""

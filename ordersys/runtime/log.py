@@ -3,6 +3,8 @@
 As long as somebody reads, a line is written when the call that logs it returns: a crash loses none. A reader that is
 gone, one that has stopped, a full disk or a closed output never raise, end the service or hold up its event loop: up to
 1 MiB of lines wait in memory, and what comes then is dropped. Standard error says so, in one line each time it begins.
+
+A write costs more than the line it writes: whoever logs many at once does so inside `together()`.
 """
 
 import errno
@@ -11,10 +13,11 @@ import logging
 import math
 import os
 import select
+import stat
 import threading
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 
 _OUTPUT, _ERRORS = 1, 2
@@ -25,6 +28,7 @@ _MOST_DEPTH = 8
 # Beyond it (some 300 digits) readers of JSON take an integer for infinity, and Python refuses to write it in digits.
 _MOST_BITS = 1023
 _MOST_WAITING = 1_048_576
+_MANY = 65_536  # bytes of lines logged together: so many are written before there are more
 # What may be better a second later; anything else that a write fails with lasts.
 _PASSING = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.ENOBUFS, errno.ENOMEM)
 _RETRY_SECONDS = 1.0
@@ -57,6 +61,16 @@ def _occupy_standard_files() -> list[int]:
     return closed
 
 
+@contextmanager
+def together() -> Iterator[None]:
+    """Has all lines that this process logs meanwhile written at the end of it. Nothing is to be waited for inside."""
+    with ExitStack() as stack:
+        for handler in logging.getLogger().handlers:
+            if isinstance(handler, LineHandler):
+                stack.enter_context(handler.together())
+        yield
+
+
 class LineHandler(logging.Handler):
     """Writes each record as a line to a file descriptor; says on another one when that does not work."""
 
@@ -69,6 +83,10 @@ class LineHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Writes the line, or drops it; never raises, never waits."""
         self._writer.write(self._lines.format(record))
+
+    def together(self) -> AbstractContextManager[None]:
+        """Writes what is logged meanwhile at the end of it."""
+        return self._writer.held()
 
     def flush(self) -> None:
         """Waits a second at most for a slow reader; at exit this is the last chance of what waits."""
@@ -98,6 +116,8 @@ class LineWriter:
         self._complain = complain
         self._ready = self._poll()
         self._lock = threading.RLock()
+        self._at_once = _at_once(descriptor)
+        self._holders = 0
         self._waiting = bytearray()
         self._dropped = 0
         self._gone = False
@@ -114,9 +134,20 @@ class LineWriter:
                 self._drop()
             else:
                 self._waiting += data
-            if not self._push() and self._drainer is None:
-                self._drainer = threading.Thread(target=self._drain, name="log", daemon=True)
-                self._drainer.start()
+            if not self._holders or len(self._waiting) > _MANY:
+                self._go()
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Writes what is handed in meanwhile at the end of it, or as soon as that is much."""
+        with self._lock:
+            self._holders += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._holders -= 1
+                self._go()
 
     def flush(self, seconds: float) -> None:
         """Returns when nothing waits any more, or after `seconds`."""
@@ -146,12 +177,17 @@ class LineWriter:
                 troubled = self._troubled
             pause.wait(_RETRY_SECONDS if troubled else _DRAIN_SECONDS)
 
+    def _go(self) -> None:
+        """Writes what waits; has a thread write what can't be written now."""
+        if not self._gone and not self._push() and self._drainer is None:
+            self._drainer = threading.Thread(target=self._drain, name="log", daemon=True)
+            self._drainer.start()
+
     def _push(self) -> bool:
         """Writes what can be written at once; whether nothing is left."""
         try:
-            # A pipe that is ready takes so much without blocking (select.PIPE_BUF), a longer write might wait.
             while self._waiting and self._ready.poll(0):
-                written = os.write(self._descriptor, self._waiting[: select.PIPE_BUF])
+                written = os.write(self._descriptor, self._waiting[: self._next()])
                 del self._waiting[:written]
                 self._troubled = False
                 if not self._waiting and self._dropped:
@@ -161,6 +197,12 @@ class LineWriter:
         except OSError as error:
             self._fail(error)
         return not self._waiting
+
+    def _next(self) -> int:
+        """How many bytes go next: whole lines, unless one alone is too long."""
+        if len(self._waiting) <= self._at_once:
+            return len(self._waiting)
+        return self._waiting.rfind(b"\n", 0, self._at_once) + 1 or self._at_once
 
     def _own_up(self) -> None:
         lost, self._dropped = self._dropped, 0
@@ -179,6 +221,17 @@ class LineWriter:
         elif not self._troubled:
             self._troubled = True
             self._complain(f"this log can't be written ({error.strerror}): lines are kept or dropped until it can")
+
+
+def _at_once(descriptor: int) -> int:
+    """How many bytes may be written in one go, so that nobody waits, and no line is torn by another process.
+
+    A pipe that is ready takes select.PIPE_BUF bytes without blocking, and undivided; a file takes any number.
+    """
+    with suppress(OSError):
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return _MOST_WAITING
+    return select.PIPE_BUF
 
 
 class JsonLines(logging.Formatter):

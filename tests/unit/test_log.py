@@ -4,8 +4,9 @@ import io
 import json
 import logging
 import os
+import select
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import UTC, datetime, timedelta
 from io import FileIO
 from pathlib import Path
@@ -274,6 +275,47 @@ def test_a_reader_that_has_stopped_holds_nobody_up_and_gets_what_waits(
         assert 1_048_576 < len(read) < 1_310_720
         outputs.logger.info("again")
         assert messages(reading.read(1 << 16)) == ["again"]
+
+
+def test_lines_logged_together_are_written_when_all_are_there(pipe: tuple[FileIO, FileIO]) -> None:
+    """Whatever ends it; each line whole in one write, so that none is torn by somebody else's on the same pipe."""
+    reading, writing = pipe
+    ready = select.poll()
+    ready.register(reading, select.POLLIN)
+    texts = [f"{number} {'x' * 300}" for number in range(50)]
+    with closing(Outputs(writing.fileno())) as outputs:
+        with suppress(Boom), outputs.handler.together():
+            for text in texts:
+                outputs.logger.info(text)
+            assert not ready.poll(0)
+            raise Boom
+        writes: list[bytes] = []
+        while ready.poll(0):
+            writes.append(reading.read(select.PIPE_BUF))
+        assert messages(b"".join(writes)) == texts
+
+
+def test_lines_of_a_process_that_shares_its_output_stay_whole(pipe: tuple[FileIO, FileIO]) -> None:
+    """Two logs on one pipe, many lines at a time."""
+    reading, writing = pipe
+    with closing(Outputs(writing.fileno())) as one, closing(Outputs(writing.fileno())) as other:
+        with one.handler.together(), other.handler.together():
+            for number in range(60):
+                one.logger.info("one %d %s", number, "x" * 200)
+                other.logger.info("other %d %s", number, "y" * 200)
+        found = messages(reading.read(1 << 16))
+        assert [text.split()[:2] for text in found if text.startswith("one")] == [["one", str(n)] for n in range(60)]
+        assert len(found) == 120
+
+
+def test_many_lines_together_are_no_reason_to_drop_any(tmp_path: Path) -> None:
+    """More than wait for a slow reader."""
+    with (tmp_path / "log").open("wb") as output, closing(Outputs(output.fileno())) as outputs:
+        with outputs.handler.together():
+            for number in range(10_000):
+                outputs.logger.info("%d %s", number, "x" * 200)
+        assert len((tmp_path / "log").read_bytes().splitlines()) == 10_000
+        assert outputs.complaints() == []
 
 
 def test_a_disk_that_was_full_has_the_lines_once_there_is_room(tmp_path: Path) -> None:
