@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from ordersys.api.product.v1.product_service_pb2 import AdjustStockRequest, UpdateOrderRequest
+from ordersys.console import output
+from ordersys.console.interrupts import Interrupted, interrupts
 from ordersys.grpc_client import arguments as typed
-from ordersys.grpc_client import as_json, failures, output
+from ordersys.grpc_client import as_json, failures
 from ordersys.grpc_client.commands import COMMANDS, WALK_IN
 from ordersys.grpc_client.connection import Client, Failed, Peer
 from ordersys.grpc_client.dead_letters import ACTIONS
 from ordersys.grpc_client.demo import demo
-from ordersys.grpc_client.interrupts import Interrupted, interrupts
 from ordersys.grpc_client.story import NotRefused
 from ordersys.grpc_client.wishes import WrongUse
 

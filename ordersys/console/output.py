@@ -7,7 +7,7 @@ import os
 import sys
 from typing import TextIO
 
-from ordersys.grpc_client.interrupts import interrupts
+from ordersys.console.interrupts import interrupts
 
 _STANDARD = 2
 """The last file descriptor that has a meaning: standard error."""
