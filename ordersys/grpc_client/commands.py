@@ -22,6 +22,7 @@ from ordersys.api.product.v1.product_service_pb2 import (
 )
 from ordersys.console import output
 from ordersys.console.interrupts import interrupts
+from ordersys.console.parser import WrongUse
 from ordersys.grpc_client import as_json, failures, identifiers, layout, listing, tables, wishes
 from ordersys.grpc_client.arguments import check
 from ordersys.grpc_client.batch import Batch, Outcome
@@ -29,7 +30,6 @@ from ordersys.grpc_client.connection import Client, Failed, each
 from ordersys.grpc_client.dead_letters import dead_letters
 from ordersys.grpc_client.identifiers import new_request_id
 from ordersys.grpc_client.listing import MOST_LISTED
-from ordersys.grpc_client.wishes import WrongUse
 
 Command = Callable[[Client, argparse.Namespace], Awaitable[int]]
 WALK_IN = "walk-in"

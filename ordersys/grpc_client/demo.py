@@ -13,12 +13,13 @@ from ordersys.api.order.v1.order_pb2 import Order
 from ordersys.api.product.v1.product_pb2 import Product
 from ordersys.api.product.v1.product_service_pb2 import ItemQuantity
 from ordersys.console import output
+from ordersys.console.parser import WrongUse
 from ordersys.grpc_client import arguments as typed
 from ordersys.grpc_client import as_json, failures, tables
 from ordersys.grpc_client.connection import Client
 from ordersys.grpc_client.reconciliation import Findings, likely_causes, reconcile
 from ordersys.grpc_client.story import Story, item, repeated
-from ordersys.grpc_client.wishes import STATIC_ORDERS, Wish, WrongUse, from_file
+from ordersys.grpc_client.wishes import STATIC_ORDERS, Wish, from_file
 
 _POLL_SECONDS = 0.2
 _MOST_UNITS = typed.most(ItemQuantity.DESCRIPTOR.fields_by_name["quantity"])

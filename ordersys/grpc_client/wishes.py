@@ -8,6 +8,7 @@ from typing import Any, BinaryIO, NamedTuple
 from google.protobuf.json_format import ParseDict, ParseError
 
 from ordersys.api.product.v1.product_service_pb2 import ItemQuantity, PlaceOrderRequest
+from ordersys.console.parser import WrongUse
 from ordersys.contract import json_text
 from ordersys.contract.validation import violations
 
@@ -15,10 +16,6 @@ STATIC_ORDERS = Path(__file__).parent.parent / "data" / "orders.json"
 _MOST_DIGITS = 10
 # Stands for the id of a request that has none yet.
 _ANY_ID = "00000000-0000-4000-8000-000000000000"
-
-
-class WrongUse(Exception):
-    """What was typed, or stands in a file, can't be used; the text names it and says what can."""
 
 
 class Wish(NamedTuple):

@@ -1,30 +1,32 @@
-"""`python -m ordersys.local`: the whole system on this machine with one command."""
+"""The command line of the launcher: reads what is typed, starts the system, and ends with its exit status."""
 
 import argparse
 import os
 import shlex
-import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Collection, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import NamedTuple, NoReturn
 
+from ordersys.console import output
+from ordersys.console.interrupts import Interrupted, interrupts
+from ordersys.console.parser import Parser, WrongUse
 from ordersys.contract import addresses
 from ordersys.local import ports
 from ordersys.local.display import Display
 from ordersys.local.packages import NoRabbitMQ
 from ordersys.local.rabbitmq import NotStarted
 from ordersys.local.service import Misused, NotHealthy
-from ordersys.local.system import SERVICES, CannotStart, Choices, System
+from ordersys.local.system import SERVICES, CannotStart, Choices, System, said_in_one_line
 from ordersys.runtime import files, urls
 from ordersys.runtime.broker import BrokerUnavailable
 from ordersys.runtime.urls import shown
 
+_PROGRAM = "python -m ordersys.local"
 _WATCH_SECONDS = 0.5
 _FAILED = 1
 _WRONG_USE = 2
@@ -41,38 +43,40 @@ class Ended(NamedTuple):
     result: str = ""
 
 
-def main() -> None:
-    """Starts the system and stays, or walks through the demo; exits 0 unless something is wrong."""
-    signal.signal(signal.SIGTERM, _interrupt)
+def main() -> NoReturn:
+    """Starts the system and stays, or walks through the demo. To be called behind `output.prepare`.
+
+    Exits 0 unless something is wrong: 1 when it failed, 2 when it can't start with what it was given, else as
+    `output.finish`; the demo has the statuses of the client.
+    """
     os.umask(0o077)  # what this makes, and what it starts makes, is for this user alone: cookies, databases, logs
+    output.finish(_PROGRAM, _run)
+
+
+def _run() -> int:
     try:
-        arguments = _arguments()
-        display = Display(arguments.plain)
-        with (
-            _folder(arguments.data_dir) as folder,
-            _system(arguments, Path(folder), display) as system,
-        ):
-            ended = _demo(system, arguments.json) if arguments.demo else _stay(system, display)
-            display.line("stopping")
-        # Last of all, so that a program finds it as the last line.
-        sys.stdout.write(ended.result)
-        sys.exit(ended.status)
-    except (CannotStart, Misused) as error:
-        _fail(error, _WRONG_USE)
+        with interrupts.raising():
+            arguments = _arguments()
+            ended = _system_run(arguments, Display(arguments.plain))
+    except (WrongUse, CannotStart, Misused) as error:
+        return _told(error, _WRONG_USE)
     except (NoRabbitMQ, NotStarted, NotHealthy, BrokerUnavailable) as error:
-        _fail(error, _FAILED)
-    except KeyboardInterrupt:
-        sys.exit(128 + signal.SIGINT)
+        return _told(error, _FAILED)
+    # Last of all, so that a program finds it as the last line.
+    output.write(ended.result)
+    return ended.status
 
 
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    """SIGTERM ends it as Ctrl-C does."""
-    raise KeyboardInterrupt
+def _system_run(arguments: argparse.Namespace, display: Display) -> Ended:
+    with _folder(arguments.data_dir) as folder, _system(arguments, folder, display) as system:
+        ended = _demo(system, arguments.json) if arguments.demo else _stay(system, display)
+        display.line("stopping")
+    return ended
 
 
 def _arguments() -> argparse.Namespace:
-    parser = _Parser(
-        prog="python -m ordersys.local",
+    parser = Parser(
+        prog=_PROGRAM,
         description="Starts a private RabbitMQ and all services on this machine, and stays until Ctrl-C."
         " Nothing is installed; everything is kept in one folder.",
     )
@@ -105,13 +109,6 @@ def _arguments() -> argparse.Namespace:
     given = (name for name, value in vars(arguments).items() if value != parser.get_default(name))
     _check_together({f"--{name.replace('_', '-')}" for name in given})
     return arguments
-
-
-class _Parser(argparse.ArgumentParser):
-    """Says in one line what is wrong."""
-
-    def error(self, message: str) -> NoReturn:
-        raise CannotStart(f"{message}; --help shows what can be given")
 
 
 def _check_together(given: Collection[str]) -> None:
@@ -157,8 +154,18 @@ def _path(text: str) -> str:
         raise argparse.ArgumentTypeError(f"{text!r} must be {error}") from None
 
 
-def _folder(chosen: str | None) -> AbstractContextManager[str]:
-    return nullcontext(chosen) if chosen else tempfile.TemporaryDirectory(prefix="ordersys-")
+@contextmanager
+def _folder(chosen: str | None) -> Iterator[Path]:
+    """The folder that was chosen, or a temporary one. Raises CannotStart."""
+    with said_in_one_line(chosen or "the current folder"):
+        folder = Path(chosen or ".").absolute()
+    if chosen:
+        yield folder
+        return
+    with said_in_one_line("a temporary folder"):
+        made = tempfile.TemporaryDirectory(prefix="ordersys-", ignore_cleanup_errors=True)
+    with made as name:
+        yield Path(name)
 
 
 def _system(arguments: argparse.Namespace, folder: Path, display: Display) -> System:
@@ -171,7 +178,7 @@ def _system(arguments: argparse.Namespace, folder: Path, display: Display) -> Sy
         programs=dict(arguments.program),
         addresses={module: f"127.0.0.1:{port}" for module, port in ports.items() if port is not None},
     )
-    return System(folder.absolute(), display.stage, choices)
+    return System(folder, display.stage, choices)
 
 
 def _stay(system: System, display: Display) -> Ended:
@@ -181,7 +188,7 @@ def _stay(system: System, display: Display) -> Ended:
         while True:
             system.watch(display.line)
             time.sleep(_WATCH_SECONDS)
-    except KeyboardInterrupt:
+    except Interrupted:
         return Ended(0)
 
 
@@ -211,10 +218,7 @@ def _demo(system: System, as_json: bool) -> Ended:
     return Ended(done.returncode, done.stdout or "")
 
 
-def _fail(error: Exception, status: int) -> None:
-    print(f"ordersys.local: {error}", file=sys.stderr)
-    sys.exit(status)
-
-
-if __name__ == "__main__":
-    main()
+def _told(error: Exception, status: int) -> int:
+    for line in f"ordersys.local: {error}".splitlines():
+        output.error(line)
+    return status

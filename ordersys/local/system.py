@@ -21,6 +21,7 @@ from ordersys.local.packages import Installation, provision
 from ordersys.local.rabbitmq import Node
 from ordersys.local.service import Program, Service, ours
 from ordersys.runtime import settings, urls
+from ordersys.runtime.broker import BrokerUnavailable
 from ordersys.runtime.files import UnusableFolder, make_private
 from ordersys.runtime.reconnect import declare
 from ordersys.runtime.urls import BrokerUrls, shown
@@ -107,7 +108,8 @@ class System:
         Raises CannotStart, before the first process runs; NoRabbitMQ, NotStarted, NotHealthy or BrokerUnavailable.
         """
         with ExitStack() as started:
-            self._start(started)
+            with said_in_one_line(self.folder):
+                self._start(started)
             self._stack = started.pop_all()
         return self
 
@@ -127,11 +129,18 @@ class System:
             if not node.running and self._due(node.name):
                 say(f"rabbitmq ended; starting it again (log: {node.log})")
                 node.kill()  # what is left of it
-                node.launch()
+                self._try(node.name, node.launch, say)
         for name, service in self.services.items():
             if not service.running and self._due(name):
                 self._tell(service, say)
-                service.start()
+                self._try(name, service.start, say)
+
+    def _try(self, name: str, start: Callable[[], None], say: Callable[[str], None]) -> None:
+        """Starts something; what keeps it from that, such as a full disk, may pass."""
+        try:
+            start()
+        except OSError as error:
+            say(f"{name} can't be started and is tried again now and then: {_trouble(error, self.folder)}")
 
     def _tell(self, service: Service, say: Callable[[str], None]) -> None:
         """Says how a service has ended; what it can't start with is said once, however often it is tried."""
@@ -143,9 +152,8 @@ class System:
         self._complaints[service.module] = complaint
 
     def _start(self, started: ExitStack) -> None:
-        with _said_in_one_line(self.folder):
-            self._check_choices()
-            self._prepare_folder(started)
+        self._check_choices()
+        self._prepare_folder(started)
         guard = started.enter_context(closing(Guard(self.folder)))
         self._start_broker(started, guard)
         if self._choices.services:
@@ -185,13 +193,12 @@ class System:
     def _start_broker(self, started: ExitStack, guard: Guard) -> None:
         if self._choices.amqp_url is not None:
             return
-        with self._stage("provision") as note, _said_in_one_line(self.folder):
+        with self._stage("provision") as note:
             installation = provision()
             note(_described(installation))
         wanted = Size(self._choices.brokers, self._choices.amqp_ports, {a.port for a in self._addresses.values()})
         cluster = Cluster(self.folder / "rabbitmq", installation, guard, wanted)
-        with _said_in_one_line(self.folder):
-            cluster.prepare()
+        cluster.prepare()
         self.cluster = cluster
         started.callback(self.cluster.stop)
         with self._stage("boot") as note:
@@ -252,15 +259,20 @@ def _check_settings(module: str, environment: Mapping[str, str]) -> None:
 
 
 @contextmanager
-def _said_in_one_line(folder: Path) -> Iterator[None]:
-    """Turns what is wrong with a file or a folder into CannotStart."""
+def said_in_one_line(what: object) -> Iterator[None]:
+    """Turns what the system says is wrong with a file or a folder into CannotStart; `what` where it names none."""
     try:
         yield
+    except BrokerUnavailable:
+        raise
     except UnusableFolder as error:
         raise CannotStart(str(error)) from error
     except OSError as error:
-        where = error.filename or folder
-        raise CannotStart(f"{where} can't be used: {error.strerror}; mend that, or name another folder") from error
+        raise CannotStart(f"{_trouble(error, what)}; mend that, or name another folder with --data-dir") from error
+
+
+def _trouble(error: OSError, what: object) -> str:
+    return f"{error.filename or what} can't be used: {error.strerror or error}"
 
 
 def _take(lock: IO[str], folder: Path) -> None:
