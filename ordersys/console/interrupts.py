@@ -17,7 +17,7 @@ _BASE = 128
 
 
 class Interrupted(BaseException):
-    """A signal came while the process waited for the reader of its output, or did what a signal interrupts."""
+    """A signal came while the process waited for the other end of a pipe, or did what a signal interrupts."""
 
 
 class Interrupts:
@@ -26,7 +26,7 @@ class Interrupts:
     def __init__(self) -> None:
         self._number = 0
         self._cancel: Callable[[], object] | None = None
-        self._writing = False
+        self._blocking = False
 
     @property
     def exit_status(self) -> int:
@@ -59,13 +59,13 @@ class Interrupts:
                 signal.signal(number, handler)
 
     @contextmanager
-    def writing(self) -> Iterator[None]:
-        """A write may wait for ever for its reader, and the event loop with it: a signal raises Interrupted."""
-        self._writing = True
+    def blocking(self) -> Iterator[None]:
+        """A write may wait for ever for its reader, a read for its writer: a signal raises Interrupted."""
+        self._blocking = True
         try:
             yield
         finally:
-            self._writing = False
+            self._blocking = False
 
     def _raise_once(self, number: int, frame: FrameType | None) -> None:
         if not self._number:
@@ -78,7 +78,7 @@ class Interrupts:
             _end(number, frame)
             return
         self._number = number
-        if self._writing:
+        if self._blocking:
             raise Interrupted
         cancel()
 

@@ -81,7 +81,7 @@ def line(text: str) -> None:
 def write(text: str) -> None:
     """Our own `text` as it is, control characters included. Raises OutputClosed, OutputFailed."""
     try:
-        with interrupts.writing():
+        with interrupts.blocking():
             sys.stdout.write(text)
     except OSError as error:
         raise _gone(error) from error
@@ -90,7 +90,7 @@ def write(text: str) -> None:
 def flush() -> None:
     """Everything written so far is out. Raises OutputClosed, OutputFailed."""
     try:
-        with interrupts.writing():
+        with interrupts.blocking():
             sys.stdout.flush()
     except OSError as error:
         raise _gone(error) from error
@@ -104,7 +104,7 @@ def error(text: str) -> bool:
 def errors(text: str) -> bool:
     """Our own `text` as it is, on standard error; false when its reader has just gone."""
     try:
-        with interrupts.writing():
+        with interrupts.blocking():
             sys.stderr.write(text)
             sys.stderr.flush()
     except OSError as error:

@@ -182,9 +182,9 @@ def _system(arguments: argparse.Namespace, folder: Path, display: Display) -> Sy
 
 
 def _stay(system: System, display: Display) -> Ended:
-    for line in _greeting(system):
-        display.line(line)
     try:
+        for line in _greeting(system):
+            display.line(line)
         while True:
             system.watch(display.line)
             time.sleep(_WATCH_SECONDS)

@@ -13,8 +13,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from ordersys.console.opening import check_regular, read_regular
 from ordersys.local import ports
-from ordersys.local.child import Child
+from ordersys.local.child import Child, last_lines
 from ordersys.local.guard import Guard
 from ordersys.local.packages import Installation
 from ordersys.runtime.files import write_whole
@@ -155,7 +156,7 @@ class Node:
         while not self._answers():
             if not self.running or time.monotonic() > until:
                 self.kill()
-                tail = "\n".join(self.log.read_text(errors="replace").splitlines()[-15:])
+                tail = "\n".join(last_lines(self.log)[-15:])
                 raise NotStarted(f"RabbitMQ did not start; the end of its log {self.log}:\n{tail}")
             time.sleep(_POLL)
 
@@ -197,6 +198,10 @@ class Node:
         self.port = self._ports[0]
         configuration = _CONFIGURATION.format(port=self.port) + self._membership.configuration
         write_whole(self._folder / "rabbitmq.conf", configuration)
+        for folder in (self._folder, self._folder / "home", self._folder / "log"):
+            for path in folder.iterdir():  # Erlang would wait for a pipe, and say nothing
+                if not path.is_dir():
+                    check_regular(path)
 
     def _answers(self) -> bool:
         """Whether it is this node that answers: somebody else may have taken the port since it was free."""
@@ -218,7 +223,7 @@ class Node:
     def _last_ports(self) -> list[int]:
         """None where there was no start, or nothing of use is left of it."""
         try:
-            found = json.loads(self._ports_file.read_bytes())
+            found = json.loads(read_regular(self._ports_file))
         except (OSError, ValueError, RecursionError):
             return []
         is_ours = isinstance(found, list) and all(type(port) is int and 0 < port <= _MOST_PORT for port in found)
@@ -251,7 +256,7 @@ class Node:
 def read_cookie(folder: Path) -> str:
     """The Erlang cookie of the node in `folder`, empty where there is none that can be read."""
     try:
-        return _cookie_file(folder).read_text(encoding="ascii", errors="replace")
+        return read_regular(_cookie_file(folder)).decode("ascii", errors="replace")
     except OSError:
         return ""
 

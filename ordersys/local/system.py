@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO
 
+from ordersys.console.opening import open_regular
 from ordersys.contract import addresses
 from ordersys.contract.addresses import Address
 from ordersys.local import ports
@@ -186,7 +187,8 @@ class System:
             raise CannotStart(f"{str(self.folder)!r} can't be used; name a folder in UTF-8 with --data-dir")
         make_private(self.folder)
         make_private(self.folder / "databases")
-        descriptor = os.open(self.folder / "lock", os.O_WRONLY | os.O_CREAT, 0o600)
+        make_private(self.folder / "log")
+        descriptor = open_regular(self.folder / "lock", os.O_WRONLY | os.O_CREAT)
         _take(started.enter_context(os.fdopen(descriptor, "w")), self.folder)
         end_leftovers(self.folder)
 

@@ -21,6 +21,7 @@ from sqlalchemy import create_engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import StaticPool
 
+from ordersys.console.opening import check_regular
 from ordersys.runtime import marks
 from ordersys.runtime.crash import crash_point
 from ordersys.runtime.database_file import IN_USE, DatabaseFile, set_of, uri
@@ -159,6 +160,8 @@ def _readable(source: Path) -> sqlite3.Connection:
 
     `immutable` has SQLite make no file beside it.
     """
+    for path in set_of(source):
+        check_regular(path)  # SQLite would wait for the other end of a pipe
     with source.open("rb") as file:
         found = marks.of_file(file.fileno())
     log = marks.of_log(set_of(source)[1])
