@@ -2,6 +2,7 @@
 
 import os
 import resource
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -160,3 +161,59 @@ def test_a_current_folder_that_is_gone_is_named(tmp_path: Path) -> None:
         check=False,
     )
     assert_refused(done, "orders can't be used: No such file or directory")
+
+
+PLACED = {
+    "endless": (lambda path: path.symlink_to("/dev/zero"), "is larger than 64 MiB"),
+    "huge": (lambda path: (path.touch(), os.truncate(path, 2**40)), "is larger than 64 MiB"),
+    "pipe": (os.mkfifo, "is a pipe that nobody writes to"),
+    "folder": (Path.mkdir, "Is a directory"),
+    "loop": (lambda path: path.symlink_to(path), "Too many levels of symbolic links"),
+    "nothing": (lambda path: path.symlink_to("/dev/null"), "not JSON: "),
+}
+
+
+@pytest.mark.parametrize("odd", PLACED)
+def test_a_file_of_orders_that_is_none_is_named(tmp_path: Path, odd: str) -> None:
+    """Soon, and before anything is placed."""
+    make, said = PLACED[odd]
+    path = tmp_path / "orders.json"
+    make(path)
+    done = place(path)
+    assert_one_line(done, f"python -m ordersys.grpc_client: {path}: {said}")
+
+
+@pytest.mark.parametrize("end", [b"", b"[]", b"["])
+def test_orders_may_come_out_of_a_pipe(end: bytes) -> None:
+    """Whoever writes to it has some other end than a signal."""
+    done = place(Path("/dev/stdin"), end)
+    assert done.returncode == (0 if end == b"[]" else 2)
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_whoever_waits_for_a_pipe_can_be_interrupted(tmp_path: Path) -> None:
+    """By one signal."""
+    reader, writer = os.pipe()
+    command = [sys.executable, "-m", "ordersys.grpc_client", "place", "--file", "/dev/stdin"]
+    with subprocess.Popen(command, stdin=reader, stderr=subprocess.PIPE, text=True) as process:
+        os.close(reader)
+        os.write(writer, b"[")
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(3)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+        os.close(writer)
+    assert (process.returncode, said) == (128 + signal.SIGINT, "")
+
+
+def place(path: Path, said: bytes = b"") -> "subprocess.CompletedProcess[str]":
+    """`place --file`."""
+    done = subprocess.run(
+        [sys.executable, "-m", "ordersys.grpc_client", "place", "--file", str(path)],
+        input=said,
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
