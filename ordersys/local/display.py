@@ -3,7 +3,7 @@
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import IO, cast
 
 from rich.console import Console
@@ -42,14 +42,18 @@ class Display:
 class _Errors:
     """Standard error as the spinner's thread writes to it: a terminal that was closed is no error of that thread."""
 
-    encoding = "utf-8"
+    def __init__(self) -> None:
+        self._stream = sys.stderr  # this one: while the spinner turns, rich has one of its own in its place
+        self.encoding = self._stream.encoding
 
     def write(self, text: str) -> int:
-        output.errors(text)
+        with suppress(OSError):
+            self._stream.write(text)
         return len(text)
 
     def flush(self) -> None:
-        """Nothing waits."""
+        with suppress(OSError):
+            self._stream.flush()
 
     def isatty(self) -> bool:
-        return sys.stderr.isatty()
+        return self._stream.isatty()
