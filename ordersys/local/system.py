@@ -15,6 +15,7 @@ from typing import IO
 from ordersys.console.opening import open_regular
 from ordersys.contract import addresses
 from ordersys.contract.addresses import Address
+from ordersys.contract.topology import subscriptions
 from ordersys.local import ports
 from ordersys.local.cluster import Cluster, Size
 from ordersys.local.guard import Guard, end_leftovers
@@ -24,13 +25,14 @@ from ordersys.local.service import Program, Service, ours
 from ordersys.runtime import settings, urls
 from ordersys.runtime.broker import BrokerUnavailable
 from ordersys.runtime.files import UnusableFolder, make_private
-from ordersys.runtime.reconnect import declare
+from ordersys.runtime.reconnect import declare, opened
 from ordersys.runtime.urls import BrokerUrls, shown
 
 # In the order they are started; any order works.
 SERVICES = ("order_service", "product_service", "notification_service_1", "notification_service_2")
 _SETTINGS = {"order_service": settings.OrderSettings, "product_service": settings.ProductSettings}
 _RESTART_PAUSE = 1.0
+_PARTING_SECONDS = 5.0
 _MOST_PAUSE = 30.0
 _SOUND_SECONDS = 60.0  # what has run for so long is started again at once
 
@@ -211,6 +213,24 @@ class System:
         with self._stage("declare") as note:
             asyncio.run(declare(self.broker_urls))
             note("exchanges, queues and bindings of the contract")
+        if self.cluster is None:
+            self._check_alone()
+
+    def _check_alone(self) -> None:
+        """On a broker of somebody else's there may be another system. Raises CannotStart.
+
+        One that has just ended may be known to the broker for a moment.
+        """
+        taken = [one for one in subscriptions() if one.consumer.replace("-", "_") in self._choices.services]
+        queues = [queue for one in taken for queue in (one.queue, one.dead_letter_queue)]
+        until = time.monotonic() + _PARTING_SECONDS
+        while busy := asyncio.run(_consumed(self.broker_urls, queues)):
+            if time.monotonic() > until:
+                raise CannotStart(
+                    f"another system runs at {shown(self.broker_urls)}: {busy} is consumed from, and of two systems"
+                    " each would get a part of the events; stop that one, or name another virtual host with --amqp-url"
+                )
+            time.sleep(_RESTART_PAUSE / 4)
 
     def _start_services(self, started: ExitStack, guard: Guard) -> None:
         self._choose_addresses()
@@ -241,6 +261,15 @@ class System:
         self._pause[name] = min(self._pause.get(name, _RESTART_PAUSE / 2) * 2, _MOST_PAUSE)
         self._not_before[name] = now + self._pause[name]
         return True
+
+
+async def _consumed(urls: BrokerUrls, queues: Sequence[str]) -> str:
+    """The first of these queues that somebody consumes from, empty when there is none. Raises BrokerUnavailable."""
+    async with opened(urls, "launcher") as session:
+        for queue in queues:
+            if await session.consumers(queue):
+                return queue
+    return ""
 
 
 def _described(installation: Installation) -> str:
