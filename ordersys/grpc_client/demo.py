@@ -5,7 +5,7 @@ import asyncio
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import NamedTuple
 
@@ -30,7 +30,8 @@ class Narrator:
     """Tells what happens: on standard output for people, beside it when that is for a program."""
 
     def __init__(self, for_program: bool) -> None:
-        self._line, self._raw = (output.error, output.errors) if for_program else (output.line, output.write)
+        self._line: Callable[[str], object] = output.error if for_program else output.line
+        self._raw: Callable[[str], object] = output.errors if for_program else output.write
         self._moves = output.moves(sys.stderr if for_program else sys.stdout)
         self._flush = output.flush
         self._step = 0

@@ -79,6 +79,9 @@ def _arguments() -> argparse.Namespace:
         prog=_PROGRAM,
         description="Starts a private RabbitMQ and all services on this machine, and stays until Ctrl-C."
         " Nothing is installed; everything is kept in one folder.",
+        epilog="Exit status: 0 stopped as it was told to, 1 it failed, 2 it can't start with what it was given, 4 the"
+        " output could not be written, 129, 130, 143 ended by a signal while it started, 141 whoever read the output"
+        " has gone; with --demo that of the client's demo.",
     )
     parser.add_argument(
         "--data-dir", type=_path, metavar="DIR", help="keep everything there (default: a temporary folder)"
@@ -126,7 +129,10 @@ def _program(text: str) -> tuple[str, Sequence[str]]:
     module = name.replace("-", "_")
     if module not in SERVICES or not command.strip():
         raise argparse.ArgumentTypeError(f"{text!r} is not SERVICE=COMMAND, such as order-service='./my-service -v'")
-    return module, shlex.split(command)
+    try:
+        return module, shlex.split(command)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} can't be taken apart as a shell does: {error}") from None
 
 
 def _port(text: str) -> int:
@@ -195,11 +201,8 @@ def _stay(system: System, display: Display) -> Ended:
 def _greeting(system: System) -> Sequence[str]:
     return [
         "",
-        *(f"  {service.module:<24} {service.address:<20} {service.log}" for service in system.services.values()),
-        *(
-            f"  {'rabbitmq':<24} {url!s:<20} {node.log}"
-            for url, node in zip(system.broker_urls, system.nodes, strict=False)
-        ),
+        *(_row(service.module, service.address, service.log) for service in system.services.values()),
+        *(_row("rabbitmq", url, node.log) for url, node in zip(system.broker_urls, system.nodes, strict=False)),
         *([] if system.nodes else [f"  {'rabbitmq':<24} {shown(system.broker_urls)}"]),
         "",
         "To talk to it, in another shell:",
@@ -209,6 +212,10 @@ def _greeting(system: System) -> Sequence[str]:
         "",
         "Running; Ctrl-C stops everything.",
     ]
+
+
+def _row(name: str, place: object, log: Path) -> str:
+    return f"  {name:<24} {place!s:<20} {shlex.quote(str(log))}"
 
 
 def _demo(system: System, as_json: bool) -> Ended:

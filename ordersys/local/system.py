@@ -3,6 +3,7 @@
 import asyncio
 import fcntl
 import os
+import shlex
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -103,7 +104,7 @@ class System:
         """The lines that let a shell talk to it. The URL of somebody else's broker may hold a password."""
         shown = [name for name in self.environment if name.endswith("_ADDRESS")]
         shown += ["ORDERSYS_AMQP_URL"] if self.cluster is not None else []
-        return [f"export {name}={self.environment[name]}" for name in shown]
+        return [f"export {name}={shlex.quote(self.environment[name])}" for name in shown]
 
     def __enter__(self) -> "System":
         """Starts everything.
@@ -171,7 +172,9 @@ class System:
             if program is None:
                 _check_settings(module, {**os.environ, **self._choices.settings})
             elif shutil.which(program[0]) is None:
-                raise CannotStart(f"{program[0]}, in the place of {module}, is no program that can be run")
+                quoting = f"--program {module}='\"/my path/x\" -v'"
+                hint = f"; a path with a blank is quoted twice, as in {quoting}" if len(program) > 1 else ""
+                raise CannotStart(f"{program[0]!r}, in the place of {module}, is no program that can be run{hint}")
 
     def _check_ports(self) -> None:
         given = [("rabbitmq", port) for port in self._choices.amqp_ports]

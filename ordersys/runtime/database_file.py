@@ -284,7 +284,12 @@ def set_of(path: Path) -> list[Path]:
 
 def restore_hint(owner: str) -> str:
     """How a database of that owner is restored."""
-    return f"restore a backup: python -m ordersys.{owner.replace('-', '_')} restore FILE"
+    return f"restore a backup: {command(owner, 'restore')}"
+
+
+def command(owner: str, name: str) -> str:
+    """What is typed to back up or restore a database of that owner."""
+    return f"python -m ordersys.{owner.replace('-', '_')} {name} FILE"
 
 
 def _lock(descriptor: int) -> int | None:

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import random
+import shlex
 import signal
 import socket
 import subprocess
@@ -350,3 +351,30 @@ def test_a_proxy_of_the_environment_is_not_asked_about_services_of_this_machine(
         service.start()
         service.wait_healthy()
         assert service.stop() == 0
+
+
+def test_what_it_prints_can_be_pasted(folder: Path) -> None:
+    """Into a shell: the settings, and the paths of logs with blanks in them."""
+    spaced = folder.with_name("a b'c")
+    with local(spaced, "--broker-only") as process:
+        assert process.stderr is not None
+        said = []
+        for line in process.stderr:
+            said.append(line.strip())
+            if line.startswith("Running"):
+                break
+        process.terminate()
+        assert process.wait(60) == 0
+    (row,) = [line for line in said if line.startswith("rabbitmq ")]
+    *_, log = shlex.split(row)
+    assert Path(log).is_file()
+    (export,) = [line for line in said if line.startswith("export ")]
+    done = subprocess.run(["/bin/sh", "-c", f"{export} && env"], capture_output=True, text=True, check=True)
+    assert export.removeprefix("export ") in done.stdout.splitlines()
+
+
+@pytest.mark.parametrize("command", ["'unbalanced", "./my program -v"])
+def test_a_program_that_is_none_is_named_with_how_it_is_quoted(command: str) -> None:
+    """A path with a blank in it is the usual reason."""
+    done = start("--program", f"order-service={command}")
+    assert_refused(done, "can't be taken apart" if command[0] == "'" else "is quoted twice, as in --program")

@@ -163,9 +163,15 @@ def test_a_current_folder_that_is_gone_is_named(tmp_path: Path) -> None:
     assert_refused(done, "orders can't be used: No such file or directory")
 
 
-PLACED = {
+def make_huge(path: Path) -> None:
+    """A terabyte of nothing."""
+    with path.open("wb") as file:
+        file.truncate(2**40)
+
+
+PLACED: dict[str, tuple[Callable[[Path], object], str]] = {
     "endless": (lambda path: path.symlink_to("/dev/zero"), "is larger than 64 MiB"),
-    "huge": (lambda path: (path.touch(), os.truncate(path, 2**40)), "is larger than 64 MiB"),
+    "huge": (make_huge, "is larger than 64 MiB"),
     "pipe": (os.mkfifo, "is a pipe that nobody writes to"),
     "folder": (Path.mkdir, "Is a directory"),
     "loop": (lambda path: path.symlink_to(path), "Too many levels of symbolic links"),

@@ -43,7 +43,12 @@ def run(
 
 def closing(numbers: Sequence[int]) -> Callable[[], None] | None:
     """Closes these in the child, before the command begins."""
-    return (lambda: [os.close(number) for number in numbers] and None) if numbers else None
+
+    def close() -> None:
+        for number in numbers:
+            os.close(number)
+
+    return close if numbers else None
 
 
 @pytest.mark.parametrize("command", COMMANDS)
