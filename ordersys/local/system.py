@@ -34,6 +34,9 @@ SERVICES = ("order_service", "product_service", "notification_service_1", "notif
 _SETTINGS = {"order_service": settings.OrderSettings, "product_service": settings.ProductSettings}
 _RESTART_PAUSE = 1.0
 _PARTING_SECONDS = 5.0
+# RabbitMQ's scripts break at quotes; Erlang takes the others for a pattern when it looks for the logs of its queues
+# (filelib:wildcard), and finds none.
+_NOT_FOR_A_BROKER = frozenset("'\"`{}[]*?\\")
 _MOST_PAUSE = 30.0
 _SOUND_SECONDS = 60.0  # what has run for so long is started again at once
 
@@ -190,6 +193,11 @@ class System:
     def _prepare_folder(self, started: ExitStack) -> None:
         if not str(self.folder).isprintable():  # Erlang takes neither line ends nor octets that are not UTF-8
             raise CannotStart(f"{str(self.folder)!r} can't be used; name a folder in UTF-8 with --data-dir")
+        if self._choices.amqp_url is None and (odd := _NOT_FOR_A_BROKER.intersection(str(self.folder))):
+            signs = " ".join(sorted(odd))
+            raise CannotStart(
+                f"{self.folder} can't hold a RabbitMQ, for its {signs}; name another folder with --data-dir"
+            )
         make_private(self.folder)
         make_private(self.folder / "databases")
         make_private(self.folder / "log")

@@ -282,6 +282,14 @@ def test_a_folder_that_others_may_write_to_is_refused(folder: Path) -> None:
     assert_refused(start("--data-dir", str(folder)), str(folder), "may be written by others", "chmod go-w")
 
 
+@pytest.mark.parametrize("sign", "'\"`{}[]*?\\")
+def test_a_folder_rabbitmq_could_not_use_is_refused(tmp_path: Path, sign: str) -> None:
+    """Its scripts or Erlang take the sign for something else, and messages would be gone with the next start."""
+    done = start("--data-dir", str(tmp_path / f"a{sign}b"))
+    assert_refused(done, f"a{sign}b can't hold a RabbitMQ, for its {sign}; name another folder")
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("name", [b"\xff", b"a\nb"])
 def test_a_folder_erlang_could_not_read_is_refused(tmp_path: Path, name: bytes) -> None:
     """In one line that can be shown."""
@@ -355,7 +363,7 @@ def test_a_proxy_of_the_environment_is_not_asked_about_services_of_this_machine(
 
 def test_what_it_prints_can_be_pasted(folder: Path) -> None:
     """Into a shell: the settings, and the paths of logs with blanks in them."""
-    spaced = folder.with_name("a b'c")
+    spaced = folder.with_name("a b$c")
     with local(spaced, "--broker-only") as process:
         assert process.stderr is not None
         said = []
