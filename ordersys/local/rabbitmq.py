@@ -18,7 +18,7 @@ from ordersys.local import ports
 from ordersys.local.child import Child, last_lines
 from ordersys.local.guard import Guard
 from ordersys.local.packages import Installation
-from ordersys.runtime.files import write_whole
+from ordersys.runtime.files import UnusableFolder, write_whole
 
 _BOOT_SECONDS = 90.0
 _PORTS = 3
@@ -187,8 +187,10 @@ class Node:
 
     def prepare(self) -> None:
         """Makes anew whatever is missing, or of no use, of what the node needs to start. Raises OSError."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._check_place()
         for part in ("home", "db", "log", "schema"):
-            (self._folder / part).mkdir(parents=True, exist_ok=True)
+            (self._folder / part).mkdir(exist_ok=True)
         cookie = _cookie_file(self._folder)
         if not (_is_for_us_alone(cookie) and read_cookie(self._folder) == self._membership.cookie):
             write_whole(cookie, self._membership.cookie, _COOKIE_MODE)
@@ -202,6 +204,24 @@ class Node:
             for path in folder.iterdir():  # Erlang would wait for a pipe, and say nothing
                 if not path.is_dir():
                     check_regular(path)
+
+    def _check_place(self) -> None:
+        """Queues remember the path of their logs: a folder that was moved has none for them, a copy has another's.
+
+        Raises UnusableFolder.
+        """
+        record = self._folder / "place"
+        try:
+            place = "" if self.new else read_regular(record).decode()
+        except (OSError, ValueError):
+            place = ""  # of an earlier release, or lost
+        if place and not _is_same(Path(place), self._folder):
+            raise UnusableFolder(
+                f"{self._folder} was {place} when its queues were made, which remember that; move it back, or remove it"
+                " to begin with empty queues: what was in them and not recorded yet is lost"
+            )
+        if not place:
+            write_whole(record, str(self._folder))
 
     def _answers(self) -> bool:
         """Whether it is this node that answers: somebody else may have taken the port since it was free."""
@@ -251,6 +271,14 @@ class Node:
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": f"{_ERLANG} -kernel net_ticktime {_NET_TICK_SECONDS}",
             **{name: os.environ[name] for name in ("TMPDIR",) if name in os.environ},
         }
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    """Whether both lead to one folder, such as one by a link."""
+    try:
+        return one == other or one.samefile(other)
+    except OSError:
+        return False
 
 
 def read_cookie(folder: Path) -> str:

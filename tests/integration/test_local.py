@@ -5,6 +5,7 @@ import json
 import os
 import random
 import shlex
+import shutil
 import signal
 import socket
 import subprocess
@@ -280,6 +281,38 @@ def test_a_folder_that_others_may_write_to_is_refused(folder: Path) -> None:
     folder.mkdir()
     folder.chmod(0o770)
     assert_refused(start("--data-dir", str(folder)), str(folder), "may be written by others", "chmod go-w")
+
+
+def test_a_folder_that_was_moved_or_copied_is_refused(folder: Path, tmp_path: Path) -> None:
+    """Its queues would be looked for in the old place, which may be another system's by now; moved back it works."""
+    with local(folder, "--broker-only") as process:
+        assert addresses(process)
+        process.terminate()
+        assert process.wait(60) == 0
+    moved = tmp_path / "moved"
+    shutil.copytree(folder, moved)
+    for odd in ("copied", "moved"):
+        done = start("--data-dir", str(moved), "--broker-only")
+        assert done.returncode == 2, done
+        said = done.stderr.splitlines()[-1]
+        assert f"{moved / 'rabbitmq'} was {folder / 'rabbitmq'} when its queues were made" in said, odd
+        if odd == "copied":
+            shutil.rmtree(moved)
+            folder.rename(moved)
+    linked = tmp_path / "link"
+    linked.symlink_to(folder)
+    moved.rename(folder)
+    for place in (linked, folder):
+        with local(place, "--broker-only") as process:
+            assert addresses(process)
+            process.terminate()
+            assert process.wait(60) == 0
+    folder.rename(moved)
+    shutil.rmtree(moved / "rabbitmq")
+    with local(moved, "--broker-only") as process:
+        assert addresses(process)
+        process.terminate()
+        assert process.wait(60) == 0
 
 
 @pytest.mark.parametrize("sign", "'\"`{}[]*?\\")
