@@ -80,6 +80,7 @@ class System:
         self._not_before: dict[str, float] = {}
         self._pause: dict[str, float] = {}
         self._complaints: dict[str, str] = {}
+        self._unstarted: dict[str, str] = {}
 
     @property
     def nodes(self) -> Sequence[Node]:
@@ -134,20 +135,27 @@ class System:
         """Starts again whatever has ended by itself; to be called now and then."""
         for node in self.nodes:
             if not node.running and self._due(node.name):
-                say(f"rabbitmq ended; starting it again (log: {node.log})")
+                if node.name not in self._unstarted:
+                    say(f"rabbitmq ended; starting it again (log: {node.log})")
                 node.kill()  # what is left of it
                 self._try(node.name, node.launch, say)
         for name, service in self.services.items():
             if not service.running and self._due(name):
-                self._tell(service, say)
+                if name not in self._unstarted:
+                    self._tell(service, say)
                 self._try(name, service.start, say)
 
     def _try(self, name: str, start: Callable[[], None], say: Callable[[str], None]) -> None:
-        """Starts something; what keeps it from that, such as a full disk, may pass."""
+        """Starts something; what keeps it from that, such as a full disk, may pass, and is said once."""
         try:
             start()
         except OSError as error:
-            say(f"{name} can't be started and is tried again now and then: {_trouble(error, self.folder)}")
+            trouble = _trouble(error, self.folder)
+            if trouble != self._unstarted.get(name):
+                say(f"{name} can't be started and is tried again now and then: {trouble}")
+            self._unstarted[name] = trouble
+        else:
+            self._unstarted.pop(name, None)
 
     def _tell(self, service: Service, say: Callable[[str], None]) -> None:
         """Says how a service has ended; what it can't start with is said once, however often it is tried."""

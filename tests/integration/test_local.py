@@ -221,6 +221,51 @@ def test_a_service_that_cant_start_again_is_said_once(folder: Path) -> None:
     assert said.count("order_service can't start and is tried again now and then: order-service: ") == 1
 
 
+def running(folder: Path, module: str) -> psutil.Process:
+    """The one process of a folder's system that runs this module."""
+    found = [p for p in psutil.process_iter(["cmdline"]) if f"ordersys.{module}" in repr(p.info)]
+    (ours,) = [p for p in found if str(folder) in repr(p.environ())]
+    return ours
+
+
+def test_a_service_that_cant_be_started_for_a_while_is_said_once(folder: Path) -> None:
+    """Its log can't be opened: the others run on, and it does as soon as that is mended."""
+    with local(folder) as process, Api(addresses(process)) as api:
+        api.place({"paper-a4": 1})
+        log = folder / "log" / "order_service.log"
+        log.rename(log.with_suffix(".kept"))
+        os.mkfifo(log)
+        running(folder, "order_service").kill()
+        assert process.stderr is not None
+        said = [process.stderr.readline() for _ in range(2)]
+        assert "order_service ended with status -9" in said[0]
+        assert said[1] == (
+            f"order_service can't be started and is tried again now and then: {log} can't be used: is no regular file\n"
+        )
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(4)
+        log.unlink()
+        request = placing({"paper-a4": 2})
+        eventually(lambda: answered(api, request), 60)
+        process.send_signal(signal.SIGTERM)
+        _, rest = process.communicate(timeout=60)
+    assert rest.splitlines() == ["stopping"]
+    assert processes_of(folder) == []
+
+
+def test_a_guard_that_was_killed_has_a_successor(folder: Path) -> None:
+    """Who knows all that runs: a launcher that is killed then leaves nothing either."""
+    with local(folder) as process, Api(addresses(process)) as api:
+        (guard,) = [p for p in psutil.Process(process.pid).children() if "ordersys.local.guard" in repr(p.cmdline())]
+        guard.kill()
+        running(folder, "order_service").kill()
+        request = placing({"paper-a4": 2})
+        eventually(lambda: answered(api, request), 60)
+        process.kill()
+        process.wait()
+        eventually(lambda: not processes_of(folder), 60)
+
+
 def damage(folder: Path, ports_file: str, cookie: str | None, mode: int) -> None:
     """Leaves behind what a crash or a person may have left."""
     broker = folder / "rabbitmq"
