@@ -209,6 +209,8 @@ class System:
         make_private(self.folder)
         make_private(self.folder / "databases")
         make_private(self.folder / "log")
+        for module in self._choices.services:  # what is no file is better known before the first process runs
+            os.close(open_regular(self.folder / "log" / f"{module}.log", os.O_WRONLY | os.O_CREAT))
         descriptor = open_regular(self.folder / "lock", os.O_WRONLY | os.O_CREAT)
         _take(started.enter_context(os.fdopen(descriptor, "w")), self.folder)
         end_leftovers(self.folder)

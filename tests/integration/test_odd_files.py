@@ -66,6 +66,7 @@ def start_restore(data: Path, backup: Path) -> "subprocess.CompletedProcess[str]
 
 
 FILES = ("lock", "processes", "rabbitmq/advanced.config", "rabbitmq/pid", "rabbitmq/log/rabbitmq.log")
+LOGS = ("log/order_service.log", "log/notification_service_2.log")
 FOLDERS = ("log", "databases", "rabbitmq", "rabbitmq/db", "rabbitmq/log", "rabbitmq/home")
 
 
@@ -87,6 +88,15 @@ def test_the_launcher_names_what_lies_in_the_place_of_its_files_and_folders(fold
     assert str(folder / name) in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
     assert processes_of(folder) == []
+
+
+@pytest.mark.parametrize("name", LOGS)
+@pytest.mark.parametrize("odd", ODD)
+def test_the_launcher_names_a_log_that_is_no_file(tmp_path: Path, name: str, odd: str) -> None:
+    """Before the first process starts."""
+    (tmp_path / "log").mkdir()
+    ODD[odd](tmp_path / name)
+    assert_refused(start("--data-dir", str(tmp_path)), f"{tmp_path / name} can't be used: ")
 
 
 @pytest.mark.parametrize("odd", ["pipe", "loop", "endless"])
