@@ -60,7 +60,9 @@ def _run() -> int:
             ended = _system_run(arguments, Display(arguments.plain))
     except (WrongUse, CannotStart, Misused) as error:
         return _told(error, _WRONG_USE)
-    except (NoRabbitMQ, NotStarted, NotHealthy, BrokerUnavailable) as error:
+    except BrokerUnavailable as error:
+        return _told(f"{error}; without --amqp-url a RabbitMQ of its own is started", _FAILED)
+    except (NoRabbitMQ, NotStarted, NotHealthy) as error:
         return _told(error, _FAILED)
     # Last of all, so that a program finds it as the last line.
     output.write(ended.result)
@@ -225,7 +227,7 @@ def _demo(system: System, as_json: bool) -> Ended:
     return Ended(done.returncode, done.stdout or "")
 
 
-def _told(error: Exception, status: int) -> int:
+def _told(error: object, status: int) -> int:
     for line in f"ordersys.local: {error}".splitlines():
         output.error(line)
     return status

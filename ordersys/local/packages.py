@@ -83,7 +83,10 @@ def _named(given: str) -> Installation:
         for programs in root.glob(pattern):
             if (programs / "rabbitmq-server").exists() and (erlang / "erl").exists():
                 return Installation(programs, os.pathsep.join((str(erlang), os.environ.get("PATH", ""), "/usr/bin")))
-    raise NoRabbitMQ(f"{RABBITMQ_VARIABLE} is {str(root)!r}, but there is no RabbitMQ with an Erlang below it")
+    raise NoRabbitMQ(
+        f"{RABBITMQ_VARIABLE} is {str(root)!r}, but there is no RabbitMQ with an Erlang below it,"
+        " in usr/lib/rabbitmq and usr/lib/erlang; name the folder that holds both, or leave the variable out"
+    )
 
 
 def installed(root: Path) -> Installation | None:

@@ -6,7 +6,7 @@ import os
 import shlex
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -234,21 +234,23 @@ class System:
         with self._stage("declare") as note:
             asyncio.run(declare(self.broker_urls))
             note("exchanges, queues and bindings of the contract")
-        if self.cluster is None:
-            self._check_alone()
+        self._check_alone(set(self._choices.services), 0)
 
-    def _check_alone(self) -> None:
+    def _check_alone(self, modules: Collection[str], ours: int) -> None:
         """On a broker of somebody else's there may be another system. Raises CannotStart.
 
-        One that has just ended may be known to the broker for a moment.
+        Looks at the queues of `modules`, from each of which `ours` consumers are known to take. One that has just ended
+        may be known to the broker for a moment.
         """
-        taken = [one for one in subscriptions() if one.consumer.replace("-", "_") in self._choices.services]
+        if self.cluster is not None:
+            return
+        taken = [one for one in subscriptions() if one.consumer.replace("-", "_") in modules]
         queues = [queue for one in taken for queue in (one.queue, one.dead_letter_queue)]
         until = time.monotonic() + _PARTING_SECONDS
-        while busy := asyncio.run(_consumed(self.broker_urls, queues)):
+        while busy := asyncio.run(_crowded(self.broker_urls, queues, ours)):
             if time.monotonic() > until:
                 raise CannotStart(
-                    f"another system runs at {shown(self.broker_urls)}: {busy} is consumed from, and of two systems"
+                    f"another system runs at {shown(self.broker_urls)}: {busy} has its consumer, and of two systems"
                     " each would get a part of the events; stop that one, or name another virtual host with --amqp-url"
                 )
             time.sleep(_RESTART_PAUSE / 4)
@@ -265,6 +267,8 @@ class System:
             for service in self.services.values():
                 service.wait_healthy()
             note(f"{len(self.services)} services")
+        # Another system may have begun at the same time; programs of others may consume in a way of their own.
+        self._check_alone({*self.services} - {*self._choices.programs}, 1)
 
     def _choose_addresses(self) -> None:
         missing = [module for module in self._choices.services if module not in self._addresses]
@@ -284,11 +288,11 @@ class System:
         return True
 
 
-async def _consumed(urls: BrokerUrls, queues: Sequence[str]) -> str:
-    """The first of these queues that somebody consumes from, empty when there is none. Raises BrokerUnavailable."""
+async def _crowded(urls: BrokerUrls, queues: Sequence[str], most: int) -> str:
+    """The first of these queues with more consumers, empty when there is none. Raises BrokerUnavailable."""
     async with opened(urls, "launcher") as session:
         for queue in queues:
-            if await session.consumers(queue):
+            if await session.consumers(queue) > most:
                 return queue
     return ""
 

@@ -104,6 +104,23 @@ def test_a_virtual_host_that_another_system_uses_is_refused(folder: Path, tmp_pa
         assert broker.wait(60) == 0
 
 
+def test_two_systems_that_begin_at_once_do_not_share_a_virtual_host(folder: Path, tmp_path: Path) -> None:
+    """One is refused at least; whichever runs is alone."""
+    with local(folder, "--broker-only") as broker:
+        url = addresses(broker)["ORDERSYS_AMQP_URL"]
+        with (
+            local(tmp_path / "one", "--amqp-url", url) as one,
+            local(tmp_path / "two", "--amqp-url", url) as two,
+        ):
+            eventually(lambda: one.poll() is not None or two.poll() is not None, 60)
+            refused = one if one.poll() is not None else two
+            _, said = refused.communicate(timeout=60)
+            assert refused.returncode == 2, said
+            assert "another system runs at 127.0.0.1:" in said.splitlines()[-1]
+        broker.terminate()
+        assert broker.wait(60) == 0
+
+
 def test_a_broker_is_looked_for_before_anything_is_started(tmp_path: Path) -> None:
     """No service has run."""
     with listening(b"") as port:
