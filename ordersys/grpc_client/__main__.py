@@ -1,6 +1,6 @@
 """`python -m ordersys.grpc_client`: talks to the system from a command line."""
 
-from ordersys.grpc_client import interrupts, output
+from ordersys.console import interrupts, output
 
 if __name__ == "__main__":
     # First of all: what is imported next takes most of a second, in which Ctrl-C would end in a traceback.

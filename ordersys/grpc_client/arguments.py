@@ -9,10 +9,10 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
 from buf.validate import validate_pb2
+from ordersys.console.parser import WrongUse
 from ordersys.contract import addresses
 from ordersys.contract.addresses import Address
 from ordersys.contract.validation import violations
-from ordersys.grpc_client.wishes import WrongUse
 
 _LONGEST = 60
 _MOST_DIGITS = 30

@@ -12,7 +12,7 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from ordersys.grpc_client import output
+from ordersys.console import output
 
 
 def show(value: Any) -> None:

@@ -7,15 +7,16 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from ordersys.api.product.v1.product_service_pb2 import AdjustStockRequest, UpdateOrderRequest
+from ordersys.console import output
+from ordersys.console.interrupts import interrupts
+from ordersys.console.parser import Parser, WrongUse
 from ordersys.grpc_client import arguments as typed
-from ordersys.grpc_client import as_json, failures, output
+from ordersys.grpc_client import as_json, failures
 from ordersys.grpc_client.commands import COMMANDS, WALK_IN
 from ordersys.grpc_client.connection import Client, Failed, Peer
 from ordersys.grpc_client.dead_letters import ACTIONS
 from ordersys.grpc_client.demo import demo
-from ordersys.grpc_client.interrupts import Interrupted, interrupts
 from ordersys.grpc_client.story import NotRefused
-from ordersys.grpc_client.wishes import WrongUse
 
 _PROGRAM = "python -m ordersys.grpc_client"
 _SERVICES = (
@@ -44,20 +45,7 @@ def main() -> NoReturn:
     """Runs one command and exits as `failures.EXIT_STATUSES` says. To be called behind `output.prepare`."""
     words = sys.argv[1:]
     for_program = "--json" in words[: words.index("--") if "--" in words else None]
-    try:
-        status = _run(words, for_program)
-        output.flush()
-    except output.OutputClosed:
-        status = failures.OUTPUT_CLOSED
-        output.drop()
-    except output.OutputFailed as failed:
-        output.error(f"{_PROGRAM}: the output can't be written: {failed}")
-        status = failures.OUTPUT_FAILED
-        output.drop()
-    except Interrupted:
-        status = interrupts.exit_status
-        output.drop()
-    sys.exit(status)
+    output.finish(_PROGRAM, lambda: _run(words, for_program))
 
 
 def _run(words: Sequence[str], for_program: bool) -> int:
@@ -86,11 +74,7 @@ def _say(for_program: bool, error: dict[str, object], text: str, status: int) ->
 
 
 def _command(words: Sequence[str]) -> int:
-    parser = _parser()
-    try:
-        arguments = parser.parse_args(typed.decoded(words))
-    except SystemExit:  # --help
-        return failures.DONE
+    arguments = _parser().parse_args(typed.decoded(words))
     peers = [_peer(arguments, name, module, port) for name, module, port in _SERVICES]
     return asyncio.run(_answered(arguments, (peers[0], peers[1], peers[2], peers[3])))
 
@@ -123,19 +107,9 @@ def _variable(module: str) -> str:
     return f"ORDERSYS_{module.upper()}_ADDRESS"
 
 
-class _Parser(argparse.ArgumentParser):
-    """Raises WrongUse where argparse would print its usage and exit."""
-
-    def error(self, message: str) -> NoReturn:
-        raise WrongUse(f"{message}; {self.prog} --help shows what can be typed")
-
-    def print_help(self, file: object = None) -> None:
-        output.write(self.format_help())
-
-
-def _parser() -> argparse.ArgumentParser:
+def _parser() -> Parser:
     statuses = ", ".join(f"{status} {meaning}" for status, meaning in failures.EXIT_STATUSES.items())
-    parser = _Parser(
+    parser = Parser(
         prog=_PROGRAM,
         description="Lists products and orders, places, changes and cancels orders, shows notifications.",
         epilog=f"Exit status: {statuses}.",
@@ -155,7 +129,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_commands(commands: "argparse._SubParsersAction[_Parser]") -> None:
+def _add_commands(commands: "argparse._SubParsersAction[Parser]") -> None:
     commands.add_parser("products", help="list all products")
     product = commands.add_parser("product", help="show one product")
     product.add_argument("id", metavar="PRODUCT")
@@ -191,7 +165,7 @@ def _add_commands(commands: "argparse._SubParsersAction[_Parser]") -> None:
     walk.add_argument("--orders", type=burst, default=300, metavar="N", help="size of the burst (300)")
 
 
-def _add_reading(commands: "argparse._SubParsersAction[_Parser]") -> None:
+def _add_reading(commands: "argparse._SubParsersAction[Parser]") -> None:
     orders = commands.add_parser("orders", help="list orders, the newest first")
     orders.add_argument("--customer", type=typed.some, help="only of this customer")
     orders.add_argument("--state", choices=_STATES, help="only in this state")

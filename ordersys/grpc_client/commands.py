@@ -20,15 +20,16 @@ from ordersys.api.product.v1.product_service_pb2 import (
     PlaceOrderRequest,
     UpdateOrderRequest,
 )
-from ordersys.grpc_client import as_json, failures, identifiers, layout, listing, output, tables, wishes
+from ordersys.console import output
+from ordersys.console.interrupts import interrupts
+from ordersys.console.parser import WrongUse
+from ordersys.grpc_client import as_json, failures, identifiers, layout, listing, tables, wishes
 from ordersys.grpc_client.arguments import check
 from ordersys.grpc_client.batch import Batch, Outcome
 from ordersys.grpc_client.connection import Client, Failed, each
 from ordersys.grpc_client.dead_letters import dead_letters
 from ordersys.grpc_client.identifiers import new_request_id
-from ordersys.grpc_client.interrupts import interrupts
 from ordersys.grpc_client.listing import MOST_LISTED
-from ordersys.grpc_client.wishes import WrongUse
 
 Command = Callable[[Client, argparse.Namespace], Awaitable[int]]
 WALK_IN = "walk-in"

@@ -9,11 +9,12 @@ from ordersys.api.notification.v1.dead_letter_service_pb2 import (
     DiscardDeadLettersRequest,
     ReplayDeadLettersRequest,
 )
-from ordersys.grpc_client import as_json, failures, listing, output, tables
+from ordersys.console import output
+from ordersys.console.parser import WrongUse
+from ordersys.grpc_client import as_json, failures, listing, tables
 from ordersys.grpc_client.connection import Client, Failed, each
 from ordersys.grpc_client.identifiers import new_request_id
 from ordersys.grpc_client.listing import MOST_LISTED
-from ordersys.grpc_client.wishes import WrongUse
 
 ACTIONS = ("list", "replay", "discard")
 _AT_ONCE = 500

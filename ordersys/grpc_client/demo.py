@@ -5,19 +5,21 @@ import asyncio
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import NamedTuple
 
 from ordersys.api.order.v1.order_pb2 import Order
 from ordersys.api.product.v1.product_pb2 import Product
 from ordersys.api.product.v1.product_service_pb2 import ItemQuantity
+from ordersys.console import output
+from ordersys.console.parser import WrongUse
 from ordersys.grpc_client import arguments as typed
-from ordersys.grpc_client import as_json, failures, output, tables
+from ordersys.grpc_client import as_json, failures, tables
 from ordersys.grpc_client.connection import Client
 from ordersys.grpc_client.reconciliation import Findings, likely_causes, reconcile
 from ordersys.grpc_client.story import Story, item, repeated
-from ordersys.grpc_client.wishes import STATIC_ORDERS, Wish, WrongUse, from_file
+from ordersys.grpc_client.wishes import STATIC_ORDERS, Wish, from_file
 
 _POLL_SECONDS = 0.2
 _MOST_UNITS = typed.most(ItemQuantity.DESCRIPTOR.fields_by_name["quantity"])
@@ -28,7 +30,8 @@ class Narrator:
     """Tells what happens: on standard output for people, beside it when that is for a program."""
 
     def __init__(self, for_program: bool) -> None:
-        self._line, self._raw = (output.error, output.errors) if for_program else (output.line, output.write)
+        self._line: Callable[[str], object] = output.error if for_program else output.line
+        self._raw: Callable[[str], object] = output.errors if for_program else output.write
         self._moves = output.moves(sys.stderr if for_program else sys.stdout)
         self._flush = output.flush
         self._step = 0

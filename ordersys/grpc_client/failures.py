@@ -12,9 +12,7 @@ from ordersys.api.product.v1.product_service_pb2 import UpdateOrderRequest
 from ordersys.grpc_client import as_json
 from ordersys.grpc_client.connection import Failed
 
-DONE, REFUSED, WRONG_USE, NOT_REACHABLE, OUTPUT_FAILED = range(5)
-OUTPUT_CLOSED = 141
-"""128 + SIGPIPE, as other programs end whose reader has gone."""
+DONE, REFUSED, WRONG_USE, NOT_REACHABLE = range(4)
 EXIT_STATUSES: Mapping[str, str] = {
     "0": "done",
     "1": "refused by the system",

@@ -9,7 +9,8 @@ from ordersys.api.notification.v1.dead_letter_service_pb2 import DeadLetter, Dea
 from ordersys.api.notification.v1.notification_log_pb2 import Notification
 from ordersys.api.order.v1.order_pb2 import Order, OrderState
 from ordersys.api.product.v1.product_pb2 import Product
-from ordersys.grpc_client import layout, output
+from ordersys.console import output
+from ordersys.grpc_client import layout
 from ordersys.grpc_client.layout import Column
 
 _ORDERS = (

@@ -3,22 +3,21 @@
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 from google.protobuf.json_format import ParseDict, ParseError
 
 from ordersys.api.product.v1.product_service_pb2 import ItemQuantity, PlaceOrderRequest
+from ordersys.console import opening
+from ordersys.console.parser import WrongUse
 from ordersys.contract import json_text
 from ordersys.contract.validation import violations
 
 STATIC_ORDERS = Path(__file__).parent.parent / "data" / "orders.json"
 _MOST_DIGITS = 10
+_MOST_MIB = 64  # some 600,000 orders
 # Stands for the id of a request that has none yet.
 _ANY_ID = "00000000-0000-4000-8000-000000000000"
-
-
-class WrongUse(Exception):
-    """What was typed, or stands in a file, can't be used; the text names it and says what can."""
 
 
 class Wish(NamedTuple):
@@ -57,8 +56,7 @@ def request(wish: Wish, request_id: str) -> PlaceOrderRequest:
 
 def _array(path: Path | str) -> list[Any]:
     try:
-        with _opened(path) as file:
-            entries = json_text.parse(file.read().decode("utf-8-sig"))
+        entries = json_text.parse(opening.read_any(_name(path), _MOST_MIB).decode("utf-8-sig"))
     except OSError as error:
         raise WrongUse(f"{path}: {error.strerror}") from error
     except ValueError as error:
@@ -68,13 +66,12 @@ def _array(path: Path | str) -> list[Any]:
     return entries
 
 
-def _opened(path: Path | str) -> BinaryIO:
-    """The file; its name in UTF-8 where the locale has no such letters."""
+def _name(path: Path | str) -> bytes:
+    """The name of a file; in UTF-8 where the locale has no such letters."""
     try:
-        name = os.fsencode(path)
+        return os.fsencode(path)
     except UnicodeEncodeError:
-        name = str(path).encode()
-    return open(name, "rb")  # noqa: PTH123 - a Path takes no bytes
+        return str(path).encode()
 
 
 def _item(word: str) -> ItemQuantity:

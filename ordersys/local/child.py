@@ -7,10 +7,12 @@ from pathlib import Path
 
 import psutil
 
+from ordersys.console.opening import open_regular
 from ordersys.local.groups import end, gone, members, send
 from ordersys.local.guard import Guard
 
 _STOP_SECONDS = 30.0
+_LAST_BYTES = 65_536
 
 
 class Child:
@@ -52,6 +54,20 @@ class Child:
     def _forget(self) -> None:
         self._process.wait()
         self._guard.forget(self._group)
+
+
+def last_lines(log: Path) -> Sequence[str]:
+    """The last lines of a log, which may have grown for years, or be gone."""
+    try:
+        descriptor = open_regular(log, os.O_RDONLY)
+    except OSError as error:
+        return [f"it can't be read: {error.strerror}"]
+    try:
+        begin = max(os.fstat(descriptor).st_size - _LAST_BYTES, 0)
+        lines = os.pread(descriptor, _LAST_BYTES, begin).decode(errors="replace").splitlines()
+    finally:
+        os.close(descriptor)
+    return lines[1:] if begin else lines
 
 
 def _listens(process: psutil.Process, port: int) -> bool:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import psutil
 
+from ordersys.console.opening import open_regular
 from ordersys.local.groups import Group, end, group_of
 
 _RECORD = "processes"
@@ -30,12 +31,7 @@ class Guard:
     def __init__(self, folder: Path) -> None:
         self._record = folder / _RECORD
         self._watched: set[Group] = set()
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "ordersys.local.guard"],
-            stdin=subprocess.PIPE,
-            start_new_session=True,
-            text=True,
-        )
+        self._process = _started()
 
     def start(
         self, command: Sequence[str], environment: Mapping[str, str], log: Path
@@ -44,7 +40,7 @@ class Guard:
 
         A program that can't be run ends with status 126 or 127 and says so in the log.
         """
-        with log.open("ab") as output:
+        with os.fdopen(open_regular(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT), "ab") as output:
             process = subprocess.Popen(
                 ["/bin/sh", "-c", _GATE, "sh", *command],
                 env=dict(environment),
@@ -53,38 +49,73 @@ class Guard:
                 stderr=output,
                 start_new_session=True,
             )
-        group = self.watch(process.pid)
+        try:
+            group = self.watch(process.pid)
+        except OSError:  # the disk is full: what nobody would find again does not begin
+            process.kill()
+            process.wait()
+            raise
         if process.stdin is not None:
             with contextlib.suppress(BrokenPipeError), process.stdin as gate:
                 gate.write(b"\n")
         return process, group
 
     def watch(self, leader: int) -> Group:
-        """Ends the group of `leader`, just started in a session of its own, when this process is gone."""
+        """Ends the group of `leader`, just started as its leader, when this process is gone. Raises OSError."""
         group = group_of(leader)
+        line = _line("+", group)
+        self._record_line(line)
         self._watched.add(group)
-        self._write(f"+ {group.leader} {group.started!r}")
+        self._tell(line)
         return group
 
     def forget(self, group: Group) -> None:
         """The group is gone."""
         self._watched.discard(group)
-        self._write(f"- {group.leader} {group.started!r}")
+        line = _line("-", group)
+        with contextlib.suppress(OSError):  # a record of what is gone ends nobody
+            self._record_line(line)
+        self._tell(line)
 
     def close(self) -> None:
         """Ends whatever is still watched, and the guard."""
         end(self._watched)
-        if self._process.stdin is not None:
-            self._process.stdin.close()
-        self._process.wait()
-        self._record.unlink(missing_ok=True)
+        self._close_pipe()
+        with contextlib.suppress(OSError):  # a file system that is read-only by now; it names nobody who runs
+            self._record.unlink(missing_ok=True)
 
-    def _write(self, line: str) -> None:
-        with os.fdopen(os.open(self._record, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "w") as record:
-            record.write(f"{line}\n")
-        if self._process.stdin is not None:
-            self._process.stdin.write(f"{line}\n")
+    def _record_line(self, line: str) -> None:
+        with os.fdopen(open_regular(self._record, os.O_WRONLY | os.O_APPEND | os.O_CREAT), "w") as record:
+            record.write(line)
+
+    def _tell(self, line: str) -> None:
+        """Tells the guard's side; one that was killed has a successor, who is told everything."""
+        if self._process.stdin is None:
+            return
+        try:
+            self._process.stdin.write(line)
             self._process.stdin.flush()
+        except BrokenPipeError:
+            self._close_pipe()
+            self._process = _started()
+            for group in self._watched:
+                self._tell(_line("+", group))
+
+    def _close_pipe(self) -> None:
+        with contextlib.suppress(BrokenPipeError):
+            if self._process.stdin is not None:
+                self._process.stdin.close()
+        self._process.wait()
+
+
+def _started() -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-m", "ordersys.local.guard"], stdin=subprocess.PIPE, start_new_session=True, text=True
+    )
+
+
+def _line(sign: str, group: Group) -> str:
+    return f"{sign} {group.leader} {group.started!r}\n"
 
 
 def end_leftovers(folder: Path) -> int:
@@ -95,7 +126,8 @@ def end_leftovers(folder: Path) -> int:
     record = folder / _RECORD
     watched: set[Group] = set()
     if record.exists():
-        with record.open(encoding="ascii", errors="replace", newline="\n") as lines:
+        descriptor = open_regular(record, os.O_RDONLY)
+        with os.fdopen(descriptor, encoding="ascii", errors="replace", newline="\n") as lines:
             for line in lines:
                 _note(watched, line)
         watched = {group for group in watched if group.started > psutil.boot_time()}

@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from ordersys.console.opening import open_regular, read_regular
 from ordersys.runtime import files
 from ordersys.runtime.files import UnsafeFolder, UnusableFolder, make_private, write_whole
 
@@ -64,21 +65,28 @@ class Installation(NamedTuple):
 def provision() -> Installation:
     """The RabbitMQ below ORDERSYS_RABBITMQ_DIR, else that of this machine; raises NoRabbitMQ.
 
-    The first time without one, downloads some 30 MB.
+    Raises UnusableFolder when what is named is no folder. The first time without one, downloads some 30 MB.
     """
     if given := os.environ.get(RABBITMQ_VARIABLE):
-        return _named(Path(given).expanduser().absolute())
+        return _named(given)
     return installed(Path("/")) or unpacked(cache())
 
 
-def _named(root: Path) -> Installation:
-    """RabbitMQ and its Erlang, both below `root`."""
+def _named(given: str) -> Installation:
+    """RabbitMQ and its Erlang, both below the folder that was named."""
+    try:
+        root = files.path(given).absolute()
+    except ValueError as error:
+        raise UnusableFolder(f"{RABBITMQ_VARIABLE} is {given!r} but must be {error}") from None
     erlang = root / "usr/lib/erlang/bin"
     for pattern in _INSTALLED:
         for programs in root.glob(pattern):
             if (programs / "rabbitmq-server").exists() and (erlang / "erl").exists():
                 return Installation(programs, os.pathsep.join((str(erlang), os.environ.get("PATH", ""), "/usr/bin")))
-    raise NoRabbitMQ(f"{RABBITMQ_VARIABLE} is {str(root)!r}, but there is no RabbitMQ with an Erlang below it")
+    raise NoRabbitMQ(
+        f"{RABBITMQ_VARIABLE} is {str(root)!r}, but there is no RabbitMQ with an Erlang below it,"
+        " in usr/lib/rabbitmq and usr/lib/erlang; name the folder that holds both, or leave the variable out"
+    )
 
 
 def installed(root: Path) -> Installation | None:
@@ -164,7 +172,7 @@ def unpacked(folder: Path) -> Installation:
 def _is_complete(root: Path) -> bool:
     """Whether all is there that was unpacked, each file as long as it was."""
     try:
-        recorded = json.loads((root / _CONTENTS).read_bytes())
+        recorded = json.loads(read_regular(root / _CONTENTS))
         return isinstance(recorded, dict) and bool(recorded) and _contents(root) == recorded
     except (OSError, ValueError, RecursionError):
         return False
@@ -238,6 +246,6 @@ def _run(folder: Path, *command: str) -> str:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    with path.open("w") as file:
+    with os.fdopen(open_regular(path, os.O_WRONLY | os.O_CREAT), "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

@@ -13,11 +13,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from ordersys.console.opening import check_regular, read_regular
 from ordersys.local import ports
-from ordersys.local.child import Child
+from ordersys.local.child import Child, last_lines
 from ordersys.local.guard import Guard
 from ordersys.local.packages import Installation
-from ordersys.runtime.files import write_whole
+from ordersys.runtime.files import UnusableFolder, write_whole
 
 _BOOT_SECONDS = 90.0
 _PORTS = 3
@@ -155,7 +156,7 @@ class Node:
         while not self._answers():
             if not self.running or time.monotonic() > until:
                 self.kill()
-                tail = "\n".join(self.log.read_text(errors="replace").splitlines()[-15:])
+                tail = "\n".join(last_lines(self.log)[-15:])
                 raise NotStarted(f"RabbitMQ did not start; the end of its log {self.log}:\n{tail}")
             time.sleep(_POLL)
 
@@ -186,8 +187,10 @@ class Node:
 
     def prepare(self) -> None:
         """Makes anew whatever is missing, or of no use, of what the node needs to start. Raises OSError."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._check_place()
         for part in ("home", "db", "log", "schema"):
-            (self._folder / part).mkdir(parents=True, exist_ok=True)
+            (self._folder / part).mkdir(exist_ok=True)
         cookie = _cookie_file(self._folder)
         if not (_is_for_us_alone(cookie) and read_cookie(self._folder) == self._membership.cookie):
             write_whole(cookie, self._membership.cookie, _COOKIE_MODE)
@@ -197,6 +200,28 @@ class Node:
         self.port = self._ports[0]
         configuration = _CONFIGURATION.format(port=self.port) + self._membership.configuration
         write_whole(self._folder / "rabbitmq.conf", configuration)
+        for folder in (self._folder, self._folder / "home", self._folder / "log"):
+            for path in folder.iterdir():  # Erlang would wait for a pipe, and say nothing
+                if not path.is_dir():
+                    check_regular(path)
+
+    def _check_place(self) -> None:
+        """Queues remember the path of their logs: a folder that was moved has none for them, a copy has another's.
+
+        Raises UnusableFolder.
+        """
+        record = self._folder / "place"
+        try:
+            place = "" if self.new else read_regular(record).decode()
+        except (OSError, ValueError):
+            place = ""  # of an earlier release, or lost
+        if place and not _is_same(Path(place), self._folder):
+            raise UnusableFolder(
+                f"{self._folder} was {place} when its queues were made, which remember that; move it back, or remove it"
+                " to begin with empty queues: what was in them and not recorded yet is lost"
+            )
+        if not place:
+            write_whole(record, str(self._folder))
 
     def _answers(self) -> bool:
         """Whether it is this node that answers: somebody else may have taken the port since it was free."""
@@ -218,7 +243,7 @@ class Node:
     def _last_ports(self) -> list[int]:
         """None where there was no start, or nothing of use is left of it."""
         try:
-            found = json.loads(self._ports_file.read_bytes())
+            found = json.loads(read_regular(self._ports_file))
         except (OSError, ValueError, RecursionError):
             return []
         is_ours = isinstance(found, list) and all(type(port) is int and 0 < port <= _MOST_PORT for port in found)
@@ -248,10 +273,18 @@ class Node:
         }
 
 
+def _is_same(one: Path, other: Path) -> bool:
+    """Whether both lead to one folder, such as one by a link."""
+    try:
+        return one == other or one.samefile(other)
+    except OSError:
+        return False
+
+
 def read_cookie(folder: Path) -> str:
     """The Erlang cookie of the node in `folder`, empty where there is none that can be read."""
     try:
-        return _cookie_file(folder).read_text(encoding="ascii", errors="replace")
+        return read_regular(_cookie_file(folder)).decode("ascii", errors="replace")
     except OSError:
         return ""
 

@@ -12,6 +12,7 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from ordersys.contract.addresses import channel_options, parse
+from ordersys.local.child import last_lines
 from ordersys.local.groups import Group, end, gone, send
 from ordersys.local.guard import Guard
 
@@ -119,7 +120,7 @@ class Service:
         return (self._lines() or [""])[-1]
 
     def _lines(self) -> Sequence[str]:
-        return self.log.read_text(errors="replace").splitlines()
+        return last_lines(self.log)
 
     def _ended(self) -> NotHealthy:
         if self.misused:

@@ -3,17 +3,20 @@
 import asyncio
 import fcntl
 import os
+import shlex
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import IO
 
+from ordersys.console.opening import open_regular
 from ordersys.contract import addresses
 from ordersys.contract.addresses import Address
+from ordersys.contract.topology import subscriptions
 from ordersys.local import ports
 from ordersys.local.cluster import Cluster, Size
 from ordersys.local.guard import Guard, end_leftovers
@@ -21,14 +24,19 @@ from ordersys.local.packages import Installation, provision
 from ordersys.local.rabbitmq import Node
 from ordersys.local.service import Program, Service, ours
 from ordersys.runtime import settings, urls
+from ordersys.runtime.broker import BrokerUnavailable
 from ordersys.runtime.files import UnusableFolder, make_private
-from ordersys.runtime.reconnect import declare
+from ordersys.runtime.reconnect import declare, opened
 from ordersys.runtime.urls import BrokerUrls, shown
 
 # In the order they are started; any order works.
 SERVICES = ("order_service", "product_service", "notification_service_1", "notification_service_2")
 _SETTINGS = {"order_service": settings.OrderSettings, "product_service": settings.ProductSettings}
 _RESTART_PAUSE = 1.0
+_PARTING_SECONDS = 5.0
+# RabbitMQ's scripts break at quotes; Erlang takes the others for a pattern when it looks for the logs of its queues
+# (filelib:wildcard), and finds none.
+_NOT_FOR_A_BROKER = frozenset("'\"`{}[]*?\\")
 _MOST_PAUSE = 30.0
 _SOUND_SECONDS = 60.0  # what has run for so long is started again at once
 
@@ -72,6 +80,7 @@ class System:
         self._not_before: dict[str, float] = {}
         self._pause: dict[str, float] = {}
         self._complaints: dict[str, str] = {}
+        self._unstarted: dict[str, str] = {}
 
     @property
     def nodes(self) -> Sequence[Node]:
@@ -99,7 +108,7 @@ class System:
         """The lines that let a shell talk to it. The URL of somebody else's broker may hold a password."""
         shown = [name for name in self.environment if name.endswith("_ADDRESS")]
         shown += ["ORDERSYS_AMQP_URL"] if self.cluster is not None else []
-        return [f"export {name}={self.environment[name]}" for name in shown]
+        return [f"export {name}={shlex.quote(self.environment[name])}" for name in shown]
 
     def __enter__(self) -> "System":
         """Starts everything.
@@ -107,7 +116,8 @@ class System:
         Raises CannotStart, before the first process runs; NoRabbitMQ, NotStarted, NotHealthy or BrokerUnavailable.
         """
         with ExitStack() as started:
-            self._start(started)
+            with said_in_one_line(self.folder):
+                self._start(started)
             self._stack = started.pop_all()
         return self
 
@@ -125,13 +135,27 @@ class System:
         """Starts again whatever has ended by itself; to be called now and then."""
         for node in self.nodes:
             if not node.running and self._due(node.name):
-                say(f"rabbitmq ended; starting it again (log: {node.log})")
+                if node.name not in self._unstarted:
+                    say(f"rabbitmq ended; starting it again (log: {node.log})")
                 node.kill()  # what is left of it
-                node.launch()
+                self._try(node.name, node.launch, say)
         for name, service in self.services.items():
             if not service.running and self._due(name):
-                self._tell(service, say)
-                service.start()
+                if name not in self._unstarted:
+                    self._tell(service, say)
+                self._try(name, service.start, say)
+
+    def _try(self, name: str, start: Callable[[], None], say: Callable[[str], None]) -> None:
+        """Starts something; what keeps it from that, such as a full disk, may pass, and is said once."""
+        try:
+            start()
+        except OSError as error:
+            trouble = _trouble(error, self.folder)
+            if trouble != self._unstarted.get(name):
+                say(f"{name} can't be started and is tried again now and then: {trouble}")
+            self._unstarted[name] = trouble
+        else:
+            self._unstarted.pop(name, None)
 
     def _tell(self, service: Service, say: Callable[[str], None]) -> None:
         """Says how a service has ended; what it can't start with is said once, however often it is tried."""
@@ -143,9 +167,8 @@ class System:
         self._complaints[service.module] = complaint
 
     def _start(self, started: ExitStack) -> None:
-        with _said_in_one_line(self.folder):
-            self._check_choices()
-            self._prepare_folder(started)
+        self._check_choices()
+        self._prepare_folder(started)
         guard = started.enter_context(closing(Guard(self.folder)))
         self._start_broker(started, guard)
         if self._choices.services:
@@ -160,7 +183,9 @@ class System:
             if program is None:
                 _check_settings(module, {**os.environ, **self._choices.settings})
             elif shutil.which(program[0]) is None:
-                raise CannotStart(f"{program[0]}, in the place of {module}, is no program that can be run")
+                quoting = f"--program {module}='\"/my path/x\" -v'"
+                hint = f"; a path with a blank is quoted twice, as in {quoting}" if len(program) > 1 else ""
+                raise CannotStart(f"{program[0]!r}, in the place of {module}, is no program that can be run{hint}")
 
     def _check_ports(self) -> None:
         given = [("rabbitmq", port) for port in self._choices.amqp_ports]
@@ -176,22 +201,29 @@ class System:
     def _prepare_folder(self, started: ExitStack) -> None:
         if not str(self.folder).isprintable():  # Erlang takes neither line ends nor octets that are not UTF-8
             raise CannotStart(f"{str(self.folder)!r} can't be used; name a folder in UTF-8 with --data-dir")
+        if self._choices.amqp_url is None and (odd := _NOT_FOR_A_BROKER.intersection(str(self.folder))):
+            signs = " ".join(sorted(odd))
+            raise CannotStart(
+                f"{self.folder} can't hold a RabbitMQ, for its {signs}; name another folder with --data-dir"
+            )
         make_private(self.folder)
         make_private(self.folder / "databases")
-        descriptor = os.open(self.folder / "lock", os.O_WRONLY | os.O_CREAT, 0o600)
+        make_private(self.folder / "log")
+        for module in self._choices.services:  # what is no file is better known before the first process runs
+            os.close(open_regular(self.folder / "log" / f"{module}.log", os.O_WRONLY | os.O_CREAT))
+        descriptor = open_regular(self.folder / "lock", os.O_WRONLY | os.O_CREAT)
         _take(started.enter_context(os.fdopen(descriptor, "w")), self.folder)
         end_leftovers(self.folder)
 
     def _start_broker(self, started: ExitStack, guard: Guard) -> None:
         if self._choices.amqp_url is not None:
             return
-        with self._stage("provision") as note, _said_in_one_line(self.folder):
+        with self._stage("provision") as note:
             installation = provision()
             note(_described(installation))
         wanted = Size(self._choices.brokers, self._choices.amqp_ports, {a.port for a in self._addresses.values()})
         cluster = Cluster(self.folder / "rabbitmq", installation, guard, wanted)
-        with _said_in_one_line(self.folder):
-            cluster.prepare()
+        cluster.prepare()
         self.cluster = cluster
         started.callback(self.cluster.stop)
         with self._stage("boot") as note:
@@ -202,6 +234,26 @@ class System:
         with self._stage("declare") as note:
             asyncio.run(declare(self.broker_urls))
             note("exchanges, queues and bindings of the contract")
+        self._check_alone(set(self._choices.services), 0)
+
+    def _check_alone(self, modules: Collection[str], ours: int) -> None:
+        """On a broker of somebody else's there may be another system. Raises CannotStart.
+
+        Looks at the queues of `modules`, from each of which `ours` consumers are known to take. One that has just ended
+        may be known to the broker for a moment.
+        """
+        if self.cluster is not None:
+            return
+        taken = [one for one in subscriptions() if one.consumer.replace("-", "_") in modules]
+        queues = [queue for one in taken for queue in (one.queue, one.dead_letter_queue)]
+        until = time.monotonic() + _PARTING_SECONDS
+        while busy := asyncio.run(_crowded(self.broker_urls, queues, ours)):
+            if time.monotonic() > until:
+                raise CannotStart(
+                    f"another system runs at {shown(self.broker_urls)}: {busy} has its consumer, and of two systems"
+                    " each would get a part of the events; stop that one, or name another virtual host with --amqp-url"
+                )
+            time.sleep(_RESTART_PAUSE / 4)
 
     def _start_services(self, started: ExitStack, guard: Guard) -> None:
         self._choose_addresses()
@@ -215,6 +267,8 @@ class System:
             for service in self.services.values():
                 service.wait_healthy()
             note(f"{len(self.services)} services")
+        # Another system may have begun at the same time; programs of others may consume in a way of their own.
+        self._check_alone({*self.services} - {*self._choices.programs}, 1)
 
     def _choose_addresses(self) -> None:
         missing = [module for module in self._choices.services if module not in self._addresses]
@@ -232,6 +286,15 @@ class System:
         self._pause[name] = min(self._pause.get(name, _RESTART_PAUSE / 2) * 2, _MOST_PAUSE)
         self._not_before[name] = now + self._pause[name]
         return True
+
+
+async def _crowded(urls: BrokerUrls, queues: Sequence[str], most: int) -> str:
+    """The first of these queues with more consumers, empty when there is none. Raises BrokerUnavailable."""
+    async with opened(urls, "launcher") as session:
+        for queue in queues:
+            if await session.consumers(queue) > most:
+                return queue
+    return ""
 
 
 def _described(installation: Installation) -> str:
@@ -252,15 +315,20 @@ def _check_settings(module: str, environment: Mapping[str, str]) -> None:
 
 
 @contextmanager
-def _said_in_one_line(folder: Path) -> Iterator[None]:
-    """Turns what is wrong with a file or a folder into CannotStart."""
+def said_in_one_line(what: object) -> Iterator[None]:
+    """Turns what the system says is wrong with a file or a folder into CannotStart; `what` where it names none."""
     try:
         yield
+    except BrokerUnavailable:
+        raise
     except UnusableFolder as error:
         raise CannotStart(str(error)) from error
     except OSError as error:
-        where = error.filename or folder
-        raise CannotStart(f"{where} can't be used: {error.strerror}; mend that, or name another folder") from error
+        raise CannotStart(f"{_trouble(error, what)}; mend that, or name another folder with --data-dir") from error
+
+
+def _trouble(error: OSError, what: object) -> str:
+    return f"{error.filename or what} can't be used: {error.strerror or error}"
 
 
 def _take(lock: IO[str], folder: Path) -> None:

@@ -10,6 +10,7 @@ import argparse
 import contextlib
 import errno
 import os
+import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -21,17 +22,19 @@ from sqlalchemy import create_engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import StaticPool
 
-from ordersys.runtime import marks
+from ordersys.console.opening import check_regular
+from ordersys.runtime import files, marks
 from ordersys.runtime.crash import crash_point
-from ordersys.runtime.database_file import IN_USE, DatabaseFile, set_of, uri
+from ordersys.runtime.database_file import IN_USE, DatabaseFile, command, set_of, uri
 from ordersys.runtime.files import sync
 from ordersys.runtime.marks import UNMARKED, Mark
 from ordersys.runtime.private import FILE_MODE
-from ordersys.runtime.schema import Schema, UnusableDatabase
+from ordersys.runtime.schema import ForeignDatabase, Schema, UnusableDatabase
 
 _PAGES = 4096  # copied before Ctrl-C is looked for
 _LOCKED_SECONDS = 10
 BACKUP, RESTORE = "backup", "restore"
+_SERVICE = re.compile("[a-z0-9-]+")
 
 
 class Stored(NamedTuple):
@@ -45,12 +48,19 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
     """Adds the two commands; without one of them, the service is run."""
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands, instead of serving")
     making = commands.add_parser(BACKUP, help="copy the database to FILE, also while the service runs")
-    making.add_argument("file", type=Path, metavar="FILE")
+    making.add_argument("file", type=_path, metavar="FILE")
     making.add_argument("--overwrite", action="store_true", help="also where FILE is there already")
     using = commands.add_parser(
         RESTORE, help="put the backup FILE in the place of the database; the service must not run"
     )
-    using.add_argument("file", type=Path, metavar="FILE")
+    using.add_argument("file", type=_path, metavar="FILE")
+
+
+def _path(text: str) -> Path:
+    try:
+        return files.path(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} must be {error}") from None
 
 
 def run_command(arguments: argparse.Namespace, stored: Stored, folder: Path) -> str:
@@ -66,10 +76,10 @@ def backup(path: Path, schema: Schema, target: Path, overwrite: bool = False) ->
 
     Blocks until all is copied and looked through: some 20 s for 300 MB. Raises UnusableDatabase.
     """
-    with _telling(f"backup of database {path}"), contextlib.ExitStack() as stack:
+    with _telling(f"backup of database {path} to {target}"), contextlib.ExitStack() as stack:
         file = DatabaseFile(path, schema.owner)
         if not file.real.exists():
-            raise UnusableDatabase("there is none")
+            raise UnusableDatabase("there is no such database; name its folder with ORDERSYS_DATA_DIR")
         _check_target(file, target, schema, overwrite)
         stack.callback(file.release)
         with closing(_pinned(file)) as source, _temporary(target) as finish:
@@ -86,7 +96,7 @@ def restore(path: Path, schema: Schema, source: Path) -> str:
     with _telling(f"restore of database {path} from {source}"), contextlib.ExitStack() as stack:
         file = DatabaseFile(path, schema.owner)
         if not source.is_file():
-            raise UnusableDatabase(f"{source} is no file")
+            raise UnusableDatabase(f"{source} is no file; name a backup")
         stack.callback(file.release)
         if not (file.take_lock() and file.take_over()):
             raise UnusableDatabase(IN_USE)
@@ -94,7 +104,7 @@ def restore(path: Path, schema: Schema, source: Path) -> str:
         _remove(made)
         os.close(os.open(made, os.O_CREAT | os.O_EXCL | os.O_WRONLY, FILE_MODE))
         stack.callback(_remove, made)
-        with closing(_readable(source)) as reading:
+        with _judging(), closing(_readable(source)) as reading:
             mark = _copy(reading, made, schema)
         aside = _put_aside(file.real)
         crash_point("restore.aside")
@@ -105,12 +115,26 @@ def restore(path: Path, schema: Schema, source: Path) -> str:
     return f"{path}: restored from {source}, looked through" + (f"; what was there is {aside} now" if aside else "")
 
 
+@contextmanager
+def _judging() -> Iterator[None]:
+    """Adds to whatever is wrong with a backup what to do instead; nothing is changed so far."""
+    try:
+        yield
+    except ForeignDatabase as error:
+        theirs = f"give it to {command(error.owner, RESTORE)}, or " if _SERVICE.fullmatch(error.owner) else ""
+        raise UnusableDatabase(f"{error.fact}; {theirs}name a backup of this service") from error
+    except (UnusableDatabase, sqlite3.Error, DBAPIError) as error:
+        raise UnusableDatabase(f"{_words(error)}; nothing was changed, name another backup") from error
+
+
 def _check_target(file: DatabaseFile, target: Path, schema: Schema, overwrite: bool) -> None:
     for used in (*set_of(file.real), file.lock):
         if target.exists() and used.exists() and target.samefile(used):
             raise UnusableDatabase(f"{target} belongs to the database itself; choose another name")
     if target.is_dir():
         raise UnusableDatabase(f"{target} is a folder; name a file")
+    if not target.parent.is_dir():
+        raise UnusableDatabase(f"there is no folder {target.parent}; make it, or name another FILE")
     if target.exists() and not target.is_file():
         raise UnusableDatabase(f"{target} is no regular file; choose another name")
     if target.exists() and not overwrite:
@@ -159,6 +183,8 @@ def _readable(source: Path) -> sqlite3.Connection:
 
     `immutable` has SQLite make no file beside it.
     """
+    for path in set_of(source):
+        check_regular(path)  # SQLite would wait for the other end of a pipe
     with source.open("rb") as file:
         found = marks.of_file(file.fileno())
     log = marks.of_log(set_of(source)[1])
@@ -220,7 +246,11 @@ class _Finish(NamedTuple):
 @contextmanager
 def _temporary(target: Path) -> Iterator[_Finish]:
     partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
-    os.close(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, FILE_MODE))
+    try:
+        os.close(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, FILE_MODE))
+    except OSError as error:
+        why = f"no file can be made in {target.parent} ({error.strerror})"
+        raise UnusableDatabase(f"{why}; mend that, or name another FILE") from error
     try:
         yield _Finish(partial, target)
     finally:
@@ -250,7 +280,12 @@ def _telling(what: str) -> Iterator[None]:
     except UnusableDatabase as error:
         raise UnusableDatabase(f"{what}: {error}") from error
     except (sqlite3.Error, DBAPIError) as error:
-        raise UnusableDatabase(f"{what}: {getattr(error, 'orig', error)}") from error
+        raise UnusableDatabase(f"{what}: {_words(error)}") from error
     except OSError as error:
         named = f": {error.filename}" if error.filename else ""
         raise UnusableDatabase(f"{what}: {error.strerror}{named}") from error
+
+
+def _words(error: Exception) -> str:
+    """Those of SQLite, where SQLAlchemy has put its own around them."""
+    return str(error.orig if isinstance(error, DBAPIError) else error)

@@ -5,6 +5,7 @@ Together with messages.py and urls.py all that knows pika.
 
 import asyncio
 import logging
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from copy import copy
@@ -12,12 +13,15 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from pika.adapters.asyncio_connection import AsyncioConnection
+from pika.adapters.utils.connection_workflow import AMQPConnectorStackTimeout
 from pika.channel import Channel
 from pika.exceptions import (
     AMQPConnectionError,
     AMQPError,
     ChannelClosedByBroker,
     ConnectionClosedByBroker,
+    ConnectionOpenAborted,
+    IncompatibleProtocolError,
     ProbableAccessDeniedError,
     ProbableAuthenticationError,
 )
@@ -37,6 +41,8 @@ logging.getLogger("pika").setLevel(logging.CRITICAL)
 HEARTBEAT_SECONDS, BLOCKED_SECONDS = 20, 60
 _SENT_AT_A_TIME = 200
 _PARTING_SECONDS = 1.5  # twice: a silent broker is noticed by its heartbeat, but not within a grace period
+_WAYS_OUT = "name the port of RabbitMQ, usually 5672, or use amqps:// where it wants TLS"
+_NO_TLS = frozenset({"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE"})  # the second from OpenSSL 3.2 on
 _SILENT_SECONDS = 6.0  # nor in time for another node to take over
 
 
@@ -344,9 +350,22 @@ def _reason(error: BaseException) -> str:
     """What a person needs of one of pika's errors."""
     if isinstance(error, ProbableAuthenticationError):
         return "it refuses the user or the password"
+    if no_broker := _no_broker(error):
+        return no_broker
     if isinstance(error, ProbableAccessDeniedError):
         said = f" ({error.args[-1]})" if error.args and "ClosedByBroker" in str(error.args[-1]) else ""
         return f"it has no such virtual host, or the user may not use it, or no more connections to it{said}"
     if isinstance(error, AMQPConnectionError) and error.args:
         return str(error.args[-1])
     return str(error) or type(error).__name__
+
+
+def _no_broker(error: BaseException) -> str:
+    """What an error says of a program that is no RabbitMQ, or of one that is spoken to in the wrong way; else empty."""
+    if isinstance(error, IncompatibleProtocolError):
+        return f"what listens there does not speak AMQP 0-9-1; {_WAYS_OUT}"
+    if isinstance(error, ConnectionOpenAborted | AMQPConnectorStackTimeout):
+        return f"what listens there does not answer as RabbitMQ does; if it is no RabbitMQ that hangs, {_WAYS_OUT}"
+    if isinstance(error, ssl.SSLError) and error.reason in _NO_TLS:
+        return "what listens there does not speak TLS; use amqp://, or name RabbitMQ's port for TLS, usually 5671"
+    return ""

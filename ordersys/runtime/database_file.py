@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
+from ordersys.console.opening import open_regular
 from ordersys.runtime import marks
 from ordersys.runtime.marks import UNMARKED, Log, Mark
-from ordersys.runtime.private import FILE_MODE, private_file, private_folder
+from ordersys.runtime.private import private_file, private_folder
 from ordersys.runtime.schema import UnusableDatabase
 
 _log = logging.getLogger(__name__)
@@ -80,7 +81,7 @@ class DatabaseFile:
         if self.real.parent.is_dir():  # nothing is made where a link leads: its disk may not be mounted
             private_folder(self.real.parent)
         private_file(self.lock)
-        self._locked = _lock(os.open(self.lock, os.O_RDWR | os.O_CREAT, FILE_MODE))
+        self._locked = _lock(open_regular(self.lock, os.O_RDWR | os.O_CREAT))
         if self._locked is not None and not _is_at(self._locked, self.lock):
             self.release()  # somebody has taken it away meanwhile: the lock is on nothing
         return self._locked is not None
@@ -90,12 +91,12 @@ class DatabaseFile:
 
         False while another process has it. Raises OSError, and UnusableDatabase when there is none where one was.
         """
-        there, *_ = [private_file(path) for path in (self.real, self.log, self.index)]
+        there, *_ = [private_file(path) for path in set_of(self.real)]
         if not there:
             self._missing("is missing")
         elif self.real.stat().st_size == 0:
             self._missing("is empty")
-        self._file = _lock(os.open(self.real, os.O_RDWR | os.O_CREAT, FILE_MODE))
+        self._file = _lock(open_regular(self.real, os.O_RDWR | os.O_CREAT))
         return self._file is not None
 
     def look(self) -> tuple[Log, bool]:
@@ -134,10 +135,13 @@ class DatabaseFile:
         if self._locked is not None:
             return Witness.read(self._locked)
         try:
-            with self.lock.open("rb") as file:
-                return Witness.read(file.fileno())
+            descriptor = open_regular(self.lock, os.O_RDONLY)
         except FileNotFoundError:
             return None
+        try:
+            return Witness.read(descriptor)
+        finally:
+            os.close(descriptor)
 
     def next_mark(self, driver: Any) -> None:
         """Marks the transaction under way as the next commit, and begins a lineage where there is none."""
@@ -207,7 +211,7 @@ class DatabaseFile:
         if self._locked is None or _is_at(self._locked, self.lock):
             return
         try:
-            again = _lock(os.open(self.lock, os.O_RDWR | os.O_CREAT, FILE_MODE))
+            again = _lock(open_regular(self.lock, os.O_RDWR | os.O_CREAT))
         except OSError as error:
             _log.error("%s was taken away and can't be made again: %s", self.lock, error.strerror)
             return
@@ -228,7 +232,7 @@ class DatabaseFile:
         """Locks whatever is there, so that it can be replaced; False while another process has it."""
         if not private_file(self.real):
             return True
-        self._file = _lock(os.open(self.real, os.O_RDWR))
+        self._file = _lock(open_regular(self.real, os.O_RDWR))
         return self._file is not None
 
     def begin_anew(self, mark: Mark) -> None:
@@ -280,7 +284,12 @@ def set_of(path: Path) -> list[Path]:
 
 def restore_hint(owner: str) -> str:
     """How a database of that owner is restored."""
-    return f"restore a backup: python -m ordersys.{owner.replace('-', '_')} restore FILE"
+    return f"restore a backup: {command(owner, 'restore')}"
+
+
+def command(owner: str, name: str) -> str:
+    """What is typed to back up or restore a database of that owner."""
+    return f"python -m ordersys.{owner.replace('-', '_')} {name} FILE"
 
 
 def _lock(descriptor: int) -> int | None:

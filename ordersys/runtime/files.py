@@ -59,7 +59,8 @@ def make_private(folder: Path) -> None:
             folder.mkdir(mode=0o700, exist_ok=True)
         found = folder.stat()
     except OSError as error:
-        raise UnusableFolder(f"{folder} can't be used as a folder: {error.strerror}") from error
+        why = f"{error.strerror}; mend that, or name another one"
+        raise UnusableFolder(f"{folder} can't be used as a folder: {why}") from error
     if found.st_uid != os.geteuid():
         raise UnsafeFolder(f"{folder} belongs to another user (uid {found.st_uid}); name a folder of your own")
     if found.st_mode & _OTHERS_MAY_WRITE:

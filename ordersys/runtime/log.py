@@ -16,7 +16,7 @@ import select
 import stat
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 
@@ -36,29 +36,15 @@ _DRAIN_SECONDS = 0.01
 _FLUSH_SECONDS = 1.0
 
 
-def configure(service: str, level: str) -> None:
-    """Has this process log to standard output, from `level` on. Called once, before anything is opened."""
-    closed = _occupy_standard_files()
+def configure(service: str, level: str, closed: Collection[int] = ()) -> None:
+    """Has this process log to standard output, from `level` on. Called once, before anything is opened.
+
+    `closed` are the descriptors that were closed when it was started; /dev/null has to be in their place by now.
+    """
     handler = LineHandler(service, _OUTPUT, _ERRORS)
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     if _OUTPUT in closed:
         handler.complain("standard output is closed: nothing is logged")
-
-
-def _occupy_standard_files() -> list[int]:
-    """Opens /dev/null where standard input, output or errors are closed; which of them were.
-
-    Else the next file or connection that is opened would get that number, and what is meant for standard output or
-    errors, by this log or by gRPC's own, would be written into it.
-    """
-    closed = []
-    for descriptor in (0, _OUTPUT, _ERRORS):
-        try:
-            os.fstat(descriptor)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free: this one
-            closed.append(descriptor)
-    return closed
 
 
 @contextmanager

@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ordersys.console.opening import open_regular
+
 _MAGIC = b"SQLite format 3\0"
 _HEADER_BYTES = 100
 _MARK = struct.Struct(">40xI16xI4xI")  # https://www.sqlite.org/fileformat2.html, 1.3: schema cookie, user_version, …
@@ -87,7 +89,7 @@ def of_log(path: Path) -> Log:
     found: list[Mark] = []
     try:
         # A WAL may be opened and closed, other than the database: SQLite's locks are not on it (howtocorrupt, 2.2).
-        with path.open("rb", buffering=0) as file:
+        with os.fdopen(open_regular(path, os.O_RDONLY), "rb", buffering=0) as file:
             for page, offset in _frames(file.fileno()):
                 frames += 1
                 if page == 1 and (mark := _mark(os.pread(file.fileno(), _HEADER_BYTES, offset))):

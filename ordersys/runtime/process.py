@@ -5,10 +5,12 @@ import asyncio
 import logging
 import os
 import signal
-import sys
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Iterator
+from typing import NoReturn, TypeVar
 
+from ordersys.console import interrupts, output
+from ordersys.console.interrupts import Interrupted
+from ordersys.console.parser import Parser, WrongUse
 from ordersys.runtime import backup, log
 from ordersys.runtime.backup import Stored
 from ordersys.runtime.crash import crash_point
@@ -20,49 +22,71 @@ from ordersys.runtime.tasks import TaskEnded
 
 S = TypeVar("S", bound=Settings)
 Serve = Callable[[S, asyncio.Event, asyncio.TaskGroup], Awaitable[None]]
-WRONG_USE, FAILED = 2, 1
+DONE, FAILED, WRONG_USE = range(3)
 _log = logging.getLogger(__name__)
 
 
-def run(name: str, meaning: str, kind: type[S], serve: Serve[S], stored: Stored) -> None:
-    """Runs `serve(settings, stop, tasks)` until SIGTERM or SIGINT sets `stop`.
+def run(name: str, meaning: str, kind: type[S], serve: Serve[S], stored: Stored) -> NoReturn:
+    """Runs `serve(settings, stop, tasks)` until SIGTERM, SIGINT or SIGHUP sets `stop`.
 
     Every long-running task of the process lives in `tasks` (see `tasks.endless`): should one of them fail, the calls
     under way are finished as on SIGTERM. Exits 0 when stopped, 1 after a failure nobody foresaw, 2 when it can't start.
     Given a command, does that to what is `stored` instead; exits 0 when it is done, 2 when it can't be.
     """
-    arguments = _parse(name, meaning, kind)
-    status = 0
-    try:
-        settings = read(kind, os.environ)
+    interrupts.end_at_once()
+    closed = output.prepare()
+    program = f"python -m ordersys.{name.replace('-', '_')}"
+
+    def work() -> int:
+        try:
+            arguments = _parser(program, meaning, kind).parse_args()
+            settings = read(kind, os.environ)
+        except (WrongSetting, WrongUse) as wrong:
+            output.error(f"{name}: {wrong}")
+            return WRONG_USE
         if arguments.command:
-            print(_printable(backup.run_command(arguments, stored, settings.data_dir)))
-            return
-        log.configure(name, settings.log_level)
-        for variable, meant in misspelt(os.environ):
-            _log.warning("%s is no setting and has no effect; %s is one", variable, meant)
+            return _command(name, arguments, stored, settings)
+        log.configure(name, settings.log_level, closed)
+        return _served(name, settings, serve)
+
+    output.finish(program, work)
+
+
+def _command(name: str, arguments: argparse.Namespace, stored: Stored, settings: Settings) -> int:
+    """Backup or restore; the exit status."""
+    with interrupts.interrupts.raising():
+        try:
+            output.line(backup.run_command(arguments, stored, settings.data_dir))
+        except UnusableDatabase as wrong:
+            output.error(f"{name}: {wrong}")
+            return WRONG_USE
+        except Interrupted:
+            output.error(f"{name}: {arguments.command} was interrupted; repeat it")
+            raise
+    return DONE
+
+
+def _served(name: str, settings: S, serve: Serve[S]) -> int:
+    """Serves until it is told to stop; the exit status."""
+    status = DONE
+    for variable, meant in misspelt(os.environ):
+        _log.warning("%s is no setting and has no effect; %s is one", variable, meant)
+    try:
         asyncio.run(_until_stopped(settings, serve))
-    except* (WrongSetting, UnusableDatabase, PortTaken, WrongFile) as wrong:
-        print(f"{name}: {_first(wrong)}", file=sys.stderr)
+    except* (UnusableDatabase, PortTaken, WrongFile) as wrong:
+        output.error(f"{name}: {_first(wrong)}")
         status = WRONG_USE
     except* TaskEnded:
         status = FAILED
     except* Exception as unforeseen:  # noqa: BLE001 - logged, and told by the exit status
         _log.critical("failed, the process ends", exc_info=_first(unforeseen))
         status = FAILED
-    if status:
-        raise SystemExit(status)
-
-
-def _printable(text: str) -> str:
-    """With escapes for what standard output can't encode: a path may have bytes that are no text."""
-    encoding = sys.stdout.encoding
-    return text.encode(encoding, "backslashreplace").decode(encoding)
+    return status
 
 
 async def _until_stopped(settings: S, serve: Serve[S]) -> None:
     stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in _stopping():
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     crash_point("process.started")
     async with asyncio.TaskGroup() as tasks:
@@ -78,13 +102,20 @@ def _first(group: BaseExceptionGroup[Exception]) -> BaseException:
     return error
 
 
-def _parse(name: str, meaning: str, kind: type[Settings]) -> argparse.Namespace:
+def _stopping() -> Iterator[signal.Signals]:
+    """A terminal that closes sends SIGHUP, which `nohup` has ignored."""
+    yield from (signal.SIGTERM, signal.SIGINT)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        yield signal.SIGHUP
+
+
+def _parser(program: str, meaning: str, kind: type[Settings]) -> Parser:
     lines = (f"  {s.variable}\n      {s.meaning} (default: {s.default})" for s in described(kind))
-    parser = argparse.ArgumentParser(
-        prog=f"python -m ordersys.{name.replace('-', '_')}",
+    parser = Parser(
+        prog=program,
         description=meaning,
         epilog="settings, from the environment:\n" + "\n".join(lines),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     backup.add_commands(parser)
-    return parser.parse_args()
+    return parser

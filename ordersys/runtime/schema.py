@@ -15,6 +15,15 @@ class UnusableDatabase(Exception):
     """A database file can't be used; the text names it and says the way out."""
 
 
+class ForeignDatabase(UnusableDatabase):
+    """A database of another service, or of none; `fact` says so without the way out, `owner` whose it is."""
+
+    def __init__(self, fact: str, owner: str = "") -> None:
+        super().__init__(f"{fact}; choose another folder with ORDERSYS_DATA_DIR")
+        self.fact = fact
+        self.owner = owner
+
+
 class Schema:
     """The tables of one service's database, and how older ones become today's.
 
@@ -64,10 +73,10 @@ class Schema:
         there = inspect(connection)
         columns = there.get_columns(self._about.name) if there.has_table(self._about.name) else []
         if not {"owner", "version"} <= {column["name"] for column in columns}:
-            raise UnusableDatabase("it holds something else; choose another folder")
+            raise ForeignDatabase("it holds something else")
         row = connection.execute(select(self._about.c.owner, self._about.c.version)).one()
         if row.owner != self.owner:
-            raise UnusableDatabase(f"it belongs to {row.owner}, not to {self.owner}; choose another folder")
+            raise ForeignDatabase(f"it belongs to {row.owner}, not to {self.owner}", row.owner)
         if row.version > self.version:
             raise UnusableDatabase(
                 f"its schema version {row.version} is newer than {self.version}, the newest this release knows;"

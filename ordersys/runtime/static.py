@@ -4,7 +4,6 @@ An order in a file is an order as it is kept: nothing of it is folded, sorted or
 before anything starts. Times are not compared with the present: a file that is valid stays so, whatever a clock says.
 """
 
-import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,6 +12,7 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.json_format import ParseDict, ParseError
 from google.protobuf.message import Message
 
+from ordersys.console import opening
 from ordersys.contract import json_text
 from ordersys.contract.json_text import Object
 from ordersys.contract.validation import violations
@@ -51,15 +51,9 @@ def _array(path: Path) -> list[Any]:
 
 
 def _text(path: Path) -> str:
-    """What stands in a file. Raises OSError, ValueError and WrongFile."""
-    about = path.stat()
-    # A pipe that nobody writes to would hold up the start for ever.
-    if not stat.S_ISREG(about.st_mode) and not stat.S_ISDIR(about.st_mode):
-        raise WrongFile(f"{path}: is no regular file")
-    if stat.S_ISREG(about.st_mode) and about.st_size > MAXIMUM_MIB * 1024 * 1024:
-        raise WrongFile(f"{path}: is larger than {MAXIMUM_MIB} MiB")
+    """What stands in a file. Raises OSError and ValueError."""
     try:
-        return path.read_text(encoding="utf-8")
+        return opening.read_regular(path, MAXIMUM_MIB).decode()
     except UnicodeDecodeError as error:
         raise ValueError(f"byte {error.start + 1} is no UTF-8") from error
 

@@ -5,6 +5,8 @@ in a password moves the host, `/a/b` means the virtual host a – so that only w
 From then on nobody parses or shows a URL: what is shown is made of what pika has read, and holds no secret.
 """
 
+import ast
+import os
 import re
 import ssl
 from dataclasses import dataclass, field
@@ -12,6 +14,7 @@ from urllib.parse import parse_qsl, quote, unquote_to_bytes
 
 import pika
 
+from ordersys.console.opening import open_regular
 from ordersys.contract import addresses
 
 WANTED = "an AMQP URL, such as amqp://user:password@host:5672/%2F, or several with commas between them"
@@ -37,6 +40,7 @@ _TLS_NAMES = frozenset(
     {"ca_certs", "cafile", "ca_path", "capath", "ca_data", "cadata", "certfile", "keyfile", "password"}
     | {"ciphers", "server_hostname"}
 )
+_TLS_FILES = ("ca_certs", "cafile", "certfile", "keyfile")
 _MOST_OCTETS = 255  # AMQP 0-9-1 §4.2.5.3, short strings
 
 
@@ -165,6 +169,21 @@ def _check_tls(value: str) -> None:
         raise ValueError(f"has {_FOR_TLS} that are no such thing as {{'cafile':'/path/ca.pem'}}")
     if not set(names) <= _TLS_NAMES:
         raise ValueError(f"has {_FOR_TLS} with a name that is none of {', '.join(sorted(_TLS_NAMES))}")
+    _check_files(value)
+
+
+def _check_files(value: str) -> None:
+    """OpenSSL would wait for whoever writes to a pipe."""
+    try:
+        options = ast.literal_eval(value)
+        given = [options[name] for name in _TLS_FILES if isinstance(options.get(name), str)]
+    except Exception:  # noqa: BLE001 - no dictionary, or nested too deep: pika reads it in the same way, and says so
+        return
+    for path in given:
+        try:
+            os.close(open_regular(path, os.O_RDONLY))
+        except OSError as error:
+            raise ValueError(f"has {_FOR_TLS} that name a file that can't be read ({error.strerror})") from None
 
 
 def _read(text: str, address: addresses.Address) -> BrokerUrl:

@@ -152,7 +152,9 @@ def test_a_backup_overwrites_nothing_unless_told(tmp_path: Path) -> None:
         for own in ("order.db", "order.db-wal", "order.lock"):
             assert_refused(ended(folder, "backup", "--overwrite", str(folder / own)), "the database itself")
         assert_refused(ended(folder, "backup", str(backup.parent)), "is a folder")
-        assert_refused(ended(folder, "backup", str(tmp_path / "no" / "b.db")), "No such file", str(tmp_path / "no"))
+        assert_refused(
+            ended(folder, "backup", str(tmp_path / "no" / "b.db")), f"there is no folder {tmp_path / 'no'}; make it"
+        )
         assert backup.read_bytes() == earlier
         done(folder, "backup", str(backup), "--overwrite")
         assert sorted(backup.parent.iterdir()) == [backup]
@@ -161,7 +163,7 @@ def test_a_backup_overwrites_nothing_unless_told(tmp_path: Path) -> None:
 
 def test_a_backup_of_nothing_is_none(tmp_path: Path) -> None:
     """No database: said so, and none is made."""
-    assert_refused(ended(tmp_path / "data", "backup", str(tmp_path / "b.db")), "there is none")
+    assert_refused(ended(tmp_path / "data", "backup", str(tmp_path / "b.db")), "there is no such", "ORDERSYS_DATA_DIR")
     assert not (tmp_path / "data").exists()
     assert not (tmp_path / "b.db").exists()
 
@@ -196,7 +198,7 @@ def make_newer(file: Path) -> None:
     ("spoil", "named"),
     [
         (damage, "damaged"),
-        (make_foreign, "belongs to product-service"),
+        (make_foreign, "give it to python -m ordersys.product_service restore FILE"),
         (make_newer, "version 99"),
         (lambda file: file.write_bytes(b"my holiday pictures" * 100), "not a database"),
         (lambda file: os.truncate(file, 0), "it is empty"),
@@ -212,7 +214,7 @@ def test_what_is_no_sound_backup_of_this_service_is_not_restored(tmp_path: Path,
         service.kill()
     spoil(backup)  # type: ignore[operator]
     before = content(tmp_path / "data")
-    assert_refused(ended(tmp_path / "data", "restore", str(backup)), str(backup), named)
+    assert_refused(ended(tmp_path / "data", "restore", str(backup)), str(backup), named, "name a")
     assert content(tmp_path / "data") == before
 
 

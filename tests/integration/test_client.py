@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from ordersys.console import output
 from ordersys.grpc_client import failures
 from ordersys.local import ports
 from ordersys.local.system import System
@@ -188,7 +189,7 @@ CLOSED = {
 def test_a_reader_that_goes_ends_it_quietly(system: System, how: str, unbuffered: str) -> None:
     """141, as other programs end; 0 where all had been written before it went."""
     done = shell(system, CLOSED[how], PYTHONUNBUFFERED=unbuffered)
-    assert done.returncode in (failures.OUTPUT_CLOSED, *([failures.DONE] if how == "in the middle" else []))
+    assert done.returncode in (output.CLOSED, *([failures.DONE] if how == "in the middle" else []))
     assert done.stderr == ""
 
 
@@ -196,7 +197,7 @@ def test_a_reader_that_goes_ends_it_quietly(system: System, how: str, unbuffered
 def test_a_full_disk_is_one_line(system: System, words: str) -> None:
     """With a status of its own: what was asked may have been done."""
     done = shell(system, f'"$@" {words} >/dev/full')
-    assert done.returncode == failures.OUTPUT_FAILED
+    assert done.returncode == output.FAILED
     assert done.stderr == "python -m ordersys.grpc_client: the output can't be written: No space left on device\n"
 
 

@@ -4,6 +4,8 @@ import contextlib
 import json
 import os
 import random
+import shlex
+import shutil
 import signal
 import socket
 import subprocess
@@ -219,6 +221,51 @@ def test_a_service_that_cant_start_again_is_said_once(folder: Path) -> None:
     assert said.count("order_service can't start and is tried again now and then: order-service: ") == 1
 
 
+def running(folder: Path, module: str) -> psutil.Process:
+    """The one process of a folder's system that runs this module."""
+    found = [p for p in psutil.process_iter(["cmdline"]) if f"ordersys.{module}" in repr(p.info)]
+    (ours,) = [p for p in found if str(folder) in repr(p.environ())]
+    return ours
+
+
+def test_a_service_that_cant_be_started_for_a_while_is_said_once(folder: Path) -> None:
+    """Its log can't be opened: the others run on, and it does as soon as that is mended."""
+    with local(folder) as process, Api(addresses(process)) as api:
+        api.place({"paper-a4": 1})
+        log = folder / "log" / "order_service.log"
+        log.rename(log.with_suffix(".kept"))
+        os.mkfifo(log)
+        running(folder, "order_service").kill()
+        assert process.stderr is not None
+        said = [process.stderr.readline() for _ in range(2)]
+        assert "order_service ended with status -9" in said[0]
+        assert said[1] == (
+            f"order_service can't be started and is tried again now and then: {log} can't be used: is no regular file\n"
+        )
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(4)
+        log.unlink()
+        request = placing({"paper-a4": 2})
+        eventually(lambda: answered(api, request), 60)
+        process.send_signal(signal.SIGTERM)
+        _, rest = process.communicate(timeout=60)
+    assert rest.splitlines() == ["stopping"]
+    assert processes_of(folder) == []
+
+
+def test_a_guard_that_was_killed_has_a_successor(folder: Path) -> None:
+    """Who knows all that runs: a launcher that is killed then leaves nothing either."""
+    with local(folder) as process, Api(addresses(process)) as api:
+        (guard,) = [p for p in psutil.Process(process.pid).children() if "ordersys.local.guard" in repr(p.cmdline())]
+        guard.kill()
+        running(folder, "order_service").kill()
+        request = placing({"paper-a4": 2})
+        eventually(lambda: answered(api, request), 60)
+        process.kill()
+        process.wait()
+        eventually(lambda: not processes_of(folder), 60)
+
+
 def damage(folder: Path, ports_file: str, cookie: str | None, mode: int) -> None:
     """Leaves behind what a crash or a person may have left."""
     broker = folder / "rabbitmq"
@@ -279,6 +326,46 @@ def test_a_folder_that_others_may_write_to_is_refused(folder: Path) -> None:
     folder.mkdir()
     folder.chmod(0o770)
     assert_refused(start("--data-dir", str(folder)), str(folder), "may be written by others", "chmod go-w")
+
+
+def test_a_folder_that_was_moved_or_copied_is_refused(folder: Path, tmp_path: Path) -> None:
+    """Its queues would be looked for in the old place, which may be another system's by now; moved back it works."""
+    with local(folder, "--broker-only") as process:
+        assert addresses(process)
+        process.terminate()
+        assert process.wait(60) == 0
+    moved = tmp_path / "moved"
+    shutil.copytree(folder, moved)
+    for odd in ("copied", "moved"):
+        done = start("--data-dir", str(moved), "--broker-only")
+        assert done.returncode == 2, done
+        said = done.stderr.splitlines()[-1]
+        assert f"{moved / 'rabbitmq'} was {folder / 'rabbitmq'} when its queues were made" in said, odd
+        if odd == "copied":
+            shutil.rmtree(moved)
+            folder.rename(moved)
+    linked = tmp_path / "link"
+    linked.symlink_to(folder)
+    moved.rename(folder)
+    for place in (linked, folder):
+        with local(place, "--broker-only") as process:
+            assert addresses(process)
+            process.terminate()
+            assert process.wait(60) == 0
+    folder.rename(moved)
+    shutil.rmtree(moved / "rabbitmq")
+    with local(moved, "--broker-only") as process:
+        assert addresses(process)
+        process.terminate()
+        assert process.wait(60) == 0
+
+
+@pytest.mark.parametrize("sign", "'\"`{}[]*?\\")
+def test_a_folder_rabbitmq_could_not_use_is_refused(tmp_path: Path, sign: str) -> None:
+    """Its scripts or Erlang take the sign for something else, and messages would be gone with the next start."""
+    done = start("--data-dir", str(tmp_path / f"a{sign}b"))
+    assert_refused(done, f"a{sign}b can't hold a RabbitMQ, for its {sign}; name another folder")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("name", [b"\xff", b"a\nb"])
@@ -350,3 +437,30 @@ def test_a_proxy_of_the_environment_is_not_asked_about_services_of_this_machine(
         service.start()
         service.wait_healthy()
         assert service.stop() == 0
+
+
+def test_what_it_prints_can_be_pasted(folder: Path) -> None:
+    """Into a shell: the settings, and the paths of logs with blanks in them."""
+    spaced = folder.with_name("a b$c")
+    with local(spaced, "--broker-only") as process:
+        assert process.stderr is not None
+        said = []
+        for line in process.stderr:
+            said.append(line.strip())
+            if line.startswith("Running"):
+                break
+        process.terminate()
+        assert process.wait(60) == 0
+    (row,) = [line for line in said if line.startswith("rabbitmq ")]
+    *_, log = shlex.split(row)
+    assert Path(log).is_file()
+    (export,) = [line for line in said if line.startswith("export ")]
+    done = subprocess.run(["/bin/sh", "-c", f"{export} && env"], capture_output=True, text=True, check=True)
+    assert export.removeprefix("export ") in done.stdout.splitlines()
+
+
+@pytest.mark.parametrize("command", ["'unbalanced", "./my program -v"])
+def test_a_program_that_is_none_is_named_with_how_it_is_quoted(command: str) -> None:
+    """A path with a blank in it is the usual reason."""
+    done = start("--program", f"order-service={command}")
+    assert_refused(done, "can't be taken apart" if command[0] == "'" else "is quoted twice, as in --program")

@@ -23,13 +23,14 @@ from ordersys.api.order.v1.order_events_pb2 import Shortage
 from ordersys.api.order.v1.order_pb2 import Order, OrderItem, OrderState
 from ordersys.api.product.v1 import product_service_pb2 as asking
 from ordersys.api.product.v1.product_pb2 import Product
+from ordersys.console import output
+from ordersys.console.parser import WrongUse
 from ordersys.contract import errors
 from ordersys.contract.addresses import Address
 from ordersys.contract.errors import Reason, Refused, refuse
 from ordersys.contract.validation import FieldViolation
 from ordersys.grpc_client import as_json, failures, tables, wishes
 from ordersys.grpc_client.connection import Failed, Peer, Waited, status_of
-from ordersys.grpc_client.wishes import WrongUse
 
 ID = "01890000-0000-7000-8000-000000000001"
 PAID, DELIVERED = OrderState.ORDER_STATE_PAID, OrderState.ORDER_STATE_DELIVERED
@@ -141,14 +142,14 @@ def test_the_exit_statuses_are_those_that_are_documented() -> None:
         failures.REFUSED: "refused by the system",
         failures.WRONG_USE: "wrong usage",
         failures.NOT_REACHABLE: "a service does not answer, or an outcome is open",
-        failures.OUTPUT_FAILED: "the output could not be written",
-        failures.OUTPUT_CLOSED: "whoever read the output has gone",
+        output.FAILED: "the output could not be written",
+        output.CLOSED: "whoever read the output has gone",
     }
     assert (
         found.items()
         <= {int(status): said for status, said in failures.EXIT_STATUSES.items() if "," not in status}.items()
     )
-    assert failures.OUTPUT_CLOSED == 128 + signal.SIGPIPE
+    assert output.CLOSED == 128 + signal.SIGPIPE
     readme = (Path(__file__).parent.parent.parent / "README.md").read_text(encoding="utf-8")
     for status, said in failures.EXIT_STATUSES.items():
         assert f"| {status} | {said} |" in readme

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import pytest
 
+from ordersys.console.parser import WrongUse
 from ordersys.grpc_client import arguments, command_line
-from ordersys.grpc_client.wishes import WrongUse
 
 NOWHERE = "127.0.0.1:1"
 WRONG_ADDRESSES = {

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ordersys.console.parser import WrongUse
 from ordersys.grpc_client import identifiers, wishes
-from ordersys.grpc_client.wishes import Wish, WrongUse
+from ordersys.grpc_client.wishes import Wish
 
 ID = "01890000-0000-7000-8000-000000000001"
 LINE = {"product_id": "lamp", "quantity": 1}

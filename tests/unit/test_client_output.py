@@ -16,7 +16,8 @@ from ordersys.api.notification.v1.dead_letter_service_pb2 import DeadLetter
 from ordersys.api.notification.v1.notification_log_pb2 import Notification
 from ordersys.api.order.v1.order_events_pb2 import OrderCreated
 from ordersys.api.order.v1.order_pb2 import Order
-from ordersys.grpc_client import as_json, layout, output, tables
+from ordersys.console import output
+from ordersys.grpc_client import as_json, layout, tables
 from ordersys.grpc_client.layout import Column
 
 ID = "01890000-0000-7000-8000-000000000001"

@@ -88,7 +88,12 @@ WRONG = {
         "has ssl_options that name a file that can't be read (No such file or directory)"
     ),
     "amqps://u:geheim@h/%2F?ssl_options={'cafile':geheim}": "has ssl_options that can't be used",
-    "amqps://u:geheim@h/%2F?ssl_options={'certfile':'geheim'}": "has ssl_options that can't be used",
+    "amqps://u:geheim@h/%2F?ssl_options={'ca_certs':'/dev/zero'}": (
+        "has ssl_options that name a file that can't be read (is no regular file)"
+    ),
+    "amqps://u:geheim@h/%2F?ssl_options={'certfile':'geheim'}": (
+        "has ssl_options that name a file that can't be read (No such file or directory)"
+    ),
     "amqps://u:geheim@h/%2F?ssl_options={'cafile':['geheim']}": "has ssl_options that can't be used",
 }
 SET_BY_US = {

@@ -1,7 +1,7 @@
-"""SIGINT, SIGTERM and SIGHUP end the client with 128 + the signal, and never with a traceback.
+"""SIGINT, SIGTERM and SIGHUP end a command with 128 + the signal, and never with a traceback.
 
 Until something is under way they end it at once. From then on the first one cancels the command, which may still say
-how far it came, and the second one ends the process at once.
+how far it came, or what it has started is ended first; SIGHUP comes when its terminal is closed.
 
 Imports nothing beyond the interpreter's own modules: it is loaded before anything that takes time.
 """
@@ -17,7 +17,7 @@ _BASE = 128
 
 
 class Interrupted(BaseException):
-    """A signal came while the process waited for the reader of its output."""
+    """A signal came while the process waited for the other end of a pipe, or did what a signal interrupts."""
 
 
 class Interrupts:
@@ -26,7 +26,7 @@ class Interrupts:
     def __init__(self) -> None:
         self._number = 0
         self._cancel: Callable[[], object] | None = None
-        self._writing = False
+        self._blocking = False
 
     @property
     def exit_status(self) -> int:
@@ -46,13 +46,31 @@ class Interrupts:
             self._cancel = None
 
     @contextmanager
-    def writing(self) -> Iterator[None]:
-        """A write may wait for ever for its reader, and the event loop with it: a signal raises Interrupted."""
-        self._writing = True
+    def raising(self) -> Iterator[None]:
+        """The first signal raises Interrupted in the main thread, whatever that does; later ones do nothing.
+
+        A terminal that closes sends several, and what has to be ended is being ended by then.
+        """
+        before = {number: signal.signal(number, self._raise_once) for number in _wanted()}
         try:
             yield
         finally:
-            self._writing = False
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    @contextmanager
+    def blocking(self) -> Iterator[None]:
+        """A write may wait for ever for its reader, a read for its writer: a signal raises Interrupted."""
+        self._blocking = True
+        try:
+            yield
+        finally:
+            self._blocking = False
+
+    def _raise_once(self, number: int, frame: FrameType | None) -> None:
+        if not self._number:
+            self._number = number
+            raise Interrupted
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         cancel = self._cancel
@@ -60,7 +78,7 @@ class Interrupts:
             _end(number, frame)
             return
         self._number = number
-        if self._writing:
+        if self._blocking:
             raise Interrupted
         cancel()
 

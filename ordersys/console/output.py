@@ -1,14 +1,20 @@
 """Standard output and standard error: whatever is written is safe for a terminal, and failing to write is an outcome.
 
 Nothing that others wrote reaches a terminal as a command. What the output's encoding lacks is written as an escape.
+A command calls `prepare` first of all, and is run by `finish`, which knows the exit status of each outcome.
 """
 
 import os
 import sys
-from typing import TextIO
+from collections.abc import Callable, Sequence
+from typing import NoReturn, TextIO
 
-from ordersys.grpc_client.interrupts import interrupts
+from ordersys.console.interrupts import Interrupted, interrupts
 
+FAILED = 4
+"""The exit status of a command whose output could not be written: what was asked may have been done."""
+CLOSED = 141
+"""128 + SIGPIPE, as other programs end whose reader has gone."""
 _STANDARD = 2
 """The last file descriptor that has a meaning: standard error."""
 
@@ -21,14 +27,50 @@ class OutputFailed(Exception):
     """The output can't be written; the text says why."""
 
 
-def prepare() -> None:
-    """Makes standard output and error writable without surprises. To be called once, before anything is opened."""
-    _fill_closed()
+def prepare() -> Sequence[int]:
+    """Makes standard output and error writable without surprises; the descriptors that were closed.
+
+    To be called once, before anything is opened.
+    """
+    closed = _fill_closed()
     for stream in (sys.stdout, sys.stderr):
         # Not "surrogateescape", which the POSIX locale brings: it would let raw bytes through.
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
         # A pipe that its other owner has set not to block would end a large listing in the middle.
         os.set_blocking(stream.fileno(), True)
+    return closed
+
+
+def finish(program: str, work: Callable[[], int]) -> NoReturn:
+    """Does `work` and exits with what it returns, once all it has written is out.
+
+    Exits with 4 and one line when that can't be written, with 141 when its reader has gone, and with 128 + the signal
+    after one that nobody has taken for an answer.
+    """
+    try:
+        status = _status(work)
+        flush()
+    except OutputClosed:
+        status = CLOSED
+        drop()
+    except OutputFailed as failed:
+        error(f"{program}: the output can't be written: {failed}")
+        status = FAILED
+        drop()
+    except Interrupted:
+        status = interrupts.exit_status
+        drop()
+    sys.exit(status)
+
+
+def _status(work: Callable[[], int]) -> int:
+    """What `work` returns, or the status with which it exits, as `argparse` does after --help."""
+    try:
+        return work()
+    except SystemExit as ended:
+        if ended.code is None or isinstance(ended.code, int):
+            return ended.code or 0
+        raise
 
 
 def line(text: str) -> None:
@@ -39,7 +81,7 @@ def line(text: str) -> None:
 def write(text: str) -> None:
     """Our own `text` as it is, control characters included. Raises OutputClosed, OutputFailed."""
     try:
-        with interrupts.writing():
+        with interrupts.blocking():
             sys.stdout.write(text)
     except OSError as error:
         raise _gone(error) from error
@@ -48,25 +90,27 @@ def write(text: str) -> None:
 def flush() -> None:
     """Everything written so far is out. Raises OutputClosed, OutputFailed."""
     try:
-        with interrupts.writing():
+        with interrupts.blocking():
             sys.stdout.flush()
     except OSError as error:
         raise _gone(error) from error
 
 
-def error(text: str) -> None:
-    """A line of standard error. Where that can't be written there is nobody to tell."""
-    errors(shown(text) + "\n")
+def error(text: str) -> bool:
+    """A line of standard error; false when its reader has just gone. Where it can't be written nobody can be told."""
+    return errors(shown(text) + "\n")
 
 
-def errors(text: str) -> None:
-    """Our own `text` as it is, on standard error."""
+def errors(text: str) -> bool:
+    """Our own `text` as it is, on standard error; false when its reader has just gone."""
     try:
-        with interrupts.writing():
+        with interrupts.blocking():
             sys.stderr.write(text)
             sys.stderr.flush()
-    except OSError:
+    except OSError as error:
         _drop(sys.stderr)
+        return not isinstance(error, BrokenPipeError)
+    return True
 
 
 def drop() -> None:
@@ -97,15 +141,18 @@ def moves(stream: TextIO) -> bool:
     return stream.isatty() and os.environ.get("TERM", "dumb") not in ("", "dumb")
 
 
-def _fill_closed() -> None:
+def _fill_closed() -> Sequence[int]:
     """Opens what was closed (`>&-`) on the null device: a connection would get its number and the output with it."""
+    closed = []
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= _STANDARD:
-        pass
+        os.set_inheritable(descriptor, True)  # as the others are, for programs that are started
+        closed.append(descriptor)
     os.close(descriptor)
     if sys.stdout is None:
         sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115 - a descriptor, until the process ends
     if sys.stderr is None:
         sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115 - a descriptor, until the process ends
+    return closed
 
 
 def _gone(error: OSError) -> OutputClosed | OutputFailed:

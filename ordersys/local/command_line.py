@@ -1,0 +1,233 @@
+"""The command line of the launcher: reads what is typed, starts the system, and ends with its exit status."""
+
+import argparse
+import os
+import shlex
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple, NoReturn
+
+from ordersys.console import output
+from ordersys.console.interrupts import Interrupted, interrupts
+from ordersys.console.parser import Parser, WrongUse
+from ordersys.contract import addresses
+from ordersys.local import ports
+from ordersys.local.display import Display
+from ordersys.local.packages import NoRabbitMQ
+from ordersys.local.rabbitmq import NotStarted
+from ordersys.local.service import Misused, NotHealthy
+from ordersys.local.system import SERVICES, CannotStart, Choices, System, said_in_one_line
+from ordersys.runtime import files, urls
+from ordersys.runtime.broker import BrokerUnavailable
+from ordersys.runtime.urls import shown
+
+_PROGRAM = "python -m ordersys.local"
+_WATCH_SECONDS = 0.5
+_FAILED = 1
+_WRONG_USE = 2
+_SENSELESS_BESIDE = {
+    "--amqp-url": ("--amqp-port", "--brokers", "--broker-only"),
+    "--broker-only": ("--demo", "--program", *(f"--{module.replace('_', '-')}-port" for module in SERVICES)),
+}
+
+
+class Ended(NamedTuple):
+    """How it ended: the exit status, and what a program wants to know."""
+
+    status: int
+    result: str = ""
+
+
+def main() -> NoReturn:
+    """Starts the system and stays, or walks through the demo. To be called behind `output.prepare`.
+
+    Exits 0 unless something is wrong: 1 when it failed, 2 when it can't start with what it was given, else as
+    `output.finish`; the demo has the statuses of the client.
+    """
+    os.umask(0o077)  # what this makes, and what it starts makes, is for this user alone: cookies, databases, logs
+    output.finish(_PROGRAM, _run)
+
+
+def _run() -> int:
+    try:
+        with interrupts.raising():
+            arguments = _arguments()
+            ended = _system_run(arguments, Display(arguments.plain))
+    except (WrongUse, CannotStart, Misused) as error:
+        return _told(error, _WRONG_USE)
+    except BrokerUnavailable as error:
+        return _told(f"{error}; without --amqp-url a RabbitMQ of its own is started", _FAILED)
+    except (NoRabbitMQ, NotStarted, NotHealthy) as error:
+        return _told(error, _FAILED)
+    # Last of all, so that a program finds it as the last line.
+    output.write(ended.result)
+    return ended.status
+
+
+def _system_run(arguments: argparse.Namespace, display: Display) -> Ended:
+    with _folder(arguments.data_dir) as folder, _system(arguments, folder, display) as system:
+        ended = _demo(system, arguments.json) if arguments.demo else _stay(system, display)
+        display.line("stopping")
+    return ended
+
+
+def _arguments() -> argparse.Namespace:
+    parser = Parser(
+        prog=_PROGRAM,
+        description="Starts a private RabbitMQ and all services on this machine, and stays until Ctrl-C."
+        " Nothing is installed; everything is kept in one folder.",
+        epilog="Exit status: 0 stopped as it was told to, 1 it failed, 2 it can't start with what it was given, 4 the"
+        " output could not be written, 129, 130, 143 ended by a signal while it started, 141 whoever read the output"
+        " has gone; with --demo that of the client's demo.",
+    )
+    parser.add_argument(
+        "--data-dir", type=_path, metavar="DIR", help="keep everything there (default: a temporary folder)"
+    )
+    parser.add_argument("--amqp-url", type=_url, metavar="URL", help="use this RabbitMQ instead of a private one")
+    parser.add_argument("--amqp-port", type=_port, metavar="PORT", help="port of the private RabbitMQ (default: free)")
+    parser.add_argument(
+        "--brokers", type=int, choices=(1, 3), default=1, help="how many nodes it has: 3 are a cluster (default: 1)"
+    )
+    for module in SERVICES:
+        name = module.replace("_", "-")
+        parser.add_argument(f"--{name}-port", type=_port, metavar="PORT", help=f"port of {name} (default: free)")
+    parser.add_argument(
+        "--demo", action="store_true", help="walk through the demo, then stop; exit status 0 if all is even"
+    )
+    parser.add_argument("--json", action="store_true", help="with --demo: one JSON object as the last line")
+    parser.add_argument("--broker-only", action="store_true", help="only the RabbitMQ, no services")
+    parser.add_argument(
+        "--program",
+        action="append",
+        type=_program,
+        default=[],
+        metavar="SERVICE=COMMAND",
+        help="run COMMAND in the place of this service, in the environment it would have; may be repeated",
+    )
+    parser.add_argument("--plain", action="store_true", help="no spinner")
+    arguments = parser.parse_args()
+    given = (name for name, value in vars(arguments).items() if value != parser.get_default(name))
+    _check_together({f"--{name.replace('_', '-')}" for name in given})
+    return arguments
+
+
+def _check_together(given: Collection[str]) -> None:
+    """Raises CannotStart for options that would do nothing beside another."""
+    for option, others in _SENSELESS_BESIDE.items():
+        for other in others:
+            if option in given and other in given:
+                raise CannotStart(f"{other} does nothing beside {option}; leave one of them out")
+    if "--json" in given and "--demo" not in given:
+        raise CannotStart("--json does nothing without --demo; leave it out, or add that")
+
+
+def _program(text: str) -> tuple[str, Sequence[str]]:
+    name, _, command = text.partition("=")
+    module = name.replace("-", "_")
+    if module not in SERVICES or not command.strip():
+        raise argparse.ArgumentTypeError(f"{text!r} is not SERVICE=COMMAND, such as order-service='./my-service -v'")
+    try:
+        return module, shlex.split(command)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} can't be taken apart as a shell does: {error}") from None
+
+
+def _port(text: str) -> int:
+    try:
+        return addresses.parse(f"{ports.LOOPBACK}:{text}").port
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port from 1 to 65535") from None
+
+
+def _url(text: str) -> str:
+    """As it was given, for the services; it may hold a password, which is in no error."""
+    try:
+        urls.parse(text.strip())
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"must be {error}") from None
+    return text.strip()
+
+
+def _path(text: str) -> str:
+    if not text:  # as of a variable that is not set: the current folder would not be meant
+        raise argparse.ArgumentTypeError("'' must be a path")
+    try:
+        return str(files.path(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} must be {error}") from None
+
+
+@contextmanager
+def _folder(chosen: str | None) -> Iterator[Path]:
+    """The folder that was chosen, or a temporary one. Raises CannotStart."""
+    with said_in_one_line(chosen or "the current folder"):
+        folder = Path(chosen or ".").absolute()
+    if chosen:
+        yield folder
+        return
+    with said_in_one_line("a temporary folder"):
+        made = tempfile.TemporaryDirectory(prefix="ordersys-", ignore_cleanup_errors=True)
+    with made as name:
+        yield Path(name)
+
+
+def _system(arguments: argparse.Namespace, folder: Path, display: Display) -> System:
+    ports = {module: getattr(arguments, f"{module}_port") for module in SERVICES}
+    choices = Choices(
+        amqp_url=arguments.amqp_url,
+        amqp_ports=[] if arguments.amqp_port is None else [arguments.amqp_port],
+        brokers=arguments.brokers,
+        services=() if arguments.broker_only else SERVICES,
+        programs=dict(arguments.program),
+        addresses={module: f"127.0.0.1:{port}" for module, port in ports.items() if port is not None},
+    )
+    return System(folder, display.stage, choices)
+
+
+def _stay(system: System, display: Display) -> Ended:
+    try:
+        for line in _greeting(system):
+            display.line(line)
+        while True:
+            system.watch(display.line)
+            time.sleep(_WATCH_SECONDS)
+    except Interrupted:
+        return Ended(0)
+
+
+def _greeting(system: System) -> Sequence[str]:
+    return [
+        "",
+        *(_row(service.module, service.address, service.log) for service in system.services.values()),
+        *(_row("rabbitmq", url, node.log) for url, node in zip(system.broker_urls, system.nodes, strict=False)),
+        *([] if system.nodes else [f"  {'rabbitmq':<24} {shown(system.broker_urls)}"]),
+        "",
+        "To talk to it, in another shell:",
+        "",
+        *(f"  {line}" for line in system.exports),
+        *(f"  python -m ordersys.grpc_client {command}" for command in ("products", "demo") if system.services),
+        "",
+        "Running; Ctrl-C stops everything.",
+    ]
+
+
+def _row(name: str, place: object, log: Path) -> str:
+    return f"  {name:<24} {place!s:<20} {shlex.quote(str(log))}"
+
+
+def _demo(system: System, as_json: bool) -> Ended:
+    client = [sys.executable, "-m", "ordersys.grpc_client", *(["--json"] if as_json else []), "demo"]
+    environment = {**os.environ, **system.environment}
+    done = subprocess.run(client, env=environment, stdout=subprocess.PIPE if as_json else None, text=True, check=False)
+    return Ended(done.returncode, done.stdout or "")
+
+
+def _told(error: object, status: int) -> int:
+    for line in f"ordersys.local: {error}".splitlines():
+        output.error(line)
+    return status
