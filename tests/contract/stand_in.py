@@ -79,6 +79,8 @@ class StandIn(OrderServiceServicer):
         self.orders: dict[str, Order] = {}
         self.changes: list[Any] = []
         """Every change it was asked for that had an effect, in order."""
+        self.asked: list[Any] = []
+        """Every request for a change that came, repeats among them."""
         self._server = grpc.server(ThreadPoolExecutor(64, "stand-in"), options=[("grpc.so_reuseport", 0)])
         add_OrderServiceServicer_to_server(self, self._server)
         port = self._server.add_insecure_port(address)
@@ -134,6 +136,7 @@ class StandIn(OrderServiceServicer):
 
     def _once(self, request: Any, act: Callable[[], Order]) -> Order:
         """A request_id has one effect, whatever is asked under it (AIP-155)."""
+        self.asked.append(request)
         if request.request_id not in self._answers:
             self._answers[request.request_id] = act()
             self.changes.append(request)

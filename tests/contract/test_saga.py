@@ -323,3 +323,6 @@ def test_an_order_wanted_by_nobody_else_is_asked_for_under_one_id(lone: Lone) ->
     assert [(one.customer_id, one.items[0].product_id, one.items[0].quantity) for one in asked] == [
         ("bert", product, 4)
     ]
+    tries = [one.request_id for one in lone.stand_in.asked if getattr(one, "order_id", "") == order.id]
+    assert len(tries) > 1
+    assert set(tries) == {asked[0].request_id}
