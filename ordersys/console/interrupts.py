@@ -9,7 +9,7 @@ Imports nothing beyond the interpreter's own modules: it is loaded before anythi
 import os
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from types import FrameType
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -37,26 +37,18 @@ class Interrupts:
     def cancelling(self, cancel: Callable[[], object]) -> Iterator[None]:
         """The first signal calls `cancel`, from a signal handler; the next one ends the process."""
         self._cancel = cancel
-        before = {number: signal.signal(number, self._handle) for number in _wanted()}
         try:
-            yield
+            with _handled_by(self._handle):
+                yield
         finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
             self._cancel = None
 
-    @contextmanager
-    def raising(self) -> Iterator[None]:
+    def raising(self) -> AbstractContextManager[None]:
         """The first signal raises Interrupted in the main thread, whatever that does; later ones do nothing.
 
         A terminal that closes sends several, and what has to be ended is being ended by then.
         """
-        before = {number: signal.signal(number, self._raise_once) for number in _wanted()}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+        return _handled_by(self._raise_once)
 
     @contextmanager
     def blocking(self) -> Iterator[None]:
@@ -87,6 +79,17 @@ def end_at_once() -> None:
     """From now on a signal ends the process, quietly."""
     for number in _wanted():
         signal.signal(number, _end)
+
+
+@contextmanager
+def _handled_by(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Has `handler` take the signals meanwhile, and whoever took them before afterwards."""
+    before = {number: signal.signal(number, handler) for number in _wanted()}
+    try:
+        yield
+    finally:
+        for number, earlier in before.items():
+            signal.signal(number, earlier)
 
 
 def _wanted() -> Iterator[signal.Signals]:
