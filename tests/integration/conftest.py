@@ -14,6 +14,14 @@ from tests.contract.post import Post
 from tests.integration.api import Api
 
 
+def skip_without_rabbitmq() -> None:
+    """Unpacks the RabbitMQ that tests start for themselves; skips the test where it can't be had."""
+    try:
+        provision()
+    except NoRabbitMQ as error:
+        pytest.skip(f"needs a private RabbitMQ: {error}")
+
+
 @contextmanager
 def quietly(name: str) -> Iterator[Callable[[str], None]]:
     """A stage nobody looks at."""
@@ -34,10 +42,7 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
 @pytest.fixture
 def private_system(tmp_path: Path) -> System:
     """A system with a broker of its own, not started yet, for tests that kill brokers."""
-    try:
-        provision()
-    except NoRabbitMQ as error:
-        pytest.skip(f"needs a private RabbitMQ: {error}")
+    skip_without_rabbitmq()
     return System(tmp_path / "system", quietly, Choices())
 
 

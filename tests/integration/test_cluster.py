@@ -10,13 +10,12 @@ from pathlib import Path
 import pytest
 
 from ordersys.local import ports
-from ordersys.local.packages import NoRabbitMQ, provision
 from ordersys.local.system import Choices, System
 from ordersys.runtime.broker import BrokerUnavailable, Session
 from ordersys.runtime.reconnect import declare, keep_open
 from ordersys.runtime.urls import parse, shown
 from tests.integration.api import Api, eventually
-from tests.integration.conftest import quietly
+from tests.integration.conftest import quietly, skip_without_rabbitmq
 
 SECONDS = 30.0
 SLOW_MACHINE_SECONDS = 60.0
@@ -25,10 +24,7 @@ SLOW_MACHINE_SECONDS = 60.0
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[System]:
     """The whole system on three brokers."""
-    try:
-        provision()
-    except NoRabbitMQ as error:
-        pytest.skip(f"needs a private RabbitMQ: {error}")
+    skip_without_rabbitmq()
     with System(tmp_path / "system", quietly, Choices(brokers=3)) as system:
         yield system
 

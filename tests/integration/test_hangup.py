@@ -14,8 +14,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from ordersys.local.packages import NoRabbitMQ, provision
 from tests.integration.api import eventually
+from tests.integration.conftest import skip_without_rabbitmq
 from tests.integration.order_service import order_service
 from tests.running import addresses
 
@@ -26,10 +26,7 @@ SIGNALS = (signal.SIGHUP, signal.SIGTERM, signal.SIGINT)
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
     """The folder in which the launcher makes its temporary one."""
-    try:
-        provision()
-    except NoRabbitMQ as error:
-        pytest.skip(f"needs a private RabbitMQ: {error}")
+    skip_without_rabbitmq()
     found = tmp_path / "t"
     found.mkdir()
     return found

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from ordersys.local.packages import NoRabbitMQ, provision
+from tests.integration.conftest import skip_without_rabbitmq
 
 pytestmark = pytest.mark.timeout(300)
 _BEGIN_SECONDS = 120.0
@@ -51,10 +51,7 @@ def test_that_hangs(system):
 @contextmanager
 def hanging(folder: Path, where: str, timeout: float) -> Iterator["subprocess.Popen[bytes]"]:
     """A run of pytest, with this project's options, that has started a broker and hangs."""
-    try:
-        provision()
-    except NoRabbitMQ as error:
-        pytest.skip(f"needs a private RabbitMQ: {error}")
+    skip_without_rabbitmq()
     file = folder / "test_hangs.py"
     file.write_text(HANGS.format(where=where, timeout=timeout))
     command = ["-m", "pytest", "-c", "pyproject.toml", "-p", "tests.conftest", "-p", "no:cacheprovider", str(file)]

@@ -19,20 +19,17 @@ import pytest
 
 from ordersys.local import ports
 from ordersys.local.guard import Guard
-from ordersys.local.packages import NoRabbitMQ, provision
 from ordersys.local.rabbitmq import answers
 from ordersys.local.service import Program, Service, ours
 from tests.integration.api import Api, answered, eventually, placing
+from tests.integration.conftest import skip_without_rabbitmq
 from tests.running import addresses, local
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A folder for a system with a private broker."""
-    try:
-        provision()
-    except NoRabbitMQ as error:
-        pytest.skip(f"needs a private RabbitMQ: {error}")
+    skip_without_rabbitmq()
     return tmp_path / "system"
 
 

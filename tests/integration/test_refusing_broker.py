@@ -14,14 +14,13 @@ import pytest
 from ordersys.api.order.v1.order_events_pb2 import OrderCreated
 from ordersys.contract.topology import subscriptions
 from ordersys.local import ports
-from ordersys.local.packages import NoRabbitMQ, provision
 from ordersys.local.rabbitmq import Node
 from ordersys.local.system import Choices, System
 from ordersys.runtime.reconnect import opened
 from ordersys.runtime.urls import parse
 from tests.contract.orders import imagined
 from tests.contract.post import Post
-from tests.integration.conftest import quietly
+from tests.integration.conftest import quietly, skip_without_rabbitmq
 from tests.integration.place import ALL, NONE, NOT_SERVING, SECONDS, SERVING, Place, running, soon
 
 pytestmark = pytest.mark.timeout(240)
@@ -34,10 +33,7 @@ FANOUT = "orders.created"
 @pytest.fixture(scope="module")
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     """A broker of these tests' own, on which nothing is declared."""
-    try:
-        provision()
-    except NoRabbitMQ as error:
-        pytest.skip(f"needs a private RabbitMQ: {error}")
+    skip_without_rabbitmq()
     with System(tmp_path_factory.mktemp("broker"), quietly, Choices(services=())) as system:
         yield system.nodes[0]
 
