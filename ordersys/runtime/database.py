@@ -9,11 +9,12 @@ import asyncio
 import logging
 import sqlite3
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from sqlalchemy import (
     Connection,
@@ -32,6 +33,7 @@ from ordersys.runtime.crash import crash_point
 from ordersys.runtime.database_file import IN_USE, DatabaseFile, FileLost, uri
 from ordersys.runtime.pauses import growing
 from ordersys.runtime.schema import Schema, UnusableDatabase
+from ordersys.runtime.worker import Worker
 
 R = TypeVar("R")
 T = TypeVar("T")
@@ -73,9 +75,9 @@ class Database:
         self._schema = schema
         self._file = DatabaseFile(path, schema.owner)
         self._said: tuple[str, float] = ("", 0.0)
-        self._writer_thread = ThreadPoolExecutor(1, "writer")
+        self._writer_thread = Worker("writer")
         self._reader_threads = ThreadPoolExecutor(_READERS, "reader")
-        self._writes: Batcher[tuple[Operation, Any], Any] = Batcher(self._commit, _BATCH)
+        self._writes: Batcher[_Write, Any] = Batcher(self._commit, _BATCH)
         self._after_commit: list[Callable[[], None]] = []
 
     @classmethod
@@ -90,10 +92,9 @@ class Database:
         if "\0" in str(path):
             raise UnusableDatabase(f"database {str(path)!r}: its path has a NUL in it")
         database = cls(path, schema)
-        loop = asyncio.get_running_loop()
         try:
             await database._take()
-            await loop.run_in_executor(database._writer_thread, database._connect, first)
+            await database._writer_thread.do(database._connect, first)
         except BaseException as error:
             await database.close()
             if isinstance(error, UnusableDatabase | OSError) or _unusable(error):
@@ -111,7 +112,16 @@ class Database:
         in the next commit somebody waits for.
         Raises Refused (STORAGE_UNAVAILABLE) when the file can't be written, or is no longer the one at its path.
         """
-        return self._writes.submit((operation, item), urgent)
+        return self._writes.submit(_Write(operation, [item], alone=True), urgent)
+
+    def write_each(
+        self, operation: Callable[[Connection, list[T]], Sequence[R | Exception]], items: list[T], urgent: bool = True
+    ) -> "asyncio.Future[list[R | Exception]]":
+        """As `write` for each of `items`, in one commit where none fails: the future has a result for each, in order.
+
+        It has no exception of its own: whatever there is, Refused included, is the result of its item.
+        """
+        return self._writes.submit(_Write(operation, items, alone=False), urgent)
 
     async def read(self, query: Callable[..., R], *arguments: Any) -> R:
         """What `query(connection, *arguments)` answers, from committed data.
@@ -145,8 +155,8 @@ class Database:
         await self._writes.drained()
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(None, self._reader_threads.shutdown)
-        await loop.run_in_executor(self._writer_thread, self._disconnect)
-        self._writer_thread.shutdown()
+        await self._writer_thread.do(self._disconnect)
+        self._writer_thread.end()
         self._file.release()
 
     async def _take(self) -> None:
@@ -213,35 +223,53 @@ class Database:
         with self._readers.connect() as connection:
             return query(connection, *arguments)
 
-    async def _commit(self, batch: list[tuple[Operation, Any]]) -> Sequence[Any]:
-        loop = asyncio.get_running_loop()
-        results = await loop.run_in_executor(self._writer_thread, self._transact, batch)
+    async def _commit(self, batch: list["_Write"]) -> Sequence[Any]:
+        results = await self._writer_thread.do(self._transact, batch)
         for tell in self._after_commit:
             tell()
-        causes = [_unusable(result) for result in results]
-        if not any(causes):
-            self._say("")
-            return results
-        self._say(f"can't be written: {self._met(next(filter(None, causes)))}")
-        unavailable = refuse(ErrorReason.STORAGE_UNAVAILABLE)
-        return [unavailable if cause else result for cause, result in zip(causes, results, strict=True)]
+        causes = [cause for of_write in results for result in of_write if (cause := _unusable(result))]
+        self._say(f"can't be written: {self._met(causes[0])}" if causes else "")
+        if causes:
+            unavailable = refuse(ErrorReason.STORAGE_UNAVAILABLE)
+            results = [[unavailable if _unusable(result) else result for result in of_write] for of_write in results]
+        return [of_write[0] if write.alone else of_write for write, of_write in zip(batch, results, strict=True)]
 
-    def _transact(self, batch: list[tuple[Operation, Any]]) -> list[Any]:
-        """All in one transaction; should it fail, each item in one of its own."""
+    def _transact(self, batch: list["_Write"]) -> list[list[Any]]:
+        """All in one transaction; should it fail, each item in one of its own. The results of each write."""
         try:
             self._check()
-            with self._connection.begin():
+            with self._transaction():
                 results = _perform(self._connection, batch)
                 self._file.next_mark(_driver(self._connection))
                 crash_point("database.performed")
             crash_point("database.committed")
             self._file.answered()
         except Exception as error:  # noqa: BLE001 - raised for its item, or for all
-            if len(batch) == 1 or _hinders_all(error):
-                return [error] * len(batch)
+            if sum(len(write.items) for write in batch) == 1 or _hinders_all(error):
+                return [[error] * len(write.items) for write in batch]
         else:
             return results
-        return [result for item in batch for result in self._transact([item])]
+        return [
+            [self._transact([_Write(write.operation, [item], alone=True)])[0][0] for item in write.items]
+            for write in batch
+        ]
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """One of the driver's own: SQLAlchemy's costs as much as the commit of a few rows.
+
+        An operation may use SQLAlchemy all the same, which takes part in it (see `_engine`).
+        """
+        driver = _driver(self._connection)
+        driver.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            driver.execute("COMMIT")
+        finally:
+            if driver.in_transaction:
+                driver.execute("ROLLBACK")
+            if self._connection.in_transaction():
+                self._connection.rollback()
 
     def _check(self) -> None:
         """Raises FileLost. A WAL that was taken away lives as long as it is open: its content is saved to the file."""
@@ -344,16 +372,31 @@ def refusing(decide: Callable[[T], R], item: T) -> R | Refused:
         return refused
 
 
-def _perform(connection: Connection, batch: list[tuple[Operation, Any]]) -> list[Any]:
-    """Each operation once, with all its items, in order of first appearance."""
-    indexes: dict[Operation, list[int]] = {}
-    for index, (operation, _) in enumerate(batch):
-        indexes.setdefault(operation, []).append(index)
-    results: list[Any] = [None] * len(batch)
-    for operation, places in indexes.items():
-        answers = operation(connection, [batch[place][1] for place in places])
-        for place, answer in zip(places, answers, strict=True):
-            results[place] = answer
+class _Write(NamedTuple):
+    """What was handed in at a time."""
+
+    operation: Operation
+    items: list[Any]
+    alone: bool
+    """Whether it was one item, whose result is the result."""
+
+
+def _perform(connection: Connection, batch: list[_Write]) -> list[list[Any]]:
+    """Each operation once, with all its items, in order of first appearance. The results of each write."""
+    writes: dict[Operation, list[int]] = {}
+    for index, write in enumerate(batch):
+        writes.setdefault(write.operation, []).append(index)
+    results: list[list[Any]] = [[]] * len(batch)
+    for operation, indexes in writes.items():
+        items = [item for index in indexes for item in batch[index].items]
+        answers = operation(connection, items)
+        if len(answers) != len(items):
+            raise RuntimeError(f"{operation!r} answered {len(answers)} of {len(items)} items")
+        first = 0
+        for index in indexes:
+            behind = first + len(batch[index].items)
+            results[index] = list(answers[first:behind])
+            first = behind
     return results
 
 
@@ -374,6 +417,7 @@ def _engine(path: Path, mode: str, pool: Any, *pragmas: str, **options: Any) -> 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
         # The driver's own transactions start late and as readers (SQLite: BEGIN IMMEDIATE to read, then write).
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if mode == "rwc" else "BEGIN")
+        if not _driver(connection).in_transaction:
+            connection.exec_driver_sql("BEGIN IMMEDIATE" if mode == "rwc" else "BEGIN")
 
     return engine

@@ -39,6 +39,11 @@ class Statement:
         found: list[Row] = _driver(connection).execute(text, values).fetchall()
         return found
 
+    def put(self, connection: Connection, rows: Sequence[Sequence[Any]]) -> None:
+        """Does it once for each row of values, in the order of the statement's parameters."""
+        if rows:
+            _driver(connection).executemany(self._text, rows)
+
     def run(self, connection: Connection, each: Iterable[Mapping[str, Any]]) -> int:
         """Does it once for each; how many rows it changed."""
         names, constant = self._names, self._constant

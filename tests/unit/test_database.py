@@ -10,6 +10,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from google.rpc.status_pb2 import Status
 from sqlalchemy import Column, Connection, String, Table, insert, select
 from sqlalchemy.exc import OperationalError
 
@@ -244,3 +245,30 @@ async def test_what_can_not_be_read_for_the_moment_is_refused_as_such(database: 
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert reason_of(refused.value.status) == "STORAGE_UNAVAILABLE"
     assert await database.read(lambda connection: connection.execute(select(NAMES)).all()) == []
+
+
+async def test_items_handed_in_together_have_a_result_each(database: Database) -> None:
+    """In order and in one commit; one that fails is the result of its item, and undoes nothing of the others."""
+    calls: list[list[str]] = []
+
+    def store(connection: Connection, items: list[str]) -> list[str | Exception]:
+        calls.append(items)
+        keep(connection, items)
+        if "bad" in items:
+            raise ZeroDivisionError
+        return [Refused(Status(code=5)) if name == "refused" else name for name in items]
+
+    kept, refused, also = await database.write_each(store, ["a", "refused", "b"])
+    assert (kept, also) == ("a", "b")
+    assert isinstance(refused, Refused)
+    assert calls == [["a", "refused", "b"]]
+    good, bad, other = await database.write_each(store, ["c", "bad", "d"])
+    assert (good, other) == ("c", "d")
+    assert isinstance(bad, ZeroDivisionError)
+    assert names(database.path) == ["a", "b", "c", "d", "refused"]
+
+
+async def test_an_operation_that_answers_too_little_fails_its_items(database: Database) -> None:
+    """Nobody is given the result of another, or waits for ever."""
+    with pytest.raises(RuntimeError, match="answered 0 of 1"):
+        await database.write(lambda connection, items: [], "x")
