@@ -4,7 +4,6 @@ An order goes into a row, a reply, the outcome of a request and an event. Each o
 the wire they are that field, and others one after the other (https://protobuf.dev/programming-guides/encoding/).
 """
 
-from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 from google.protobuf.wrappers_pb2 import BytesValue
 
@@ -18,11 +17,11 @@ def around(body: bytes) -> bytes:
 
 
 def hold_first(field: str, *kinds: type[Message]) -> None:
-    """Raises TypeError unless each of `kinds` holds the message `field` as its field 1: then `around` makes any of them.
+    """Raises TypeError unless each of `kinds` holds the message `field` as its field 1, so that `around` makes it.
 
     To be called where bytes are shared, so that a contract that is laid out otherwise ends the process at its start.
     """
     for kind in kinds:
-        found: FieldDescriptor | None = kind.DESCRIPTOR.fields_by_name.get(field)
+        found = kind.DESCRIPTOR.fields_by_name.get(field)
         if found is None or found.number != 1 or found.message_type is None:
             raise TypeError(f"{kind.DESCRIPTOR.full_name} does not hold {field} as a message in field 1")

@@ -1,4 +1,7 @@
-"""The RPCs of the Order Service: each a normalised request, one operation, one reply."""
+"""The RPCs of the Order Service: each a normalised request, one operation, one reply.
+
+A reply with an order is answered as bytes: the order was encoded when it was kept.
+"""
 
 from collections.abc import Iterable, Sequence
 
@@ -7,19 +10,18 @@ from ordersys.api.order.v1.order_service_pb2 import (
     BatchCreateOrdersRequest,
     BatchCreateOrdersResponse,
     CreateOrderRequest,
-    CreateOrderResponse,
     CreateOrderResult,
     GetOrderRequest,
     GetOrderResponse,
     ListOrdersRequest,
     ListOrdersResponse,
     UpdateOrderRequest,
-    UpdateOrderResponse,
 )
 from ordersys.api.order.v1.order_service_pb2_grpc import OrderServiceServicer
 from ordersys.contract import pages
 from ordersys.contract.errors import Refused
 from ordersys.contract.requests import normalise
+from ordersys.contract.splicing import around, hold_first
 from ordersys.order_service import store
 from ordersys.order_service.store import Change, Creation
 from ordersys.runtime.admission import Context
@@ -28,6 +30,8 @@ from ordersys.runtime.database import Database
 from ordersys.runtime.identity import TRACEPARENT, traceparent
 from ordersys.runtime.server import metadata
 
+hold_first("results", BatchCreateOrdersResponse)
+
 
 class OrderService(OrderServiceServicer):
     """ordersys.api.order.v1.OrderService."""
@@ -35,22 +39,22 @@ class OrderService(OrderServiceServicer):
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def CreateOrder(self, request: CreateOrderRequest, context: Context) -> CreateOrderResponse:
+    async def CreateOrder(self, request: CreateOrderRequest, context: Context) -> bytes:  # type: ignore[override]
         (result,) = await self._create([request], context)
         if isinstance(result, Refused):
             raise result
-        return CreateOrderResponse(order=result)
+        return result
 
-    async def BatchCreateOrders(self, request: BatchCreateOrdersRequest, context: Context) -> BatchCreateOrdersResponse:
+    async def BatchCreateOrders(self, request: BatchCreateOrdersRequest, context: Context) -> bytes:  # type: ignore[override]
         results = await self._create(request.requests, context)
-        return BatchCreateOrdersResponse(results=[_result(result) for result in results])
+        return b"".join([around(_result(result)) for result in results])  # BatchCreateOrdersResponse.results
 
-    async def UpdateOrder(self, request: UpdateOrderRequest, context: Context) -> UpdateOrderResponse:
+    async def UpdateOrder(self, request: UpdateOrderRequest, context: Context) -> bytes:  # type: ignore[override]
         normalise(request)
         change = Change(request, traceparent(metadata(context, TRACEPARENT)))
-        order = await self._database.write(store.change, change)
+        response = await self._database.write(store.change, change)
         crash_point("order.changed")
-        return UpdateOrderResponse(order=order)
+        return response
 
     async def GetOrder(self, request: GetOrderRequest, context: Context) -> GetOrderResponse:
         normalise(request)
@@ -62,7 +66,7 @@ class OrderService(OrderServiceServicer):
         orders, more = pages.fill(request, [(sequence, Order.FromString(body)) for sequence, body in rows])
         return ListOrdersResponse(orders=orders, next_page_token=more)
 
-    async def _create(self, requests: Iterable[CreateOrderRequest], context: Context) -> Sequence[Order | Refused]:
+    async def _create(self, requests: Iterable[CreateOrderRequest], context: Context) -> Sequence[bytes | Refused]:
         """All in one commit, together with whatever else waits for it."""
         trace = metadata(context, TRACEPARENT)
         results = await self._database.write(store.create, [_creation(request, trace) for request in requests])
@@ -75,7 +79,6 @@ def _creation(request: CreateOrderRequest, trace: str | None) -> Creation:
     return Creation(request, traceparent(request.traceparent or trace))
 
 
-def _result(result: Order | Refused) -> CreateOrderResult:
-    if isinstance(result, Refused):
-        return CreateOrderResult(status=result.status)
-    return CreateOrderResult(order=result)
+def _result(result: bytes | Refused) -> bytes:
+    """A CreateOrderResult, which holds the order where a CreateOrderResponse does."""
+    return CreateOrderResult(status=result.status).SerializeToString() if isinstance(result, Refused) else result

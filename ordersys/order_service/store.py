@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
+from google.protobuf.message import Message
 from sqlalchemy import (
     BigInteger,
     Column,
@@ -23,6 +24,7 @@ from ordersys.api.order.v1.order_pb2 import Order
 from ordersys.api.order.v1.order_service_pb2 import (
     CreateOrderRequest,
     CreateOrderResponse,
+    CreateOrderResult,
     ListOrdersRequest,
     UpdateOrderRequest,
     UpdateOrderResponse,
@@ -31,6 +33,7 @@ from ordersys.contract import topology
 from ordersys.contract.errors import Refused, order_already_exists, order_not_found
 from ordersys.contract.events import EventMessage
 from ordersys.contract.requests import fingerprint
+from ordersys.contract.splicing import around, hold_first
 from ordersys.contract.times import microseconds
 from ordersys.order_service import lifecycle
 from ordersys.runtime.database import refusing
@@ -82,16 +85,27 @@ class Change(NamedTuple):
     traceparent: str
 
 
-def create(connection: Connection, calls: list[list[Creation]]) -> list[list[Order | Refused]]:
-    """An operation: creates each order of each call, or answers as before, or refuses it."""
+# All that becomes of an order is a message that holds its bytes in field 1: it is encoded once.
+hold_first("order", CreateOrderResponse, CreateOrderResult, UpdateOrderResponse, OrderCreated, OrderUpdated)
+
+
+class Encoded(NamedTuple):
+    """An order, and its bytes."""
+
+    order: Order
+    body: bytes
+
+
+def create(connection: Connection, calls: list[list[Creation]]) -> list[list[bytes | Refused]]:
+    """An operation: creates each order of each call, or answers as before, or refuses it; a CreateOrderResponse."""
     batch = _Batch(connection, [creation.request for call in calls for creation in call])
     results = [[refusing(batch.create, creation) for creation in call] for call in calls]
     batch.write()
     return results
 
 
-def change(connection: Connection, changes: list[Change]) -> list[Order | Refused]:
-    """An operation: makes each change, or answers as before, or refuses it."""
+def change(connection: Connection, changes: list[Change]) -> list[bytes | Refused]:
+    """An operation: makes each change, or answers as before, or refuses it; an UpdateOrderResponse."""
     batch = _Batch(connection, [change.request for change in changes])
     results = [refusing(batch.change, change) for change in changes]
     batch.write()
@@ -100,7 +114,7 @@ def change(connection: Connection, changes: list[Change]) -> list[Order | Refuse
 
 def seed(connection: Connection, orders: Iterable[Order]) -> None:
     """Fills a new database with orders that are there from the start: no events tell of them."""
-    _INSERT.run(connection, map(_row, orders))
+    _INSERT.put(connection, [_row(_encoded(order)) for order in orders])
 
 
 def purge(connection: Connection, times: list[int]) -> list[int]:
@@ -113,7 +127,7 @@ def get(connection: Connection, order_id: str) -> Order:
     found = _load(connection, [order_id])
     if order_id not in found:
         raise order_not_found(order_id)
-    return found[order_id]
+    return found[order_id].order
 
 
 def page(connection: Connection, query: ListOrdersRequest, before: int | None, size: int) -> Sequence[Any]:
@@ -135,79 +149,86 @@ class _Batch:
         self._connection = connection
         self._time = now()
         self._ledger: Ledger = REQUESTS.ledger(connection, [r.request_id for r in requests], self._time)
-        self._orders = _load(connection, [r.order_id for r in requests])
+        self._orders: dict[str, Encoded] = _load(connection, [r.order_id for r in requests])
         self._created: list[str] = []
         self._changed: set[str] = set()
         self._events: list[EventMessage] = []
 
-    def create(self, creation: Creation) -> Order:
-        """The order created, now or before. Raises Refused."""
+    def create(self, creation: Creation) -> bytes:
+        """A CreateOrderResponse: the order created, now or before. Raises Refused."""
         request, print_ = creation.request, fingerprint(creation.request)
         if (known := self._ledger.recall(request.request_id, print_)) and known.outcome:
-            return known.outcome.unpack(CreateOrderResponse).order
+            return known.outcome.response()
         if request.order_id in self._orders:
             raise order_already_exists(request.order_id)
-        order = lifecycle.place(request, self._time)
-        self._orders[order.id] = order
-        self._created.append(order.id)
-        self._ledger.close(request.request_id, print_, order.id, success(CreateOrderResponse(order=order)))
-        self._events.append(_event(OrderCreated(order=order), order, creation.traceparent))
-        return order
+        created = _encoded(lifecycle.place(request, self._time))
+        self._orders[created.order.id] = created
+        self._created.append(created.order.id)
+        response = around(created.body)
+        self._ledger.close(request.request_id, print_, created.order.id, success(response))
+        self._events.append(_event(OrderCreated, created.order, response, creation.traceparent))
+        return response
 
-    def change(self, change: Change) -> Order:
-        """The order changed, now or before. Raises Refused."""
+    def change(self, change: Change) -> bytes:
+        """An UpdateOrderResponse: the order changed, now or before. Raises Refused."""
         request, print_ = change.request, fingerprint(change.request)
         if (known := self._ledger.recall(request.request_id, print_)) and known.outcome:
-            return known.outcome.unpack(UpdateOrderResponse).order
+            return known.outcome.response()
         before = self._orders.get(request.order_id)
         if before is None:
             raise order_not_found(request.order_id)
-        order = lifecycle.change(before, request, self._time)
-        self._ledger.close(request.request_id, print_, order.id, success(UpdateOrderResponse(order=order)))
-        if order.version != before.version:
-            self._orders[order.id] = order
+        order = lifecycle.change(before.order, request, self._time)
+        after = _encoded(order) if order.version != before.order.version else before
+        response = around(after.body)
+        self._ledger.close(request.request_id, print_, order.id, success(response))
+        if after is not before:
+            self._orders[order.id] = after
             self._changed.add(order.id)
-            self._events.append(_event(_updated(before, order), order, change.traceparent))
-        return order
+            body = response + _what_changed(before.order, order)
+            self._events.append(_event(OrderUpdated, order, body, change.traceparent))
+        return response
 
     def write(self) -> None:
         """Writes all that was decided."""
         self._ledger.write()
-        _INSERT.run(self._connection, [_row(self._orders[order_id]) for order_id in self._created])
-        _UPDATE.run(self._connection, [_new_values(self._orders[order_id]) for order_id in self._changed])
+        _INSERT.put(self._connection, [_row(self._orders[order_id]) for order_id in self._created])
+        _UPDATE.put(self._connection, [_new_values(self._orders[order_id]) for order_id in self._changed])
         OUTBOX.append(self._connection, self._events)
 
 
-def _load(connection: Connection, order_ids: list[str]) -> dict[str, Order]:
+def _load(connection: Connection, order_ids: list[str]) -> dict[str, Encoded]:
     rows = _SELECT.rows(connection, ids=order_ids)
-    return {order_id: Order.FromString(body) for order_id, body in rows}
+    return {order_id: Encoded(Order.FromString(body), body) for order_id, body in rows}
 
 
-def _row(order: Order) -> dict[str, Any]:
-    return {
-        "order_id": order.id,
-        "customer_id": order.customer_id,
-        "state": order.state,
-        "body": order.SerializeToString(),
-    }
+def _encoded(order: Order) -> Encoded:
+    return Encoded(order, order.SerializeToString())
 
 
-def _new_values(order: Order) -> dict[str, Any]:
-    return {"id": order.id, "new_state": order.state, "new_body": order.SerializeToString()}
+def _row(encoded: Encoded) -> Sequence[Any]:
+    """In the order of the table's columns."""
+    order, body = encoded
+    return order.id, order.customer_id, order.state, body
 
 
-def _updated(before: Order, order: Order) -> OrderUpdated:
+def _new_values(encoded: Encoded) -> Sequence[Any]:
+    order, body = encoded
+    return order.state, body, order.id
+
+
+def _what_changed(before: Order, order: Order) -> bytes:
+    """An OrderUpdated without its order."""
     fields = lifecycle.changed_fields(before, order)
-    return OrderUpdated(order=order, previous_state=before.state, changed_fields=fields)
+    return OrderUpdated(previous_state=before.state, changed_fields=fields).SerializeToString()
 
 
-def _event(event: OrderCreated | OrderUpdated, order: Order, traceparent: str) -> EventMessage:
+def _event(kind: type[Message], order: Order, body: bytes, traceparent: str) -> EventMessage:
     return EventMessage(
         event_id=f"{order.id}.{order.version}",
-        type=event.DESCRIPTOR.full_name,
-        source=topology.publication(event.DESCRIPTOR).publisher,
+        type=kind.DESCRIPTOR.full_name,
+        source=topology.publication(kind.DESCRIPTOR).publisher,
         subject=order.id,
         time=microseconds(order.update_time),
         traceparent=traceparent,
-        body=event.SerializeToString(),
+        body=body,
     )

@@ -5,7 +5,6 @@ may be released. Everything else leaves the outcome in doubt: a status without a
 all. No status code decides (docs/reliability.md, "an outage longer than request_ids are remembered").
 """
 
-import asyncio
 import contextlib
 import json
 import logging
@@ -25,13 +24,14 @@ from ordersys.api.order.v1.order_service_pb2 import (
     UpdateOrderRequest,
 )
 from ordersys.api.order.v1.order_service_pb2_grpc import OrderServiceStub
+from ordersys.api.product.v1.product_service_pb2 import PlaceOrderResponse, PlaceOrderResult
 from ordersys.contract.addresses import Address, channel_options
 from ordersys.contract.errors import Refused, is_final, reason_of, refuse
-from ordersys.runtime.batching import Batcher
+from ordersys.contract.splicing import hold_first
 from ordersys.runtime.identity import TRACEPARENT
 
 _log = logging.getLogger(__name__)
-_BATCH = 200
+_MOST_IN_A_CALL = 256
 _LOOK_SECONDS = 2.0
 _NO_ORDER = "00000000-0000-0000-0000-000000000000"
 _STATUS_DETAILS = "grpc-status-details-bin"
@@ -75,7 +75,6 @@ class Orders:
         self._stub = OrderServiceStub(self._channel)
         self._found: bool | None = None
         """Whether an Order Service is at the address: None while nobody answers."""
-        self._creations: Batcher[CreateOrderRequest, Order] = Batcher(self._create, _BATCH)
 
     @property
     def astray(self) -> bool:
@@ -96,9 +95,15 @@ class Orders:
         else:
             self._answered()
 
-    def create(self, request: CreateOrderRequest) -> "asyncio.Future[Order]":
-        """Creates an order, together with whatever else is asked for while a call is under way."""
-        return self._creations.submit(request)
+    async def create(self, requests: Sequence[CreateOrderRequest]) -> list[bytes | Exception]:
+        """Creates orders with one call, or a few where they are many: for each its order, or why there is none.
+
+        An order comes as the bytes of any message that holds it in field 1, such as a PlaceOrderResponse.
+        """
+        created: list[bytes | Exception] = []
+        for first in range(0, len(requests), _MOST_IN_A_CALL):
+            created += await self._create(requests[first : first + _MOST_IN_A_CALL])
+        return created
 
     async def update(self, request: UpdateOrderRequest, traceparent: str) -> Order:
         """Changes an order."""
@@ -137,7 +142,7 @@ class Orders:
         """Closes the connection."""
         await self._channel.close()
 
-    async def _create(self, requests: list[CreateOrderRequest]) -> Sequence[Order | Exception]:
+    async def _create(self, requests: Sequence[CreateOrderRequest]) -> Sequence[bytes | Exception]:
         try:
             batch = BatchCreateOrdersRequest(requests=requests)
             response = await self._stub.BatchCreateOrders(batch, timeout=self._timeout, wait_for_ready=True)
@@ -192,9 +197,12 @@ def _is_about_the_whole(error: grpc.aio.AioRpcError, refused: Refused) -> bool:
     return error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED and not reason_of(_status(error))
 
 
-def _order(result: CreateOrderResult) -> Order | Exception:
+hold_first("order", CreateOrderResult, PlaceOrderResponse, PlaceOrderResult)
+
+
+def _order(result: CreateOrderResult) -> bytes | Exception:
     if result.HasField("order"):
-        return result.order
+        return result.SerializeToString()
     return Refused(result.status) if is_final(result.status) else in_doubt()
 
 

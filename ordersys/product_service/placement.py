@@ -17,24 +17,24 @@ that what is found under it can't be somebody's equal order by chance (of a chan
 
 import asyncio
 import logging
-from collections.abc import Iterable
-from typing import TypeVar
+from collections.abc import Iterable, Mapping
 
 from ordersys.api.error.v1.error_reason_pb2 import ErrorReason
 from ordersys.api.order.v1.order_pb2 import Order
 from ordersys.api.order.v1.order_service_pb2 import CreateOrderRequest
-from ordersys.api.product.v1.product_service_pb2 import PlaceOrderRequest, PlaceOrderResponse
+from ordersys.api.product.v1.product_service_pb2 import PlaceOrderRequest
 from ordersys.contract.errors import Refused, reason_of
+from ordersys.contract.splicing import around
 from ordersys.product_service import evidence
+from ordersys.product_service.groups import Groups
 from ordersys.product_service.orders import Orders, OutcomeOpen, in_doubt
 from ordersys.product_service.saga import Sagas, recover
 from ordersys.product_service.store import placements as store
-from ordersys.product_service.store.placements import Asked, Confirmed, Pending, Unanswered
+from ordersys.product_service.store.placements import Asked, Begun, Completed, Pending, Unanswered
 from ordersys.runtime.crash import crash_point
 from ordersys.runtime.database import Database, refusing
 from ordersys.runtime.idempotency import Outcome
 
-R = TypeVar("R")
 _log = logging.getLogger(__name__)
 _TAKEN = ErrorReason.Name(ErrorReason.ORDER_ALREADY_EXISTS)
 
@@ -46,14 +46,15 @@ class Placement:
         self._database = database
         self._orders = orders
         self._sagas = sagas
+        self._groups: Groups[Asked, bytes] = Groups(self._place, sagas)
         self._recovered = ""
 
-    async def place(self, requests: Iterable[PlaceOrderRequest], traceparent: str) -> list[Order | Refused]:
-        """What became of each, in order: its order, placed now or before, or why there is none.
+    async def place(self, requests: Iterable[PlaceOrderRequest], traceparent: str) -> list[bytes | Refused]:
+        """What became of each, in order: its PlaceOrderResponse, encoded, now or before; or why there is no order.
 
         Raises Refused (TOO_MANY_CALLS) when none was looked at.
         """
-        return await self._sagas.detached(self._place([Asked(request, traceparent) for request in requests]))
+        return await self._groups.join([Asked(request, traceparent) for request in requests])
 
     async def complete(self, pending: Pending) -> None:
         """Brings a placement to its end, before its order is changed. Raises OutcomeOpen while it is in doubt."""
@@ -65,43 +66,45 @@ class Placement:
         """Asks for the pending placements again, the oldest first, as far as the Order Service answers."""
         self._recovered = await recover(self._database, store.pending, self._recovered, self._settle_each)
 
-    async def _settle_each(self, pending: list[Pending]) -> list[Order | Exception]:
+    async def _settle_each(self, pending: list[Pending]) -> list[bytes | Exception]:
         settling = self._sagas.each_once(self._settle, {one.order_id: one for one in pending})
         ended = await self._sagas.background(settling)
         return [ended[one.order_id] for one in pending]
 
-    async def _place(self, asked: list[Asked]) -> list[Order | Refused]:
-        """All begin at once, and go on at once: they share the commits and the calls."""
-        begun = await _each(self._begin(one) for one in asked)
+    async def _place(self, asked: list[Asked]) -> list[bytes | Exception]:
+        """One group: reserved in one commit, asked for in one call, completed with the next commit."""
+        begun = await self._database.write_each(store.begin, asked)
         pending = {one.order_id: one for one in begun if isinstance(one, Pending)}
         if pending:
             crash_point("placement.reserved")
         settled = await self._sagas.each_once(self._settle, pending)
-        unanswered = [one for one in begun if isinstance(one, Unanswered)]
-        settled |= {one.order_id: await self._answered(one) for one in unanswered}
-        return [_answer(settled[one.order_id] if isinstance(one, Pending | Unanswered) else one) for one in begun]
+        return [await self._ended(one, settled) for one in begun]
 
-    def _begin(self, asked: Asked) -> "asyncio.Future[Pending | Unanswered | Outcome]":
-        return self._database.write(store.begin, asked)
+    async def _ended(self, begun: Begun | Exception, settled: Mapping[str, bytes | Exception]) -> bytes | Exception:
+        """What the client of one placement is answered."""
+        if isinstance(begun, Pending):
+            return settled[begun.order_id]
+        if isinstance(begun, Unanswered):
+            return await self._answered(begun)
+        return refusing(Outcome.response, begun) if isinstance(begun, Outcome) else begun
 
-    async def _settle(self, pending: list[Pending]) -> list[Order | Exception]:
-        created = await _each(self._orders.create(one.creation) for one in pending)
-        if any(isinstance(result, Order) for result in created):
+    async def _settle(self, pending: list[Pending]) -> list[bytes | Exception]:
+        created = await self._orders.create([one.creation for one in pending])
+        if any(isinstance(result, bytes) for result in created):
             crash_point("placement.created")
-        created = [
-            await self._looked_up(one.creation, result) if _is_final(result) else result
-            for one, result in zip(pending, created, strict=True)
-        ]
-        for one, result in zip(pending, created, strict=True):
-            if isinstance(result, Order):
-                self._confirm(Confirmed(one, result))
-        refused = [index for index, result in enumerate(created) if _is_final(result)]
-        released = await _each(self._database.write(store.compensate, pending[index]) for index in refused)
-        for index, failed in zip(refused, released, strict=True):
-            created[index] = failed or created[index]
+        for index, result in enumerate(created):
+            if _is_final(result):
+                created[index] = await self._looked_up(pending[index].creation, result)
+        self._complete(
+            [Completed(p, made) for p, made in zip(pending, created, strict=True) if isinstance(made, bytes)]
+        )
+        if refused := [index for index, result in enumerate(created) if _is_final(result)]:
+            released = await self._database.write_each(store.compensate, [pending[index] for index in refused])
+            for index, failed in zip(refused, released, strict=True):
+                created[index] = failed or created[index]
         return created
 
-    async def _answered(self, unanswered: Unanswered) -> Order | Exception:
+    async def _answered(self, unanswered: Unanswered) -> bytes | Exception:
         """The order of a request whose placement a release before 0.2 dropped unfinished, as it was created."""
         try:
             order = await self._orders.find(unanswered.order_id)
@@ -110,11 +113,11 @@ class Placement:
         if order is None:
             return in_doubt()
         creation = CreateOrderRequest(order_id=order.id, customer_id=order.customer_id, items=order.items)
-        first = evidence.first_version(creation, order)
-        self._confirm(Confirmed(Pending(unanswered.request_id, creation), first))
-        return first
+        response = _response(evidence.first_version(creation, order))
+        self._complete([Completed(Pending(unanswered.request_id, creation), response)])
+        return response
 
-    async def _looked_up(self, creation: CreateOrderRequest, refused: Order | Exception) -> Order | Exception:
+    async def _looked_up(self, creation: CreateOrderRequest, refused: bytes | Exception) -> bytes | Exception:
         """The order of a refused creation where there is one, else the refusal, or doubt.
 
         An earlier try may have created it, and the Order Service may have forgotten its request_id since: then it
@@ -125,43 +128,26 @@ class Placement:
         except OutcomeOpen as error:
             return error
         if order is not None:
-            return evidence.first_version(creation, order) if evidence.is_own(creation, order) else refused
+            is_own = evidence.is_own(creation, order)
+            return _response(evidence.first_version(creation, order)) if is_own else refused
         taken = isinstance(refused, Refused) and reason_of(refused.status) == _TAKEN
         return in_doubt() if taken else refused  # there and not there: doubt
 
-    def _confirm(self, confirmed: Confirmed) -> None:
-        """Not waited for: the order exists, and should this commit be lost, a repeat gets the same order."""
-        self._database.write(store.confirm, confirmed, urgent=False).add_done_callback(_check)
+    def _complete(self, completed: list[Completed]) -> None:
+        """Not waited for: the orders exist, and should this commit be lost, a repeat gets the same order."""
+        if completed:
+            self._database.write_each(store.complete, completed, urgent=False).add_done_callback(_look_at)
 
 
-async def _each(futures: Iterable["asyncio.Future[R]"]) -> list[R | Exception]:
-    """What comes of each. All are handed in before the first is waited for; those of one batch end at once."""
-    results: list[R | Exception] = []
-    for future in list(futures):
-        try:
-            results.append(await future)
-        except Exception as error:  # noqa: BLE001 - the result of its item
-            results.append(error)
-    return results
+def _response(order: Order) -> bytes:
+    return around(order.SerializeToString())
 
 
-def _answer(ended: Order | Outcome | Exception) -> Order | Refused:
-    """What a client is told; what nobody foresaw is raised."""
-    if isinstance(ended, Outcome):
-        return refusing(_order, ended)
-    if isinstance(ended, Order | Refused):
-        return ended
-    raise ended
-
-
-def _order(outcome: Outcome) -> Order:
-    return outcome.unpack(PlaceOrderResponse).order
-
-
-def _is_final(result: Order | Exception) -> bool:
+def _is_final(result: bytes | Exception) -> bool:
     return isinstance(result, Refused) and not isinstance(result, OutcomeOpen)
 
 
-def _check(confirmed: "asyncio.Future[None]") -> None:
-    if not confirmed.cancelled() and (error := confirmed.exception()):
+def _look_at(completion: "asyncio.Future[list[Exception | None]]") -> None:
+    """What nobody waits for is told of."""
+    for error in () if completion.cancelled() else filter(None, completion.result()):
         _log.warning("not completed yet, recovery will: %s", error)

@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeAlias, TypeVar
 from sqlalchemy import Connection
 
 from ordersys.api.error.v1.error_reason_pb2 import ErrorReason
-from ordersys.contract.errors import refuse
+from ordersys.contract.errors import Refused, refuse
 from ordersys.product_service.orders import OutcomeOpen
 from ordersys.runtime.database import Database
 from ordersys.runtime.identity import now, uuid7_time
@@ -49,23 +49,42 @@ class Sagas:
 
     def __init__(self, most: int) -> None:
         self._most = most
+        self._places = 0
         self._tasks: set[asyncio.Task[Any]] = set()
         self._recovering: set[asyncio.Task[Any]] = set()
         self._by_id: dict[str, asyncio.Future[Any]] = {}
 
     async def detached(self, saga: Coroutine[Any, Any, R]) -> R:
         """What `saga` answers; it goes on when whoever waits for it is cancelled. Raises Refused (TOO_MANY_CALLS)."""
-        if len(self._tasks) >= self._most:
+        try:
+            self.take_place()
+        except Refused:
             saga.close()
+            raise
+        task = self.start(saga)
+        task.add_done_callback(lambda _: self.leave_place())
+        return await asyncio.shield(task)
+
+    def take_place(self) -> None:
+        """Takes one of the places. Raises Refused (TOO_MANY_CALLS)."""
+        if self._places >= self._most:
             raise refuse(ErrorReason.TOO_MANY_CALLS)
-        return await self._run(saga, self._tasks)
+        self._places += 1
+
+    def leave_place(self, places: int = 1) -> None:
+        """Gives so many places free."""
+        self._places -= places
+
+    def start(self, saga: Coroutine[Any, Any, R]) -> "asyncio.Task[R]":
+        """Runs `saga`, to which places were given, in a task that `drained` waits for."""
+        return _running(saga, self._tasks)
 
     async def background(self, work: Coroutine[Any, Any, R]) -> R:
         """What `work` of the service itself answers; it goes on when whoever waits for it is cancelled.
 
         So the end of recovery at SIGTERM cancels no step that a client's call shares. It takes nobody's place.
         """
-        return await self._run(work, self._recovering)
+        return await asyncio.shield(_running(work, self._recovering))
 
     async def once(self, saga_id: str, step: Callable[[T], Awaitable[R]], argument: T) -> R:
         """What `step(argument)` answers; who comes while it is under way for this very saga shares the answer."""
@@ -105,18 +124,19 @@ class Sagas:
                 del self._by_id[saga_id]
         return under_way.result()
 
-    async def _run(self, work: Coroutine[Any, Any, R], among: "set[asyncio.Task[Any]]") -> R:
-        """What `work` answers, in a task of its own that stands in `among` until it is done."""
 
-        def done(task: "asyncio.Task[R]") -> None:
-            among.discard(task)
-            if not task.cancelled():
-                task.exception()  # whoever waited has it; nobody may have
+def _running(work: Coroutine[Any, Any, R], among: "set[asyncio.Task[Any]]") -> "asyncio.Task[R]":
+    """A task for `work` that stands in `among` until it is done."""
 
-        task = asyncio.create_task(work)
-        among.add(task)
-        task.add_done_callback(done)
-        return await asyncio.shield(task)
+    def done(task: "asyncio.Task[R]") -> None:
+        among.discard(task)
+        if not task.cancelled():
+            task.exception()  # whoever waited has it; nobody may have
+
+    task = asyncio.create_task(work)
+    among.add(task)
+    task.add_done_callback(done)
+    return task
 
 
 class Turns:

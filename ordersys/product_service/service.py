@@ -1,6 +1,8 @@
-"""The RPCs of the Product Service: each a normalised request, one operation or saga, one reply."""
+"""The RPCs of the Product Service: each a normalised request, one operation or saga, one reply.
 
-from ordersys.api.order.v1.order_pb2 import Order
+An order placed is answered as the bytes that came from the Order Service.
+"""
+
 from ordersys.api.product.v1.product_pb2 import Product
 from ordersys.api.product.v1.product_service_pb2 import (
     AdjustStockRequest,
@@ -16,7 +18,6 @@ from ordersys.api.product.v1.product_service_pb2 import (
     ListProductsRequest,
     ListProductsResponse,
     PlaceOrderRequest,
-    PlaceOrderResponse,
     PlaceOrderResult,
     UpdateOrderRequest,
     UpdateOrderResponse,
@@ -25,6 +26,7 @@ from ordersys.api.product.v1.product_service_pb2_grpc import ProductServiceServi
 from ordersys.contract import pages
 from ordersys.contract.errors import Refused
 from ordersys.contract.requests import normalise
+from ordersys.contract.splicing import around, hold_first
 from ordersys.product_service.change import Changes
 from ordersys.product_service.placement import Placement
 from ordersys.product_service.store import products as store
@@ -32,6 +34,8 @@ from ordersys.runtime.admission import Context
 from ordersys.runtime.database import Database
 from ordersys.runtime.identity import TRACEPARENT, traceparent
 from ordersys.runtime.server import metadata
+
+hold_first("results", BatchPlaceOrdersResponse)
 
 
 class ProductService(ProductServiceServicer):
@@ -59,18 +63,18 @@ class ProductService(ProductServiceServicer):
         normalise(request)
         return (await self._database.write(store.adjust_stock, request)).unpack(AdjustStockResponse)
 
-    async def PlaceOrder(self, request: PlaceOrderRequest, context: Context) -> PlaceOrderResponse:
+    async def PlaceOrder(self, request: PlaceOrderRequest, context: Context) -> bytes:  # type: ignore[override]
         normalise(request)
         (placed,) = await self._placement.place([request], _trace(context))
         if isinstance(placed, Refused):
             raise placed
-        return PlaceOrderResponse(order=placed)
+        return placed
 
-    async def BatchPlaceOrders(self, request: BatchPlaceOrdersRequest, context: Context) -> BatchPlaceOrdersResponse:
+    async def BatchPlaceOrders(self, request: BatchPlaceOrdersRequest, context: Context) -> bytes:  # type: ignore[override]
         for one in request.requests:
             normalise(one)
         placed = await self._placement.place(request.requests, _trace(context))
-        return BatchPlaceOrdersResponse(results=[_result(one) for one in placed])
+        return b"".join([around(_result(one)) for one in placed])  # BatchPlaceOrdersResponse.results
 
     async def UpdateOrder(self, request: UpdateOrderRequest, context: Context) -> UpdateOrderResponse:
         normalise(request)
@@ -87,10 +91,9 @@ def _clear_what_the_service_sets(product: Product) -> None:
     product.ClearField("update_time")
 
 
-def _result(placed: Order | Refused) -> PlaceOrderResult:
-    if isinstance(placed, Refused):
-        return PlaceOrderResult(status=placed.status)
-    return PlaceOrderResult(order=placed)
+def _result(placed: bytes | Refused) -> bytes:
+    """A PlaceOrderResult, which holds the order where a PlaceOrderResponse does."""
+    return PlaceOrderResult(status=placed.status).SerializeToString() if isinstance(placed, Refused) else placed
 
 
 def _trace(context: Context) -> str:

@@ -115,7 +115,7 @@ class Database:
         return self._writes.submit(_Write(operation, [item], alone=True), urgent)
 
     def write_each(
-        self, operation: Callable[[Connection, list[T]], Sequence[R | Exception]], items: list[T], urgent: bool = True
+        self, operation: Callable[[Connection, list[T]], Sequence[R]], items: list[T], urgent: bool = True
     ) -> "asyncio.Future[list[R | Exception]]":
         """As `write` for each of `items`, in one commit where none fails: the future has a result for each, in order.
 

@@ -3,7 +3,7 @@
 A request is open from its first commit until its outcome is known; a repeat is answered with that outcome.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from google.protobuf.message import Message
@@ -38,16 +38,20 @@ class Outcome(NamedTuple):
     code: int
     body: bytes
 
-    def unpack(self, response: type[M]) -> M:
-        """The response. Raises Refused when the outcome was a refusal."""
+    def response(self) -> bytes:
+        """The response, encoded. Raises Refused when the outcome was a refusal."""
         if self.code:
             raise Refused(Status.FromString(self.body))
-        return response.FromString(self.body)
+        return self.body
+
+    def unpack(self, response: type[M]) -> M:
+        """The response. Raises Refused when the outcome was a refusal."""
+        return response.FromString(self.response())
 
 
-def success(response: Message) -> Outcome:
-    """The outcome of a request that was answered with `response`."""
-    return Outcome(0, response.SerializeToString())
+def success(response: Message | bytes) -> Outcome:
+    """The outcome of a request that was answered with `response`, which may be encoded already."""
+    return Outcome(0, response if isinstance(response, bytes) else response.SerializeToString())
 
 
 def refusal(refused: Refused) -> Outcome:
@@ -111,9 +115,9 @@ class Requests:
 
     def write(self, connection: Connection, ledger: "Ledger") -> None:
         """Writes what `ledger` has noted down."""
-        self._forget.run(connection, [{"id": request_id} for request_id in ledger.forgotten])
-        self._insert.run(connection, ledger.opened.values())
-        self._finish.run(connection, ledger.finished)
+        self._forget.put(connection, [(request_id,) for request_id in ledger.forgotten])
+        self._insert.put(connection, ledger.opened)
+        self._finish.put(connection, ledger.finished)
 
 
 class Ledger:
@@ -124,8 +128,9 @@ class Ledger:
         self._connection = connection
         self._known = known
         self._now = now
-        self.opened: dict[str, dict[str, Any]] = {}
-        self.finished: list[dict[str, Any]] = []
+        # As the statements take them: rows of the table; code, body, time and id.
+        self.opened: list[Sequence[Any]] = []
+        self.finished: list[Sequence[Any]] = []
         self.forgotten: list[str] = []
 
     def recall(self, request_id: str, fingerprint: bytes) -> Remembered | None:
@@ -145,8 +150,7 @@ class Ledger:
 
         Its retention does not count from its beginning: what was in doubt for days would be forgotten at once.
         """
-        values = {"new_code": outcome.code, "new_body": outcome.body, "new_time": self._now}
-        self.finished.append({"id": request_id, **values})
+        self.finished.append((outcome.code, outcome.body, self._now, request_id))
 
     def forget(self, request_id: str) -> None:
         """Leaves the id unused."""
@@ -159,14 +163,7 @@ class Ledger:
     def _note(self, request_id: str, fingerprint: bytes, subject: str, outcome: Outcome | None) -> None:
         self._known[request_id] = Remembered(fingerprint, subject, outcome)
         code, body = outcome or (None, None)
-        self.opened[request_id] = {
-            "request_id": request_id,
-            "fingerprint": fingerprint,
-            "subject": subject,
-            "code": code,
-            "body": body,
-            "time": self._now,
-        }
+        self.opened.append((request_id, fingerprint, subject, code, body, self._now))
 
 
 def recall(known: dict[str, Remembered], request_id: str, fingerprint: bytes) -> Remembered | None:

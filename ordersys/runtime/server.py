@@ -37,7 +37,8 @@ from ordersys.runtime.waiting import Grace
 _log = logging.getLogger(__name__)
 _STATUS_DETAILS = "grpc-status-details-bin"
 _ENTRY_BYTES = 32  # what a header counts beside its octets (RFC 9113 §6.5.2)
-Behaviour = Callable[[Any, Context], Awaitable[Message]]
+Behaviour = Callable[[Any, Context], Awaitable[Message | bytes]]
+"""Answers a request with a response, or with one that is encoded already."""
 
 
 class PortTaken(OSError):
@@ -177,14 +178,14 @@ class _Doors(NamedTuple):
                 _keep_rules(request)
                 response = await behaviour(request, context)
                 crash_point("server.answering")
-                answer = response.SerializeToString()
+                answer = response if isinstance(response, bytes) else response.SerializeToString()
                 if answers_pages:
                     self.untaken.add(answer, context)
                 return answer
 
         return grpc.stream_unary_rpc_method_handler(self._answered(method, handle))
 
-    def open(self, method: MethodDescriptor, behaviour: Behaviour) -> Any:
+    def open(self, method: MethodDescriptor, behaviour: Callable[[Any, Context], Awaitable[Message]]) -> Any:
         """A call that is answered at once, however many calls are under way."""
         request_class = descriptors.message_class(method.input_type)
 

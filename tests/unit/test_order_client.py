@@ -1,6 +1,5 @@
 """What the Product Service makes of the Order Service's answers, over real connections."""
 
-import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -96,8 +95,12 @@ def created(requests: Sequence[CreateOrderRequest]) -> BatchCreateOrdersResponse
 
 async def outcomes(orders: Orders, requests: Sequence[CreateOrderRequest]) -> list[str]:
     """What became of each: the id of its order, or the reason why there is none."""
-    ends = await asyncio.gather(*(orders.create(one) for one in requests), return_exceptions=True)
-    return [reason_of(end.status) if isinstance(end, Refused) else getattr(end, "id", repr(end)) for end in ends]
+    ends = await orders.create(requests)
+    return [CreateOrderResult.FromString(end).order.id if isinstance(end, bytes) else _reason(end) for end in ends]
+
+
+def _reason(end: Exception) -> str:
+    return reason_of(end.status) if isinstance(end, Refused) else repr(end)
 
 
 async def test_a_batch_over_the_size_limit_is_split_until_it_fits() -> None:

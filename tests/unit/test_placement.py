@@ -1,7 +1,6 @@
 """Placements, in a real database, with an Order Service that lives in the test."""
 
-import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from ordersys.api.order.v1.order_pb2 import Order, OrderState
 from ordersys.api.order.v1.order_service_pb2 import CreateOrderRequest
 from ordersys.api.order.v1.order_service_pb2 import UpdateOrderRequest as Hop
 from ordersys.api.product.v1.product_pb2 import Product
-from ordersys.api.product.v1.product_service_pb2 import PlaceOrderRequest
+from ordersys.api.product.v1.product_service_pb2 import PlaceOrderRequest, PlaceOrderResponse
 from ordersys.contract.errors import Refused, order_already_exists, refuse
 from ordersys.order_service import lifecycle
 from ordersys.product_service import evidence
@@ -41,18 +40,16 @@ class OrderServiceDouble:
         self.lost = False
         """Whether replies are lost."""
 
-    def create(self, request: CreateOrderRequest) -> "asyncio.Future[Order]":
-        future: asyncio.Future[Order] = asyncio.get_running_loop().create_future()
+    async def create(self, requests: Sequence[CreateOrderRequest]) -> list[bytes | Exception]:
+        return [self._created(request) for request in requests]
+
+    def _created(self, request: CreateOrderRequest) -> bytes | Exception:
         taken = request.order_id in self.orders
         if not taken:
             self.orders[request.order_id] = lifecycle.place(request, NOW)
         if self.lost:
-            future.set_exception(OutcomeOpen(refuse(ErrorReason.OUTCOME_OPEN).status))
-        elif taken:
-            future.set_exception(order_already_exists(request.order_id))
-        else:
-            future.set_result(self.orders[request.order_id])
-        return future
+            return OutcomeOpen(refuse(ErrorReason.OUTCOME_OPEN).status)
+        return order_already_exists(request.order_id) if taken else response(self.orders[request.order_id])
 
     async def find(self, order_id: str) -> Order | None:
         return self.orders.get(order_id)
@@ -76,6 +73,10 @@ async def database(tmp_path: Path) -> AsyncIterator[Database]:
 def placement(database: Database, orders: OrderServiceDouble) -> Placement:
     """The saga."""
     return Placement(database, orders, Sagas(300))  # type: ignore[arg-type]
+
+
+def response(order: Order) -> bytes:
+    return PlaceOrderResponse(order=order).SerializeToString()
 
 
 def placing(units: int = 4) -> PlaceOrderRequest:
@@ -109,9 +110,9 @@ async def test_an_open_request_whose_placement_is_gone_is_answered(
     cancelled = lifecycle.change(order, Hop(state=OrderState.ORDER_STATE_CANCELLED), NOW + 1)
     orders.orders[order.id] = cancelled
     answers = await placement.place([placing(1), request, placing(1)], "")
-    assert answers[1] == first
-    assert [isinstance(answer, Order) for answer in answers] == [True] * 3
-    assert await placement.place([request], "") == [first]
+    assert answers[1] == response(first)
+    assert [isinstance(answer, bytes) for answer in answers] == [True] * 3
+    assert await placement.place([request], "") == [response(first)]
 
 
 async def test_somebody_elses_order_under_the_id_is_a_refusal(
@@ -156,7 +157,7 @@ async def test_an_id_that_is_taken_by_an_order_nobody_finds_is_in_doubt(
     assert isinstance(open_, OutcomeOpen)
     assert await stock(database) == (96, 4)
     orders.find = real  # type: ignore[method-assign]
-    assert isinstance((await placement.place([request], ""))[0], Order)
+    assert isinstance((await placement.place([request], ""))[0], bytes)
     assert await stock(database) == (96, 4)
 
 

@@ -18,7 +18,14 @@ from ordersys.api.product.v1.product_service_pb2 import PlaceOrderResponse, Plac
 from ordersys.contract.splicing import around, hold_first
 from tests.contract.orders import imagined
 
-HOLDERS = (CreateOrderResponse, CreateOrderResult, UpdateOrderResponse, OrderCreated, PlaceOrderResponse, PlaceOrderResult)
+HOLDERS = (
+    CreateOrderResponse,
+    CreateOrderResult,
+    UpdateOrderResponse,
+    OrderCreated,
+    PlaceOrderResponse,
+    PlaceOrderResult,
+)
 
 
 @pytest.mark.parametrize("holder", HOLDERS, ids=lambda kind: kind.__name__)
@@ -27,7 +34,7 @@ def test_an_order_is_held_as_protobuf_holds_it(holder: type[Message], length: in
     """To the byte, on both sides of where a length takes one byte more."""
     order = imagined()
     order.customer_id = "c" * length
-    whole = holder(order=order).SerializeToString()  # type: ignore[call-arg]
+    whole = holder(order=order).SerializeToString()
     assert around(order.SerializeToString()) == whole
 
 

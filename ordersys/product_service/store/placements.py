@@ -1,15 +1,14 @@
-"""Operations on placements: begin (reserve and remember), confirm, compensate."""
+"""Operations on placements: begin (reserve and remember), complete, compensate."""
 
 import json
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple, TypeAlias
 
 from sqlalchemy import Connection, bindparam, delete, select, update
 
 from ordersys.api.order.v1.order_events_pb2 import OrderRejected, Shortage
-from ordersys.api.order.v1.order_pb2 import Order, OrderItem
 from ordersys.api.order.v1.order_service_pb2 import CreateOrderRequest
-from ordersys.api.product.v1.product_service_pb2 import PlaceOrderRequest, PlaceOrderResponse
+from ordersys.api.product.v1.product_service_pb2 import PlaceOrderRequest
 from ordersys.contract import topology
 from ordersys.contract.errors import Refused, out_of_stock
 from ordersys.contract.events import EventMessage
@@ -32,7 +31,9 @@ _PENDING = Statement(
 )
 _PENDING_OF = Statement(_OPEN.where(PLACEMENTS.c.order_id.in_(bindparam("ids", expanding=True))))
 _ONE = Statement(_OPEN.where(_ID))
-_CONFIRM = Statement(update(PLACEMENTS).where(_ID).values(pending=False, creation=None))
+_COMPLETE = Statement(
+    update(PLACEMENTS).where(_ID).values(pending=bindparam("new_pending"), creation=bindparam("new_creation"))
+)
 _STILL_PENDING = Statement(
     select(PLACEMENTS.c.order_id, PLACEMENTS.c.holding).where(
         PLACEMENTS.c.order_id.in_(bindparam("ids", expanding=True)), PLACEMENTS.c.pending
@@ -75,14 +76,18 @@ class Unanswered(NamedTuple):
     order_id: str
 
 
-class Confirmed(NamedTuple):
+class Completed(NamedTuple):
     """A placement whose order exists."""
 
     pending: Pending
-    order: Order
+    response: bytes
+    """A PlaceOrderResponse."""
 
 
-def begin(connection: Connection, asked: list[Asked]) -> list[Pending | Unanswered | Outcome | Refused]:
+Begun: TypeAlias = Pending | Unanswered | Outcome
+
+
+def begin(connection: Connection, asked: list[Asked]) -> list[Begun | Refused]:
     """An operation: for each request reserves what it wants, or remembers its refusal, or answers as before."""
     batch = _Batch(connection, asked)
     results = [refusing(batch.begin, placement) for placement in asked]
@@ -90,14 +95,14 @@ def begin(connection: Connection, asked: list[Asked]) -> list[Pending | Unanswer
     return results
 
 
-def confirm(connection: Connection, confirmed: list[Confirmed]) -> list[None]:
+def complete(connection: Connection, completed: list[Completed]) -> list[None]:
     """An operation: the orders exist, their placements are done."""
-    _CONFIRM.run(connection, [{"id": c.pending.order_id} for c in confirmed])
+    _COMPLETE.put(connection, [(False, None, pending.order_id) for pending, _ in completed])
     ledger = REQUESTS.ledger(connection, (), now())
-    for pending, order in confirmed:
-        ledger.finish(pending.request_id, success(PlaceOrderResponse(order=order)))
+    for pending, response in completed:
+        ledger.finish(pending.request_id, success(response))
     ledger.write()
-    return [None] * len(confirmed)
+    return [None] * len(completed)
 
 
 def compensate(connection: Connection, refused: list[Pending]) -> list[None]:
@@ -162,14 +167,14 @@ class _Batch:
             return self._refuse(asked, mark, order_id, short)
         self._shelf.reserve(wanted)
         self._ledger.open(request.request_id, mark, order_id)
-        self._pending[order_id] = Pending(request.request_id, self._creation(asked, order_id))
+        self._pending[order_id] = Pending(request.request_id, self._creation(asked, order_id, wanted))
         return self._pending[order_id]
 
     def write(self) -> None:
         """Writes all that was decided."""
         self._ledger.write()
         self._shelf.write()
-        INSERT.run(self._connection, [_row(pending) for pending in self._pending.values()])
+        INSERT.put(self._connection, [_row(pending) for pending in self._pending.values()])
         OUTBOX.append(self._connection, self._events)
 
     def _known(self, request_id: str, order_id: str) -> Pending | Unanswered:
@@ -185,22 +190,17 @@ class _Batch:
         self._events.append(self._rejected(asked, order_id, short))
         return outcome
 
-    def _creation(self, asked: Asked, order_id: str) -> CreateOrderRequest:
+    def _creation(self, asked: Asked, order_id: str, wanted: Quantities) -> CreateOrderRequest:
         """What the Order Service is asked, with the order's id as request_id: one order, one request."""
-        return CreateOrderRequest(
+        creation = CreateOrderRequest(
             request_id=order_id,
             order_id=order_id,
             customer_id=asked.request.customer_id,
-            items=[
-                OrderItem(
-                    product_id=item.product_id,
-                    quantity=item.quantity,
-                    unit_price=self._shelf.price(item.product_id),
-                )
-                for item in asked.request.items
-            ],
             traceparent=asked.traceparent,
         )
+        for product_id, quantity in wanted.items():
+            creation.items.add(product_id=product_id, quantity=quantity, unit_price=self._shelf.price(product_id))
+        return creation
 
     def _rejected(self, asked: Asked, order_id: str, short: list[Shortage]) -> EventMessage:
         event = OrderRejected(
@@ -220,15 +220,11 @@ class _Batch:
         )
 
 
-def _row(pending: Pending) -> Mapping[str, Any]:
+def _row(pending: Pending) -> Sequence[Any]:
+    """In the order of the table's columns."""
     creation = pending.creation
-    return {
-        "order_id": creation.order_id,
-        "request_id": pending.request_id,
-        "pending": True,
-        "creation": creation.SerializeToString(),
-        "holding": stored({item.product_id: item.quantity for item in creation.items}),
-    }
+    holding = stored({item.product_id: item.quantity for item in creation.items})
+    return creation.order_id, pending.request_id, True, creation.SerializeToString(), holding
 
 
 def _pending(row: Row) -> Pending:

@@ -34,6 +34,7 @@ class Shelf:
         self._rows: dict[str, dict[str, Any]] = {row["product_id"]: row for row in rows}
         self._stock = {key: Stock(row["available"], row["held"]) for key, row in self._rows.items()}
         self._changed: set[str] = set()
+        self._prices: dict[str, Money] = {}
 
     def __contains__(self, product_id: str) -> bool:
         return product_id in self._rows
@@ -62,7 +63,9 @@ class Shelf:
 
     def price(self, product_id: str) -> Money:
         """The price of one unit now."""
-        return _price(self._rows[product_id])
+        if product_id not in self._prices:
+            self._prices[product_id] = _price(self._rows[product_id])
+        return self._prices[product_id]
 
     def product(self, product_id: str) -> Product:
         """The product as it is at this moment of the transaction."""

@@ -1,0 +1,125 @@
+"""Calls that go on together: what they ask for is begun, settled and answered as one group.
+
+A call parks one future and is woken once. When a group departs decides what an order costs: alone it pays for two
+commits and a call to the Order Service by itself, in a group of twenty for a twentieth of each. So a call waits for
+half of the crowd, those that were lately here at a time, and then departs: under load there are two large groups, of
+which one is with the database while the other is with the Order Service. It never waits long, and a lone call not at
+all. (To depart as soon as as many wait as are under way makes groups of 1, 2, 4, 8; at once, of two to five.)
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Generic, NamedTuple, TypeVar
+
+from ordersys.contract.errors import Refused
+from ordersys.product_service.saga import Sagas
+
+T = TypeVar("T")
+R = TypeVar("R")
+MOST = 256
+"""Items of a group, unless a single call has more."""
+_PATIENCE_SECONDS = 0.012
+_FADING = 0.75  # of the crowd, from one departure to the next, when fewer come
+_LONELY_SECONDS = 0.1  # without a departure: there is no crowd any more
+
+
+class _Call(NamedTuple, Generic[T, R]):
+    """What one call asks for, and the future it waits for."""
+
+    items: list[T]
+    answer: "asyncio.Future[list[R | Refused]]"
+
+
+class Groups(Generic[T, R]):
+    """Gathers calls into groups for `work`, which answers a result or an exception for each item, in order.
+
+    A call takes a place among `sagas` from its arrival to the end of its group. Each group runs in a task of theirs.
+    """
+
+    def __init__(self, work: Callable[[list[T]], Awaitable[Sequence[R | Exception]]], sagas: Sagas) -> None:
+        self._work = work
+        self._sagas = sagas
+        self._waiting: deque[_Call[T, R]] = deque()
+        self._items_waiting = self._items_under_way = 0
+        self._crowd = self._departed = 0.0
+        self._departure: asyncio.Handle | None = None
+        self._latest: asyncio.TimerHandle | None = None
+
+    async def join(self, items: list[T]) -> list[R | Refused]:
+        """The result of each item, in order. Cancelled before its group departs, the call is withdrawn.
+
+        Raises Refused (TOO_MANY_CALLS) when there is no place, and what nobody foresaw.
+        """
+        self._sagas.take_place()
+        call: _Call[T, R] = _Call(items, asyncio.get_running_loop().create_future())
+        self._waiting.append(call)
+        self._items_waiting += len(items)
+        self._look()
+        return await call.answer
+
+    def _look(self) -> None:
+        """Has the next group depart when its time has come, with whoever arrives in the same turn of the event loop."""
+        if self._departure is not None or not self._waiting:
+            return
+        loop = asyncio.get_running_loop()
+        if loop.time() > self._departed + _LONELY_SECONDS:
+            self._crowd = 0.0
+        if self._items_waiting >= min(self._crowd / 2, MOST):
+            self._departure = loop.call_soon(self._depart)
+        elif self._latest is None:
+            self._latest = loop.call_later(_PATIENCE_SECONDS, self._depart)
+
+    def _depart(self) -> None:
+        for handle in (self._departure, self._latest):
+            if handle is not None:
+                handle.cancel()
+        self._departure = self._latest = None
+        self._crowd = max(_FADING * self._crowd, self._items_waiting + self._items_under_way)
+        self._departed = asyncio.get_running_loop().time()
+        if group := self._next_group():
+            self._sagas.start(self._go(group))
+        self._look()
+
+    def _next_group(self) -> list[_Call[T, R]]:
+        """As many calls as fit, at least one; nobody waits for those that were cancelled, and nothing was begun."""
+        group: list[_Call[T, R]] = []
+        room = MOST
+        while self._waiting and (not group or len(self._waiting[0].items) <= room):
+            call = self._waiting.popleft()
+            self._items_waiting -= len(call.items)
+            if call.answer.cancelled():
+                self._sagas.leave_place()
+            else:
+                group.append(call)
+                room -= len(call.items)
+        return group
+
+    async def _go(self, group: list[_Call[T, R]]) -> None:
+        items = [item for call in group for item in call.items]
+        self._items_under_way += len(items)
+        try:
+            results = await self._work(items)
+        except Exception as error:  # noqa: BLE001 - raised for each call
+            results = [error] * len(items)
+        finally:
+            self._items_under_way -= len(items)
+            self._sagas.leave_place(len(group))
+        first = 0
+        for call in group:
+            _answer(call.answer, results[first : first + len(call.items)])
+            first += len(call.items)
+        self._look()
+
+
+def _answer(answer: "asyncio.Future[list[R | Refused]]", results: Sequence[R | Exception]) -> None:
+    """What nobody foresaw is raised, for the whole call."""
+    if answer.done():  # given up
+        return
+    foreseen: list[R | Refused] = []
+    for result in results:
+        if isinstance(result, Exception) and not isinstance(result, Refused):
+            answer.set_exception(result)
+            return
+        foreseen.append(result)
+    answer.set_result(foreseen)
