@@ -29,12 +29,37 @@ _MOST_UNTAKEN_BYTES = 16 * 1024 * 1024
 _WAITING_A_CALL = 4
 
 
+class _Arrival:
+    """A request on its way, and the task that waits for it."""
+
+    def __init__(self, task: "asyncio.Task[Any]", until: float) -> None:
+        self.until = until
+        self._task = task
+        self._cancelling = task.cancelling()
+        self._is_given_up = False
+
+    def give_up(self) -> None:
+        """Ends the waiting."""
+        self._is_given_up = True
+        self._task.cancel()
+
+    def was_given_up(self) -> bool:
+        """Whether a cancellation just met is this one's, and nobody else's as well: as asyncio.timeout asks."""
+        return self._is_given_up and self._task.uncancel() <= self._cancelling
+
+
 class Arrivals:
-    """The calls whose request is on its way. When there are too many, who has most of them loses the first."""
+    """The calls whose request is on its way. When there are too many, who has most of them loses the first.
+
+    One timer is for all of them, the oldest of which is the first to be given up; `asyncio.timeout` would set and
+    cancel one for each call.
+    """
 
     def __init__(self, most: int) -> None:
         self._left = most
-        self._waiting: dict[str, dict[asyncio.Timeout, None]] = {}
+        self._by_peer: dict[str, dict[_Arrival, None]] = {}
+        self._oldest_first: dict[_Arrival, None] = {}
+        self._timer: asyncio.TimerHandle | None = None
 
     async def request(self, context: Context, peer: str) -> bytes:
         """The bytes of the request of a call of `peer`.
@@ -42,38 +67,57 @@ class Arrivals:
         Raises Refused: REQUEST_INCOMPLETE when it does not come in REQUEST_SECONDS, or there is no room to wait for
         it; UNDECODABLE_REQUEST when the client has ended the call without one.
         """
-        raw: object = None
+        task: Any = asyncio.current_task()
+        loop = asyncio.get_running_loop()
+        arrival = _Arrival(task, loop.time() + REQUEST_SECONDS)
+        self._add(peer, arrival, loop)
         try:
-            async with asyncio.timeout(REQUEST_SECONDS) as waiting:
-                with self._room(peer, waiting):
-                    raw = await context.read()
-        except TimeoutError as error:
-            raise refuse(ErrorReason.REQUEST_INCOMPLETE) from error
+            raw: object = await context.read()
+        except asyncio.CancelledError as error:
+            if arrival.was_given_up():
+                raise refuse(ErrorReason.REQUEST_INCOMPLETE) from error
+            raise
+        finally:
+            self._remove(peer, arrival)
         if not isinstance(raw, bytes):
             raise refuse(ErrorReason.UNDECODABLE_REQUEST)
         return raw
 
-    @contextmanager
-    def _room(self, peer: str, waiting: asyncio.Timeout) -> Iterator[None]:
+    def _add(self, peer: str, arrival: _Arrival, loop: asyncio.AbstractEventLoop) -> None:
         if self._left <= 0:
             self._give_up_one()
         self._left -= 1
-        theirs = self._waiting.setdefault(peer, {})
-        theirs[waiting] = None
-        try:
-            yield
-        finally:
-            self._left += 1
-            theirs.pop(waiting, None)
-            if not theirs and self._waiting.get(peer) is theirs:
-                del self._waiting[peer]
+        self._by_peer.setdefault(peer, {})[arrival] = None
+        self._oldest_first[arrival] = None
+        if self._timer is None:
+            self._timer = loop.call_at(arrival.until, self._look, loop)
+
+    def _remove(self, peer: str, arrival: _Arrival) -> None:
+        self._left += 1
+        self._oldest_first.pop(arrival, None)
+        theirs = self._by_peer.get(peer, {})
+        theirs.pop(arrival, None)
+        if not theirs:
+            self._by_peer.pop(peer, None)
+
+    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Gives up what is too old, and comes again for the next."""
+        self._timer = None
+        while self._oldest_first:
+            oldest = next(iter(self._oldest_first))
+            if oldest.until > loop.time():
+                self._timer = loop.call_at(oldest.until, self._look, loop)
+                return
+            del self._oldest_first[oldest]
+            oldest.give_up()
 
     def _give_up_one(self) -> None:
-        theirs = max(self._waiting.values(), key=len, default=None)
+        theirs = max(self._by_peer.values(), key=len, default=None)
         if theirs:
             first = next(iter(theirs))
             del theirs[first]
-            first.reschedule(asyncio.get_running_loop().time())
+            del self._oldest_first[first]
+            first.give_up()
 
 
 class Admission:

@@ -11,7 +11,7 @@ from typing import NoReturn, TypeVar
 from ordersys.console import interrupts, output
 from ordersys.console.interrupts import Interrupted
 from ordersys.console.parser import Parser, WrongUse
-from ordersys.runtime import backup, log
+from ordersys.runtime import backup, event_loop, log
 from ordersys.runtime.backup import Stored
 from ordersys.runtime.crash import crash_point
 from ordersys.runtime.schema import UnusableDatabase
@@ -72,7 +72,8 @@ def _served(name: str, settings: S, serve: Serve[S]) -> int:
     for variable, meant in misspelt(os.environ):
         _log.warning("%s is no setting and has no effect; %s is one", variable, meant)
     try:
-        asyncio.run(_until_stopped(settings, serve))
+        with asyncio.Runner(loop_factory=event_loop.factory(settings.event_loop)) as runner:
+            runner.run(_until_stopped(settings, serve))
     except* (UnusableDatabase, PortTaken, WrongFile) as wrong:
         output.error(f"{name}: {_first(wrong)}")
         status = WRONG_USE

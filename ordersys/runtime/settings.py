@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from ordersys.contract import addresses
 from ordersys.contract.addresses import Address
+from ordersys.runtime import event_loop as loops
 from ordersys.runtime import files, urls
 from ordersys.runtime.urls import BrokerUrls
 
@@ -173,6 +174,11 @@ class Settings:
     # The least takes every request that is valid by itself: of 500 dead letters (17 KB), of a product (9 KB).
     max_message_bytes: int = _setting(4_194_304, _between(32_768, 67_108_864), "the largest request taken, in bytes")
     max_metadata_bytes: int = _setting(8192, _between(1024, 1_048_576), "the most metadata taken with a call, in bytes")
+    event_loop: str = _setting(
+        loops.AUTO,
+        loops.choice,
+        "uvloop or asyncio; auto is uvloop where it is installed, which takes less processor time",
+    )
     request_retention_hours: int = _setting(48, _between(24, 8760), "how long a request_id is remembered, in hours")
 
 

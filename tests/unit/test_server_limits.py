@@ -87,7 +87,8 @@ async def test_a_client_that_goes_while_its_request_is_waited_for_leaves_nothing
         for call in calls:
             call.cancel()
         await until(lambda: arrivals._left == room)
-    assert not arrivals._waiting
+    assert not arrivals._by_peer
+    assert not arrivals._oldest_first
 
 
 async def test_of_two_messages_the_first_is_the_request() -> None:

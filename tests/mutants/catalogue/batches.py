@@ -9,7 +9,13 @@ MUTANTS = (
         "placed-batch-results-are-swapped",
         PRODUCT,
         "The results of a batch of placements come in another order than its requests.",
-        (Edit("product_service.service", "_result(one) for one in placed", "_result(one) for one in placed[::-1]"),),
+        (
+            Edit(
+                "product_service.service",
+                "around(_result(one)) for one in placed",
+                "around(_result(one)) for one in placed[::-1]",
+            ),
+        ),
         caught_by="batches/each_request_has_its_result_at_its_index",
     ),
     Mutant(
@@ -34,9 +40,9 @@ MUTANTS = (
         "A batch in which the outcome of one order is open is answered as a whole with that.",
         (
             Edit(
-                "product_service.placement",
-                "if isinstance(ended, Order | Refused):",
-                "if isinstance(ended, Order | Refused) and not isinstance(ended, OutcomeOpen):",
+                "product_service.groups",
+                "if isinstance(result, Exception) and not isinstance(result, Refused):",
+                "if isinstance(result, Exception) and type(result) is not Refused:",
             ),
         ),
         caught_by="saga/silence_leaves_each_order_of_a_batch_open",

@@ -143,7 +143,13 @@ MUTANTS = (
         "event-tells-of-the-order-before",
         ORDER,
         "An update's event has the order as it was, not as it became.",
-        (Edit("order_service.store", "return OrderUpdated(order=order,", "return OrderUpdated(order=before,"),),
+        (
+            Edit(
+                "order_service.store",
+                "body = response + _what_changed(before.order, order)",
+                "body = around(before.body) + _what_changed(before.order, order)",
+            ),
+        ),
         caught_by="events/a_change_is_heard_once_on_the_topic_exchange_only",
     ),
     Mutant(

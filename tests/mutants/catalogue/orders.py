@@ -71,8 +71,8 @@ MUTANTS = (
         (
             Edit(
                 "order_service.service",
-                "results=[_result(result) for result in results]",
-                "results=[_result(result) for result in results[::-1]]",
+                "around(_result(result)) for result in results",
+                "around(_result(result)) for result in results[::-1]",
             ),
         ),
         caught_by="refusals/a_taken_order_id_is_refused",

@@ -7,7 +7,7 @@ MUTANTS = (
         "request-ids-are-not-kept",
         PRODUCT,
         "A repeated request has its effect again.",
-        (Edit("runtime.idempotency", "self._insert.run(connection, ledger.opened.values())", "pass"),),
+        (Edit("runtime.idempotency", "self._insert.put(connection, ledger.opened)", "pass"),),
         caught_by="idempotency/a_repeated_request_is_answered_as_at_first",
     ),
     Mutant(
@@ -78,11 +78,13 @@ MUTANTS = (
         (
             Edit(
                 "order_service.store",
-                "return known.outcome.unpack(CreateOrderResponse).order",
-                "order = known.outcome.unpack(CreateOrderResponse).order\n"
-                "again = _event(OrderCreated(order=order), order, creation.traceparent)\n"
-                "self._events.append(__import__('dataclasses').replace(again, event_id=f'{self._time}'))\n"
-                "return order",
+                "    return known.outcome.response()\nif request.order_id in self._orders:",
+                "    response = known.outcome.response()\n"
+                "    order = CreateOrderResponse.FromString(response).order\n"
+                "    again = _event(OrderCreated, order, response, creation.traceparent)\n"
+                "    self._events.append(again._replace(event_id=f'{self._time}'))\n"
+                "    return response\n"
+                "if request.order_id in self._orders:",
             ),
         ),
         caught_by="idempotency/a_repeat_publishes_no_second_event",

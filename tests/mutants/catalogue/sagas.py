@@ -52,7 +52,7 @@ MUTANTS = (
         (
             Edit(
                 "product_service.placement",
-                "await _each(self._database.write(store.compensate, pending[index]) for index in refused)",
+                "await self._database.write_each(store.compensate, [pending[index] for index in refused])",
                 "[None] * len(refused)",
             ),
         ),
@@ -72,10 +72,10 @@ MUTANTS = (
         (
             Edit(
                 "product_service.placement",
-                "created = await _each(self._orders.create(one.creation) for one in pending)",
+                "created = await self._orders.create([one.creation for one in pending])",
                 "for one in pending:\n"
                 "    one.creation.request_id = str(__import__('uuid').uuid4())\n"
-                "created = await _each(self._orders.create(one.creation) for one in pending)",
+                "created = await self._orders.create([one.creation for one in pending])",
             ),
         ),
         caught_by="saga/an_order_wanted_by_nobody_else_is_asked_for_under_one_id",
@@ -116,8 +116,8 @@ MUTANTS = (
         (
             Edit(
                 "product_service.placement",
-                "await self._looked_up(one.creation, result) if _is_final(result) else result",
-                "result",
+                "created[index] = await self._looked_up(pending[index].creation, result)",
+                "pass",
             ),
         ),
         caught_by="saga/no_outage_is_too_long_for_an_order_that_exists",
