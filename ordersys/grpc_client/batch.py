@@ -19,17 +19,20 @@ from ordersys.grpc_client.connection import Client, Failed, Patience, Waited, ma
 CHUNK = 100
 # A quarter of what a service takes unless told otherwise, and enough for 100 orders of everyday size.
 _CHUNK_BYTES = 1024 * 1024
-_IN_FLIGHT = 2
-_AGAIN = "repeat the same command, which places nothing twice"
+# While one is being decided the next is on its way, and another one's answer is read.
+_IN_FLIGHT = 4
 
 Outcome: TypeAlias = Order | Failed
 Told: TypeAlias = Callable[[int, Outcome], None]
 
 
 class Batch:
-    """Places `requests`, and tells what became of each as soon as those before it are known."""
+    """Places `requests`, and tells what became of each as soon as those before it are known.
 
-    def __init__(self, client: Client, requests: Sequence[PlaceOrderRequest], told: Told) -> None:
+    `again` is how one that failed is repeated (see Failed).
+    """
+
+    def __init__(self, client: Client, requests: Sequence[PlaceOrderRequest], told: Told, again: str = "") -> None:
         self.outcomes: list[Outcome | None] = [None] * len(requests)
         """What became of each; None while that is not known."""
         self.asked = 0
@@ -37,6 +40,7 @@ class Batch:
         self._client = client
         self._requests = requests
         self._told = told
+        self._again = again
         self._next_told = 0
         self._stopped = False
 
@@ -93,7 +97,7 @@ class Batch:
     def _fail(self, statuses: dict[int, Status], waited: Waited | None = None) -> None:
         peer, waited = self._client.peers[0], waited or Waited(self._client.timeout)
         for entry, status in statuses.items():
-            self.outcomes[entry] = Failed(peer, self._requests[entry], status, waited, _AGAIN)
+            self.outcomes[entry] = Failed(peer, self._requests[entry], status, waited, self._again)
 
     def _tell(self) -> None:
         """In the order of the entries, and no chunk in two parts."""

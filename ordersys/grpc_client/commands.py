@@ -171,7 +171,7 @@ async def _place_file(client: Client, arguments: argparse.Namespace) -> int:
     ids = identifiers.of_file(wanted, arguments.batch)
     requests = [wishes.request(wish, request_id) for wish, request_id in zip(wanted, ids, strict=True)]
     report = _Report(arguments, requests)
-    batch = Batch(client, requests, report.told)
+    batch = Batch(client, requests, report.told, again="repeat the same command, which places nothing twice")
     try:
         await batch.place()
     except asyncio.CancelledError:  # by a signal; the process ends with its status once this is said

@@ -1,6 +1,5 @@
 """The demo's story: what is asked of the system, and what it answered, kept as facts."""
 
-import asyncio
 import secrets
 from collections import Counter
 from collections.abc import Sequence
@@ -20,6 +19,7 @@ from ordersys.api.product.v1.product_service_pb2 import (
     UpdateOrderRequest,
 )
 from ordersys.grpc_client import listing
+from ordersys.grpc_client.batch import Batch
 from ordersys.grpc_client.connection import Client, Failed
 from ordersys.grpc_client.failures import error_info
 from ordersys.grpc_client.identifiers import new_request_id
@@ -27,7 +27,6 @@ from ordersys.grpc_client.listing import LogReader
 from ordersys.grpc_client.reconciliation import Facts, Stock, complete, customer
 from ordersys.grpc_client.wishes import Wish
 
-IN_FLIGHT = 64
 _NAME = 50  # letters of a customer's name that are kept: with the suffix it has 64 at most
 
 
@@ -110,11 +109,16 @@ class Story:
         return sum(missing.values())
 
     async def burst(self, wishes: Sequence[Wish]) -> None:
-        """Places an order for each wish, many at a time."""
-        lanes = [wishes[lane::IN_FLIGHT] for lane in range(IN_FLIGHT)]
-        async with asyncio.TaskGroup() as group:
-            for lane in lanes:
-                group.create_task(self._place_each(lane))
+        """Places an order for each wish, many in a call. Raises Failed, the first that is no want of stock."""
+        requests = [self.placing(wish.customer_id, wish.items) for wish in wishes]
+        batch = Batch(self._client, requests, lambda number, outcome: None)
+        await batch.place()
+        for outcome in batch.outcomes:
+            if isinstance(outcome, Order):
+                self._answered(outcome)
+            elif isinstance(outcome, Failed):
+                self._refused(outcome)
+                self.facts.short += 1
 
     async def listen(self) -> bool:
         """Reads what was recorded since the last call; whether there is nothing more to wait for."""
@@ -149,21 +153,20 @@ class Story:
         answered = (notification.order_id, 1) in self.facts.answered
         return answered or self.facts.owns(customer(notification))
 
-    async def _place_each(self, wishes: Sequence[Wish]) -> None:
-        for wish in wishes:
-            if await self._try(self.placing(wish.customer_id, wish.items)):
-                self.facts.short += 1
-
     async def _try(self, request: PlaceOrderRequest) -> Failed | None:
         """Places an order; the refusal where there is not enough stock."""
         try:
             await self.place(request)
         except Failed as failed:
-            if error_info(failed.status).reason != "OUT_OF_STOCK":
-                raise
-            self.facts.refused += 1
+            self._refused(failed)
             return failed
         return None
+
+    def _refused(self, failed: Failed) -> None:
+        """Counts a refusal for want of stock; raises what failed otherwise."""
+        if error_info(failed.status).reason != "OUT_OF_STOCK":
+            raise failed
+        self.facts.refused += 1
 
     def _answered(self, order: Order) -> Order:
         self.facts.answered[order.id, order.version] = order

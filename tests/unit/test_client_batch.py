@@ -85,7 +85,10 @@ def asked(count: int, customer: str = "anna") -> list[PlaceOrderRequest]:
 async def placed(client: Client, requests: Sequence[PlaceOrderRequest]) -> tuple[Batch, list[tuple[int, Outcome]]]:
     """The batch once it has ended, and what it told."""
     told: list[tuple[int, Outcome]] = []
-    batch = Batch(client, requests, lambda entry, outcome: told.append((entry, outcome)))
+    def tell(entry: int, outcome: Outcome) -> None:
+        told.append((entry, outcome))
+
+    batch = Batch(client, requests, tell, again="repeat the same command, which places nothing twice")
     await batch.place()
     return batch, told
 
@@ -169,9 +172,9 @@ async def test_an_outcome_that_stays_open_ends_it_and_says_how_to_go_on() -> Non
         return [PlaceOrderResult(status=OPEN) if r.request_id == "7" else taken([r])[0] for r in requests]
 
     async with served(answer, seconds=0.5) as (_, client):
-        batch, _ = await placed(client, asked(10 * CHUNK))
+        batch, _ = await placed(client, asked(400 * CHUNK))
     assert statuses(batch) == {7: Code.UNAVAILABLE}
-    assert batch.asked < 10 * CHUNK and batch.outcomes[-1] is None
+    assert batch.asked < 400 * CHUNK and batch.outcomes[-1] is None
     failed = batch.outcomes[7]
     assert isinstance(failed, Failed)
     assert failures.sentence(failed).endswith("to learn it, repeat the same command, which places nothing twice.")
@@ -197,7 +200,7 @@ async def test_whoever_interrupts_it_knows_how_far_it_came() -> None:
     reached = asyncio.Event()
 
     async def interrupted(client: Client) -> Batch:
-        batch = Batch(client, asked(6 * CHUNK), lambda entry, outcome: reached.set() if entry == CHUNK else None)
+        batch = Batch(client, asked(30 * CHUNK), lambda entry, outcome: reached.set() if entry == CHUNK else None)
         task = asyncio.create_task(batch.place())
         await reached.wait()
         task.cancel()
@@ -208,4 +211,4 @@ async def test_whoever_interrupts_it_knows_how_far_it_came() -> None:
     async with served(taken) as (_, client):
         batch = await interrupted(client)
     assert sum(isinstance(one, Order) for one in batch.outcomes) >= CHUNK
-    assert batch.asked < 6 * CHUNK
+    assert batch.asked < 30 * CHUNK
