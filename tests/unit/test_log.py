@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ordersys.runtime.log import JsonLines, LineHandler
+from ordersys.runtime.log import JsonLines, LineHandler, info_each
 
 # Lone surrogates included: what is no UTF-8 comes in as such. Two halves that meet are one character in JSON.
 TEXTS = st.text(st.characters(exclude_categories=[])).map(
@@ -334,3 +334,24 @@ def test_a_disk_that_was_full_has_the_lines_once_there_is_room(tmp_path: Path) -
             assert outputs.complaints() == []
     finally:
         os.close(output)
+
+
+@given(st.lists(st.tuples(TEXTS, st.dictionaries(TEXTS | st.sampled_from(OWN), TEXTS | st.integers() | st.booleans()))))
+def test_entries_logged_at_once_are_the_lines_that_records_become(entries: list[tuple[str, dict[str, object]]]) -> None:
+    """Each its own line, in order, whatever a text or a field holds; as of one moment."""
+    lines = [json.loads(line) for line in JsonLines("order-service").each("info", 0.0015, entries)]
+    for (message, fields), line in zip(entries, lines, strict=True):
+        alone = written(lambda logger: logger.info("%s", message, extra={"fields": fields}))  # noqa: B023 - called here
+        assert {**line, "time": alone["time"]} == alone
+        assert line["time"] == "1970-01-01T00:00:00.001+00:00"
+
+
+def test_entries_logged_at_once_reach_every_handler_that_wants_them(caplog: pytest.LogCaptureFixture) -> None:
+    """As records, with the logger's name and the fields; none where the level is higher."""
+    logger = logging.getLogger("tests.entries")
+    with caplog.at_level(logging.INFO, "tests.entries"):
+        info_each(logger, [("one %d", {"n": 1}), ("two", {"n": 2})])
+    with caplog.at_level(logging.WARNING, "tests.entries"):
+        info_each(logger, [("three", {})])
+    found = [(record.name, record.levelname, record.getMessage(), record.__dict__["fields"]) for record in caplog.records]
+    assert found == [("tests.entries", "INFO", "one %d", {"n": 1}), ("tests.entries", "INFO", "two", {"n": 2})]

@@ -93,7 +93,7 @@ MUTANTS = (
                 "runtime.relay",
                 "outcomes = await self._publisher.publish(events)",
                 "from dataclasses import replace\n"
-                "again = [e._replace(event=replace(e.event, event_id=f'{e.event.event_id}.again')) for e in events]\n"
+                "again = [e._replace(event=e.event._replace(event_id=f'{e.event.event_id}.again')) for e in events]\n"
                 "await self._publisher.publish(again)\n"
                 "outcomes = await self._publisher.publish(events)",
             ),
