@@ -135,7 +135,8 @@ def _text(name: str, value: str | bytes | None) -> str:
 @cache
 def _kinds() -> Mapping[str, _Kind]:
     return {
-        name: _Kind(descriptors.message_class(kind).FromString, _about(kind)) for name, kind in topology.events().items()
+        name: _Kind(descriptors.message_class(kind).FromString, _about(kind))
+        for name, kind in topology.events().items()
     }
 
 

@@ -76,7 +76,9 @@ def info_each(logger: logging.Logger, entries: Sequence[Entry]) -> None:
         elif handler.level <= logging.INFO:
             for message, fields in entries:
                 extra = {"fields": fields}
-                handler.handle(logger.makeRecord(logger.name, logging.INFO, __file__, 0, message, (), None, extra=extra))
+                handler.handle(
+                    logger.makeRecord(logger.name, logging.INFO, __file__, 0, message, (), None, extra=extra)
+                )
 
 
 class LineHandler(logging.Handler):

@@ -11,6 +11,7 @@ from ordersys.contract.properties import BITS, Malformed, Properties, for_a_copy
 from ordersys.contract.topology import Publication
 
 _SHORT = 255  # bytes of a short string (AMQP 0-9-1 §4.2.5.3)
+_PERSISTENT = pika.DeliveryMode.Persistent.value
 _PRESENT = sum(BITS[p] for p in ("content_type", "headers", "delivery_mode", "message_id", "timestamp", "type"))
 
 
@@ -119,10 +120,11 @@ def _laid_out(event: EventMessage) -> bytes:
         len(traceparent).to_bytes(4),
         traceparent,
     )
-    return b"%b%b%b\x02%b%b%b" % (
+    return b"%b%b%b%c%b%b%b" % (
         before,
         len(headers).to_bytes(4),
         headers,
+        _PERSISTENT,
         _short(event.event_id),
         (event.time // 1_000_000).to_bytes(8),
         after,

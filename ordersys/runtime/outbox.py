@@ -38,6 +38,7 @@ from ordersys.contract.events import EventMessage
 from ordersys.contract.topology import Publication
 from ordersys.runtime.statements import Statement, inserting
 
+
 class Outgoing(Protocol):
     """An event, and where it is published to."""
 

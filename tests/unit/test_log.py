@@ -353,5 +353,7 @@ def test_entries_logged_at_once_reach_every_handler_that_wants_them(caplog: pyte
         info_each(logger, [("one %d", {"n": 1}), ("two", {"n": 2})])
     with caplog.at_level(logging.WARNING, "tests.entries"):
         info_each(logger, [("three", {})])
-    found = [(record.name, record.levelname, record.getMessage(), record.__dict__["fields"]) for record in caplog.records]
+    found = [
+        (record.name, record.levelname, record.getMessage(), record.__dict__["fields"]) for record in caplog.records
+    ]
     assert found == [("tests.entries", "INFO", "one %d", {"n": 1}), ("tests.entries", "INFO", "two", {"n": 2})]
