@@ -1,7 +1,6 @@
 """Properties as bytes: whatever a publisher puts there is read as far as it can be, and copied to the byte."""
 
 import struct
-from contextlib import suppress
 from random import Random
 from typing import Any
 
@@ -65,11 +64,11 @@ def test_what_nobody_has_asked_for_yet_is_as_pika_decodes_it(found: dict[str, by
     """Each field, also where pika takes none of them."""
     raw = encoded(found)
     got, plain = RawProperties.of(raw), pika.BasicProperties()
-    with suppress(Exception):
+    try:
         plain = plain.decode(raw)
-        assert {name: getattr(got, name) for name in vars(plain)} == vars(plain)
-        return
-    assert got.headers is got.timestamp is got.user_id is None
+    except Exception:  # noqa: BLE001 - whatever the decoder raises
+        plain = pika.BasicProperties(message_id=got.message_id, type=got.type, content_type=got.content_type)
+    assert repr({name: getattr(got, name) for name in vars(plain)}) == repr(vars(plain))  # NaN equals nothing
     assert not hasattr(got, "none_such")
 
 
