@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ordersys.runtime.log import JsonLines, LineHandler, info_each
@@ -170,6 +170,7 @@ def test_arguments_that_do_not_fit_leave_the_text_readable() -> None:
     assert written(lambda logger: logger.info(Unshowable()))["message"].startswith("<Unshowable>")
 
 
+@settings(deadline=None)  # a busy machine takes its time over megabytes
 @given(st.integers(20_000, 2_000_000), st.sampled_from("a\x00\u2028\U0001f600\ud800"))
 def test_a_long_text_loses_its_middle(length: int, character: str) -> None:
     """A line has its bound, 256 KiB; beginning, end and length are told."""
@@ -336,6 +337,7 @@ def test_a_disk_that_was_full_has_the_lines_once_there_is_room(tmp_path: Path) -
         os.close(output)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(TEXTS, st.dictionaries(TEXTS | st.sampled_from(OWN), TEXTS | st.integers() | st.booleans()))))
 def test_entries_logged_at_once_are_the_lines_that_records_become(entries: list[tuple[str, dict[str, object]]]) -> None:
     """Each its own line, in order, whatever a text or a field holds; as of one moment."""

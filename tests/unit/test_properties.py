@@ -6,7 +6,7 @@ from typing import Any
 
 import pika
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pika.frame import Header, decode_frame
 
@@ -59,6 +59,7 @@ def test_whatever_is_received_is_kept_and_its_texts_are_read(found: dict[str, by
         assert said == (found[name][1:] if name in found else None)
 
 
+@settings(deadline=None)
 @given(properties())
 def test_what_nobody_has_asked_for_yet_is_as_pika_decodes_it(found: dict[str, bytes]) -> None:
     """Each field, also where pika takes none of them."""
