@@ -7,9 +7,8 @@ import pika
 
 from benchmarks import samples
 from ordersys.api.order.v1.order_events_pb2 import OrderCreated
-from ordersys.contract.events import EventMessage
+from ordersys.contract.events import CONTENT_TYPE, EventMessage, headers
 from ordersys.contract.topology import publication
-from ordersys.runtime.messages import of_event
 
 
 class Message(NamedTuple):
@@ -39,5 +38,12 @@ def messages(count: int) -> Iterator[Message]:
 
 def as_message(event: EventMessage) -> Message:
     """An event as it goes on the wire."""
-    published = of_event(event, samples.TO)
-    return Message(published.body, published.properties)
+    properties = pika.BasicProperties(
+        content_type=CONTENT_TYPE,
+        delivery_mode=pika.DeliveryMode.Persistent,
+        message_id=event.event_id,
+        timestamp=event.time // 1_000_000,
+        type=event.type,
+        headers=headers(event),
+    )
+    return Message(event.body, properties)

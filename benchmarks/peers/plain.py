@@ -73,7 +73,7 @@ class Orders(OrderServiceServicer):
             row = (request.order_id, request.customer_id, order.state, order.SerializeToString())
             connection.execute("INSERT INTO orders (order_id, customer_id, state, body) VALUES (?, ?, ?, ?)", row)
             if self._guaranteed:
-                connection.execute(_OUTBOX, [getattr(event, name) for name in EventMessage.__slots__])
+                connection.execute(_OUTBOX, event)
         if not self._guaranteed:
             self._publisher.publish(event)
         return CreateOrderResponse(order=order)

@@ -3,10 +3,13 @@
 The layout is stated in proto/ordersys/api/order/v1/order_events.proto.
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from functools import cache, lru_cache
+from operator import attrgetter
+from typing import Any, NamedTuple
 
+from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import DecodeError, Message
 
 from ordersys.contract import descriptors, topology
@@ -17,8 +20,7 @@ SPEC_VERSION = "1.0"
 MAXIMUM_BYTES = 262_144
 
 
-@dataclass(frozen=True, slots=True)
-class EventMessage:
+class EventMessage(NamedTuple):
     """An event as it is published: what stands in the outbox and, as AMQP properties, on the wire.
 
     `time` is in microseconds since 1970-01-01 UTC.
@@ -33,8 +35,7 @@ class EventMessage:
     body: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
+class Delivery(NamedTuple):
     """What the broker delivered, as far as the contract knows it."""
 
     message_id: str | bytes | None
@@ -43,12 +44,11 @@ class Delivery:
     """Texts; pika hands over bytes where what stands there is no UTF-8."""
     body: bytes
     redelivered: bool = False
-    properties: bytes = field(default=b"", compare=False, repr=False)
+    properties: bytes = b""
     """All of them, as they came: what is needed to publish the message again."""
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """A decoded event. `version` is 0 for an event about no order version."""
 
     event_id: str
@@ -77,7 +77,21 @@ def headers(event: EventMessage) -> dict[str, str]:
 def rfc3339(time: int) -> str:
     """Microseconds since 1970 -> 2026-01-31T12:00:00.000000Z."""
     seconds, micros = divmod(time, 1_000_000)
-    return f"{datetime.fromtimestamp(seconds, UTC).isoformat()[:19]}.{micros:06d}Z"
+    return f"{_second(seconds)}.{micros:06d}Z"
+
+
+@lru_cache(maxsize=16)
+def _second(seconds: int) -> str:
+    """The same for hundreds of events that are published one after the other."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat()[:19]
+
+
+class _Kind(NamedTuple):
+    """What decoding takes of an event type, looked up once."""
+
+    parse: Callable[[bytes], Message]
+    about: Callable[[Message], tuple[str, int]]
+    """The order an event is about, and which version of it."""
 
 
 def decode(delivery: Delivery) -> Event:
@@ -86,9 +100,20 @@ def decode(delivery: Delivery) -> Event:
     What is decoded can be recorded and answered again, in protobuf and in JSON.
     """
     event_id, event_type = _identity(delivery)
-    message = _parse(event_type, delivery.body)
-    order_id, version = _about(message)
-    return Event(event_id, event_type, order_id, version, message, delivery.body)
+    body = delivery.body
+    if len(body) > MAXIMUM_BYTES:
+        raise Undecodable(f"the body is larger than {MAXIMUM_BYTES} bytes")
+    kind = _kinds().get(event_type)
+    if kind is None:
+        raise Undecodable("the type is no event of the contract")
+    try:
+        message = kind.parse(body)
+    except DecodeError as error:
+        raise Undecodable(f"the body is no {event_type}") from error
+    if broken := violations(message):
+        raise Undecodable(str(broken[0]))
+    order_id, version = kind.about(message)
+    return Event(event_id, event_type, order_id, version, message, body)
 
 
 def _identity(delivery: Delivery) -> tuple[str, str]:
@@ -107,22 +132,16 @@ def _text(name: str, value: str | bytes | None) -> str:
     return value or ""
 
 
-def _parse(event_type: str, body: bytes) -> Message:
-    if len(body) > MAXIMUM_BYTES:
-        raise Undecodable(f"the body is larger than {MAXIMUM_BYTES} bytes")
-    if event_type not in topology.events():
-        raise Undecodable("the type is no event of the contract")
-    try:
-        message = descriptors.message_class(topology.events()[event_type]).FromString(body)
-    except DecodeError as error:
-        raise Undecodable(f"the body is no {event_type}") from error
-    if broken := violations(message):
-        raise Undecodable(str(broken[0]))
-    return message
+@cache
+def _kinds() -> Mapping[str, _Kind]:
+    return {
+        name: _Kind(descriptors.message_class(kind).FromString, _about(kind))
+        for name, kind in topology.events().items()
+    }
 
 
-def _about(message: Any) -> tuple[str, int]:
-    """The order an event is about, and which version of it."""
-    if "order" in message.DESCRIPTOR.fields_by_name:
-        return message.order.id, message.order.version
-    return message.order_id, 0
+def _about(kind: Descriptor) -> Callable[[Message], tuple[str, int]]:
+    if "order" in kind.fields_by_name:
+        return attrgetter("order.id", "order.version")
+    order_id = attrgetter("order_id")
+    return lambda message: (order_id(message), 0)

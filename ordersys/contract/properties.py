@@ -6,7 +6,8 @@ nothing but itself, and a copy is the same to the byte.
 """
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 _SHORT, _TABLE, _OCTET, _LONGLONG = range(4)
@@ -27,7 +28,8 @@ _KINDS = {
     "app_id": _SHORT,
     "cluster_id": _SHORT,
 }
-_BITS = {name: 1 << (15 - index) for index, name in enumerate(_KINDS)}
+BITS = {name: 1 << (15 - index) for index, name in enumerate(_KINDS)}
+"""The flag of each property."""
 _MORE_FLAGS = 1
 # Bytes of a value, by its type. RabbitMQ's errata to AMQP 0-9-1 §4.2.1: its s is a 16-bit number, no short string.
 _SIZES = dict(zip(b"tbBsuUIiflLdDTV", (1, 1, 1, 2, 2, 2, 4, 4, 4, 8, 8, 8, 5, 8, 0), strict=True))
@@ -67,14 +69,13 @@ class Properties:
 
     def __init__(self, raw: bytes) -> None:
         self._found: dict[str, bytes] = {}
-        flags, at = int.from_bytes(_taken(raw, 0, 2)), 2
-        if flags & _MORE_FLAGS:
-            raise Malformed("properties that AMQP 0-9-1 does not have")
-        for name, kind in _KINDS.items():
-            if flags & _BITS[name]:
-                size = _size(kind, raw, at)
-                self._found[name] = _taken(raw, at, size)
-                at += size
+        at = 2
+        for name, kind in _present(int.from_bytes(_taken(raw, 0, at))):
+            end = at + _size(kind, raw, at)
+            if end > len(raw):
+                raise Malformed(f"{name} at {at} of {len(raw)} bytes")
+            self._found[name] = raw[at:end]
+            at = end
 
     def text(self, name: str) -> str | bytes | None:
         """A text property, as bytes when it is not UTF-8, None when it is not there."""
@@ -105,7 +106,7 @@ class Properties:
             del kept["headers"]
         elif "headers" in kept:
             kept["headers"] = headers
-        flags = sum(_BITS[name] for name in kept)
+        flags = sum(BITS[name] for name in kept)
         return b"".join([flags.to_bytes(2), *kept.values()])
 
 
@@ -175,8 +176,16 @@ def _value(raw: bytes, at: int) -> tuple[int, bytes]:
     return kind, _taken(raw, at + 1, _SIZES[kind])
 
 
+@lru_cache(maxsize=64)
+def _present(flags: int) -> Sequence[tuple[str, int]]:
+    """The properties that are there, and their kinds, in order. Raises Malformed."""
+    if flags & _MORE_FLAGS:
+        raise Malformed("properties that AMQP 0-9-1 does not have")
+    return [(name, kind) for name, kind in _KINDS.items() if flags & BITS[name]]
+
+
 def _size(kind: int, raw: bytes, at: int) -> int:
-    """The bytes of a property that begins there."""
+    """The bytes of a property that begins there. Raises Malformed where not even its length is there."""
     if kind == _SHORT:
         return 1 + _taken(raw, at, 1)[0]
     if kind == _TABLE:

@@ -12,7 +12,12 @@ from ordersys.runtime.database import Database
 _log = logging.getLogger(__name__)
 Handler = Callable[..., str]
 _FORGED = "the id is recorded with another body"
-_DISPOSITIONS = {Recording.FORGED: Disposition.DEAD_LETTER}
+_DISPOSITIONS = {
+    Recording.NEW: Disposition.ACK,
+    Recording.LATE: Disposition.ACK,
+    Recording.REPEATED: Disposition.ACK,
+    Recording.FORGED: Disposition.DEAD_LETTER,
+}
 
 
 class Recorder:
@@ -41,9 +46,11 @@ class Recorder:
         """What becomes of each event. Raises Refused while the database can't be written."""
         worded = [self._word(event) for event in events]
         told = [one for one in worded if isinstance(one, Told)]
-        recordings = iter(await self._database.write(self._inbox.record, told) if told else ())
+        recordings = await self._database.write(self._inbox.record, told) if told else []
         with log.together():
-            return [self._done(one, next(recordings)) if isinstance(one, Told) else one for one in worded]
+            self._tell(told, recordings)
+        recorded = map(_DISPOSITIONS.__getitem__, recordings)
+        return [next(recorded) if isinstance(one, Told) else one for one in worded]
 
     async def obstacles(self, deliveries: Sequence[Delivery]) -> list[str]:
         """For each delivery why it would be a dead letter, empty when it would not."""
@@ -70,12 +77,15 @@ class Recorder:
             _log.exception("the handler failed on %r; it comes again, within its delivery limit", event.event_id)
             return Disposition.RETURN
 
-    def _done(self, told: Told, recording: Recording) -> Disposition:
-        if recording is Recording.FORGED:
-            _log.error("dead letter: %r: %s", told.event.event_id, _FORGED)
-        elif recording is not Recording.REPEATED:
-            _log.info(told.text, extra={"fields": _fields(told.event, recording)})
-        return _DISPOSITIONS.get(recording, Disposition.ACK)
+    def _tell(self, told: Sequence[Told], recordings: Sequence[Recording]) -> None:
+        """Has the log tell of what is new, and of what is forged."""
+        lines = []
+        for one, recording in zip(told, recordings, strict=True):
+            if recording is Recording.FORGED:
+                _log.error("dead letter: %r: %s", one.event.event_id, _FORGED)
+            elif recording is not Recording.REPEATED:
+                lines.append((one.text, _fields(one.event, recording)))
+        log.info_each(_log, lines)
 
 
 def _not_taken(event: Event) -> str:

@@ -130,23 +130,24 @@ class _Entry:
         self._bodies = _bodies(consumer, connection, events)
         order_ids = list({event.order_id for event in events})
         self._newest: dict[str, int] = dict(_NEWEST.rows(connection, consumer=consumer, ids=order_ids))
-        self._rows: list[dict[str, Any]] = []
+        self._rows: list[tuple[Any, ...]] = []
 
     def record(self, told: Told) -> Recording:
         """What becomes of one event."""
         event = told.event
-        if event.event_id in self._bodies:
-            same = self._bodies[event.event_id] == event.body
-            return Recording.REPEATED if same else Recording.FORGED
-        late = event.version < self._newest.get(event.order_id, 0)
+        recorded = self._bodies.get(event.event_id)
+        if recorded is not None:
+            return Recording.REPEATED if recorded == event.body else Recording.FORGED
+        newest = self._newest.get(event.order_id, 0)
+        late = event.version < newest
         self._bodies[event.event_id] = event.body
-        self._newest[event.order_id] = max(event.version, self._newest.get(event.order_id, 0))
+        self._newest[event.order_id] = max(event.version, newest)
         self._rows.append(_row(self._consumer, told, late, self._time))
         return Recording.LATE if late else Recording.NEW
 
     def write(self) -> None:
         """Writes what is new."""
-        _INSERT.run(self._connection, self._rows)
+        _INSERT.put(self._connection, self._rows)
 
 
 def _bodies(consumer: str, connection: Connection, events: Sequence[Event]) -> dict[str, bytes]:
@@ -154,19 +155,10 @@ def _bodies(consumer: str, connection: Connection, events: Sequence[Event]) -> d
     return dict(_BODIES.rows(connection, consumer=consumer, ids=[event.event_id for event in events]))
 
 
-def _row(consumer: str, told: Told, late: bool, time: int) -> dict[str, Any]:
-    event = told.event
-    return {
-        "consumer": consumer,
-        "event_id": event.event_id,
-        "type": event.type,
-        "order_id": event.order_id,
-        "version": event.version,
-        "late": late,
-        "text": told.text,
-        "record_time": time,
-        "body": event.body,
-    }
+def _row(consumer: str, told: Told, late: bool, time: int) -> tuple[Any, ...]:
+    """In the order of the table's columns."""
+    event_id, kind, order_id, version, _, body = told.event
+    return consumer, event_id, kind, order_id, version, late, told.text, time, body
 
 
 def _notification(row: Any) -> Notification:

@@ -4,7 +4,8 @@ As long as somebody reads, a line is written when the call that logs it returns:
 gone, one that has stopped, a full disk or a closed output never raise, end the service or hold up its event loop: up to
 1 MiB of lines wait in memory, and what comes then is dropped. Standard error says so, in one line each time it begins.
 
-A write costs more than the line it writes: whoever logs many at once does so inside `together()`.
+A write costs more than the line it writes, and a record more than its text: whoever logs many at once does so inside
+`together()`, and where all are alike by `info_each()`.
 """
 
 import errno
@@ -16,9 +17,10 @@ import select
 import stat
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
+from typing import TypeAlias
 
 _OUTPUT, _ERRORS = 1, 2
 # Longer texts lose their middle: what something was is told at its beginning, why it failed at its end.
@@ -34,6 +36,9 @@ _PASSING = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.ENOBUFS, errno.ENOMEM
 _RETRY_SECONDS = 1.0
 _DRAIN_SECONDS = 0.01
 _FLUSH_SECONDS = 1.0
+
+Entry: TypeAlias = tuple[str, Mapping[str, object]]
+"""A message, and the fields that stand beside it."""
 
 
 def configure(service: str, level: str, closed: Collection[int] = ()) -> None:
@@ -57,6 +62,25 @@ def together() -> Iterator[None]:
         yield
 
 
+def info_each(logger: logging.Logger, entries: Sequence[Entry]) -> None:
+    """Logs each entry as `logger.info(message, extra={"fields": fields})` does, all as of now, with one write.
+
+    The handlers of this module need no record for that, which costs more than the line; any other is given one.
+    """
+    if not logger.isEnabledFor(logging.INFO):
+        return
+    at = time.time()
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, LineHandler):
+            handler.info_each(entries, at)
+        elif handler.level <= logging.INFO:
+            for message, fields in entries:
+                extra = {"fields": fields}
+                handler.handle(
+                    logger.makeRecord(logger.name, logging.INFO, __file__, 0, message, (), None, extra=extra)
+                )
+
+
 class LineHandler(logging.Handler):
     """Writes each record as a line to a file descriptor; says on another one when that does not work."""
 
@@ -69,6 +93,12 @@ class LineHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Writes the line, or drops it; never raises, never waits."""
         self._writer.write(self._lines.format(record))
+
+    def info_each(self, entries: Sequence[Entry], at: float) -> None:
+        """Writes a line for each entry, as of the moment `at`."""
+        with self.together():
+            for line in self._lines.each("info", at, entries):
+                self._writer.write(line)
 
     def together(self) -> AbstractContextManager[None]:
         """Writes what is logged meanwhile at the end of it."""
@@ -233,33 +263,53 @@ class JsonLines(logging.Formatter):
         Fields given as `extra={"fields": {…}}` stand beside the message; one that has the name of a part of every
         line gets an underscore.
         """
-        parts: dict[str, object] = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
-            "level": record.levelname.lower(),
-            "service": self._service,
-        }
-        try:
-            line = json.dumps(parts | self._content(record), allow_nan=False)
-        except Exception as error:  # noqa: BLE001 - whatever somebody's __str__ raises: an event is never lost for its words
-            line = json.dumps(parts | {"message": f"{_told(record.msg)} (unreadable: {type(error).__name__})"})
-        if len(line) > _MOST_LINE:
-            line = json.dumps(parts | {"message": _short(_message(record)), "left_out": len(line)})
-        return line
-
-    def _content(self, record: logging.LogRecord) -> dict[str, object]:
-        content: dict[str, object] = {"message": _short(_message(record))}
-        if record.exc_info:
-            content["error"] = _short(self.formatException(record.exc_info))
+        message = _message(record)
         given = record.__dict__.get("fields", {})
         fields = given if isinstance(given, Mapping) else {"fields": given}
-        for name, value in fields.items():
-            key = _short(_told(name))
-            while key in content or key in _OWN:
-                key += "_"
-            content[key] = _plain(value)
-        return content
+        start = self._start(record.levelname.lower(), record.created)
+        return _line(start, message, fields, self._error(record))
+
+    def each(self, level: str, at: float, entries: Iterable[Entry]) -> Iterator[str]:
+        """The line of each entry, as of one moment."""
+        start = self._start(level, at)
+        return (_line(start, message, fields) for message, fields in entries)
+
+    def _error(self, record: logging.LogRecord) -> str | None:
+        try:
+            return self.formatException(record.exc_info) if record.exc_info else None
+        except Exception as failure:  # noqa: BLE001 - an exception that can't be shown is still one
+            return f"(unreadable: {type(failure).__name__})"
+
+    def _start(self, level: str, at: float) -> str:
+        """The beginning of a line, up to the message."""
+        moment = datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
+        return _JSON({"time": moment, "level": level, "service": self._service})[:-1] + ", "
 
 
+def _line(start: str, message: str, fields: Mapping[str, object], error: str | None = None) -> str:
+    """What begins with `start`, then the message and its fields."""
+    try:
+        line = start + _JSON(_content(message, fields, error))[1:]
+    except Exception as failure:  # noqa: BLE001 - whatever somebody's __str__ raises: an event is never lost for its words
+        line = start + _JSON({"message": f"{_short(message)} (unreadable: {type(failure).__name__})"})[1:]
+    if len(line) > _MOST_LINE:
+        line = start + _JSON({"message": _short(message), "left_out": len(line)})[1:]
+    return line
+
+
+def _content(message: str, fields: Mapping[str, object], error: str | None) -> dict[str, object]:
+    content: dict[str, object] = {"message": _short(message)}
+    if error is not None:
+        content["error"] = _short(error)
+    for name, value in fields.items():
+        key = name if type(name) is str and len(name) <= _MOST_CHARACTERS else _short(_told(name))
+        while key in content or key in _OWN:
+            key += "_"
+        content[key] = value if type(value) is str and len(value) <= _MOST_CHARACTERS else _plain(value)
+    return content
+
+
+_JSON = json.JSONEncoder(allow_nan=False).encode  # made once: json.dumps would make an encoder for each line
 _OWN = frozenset({"time", "level", "service", "message", "error"})
 
 

@@ -1,15 +1,18 @@
 """Messages as pika has them: an event on its way to the broker, a delivery of it, and a copy on its way back."""
 
 from contextlib import suppress
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import pika
 
-from ordersys.contract.events import CONTENT_TYPE, Delivery, EventMessage, headers
-from ordersys.contract.properties import Malformed, Properties, for_a_copy
+from ordersys.contract.events import CONTENT_TYPE, SPEC_VERSION, Delivery, EventMessage, rfc3339
+from ordersys.contract.properties import BITS, Malformed, Properties, for_a_copy
 from ordersys.contract.topology import Publication
 
 _SHORT = 255  # bytes of a short string (AMQP 0-9-1 §4.2.5.3)
+_PERSISTENT = pika.DeliveryMode.Persistent.value
+_PRESENT = sum(BITS[p] for p in ("content_type", "headers", "delivery_mode", "message_id", "timestamp", "type"))
 
 
 class Message(NamedTuple):
@@ -22,18 +25,22 @@ class Message(NamedTuple):
 
 
 class RawProperties(pika.BasicProperties):
-    """Properties that keep the bytes they came as, and whose decoding never fails.
+    """Properties as the bytes they are on the wire, so that nothing is decoded or encoded that nobody asks for.
 
-    pika decodes whatever comes, headers and all; what it can't decode (ValueError, OverflowError, RecursionError) ends
-    the connection, and comes again on the next one, for ever. Here only the texts are left then, which is all that a
-    subscriber asks for.
+    pika decodes whatever comes, headers and all, which costs more than the delivery itself; and what it can't decode
+    (ValueError, OverflowError, RecursionError) ends the connection, and comes again on the next one, for ever. Here the
+    texts that a subscriber asks for are read at once, the others when they are; what can't be decoded has none.
     """
 
-    raw = b""
+    raw: bytes
     # pika, too, gives bytes for a text that is not UTF-8; its stubs do not say so.
     message_id: str | bytes | None  # type: ignore[assignment]
     type: str | bytes | None  # type: ignore[assignment]
     content_type: str | bytes | None  # type: ignore[assignment]
+
+    def __init__(self) -> None:
+        """Without the fields of BasicProperties: `__getattr__` has them."""
+        self.raw = b""
 
     @classmethod
     def of(cls, raw: bytes) -> "RawProperties":
@@ -41,26 +48,39 @@ class RawProperties(pika.BasicProperties):
         return cls().decode(raw)
 
     def decode(self, encoded: bytes, offset: int = 0) -> "RawProperties":
-        """Keeps what came, and reads what can be read of it. Raises nothing."""
+        """Keeps what came, and reads the texts. Raises nothing."""
         self.raw = bytes(encoded[offset:])
         try:
-            super().decode(encoded, offset)
-        except Exception:  # noqa: BLE001 - whatever the decoder raises costs this message, never the connection
-            self._read_texts()
+            found = Properties(self.raw)
+        except Malformed:  # to pika it may be some, as long as it reads no further
+            self._decode_all()
+        else:
+            self.message_id, self.type = found.text("message_id"), found.text("type")
+            self.content_type = found.text("content_type")
         return self
 
     def encode(self) -> list[bytes]:
         """What came, to the byte."""
         return [self.raw]
 
-    def _read_texts(self) -> None:
+    def __getattr__(self, name: str) -> Any:
+        """A field that was not read yet: all are then, by pika."""
+        if name not in _FIELDS:
+            raise AttributeError(name)
+        texts = {text: value for text, value in self.__dict__.items() if text in _FIELDS}
+        self._decode_all()
+        self.__dict__.update(texts)
+        return self.__dict__[name]
+
+    def _decode_all(self) -> None:
+        super().__init__()
         try:
-            found = Properties(self.raw)
-        except Malformed:  # such a message has neither id nor type, and so is no event
-            self.message_id = self.type = self.content_type = None
-        else:
-            self.message_id, self.type = found.text("message_id"), found.text("type")
-            self.content_type = found.text("content_type")
+            super().decode(self.raw)
+        except Exception:  # noqa: BLE001 - whatever the decoder raises costs this message, never the connection
+            super().__init__()
+
+
+_FIELDS = frozenset(vars(pika.BasicProperties()))
 
 
 def receive_raw(by_class: dict[int, Any]) -> None:
@@ -79,15 +99,57 @@ def of_event(event: EventMessage, to: Publication) -> Message:
         raise ValueError(f"this release does not know where {event.type} is published")
     if len(to.exchange) > _SHORT or len(to.routing_key) > _SHORT:
         raise ValueError("AMQP has no exchange or routing key that long")
-    properties = pika.BasicProperties(
-        content_type=CONTENT_TYPE,
-        delivery_mode=pika.DeliveryMode.Persistent,
-        message_id=event.event_id,
-        timestamp=event.time // 1_000_000,
-        type=event.type,
-        headers=headers(event),
-    )
+    properties = RawProperties()
+    properties.raw = _laid_out(event)
+    properties.message_id = event.event_id
     return Message(to.exchange, to.routing_key, event.body, properties)
+
+
+def _laid_out(event: EventMessage) -> bytes:
+    """The properties of `event` as they are on the wire (AMQP 0-9-1 §4.2.6.1), byte by byte what pika makes of them.
+
+    pika asks of each value anew how it is encoded, which costs as much as all the rest of publishing.
+    """
+    before, origin, after = _constant(event.type, event.source)
+    subject, traceparent = event.subject.encode(), event.traceparent.encode()
+    headers = b"%b\x13cloudEvents:subjectS%b%b\x10cloudEvents:timeS\0\0\0\x1b%b\x0btraceparentS%b%b" % (
+        origin,
+        len(subject).to_bytes(4),
+        subject,
+        rfc3339(event.time).encode(),
+        len(traceparent).to_bytes(4),
+        traceparent,
+    )
+    return b"%b%b%b%c%b%b%b" % (
+        before,
+        len(headers).to_bytes(4),
+        headers,
+        _PERSISTENT,
+        _short(event.event_id),
+        (event.time // 1_000_000).to_bytes(8),
+        after,
+    )
+
+
+@lru_cache(maxsize=100)
+def _constant(event_type: str, source: str) -> tuple[bytes, bytes, bytes]:
+    """What is the same for every event of a type: up to its headers, the first of these, and what comes last."""
+    origin = source.encode()
+    headers = b"\x17cloudEvents:specversionS%b%b\x12cloudEvents:sourceS%b%b" % (
+        len(SPEC_VERSION).to_bytes(4),
+        SPEC_VERSION.encode(),
+        len(origin).to_bytes(4),
+        origin,
+    )
+    return _PRESENT.to_bytes(2) + _short(CONTENT_TYPE), headers, _short(event_type)
+
+
+def _short(text: str) -> bytes:
+    """A short string. Raises ValueError."""
+    encoded = text.encode()
+    if len(encoded) > _SHORT:
+        raise ValueError(f"AMQP has no short string as long as {text[:20]!r}…")
+    return b"%c%b" % (len(encoded), encoded)
 
 
 def copy(properties: bytes, body: bytes, queue: str) -> Message:

@@ -9,8 +9,7 @@ is about the same order. It is tried again from there (see relay.py).
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import fields
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any, NamedTuple, Protocol
 
 from sqlalchemy import (
@@ -38,8 +37,6 @@ from ordersys.contract import topology
 from ordersys.contract.events import EventMessage
 from ordersys.contract.topology import Publication
 from ordersys.runtime.statements import Statement, inserting
-
-_FIELDS = tuple(field.name for field in fields(EventMessage))
 
 
 class Outgoing(Protocol):
@@ -101,13 +98,9 @@ class Outbox:
 
     def append(self, connection: Connection, events: Iterable[EventMessage]) -> None:
         """Adds `events`, in order, to the transaction under way. Raises KeyError for what is no event."""
-        rows = []
-        for event in events:
-            to = topology.publication(topology.events()[event.type])
-            row = {name: getattr(event, name) for name in _FIELDS}
-            rows.append({**row, "exchange": to.exchange, "routing_key": to.routing_key})
+        rows = [(*event, *_publication(event.type)) for event in events]
         self._appended = self._appended or bool(rows)
-        self._insert.run(connection, rows)
+        self._insert.put(connection, rows)
 
     def take_appended(self) -> bool:
         """Whether anything was appended since this was asked last: by a transaction that may have been undone."""
@@ -117,14 +110,16 @@ class Outbox:
     def oldest(self, connection: Connection, most: int) -> list[Waiting]:
         """What has waited longest of what was not tried yet, or not to its end."""
         return [
-            Waiting(row[0], EventMessage(*row[1:8]), _to(*row[8:10], row[3]), bool(row[10]))
+            Waiting(row[0], EventMessage._make(row[1:8]), _to(row[8], row[9], row[3]), bool(row[10]))
             for row in self._oldest.rows(connection, most=most)
         ]
 
     def due(self, connection: Connection, time: int, most: int) -> list[Waiting]:
         """What is due by `time`, what was tried longest ago first; of each order only its earliest event."""
         rows = self._due.rows(connection, time=time, most=most)
-        return [Waiting(row[0], EventMessage(*row[1:8]), _to(*row[8:10], row[3]), False, *row[10:]) for row in rows]
+        return [
+            Waiting(row[0], EventMessage._make(row[1:8]), _to(row[8], row[9], row[3]), False, *row[10:]) for row in rows
+        ]
 
     def waiting(self, connection: Connection) -> int:
         """How many events wait, whether they were tried or not."""
@@ -140,7 +135,7 @@ class Outbox:
 
     def remove(self, connection: Connection, batches: list[list[int]]) -> list[None]:
         """An operation: removes events that were confirmed when they were first tried."""
-        self._delete.run(connection, [{"gone": sequence} for batch in batches for sequence in batch])
+        self._delete.put(connection, [(sequence,) for batch in batches for sequence in batch])
         return [None] * len(batches)
 
     def put_off(self, connection: Connection, batches: list[list[Late]]) -> list[None]:
@@ -173,7 +168,7 @@ class Outbox:
     def _prepare(self) -> None:
         table, late = self.table.c, self.late.c
         earlier = self.late.alias("earlier")
-        columns = ["sequence", *_FIELDS, "exchange", "routing_key"]
+        columns = ["sequence", *EventMessage._fields, "exchange", "routing_key"]
         held = exists().where(late.subject == table.subject).label("held")
         self._insert = inserting(self.table)
         self._oldest = Statement(
@@ -242,3 +237,10 @@ def _event_columns() -> Iterable[Column[Any]]:
 def _to(exchange: str, routing_key: str, publisher: str) -> Publication:
     """One of a few: made anew for each row it would cost as much as the row itself."""
     return Publication(exchange, routing_key, publisher)
+
+
+@cache
+def _publication(event_type: str) -> tuple[str, str]:
+    """The exchange and the routing key. Raises KeyError for what is no event."""
+    to = topology.publication(topology.events()[event_type])
+    return to.exchange, to.routing_key

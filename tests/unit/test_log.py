@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ordersys.runtime.log import JsonLines, LineHandler
+from ordersys.runtime.log import JsonLines, LineHandler, info_each
 
 # Lone surrogates included: what is no UTF-8 comes in as such. Two halves that meet are one character in JSON.
 TEXTS = st.text(st.characters(exclude_categories=[])).map(
@@ -170,6 +170,7 @@ def test_arguments_that_do_not_fit_leave_the_text_readable() -> None:
     assert written(lambda logger: logger.info(Unshowable()))["message"].startswith("<Unshowable>")
 
 
+@settings(deadline=None)  # a busy machine takes its time over megabytes
 @given(st.integers(20_000, 2_000_000), st.sampled_from("a\x00\u2028\U0001f600\ud800"))
 def test_a_long_text_loses_its_middle(length: int, character: str) -> None:
     """A line has its bound, 256 KiB; beginning, end and length are told."""
@@ -334,3 +335,27 @@ def test_a_disk_that_was_full_has_the_lines_once_there_is_room(tmp_path: Path) -
             assert outputs.complaints() == []
     finally:
         os.close(output)
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(TEXTS, st.dictionaries(TEXTS | st.sampled_from(OWN), TEXTS | st.integers() | st.booleans()))))
+def test_entries_logged_at_once_are_the_lines_that_records_become(entries: list[tuple[str, dict[str, object]]]) -> None:
+    """Each its own line, in order, whatever a text or a field holds; as of one moment."""
+    lines = [json.loads(line) for line in JsonLines("order-service").each("info", 0.0015, entries)]
+    for (message, fields), line in zip(entries, lines, strict=True):
+        alone = written(lambda logger: logger.info("%s", message, extra={"fields": fields}))  # noqa: B023 - called here
+        assert {**line, "time": alone["time"]} == alone
+        assert line["time"] == "1970-01-01T00:00:00.001+00:00"
+
+
+def test_entries_logged_at_once_reach_every_handler_that_wants_them(caplog: pytest.LogCaptureFixture) -> None:
+    """As records, with the logger's name and the fields; none where the level is higher."""
+    logger = logging.getLogger("tests.entries")
+    with caplog.at_level(logging.INFO, "tests.entries"):
+        info_each(logger, [("one %d", {"n": 1}), ("two", {"n": 2})])
+    with caplog.at_level(logging.WARNING, "tests.entries"):
+        info_each(logger, [("three", {})])
+    found = [
+        (record.name, record.levelname, record.getMessage(), record.__dict__["fields"]) for record in caplog.records
+    ]
+    assert found == [("tests.entries", "INFO", "one %d", {"n": 1}), ("tests.entries", "INFO", "two", {"n": 2})]

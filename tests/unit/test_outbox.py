@@ -5,7 +5,6 @@ import sqlite3
 import threading
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import asynccontextmanager, closing
-from dataclasses import replace
 from itertools import chain, repeat, zip_longest
 from pathlib import Path
 from typing import cast
@@ -169,7 +168,7 @@ async def test_a_few_events_go_first_after_some_were_not_answered(tmp_path: Path
     """A full window again and again would cost a broker that is not ready the more, the more waits; then it grows."""
     sizes = [100, 10, 20, 40, 30]
     answers = [[OPEN] * 100, *([CONFIRMED] * size for size in sizes[1:])]
-    events = [replace(EVENTS[0], event_id=f"order.{number}") for number in range(100)]
+    events = [EVENTS[0]._replace(event_id=f"order.{number}") for number in range(100)]
     async with relaying(tmp_path, broker := Broker(*answers), window=100) as (database, relay):
         await database.write(append, events)
         relay.wake()

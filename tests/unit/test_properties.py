@@ -2,14 +2,17 @@
 
 import struct
 from random import Random
+from typing import Any
 
 import pika
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pika.frame import Header, decode_frame
 
+from ordersys.contract.events import CONTENT_TYPE, EventMessage, headers
 from ordersys.contract.properties import Death, Malformed, Properties, death, entries, for_a_copy
+from ordersys.contract.topology import Publication
 from ordersys.runtime import messages
 from ordersys.runtime.messages import RawProperties, copy, receive_raw
 from tests.contract.raw import HOSTILE_HEADERS, TABLES, VALUES, counted, encoded, entry, properties, published, short
@@ -54,6 +57,52 @@ def test_whatever_is_received_is_kept_and_its_texts_are_read(found: dict[str, by
     for name, value in (("message_id", got.message_id), ("type", got.type), ("content_type", got.content_type)):
         said = value.encode() if isinstance(value, str) else value
         assert said == (found[name][1:] if name in found else None)
+
+
+@settings(deadline=None)
+@given(properties())
+def test_what_nobody_has_asked_for_yet_is_as_pika_decodes_it(found: dict[str, bytes]) -> None:
+    """Each field, also where pika takes none of them."""
+    raw = encoded(found)
+    got: Any = RawProperties.of(raw)
+    plain = pika.BasicProperties()
+    try:
+        plain = plain.decode(raw)
+    except Exception:  # noqa: BLE001 - whatever the decoder raises
+        plain = pika.BasicProperties(message_id=got.message_id, type=got.type, content_type=got.content_type)
+    assert repr({name: getattr(got, name) for name in vars(plain)}) == repr(vars(plain))  # NaN equals nothing
+    assert not hasattr(got, "none_such")
+
+
+_LINE = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
+
+
+@given(st.builds(EventMessage, _LINE, _LINE, _LINE, _LINE, st.integers(0, 253_402_300_799_999_999), _LINE, st.binary()))
+def test_an_event_has_the_properties_pika_would_write_to_the_byte(event: EventMessage) -> None:
+    """Whatever its texts hold."""
+    plain = pika.BasicProperties(
+        content_type=CONTENT_TYPE,
+        delivery_mode=pika.DeliveryMode.Persistent,
+        message_id=event.event_id,
+        timestamp=event.time // 1_000_000,
+        type=event.type,
+        headers=headers(event),
+    )
+    made = messages.of_event(event, Publication("orders.events", "order.updated", "")).properties
+    assert b"".join(made.encode()) == b"".join(plain.encode())
+    assert (made.message_id, made.headers) == (event.event_id, plain.headers)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"event_id": "x" * 256}, {"type": "é" * 128}, {"subject": "\ud800"}, {"time": -1_000_000}, {"time": 2**60}],
+    ids=["a long id", "a long type", "no Unicode", "before 1970", "after 9999"],
+)
+def test_an_event_that_can_not_be_written_is_refused_before_any_byte_of_it_goes(wrong: dict[str, Any]) -> None:
+    """Not cut off, and nobody else's trouble."""
+    event = EventMessage("id", "type", "source", "subject", 0, "traceparent", b"")._replace(**wrong)
+    with pytest.raises((ValueError, OverflowError)):
+        messages.of_event(event, Publication("orders.events", "order.updated", ""))
 
 
 HOSTILE = {

@@ -21,16 +21,16 @@ def waiting(event: EventMessage = GOOD, to: topology.Publication = TO) -> Waitin
 @pytest.mark.parametrize(
     "bad",
     [
-        waiting(replace(GOOD, time=10**30)),
-        waiting(replace(GOOD, time=-(10**30))),
+        waiting(GOOD._replace(time=10**30)),
+        waiting(GOOD._replace(time=-(10**30))),
         waiting(to=replace(TO, exchange="")),
     ],
     ids=["a time that is none", "a time before all", "an event this release does not know"],
 )
 def test_an_event_that_cant_be_encoded_harms_none_but_its_order(bad: Waiting) -> None:
     """It has a reason, what comes after it of the same order is held back, and the others are sent."""
-    other = waiting(replace(GOOD, event_id="b.1", subject="b"))
-    after = waiting(replace(GOOD, event_id="a.2"))
+    other = waiting(GOOD._replace(event_id="b.1", subject="b"))
+    after = waiting(GOOD._replace(event_id="a.2"))
     messages, outcomes = encoded([other, bad, after, other])
     assert list(messages) == [0, 3]
     assert [outcome.fate for outcome in outcomes.values()] == [Fate.IMPOSSIBLE, Fate.HELD]
@@ -83,7 +83,7 @@ def test_a_forbidden_routing_key_is_tried_now_and_then_until_it_is_confirmed() -
     clock = Clock()
     forbidden = Forbidden(clock)
     forbidden.judged([waiting()], [OPEN], REFUSAL)
-    messages, outcomes = encoded([waiting(), waiting(to=OTHER), waiting(replace(GOOD, subject="b"))], forbidden.now)
+    messages, outcomes = encoded([waiting(), waiting(to=OTHER), waiting(GOOD._replace(subject="b"))], forbidden.now)
     assert not messages  # the second is of the same order
     assert [outcome.fate for outcome in outcomes.values()] == [Fate.IMPOSSIBLE, Fate.HELD, Fate.IMPOSSIBLE]
     assert forbidden.reason == REFUSAL

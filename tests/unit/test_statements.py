@@ -1,5 +1,6 @@
 """Prebuilt statements: what SQLAlchemy would do with them, at the driver's price."""
 
+import sqlite3
 from collections.abc import Iterator
 
 import pytest
@@ -85,3 +86,13 @@ def test_a_parameter_that_is_missing_is_an_error(connection: Connection) -> None
     """It is not taken for NULL."""
     with pytest.raises(KeyError, match="lit"):
         INSERT.run(connection, [{"name": "half a lamp"}])
+
+
+def test_rows_are_put_in_the_order_of_the_columns(connection: Connection) -> None:
+    """Without names; none at all is no statement, and a row that is too short is an error."""
+    INSERT.put(connection, [("put-1", True), ("put-2", False)])
+    INSERT.put(connection, [])
+    found = Statement(select(LAMPS.c.name, LAMPS.c.lit).where(LAMPS.c.name.startswith("put"))).rows(connection)
+    assert found == [("put-1", 1), ("put-2", 0)]
+    with pytest.raises(sqlite3.ProgrammingError):
+        INSERT.put(connection, [("half a lamp",)])

@@ -75,7 +75,7 @@ def placed_twice() -> Facts:
     told.operations.pop()
     event = told.events[-1]
     event.message.order.id = again.id
-    told.events[-1] = replace(event, order_id=again.id, event_id=f"{again.id}.1")
+    told.events[-1] = event._replace(order_id=again.id, event_id=f"{again.id}.1")
     first = tale().orders["order-anna"]
     return told.facts(orders=[first, *told.orders.values()])
 
@@ -128,7 +128,7 @@ def told_otherwise() -> Facts:
 
 
 def forged() -> Facts:
-    return altered("heard", CREATED, lambda events: [*events, replace(events[0], body=b"other")])
+    return altered("heard", CREATED, lambda events: [*events, events[0]._replace(body=b"other")])
 
 
 def acknowledged_to_the_broker_before_the_commit() -> Facts:

@@ -4,7 +4,6 @@ They are there to show that a round with the right fault finds out.
 """
 
 import asyncio
-import dataclasses
 import math
 import os
 import runpy
@@ -57,7 +56,7 @@ def no_inbox() -> None:
         recording = record(entry, told)
         if recording is not store.Recording.REPEATED:
             return recording
-        other = dataclasses.replace(told.event, event_id=f"{told.event.event_id}-again")
+        other = told.event._replace(event_id=f"{told.event.event_id}-again")
         return record(entry, told._replace(event=other))
 
     _replace(store._Entry, "record", again)

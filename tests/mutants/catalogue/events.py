@@ -92,8 +92,7 @@ MUTANTS = (
             Edit(
                 "runtime.relay",
                 "outcomes = await self._publisher.publish(events)",
-                "from dataclasses import replace\n"
-                "again = [e._replace(event=replace(e.event, event_id=f'{e.event.event_id}.again')) for e in events]\n"
+                "again = [e._replace(event=e.event._replace(event_id=f'{e.event.event_id}.again')) for e in events]\n"
                 "await self._publisher.publish(again)\n"
                 "outcomes = await self._publisher.publish(events)",
             ),
@@ -156,14 +155,14 @@ MUTANTS = (
         "message-is-transient",
         ORDER,
         "A message is published with delivery_mode 1.",
-        (Edit("runtime.messages", "Mode.Persistent,", "Mode.Transient,"),),
+        (Edit("runtime.messages", "Mode.Persistent.value", "Mode.Transient.value"),),
         caught_by="events/the_properties_of_a_message_are_those_of_the_contract",
     ),
     Mutant(
         "content-type-is-another",
         PRODUCT,
         "The content type of a message is not the contract's.",
-        (Edit("runtime.messages", "content_type=CONTENT_TYPE", 'content_type="application/x-protobuf"'),),
+        (Edit("runtime.messages", "_short(CONTENT_TYPE)", '_short("application/x-protobuf")'),),
         caught_by="rejections/a_refusal_for_want_of_stock_is_heard_once_on_the_topic_exchange_only",
     ),
     Mutant(
@@ -177,7 +176,7 @@ MUTANTS = (
         "subject-is-missing",
         ORDER,
         "A message does not say which order it is about.",
-        (Edit("contract.events", '"cloudEvents:subject": event.subject,', ""),),
+        (Edit("runtime.messages", "cloudEvents:subject", "cloudEvents:sbuject"),),
         caught_by="events/the_properties_of_a_message_are_those_of_the_contract",
     ),
     Mutant(

@@ -24,7 +24,7 @@ MUTANTS = (
         LISTENER_1,
         "An event that is delivered again is recorded again.",
         (
-            Edit("notification.store", "if event.event_id in self._bodies:", "if False:"),
+            Edit("notification.store", "if recorded is not None:", "if False:"),
             Edit("notification.store", 'UniqueConstraint("consumer", "event_id"),', ""),
         ),
         caught_by="subscribers/an_event_that_comes_again_has_no_second_effect",
@@ -66,14 +66,14 @@ MUTANTS = (
         "forged-event-is-acknowledged",
         LISTENER_2,
         "An event with the id of another and another body is taken for a duplicate.",
-        (Edit("notification.store", "same = self._bodies[event.event_id] == event.body", "same = True"),),
+        (Edit("notification.store", "if recorded == event.body else", "if True else"),),
         caught_by="subscribers/an_id_that_comes_with_another_body_is_a_dead_letter",
     ),
     Mutant(
         "late-version-is-not-marked",
         LISTENER_2,
         "An older version that comes after a newer one is recorded as if it were news.",
-        (Edit("notification.store", "late = event.version < self._newest.get(event.order_id, 0)", "late = False"),),
+        (Edit("notification.store", "late = event.version < newest", "late = False"),),
         caught_by="subscribers/an_older_version_is_recorded_as_late",
     ),
     Mutant(
@@ -83,8 +83,8 @@ MUTANTS = (
         (
             Edit(
                 "notification.store",
-                "late = event.version < self._newest.get(event.order_id, 0)",
-                "if late := event.version < self._newest.get(event.order_id, 0):\n    return Recording.LATE",
+                "late = event.version < newest",
+                "if late := event.version < newest:\n    return Recording.LATE",
             ),
         ),
         caught_by="subscribers/an_older_version_is_recorded_as_late",
@@ -162,7 +162,13 @@ MUTANTS = (
         "undecodable-header-ends-the-connection",
         LISTENER_1,
         "What the AMQP library raises for a header is raised.",
-        (Edit("runtime.messages", "self._read_texts()\n        return self", "raise\n        return self"),),
+        (
+            Edit(
+                "runtime.messages",
+                "found = Properties(self.raw)",
+                "found = pika.BasicProperties().decode(self.raw) and Properties(self.raw)",
+            ),
+        ),
         caught_by="subscribers/a_header_nobody_can_decode_costs_nothing",
     ),
 )
