@@ -50,11 +50,6 @@ class Statement:
         values = [[given[name] for name in names] for given in ({**constant, **one} for one in each)]
         return int(_driver(connection).executemany(self._text, values).rowcount) if values else 0
 
-    def put(self, connection: Connection, rows: Sequence[Sequence[Any]]) -> None:
-        """Does it once for each row of values, in the order of the statement's parameters."""
-        if rows:
-            _driver(connection).executemany(self._text, rows)
-
 
 def inserting(table: Table) -> Statement:
     """Adds rows to `table`, a value for each column; a key the database counts is left to it."""

@@ -85,6 +85,7 @@ def asked(count: int, customer: str = "anna") -> list[PlaceOrderRequest]:
 async def placed(client: Client, requests: Sequence[PlaceOrderRequest]) -> tuple[Batch, list[tuple[int, Outcome]]]:
     """The batch once it has ended, and what it told."""
     told: list[tuple[int, Outcome]] = []
+
     def tell(entry: int, outcome: Outcome) -> None:
         told.append((entry, outcome))
 
