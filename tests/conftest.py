@@ -55,6 +55,7 @@ def pytest_configure(config: pytest.Config) -> None:
         config.option.randomly_seed = seed
         config.option.hypothesis_seed = seed
     if config.option.dist != "no":
+        config.option.maxworkerrestart = "0"  # a successor would take up the test that killed its worker
         config.pluginmanager.register(workers.Workers(seed))
 
 
