@@ -60,7 +60,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def _seed(config: pytest.Config) -> int | None:
-    """That of the run for a worker, the one that was asked for, or any; none where only pytest-randomly was told one."""
+    """That of the run for a worker, the one asked for, or any; none where only pytest-randomly was told one."""
     if workers.is_worker(config):
         seed: int | None = config.workerinput["seed"]  # type: ignore[attr-defined]
         return seed
