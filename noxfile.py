@@ -15,6 +15,10 @@ from nox.command import CommandFailed
 os.environ.setdefault("UV_SYSTEM_CERTS", "true")
 # No Python is downloaded unasked, however an interpreter is looked for.
 os.environ.setdefault("UV_PYTHON_DOWNLOADS", "never")
+# Tests start a thousand processes, each of which would compile whatever it imports. Who wants no bytecode beside the
+# source has it beside the environments.
+if os.environ.pop("PYTHONDONTWRITEBYTECODE", ""):
+    os.environ["PYTHONPYCACHEPREFIX"] = str(Path(".nox", "bytecode").resolve())
 nox.needs_version = ">=2025.10.14"
 nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.reuse_existing_virtualenvs = True
@@ -25,6 +29,9 @@ NPM_OPTIONS = ("--ignore-scripts", "--silent", "--fetch-retries=0")
 ASYNCAPI_PARSER = "@asyncapi/parser@3.6.6"
 # How long what is interrupted, or told to end, has for ending what it has started.
 PATIENTLY: dict[str, Any] = {"interrupt_timeout": 60, "terminate_timeout": 60}
+
+# Files of tests run at once, one a core (tests/workers.py says where they don't).
+AT_ONCE = ("-n", "auto")
 
 PROJECT = nox.project.load_toml("pyproject.toml")
 PYTHONS = nox.project.python_versions(PROJECT)
@@ -60,7 +67,7 @@ def codegen(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Run all tests: real processes, a real broker, the contract suite with few examples a law."""
     prepare(session, "tests")
-    session.run("pytest", "--quick", *session.posargs, **PATIENTLY)
+    session.run("pytest", "--quick", *AT_ONCE, *session.posargs, **PATIENTLY)
 
 
 @nox.session
@@ -102,7 +109,7 @@ def demo(session: nox.Session) -> None:
 def pythons(session: nox.Session) -> None:
     """Run the unit tests and the demo on each Python of pyproject.toml that is installed; no other is downloaded."""
     prepare(session, "tests")
-    session.run("pytest", "tests/unit", *session.posargs, **PATIENTLY)
+    session.run("pytest", "tests/unit", *AT_ONCE, *session.posargs, **PATIENTLY)
     session.run("python", "-m", "ordersys.local", "--demo", "--json", **PATIENTLY)
 
 
@@ -115,7 +122,7 @@ def lowest(session: nox.Session) -> None:
     with session.chdir(session.create_tmp()):
         session.run("python", "-m", "ordersys.local", "--demo", "--json", **PATIENTLY)
     session.run("python", "-m", "ordersys.codegen", silent=True)
-    session.run("pytest", "tests/unit", *session.posargs, **PATIENTLY)
+    session.run("pytest", "tests/unit", *AT_ONCE, *session.posargs, **PATIENTLY)
 
 
 @nox.session

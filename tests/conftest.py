@@ -5,6 +5,8 @@ import signal
 
 import pytest
 
+from tests import workers
+
 _ANY_SEED = "default"
 
 
@@ -47,12 +49,24 @@ def pytest_configure(config: pytest.Config) -> None:
     SIGTERM ends tests as SIGINT does, with everything they have started; also where a shell has them ignore it.
     """
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.default_int_handler)
+        signal.signal(number, workers.interrupted_once if workers.is_worker(config) else signal.default_int_handler)
+    seed = _seed(config)
+    if seed is not None:
+        config.option.randomly_seed = seed
+        config.option.hypothesis_seed = seed
+    if config.option.dist != "no":
+        config.option.maxworkerrestart = "0"  # a successor would take up the test that killed its worker
+        config.pluginmanager.register(workers.Workers(seed))
+
+
+def _seed(config: pytest.Config) -> int | None:
+    """That of the run for a worker, the one asked for, or any; none where only pytest-randomly was told one."""
+    if workers.is_worker(config):
+        seed: int | None = config.workerinput["seed"]  # type: ignore[attr-defined]
+        return seed
     if config.getoption("--seed") is None and config.option.randomly_seed != _ANY_SEED:
-        return
-    seed = config.getoption("--seed") or random.SystemRandom().randrange(1, 2**32)
-    config.option.randomly_seed = seed
-    config.option.hypothesis_seed = seed
+        return None
+    return config.getoption("--seed") or random.SystemRandom().randrange(1, 2**32)
 
 
 def pytest_report_header(config: pytest.Config) -> str:
@@ -60,8 +74,15 @@ def pytest_report_header(config: pytest.Config) -> str:
     return f"repeat this run with --seed={config.option.randomly_seed}"
 
 
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """How many workers `-n auto` means."""
+    return workers.number(config)
+
+
 @pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Package by package, in whatever order: each has a system of its own, and there may be one broker only."""
     packages = list(dict.fromkeys(item.path.parent for item in items))
+    if workers.is_worker(config):
+        packages.sort(key=workers.rank)
     items.sort(key=lambda item: packages.index(item.path.parent))

@@ -161,9 +161,12 @@ class Node:
             time.sleep(_POLL)
 
     def stop(self) -> None:
-        """Stops it in good order."""
+        """Stops it in good order; one that does not answer is killed: RabbitMQ's scripts can't stop it as it boots."""
         if self._child is not None:
-            self._child.stop()
+            if answers(self.port):
+                self._child.stop()
+            else:
+                self._child.kill()
             self._child = None
 
     def kill(self) -> None:

@@ -29,7 +29,8 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[REPORT] = Report(
         named(config), known(config.getoption("--known-failures")), config.getoption("--report")
     )
-    config.pluginmanager.register(config.stash[REPORT])
+    if config.option.dist == "no":  # else it is a worker's
+        config.pluginmanager.register(config.stash[REPORT])
     effort.choose(config.getoption("--examples"), config.getoption("--quick"), not config.getoption("--no-shrink"))
 
 

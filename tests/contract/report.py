@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from ordersys.contract.topology import events, publication, topology
+from tests import workers
 from tests.contract.laws import law_id, sentence
 from tests.contract.wire import ROLES, publisher
 from tests.contract.world import World
@@ -102,7 +103,15 @@ class Report:
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """Writes the file; a run with troubles fails, whatever the laws say."""
+        """Writes the file; a run with troubles fails, whatever the laws say.
+
+        Of several workers one has tried the laws; it hands over what the run is going to tell.
+        """
+        if workers.is_worker(session.config):
+            if not self._tried():
+                return
+            output: dict[str, object] = session.config.workeroutput  # type: ignore[attr-defined]
+            output[workers.REPORTED] = [*self._lines()], self.troubles()
         if session.exitstatus == pytest.ExitCode.OK and self.troubles():
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
         if self._file:
@@ -110,7 +119,7 @@ class Report:
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Which laws were broken, and how; which did not apply."""
-        if not any(verdict.results for verdict in self._laws.values()):
+        if not self._tried():
             return
         terminalreporter.section("the contract")
         for line in self._lines():
@@ -151,6 +160,9 @@ class Report:
                 "ok": not self._with("failed") and not self.troubles(),
             },
         }
+
+    def _tried(self) -> bool:
+        return any(verdict.results for verdict in self._laws.values())
 
     def _with(self, result: str) -> list[Verdict]:
         return [verdict for verdict in self._laws.values() if verdict.result == result]

@@ -26,8 +26,8 @@ ENUMS = [enum for file in descriptors.files() for enum in file.enum_types_by_nam
 
 
 def name(thing: object) -> str:
-    """What a failing case is called."""
-    return str(getattr(thing, "full_name", thing))
+    """What a case is called; in every process the same, or it could not be distributed."""
+    return str(getattr(thing, "full_name", "") or getattr(thing, "name"))  # noqa: B009 - of several types
 
 
 def rules(field: FieldDescriptor) -> validate_pb2.FieldRules:

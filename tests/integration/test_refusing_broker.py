@@ -28,6 +28,13 @@ QUEUES = {taken.consumer: taken.queue for taken in subscriptions()}
 FIRST, SECOND = QUEUES["notification-service-1"], QUEUES["notification-service-2"]
 (DEAD,) = (taken.dead_letter_queue for taken in subscriptions() if taken.queue == FIRST)
 FANOUT = "orders.created"
+# In one go: each call of rabbitmqctl starts an Erlang of its own. The broker goes, and with it what was made.
+_MADE = """
+    rabbit_vhost:add(<<"{name}">>, <<"tests">>),
+    rabbit_auth_backend_internal:add_user(<<"{name}">>, <<"secret">>, <<"tests">>),
+    rabbit_auth_backend_internal:set_permissions(
+        <<"guest">>, <<"{name}">>, <<".*">>, <<".*">>, <<".*">>, <<"tests">>).
+"""
 
 
 @pytest.fixture(scope="module")
@@ -39,15 +46,11 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
 
 
 @pytest.fixture
-def place(node: Node) -> Iterator[Place]:
+def place(node: Node) -> Place:
     """A new virtual host, with a user who may do nothing yet."""
     made = Place(node, f"v{uuid.uuid4().hex[:8]}")
-    node.control("add_vhost", made.name)
-    node.control("add_user", made.name, "secret")
-    node.control("set_permissions", "-p", made.name, "guest", ALL, ALL, ALL)
-    yield made
-    node.control("delete_vhost", made.name)
-    node.control("delete_user", made.name)
+    node.control("eval", _MADE.format(name=made.name))
+    return made
 
 
 class Missing(NamedTuple):

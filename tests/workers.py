@@ -1,0 +1,158 @@
+"""Tests that run in several processes at once, by pytest-xdist: how many, which of them together, how they are ended.
+
+Each worker takes whole files, and the contract suite as a whole: one system is judged, and one report is written.
+"""
+
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import FrameType
+
+import execnet
+import psutil
+import pytest
+from xdist.scheduler import LoadScopeScheduling
+from xdist.workermanage import WorkerController
+
+from tests import virtual_host
+
+REPORTED = "contract"
+"""What a worker hands over about the contract: the lines of its report, and the troubles that spoil the run."""
+_MOST_WORKERS = 4
+# Less than nox has patience with what it interrupts.
+_INTERRUPT_SECONDS = 40.0
+_END_SECONDS = 15.0
+_POLL = 0.1
+_CONTRACT = "tests/contract/"
+# The longest first: what is short fills up the end of the run.
+_FIRST = ("contract", "integration")
+_GUARD = "ordersys.local.guard"
+
+
+def number(config: pytest.Config) -> int:
+    """How many workers `-n auto` means: one a core; 0, which is none, where tests can't or need not be distributed."""
+    by_hand = config.option.capture == "no"  # it is watched
+    files = {argument.partition("::")[0] for argument in config.args}
+    one_file = len(files) == 1 and all(Path(file).is_file() for file in files)
+    if virtual_host.given() or by_hand or one_file:
+        return 0
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, _MOST_WORKERS) if cores > 1 else 0
+
+
+def is_worker(config: pytest.Config) -> bool:
+    """Whether this process runs tests for another one."""
+    return hasattr(config, "workerinput")
+
+
+def rank(folder: Path) -> int:
+    """Where the tests of a folder stand when they are distributed."""
+    return next((place for place, name in enumerate(_FIRST) if folder.name == name), len(_FIRST))
+
+
+def interrupted_once(number: int, frame: FrameType | None) -> None:
+    """Ends a worker's tests; what it has started is ended then, which no further signal cuts short.
+
+    Ctrl-C reaches a worker twice: from the terminal, and from the process it works for.
+    """
+    for one in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(one, _ignored)  # not SIG_IGN: what is started would inherit that
+    raise KeyboardInterrupt
+
+
+def _ignored(number: int, frame: FrameType | None) -> None:
+    pass
+
+
+class Scheduling(LoadScopeScheduling):  # type: ignore[misc] # xdist tells no types
+    """Hands out file by file, the contract suite as one."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return _CONTRACT if nodeid.startswith(_CONTRACT) else nodeid.partition("::")[0]
+
+
+class Workers:
+    """The side that hands out tests. A pytest plugin.
+
+    Whatever becomes of a worker, nothing is left running of what it has started.
+    """
+
+    def __init__(self, seed: int | None) -> None:
+        self._seed = seed
+        self._nodes: list[WorkerController] = []
+        self._reports: list[tuple[list[str], list[str]]] = []
+
+    def pytest_configure_node(self, node: WorkerController) -> None:
+        """One seed for all."""
+        node.workerinput["seed"] = self._seed
+        self._nodes.append(node)
+
+    def pytest_xdist_make_scheduler(self, config: pytest.Config, log: object) -> Scheduling:
+        """In the order of the collection."""
+        config.option.loadscopereorder = False
+        return Scheduling(config, log)
+
+    def pytest_testnodedown(self, node: WorkerController, error: object) -> None:
+        """Takes the report of one that has finished; ends what is left of one that was killed."""
+        if error is None and REPORTED in node.workeroutput:
+            self._reports.append(node.workeroutput.pop(REPORTED))
+        elif error is not None:
+            end_left(node.workerinput["testrunuid"], node.workerinput["workerid"])
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> Iterator[None]:
+        """Ends the workers in good order first, xdist has little patience with them; then whatever is left."""
+        if exitstatus == pytest.ExitCode.INTERRUPTED:
+            self._interrupt()
+        elif exitstatus == pytest.ExitCode.OK and any(troubles for _, troubles in self._reports):
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        yield
+        for run in {node.workerinput["testrunuid"] for node in self._nodes}:
+            end_left(run)
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """What came out of the contract suite."""
+        for lines, _ in self._reports:
+            terminalreporter.section("the contract")
+            for line in lines:
+                terminalreporter.write_line(line)
+
+    def _interrupt(self) -> None:
+        for process in psutil.Process().children():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.terminate()
+        until = time.monotonic() + _INTERRUPT_SECONDS
+        for node in self._nodes:
+            with contextlib.suppress(OSError, EOFError, execnet.RemoteError):
+                node.channel.waitclose(max(until - time.monotonic(), 0.0))
+
+
+def end_left(run: str, worker: str | None = None) -> None:
+    """Ends the processes that a worker of a run, or any, has started and left; returns when they are gone.
+
+    They know by their environment whose they are. A guard ends by itself, after what it guards.
+    """
+    for stop in (psutil.Process.terminate, psutil.Process.kill):
+        for process in left(run, worker):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if _GUARD not in process.cmdline():
+                    stop(process)
+        until = time.monotonic() + _END_SECONDS
+        while left(run, worker):
+            if time.monotonic() > until:
+                break
+            time.sleep(_POLL)
+
+
+def left(run: str, worker: str | None = None) -> Sequence[psutil.Process]:
+    """The processes that run still of those which a worker of a run, or any, has started."""
+    wanted = {"PYTEST_XDIST_TESTRUNUID": run} | ({"PYTEST_XDIST_WORKER": worker} if worker else {})
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            if process.pid != os.getpid() and wanted.items() <= process.environ().items():
+                found.append(process)
+    return found
