@@ -4,6 +4,7 @@ import random
 import signal
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests import workers
 
@@ -48,6 +49,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
     SIGTERM ends tests as SIGINT does, with everything they have started; also where a shell has them ignore it.
     """
+    # How long an example takes, or is drawn, is the machine's affair: no test is timed.
+    settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("untimed")
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, workers.interrupted_once if workers.is_worker(config) else signal.default_int_handler)
     seed = _seed(config)
