@@ -7,6 +7,7 @@ import pytest
 
 from ordersys.api.error.v1.error_reason_pb2 import ErrorReason
 from ordersys.contract.errors import Refused, reason_of, refuse
+from ordersys.product_service import groups
 from ordersys.product_service.groups import MOST, Groups
 from ordersys.product_service.saga import Sagas
 
@@ -65,16 +66,22 @@ async def test_what_arrives_in_the_same_turn_goes_along() -> None:
     assert work.groups == [["a", "b", "c", "d", "e"]]
 
 
-async def test_a_group_departs_when_half_of_the_crowd_waits() -> None:
-    """Of ten that are under way the next four wait for a fifth, which is not there yet, and go with it."""
+async def test_a_group_departs_when_most_of_the_crowd_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While ten are under way seven more wait; the eighth takes them along."""
+    monkeypatch.setattr(groups, "_PATIENCE_SECONDS", 10 * SECONDS)
+    monkeypatch.setattr(groups, "_LONELY_SECONDS", 10 * SECONDS)
     work = Work()
     calls = [work.join(number) for number in range(10)]
     await work.departed(1)
-    calls += [work.join(number) for number in range(10, 15)]
+    calls += [work.join(number) for number in range(10, 17)]
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert len(work.groups) == 1
+    calls.append(work.join(17))
     await work.departed(2)
-    assert work.groups == [list(range(10)), list(range(10, 15))]
+    assert work.groups == [list(range(10)), list(range(10, 18))]
     work.let_go()
-    assert await asyncio.gather(*calls) == [[number] for number in range(15)]
+    assert await asyncio.gather(*calls) == [[number] for number in range(18)]
 
 
 async def test_nobody_waits_for_a_crowd_that_does_not_come() -> None:
