@@ -10,7 +10,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from benchmarks import documents, figures, questions, results, terminal
+from benchmarks import documents, figures, loops, questions, results, terminal
 from benchmarks.bench import opened
 from benchmarks.children import ChildFailed
 from benchmarks.compare import compare
@@ -54,14 +54,14 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _measure(wanted: Options) -> dict[str, Any]:
-    plan = QUICK if wanted.quick else FULL
+    plan, loop = QUICK if wanted.quick else FULL, loops.of_services()
     began, clock = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
     more: dict[str, Any] = {"load_before": results.load_average()}
-    with terminal.Terminal(questions.count(wanted.peers)) as shown, opened(plan, shown) as bench:
+    with terminal.Terminal(questions.count(wanted.peers)) as shown, opened(plan, loop, shown) as bench:
         if more["load_before"] > _QUIET_LOAD:
             shown.line(f"this machine is busy (load {more['load_before']}): the figures will say little")
         more["profile"] = questions.ask(bench, wanted.peers)
-    found = results.document(plan, bench.figures, began, time.monotonic() - clock, more)
+    found = results.document(plan, loop, bench.figures, began, time.monotonic() - clock, more)
     print(f"written: {results.write(found)}")
     return found
 
