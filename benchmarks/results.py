@@ -36,10 +36,8 @@ _PACKAGES = (
 )
 
 
-def document(
-    plan: Plan, loop: str, figures: Figures, began: str, seconds: float, more: Mapping[str, Any]
-) -> dict[str, Any]:
-    """The whole of a run; goals stand at the top, by name. `loop` is the event loop of the services."""
+def document(plan: Plan, figures: Figures, began: str, seconds: float, more: Mapping[str, Any]) -> dict[str, Any]:
+    """The whole of a run; goals stand at the top, by name."""
     return {
         "date": began,
         "mode": plan.mode,
@@ -47,7 +45,6 @@ def document(
         **judged(figures),
         "machine": machine(),
         "versions": versions(),
-        "interpreter": {**interpreter(), "loop": loop},
         "settings": {
             **asdict(plan),
             "publish_window": plans.WINDOW,
