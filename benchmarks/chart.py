@@ -3,11 +3,15 @@
 import io
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
+from typing import TYPE_CHECKING
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedFormatter, FixedLocator, FuncFormatter, LogLocator, NullLocator
+
+if TYPE_CHECKING:
+    from matplotlib.typing import RcKeyType
 
 Point = tuple[float, float]
 _WIDTH, _HEIGHT = 7.5, 4.2  # inches
@@ -23,7 +27,7 @@ _DARK = {
     _OTHERS: "#656c76",
     **dict(zip(_LINES, ("#4493f8", "#f0883e", "#3fb950", "#ab7df8", "#db61a2"), strict=True)),
 }
-_STYLE = {
+_STYLE: "dict[RcKeyType, object]" = {
     "svg.fonttype": "none",  # text stays text: found, read aloud, and small
     "svg.hashsalt": "ordersys",  # ids of elements would be random
     "font.family": "sans-serif",

@@ -89,9 +89,9 @@ def test_what_was_guaranteed_stands_beside_a_goal() -> None:
 
 def test_a_goal_is_met_when_every_part_is_that_judges() -> None:
     """S5: cheap beside pika, and half of what aio-pika needs; what stands beside decides nothing."""
-    costs = {"processor__consumer__notification_service_1": [40], "processor__pika__consume__client": [20]}
-    slow = {"consumer": [1], "pika__consume": [100], "aio_pika__consume": [100]}
-    for aio_pika, met in ((80, True), (60, False)):
+    costs = {"processor__consumer__notification_service_1": [40.0], "processor__pika__consume__client": [20.0]}
+    slow = {"consumer": [1.0], "pika__consume": [100.0], "aio_pika__consume": [100.0]}
+    for aio_pika, met in ((80.0, True), (60.0, False)):
         goal = judged(figures(**costs, processor__aio_pika__consume__client=[aio_pika], **slow))["S5"]
         assert (goal["value"], goal["met"]) == (0.5, met)
 
