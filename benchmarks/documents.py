@@ -14,12 +14,25 @@ from benchmarks.goals import SERVICES
 PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
 _BLOCK = re.compile(r"(<!-- figures: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 _NOTHING = "Not measured in this run."
-_COSTS = {
+_ORDERS_AND_CALLS = {
     "pipeline.64": "an order",
     "pipeline.64.batch16": "16 a call",
     "pipeline.512.batch64": "64 a call",
     "echo.64": "an empty call",
     "echo.64.other_loop": "on the other loop",
+}
+_EVENTS = {
+    "relay": "relay",
+    "pika.publish": "pika publishes",
+    "consumer": "consumer",
+    "pika.consume": "pika consumes",
+    "aio_pika.consume": "aio-pika consumes",
+}
+_PLAIN = {
+    "plain.guaranteed.ours": "ours",
+    "plain.guaranteed": "plain, same guarantees",
+    "plain.careless.ours": "ours",
+    "plain.careless": "plain, without",
 }
 _PROCESSES = (*SERVICES, "rabbitmq", "client", "server")
 _MARKS = {True: "met", False: "**missed**", None: "not measured"}
@@ -55,17 +68,29 @@ def goals(document: Mapping[str, Any]) -> str:
     return table(["", "ratio", "by", "value", "goal", ""], rows)
 
 
-def processor(document: Mapping[str, Any]) -> str:
-    """What an order costs each process, beside an empty call and where orders come in batches; microseconds."""
-    figures = read(document)
-    costs = {name: _costs(figures, name) for name in _COSTS}
-    processes = dict.fromkeys(process for cost in costs.values() for process in cost)
-    rows = [
-        [process.replace("_", " "), *(_micros(costs[name].get(process)) for name in _COSTS)] for process in processes
-    ]
-    idle = _costs(figures, "idle").values()
-    said = f"\n\nNothing asked of it, the system uses {sum(idle) / 1000:.1f} ms a second, which is in these figures."
-    return table(["process", *_COSTS.values()], [*rows, _sums(figures)]) + (said if idle else "")
+def processor(columns: Mapping[str, str]) -> Callable[[Mapping[str, Any]], str]:
+    """A block of microseconds by process; each of `columns` is something measured, and its heading."""
+
+    def block(document: Mapping[str, Any]) -> str:
+        figures = read(document)
+        costs = {name: _costs(figures, name) for name in columns}
+        processes = dict.fromkeys(process for cost in costs.values() for process in cost)
+        rows = [
+            [process.replace("_", " "), *(_micros(cost.get(process)) for cost in costs.values())]
+            for process in processes
+        ]
+        sums = [figures[f"processor.{name}"].median if costs[name] else None for name in columns]
+        heads = ["process", *columns.values()]
+        return table(heads, [*rows, ["all", *map(_micros, sums)]]) if rows else _NOTHING
+
+    return block
+
+
+def idle(document: Mapping[str, Any]) -> str:
+    """What the system uses when nothing is asked of it."""
+    used = sum(_costs(read(document), "idle").values())
+    said = f"{used / 1000:.0f} ms of processor time in each second, which is not taken off what an order costs"
+    return f"When nothing is asked of it, the system uses {said}." if used else _NOTHING
 
 
 def profile(document: Mapping[str, Any]) -> str:
@@ -158,11 +183,6 @@ def _costs(figures: Figures, name: str) -> dict[str, float]:
     return {process: micros for process, micros in found.items() if process in _PROCESSES}
 
 
-def _sums(figures: Figures) -> list[str]:
-    found = [f"processor.{name}" for name in _COSTS]
-    return ["all", *(_micros(figures[name].median if name in figures else None) for name in found)]
-
-
 def _micros(value: float | None) -> str:
     return "–" if value is None else f"{value:,.0f}"
 
@@ -178,14 +198,16 @@ def _latencies(figures: Figures, what: object) -> list[str]:
 BLOCKS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "machine": machine,
     "goals": goals,
-    "processor": processor,
+    "processor": processor(_ORDERS_AND_CALLS),
+    "idle": idle,
     "profile": profile,
     "floor": floor,
     "bulk": chosen("pipeline.64", "pipeline.512", "batch_place_orders."),
     "calls": calls,
     "events": chosen("relay", "consumer", "pika.", "aio_pika.", "kombu.", "faststream.", "nameko.", "notice."),
-    "processor_events": chosen("processor.relay", "processor.consumer", "processor.pika.", "processor.aio_pika."),
-    "peers": chosen("plain.", "processor.plain."),
+    "processor_events": processor(_EVENTS),
+    "peers": chosen("plain."),
+    "processor_peers": processor(_PLAIN),
     "growth": chosen("growth."),
     "memory": chosen("memory."),
     "parts": chosen("pytest."),
