@@ -10,8 +10,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from benchmarks import documents, figures, questions, results, terminal
+from benchmarks import documents, figures, loops, questions, results, terminal
 from benchmarks.bench import opened
+from benchmarks.chart import svg
 from benchmarks.children import ChildFailed
 from benchmarks.compare import compare
 from benchmarks.observing import Unsound
@@ -54,10 +55,13 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _measure(wanted: Options) -> dict[str, Any]:
-    plan = QUICK if wanted.quick else FULL
+    plan, loop = QUICK if wanted.quick else FULL, loops.of_services()
     began, clock = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
-    more: dict[str, Any] = {"load_before": results.load_average()}
-    with terminal.Terminal(questions.count(wanted.peers)) as shown, opened(plan, shown) as bench:
+    more: dict[str, Any] = {
+        "load_before": results.load_average(),
+        "interpreter": {**results.interpreter(), "loop": loop},
+    }
+    with terminal.Terminal(questions.count(wanted.peers)) as shown, opened(plan, loop, shown) as bench:
         if more["load_before"] > _QUIET_LOAD:
             shown.line(f"this machine is busy (load {more['load_before']}): the figures will say little")
         more["profile"] = questions.ask(bench, wanted.peers)
@@ -69,7 +73,7 @@ def _measure(wanted: Options) -> dict[str, Any]:
 def _publish(wanted: Options, found: Mapping[str, Any], before: Mapping[str, Any] | None) -> None:
     measured = figures.read(found)
     for name, picture in pictures(measured):
-        (results.FOLDER / f"{name}.svg").write_text(picture, encoding="utf-8")
+        (results.FOLDER / f"{name}.svg").write_text(svg(picture), encoding="utf-8")
     terminal.show({name: goal for name, goal in found.items() if name[:1] == "S"}, measured)
     if before is not None:
         same = before["machine"] == found["machine"] and before["mode"] == found["mode"]

@@ -11,7 +11,6 @@ from benchmarks.children import Child
 from benchmarks.figures import Figures
 from benchmarks.plan import Plan
 from benchmarks.terminal import Terminal
-from ordersys.local import ports
 from ordersys.local.guard import Guard
 
 
@@ -21,15 +20,13 @@ class Bench:
 
     plan: Plan
     folder: Path
+    loop: str
+    """The event loop of the services, and of the baselines they are held against."""
     figures: Figures
     terminal: Terminal
     guard: Guard
     stack: ExitStack
     load: Child
-    echo: str
-    """The address of the empty server."""
-    two_hops: str
-    """The address of an empty server that asks the other."""
 
     def child(self, module: str, *arguments: str) -> Child:
         """A child that ends with the run."""
@@ -48,14 +45,10 @@ def in_turn(number: int, *measurements: Callable[[], None]) -> None:
 
 
 @contextmanager
-def opened(plan: Plan, terminal: Terminal) -> Iterator[Bench]:
-    """A bench in a temporary folder: load generator and empty servers run, nothing is left when it is closed."""
+def opened(plan: Plan, loop: str, terminal: Terminal) -> Iterator[Bench]:
+    """A bench in a temporary folder: the load generator runs, nothing is left when it is closed."""
     with tempfile.TemporaryDirectory(prefix="ordersys-bench-") as name, ExitStack() as stack:
         folder = Path(name)
         guard = stack.enter_context(closing(Guard(folder)))
-        echo, two_hops = (f"{ports.LOOPBACK}:{port}" for port in ports.free(2))
         load = stack.enter_context(closing(Child(guard, folder, "load")))
-        bench = Bench(plan, folder, Figures(), terminal, guard, stack, load, echo, two_hops)
-        for arguments in ((echo,), (two_hops, echo)):
-            bench.child("baselines.echo", *arguments).ask()
-        yield bench
+        yield Bench(plan, folder, loop, Figures(), terminal, guard, stack, load)

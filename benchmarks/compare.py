@@ -55,7 +55,7 @@ def _ratios(before: Figures, now: Figures) -> Iterator[Comparison]:
 
 def _ratio(name: str, part: Part, before: Figures, now: Figures) -> Comparison:
     """Its noise is that of all figures it comes from."""
-    old, new = (part.bound.worst(list(part.values(figures))) for figures in (before, now))
+    old, new = (part.value(figures) for figures in (before, now))
     sources = [figures[source] for figures in (before, now) for source in (*part.ours[:1], *part.base[:1])]
     label = f"{name} ({part.ours[0]} ÷ {part.base[0]})" if part.base else f"{name} ({part.ours[0]})"
     return _comparison(label, old, new, tuple(sources), part.bound.relation == ">=")

@@ -9,9 +9,32 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.figures import Figures, read
+from benchmarks.goals import SERVICES
 
 PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
 _BLOCK = re.compile(r"(<!-- figures: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+_NOTHING = "Not measured in this run."
+_ORDERS_AND_CALLS = {
+    "pipeline.64": "an order",
+    "pipeline.64.batch16": "16 a call",
+    "pipeline.512.batch64": "64 a call",
+    "echo.64": "an empty call",
+    "echo.64.other_loop": "on the other loop",
+}
+_EVENTS = {
+    "relay": "relay",
+    "pika.publish": "pika publishes",
+    "consumer": "consumer",
+    "pika.consume": "pika consumes",
+    "aio_pika.consume": "aio-pika consumes",
+}
+_PLAIN = {
+    "plain.guaranteed.ours": "ours",
+    "plain.guaranteed": "plain, same guarantees",
+    "plain.careless.ours": "ours",
+    "plain.careless": "plain, without",
+}
+_PROCESSES = (*SERVICES, "rabbitmq", "client", "server")
 _MARKS = {True: "met", False: "**missed**", None: "not measured"}
 
 
@@ -22,12 +45,14 @@ def written(page: str, document: Mapping[str, Any]) -> str:
 
 def machine(document: Mapping[str, Any]) -> str:
     """What was measured on, when, how long."""
-    on, versions = document["machine"], document["versions"]
+    on, versions, interpreter = document["machine"], document["versions"], document["interpreter"]
     named = ", ".join(f"{name} {number}" for name, number in versions.items())
     return (
         f"Measured {document['date'][:10]} ({document['mode']}, {document['seconds'] / 60:.0f} minutes, load before"
         f" {document['load_before']}): {on['processor']}, {on['cores']} cores, {on['memory_mb'] // 1024} GB,"
-        f" {on['system']}.\n{named}."
+        f" {on['system']}.\n{named}.\n\n"
+        f"Event loop of the services and of their baselines: {interpreter['loop']}. The interpreter was"
+        f" {interpreter['build']}; a loop of a million additions takes it {interpreter['loop_ms']:.0f} ms."
     )
 
 
@@ -36,22 +61,65 @@ def goals(document: Mapping[str, Any]) -> str:
     rows = []
     for name in (name for name in document if re.fullmatch(r"S\d(_batch)?", name)):
         goal = document[name]
-        rows.append([name, goal["what"], _value(goal), goal["goal"], _MARKS[goal["met"]]])
-        rows += [["", f"also {_named(also)}", _value(also), also["goal"], ""] for also in goal.get("also", ())]
-    return table(["", "ratio", "value", "goal", ""], rows)
+        for index, part in enumerate(goal["parts"]):
+            said = part["said"] if index else goal["what"]
+            mark = _MARKS[part["met"]] if part["judges"] else "beside"
+            rows.append(["" if index else name, said, part["measure"], _value(part), part["goal"], mark])
+    return table(["", "ratio", "by", "value", "goal", ""], rows)
 
 
-def processor(document: Mapping[str, Any]) -> str:
-    """Where the processor time of an order goes: by process, and within each by code."""
-    figures, profile = read(document), document["profile"]
+def processor(columns: Mapping[str, str]) -> Callable[[Mapping[str, Any]], str]:
+    """A block of microseconds by process; each of `columns` is something measured, and its heading."""
+
+    def block(document: Mapping[str, Any]) -> str:
+        figures = read(document)
+        costs = {name: _costs(figures, name) for name in columns}
+        processes = dict.fromkeys(process for cost in costs.values() for process in cost)
+        rows = [
+            [process.replace("_", " "), *(_micros(cost.get(process)) for cost in costs.values())]
+            for process in processes
+        ]
+        sums = [figures[f"processor.{name}"].median if costs[name] else None for name in columns]
+        heads = ["process", *columns.values()]
+        return table(heads, [*rows, ["all", *map(_micros, sums)]]) if rows else _NOTHING
+
+    return block
+
+
+def idle(document: Mapping[str, Any]) -> str:
+    """What the system uses when nothing is asked of it."""
+    used = sum(_costs(read(document), "idle").values())
+    said = f"{used / 1000:.0f} ms of processor time in each second, which is not taken off what an order costs"
+    return f"When nothing is asked of it, the system uses {said}." if used else _NOTHING
+
+
+def profile(document: Mapping[str, Any]) -> str:
+    """Where the processor time of an order goes within each service, by the code that ran; microseconds."""
+    costs = _costs(read(document), "pipeline.64")
     rows = []
-    for name in (name for name in figures if name.startswith("processor.")):
-        process = name.removeprefix("processor.")
-        micros = figures[name].median
-        where = ", ".join(f"{code} {share * micros:.0f}" for code, share in profile.get(process, {}).items())
-        rows.append([process.replace("_", " "), f"{micros:.0f}", where or "–"])
-    whole = sum(figures[name].median for name in figures if name.startswith("processor."))
-    return table(["process", "µs an order", "of these, by the code that ran"], [*rows, ["all", f"{whole:.0f}", ""]])
+    for process, shares in document["profile"].items():
+        if process in costs:
+            where = ", ".join(f"{code} {share * costs[process]:.0f}" for code, share in shares.items())
+            rows.append([process.replace("_", " "), f"{costs[process]:.0f}", where or "–"])
+    return table(["service", "µs an order", "of these, by the code that ran"], rows) if rows else _NOTHING
+
+
+def floor(document: Mapping[str, Any]) -> str:
+    """How far an order is from the floor: an empty call, and what an order costs where many share everything else."""
+    figures = read(document)
+    if not all(f"processor.{name}" in figures for name in ("pipeline.64", "pipeline.512.batch64", "echo.64")):
+        return _NOTHING
+    order, call = figures["processor.pipeline.64"].median, figures["processor.echo.64"].median
+    shared = _costs(figures, "pipeline.512.batch64")
+    work = sum(micros for process, micros in shared.items() if process != "client")
+    rows = [
+        ["an empty call", f"{call:,.0f}", ""],
+        ["an order where 64 share a call, without its client", f"{work:,.0f}", ""],
+        ["the floor: both together", f"{call + work:,.0f}", f"{call / (call + work):.2f}"],
+        ["an order in a call of its own", f"{order:,.0f}", f"{call / order:.2f}"],
+        ["which is over the floor by", f"{order - call - work:,.0f}", f"{order / (call + work) - 1:.0%} of it"],
+    ]
+    return table(["64 in flight", "µs of processor time", "S1"], rows)
 
 
 def calls(document: Mapping[str, Any]) -> str:
@@ -60,7 +128,7 @@ def calls(document: Mapping[str, Any]) -> str:
     rows = [
         [
             f"{n} in flight",
-            *_medians(figures, f"echo.{n}", f"place_order.{n}", f"pipeline.{n}"),
+            *_medians(figures, f"echo.{n}", f"echo.{n}.other_loop", f"place_order.{n}", f"pipeline.{n}"),
             *_latencies(figures, n),
         ]
         for n in (1, 8, 64, 256)
@@ -69,13 +137,16 @@ def calls(document: Mapping[str, Any]) -> str:
         [
             f"open loop, {share.replace('_', ' ')}",
             "–",
+            "–",
             *_medians(figures, f"place_order.{share}"),
             "–",
             *_latencies(figures, share),
         ]
         for share in ("quarter", "half", "three_quarters")
     ]
-    return table(["load", "empty echo/s", "PlaceOrder/s", "end to end/s", "p50 ms", "p99 ms"], rows)
+    return table(
+        ["load", "empty echo/s", "on the other loop", "PlaceOrder/s", "end to end/s", "p50 ms", "p99 ms"], rows
+    )
 
 
 def chosen(*prefixes: str) -> Callable[[Mapping[str, Any]], str]:
@@ -85,7 +156,7 @@ def chosen(*prefixes: str) -> Callable[[Mapping[str, Any]], str]:
         figures = read(document)
         names = [name for name in figures if name.startswith(prefixes)]
         rows = [[f"`{name}`", *_medians(figures, name), figures[name].unit, figures[name].said] for name in names]
-        return table(["figure", "median", "unit", "with"], rows) if rows else "Not measured in this run."
+        return table(["figure", "median", "unit", "with"], rows) if rows else _NOTHING
 
     return block
 
@@ -105,9 +176,15 @@ def _value(part: Mapping[str, Any]) -> str:
     return "–" if part["value"] is None else f"{part['value']:.3g}"
 
 
-def _named(part: Mapping[str, Any]) -> str:
-    ours = part["ours"][0].rpartition(".service")[0] or part["ours"][0]
-    return f"`{ours}` ÷ `{part['base'][0]}`" if part["base"] else f"`{ours}` and the like, the largest"
+def _costs(figures: Figures, name: str) -> dict[str, float]:
+    """Microseconds by process."""
+    first = f"processor.{name}."
+    found = {each.removeprefix(first): figures[each].median for each in figures if each.startswith(first)}
+    return {process: micros for process, micros in found.items() if process in _PROCESSES}
+
+
+def _micros(value: float | None) -> str:
+    return "–" if value is None else f"{value:,.0f}"
 
 
 def _medians(figures: Figures, *names: str) -> list[str]:
@@ -121,10 +198,16 @@ def _latencies(figures: Figures, what: object) -> list[str]:
 BLOCKS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "machine": machine,
     "goals": goals,
-    "processor": processor,
+    "processor": processor(_ORDERS_AND_CALLS),
+    "idle": idle,
+    "profile": profile,
+    "floor": floor,
+    "bulk": chosen("pipeline.64", "pipeline.512", "batch_place_orders."),
     "calls": calls,
     "events": chosen("relay", "consumer", "pika.", "aio_pika.", "kombu.", "faststream.", "nameko.", "notice."),
-    "peers": chosen("pipeline.64", "plain."),
+    "processor_events": processor(_EVENTS),
+    "peers": chosen("plain."),
+    "processor_peers": processor(_PLAIN),
     "growth": chosen("growth."),
     "memory": chosen("memory."),
     "parts": chosen("pytest."),

@@ -40,6 +40,15 @@ class Figures:
         """One more round of a figure."""
         self._by_name.setdefault(name, Figure(unit, said)).rounds.append(value)
 
+    def add_processor(self, name: str, used: Mapping[str, float], unit: str, said: str) -> None:
+        """One more round of the processor time of something measured: of each process, and of all together.
+
+        `used` in seconds an order, event or call; what the figures hold are microseconds.
+        """
+        for process, seconds in used.items():
+            self.add(f"processor.{name}.{process}", 1e6 * seconds, unit, said)
+        self.add(f"processor.{name}", 1e6 * sum(used.values()), unit, said)
+
     def __getitem__(self, name: str) -> Figure:
         return self._by_name[name]
 

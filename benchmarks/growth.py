@@ -6,8 +6,9 @@ Each is measured beside an empty system on the same broker, in rounds that alter
 import time
 from contextlib import closing
 from functools import partial
+from typing import NamedTuple
 
-from benchmarks import memory
+from benchmarks import memory, processor
 from benchmarks.bench import Bench, in_turn
 from benchmarks.figures import GUARANTEED
 from benchmarks.observing import Reading, Records, Unsound, oldest_waiting, outbox, until
@@ -20,12 +21,21 @@ _DRAIN_SECONDS = 600.0
 _AWAY = "accepted, both commits durable, the broker away on both sides"
 
 
+class Accepted(NamedTuple):
+    """A round of orders that nothing can record; `rate` in orders/s, processor time in seconds an order, by process."""
+
+    orders: int
+    rate: float
+    processor: dict[str, float]
+
+
 def measure(bench: Bench) -> None:
     """All of it."""
     few, *more = bench.plan.stored
     with running(bench, "empty", Stored(orders=few)) as empty:
-        with beside(bench, empty, "catalogue", Stored(products=bench.plan.products)) as large:
-            _compare(bench, empty, large, f"products.{bench.plan.products}")
+        if bench.plan.products:
+            with beside(bench, empty, "catalogue", Stored(products=bench.plan.products)) as large:
+                _compare(bench, empty, large, f"products.{bench.plan.products}")
         for orders in more:
             with beside(bench, empty, f"stored-{orders}", Stored(orders=orders)) as large:
                 _compare(bench, empty, large, f"stored.{orders}")
@@ -86,27 +96,35 @@ def _drained(records: Records, marks: list[int], whole: int) -> float:
 
 def _rounds(bench: Bench, empty: Measured, large: Measured) -> int:
     """How many orders the large system took."""
-    taken = [_accepted(bench, large, bench.plan.seconds / 2)[0]]
+    taken = [_accepted(bench, large, bench.plan.seconds / 2).orders]
 
     def round_of_large() -> None:
-        orders, rate = _accepted(bench, large, bench.plan.seconds)
-        taken.append(orders)
+        done = _accepted(bench, large, bench.plan.seconds)
+        taken.append(done.orders)
         said = f"{_AWAY}; {bench.plan.stored[-1]:,} orders stored, {bench.plan.waiting:,} events waiting"
-        bench.figures.add("growth.waiting.large", rate, "orders/s", said)
+        _add(bench, "growth.waiting.large", done, said)
 
     def round_of_empty() -> None:
-        bench.figures.add("growth.waiting.empty", _accepted(bench, empty, bench.plan.seconds)[1], "orders/s", _AWAY)
+        _add(bench, "growth.waiting.empty", _accepted(bench, empty, bench.plan.seconds), _AWAY)
 
     for number in bench.terminal.rounds("broker away", bench.plan.rounds):
         in_turn(number, round_of_large, round_of_empty)
     return sum(taken)
 
 
-def _accepted(bench: Bench, measured: Measured, seconds: float) -> tuple[int, float]:
-    """Orders, and orders/s."""
+def _accepted(bench: Bench, measured: Measured, seconds: float) -> Accepted:
+    meter = measured.meter()
+    before = meter()
     answer = placed(bench, measured, in_flight=USUAL_IN_FLIGHT, seconds=seconds, most=UNLIMITED)
+    used = {**processor.since(before, meter()), "client": answer["cpu"]}
     orders = len(answer["orders"])
-    return orders, orders / (answer["ended"] - answer["began"])
+    each = {process: seconds / orders for process, seconds in used.items()}
+    return Accepted(orders, orders / (answer["ended"] - answer["began"]), each)
+
+
+def _add(bench: Bench, name: str, done: Accepted, said: str) -> None:
+    bench.figures.add(name, done.rate, "orders/s", said)
+    bench.figures.add_processor(name, done.processor, "µs/order", said)
 
 
 def _is_empty(reading: Reading) -> bool:

@@ -16,7 +16,6 @@ from google.rpc.status_pb2 import Status
 
 from benchmarks import samples
 from benchmarks.baselines.echo import PATH
-from benchmarks.plan import BATCH
 from ordersys.api.product.v1.product_service_pb2 import BatchPlaceOrdersRequest
 from ordersys.api.product.v1.product_service_pb2_grpc import ProductServiceStub
 
@@ -59,7 +58,7 @@ class Tally:
         self.orders.extend(order_ids)
 
 
-def echo(channel: grpc.aio.Channel, catalogue: int) -> Call:
+def echo(channel: grpc.aio.Channel) -> Call:
     """An empty call."""
     method: Any = channel.unary_unary(PATH)
 
@@ -81,12 +80,12 @@ def place_order(channel: grpc.aio.Channel, catalogue: int) -> Call:
     return call
 
 
-def batch_place_orders(channel: grpc.aio.Channel, catalogue: int) -> Call:
-    """A BatchPlaceOrders of as many orders of two products."""
+def batch_place_orders(channel: grpc.aio.Channel, catalogue: int, orders: int) -> Call:
+    """A BatchPlaceOrders of that many orders of two products."""
     stub: ProductServiceAsyncStub = ProductServiceStub(channel)
 
     async def call() -> list[str]:
-        request = BatchPlaceOrdersRequest(requests=[samples.place_order(catalogue) for _ in range(BATCH)])
+        request = BatchPlaceOrdersRequest(requests=[samples.place_order(catalogue) for _ in range(orders)])
         results = (await stub.BatchPlaceOrders(request, timeout=_TIMEOUT)).results
         for result in results:
             if not result.HasField("order"):
@@ -96,9 +95,9 @@ def batch_place_orders(channel: grpc.aio.Channel, catalogue: int) -> Call:
     return call
 
 
-CALLS: dict[str, Callable[[grpc.aio.Channel, int], Call]] = {
-    "echo": echo,
-    "place_order": place_order,
+CALLS: dict[str, Callable[[grpc.aio.Channel, int, int], Call]] = {
+    "echo": lambda channel, catalogue, orders: echo(channel),
+    "place_order": lambda channel, catalogue, orders: place_order(channel, catalogue),
     "batch_place_orders": batch_place_orders,
 }
 
@@ -133,11 +132,16 @@ class Loads:
     def __init__(self) -> None:
         self._channels: dict[str, grpc.aio.Channel] = {}
 
-    async def answer(self, target: str, call: str, catalogue: int = 0, **manner: Any) -> dict[str, Any]:
-        """One round: closed loop with `in_flight`, `seconds`, `most`, or open loop with `rate`, `seconds`."""
+    async def answer(
+        self, target: str, call: str, catalogue: int = 0, orders: int = 1, **manner: Any
+    ) -> dict[str, Any]:
+        """Makes a round: closed loop with `in_flight`, `seconds`, `most`, or open loop with `rate`, `seconds`.
+
+        `orders` is how many are in each call, where many are placed in one.
+        """
         if target not in self._channels:
             self._channels[target] = grpc.aio.insecure_channel(target)
-        tally, made = Tally(), CALLS[call](self._channels[target], catalogue)
+        tally, made = Tally(), CALLS[call](self._channels[target], catalogue, orders)
         began, worked = time.monotonic(), time.process_time()
         await (opened if "rate" in manner else closed)(made, tally, **manner)
         ended, cpu = time.monotonic(), time.process_time() - worked

@@ -11,7 +11,7 @@ from benchmarks.observing import Unsound
 
 # Random order would mix the rounds; nameko, where it is installed, would patch everything.
 _MANNER = ("-p", "no:randomly", "-p", "no:pytest_nameko", "--timeout=600")
-_SHORT = ("--benchmark-max-time=0.3", "--benchmark-min-rounds=3")
+_SHORT = ("--benchmark-max-time=0.15", "--benchmark-min-rounds=3")
 _LONG = ("--benchmark-max-time=2",)
 
 

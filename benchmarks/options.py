@@ -22,7 +22,7 @@ def options() -> Options:
         prog="nox -s bench --",
         description="Measures the system against baselines of the same run; writes benchmarks/results.",
     )
-    parser.add_argument("--quick", action="store_true", help="two minutes instead of fifteen: fewer and shorter rounds")
+    parser.add_argument("--quick", action="store_true", help="three minutes, not twenty: fewer and shorter rounds")
     parser.add_argument("--peers", action="store_true", help="also what people would use instead")
     parser.add_argument("--compare", type=Path, metavar="FILE", help="an older result: a verdict for each figure")
     parser.add_argument("--write-docs", action="store_true", help="put the figures into docs/performance.md")

@@ -1,8 +1,12 @@
 """The pictures of a run, each from its figures: latency, concurrency, growth, memory, ours beside others. Pure."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from benchmarks.chart import Axis, Point, bars, decades, lines, round_ticks
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from benchmarks.chart import Point, bars, from_nothing, labelled, lines, logarithmic
 from benchmarks.figures import Figures
 
 _PERCENTS = (0.0, 50.0, 90.0, 99.0, 99.9)
@@ -38,9 +42,9 @@ _ORDERS = {
 }
 
 
-def pictures(figures: Figures) -> Iterator[tuple[str, str]]:
-    """(name, SVG) for everything there are figures for."""
-    drawings: Mapping[str, Callable[[Figures], str]] = {
+def pictures(figures: Figures) -> Iterator[tuple[str, Figure]]:
+    """(name, picture) for everything there are figures for."""
+    drawings: Mapping[str, Callable[[Figures], Figure]] = {
         "latency": _latency,
         "concurrency": _concurrency,
         "growth": _growth,
@@ -55,12 +59,15 @@ def pictures(figures: Figures) -> Iterator[tuple[str, str]]:
             continue
 
 
-def _latency(figures: Figures) -> str:
+def _latency(figures: Figures) -> Figure:
     series = {words: _nines(figures.series[f"latency.{name}"]) for name, words in _LATENCIES.items()}
-    ticks = [_nine(percent) for percent in _PERCENTS]
-    across = Axis("percentile", ticks, labels=[f"{percent:g}" for percent in _PERCENTS])
-    up = Axis("ms", decades([y for points in series.values() for _, y in points]), logarithmic=True)
-    return lines("Latency of a call", across, up, series)
+
+    def scales(axes: Axes) -> None:
+        logarithmic(axes)
+        axes.margins(x=0)
+        labelled(axes, {_nine(percent): f"{percent:g}" for percent in _PERCENTS})
+
+    return lines("Latency of a call", ("percentile", "ms"), series, scales)
 
 
 def _nines(points: Sequence[Point]) -> list[Point]:
@@ -69,18 +76,22 @@ def _nines(points: Sequence[Point]) -> list[Point]:
 
 def _nine(percent: float) -> float:
     """A scale on which each nine takes as much room as the one before: 0 for 0 %, 1 for 90 %, 2 for 99 %."""
-    return Axis("", (1.0, 10.0), logarithmic=True).part(100 / (100 - percent))
+    return math.log10(100 / (100 - percent))
 
 
-def _concurrency(figures: Figures) -> str:
+def _concurrency(figures: Figures) -> Figure:
     series = {words: figures.series[f"concurrency.{name}"] for name, words in _CONCURRENCY.items()}
     in_flight = [x for x, _ in series["PlaceOrder, answered"]]
-    highest = max(y for points in series.values() for _, y in points)
-    across = Axis("in flight", in_flight, logarithmic=True)
-    return lines("Throughput against concurrency", across, Axis("per s", round_ticks(highest)), series)
+
+    def scales(axes: Axes) -> None:
+        axes.set_xscale("log")
+        axes.set_ylim(bottom=0)
+        labelled(axes, {x: f"{x:g}" for x in in_flight})
+
+    return lines("Throughput against concurrency", ("in flight", "per s"), series, scales)
 
 
-def _growth(figures: Figures) -> str:
+def _growth(figures: Figures) -> Figure:
     found = [name for name in figures if name.startswith("growth.") and f"{name}.empty" in figures]
     values = [(_grown(name), 100 * figures[name].median / figures[f"{name}.empty"].median, True) for name in found]
     if "growth.waiting.large" in figures:
@@ -96,7 +107,7 @@ def _grown(name: str) -> str:
     return f"{int(count):,} {'orders stored' if what == 'stored' else what}"
 
 
-def _memory(figures: Figures) -> str:
+def _memory(figures: Figures) -> Figure:
     series = {
         name.removeprefix("memory.").replace("_", " "): points
         for name, points in figures.series.items()
@@ -104,13 +115,11 @@ def _memory(figures: Figures) -> str:
     }
     if not series:
         raise KeyError("memory")
-    most = max(x for points in series.values() for x, _ in points)
-    highest = max(y for points in series.values() for _, y in points)
-    across, up = Axis("orders processed", round_ticks(most)), Axis("MB resident", round_ticks(highest))
-    return lines("Memory over time, with the most orders stored", across, up, series)
+    names = ("orders processed", "MB resident")
+    return lines("Memory over time, with the most orders stored", names, series, from_nothing)
 
 
-def _bars(figures: Figures, title: str, unit: str, named: Mapping[str, str]) -> str:
+def _bars(figures: Figures, title: str, unit: str, named: Mapping[str, str]) -> Figure:
     values = [
         (words, figures[name].median, words.startswith("ordersys")) for name, words in named.items() if name in figures
     ]

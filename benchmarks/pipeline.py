@@ -7,9 +7,10 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
+from benchmarks import processor
 from benchmarks.bench import Bench
 from benchmarks.observing import Unsound
-from benchmarks.plan import BATCH
+from benchmarks.plan import Batch
 from benchmarks.systems import Measured
 
 UNLIMITED = 10**9
@@ -31,10 +32,10 @@ def place(bench: Bench, measured: Measured, in_flight: int, seconds: float, most
     return _round(bench, measured, in_flight=in_flight, seconds=seconds, most=most)
 
 
-def place_many(bench: Bench, measured: Measured, in_flight: int, seconds: float) -> Round:
-    """Closed loop, so many orders in flight, BATCH of them in each call. Raises Unsound."""
-    calls = in_flight // BATCH
-    return _round(bench, measured, call="batch_place_orders", in_flight=calls, seconds=seconds, most=UNLIMITED)
+def place_many(bench: Bench, measured: Measured, batch: Batch, seconds: float) -> Round:
+    """Closed loop, many orders in each call. Raises Unsound."""
+    manner = {"orders": batch.orders, "in_flight": batch.calls, "seconds": seconds, "most": UNLIMITED}
+    return _round(bench, measured, call="batch_place_orders", **manner)
 
 
 def place_at(bench: Bench, measured: Measured, rate: float, seconds: float) -> Round:
@@ -44,12 +45,12 @@ def place_at(bench: Bench, measured: Measured, rate: float, seconds: float) -> R
 
 def _round(bench: Bench, measured: Measured, **manner: Any) -> Round:
     with closing(measured.records) as records:
-        marks, worked = records.marks(), measured.processor_seconds()
+        marks, meter = records.marks(), measured.meter()
+        before = meter()
         answer = placed(bench, measured, **manner)
         ended = records.wait(marks, answer["orders"])
+        used = {**processor.since(before, meter()), "client": answer["cpu"]}
     orders = len(answer["orders"])
-    used = {name: seconds - worked[name] for name, seconds in measured.processor_seconds().items()}
-    used["client"] = answer["cpu"]
     return Round(
         orders,
         orders / (answer["ended"] - answer["began"]),

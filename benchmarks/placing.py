@@ -1,89 +1,93 @@
 """How fast orders are placed, beside empty calls: S1, S2, S3, and the curve of concurrency."""
 
+import time
+from collections.abc import Sequence
 from functools import partial
 
+from benchmarks import processor
 from benchmarks.bench import Bench, in_turn
+from benchmarks.echoing import Echo, echoes
 from benchmarks.figures import GUARANTEED
-from benchmarks.pipeline import UNLIMITED, place, place_at, place_many
-from benchmarks.plan import BATCH, IN_FLIGHT, LOW_RATE, USUAL_IN_FLIGHT
-from benchmarks.summary import curve, percentile
+from benchmarks.pipeline import place, place_at, place_many
+from benchmarks.plan import IN_FLIGHT, LARGE_BATCH, LOW_RATE, USUAL_BATCH, USUAL_IN_FLIGHT, Batch
+from benchmarks.summary import curve_in_milliseconds, percentile
 from benchmarks.systems import Measured
 
 _END_TO_END = f"{GUARANTEED}; from the first call to the last record in both notification services"
-_EMPTY = "empty message, no validation, nothing kept"
 _AT_LOW_LOAD = f"{LOW_RATE:g} calls a second"
-_LEAST_OPEN_SECONDS = 2.0  # at a few hundred calls a second, for a 99th percentile
+_USED = "user and system time"
 _SHARES_OF_MAXIMUM = {"quarter": 0.25, "half": 0.5, "three_quarters": 0.75}
 
 
 def measure(bench: Bench, measured: Measured) -> None:
     """All of it."""
-    warm_up(bench, measured)
+    empty = echoes(bench)
+    warm_up(bench, measured, empty)
+    _idle(bench, measured)
     for number in bench.terminal.rounds("64 in flight", bench.plan.rounds):
         in_turn(
             number,
-            partial(_echo, bench, USUAL_IN_FLIGHT),
+            *(partial(echo.calls, USUAL_IN_FLIGHT) for echo in empty),
             partial(_orders, bench, measured, USUAL_IN_FLIGHT, drawn=number == 0),
-            partial(_batches, bench, measured),
+            partial(_batches, bench, measured, USUAL_BATCH),
+            partial(_batches, bench, measured, LARGE_BATCH),
         )
     for number in bench.terminal.rounds("low load", bench.plan.rounds):
-        in_turn(number, partial(_two_hops, bench), partial(_low, bench, measured, drawn=number == 0))
+        in_turn(number, *(echo.hops for echo in empty), partial(_low, bench, measured, drawn=number == 0))
     _rates(bench, measured)
-    _concurrency(bench, measured)
+    _concurrency(bench, measured, empty[0])
 
 
-def warm_up(bench: Bench, measured: Measured) -> None:
+def warm_up(bench: Bench, measured: Measured, empty: Sequence[Echo]) -> None:
     """Connections are made and code is warm when the first round begins."""
     place(bench, measured, USUAL_IN_FLIGHT, bench.plan.seconds / 2)
-    place_many(bench, measured, USUAL_IN_FLIGHT, bench.plan.seconds / 4)
-    for target in (bench.echo, bench.two_hops):
-        bench.calls(target, "echo", in_flight=8, seconds=0.3, most=UNLIMITED)
+    for batch in (USUAL_BATCH, LARGE_BATCH):
+        place_many(bench, measured, batch, bench.plan.seconds / 4)
+    for echo in empty:
+        echo.warm_up()
 
 
-def _echo(bench: Bench, in_flight: int) -> None:
-    answer = bench.calls(bench.echo, "echo", in_flight=in_flight, seconds=bench.plan.seconds, most=UNLIMITED)
-    rate = len(answer["latencies"]) / (answer["ended"] - answer["began"])
-    bench.figures.add(f"echo.{in_flight}", rate, "calls/s", _EMPTY)
-    bench.figures.add(f"echo.{in_flight}.p50", 1000 * percentile(answer["latencies"], 50), "ms", _EMPTY)
+def _idle(bench: Bench, measured: Measured) -> None:
+    """What the system uses when nothing is asked of it: of an order's processor time it is a part nobody ordered."""
+    meter = measured.meter()
+    before = meter()
+    time.sleep(bench.plan.seconds)
+    used = processor.since(before, meter())
+    each = {process: seconds / bench.plan.seconds for process, seconds in used.items()}
+    bench.figures.add_processor("idle", each, "µs/s", f"{_USED}, a second in which nothing is asked")
 
 
 def _orders(bench: Bench, measured: Measured, in_flight: int, drawn: bool = False) -> None:
     done = place(bench, measured, in_flight, bench.plan.seconds)
-    add = bench.figures.add
+    add, name = bench.figures.add, f"place_order.{in_flight}"
     add(f"pipeline.{in_flight}", done.recorded, "orders/s", _END_TO_END)
-    add(f"place_order.{in_flight}", done.accepted, "orders/s", f"{GUARANTEED}; as answered")
-    add(f"place_order.{in_flight}.p50", 1000 * percentile(done.latencies, 50), "ms", GUARANTEED)
-    add(f"place_order.{in_flight}.p99", 1000 * percentile(done.latencies, 99), "ms", GUARANTEED)
-    if in_flight == USUAL_IN_FLIGHT:
-        for process, seconds in done.processor.items():
-            add(f"processor.{process}", 1e6 * seconds, "µs/order", "user and system time, 64 in flight")
+    add(name, done.accepted, "orders/s", f"{GUARANTEED}; as answered")
+    for percent in (50, 99):
+        add(f"{name}.p{percent}", 1000 * percentile(done.latencies, percent), "ms", GUARANTEED)
+    bench.figures.add_processor(f"pipeline.{in_flight}", done.processor, "µs/order", f"{_USED}; {_END_TO_END}")
     if drawn:
-        bench.figures.series[f"latency.place_order.{in_flight}"] = _milliseconds(done.latencies)
+        bench.figures.series[f"latency.{name}"] = curve_in_milliseconds(done.latencies)
 
 
-def _batches(bench: Bench, measured: Measured) -> None:
-    done = place_many(bench, measured, USUAL_IN_FLIGHT, bench.plan.seconds)
-    said = f"{BATCH} orders in each call"
+def _batches(bench: Bench, measured: Measured, batch: Batch) -> None:
+    done = place_many(bench, measured, batch, bench.plan.seconds)
+    name, said = f"{batch.in_flight}.batch{batch.orders}", f"{batch.orders} orders in each call"
     add = bench.figures.add
-    add(f"pipeline.{USUAL_IN_FLIGHT}.batch", done.recorded, "orders/s", f"{said}; {_END_TO_END}")
+    add(f"pipeline.{name}", done.recorded, "orders/s", f"{said}; {_END_TO_END}")
     for percent in (50, 99):
         value = 1000 * percentile(done.latencies, percent)
-        add(f"batch_place_orders.{USUAL_IN_FLIGHT}.p{percent}", value, "ms", f"a call, {said}; {GUARANTEED}")
-
-
-def _two_hops(bench: Bench) -> None:
-    answer = bench.calls(bench.two_hops, "echo", rate=LOW_RATE, seconds=_open_seconds(bench))
-    bench.figures.add("two_hops.p50", 1000 * percentile(answer["latencies"], 50), "ms", f"{_EMPTY}; {_AT_LOW_LOAD}")
-    bench.figures.series["latency.two_hops"] = _milliseconds(answer["latencies"])
+        add(f"batch_place_orders.{name}.p{percent}", value, "ms", f"a call, {said}; {GUARANTEED}")
+    bench.figures.add_processor(f"pipeline.{name}", done.processor, "µs/order", f"{_USED}; {said}; {_END_TO_END}")
 
 
 def _low(bench: Bench, measured: Measured, drawn: bool) -> None:
-    done = place_at(bench, measured, LOW_RATE, _open_seconds(bench))
+    done = place_at(bench, measured, LOW_RATE, bench.plan.open_seconds)
     for percent in (50, 99):
         value = 1000 * percentile(done.latencies, percent)
         bench.figures.add(f"place_order.p{percent}", value, "ms", f"{GUARANTEED}; {_AT_LOW_LOAD}")
+    bench.figures.add_processor("place_order.low", done.processor, "µs/order", f"{_USED}; {GUARANTEED}; {_AT_LOW_LOAD}")
     if drawn:
-        bench.figures.series["latency.place_order.low"] = _milliseconds(done.latencies)
+        bench.figures.series["latency.place_order.low"] = curve_in_milliseconds(done.latencies)
 
 
 def _rates(bench: Bench, measured: Measured) -> None:
@@ -96,30 +100,23 @@ def _rates(bench: Bench, measured: Measured) -> None:
 
 
 def _at(bench: Bench, measured: Measured, share: str, rate: float, drawn: bool) -> None:
-    done = place_at(bench, measured, rate, _open_seconds(bench))
+    done = place_at(bench, measured, rate, bench.plan.open_seconds)
     said = f"{GUARANTEED}; open loop, timed from when each call was due"
     bench.figures.add(f"place_order.{share}", rate, "orders/s", "the fixed rate")
     for percent in (50, 99):
         value = 1000 * percentile(done.latencies, percent)
         bench.figures.add(f"place_order.{share}.p{percent}", value, "ms", said)
+    bench.figures.add_processor(f"place_order.{share}", done.processor, "µs/order", f"{_USED}; {said}")
     if drawn:
-        bench.figures.series[f"latency.place_order.{share}"] = _milliseconds(done.latencies)
+        bench.figures.series[f"latency.place_order.{share}"] = curve_in_milliseconds(done.latencies)
 
 
-def _concurrency(bench: Bench, measured: Measured) -> None:
+def _concurrency(bench: Bench, measured: Measured, echo: Echo) -> None:
     for _ in bench.terminal.rounds("1, 8, 256 in flight", bench.plan.curve_rounds):
         for in_flight in IN_FLIGHT:
             if in_flight != USUAL_IN_FLIGHT:
-                _echo(bench, in_flight)
+                echo.calls(in_flight)
                 _orders(bench, measured, in_flight)
-    for name, first in (("echo", "echo"), ("place_order", "place_order"), ("pipeline", "pipeline")):
-        points = [(float(n), bench.figures[f"{first}.{n}"].median) for n in IN_FLIGHT]
+    for name in ("echo", "place_order", "pipeline"):
+        points = [(float(n), bench.figures[f"{name}.{n}"].median) for n in IN_FLIGHT]
         bench.figures.series[f"concurrency.{name}"] = points
-
-
-def _open_seconds(bench: Bench) -> float:
-    return max(bench.plan.seconds, _LEAST_OPEN_SECONDS)
-
-
-def _milliseconds(latencies: list[float]) -> list[tuple[float, float]]:
-    return [(percent, 1000 * seconds) for percent, seconds in curve(latencies)]

@@ -2,15 +2,25 @@
 
 import time
 from collections.abc import Callable
+from typing import NamedTuple
 
 from benchmarks.observing import Unsound, until
+from benchmarks.processor import Meter, since
 
 
-def rate(done: Callable[[], int], whole: int) -> float:
-    """So many a second, `done` answering how many there are by now, all having begun at none. Raises Unsound."""
+class Progress(NamedTuple):
+    """So many a second; `processor` in seconds for each, by process."""
+
+    rate: float
+    processor: dict[str, float]
+
+
+def progress(done: Callable[[], int], whole: int, meter: Meter) -> Progress:
+    """`done` answers how many there are by now, all having begun at none. Raises Unsound."""
     until(lambda: done() > 0)
-    already, began = done(), time.monotonic()
+    already, began, worked = done(), time.monotonic(), meter()
     if already >= whole:
         raise Unsound(f"all {whole} were done before the first was seen; measure with more")
     ended = until(lambda: done() >= whole)
-    return (whole - already) / (ended - began)
+    used, seen = since(worked, meter()), whole - already
+    return Progress(seen / (ended - began), {name: seconds / seen for name, seconds in used.items()})

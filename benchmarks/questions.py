@@ -40,11 +40,12 @@ def _on_one_system(bench: Bench, measured: Measured, with_peers: bool) -> Profil
     if with_peers:
         with question("what people would use instead: a system"):
             peers.systems(bench, measured)
-    others = {name: bench.child(module, url) for name, module in peers.PUBLISHERS.items() if with_peers}
+    # Each is told the event loop of the services; who has a loop of its own does not ask for it.
+    others = {name: bench.child(module, url, bench.loop) for name, module in peers.PUBLISHERS.items() if with_peers}
     with question("relay (S4)"):
         relaying.measure(bench, measured, pika, others)
     modules = {**_CONSUMERS, **(peers.CONSUMERS if with_peers else {})}
-    clients = {name: bench.child(module, url) for name, module in modules.items()}
+    clients = {name: bench.child(module, url, bench.loop) for name, module in modules.items()}
     with question("consumer (S5)"):
         consuming.measure(bench, measured, {"pika": pika, **clients})
     return profile

@@ -7,14 +7,15 @@ to the last. Nobody consumes meanwhile, on either side.
 from collections.abc import Mapping
 from functools import partial
 
+from benchmarks import processor
 from benchmarks.bench import Bench, in_turn
 from benchmarks.children import Child
 from benchmarks.figures import GUARANTEED
 from benchmarks.observing import Unsound, oldest_waiting, outbox, until
 from benchmarks.plan import WINDOW
-from benchmarks.progress import rate
+from benchmarks.progress import progress
 from benchmarks.seeding import append_events
-from benchmarks.systems import Measured
+from benchmarks.systems import BROKER, Measured
 from ordersys.contract.topology import subscriptions
 
 _RELAYED = "outbox row → confirmed by both quorum queues → removed, durably"
@@ -29,7 +30,7 @@ def measure(bench: Bench, measured: Measured, pika: Child, others: Mapping[str, 
     for service in reversed(measured.system.services.values()):
         service.stop()
     for number in bench.terminal.rounds("relay", bench.plan.rounds):
-        in_turn(number, partial(_relay, bench, measured, pika), partial(_bare, bench, pika))
+        in_turn(number, partial(_relay, bench, measured, pika), partial(_bare, bench, measured, pika))
         for name, client in others.items():
             _publish(bench, pika, name, client)
 
@@ -41,23 +42,30 @@ def _relay(bench: Bench, measured: Measured, pika: Child) -> None:
     with outbox(databases) as reading:
         first = oldest_waiting(reading)
         service.start()
-        relayed = rate(lambda: (oldest_waiting(reading) or first + count) - first, count)
+        done = progress(
+            lambda: (oldest_waiting(reading) or first + count) - first, count, measured.meter("order_service")
+        )
     service.stop()
     _check(pika, count)
-    bench.figures.add("relay", relayed, "events/s", f"{_RELAYED}; {GUARANTEED}")
+    bench.figures.add("relay", done.rate, "events/s", f"{_RELAYED}; {GUARANTEED}")
+    bench.figures.add_processor("relay", done.processor, "µs/event", f"{_RELAYED}; {GUARANTEED}")
 
 
-def _bare(bench: Bench, pika: Child) -> None:
-    count = bench.plan.relayed
-    seconds = pika.ask(do="publish", count=count, window=WINDOW)
+def _bare(bench: Bench, measured: Measured, pika: Child) -> None:
+    count, meter = bench.plan.relayed, measured.meter()
+    before = meter()
+    seconds, worked = pika.ask(do="publish", count=count, window=WINDOW)
+    used = {"client": worked, BROKER: processor.since(before, meter())[BROKER]}
     _check(pika, count)
     bench.figures.add("pika.publish", count / seconds, "events/s", _BARE)
+    each = {process: seconds / count for process, seconds in used.items()}
+    bench.figures.add_processor("pika.publish", each, "µs/event", _BARE)
 
 
 def _publish(bench: Bench, pika: Child, name: str, client: Child) -> None:
     """Fewer: some confirm one before they send the next."""
     count = bench.plan.relayed // _FEWER
-    seconds = client.ask(do="publish", count=count, window=WINDOW)
+    seconds, _ = client.ask(do="publish", count=count, window=WINDOW)
     _check(pika, count)
     bench.figures.add(f"{name}.publish", count / seconds, "events/s", _ALIKE)
 

@@ -28,3 +28,8 @@ def curve(values: Sequence[float], points: int = 100) -> list[tuple[float, float
     ordered = sorted(values)
     percents = [100 * (1 - 10 ** (-3 * step / points)) for step in range(points + 1)]
     return [(round(p, 4), ordered[min(int(p / 100 * len(ordered)), len(ordered) - 1)]) for p in percents]
+
+
+def curve_in_milliseconds(latencies: Sequence[float]) -> list[tuple[float, float]]:
+    """The curve of latencies in seconds."""
+    return [(percent, 1000 * seconds) for percent, seconds in curve(latencies)]

@@ -8,12 +8,14 @@ from types import MappingProxyType
 
 import psutil
 
+from benchmarks import processor
 from benchmarks.bench import Bench
 from benchmarks.observing import Records
+from benchmarks.processor import Meter
 from benchmarks.seeding import Stored, fill
 from ordersys.local.groups import group_of, members
 from ordersys.local.rabbitmq import Node, NotStarted
-from ordersys.local.system import Choices, System
+from ordersys.local.system import SERVICES, Choices, System
 
 BROKER = "rabbitmq"
 _TRIES = 3
@@ -21,10 +23,11 @@ _TRIES = 3
 
 @dataclass(frozen=True)
 class Measured:
-    """A running system, and its catalogue's size."""
+    """A running system, its catalogue's size, and its broker, which may be shared with another."""
 
     system: System
     catalogue: int
+    node: Node
 
     @property
     def door(self) -> str:
@@ -32,21 +35,17 @@ class Measured:
         return self.system.services["product_service"].address
 
     @property
-    def node(self) -> Node:
-        """Its private broker."""
-        return self.system.nodes[0]
-
-    @property
     def records(self) -> Records:
         """What its notification services have recorded."""
         return Records(self.system.folder / "databases")
 
-    def processor_seconds(self) -> dict[str, float]:
-        """What each process has used of the processor so far, the broker's included where it is ours."""
-        used = {name: sum(psutil.Process(s.pid).cpu_times()[:2]) for name, s in self.system.services.items()}
-        for pid in (node.pid for node in self.system.nodes if node.pid is not None):
-            used[BROKER] = sum(sum(process.cpu_times()[:2]) for process in members(group_of(pid)))
-        return used
+    def meter(self, *names: str) -> Meter:
+        """Reads the processor time of those services, of all when none is named, and of the broker where it runs."""
+        services = self.system.services
+        pids = {name: [pid] for name in names or SERVICES if (pid := services[name].pid) is not None}
+        if self.node.pid is not None:
+            pids[BROKER] = [process.pid for process in members(group_of(self.node.pid))]
+        return lambda: {name: processor.whole(of) for name, of in pids.items()}
 
     def resident_bytes(self) -> dict[str, int]:
         """The resident memory of each service."""
@@ -54,19 +53,10 @@ class Measured:
 
 
 @contextmanager
-def running(
-    bench: Bench,
-    name: str,
-    stored: Stored,
-    amqp_url: str | None = None,
-    programs: Mapping[str, Sequence[str]] = MappingProxyType({}),
-) -> Iterator[Measured]:
-    """A system with that much in its databases; with a broker of its own unless it is given one."""
-    folder = bench.folder / name
-    with bench.terminal.stage(f"fill {name}"):
-        fill(folder / "databases", stored)
-    with System(folder, bench.terminal.stage, Choices(amqp_url=amqp_url, programs=programs)) as system:
-        yield Measured(system, stored.products)
+def running(bench: Bench, name: str, stored: Stored) -> Iterator[Measured]:
+    """A system with that much in its databases, with a broker of its own."""
+    with _filled(bench, name, stored, Choices()) as system:
+        yield Measured(system, stored.products, system.nodes[0])
 
 
 @contextmanager
@@ -80,8 +70,18 @@ def beside(
     """Another system, in a virtual host of its own on the broker of `other`."""
     _control(other.node, "add_vhost", name)
     _control(other.node, "set_permissions", "-p", name, "guest", ".*", ".*", ".*")
-    with running(bench, name, stored, other.node.url.replace("%2F", name), programs) as measured:
-        yield measured
+    choices = Choices(amqp_url=other.node.url.replace("%2F", name), programs=programs)
+    with _filled(bench, name, stored, choices) as system:
+        yield Measured(system, stored.products, other.node)
+
+
+@contextmanager
+def _filled(bench: Bench, name: str, stored: Stored, choices: Choices) -> Iterator[System]:
+    folder = bench.folder / name
+    with bench.terminal.stage(f"fill {name}"):
+        fill(folder / "databases", stored)
+    with System(folder, bench.terminal.stage, choices) as system:
+        yield system
 
 
 def _control(node: Node, *command: str) -> None:

@@ -87,11 +87,12 @@ def show_comparison(comparisons: Sequence[Comparison], against: str) -> None:
 
 
 def _goals_table(goals: Mapping[str, Any]) -> Table:
-    table = Table("", "ratio", "value", "goal", "", title="goals")
+    table = Table("", "ratio", "by", "value", "goal", "", title="goals")
     for name, goal in goals.items():
-        parts = [goal, *goal.get("also", ())]
-        values = "; ".join("–" if part["value"] is None else f"{part['value']:.3g}" for part in parts)
-        table.add_row(name, goal["what"], values, "; ".join(part["goal"] for part in parts), _MARKS[goal["met"]])
+        table.add_row(name, goal["what"], "", "", "", _MARKS[goal["met"]])
+        for part in goal["parts"]:
+            value = "–" if part["value"] is None else f"{part['value']:.3g}"
+            table.add_row("", part["said"], part["measure"], value, part["goal"], "" if part["judges"] else "beside")
     return table
 
 

@@ -1,4 +1,4 @@
-"""RabbitMQ through aio-pika and nothing else: `python -m benchmarks.baselines.bare_aio_pika URL`.
+"""RabbitMQ through aio-pika and nothing else: `python -m benchmarks.baselines.bare_aio_pika URL LOOP`.
 
 The same messages, queues, confirms and acks as bare pika has, the library's own way of pipelining.
 """
@@ -6,13 +6,14 @@ The same messages, queues, confirms and acks as bare pika has, the library's own
 import asyncio
 import json
 import sys
-import time
 from typing import Any
 
 import aio_pika
 from aio_pika.abc import AbstractIncomingMessage
 
+from benchmarks import loops
 from benchmarks.baselines.messages import Message, Route, created_route, messages
+from benchmarks.processor import Spent, Stopwatch
 
 _ACKED_AT_A_TIME = 100
 
@@ -23,26 +24,25 @@ class Answers:
     def __init__(self, connection: aio_pika.abc.AbstractConnection) -> None:
         self._connection = connection
 
-    async def publish(self, count: int, window: int, queue: str = "") -> float:
-        """Seconds for that many, `window` at a time under way."""
+    async def publish(self, count: int, window: int, queue: str = "") -> Spent:
+        """For that many, `window` at a time under way."""
         route = Route("", queue) if queue else created_route()
         async with self._connection.channel(publisher_confirms=True) as channel:
             exchange = await channel.get_exchange(route.exchange, ensure=False) if route.exchange else None
             target = exchange or channel.default_exchange
             sent = [_message(message) for message in messages(count)]
-            began = time.monotonic()
+            watch = Stopwatch()
             for first in range(0, count, window):
                 await asyncio.gather(*(target.publish(one, route.routing_key) for one in sent[first : first + window]))
-            return time.monotonic() - began
+            return watch.read()
 
-    async def consume(self, queue: str, count: int, prefetch: int) -> float:
-        """Seconds for as many, from the first delivery to the last ack, an ack for every hundred."""
+    async def consume(self, queue: str, count: int, prefetch: int) -> Spent:
+        """For as many, from the first delivery to the last ack, an ack for every hundred."""
         async with self._connection.channel() as channel:
             await channel.set_qos(prefetch)
             taken = _Taken(count)
             await (await channel.get_queue(queue, ensure=False)).consume(taken.take)
-            await taken.done
-            return taken.seconds
+            return await taken.done
 
 
 class _Taken:
@@ -50,17 +50,16 @@ class _Taken:
 
     def __init__(self, count: int) -> None:
         self._left = count
-        self._began = self.seconds = 0.0
-        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._watch: Stopwatch | None = None
+        self.done: asyncio.Future[Spent] = asyncio.get_running_loop().create_future()
 
     async def take(self, message: AbstractIncomingMessage) -> None:
-        self._began = self._began or time.monotonic()
+        self._watch = self._watch or Stopwatch()
         self._left -= 1
         if self._left % _ACKED_AT_A_TIME == 0:
             await message.ack(multiple=True)
         if self._left == 0:
-            self.seconds = time.monotonic() - self._began
-            self.done.set_result(None)
+            self.done.set_result(self._watch.read())
 
 
 def _message(message: Message) -> aio_pika.Message:
@@ -83,8 +82,8 @@ async def main(url: str) -> None:
         answers = Answers(connection)
         while line := await loop.run_in_executor(None, sys.stdin.readline):
             question: dict[str, Any] = json.loads(line)
-            print(await getattr(answers, question.pop("do"))(**question), flush=True)
+            print(json.dumps(await getattr(answers, question.pop("do"))(**question)), flush=True)
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1]))
+    loops.run(sys.argv[2], main(sys.argv[1]))

@@ -15,19 +15,20 @@ from pika.channel import Channel
 
 from benchmarks.baselines.messages import Message, Route, created_route, messages
 from benchmarks.children import answer_all
+from benchmarks.processor import Spent, Stopwatch
 
 _ACKED_AT_A_TIME = 100
 
 
 class Pipelined:
-    """Publishes with confirms, never more than `window` unconfirmed; `seconds` lasts until the last confirm."""
+    """Publishes with confirms, never more than `window` unconfirmed; what is `spent` ends with the last confirm."""
 
     def __init__(self, url: str, route: Route, sent: list[Message], window: int) -> None:
         self._route = route
         self._sent = sent
         self._window = window
         self._next = self._confirmed = 0
-        self._began = self.seconds = 0.0
+        self.spent: Spent = (0.0, 0.0)
         self._connection = _connected(url, self._on_channel)
         self._connection.ioloop.start()
         self._connection.ioloop.close()
@@ -37,7 +38,7 @@ class Pipelined:
         channel.confirm_delivery(self._on_confirm, callback=self._start)
 
     def _start(self, _: object) -> None:
-        self._began = time.monotonic()
+        self._watch = Stopwatch()
         self._fill()
 
     def _fill(self) -> None:
@@ -53,20 +54,21 @@ class Pipelined:
         # Without `multiple` confirms may come out of order: counting them is enough to keep the window.
         self._confirmed = max(self._confirmed, tag) if frame.method.multiple else self._confirmed + 1
         if self._confirmed >= len(self._sent):
-            self.seconds = time.monotonic() - self._began
+            self.spent = self._watch.read()
             self._connection.close()
         elif self._confirmed >= self._next - self._window // 2:
             self._fill()
 
 
 class Consumed:
-    """Consumes `count` messages, an ack for every hundred; `seconds` is from the first delivery to the last ack."""
+    """Consumes `count` messages, acks by the hundred; what is `spent` is from the first delivery to the last ack."""
 
     def __init__(self, url: str, queue: str, count: int, prefetch: int) -> None:
         self._queue = queue
         self._left = count
         self._prefetch = prefetch
-        self._began = self.seconds = 0.0
+        self._watch: Stopwatch | None = None
+        self.spent: Spent = (0.0, 0.0)
         self._connection = _connected(url, self._on_channel)
         self._connection.ioloop.start()
         self._connection.ioloop.close()
@@ -78,12 +80,12 @@ class Consumed:
         channel.basic_consume(self._queue, self._on_message)
 
     def _on_message(self, channel: Channel, method: Any, _: object, __: bytes) -> None:
-        self._began = self._began or time.monotonic()
+        self._watch = self._watch or Stopwatch()
         self._left -= 1
         if self._left % _ACKED_AT_A_TIME == 0:
             channel.basic_ack(method.delivery_tag, multiple=True)
         if self._left == 0:
-            self.seconds = time.monotonic() - self._began
+            self.spent = self._watch.read()
             self._connection.close()
 
 
@@ -120,10 +122,10 @@ class Answers:
         """Closes the connection."""
         self._blocking.close()
 
-    def publish(self, count: int, window: int, queue: str = "") -> float:
-        """Seconds for that many: through the product's exchange, or straight into `queue`."""
+    def publish(self, count: int, window: int, queue: str = "") -> Spent:
+        """For that many: through the product's exchange, or straight into `queue`."""
         route = Route("", queue) if queue else created_route()
-        return Pipelined(self._url, route, list(messages(count)), window).seconds
+        return Pipelined(self._url, route, list(messages(count)), window).spent
 
     def publish_one_by_one(self, count: int) -> list[float]:
         """Seconds for each of as many, one after the other, each confirmed before the next."""
@@ -134,9 +136,9 @@ class Answers:
             took.append(time.monotonic() - began)
         return took
 
-    def consume(self, queue: str, count: int, prefetch: int) -> float:
-        """Seconds for as many."""
-        return Consumed(self._url, queue, count, prefetch).seconds
+    def consume(self, queue: str, count: int, prefetch: int) -> Spent:
+        """For as many."""
+        return Consumed(self._url, queue, count, prefetch).spent
 
     def ready(self, queue: str) -> int:
         """How many messages wait in `queue`."""

@@ -1,6 +1,7 @@
-"""An empty grpc.aio server: `python -m benchmarks.baselines.echo ADDRESS [NEXT]`.
+"""An empty grpc.aio server: `python -m benchmarks.baselines.echo LOOP ADDRESS [NEXT]`.
 
-It answers nothing with nothing; with NEXT it asks there first, so that two of them are two hops.
+It answers nothing with nothing; with NEXT it asks there first, so that two of them are two hops. LOOP is the event
+loop it runs on.
 """
 
 import asyncio
@@ -8,6 +9,8 @@ import sys
 from typing import Any
 
 import grpc
+
+from benchmarks import loops
 
 SERVICE, METHOD = "ordersys.benchmarks.Echo", "Echo"
 PATH = f"/{SERVICE}/{METHOD}"
@@ -31,4 +34,4 @@ async def serve(address: str, following: str = "") -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(*sys.argv[1:]))
+    loops.run(sys.argv[1], serve(*sys.argv[2:]))

@@ -40,6 +40,7 @@ def systems(bench: Bench, ours: Measured) -> None:
 def _round(bench: Bench, measured: Measured, name: str, said: str) -> None:
     done = place(bench, measured, USUAL_IN_FLIGHT, bench.plan.seconds)
     bench.figures.add(name, done.recorded, "orders/s", f"{said}; end to end, 64 in flight")
+    bench.figures.add_processor(name, done.processor, "µs/order", f"{said}; end to end, 64 in flight")
 
 
 def _program(module: str, manner: str) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""RabbitMQ through FastStream and nothing else: `python -m benchmarks.peers.bare_faststream URL`.
+"""RabbitMQ through FastStream and nothing else: `python -m benchmarks.peers.bare_faststream URL LOOP`.
 
 The same messages, queues and confirms as bare pika has; it acknowledges each delivery by itself.
 """
@@ -6,39 +6,40 @@ The same messages, queues and confirms as bare pika has; it acknowledges each de
 import asyncio
 import json
 import sys
-import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 from faststream import AckPolicy
 from faststream.rabbit import Channel, RabbitBroker, RabbitExchange, RabbitMessage, RabbitQueue
 
+from benchmarks import loops
 from benchmarks.baselines.messages import Message, Route, created_route, messages
+from benchmarks.processor import Spent, Stopwatch
 
 
-async def publish(url: str, count: int, window: int, queue: str = "") -> float:
-    """Seconds for that many, `window` at a time under way."""
+async def publish(url: str, count: int, window: int, queue: str = "") -> Spent:
+    """For that many, `window` at a time under way."""
     route = Route("", queue) if queue else created_route()
     exchange = RabbitExchange(route.exchange, declare=False) if route.exchange else None
     async with RabbitBroker(url, default_channel=Channel(publisher_confirms=True), logger=None) as broker:
-        sent, began = list(messages(count)), time.monotonic()
+        sent, watch = list(messages(count)), Stopwatch()
         for first in range(0, count, window):
             portion = sent[first : first + window]
             await asyncio.gather(*(_publish(broker, exchange, route.routing_key, one) for one in portion))
-        return time.monotonic() - began
+        return watch.read()
 
 
-async def consume(url: str, queue: str, count: int, prefetch: int) -> float:
-    """Seconds for as many, from the first delivery to the last one's handling."""
-    done: asyncio.Future[float] = asyncio.get_running_loop().create_future()
-    left, began = count, 0.0
+async def consume(url: str, queue: str, count: int, prefetch: int) -> Spent:
+    """For as many, from the first delivery to the last one's handling."""
+    done: asyncio.Future[Spent] = asyncio.get_running_loop().create_future()
+    left, watch = count, Stopwatch()
     broker = RabbitBroker(url, default_channel=Channel(prefetch_count=prefetch), logger=None)
 
     async def take(message: RabbitMessage) -> None:
-        nonlocal left, began
-        began, left = began or time.monotonic(), left - 1
+        nonlocal left, watch
+        watch, left = (Stopwatch() if left == count else watch), left - 1
         if left == 0:
-            done.set_result(time.monotonic() - began)
+            done.set_result(watch.read())
 
     subscriber: Any = broker.subscriber(RabbitQueue(queue, declare=False), ack_policy=AckPolicy.ACK)
     subscriber(take)
@@ -64,11 +65,11 @@ async def _publish(broker: RabbitBroker, exchange: RabbitExchange | None, key: s
 async def main(url: str) -> None:
     """Answers until there are no more questions."""
     loop = asyncio.get_running_loop()
-    known: dict[str, Callable[..., Awaitable[float]]] = {"publish": publish, "consume": consume}
+    known: dict[str, Callable[..., Awaitable[Spent]]] = {"publish": publish, "consume": consume}
     while line := await loop.run_in_executor(None, sys.stdin.readline):
         question: dict[str, Any] = json.loads(line)
-        print(await known[question.pop("do")](url, **question), flush=True)
+        print(json.dumps(await known[question.pop("do")](url, **question)), flush=True)
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1]))
+    loops.run(sys.argv[2], main(sys.argv[1]))

@@ -4,13 +4,13 @@ The same messages, queues, confirms and acks as bare pika has; kombu confirms on
 """
 
 import sys
-import time
 from typing import Any
 
 from kombu import Connection, Consumer, Producer, Queue
 
 from benchmarks.baselines.messages import Route, created_route, messages
 from benchmarks.children import answer_all
+from benchmarks.processor import Spent, Stopwatch
 
 _ACKED_AT_A_TIME = 100
 
@@ -21,17 +21,17 @@ class Answers:
     def __init__(self, url: str) -> None:
         self._url = url
 
-    def answer(self, do: str, **arguments: Any) -> float:
+    def answer(self, do: str, **arguments: Any) -> Spent:
         """What the method named `do` returns."""
         with Connection(self._url, transport_options={"confirm_publish": True}) as connection:
-            seconds: float = getattr(self, do)(connection, **arguments)
-            return seconds
+            spent: Spent = getattr(self, do)(connection, **arguments)
+            return spent
 
-    def publish(self, connection: Any, count: int, window: int, queue: str = "") -> float:
-        """Seconds for that many; kombu knows no window."""
+    def publish(self, connection: Any, count: int, window: int, queue: str = "") -> Spent:
+        """For that many; kombu knows no window."""
         route = Route("", queue) if queue else created_route()
         producer, sent = Producer(connection.channel(), auto_declare=False), list(messages(count))
-        began = time.monotonic()
+        watch = Stopwatch()
         for body, properties in sent:
             producer.publish(
                 body,
@@ -44,15 +44,15 @@ class Answers:
                 message_id=properties.message_id,
                 type=properties.type,
             )
-        return time.monotonic() - began
+        return watch.read()
 
-    def consume(self, connection: Any, queue: str, count: int, prefetch: int) -> float:
-        """Seconds for as many, an ack for every hundred."""
-        left, began = count, 0.0
+    def consume(self, connection: Any, queue: str, count: int, prefetch: int) -> Spent:
+        """For as many, an ack for every hundred."""
+        left, watch = count, Stopwatch()
 
         def take(message: Any) -> None:
-            nonlocal left, began
-            began, left = began or time.monotonic(), left - 1
+            nonlocal left, watch
+            watch, left = (Stopwatch() if left == count else watch), left - 1
             if left % _ACKED_AT_A_TIME == 0:
                 message.ack(multiple=True)
 
@@ -62,7 +62,7 @@ class Answers:
         with consumer:
             while left:
                 connection.drain_events(timeout=30)
-        return time.monotonic() - began
+        return watch.read()
 
 
 if __name__ == "__main__":

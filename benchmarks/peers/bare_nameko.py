@@ -5,7 +5,6 @@ publishes as kombu does, one confirmed message before the next, and is not asked
 """
 
 import sys
-import time
 import warnings
 from typing import Any
 
@@ -22,6 +21,7 @@ from nameko.containers import ServiceContainer  # noqa: E402
 from nameko.messaging import consume  # noqa: E402
 
 from benchmarks.children import answer_all  # noqa: E402
+from benchmarks.processor import Spent, Stopwatch  # noqa: E402
 from ordersys.contract.events import CONTENT_TYPE  # noqa: E402
 
 _SERIALIZER = "protobuf"
@@ -34,23 +34,23 @@ class Answers:
     def __init__(self, url: str) -> None:
         self._url = url
 
-    def answer(self, do: str, queue: str, count: int, prefetch: int) -> float:
-        """Seconds for consuming as many, from the first delivery to the last one's handling."""
-        began, left, done = 0.0, count, Event()
+    def answer(self, do: str, queue: str, count: int, prefetch: int) -> Spent:
+        """For consuming as many, from the first delivery to the last one's handling."""
+        watch, left, done = Stopwatch(), count, Event()
 
         def take(service: object, body: Any) -> None:
-            nonlocal began, left
-            began, left = began or time.monotonic(), left - 1
+            nonlocal watch, left
+            watch, left = (Stopwatch() if left == count else watch), left - 1
             if left == 0:
-                done.send(time.monotonic() - began)
+                done.send(watch.read())
 
         counting = {"name": "counting", "take": consume(queue=Queue(queue, no_declare=True))(take)}
         settings = {"AMQP_URI": self._url, "max_workers": prefetch, "serializer": _SERIALIZER}
         container = ServiceContainer(type("Counting", (), counting), settings)
         container.start()
-        seconds: float = done.wait()
+        spent: Spent = done.wait()
         container.stop()
-        return seconds
+        return spent
 
 
 if __name__ == "__main__":

@@ -30,7 +30,10 @@ _WORKERS = 300
 _RESERVE = "UPDATE products SET available = available - ?1, held = held + ?1 WHERE product_id = ?2 AND available >= ?1"
 _REQUEST = "INSERT INTO requests VALUES (?, zeroblob(16), ?, 0, NULL, ?)"
 _PLACEMENT = "INSERT INTO placements VALUES (?, ?, ?, NULL, '{}')"
-_OUTBOX = "INSERT INTO outbox (event_id, type, source, subject, time, traceparent, body) VALUES (?, ?, ?, ?, ?, ?, ?)"
+# As EventMessage has them; the table has more, with defaults.
+_FIELDS = ("event_id", "type", "source", "subject", "time", "traceparent", "body")
+_OUTBOX = f"INSERT INTO outbox ({', '.join(_FIELDS)}) VALUES (?, ?, ?, ?, ?, ?, ?)"
+_WAITING = f"SELECT sequence, {', '.join(_FIELDS)} FROM outbox ORDER BY sequence LIMIT 1000"
 
 
 class Products(ProductServiceServicer):
@@ -82,7 +85,7 @@ class Orders(OrderServiceServicer):
         """One event after the other: published, confirmed, removed."""
         while True:
             with self._database.transaction() as connection:
-                rows = connection.execute("SELECT * FROM outbox ORDER BY sequence LIMIT 1000").fetchall()
+                rows = connection.execute(_WAITING).fetchall()
             for sequence, *row in rows:
                 self._publisher.publish(EventMessage(*row))
                 with self._database.transaction() as connection:

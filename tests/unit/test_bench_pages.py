@@ -1,18 +1,13 @@
-"""What benchmarks show: pictures and a page, from the figures and nothing else."""
+"""What benchmarks show as text: a page, from the figures and nothing else."""
 
 import re
 from typing import Any
-from xml.etree import ElementTree
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from benchmarks.chart import Axis, bars, decades, lines, round_ticks
 from benchmarks.documents import BLOCKS, PAGE, written
 from benchmarks.figures import Figures
 from benchmarks.goals import judged
-from benchmarks.pictures import pictures
 from benchmarks.profiling import owner, shares
 
 
@@ -21,12 +16,10 @@ def measured() -> Figures:
     found = Figures()
     for name in ("relay", "pika.publish", "consumer", "pika.consume", "growth.stored.1000", "growth.stored.1000.empty"):
         found.add(name, 1000.0, "events/s", "some guarantee")
-    found.add("processor.order_service", 250.0, "µs/order")
-    for name in ("two_hops", "place_order.low", "place_order.half", "place_order.64"):
-        found.series[f"latency.{name}"] = [(0.0, 1.0), (50.0, 2.0), (99.0, 9.0)]
-    for name in ("echo", "place_order", "pipeline"):
-        found.series[f"concurrency.{name}"] = [(1.0, 100.0), (64.0, 900.0)]
-    found.series["memory.order_service"] = [(500.0, 60.0), (1000.0, 61.0)]
+    found.add_processor("pipeline.64", {"order_service": 250e-6, "client": 150e-6}, "µs/order", "")
+    found.add_processor("pipeline.512.batch64", {"order_service": 60e-6, "client": 20e-6}, "µs/order", "")
+    found.add_processor("echo.64", {"server": 50e-6, "client": 50e-6}, "µs/call", "")
+    found.add_processor("idle", {"order_service": 2500e-6}, "µs/s", "")
     return found
 
 
@@ -37,6 +30,7 @@ def document(found: Figures) -> dict[str, Any]:
         "mode": "quick",
         "seconds": 120.0,
         "load_before": 0.1,
+        "interpreter": {"build": "built with PGO", "loop_ms": 30.0, "loop": "uvloop"},
         **judged(found),
         "machine": {"processor": "one", "cores": 2, "memory_mb": 4096, "system": "Linux"},
         "versions": {"python": "3.11"},
@@ -46,37 +40,6 @@ def document(found: Figures) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize(("name", "picture"), list(pictures(measured())))
-def test_a_picture_is_svg_that_adapts_to_light_and_dark(name: str, picture: str) -> None:
-    """Well formed, with a title, and a second set of colours."""
-    root = ElementTree.fromstring(picture)  # noqa: S314 - our own
-    assert root.find("{http://www.w3.org/2000/svg}title") is not None
-    assert "prefers-color-scheme: dark" in picture
-
-
-def test_there_is_no_picture_of_what_was_not_measured() -> None:
-    """Rather none than an empty one."""
-    assert dict(pictures(Figures())) == {}
-    assert {name for name, _ in pictures(measured())} == {"latency", "concurrency", "growth", "memory", "events"}
-
-
-def test_what_stands_in_a_picture_is_escaped() -> None:
-    """A name is text, never markup."""
-    ElementTree.fromstring(bars("a < b & c", "x", [("<script>", 1.0, True)]))  # noqa: S314 - our own
-    axis = Axis("x", [0.0, 1.0])
-    ElementTree.fromstring(lines("<", axis, axis, {"&": [(0.0, 0.0)]}))  # noqa: S314 - our own
-
-
-@settings(deadline=None)
-@given(st.floats(0.01, 1e7))
-def test_ticks_hold_what_is_drawn(highest: float) -> None:
-    """Nothing is drawn outside."""
-    assert round_ticks(highest)[-1] >= highest
-    assert 2 <= len(round_ticks(highest)) <= 12
-    assert decades([highest / 7, highest])[0] <= highest / 7 * 1.001
-    assert decades([highest / 7, highest])[-1] >= highest * 0.999
-
-
 def test_the_page_has_a_block_for_everything_and_keeps_its_prose() -> None:
     """Figures are replaced between their marks, again and again; words around them stay."""
     page = PAGE.read_text(encoding="utf-8")
@@ -84,9 +47,21 @@ def test_the_page_has_a_block_for_everything_and_keeps_its_prose() -> None:
     assert set(re.findall(r"<!-- figures: (\w+) -->", page)) == set(BLOCKS)
     assert written(once, document(measured())) == once
     assert "| order service | 250 | asyncio 125 |" in once
+    assert "| client | 150 | – | 20 | 50 | – |" in once
+    assert "| the floor: both together | 160 | 0.62 |" in once
+    assert "| which is over the floor by | 240 | 150% of it |" in once
+    assert "the system uses 2 ms of processor time in each second" in once
+    assert "baselines: uvloop. The interpreter was built with PGO;" in once
     assert re.sub(r"(?s)<!-- figures: .*?<!-- end -->", "", once) == re.sub(
         r"(?s)<!-- figures: .*?<!-- end -->", "", page
     )
+
+
+def test_what_was_not_measured_says_so() -> None:
+    """A page of nothing is a page, without figures of another run."""
+    once = written(PAGE.read_text(encoding="utf-8"), {**document(Figures()), "profile": {}})
+    assert "Not measured in this run." in once
+    assert "not measured" in once
 
 
 def test_a_block_nobody_knows_is_an_error() -> None:

@@ -1,0 +1,25 @@
+"""Event loops: that of the services, and those a baseline can run on.
+
+A baseline on another loop than ours says little about us, so that the goals hold both on the same.
+"""
+
+import asyncio
+import os
+from collections.abc import Coroutine, Mapping
+from typing import Any
+
+from ordersys.runtime import event_loop
+
+ALL = ("asyncio",) if event_loop.UVLOOP is None else ("asyncio", "uvloop")
+"""Those that are installed."""
+
+
+def of_services(environment: Mapping[str, str] = os.environ) -> str:
+    """The loop that services of ours choose in this environment."""
+    return event_loop.name(environment.get("ORDERSYS_EVENT_LOOP", "").strip().lower() or event_loop.AUTO)
+
+
+def run(name: str, main: Coroutine[Any, Any, None]) -> None:
+    """Runs `main` on the loop of that name."""
+    with asyncio.Runner(loop_factory=event_loop.factory(name)) as runner:
+        runner.run(main)
