@@ -110,7 +110,6 @@ class Groups(Generic[T, R]):
         for call in group:
             _answer(call.answer, results[first : first + len(call.items)])
             first += len(call.items)
-        self._look()
 
 
 def _answer(answer: "asyncio.Future[list[R | Refused]]", results: Sequence[R | Exception]) -> None:

@@ -78,23 +78,20 @@ class Placement:
         if pending:
             crash_point("placement.reserved")
         settled = await self._sagas.each_once(self._settle, pending)
-        return [await self._ended(one, settled) for one in begun]
-
-    async def _ended(self, begun: Begun | Exception, settled: Mapping[str, bytes | Exception]) -> bytes | Exception:
-        """What the client of one placement is answered."""
-        if isinstance(begun, Pending):
-            return settled[begun.order_id]
-        if isinstance(begun, Unanswered):
-            return await self._answered(begun)
-        return refusing(Outcome.response, begun) if isinstance(begun, Outcome) else begun
+        unanswered = [one for one in begun if isinstance(one, Unanswered)]
+        answers = await asyncio.gather(*map(self._answered, unanswered))
+        settled |= {one.order_id: answer for one, answer in zip(unanswered, answers, strict=True)}
+        return [_ended(one, settled) for one in begun]
 
     async def _settle(self, pending: list[Pending]) -> list[bytes | Exception]:
         created = await self._orders.create([one.creation for one in pending])
         if any(isinstance(result, bytes) for result in created):
             crash_point("placement.created")
-        for index, result in enumerate(created):
-            if _is_final(result):
-                created[index] = await self._looked_up(pending[index].creation, result)
+        refused = [index for index, result in enumerate(created) if _is_final(result)]
+        # All at once: where each takes long because the Order Service is away, nobody waits for all of them in turn.
+        found = await asyncio.gather(*(self._looked_up(pending[index].creation, created[index]) for index in refused))
+        for index, result in zip(refused, found, strict=True):
+            created[index] = result
         self._complete(
             [Completed(p, made) for p, made in zip(pending, created, strict=True) if isinstance(made, bytes)]
         )
@@ -137,6 +134,13 @@ class Placement:
         """Not waited for: the orders exist, and should this commit be lost, a repeat gets the same order."""
         if completed:
             self._database.write_each(store.complete, completed, urgent=False).add_done_callback(_look_at)
+
+
+def _ended(begun: Begun | Exception, settled: Mapping[str, bytes | Exception]) -> bytes | Exception:
+    """What the client of one placement is answered."""
+    if isinstance(begun, Pending | Unanswered):
+        return settled[begun.order_id]
+    return refusing(Outcome.response, begun) if isinstance(begun, Outcome) else begun
 
 
 def _response(order: Order) -> bytes:

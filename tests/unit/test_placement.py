@@ -1,5 +1,6 @@
 """Placements, in a real database, with an Order Service that lives in the test."""
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from ordersys.product_service.store.tables import PLACEMENTS, SCHEMA
 from ordersys.runtime.database import Database
 from tests.integration.api import new_id, quantities
 
+SECONDS = 60
 NOW = 1_790_000_000_000_000
 PRICE = Money(currency_code="EUR", units=5)
 LAMP = Product(id="lamp", name="Lamp", unit_price=PRICE, available=100)
@@ -113,6 +115,28 @@ async def test_an_open_request_whose_placement_is_gone_is_answered(
     assert answers[1] == response(first)
     assert [isinstance(answer, bytes) for answer in answers] == [True] * 3
     assert await placement.place([request], "") == [response(first)]
+
+
+@pytest.mark.parametrize("gone", [False, True], ids=["refused", "gone"])
+async def test_orders_that_are_looked_up_are_looked_up_at_once(
+    database: Database, orders: OrderServiceDouble, placement: Placement, gone: bool
+) -> None:
+    """Where each takes long, a group takes as long as one of them: none is answered before all were asked for."""
+    requests = [placing(1) for _ in range(3)]
+    orders.lost = True
+    await placement.place(requests, "")
+    orders.lost = False
+    if gone:
+        await database.write(forget_placements, None)
+    all_asked, find = asyncio.Barrier(len(requests)), orders.find
+
+    async def find_together(order_id: str) -> Order | None:
+        async with asyncio.timeout(SECONDS):
+            await all_asked.wait()
+        return await find(order_id)
+
+    orders.find = find_together  # type: ignore[method-assign]
+    assert [type(answer) for answer in await placement.place(requests, "")] == [bytes] * 3
 
 
 async def test_somebody_elses_order_under_the_id_is_a_refusal(

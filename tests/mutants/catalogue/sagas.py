@@ -116,8 +116,8 @@ MUTANTS = (
         (
             Edit(
                 "product_service.placement",
-                "created[index] = await self._looked_up(pending[index].creation, result)",
-                "pass",
+                "    created[index] = result",
+                "    pass",
             ),
         ),
         caught_by="saga/no_outage_is_too_long_for_an_order_that_exists",
