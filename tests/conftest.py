@@ -52,6 +52,9 @@ def pytest_configure(config: pytest.Config) -> None:
     # How long an example takes, or is drawn, is the machine's affair: no test is timed.
     settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
     settings.load_profile("untimed")
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        # By nohup. What tests start would inherit that, which a handler is not.
+        signal.signal(signal.SIGHUP, lambda number, frame: None)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, workers.interrupted_once if workers.is_worker(config) else signal.default_int_handler)
     seed = _seed(config)

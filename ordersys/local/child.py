@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 
 from ordersys.console.opening import open_regular
-from ordersys.local.groups import end, gone, members, send
+from ordersys.local.groups import end, gone, kill, members
 from ordersys.local.guard import Guard
 
 _STOP_SECONDS = 30.0
@@ -47,8 +47,7 @@ class Child:
 
     def kill(self) -> None:
         """Kills it at once, as a crash would."""
-        send([self._group], signal.SIGKILL)
-        gone([self._group], _STOP_SECONDS)
+        kill([self._group])
         self._forget()
 
     def _forget(self) -> None:

@@ -39,8 +39,16 @@ def end(groups: Iterable[Group], term_seconds: float = TERM_SECONDS) -> None:
     known = list(groups)
     send(known, signal.SIGTERM)
     if not gone(known, term_seconds):
+        kill(known)
+
+
+def kill(groups: Iterable[Group]) -> None:
+    """Kills `groups`, over and over: one may fork while the others are being listed. Returns when none is left."""
+    known = list(groups)
+    until = time.monotonic() + KILL_SECONDS
+    while any(members(group) for group in known) and time.monotonic() < until:
         send(known, signal.SIGKILL)
-        gone(known, KILL_SECONDS)
+        time.sleep(_POLL)
 
 
 def send(groups: Iterable[Group], number: signal.Signals) -> None:

@@ -1,0 +1,46 @@
+"""Process groups are ended as a whole, whatever they do meanwhile."""
+
+import signal
+import subprocess
+import sys
+
+from ordersys.local.groups import end, group_of, kill, members
+
+# One process at a time, which forks its successor and ends: whoever is listed has gone when it is signalled. For 20 s.
+RUNNING_AWAY = """
+import os, signal, time
+until = time.monotonic() + 20
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+print(flush=True)
+if os.fork():
+    signal.pause()
+while time.monotonic() < until:
+    if os.fork():
+        os._exit(0)
+"""
+
+
+def running_away() -> "subprocess.Popen[bytes]":
+    """A program that is never where it was, in a group of its own."""
+    process = subprocess.Popen([sys.executable, "-c", RUNNING_AWAY], stdout=subprocess.PIPE, start_new_session=True)
+    assert process.stdout is not None
+    process.stdout.read(1)
+    return process
+
+
+def test_what_forks_while_it_is_killed_is_killed_too() -> None:
+    """A broker that is killed while it boots, say."""
+    with running_away() as process:
+        group = group_of(process.pid)
+        kill([group])
+        assert members(group) == []
+        assert process.wait(10) == -signal.SIGKILL
+
+
+def test_what_ignores_its_end_is_killed() -> None:
+    """After the time it was given."""
+    with running_away() as process:
+        group = group_of(process.pid)
+        end([group], term_seconds=0.2)
+        assert members(group) == []
+        assert process.wait(10) == -signal.SIGKILL
