@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import NamedTuple
 
 import psutil
@@ -43,12 +44,16 @@ def end(groups: Iterable[Group], term_seconds: float = TERM_SECONDS) -> None:
 
 
 def kill(groups: Iterable[Group]) -> None:
-    """Kills `groups`, over and over: one may fork while the others are being listed. Returns when none is left."""
+    """Kills `groups`, each with one signal: of processes that are killed one by one some fork meanwhile.
+
+    Returns when none is left.
+    """
     known = list(groups)
-    until = time.monotonic() + KILL_SECONDS
-    while any(members(group) for group in known) and time.monotonic() < until:
-        send(known, signal.SIGKILL)
-        time.sleep(_POLL)
+    for group in known:
+        if members(group):
+            with suppress(ProcessLookupError, PermissionError):  # gone; none of it is ours
+                os.killpg(group.leader, signal.SIGKILL)
+    gone(known, KILL_SECONDS)
 
 
 def send(groups: Iterable[Group], number: signal.Signals) -> None:
