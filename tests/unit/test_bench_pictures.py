@@ -1,11 +1,8 @@
-"""What benchmarks draw. The library that draws comes with `nox -s bench`; without it there is nothing to test."""
+"""What benchmarks draw."""
 
 from xml.etree import ElementTree
 
 import pytest
-
-pytest.importorskip("matplotlib")
-
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
