@@ -16,12 +16,19 @@ _LAST_BYTES = 65_536
 
 
 class Child:
-    """A running program, in a process group of its own."""
+    """A running program, in a process group of its own; in `folder`, or where this process runs."""
 
-    def __init__(self, command: Sequence[str], environment: Mapping[str, str], log: Path, guard: Guard) -> None:
+    def __init__(
+        self,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        log: Path,
+        guard: Guard,
+        folder: Path | None = None,
+    ) -> None:
         self._guard = guard
         program = [_found(command[0], environment["PATH"]), *command[1:]]
-        self._process, self._group = guard.start(program, environment, log)
+        self._process, self._group = guard.start(program, environment, log, folder)
 
     @property
     def running(self) -> bool:

@@ -34,16 +34,18 @@ class Guard:
         self._process = _started()
 
     def start(
-        self, command: Sequence[str], environment: Mapping[str, str], log: Path
+        self, command: Sequence[str], environment: Mapping[str, str], log: Path, folder: Path | None = None
     ) -> "tuple[subprocess.Popen[bytes], Group]":
         """Starts `command` in a process group of its own, watched before it does anything; its output goes to `log`.
 
-        A program that can't be run ends with status 126 or 127 and says so in the log.
+        It runs in `folder`, or where this process does. A program that can't be run ends with status 126 or 127 and
+        says so in the log.
         """
         with os.fdopen(open_regular(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT), "ab") as output:
             process = subprocess.Popen(
                 ["/bin/sh", "-c", _GATE, "sh", *command],
                 env=dict(environment),
+                cwd=folder,
                 stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=output,

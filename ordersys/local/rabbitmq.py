@@ -148,7 +148,9 @@ class Node:
         _, mapper, distribution = self._ports
         self._membership.mapper.start(mapper, self.log)
         environment = self._environment(self._membership.mapper.port, distribution)
-        self._child = Child([str(self._installation.programs / "rabbitmq-server")], environment, self.log, self._guard)
+        program = str(self._installation.programs / "rabbitmq-server")
+        # What Mnesia and Erlang dump when they fail lies where they run.
+        self._child = Child([program], environment, self.log, self._guard, self._folder / "log")
 
     def wait(self) -> None:
         """Returns when the node answers. Raises NotStarted."""

@@ -7,15 +7,17 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
 
+from ordersys.local.groups import group_of, members
 from ordersys.local.system import SERVICES, System
 from tests.integration.api import Api, answered, eventually, placing, reason
 
-ORDERS = 900
+ORDERS = 3000
 SECONDS = 90
 
 
@@ -139,3 +141,13 @@ def test_sigterm_drains_and_exits_0(system: System, name: str) -> None:
         outcome(process)
     service.wait_healthy()
     assert status == 0
+
+
+def test_a_broker_leaves_what_it_dumps_in_the_folder_of_its_system(private_system: System) -> None:
+    """Mnesia and Erlang write what they failed of into the folder they run in, which is nobody's working directory."""
+    with private_system as system:
+        (node,) = system.nodes
+        assert node.pid is not None
+        folders = {Path(process.cwd()) for process in members(group_of(node.pid))}
+    assert folders
+    assert all(folder.is_relative_to(system.folder) for folder in folders), folders

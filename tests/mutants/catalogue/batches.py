@@ -92,8 +92,8 @@ MUTANTS = (
         (
             Edit(
                 "product_service.placement",
-                "if _is_final(result)]",
-                "if _is_final(result)][:1]",
+                "if refused := [index for index, result in enumerate(created) if _is_final(result)]:",
+                "if refused := [index for index, result in enumerate(created) if _is_final(result)][:1]:",
             ),
         ),
         caught_by="saga/a_final_refusal_gives_the_stock_of_a_batch_back",
