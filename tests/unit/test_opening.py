@@ -4,7 +4,7 @@ import os
 import socket
 import threading
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import chdir, closing
 from pathlib import Path
 
 import pytest
@@ -13,9 +13,9 @@ from ordersys.console.opening import check_regular, open_regular, read_any, read
 
 
 def listening(path: Path) -> None:
-    """A socket in the file system."""
-    with closing(socket.socket(socket.AF_UNIX)) as one:
-        one.bind(str(path))
+    """A socket in the file system; by its name alone, since its address has room for some hundred bytes."""
+    with closing(socket.socket(socket.AF_UNIX)) as one, chdir(path.parent):
+        one.bind(path.name)
 
 
 ODD: dict[str, tuple[Callable[[Path], object], str]] = {
