@@ -55,7 +55,7 @@ def test_what_is_served_or_told_to_come_again_in_time_is_fine() -> None:
         (unsaid, load(SERVED, REFUSED, calls(1, DEADLINE_EXCEEDED, 5.0))),
         (unsaid, load(SERVED, calls(1, RESOURCE_EXHAUSTED, 0.1, retry=False))),
         (untold, load(SERVED, calls(1, CANCELLED, 0.1))),
-        (late, load(calls(5000, OK, 3.0, a_second=1000), REFUSED)),
+        (late, load(calls(5000, OK, 5.0, a_second=1000), REFUSED)),
         (late, load(calls(5000, OK, 0.1, a_second=1000), calls(100, RESOURCE_EXHAUSTED, 3.0, retry=True))),
         (collapsed, load(calls(10, OK, 1.0), REFUSED)),
         (collapsed, load(REFUSED)),
