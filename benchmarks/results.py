@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import re
 import sqlite3
 import sysconfig
 import timeit
@@ -90,7 +91,8 @@ def interpreter() -> dict[str, Any]:
     linked = "--with-lto" in said or "-flto" in said
     return {
         "build": built(profiled, linked),
-        "configured": sysconfig.get_config_var("CONFIG_ARGS") or "",
+        # Without what names a folder of this machine.
+        "configured": " ".join(re.findall(r"'(--[\w-]+)'", sysconfig.get_config_var("CONFIG_ARGS") or "")),
         "flags": sysconfig.get_config_var("PY_CFLAGS") or "",
         "loop_ms": 1000 * min(timeit.repeat(_a_million_additions, number=1, repeat=5)),
     }
