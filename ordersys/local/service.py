@@ -13,7 +13,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from ordersys.contract.addresses import channel_options, parse
 from ordersys.local.child import last_lines
-from ordersys.local.groups import Group, end, gone, send
+from ordersys.local.groups import Group, end, gone, kill
 from ordersys.local.guard import Guard
 
 HEALTHY_SECONDS = 60.0
@@ -102,7 +102,7 @@ class Service:
     def kill(self) -> None:
         """Kills it at once, as a crash would."""
         if self._process is not None and self._group is not None:
-            send([self._group], signal.SIGKILL)
+            kill([self._group])
             self._process.wait()
         self._forget()
 

@@ -1,6 +1,6 @@
 """Which event loop a process runs on: uvloop where it is installed, asyncio's own elsewhere, or as it is told.
 
-uvloop does the same with less processor time, in C: about a sixth less for a service under load (docs/performance.md).
+uvloop does the same in C, with less processor time (docs/performance.md, "What paid").
 It is a dependency on the systems that it is published for; nothing else here knows of it.
 """
 

@@ -10,6 +10,8 @@ from queue import SimpleQueue
 from threading import Thread
 from typing import Any, TypeVar
 
+from ordersys.runtime.waiting import resolve
+
 R = TypeVar("R")
 
 
@@ -35,7 +37,7 @@ class Worker:
             except BaseException as error:  # noqa: BLE001 - raised where it is waited for
                 loop.call_soon_threadsafe(_fail, future, error)
             else:
-                loop.call_soon_threadsafe(_answer, future, result)
+                loop.call_soon_threadsafe(resolve, future, result)
 
         self._work.put(work)
         return future
@@ -49,11 +51,6 @@ class Worker:
         while (work := self._work.get()) is not None:
             work()
             del work  # the next wait may be long, and what is done holds what it was about
-
-
-def _answer(future: "asyncio.Future[R]", result: R) -> None:
-    if not future.done():
-        future.set_result(result)
 
 
 def _fail(future: "asyncio.Future[Any]", error: BaseException) -> None:

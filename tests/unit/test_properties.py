@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pika.frame import Header, decode_frame
 
-from ordersys.contract.events import CONTENT_TYPE, EventMessage, headers
+from benchmarks.baselines.messages import as_message
+from ordersys.contract.events import EventMessage
 from ordersys.contract.properties import Death, Malformed, Properties, death, entries, for_a_copy
 from ordersys.contract.topology import Publication
 from ordersys.runtime import messages
@@ -80,14 +81,7 @@ _LINE = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
 @given(st.builds(EventMessage, _LINE, _LINE, _LINE, _LINE, st.integers(0, 253_402_300_799_999_999), _LINE, st.binary()))
 def test_an_event_has_the_properties_pika_would_write_to_the_byte(event: EventMessage) -> None:
     """Whatever its texts hold."""
-    plain = pika.BasicProperties(
-        content_type=CONTENT_TYPE,
-        delivery_mode=pika.DeliveryMode.Persistent,
-        message_id=event.event_id,
-        timestamp=event.time // 1_000_000,
-        type=event.type,
-        headers=headers(event),
-    )
+    plain = as_message(event).properties
     made = messages.of_event(event, Publication("orders.events", "order.updated", "")).properties
     assert b"".join(made.encode()) == b"".join(plain.encode())
     assert (made.message_id, made.headers) == (event.event_id, plain.headers)
