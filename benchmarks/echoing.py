@@ -86,8 +86,10 @@ class Baselines:
 
     def warm_up(self) -> None:
         """All of them."""
-        for each in (*self.echoes, *self.hops):
-            each.warm_up()
+        for echo in self.echoes:
+            echo.warm_up()
+        for hops in self.hops:
+            hops.warm_up()
 
 
 def baselines(bench: Bench) -> Baselines:

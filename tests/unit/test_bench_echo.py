@@ -3,6 +3,7 @@
 import sqlite3
 from contextlib import ExitStack, closing
 from pathlib import Path
+from typing import Any
 
 import grpc
 
@@ -32,9 +33,9 @@ def test_before_it_answers_each_of_two_hops_has_committed_once(tmp_path: Path) -
             committing = ["--commit", str(databases[len(arguments) // 2])]
             child = Child(guard, tmp_path, "baselines.echo", loop, *arguments, *committing)
             stack.enter_context(closing(child)).ask()
-        channel = stack.enter_context(grpc.insecure_channel(far))
+        call: Any = stack.enter_context(grpc.insecure_channel(far)).unary_unary(PATH)
         for number in range(1, _CALLS + 1):
-            assert channel.unary_unary(PATH)(b"", timeout=30) == b""
+            assert call(b"", timeout=30) == b""
             assert [rows(database) for database in databases] == [number, number]
         assert all(database.with_name(database.name + "-wal").exists() for database in databases)
     assert [rows(database) for database in databases] == [_CALLS, _CALLS]
