@@ -63,8 +63,8 @@ def _round(bench: Bench, measured: Measured, name: str) -> None:
 def _waiting(bench: Bench, empty: Measured, large: Measured) -> None:
     """With the broker away; when it is back, everything that waited has to arrive, once. Raises Unsound.
 
-    Both Order Services are started anew, though events are put into one database only: orders are dearer for some
-    seconds after a start, for both services.
+    Both Order Services are started anew, though events are put into one database only: in the first seconds after a
+    start an order may be dearer.
     """
     with closing(large.records) as records:
         marks = records.marks()
