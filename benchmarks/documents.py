@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.figures import Figures, read
-from benchmarks.goals import SERVICES
+from benchmarks.goals import GOALS, SERVICES
+from benchmarks.plan import LOW_RATE
 
 PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
 _BLOCK = re.compile(r"(<!-- figures: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -122,6 +123,30 @@ def floor(document: Mapping[str, Any]) -> str:
     return table(["64 in flight", "µs of processor time", "S1"], rows)
 
 
+def low_load(document: Mapping[str, Any]) -> str:
+    """How far PlaceOrder is from the floor at low load: two hops, and two hops that commit as often as it does."""
+    figures = read(document)
+    names = {
+        "two_hops.p50": "two empty hops",
+        "two_hops.durable.p50": "the floor: two hops, a durable commit in each",
+        "place_order.p50": "PlaceOrder",
+    }
+    if not all(name in figures for name in names):
+        return _NOTHING
+    empty, floor, order = (figures[name].median for name in names)
+    (most,) = (goal.parts[0].bound.value for goal in GOALS if goal.name == "S2")
+    rows = [
+        [said, f"{p50:.2f}", f"{p50 / empty:.2f}", f"{p50 / floor:.2f}"]
+        for said, p50 in zip(names.values(), (empty, floor, order), strict=True)
+    ]
+    rows += [
+        ["the commits add", f"{floor - empty:.2f}", f"{floor / empty - 1:.2f}", ""],
+        ["the rest of PlaceOrder adds", f"{order - floor:.2f}", f"{(order - floor) / empty:.2f}", ""],
+        ["of which the goal has room for", f"{most * empty - floor:.2f}", f"{most - floor / empty:.2f}", ""],
+    ]
+    return table([f"{LOW_RATE:g} calls a second", "p50 ms", "÷ two empty hops", "÷ the floor"], rows)
+
+
 def calls(document: Mapping[str, Any]) -> str:
     """Orders at each concurrency, and at fixed rates."""
     figures = read(document)
@@ -202,6 +227,7 @@ BLOCKS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "idle": idle,
     "profile": profile,
     "floor": floor,
+    "low_load": low_load,
     "bulk": chosen("pipeline.64", "pipeline.512", "batch_place_orders."),
     "calls": calls,
     "events": chosen("relay", "consumer", "pika.", "aio_pika.", "kombu.", "faststream.", "nameko.", "notice."),

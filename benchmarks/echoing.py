@@ -1,4 +1,4 @@
-"""Empty calls, which orders are held against (S1, S2): served on the event loop of the services, and on the other."""
+"""Servers that do nothing, or nothing but commit, which orders are held against (S1, S2)."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -13,73 +13,117 @@ from ordersys.local import ports
 
 OTHER = ".other_loop"
 """The figures of a baseline that does not run on the services' event loop end so."""
+_EMPTY = "empty message, no validation, nothing kept"
+_COMMITTING = "empty message, no validation; each server commits one row durably before it goes on"
 
 
 @dataclass(frozen=True)
 class Echo:
-    """An empty server, and one that asks it. Their figures end with `suffix`."""
+    """An empty server. The figures end with `suffix`."""
 
     bench: Bench
-    loop: str
     suffix: str
+    said: str
     address: str
-    two_hops: str
-    servers: tuple[Child, Child]
+    server: Child
 
     def calls(self, in_flight: int) -> None:
         """A round of a closed loop; its processor time is that of client and server."""
         bench, name = self.bench, f"echo.{in_flight}"
-        meter = partial(self._used, self.servers[:1])
+        meter = partial(_used, self.server)
         before = meter()
         answer = bench.calls(self.address, "echo", in_flight=in_flight, seconds=bench.plan.seconds, most=UNLIMITED)
         used = {**processor.since(before, meter()), "client": answer["cpu"]}
         count = len(answer["latencies"])
-        bench.figures.add(name + self.suffix, count / (answer["ended"] - answer["began"]), "calls/s", self._said)
+        bench.figures.add(name + self.suffix, count / (answer["ended"] - answer["began"]), "calls/s", self.said)
         if not self.suffix:
             p50 = 1000 * percentile(answer["latencies"], 50)
-            bench.figures.add(f"{name}.p50", p50, "ms", self._said)
+            bench.figures.add(f"{name}.p50", p50, "ms", self.said)
         each = {process: seconds / count for process, seconds in used.items()}
-        bench.figures.add_processor(name + self.suffix, each, "µs/call", self._said)
-
-    def hops(self) -> None:
-        """A round of two hops at low load."""
-        bench, said = self.bench, f"{self._said}; {LOW_RATE:g} calls a second"
-        meter = partial(self._used, self.servers)
-        before = meter()
-        answer = bench.calls(self.two_hops, "echo", rate=LOW_RATE, seconds=bench.plan.open_seconds)
-        used = {**processor.since(before, meter()), "client": answer["cpu"]}
-        each = {process: seconds / len(answer["latencies"]) for process, seconds in used.items()}
-        bench.figures.add_processor(f"two_hops{self.suffix}", each, "µs/call", said)
-        p50 = 1000 * percentile(answer["latencies"], 50)
-        bench.figures.add(f"two_hops.p50{self.suffix}", p50, "ms", said)
-        if not self.suffix:
-            bench.figures.series["latency.two_hops"] = curve_in_milliseconds(answer["latencies"])
+        bench.figures.add_processor(name + self.suffix, each, "µs/call", self.said)
 
     def warm_up(self) -> None:
         """Connections are made and code is warm when the first round begins."""
-        for target in (self.address, self.two_hops):
-            self.bench.calls(target, "echo", in_flight=8, seconds=0.3, most=UNLIMITED)
-
-    @property
-    def _said(self) -> str:
-        return f"empty message, no validation, nothing kept; server on {self.loop}"
-
-    def _used(self, servers: tuple[Child, ...]) -> processor.Used:
-        return {"server": processor.whole(server.pid for server in servers)}
+        _warm_up(self.bench, self.address)
 
 
-def echoes(bench: Bench) -> list[Echo]:
-    """One on each event loop there is, first that of the services."""
-    others = [loop for loop in loops.ALL if loop != bench.loop]
-    return [_started(bench, loop, OTHER if loop in others else "") for loop in (bench.loop, *others)]
+@dataclass(frozen=True)
+class TwoHops:
+    """A server that asks another before it answers. The figures begin with `name` and end with `suffix`."""
+
+    bench: Bench
+    name: str
+    suffix: str
+    said: str
+    address: str
+    servers: tuple[Child, Child]
+
+    def calls(self) -> None:
+        """A round at low load."""
+        bench, said = self.bench, f"{self.said}; {LOW_RATE:g} calls a second"
+        meter = partial(_used, *self.servers)
+        before = meter()
+        answer = bench.calls(self.address, "echo", rate=LOW_RATE, seconds=bench.plan.open_seconds)
+        used = {**processor.since(before, meter()), "client": answer["cpu"]}
+        each = {process: seconds / len(answer["latencies"]) for process, seconds in used.items()}
+        bench.figures.add_processor(self.name + self.suffix, each, "µs/call", said)
+        p50 = 1000 * percentile(answer["latencies"], 50)
+        bench.figures.add(f"{self.name}.p50{self.suffix}", p50, "ms", said)
+        if not self.suffix:
+            bench.figures.series[f"latency.{self.name}"] = curve_in_milliseconds(answer["latencies"])
+
+    def warm_up(self) -> None:
+        """Connections are made and code is warm when the first round begins."""
+        _warm_up(self.bench, self.address)
 
 
-def _started(bench: Bench, loop: str, suffix: str) -> Echo:
+@dataclass(frozen=True)
+class Baselines:
+    """What orders are held against, first that on the event loop of the services."""
+
+    echoes: list[Echo]
+    hops: list[TwoHops]
+
+    def warm_up(self) -> None:
+        """All of them."""
+        for echo in self.echoes:
+            echo.warm_up()
+        for hops in self.hops:
+            hops.warm_up()
+
+
+def baselines(bench: Bench) -> Baselines:
+    """Empty servers on each event loop there is; on that of the services two more, which commit as ours do.
+
+    PlaceOrder waits for one commit in each of its two services, so that these wait for as many.
+    """
+    found = Baselines([], [])
+    for loop in (bench.loop, *(other for other in loops.ALL if other != bench.loop)):
+        suffix, said = "" if loop == bench.loop else OTHER, f"{_EMPTY}; server on {loop}"
+        near, far, servers = _started(bench, loop)
+        found.echoes.append(Echo(bench, suffix, said, near, servers[0]))
+        found.hops.append(TwoHops(bench, "two_hops", suffix, said, far, servers))
+    _, far, servers = _started(bench, bench.loop, commit=True)
+    found.hops.append(TwoHops(bench, "two_hops.durable", "", f"{_COMMITTING}; server on {bench.loop}", far, servers))
+    return found
+
+
+def _started(bench: Bench, loop: str, commit: bool = False) -> tuple[str, str, tuple[Child, Child]]:
+    """Two servers: the address of one, and of one that asks it."""
     near, far = (f"{ports.LOOPBACK}:{port}" for port in ports.free(2))
+    first, second = (["--commit", str(bench.folder / f"{name}.db")] if commit else [] for name in ("near", "far"))
     servers = (
-        bench.child("baselines.echo", loop, near),
-        bench.child("baselines.echo", loop, far, near),
+        bench.child("baselines.echo", loop, near, *first),
+        bench.child("baselines.echo", loop, far, "--next", near, *second),
     )
     for server in servers:
         server.ask()
-    return Echo(bench, loop, suffix, near, far, servers)
+    return near, far, servers
+
+
+def _warm_up(bench: Bench, address: str) -> None:
+    bench.calls(address, "echo", in_flight=8, seconds=0.3, most=UNLIMITED)
+
+
+def _used(*servers: Child) -> processor.Used:
+    return {"server": processor.whole(server.pid for server in servers)}

@@ -5,6 +5,7 @@ for one of its calls or events, divided by what ours uses for one of its orders 
 machine. The ratio by the clock stands beside it.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -24,13 +25,13 @@ class Measure(StrEnum):
 
 
 class Bound(NamedTuple):
-    """How far a value may go."""
+    """How far a value may go; to infinity where none was set."""
 
     relation: str
     value: float
 
     def __str__(self) -> str:
-        return f"{'≥' if self.relation == '>=' else '≤'} {self.value:g}"
+        return "–" if math.isinf(self.value) else f"{'≥' if self.relation == '>=' else '≤'} {self.value:g}"
 
     def met(self, value: float) -> bool:
         """Whether `value` keeps it."""
@@ -96,6 +97,8 @@ def _memory(after: str) -> tuple[str, ...]:
 
 
 _OTHER_LOOP = "the baseline on the other event loop"
+_FLOOR = "÷ two hops that commit once each, the floor"
+_FLOOR_ITSELF = "the floor ÷ two-hop echo"
 _LARGE = "64 orders in each call, 512 in flight"
 _WITH_BROKER = "with the broker's"
 _AIO_PIKA = "÷ bare aio-pika"
@@ -128,6 +131,8 @@ GOALS = (
         (
             _latency("place_order.p50", "two_hops.p50", 2.0),
             _latency("place_order.p50", "two_hops.p50.other_loop", 2.0, _OTHER_LOOP, judges=False),
+            _latency("place_order.p50", "two_hops.durable.p50", math.inf, _FLOOR, judges=False),
+            _latency("two_hops.durable.p50", "two_hops.p50", math.inf, _FLOOR_ITSELF, judges=False),
             _processor("place_order.low", "two_hops", 0.5, "at low load", judges=False),
         ),
     ),

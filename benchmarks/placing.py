@@ -1,12 +1,11 @@
 """How fast orders are placed, beside empty calls: S1, S2, S3, and the curve of concurrency."""
 
 import time
-from collections.abc import Sequence
 from functools import partial
 
 from benchmarks import processor
 from benchmarks.bench import Bench, in_turn
-from benchmarks.echoing import Echo, echoes
+from benchmarks.echoing import Baselines, Echo, baselines
 from benchmarks.figures import GUARANTEED
 from benchmarks.pipeline import place, place_at, place_many
 from benchmarks.plan import IN_FLIGHT, LARGE_BATCH, LOW_RATE, USUAL_BATCH, USUAL_IN_FLIGHT, Batch
@@ -21,30 +20,29 @@ _SHARES_OF_MAXIMUM = {"quarter": 0.25, "half": 0.5, "three_quarters": 0.75}
 
 def measure(bench: Bench, measured: Measured) -> None:
     """All of it."""
-    empty = echoes(bench)
-    warm_up(bench, measured, empty)
+    base = baselines(bench)
+    warm_up(bench, measured, base)
     _idle(bench, measured)
     for number in bench.terminal.rounds("64 in flight", bench.plan.rounds):
         in_turn(
             number,
-            *(partial(echo.calls, USUAL_IN_FLIGHT) for echo in empty),
+            *(partial(echo.calls, USUAL_IN_FLIGHT) for echo in base.echoes),
             partial(_orders, bench, measured, USUAL_IN_FLIGHT, drawn=number == 0),
             partial(_batches, bench, measured, USUAL_BATCH),
             partial(_batches, bench, measured, LARGE_BATCH),
         )
     for number in bench.terminal.rounds("low load", bench.plan.rounds):
-        in_turn(number, *(echo.hops for echo in empty), partial(_low, bench, measured, drawn=number == 0))
+        in_turn(number, *(hops.calls for hops in base.hops), partial(_low, bench, measured, drawn=number == 0))
     _rates(bench, measured)
-    _concurrency(bench, measured, empty[0])
+    _concurrency(bench, measured, base.echoes[0])
 
 
-def warm_up(bench: Bench, measured: Measured, empty: Sequence[Echo]) -> None:
+def warm_up(bench: Bench, measured: Measured, base: Baselines) -> None:
     """Connections are made and code is warm when the first round begins."""
     place(bench, measured, USUAL_IN_FLIGHT, bench.plan.seconds / 2)
     for batch in (USUAL_BATCH, LARGE_BATCH):
         place_many(bench, measured, batch, bench.plan.seconds / 4)
-    for echo in empty:
-        echo.warm_up()
+    base.warm_up()
 
 
 def _idle(bench: Bench, measured: Measured) -> None:

@@ -54,7 +54,7 @@ IN_FLIGHT = (1, 8, 64, 256)
 USUAL_IN_FLIGHT = 64
 USUAL_BATCH, LARGE_BATCH = Batch(16, 4), Batch(64, 8)
 LOW_RATE = 20.0
-"""Calls a second at low load: each finds the work that the one before has left behind done."""
+"""Calls a second at low load: each is alone, and its commits take along what the one before has left to ride."""
 SMALL_CATALOGUE = 50
 WINDOW = 1000
 """Events on their way to the broker at a time: ORDERSYS_PUBLISH_WINDOW's default, and the baselines' window."""

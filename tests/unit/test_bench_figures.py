@@ -69,6 +69,15 @@ def test_the_ratio_of_processor_times_says_the_same_as_that_of_rates() -> None:
     assert (found["value"], found["met"]) == (0.5, False)
 
 
+def test_what_only_stands_beside_needs_no_bound() -> None:
+    """S2: how far from the floor an order is, and the floor itself, decide nothing, whatever they are."""
+    found = judged(figures(place_order__p50=[3.0], two_hops__p50=[2.0], two_hops__durable__p50=[1.0]))["S2"]
+    beside = {part["said"]: (part["value"], part["goal"], part["judges"]) for part in found["parts"]}
+    assert beside["÷ two hops that commit once each, the floor"] == (3.0, "–", False)
+    assert beside["the floor ÷ two-hop echo"] == (0.5, "–", False)
+    assert (found["value"], found["goal"], found["met"]) == (1.5, "≤ 2", True)
+
+
 def test_every_goal_about_a_rate_stands_in_processor_time_too() -> None:
     """For each ratio of rates there is one of processor times, held against a bound."""
     rates = {part.ours[0] for goal in GOALS for part in goal.parts if part.bound.relation == ">=" and part.base}
