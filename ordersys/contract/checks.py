@@ -22,7 +22,7 @@ from ordersys.api.rules.v1 import rules_pb2
 from ordersys.contract import money
 from ordersys.contract.descriptors import message_class, reached
 from ordersys.contract.rules import stated
-from ordersys.contract.statements import Block, Unreadable
+from ordersys.contract.source_text import Block, Unreadable
 
 Check: TypeAlias = Callable[[Any], bool]
 Rules: TypeAlias = dict[str, Any]
@@ -227,6 +227,10 @@ def _of_scalar(block: Block, field: FieldDescriptor, rule: str, limit: Any, valu
 def _pattern(block: Block, pattern: str) -> str:
     if not (plain := _PLAIN_PATTERN(pattern)):
         raise _Unknown(pattern)
+    try:
+        re.compile(plain[1])
+    except re.error as error:
+        raise _Unknown(pattern) from error
     return block.constant("PATTERN", f"re.compile({plain[1]!r}, re.ASCII).fullmatch")
 
 
