@@ -106,7 +106,9 @@ class _Unknown(Exception):
 @cache
 def check(kind: Descriptor) -> Check:
     """Whether a message of that type is surely valid."""
-    return _compiled(kind, source(kind))
+    text, file = source(kind), f"<check of {kind.full_name}>"
+    linecache.cache[file] = (len(text), None, text.splitlines(keepends=True), file)  # for tracebacks and debuggers
+    return _compiled(text, file, _name(kind))
 
 
 def source(kind: Descriptor) -> str:
@@ -123,12 +125,10 @@ def _name(kind: Descriptor) -> str:
     return f"check_{kind.name}"
 
 
-def _compiled(kind: Descriptor, text: str) -> Check:
-    """The function in the text, which is kept where tracebacks and debuggers look for it."""
-    file, names = f"<check of {kind.full_name}>", dict[str, Any](_NAMES)
-    linecache.cache[file] = (len(text), None, text.splitlines(keepends=True), file)
+def _compiled(text: str, file: str, name: str) -> Check:
+    names = dict[str, Any](_NAMES)
     exec(compile(text, file, "exec"), names)  # noqa: S102 - texts of the contract are constants in it
-    made: Check = names[_name(kind)]
+    made: Check = names[name]
     return made
 
 
@@ -185,7 +185,7 @@ def _is_valid_when_empty(field: FieldDescriptor, rules: Rules) -> bool:
     """Whether the rules for what is in a message hold for one that is not there, since that reads as an empty one."""
     kind, block = field.containing_type, Block()
     _add_value(block, field, rules, f"this.{field.name}")
-    return _compiled(kind, block.function(_name(kind), "True"))(message_class(kind)())
+    return _compiled(block.function("holds", "True"), "<empty>", "holds")(message_class(kind)())
 
 
 def _add_value(block: Block, field: FieldDescriptor, rules: Rules, this: str) -> None:
