@@ -167,25 +167,25 @@ def _add_field(block: Block, field: FieldDescriptor, this: str) -> None:
     """The rules of a field of the message at a path, and what holds for its absence."""
     rules = {rule: value for rule, value in stated(field).items() if value is not False and rule != "sum_of"}
     required, ignored = rules.pop("required", False), rules.pop("ignore", _ALWAYS)
-    path, present = f"{this}.{field.name}", f"{block.read(this)}.HasField({field.name!r})"
+    inside, path, present = field.message_type, f"{this}.{field.name}", f"{block.read(this)}.HasField({field.name!r})"
     if ignored == _IF_NOT_ZERO and not (required or field.has_presence):
         block = block.inner(f"if {block.read(path)}:")
-    elif ignored != _ALWAYS or (required and (field.is_repeated or not field.message_type)):
+    elif ignored != _ALWAYS or (required and (field.is_repeated or not inside)):
         raise _Unknown(field.full_name)
     elif field.has_presence and not required:
         block = block.inner(f"if {present}:")
     _add_value(block, field, dict(rules), path)
-    if required and _is_valid_when_empty(field, rules):
+    if required and inside and _is_valid_when_empty(inside, field, rules):
         # Anything in it that is not zero shows that it is there, for less than HasField takes.
-        shown = [block.at_hand(f"{path}.{one.name}") for one in field.message_type.fields if not one.message_type]
+        shown = [block.at_hand(f"{path}.{one.name}") for one in inside.fields if not one.message_type]
         block.demand(" or ".join([*filter(None, shown), present]))
 
 
-def _is_valid_when_empty(field: FieldDescriptor, rules: Rules) -> bool:
-    """Whether the rules for what is in a message hold for one that is not there, since that reads as an empty one."""
-    kind, block = field.containing_type, Block()
-    _add_value(block, field, rules, f"this.{field.name}")
-    return _compiled(block.function("holds", "True"), "<empty>", "holds")(message_class(kind)())
+def _is_valid_when_empty(kind: Descriptor, field: FieldDescriptor, rules: Rules) -> bool:
+    """Whether the rules for what is in a field hold for a message that is not there, since it reads as an empty one."""
+    block = Block()
+    _add_value(block, field, rules, "this")
+    return _compiled(block.function("holds", "True"), "<check of absence>", "holds")(message_class(kind)())
 
 
 def _add_value(block: Block, field: FieldDescriptor, rules: Rules, this: str) -> None:
@@ -218,7 +218,7 @@ def _of_scalar(block: Block, field: FieldDescriptor, rule: str, limit: Any, valu
     if name == "pattern":
         limit = _pattern(block, limit)
     elif name == "defined_only":
-        limit = tuple(field.enum_type.values_by_number)
+        limit = tuple(field.enum_type.values_by_number if field.enum_type else ())
     elif rule in _PREDEFINED:
         _demand_stated(rule)
     return _SCALAR[name].format(value, limit)

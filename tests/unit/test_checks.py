@@ -16,8 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ordersys.api.order.v1.order_events_pb2 import OrderCreated, OrderUpdated
+from ordersys.api.order.v1.order_pb2 import OrderState
 from ordersys.contract import descriptors
 from ordersys.contract.checks import check, source
+from ordersys.contract.money import total
 from ordersys.contract.validation import violations
 from tests.contract.planted import ORDER, planted
 from tests.contract.strategies import has_rules, invalid, valid
@@ -191,7 +193,8 @@ _SAID = 'pattern: "^[a-z][a-z0-9_]{0,62}$" not_in: "version"'
 @given(pattern=st.lists(_CODE).map("".join), text=st.lists(_CODE | st.just("\\")).map("".join))
 def test_whatever_a_contract_says_is_data_in_a_check(pattern: str, text: str) -> None:
     """No text of a rule is ever run, be the rule known or not."""
-    said = f'pattern: "{CEscape(f"^{pattern}$", as_utf8=True)}" not_in: "{CEscape(text, as_utf8=True)}"'
+    quoted, other = (CEscape(said.encode(), as_utf8=False) for said in (f"^{pattern}$", text))
+    said = f'pattern: "{quoted}" not_in: "{other}"'
     files = descriptors.link(planted(f"{ORDER}.OrderUpdated", said, _SAID))
     (kind,) = (kind for kind in descriptors.messages(files) if kind.name == "OrderUpdated")
     written = ast.parse(source(kind))
@@ -225,14 +228,43 @@ def test_a_check_can_be_read_where_it_fails() -> None:
 
 def test_the_first_instant_differs_from_none() -> None:
     """A Timestamp that is there and zero throughout reads like one that is not."""
-    event = OrderCreated(order=order())
-    for name in ("create_time", "update_time"):
-        getattr(event.order, name).CopyFrom(Timestamp())
+    first, event = Timestamp(), OrderCreated(order=order())
+    event.order.create_time.CopyFrom(first)
+    event.order.update_time.CopyFrom(first)
     assert check(OrderCreated.DESCRIPTOR)(event)
-    for name in ("create_time", "update_time"):
-        missing = OrderCreated(order=event.order)
-        missing.order.ClearField(name)
-        assert not check(OrderCreated.DESCRIPTOR)(missing)
+    event.order.ClearField("create_time")
+    assert not check(OrderCreated.DESCRIPTOR)(event)
+    event.order.create_time.CopyFrom(first)
+    event.order.ClearField("update_time")
+    assert not check(OrderCreated.DESCRIPTOR)(event)
+
+
+def test_a_product_that_stands_twice_is_left_to_protovalidate() -> None:
+    """Also where the items are sorted and the total is their sum."""
+    event = OrderCreated(order=order())
+    del event.order.items[1:]
+    event.order.total.CopyFrom(total(event.order.items))
+    assert check(OrderCreated.DESCRIPTOR)(event)
+    event.order.items.append(event.order.items[0])
+    event.order.total.CopyFrom(total(event.order.items))
+    assert check(OrderCreated.DESCRIPTOR)(event) is is_valid(event) is False
+
+
+def test_a_name_that_stands_twice_is_left_to_protovalidate() -> None:
+    """Of a field that changed."""
+    event = OrderUpdated(order=order(), previous_state=OrderState.ORDER_STATE_PLACED, changed_fields=["items"])
+    event.order.version = 2
+    assert check(OrderUpdated.DESCRIPTOR)(event)
+    event.changed_fields.append("items")
+    assert check(OrderUpdated.DESCRIPTOR)(event) is is_valid(event) is False
+
+
+@pytest.mark.parametrize("nanos", [-1, 10**9])
+def test_nanos_beyond_a_second_are_left_to_protovalidate(nanos: int) -> None:
+    """The first that are, on either side."""
+    event = OrderCreated(order=order())
+    event.order.create_time.nanos = event.order.update_time.nanos = nanos
+    assert check(OrderCreated.DESCRIPTOR)(event) is is_valid(event) is False
 
 
 def test_a_message_type_without_rules_is_valid_as_it_is() -> None:
