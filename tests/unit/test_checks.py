@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from ordersys.api.order.v1.order_events_pb2 import OrderCreated, OrderUpdated
 from ordersys.api.order.v1.order_pb2 import OrderState
-from ordersys.contract import descriptors
+from ordersys.contract import checks, descriptors
 from ordersys.contract.checks import check, source
 from ordersys.contract.money import total
 from ordersys.contract.validation import violations
@@ -265,6 +265,22 @@ def test_nanos_beyond_a_second_are_left_to_protovalidate(nanos: int) -> None:
     event = OrderCreated(order=order())
     event.order.create_time.nanos = event.order.update_time.nanos = nanos
     assert check(OrderCreated.DESCRIPTOR)(event) is is_valid(event) is False
+
+
+def test_a_nano_between_creation_and_first_version_is_left_to_protovalidate() -> None:
+    """Times are compared to the nano."""
+    event = OrderCreated(order=order())
+    event.order.create_time.nanos = event.order.update_time.nanos = 7
+    assert check(OrderCreated.DESCRIPTOR)(event)
+    event.order.update_time.nanos = 8
+    assert check(OrderCreated.DESCRIPTOR)(event) is is_valid(event) is False
+
+
+@pytest.mark.parametrize("rule", checks._PREDEFINED)
+def test_a_rule_of_ours_in_other_words_leaves_all_to_protovalidate(rule: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of rules.proto that is known by its words."""
+    monkeypatch.setitem(checks._PREDEFINED, rule, "true")
+    assert source(OrderCreated.DESCRIPTOR).endswith(f"return False  # left to protovalidate: {rule!r}\n")
 
 
 def test_a_message_type_without_rules_is_valid_as_it_is() -> None:
