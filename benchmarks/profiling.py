@@ -23,6 +23,7 @@ _WAITING = re.compile(
     r"^(?:_worker \(concurrent/futures/thread|\S*select \(selectors|(?:\S*\.)?(?:run|wait) \(threading)\.py"
 )
 _STANDARD = {"asyncio", "logging", "json", "concurrent", "threading", "selectors", "sqlite3"}
+_CHECKS = "<check of "  # functions that contract/checks.py writes
 _MOST = 8
 _LEAST_SHARE = 0.005
 _START_SECONDS = 1.0
@@ -55,6 +56,8 @@ def owner(frame: str) -> str:
     found = _FRAME.search(frame)
     if not found:
         return "other"
+    if found.group(1).startswith(_CHECKS):
+        return "ordersys/contract/checks"
     *folders, file = Path(found.group(1)).parts
     if "ordersys" in folders:
         return "/".join([*folders[folders.index("ordersys") :], file.removesuffix(".py")])

@@ -127,7 +127,7 @@ def _identity(delivery: Delivery) -> tuple[str, str]:
 
 def _text(name: str, value: str | bytes | None) -> str:
     """A property, empty when it is not there. Raises Undecodable for one that is no text: no answer could hold it."""
-    if not isinstance(value, str | None):
+    if not (value is None or isinstance(value, str)):
         raise Undecodable(f"{name} is not text")
     return value or ""
 

@@ -12,7 +12,11 @@ NANOS = 1_000_000_000
 
 def nanos(items: Iterable[OrderItem]) -> int:
     """The exact sum of quantity × unit price, in billionths of the currency's unit."""
-    return sum(i.quantity * (i.unit_price.units * NANOS + i.unit_price.nanos) for i in items)
+    total = 0
+    for item in items:
+        price = item.unit_price  # protobuf makes the object anew with each access
+        total += item.quantity * (price.units * NANOS + price.nanos)
+    return total
 
 
 def total(items: Iterable[OrderItem]) -> Money:

@@ -85,6 +85,7 @@ def test_a_block_nobody_knows_is_an_error() -> None:
         ("do_execute (sqlalchemy/engine/default.py:952)", "sqlalchemy"),
         ("format (logging/__init__.py:1)", "logging"),
         ("run (threading.py:982)", "threading"),
+        ("check_Order (<check of ordersys.api.order.v1.Order>:12)", "ordersys/contract/checks"),
         ("[unknown]", "other"),
     ],
 )

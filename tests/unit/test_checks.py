@@ -1,6 +1,8 @@
 """The rules in plain Python are those of the contract: protovalidate is asked about the same messages."""
 
+import ast
 import string
+import traceback
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -8,12 +10,16 @@ import protovalidate
 import pytest
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
+from google.protobuf.text_encoding import CEscape
+from google.protobuf.timestamp_pb2 import Timestamp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ordersys.api.order.v1.order_events_pb2 import OrderCreated
-from ordersys.contract import descriptors
-from ordersys.contract.checks import check
+from ordersys.api.order.v1.order_events_pb2 import OrderCreated, OrderUpdated
+from ordersys.api.order.v1.order_pb2 import OrderState
+from ordersys.contract import checks, descriptors
+from ordersys.contract.checks import check, source
+from ordersys.contract.money import total
 from ordersys.contract.validation import violations
 from tests.contract.planted import ORDER, planted
 from tests.contract.strategies import has_rules, invalid, valid
@@ -142,18 +148,31 @@ def test_both_judge_alike_a_text_with_a_little_more_or_less(name: str, data: st.
         setattr(place.message, place.field.name, before)
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        ("Order", 'options { [buf.validate.message] { cel { id: "x" expression: "true" } } }', ""),
-        ("OrderItem", "this.units < 2000000", "this.units < 1000000"),
-        ("OrderItem", "lte: 1000 example: 7", "lte: 1000"),
-        ("OrderItem", "const: 5", "lte: 1000"),
-    ],
-    ids=["CEL", "CEL in other words", "beside others", "in place of another"],
-)
+_INSTANT = "timestamp { [ordersys.api.rules.v1.instant]: true }"
+_FIELD = "number: 9 label: LABEL_OPTIONAL type:"
+_TEXT = f"{_FIELD} TYPE_STRING options {{ [buf.validate.field] {{ string {{ min_len: 1 }} }} }}"
+_UNKNOWN = {
+    "CEL": ("Order", 'options { [buf.validate.message] { cel { id: "x" expression: "true" } } }', ""),
+    "CEL in other words": ("OrderItem", "this.units < 2000000", "this.units < 1000000"),
+    "CEL about what may be missing": ("Order", _INSTANT, f"{_INSTANT} required: true"),
+    "CEL about a time of any nanos": ("Order", "required: true", f"{_INSTANT} required: true"),
+    "beside others": ("OrderItem", "lte: 1000 example: 7", "lte: 1000"),
+    "in place of another": ("OrderItem", "const: 5", "lte: 1000"),
+    "an order of numbers": ("Order", 'sorted_by]: "quantity"', 'sorted_by]: "product_id"'),
+    "of a word of Python": ("Order", f'field {{ name: "class" {_TEXT} }}', ""),
+    "of a name that messages have": ("Order", f'field {{ name: "HasField" {_TEXT} }}', ""),
+    "of a name that is taken": ("Order", f'field {{ name: "total_units" {_TEXT} }}', ""),
+    "in itself": (
+        "OrderItem",
+        f'field {{ name: "part" {_FIELD} TYPE_MESSAGE type_name: ".{ORDER}.OrderItem" }}',
+        "",
+    ),
+}
+
+
+@pytest.mark.parametrize("change", _UNKNOWN.values(), ids=_UNKNOWN)
 def test_a_rule_that_is_not_known_leaves_all_to_protovalidate(change: tuple[str, str, str]) -> None:
-    """Also where it stands in a message inside."""
+    """Also where it stands in a message inside, or of what Python has no good words for."""
     name, new, old = change
     files = descriptors.link(planted(f"{ORDER}.{name}", new, old))
     kinds = {kind.name: kind for kind in descriptors.messages(files)}
@@ -161,6 +180,107 @@ def test_a_rule_that_is_not_known_leaves_all_to_protovalidate(change: tuple[str,
     assert check(OrderCreated.DESCRIPTOR)(event)
     changed = descriptors.message_class(kinds["OrderCreated"]).FromString(event.SerializeToString())
     assert not check(kinds["OrderCreated"])(changed)
+    assert "return False  # left to protovalidate: " in source(kinds["OrderCreated"])
+
+
+_CODE = st.sampled_from(
+    ["'", '"', "'''", "\n", "\r", "\f", "\0", "\u2028", "{0}", "{1!r}", "%s", "#", "x", ")", "(", ",", " "]
+)
+_SAID = 'pattern: "^[a-z][a-z0-9_]{0,62}$" not_in: "version"'
+
+
+@settings(max_examples=5 * EXAMPLES, deadline=None)
+@given(pattern=st.lists(_CODE).map("".join), text=st.lists(_CODE | st.just("\\")).map("".join))
+def test_whatever_a_contract_says_is_data_in_a_check(pattern: str, text: str) -> None:
+    """No text of a rule is ever run, be the rule known or not."""
+    quoted, other = (CEscape(said.encode(), as_utf8=False) for said in (f"^{pattern}$", text))
+    said = f'pattern: "{quoted}" not_in: "{other}"'
+    files = descriptors.link(planted(f"{ORDER}.OrderUpdated", said, _SAID))
+    (kind,) = (kind for kind in descriptors.messages(files) if kind.name == "OrderUpdated")
+    written = ast.parse(source(kind))
+    assert not check(kind)(descriptors.message_class(kind)())
+    if "left to protovalidate" in source(kind):
+        assert ast.unparse(written) == "def check_OrderUpdated(this):\n    return False"
+    else:
+        assert {pattern, text} <= {node.value for node in ast.walk(written) if isinstance(node, ast.Constant)}
+        assert shape(written) == shape(ast.parse(source(OrderUpdated.DESCRIPTOR)))
+
+
+def shape(tree: ast.AST) -> str:
+    """A program without its texts."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            node.value = ""
+    return ast.dump(tree)
+
+
+def test_a_check_can_be_read_where_it_fails() -> None:
+    """A traceback names the message type, and shows the statement, whatever was checked since."""
+    check.cache_clear()
+    for kind in (OrderCreated.DESCRIPTOR, *KINDS.values()):
+        check(kind)
+    with pytest.raises(AttributeError) as failed:
+        check(OrderCreated.DESCRIPTOR)(None)
+    shown = "".join(traceback.format_exception(failed.value))
+    assert f'File "<check of {ORDER}.OrderCreated>"' in shown
+    assert "in check_OrderCreated\n    this_order = this.order\n" in shown
+
+
+def test_the_first_instant_differs_from_none() -> None:
+    """A Timestamp that is there and zero throughout reads like one that is not."""
+    first, event = Timestamp(), OrderCreated(order=order())
+    event.order.create_time.CopyFrom(first)
+    event.order.update_time.CopyFrom(first)
+    assert check(OrderCreated.DESCRIPTOR)(event)
+    event.order.ClearField("create_time")
+    assert not check(OrderCreated.DESCRIPTOR)(event)
+    event.order.create_time.CopyFrom(first)
+    event.order.ClearField("update_time")
+    assert not check(OrderCreated.DESCRIPTOR)(event)
+
+
+def test_a_product_that_stands_twice_is_left_to_protovalidate() -> None:
+    """Also where the items are sorted and the total is their sum."""
+    event = OrderCreated(order=order())
+    del event.order.items[1:]
+    event.order.total.CopyFrom(total(event.order.items))
+    assert check(OrderCreated.DESCRIPTOR)(event)
+    event.order.items.append(event.order.items[0])
+    event.order.total.CopyFrom(total(event.order.items))
+    assert check(OrderCreated.DESCRIPTOR)(event) is is_valid(event) is False
+
+
+def test_a_name_that_stands_twice_is_left_to_protovalidate() -> None:
+    """Of a field that changed."""
+    event = OrderUpdated(order=order(), previous_state=OrderState.ORDER_STATE_PLACED, changed_fields=["items"])
+    event.order.version = 2
+    assert check(OrderUpdated.DESCRIPTOR)(event)
+    event.changed_fields.append("items")
+    assert check(OrderUpdated.DESCRIPTOR)(event) is is_valid(event) is False
+
+
+@pytest.mark.parametrize("nanos", [-1, 10**9])
+def test_nanos_beyond_a_second_are_left_to_protovalidate(nanos: int) -> None:
+    """The first that are, on either side."""
+    event = OrderCreated(order=order())
+    event.order.create_time.nanos = event.order.update_time.nanos = nanos
+    assert check(OrderCreated.DESCRIPTOR)(event) is is_valid(event) is False
+
+
+def test_a_nano_between_creation_and_first_version_is_left_to_protovalidate() -> None:
+    """Times are compared to the nano."""
+    event = OrderCreated(order=order())
+    event.order.create_time.nanos = event.order.update_time.nanos = 7
+    assert check(OrderCreated.DESCRIPTOR)(event)
+    event.order.update_time.nanos = 8
+    assert check(OrderCreated.DESCRIPTOR)(event) is is_valid(event) is False
+
+
+@pytest.mark.parametrize("rule", checks._PREDEFINED)
+def test_a_rule_of_ours_in_other_words_leaves_all_to_protovalidate(rule: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of rules.proto that is known by its words."""
+    monkeypatch.setitem(checks._PREDEFINED, rule, "true")
+    assert source(OrderCreated.DESCRIPTOR).endswith(f"return False  # left to protovalidate: {rule!r}\n")
 
 
 def test_a_message_type_without_rules_is_valid_as_it_is() -> None:

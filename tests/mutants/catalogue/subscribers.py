@@ -115,7 +115,7 @@ MUTANTS = (
         "id-that-is-no-text-is-recorded",
         LISTENER_1,
         "An event whose message_id is no UTF-8 is recorded, and no page that holds it can be answered.",
-        (Edit("contract.events", "if not isinstance(value, str | None):", "if False:"),),
+        (Edit("contract.events", "if not (value is None or isinstance(value, str)):", "if False:"),),
         caught_by="subscribers/what_is_recorded_can_be_answered_again",
     ),
     Mutant(
