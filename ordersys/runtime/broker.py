@@ -1,6 +1,6 @@
 """RabbitMQ: one connection with one AMQP channel for events, until it breaks or falls silent.
 
-Together with messages.py and urls.py all that knows pika.
+Together with frames.py, messages.py and urls.py all that knows pika.
 """
 
 import asyncio
@@ -12,7 +12,6 @@ from copy import copy
 from functools import partial
 from typing import Any, NamedTuple
 
-from pika.adapters.asyncio_connection import AsyncioConnection
 from pika.adapters.utils.connection_workflow import AMQPConnectorStackTimeout
 from pika.channel import Channel
 from pika.exceptions import (
@@ -26,10 +25,10 @@ from pika.exceptions import (
     ProbableAuthenticationError,
 )
 
-from ordersys.contract.events import Delivery
 from ordersys.runtime import refusals
 from ordersys.runtime.confirms import CONFIRMED, Confirms, Fate, Outcome, Window
 from ordersys.runtime.crash import crash_point
+from ordersys.runtime.frames import Connection, Take
 from ordersys.runtime.messages import Message, delivered
 from ordersys.runtime.urls import BrokerUrl
 from ordersys.runtime.waiting import first, resolve
@@ -78,7 +77,7 @@ class Session:
     def __init__(self, url: BrokerUrl) -> None:
         self._loop = asyncio.get_running_loop()
         self._place = str(url)
-        self._connection: AsyncioConnection
+        self._connection: Connection
         self._events: _Opened
         self._blocked = self._silent = False
         self._confirms = Confirms()
@@ -94,7 +93,7 @@ class Session:
         parameters.socket_timeout = parameters.stack_timeout = _SILENT_SECONDS
         parameters.client_properties = {"connection_name": name}
         opened = session._loop.create_future()
-        session._connection = AsyncioConnection(
+        session._connection = Connection(
             parameters,
             on_open_callback=partial(resolve, opened),
             on_open_error_callback=session._on_end,
@@ -143,8 +142,10 @@ class Session:
                     impossible[number] = fault
                     continue
                 window.sent(message.properties.message_id)
-                if len(window) % _SENT_AT_A_TIME == 0:  # the broker works on these while the next are encoded
+                if len(window) % _SENT_AT_A_TIME == 0:  # the broker works on these while the next are laid out
+                    self._connection.flush()
                     await asyncio.sleep(0)
+            self._connection.flush()
             self._confirms.complete()
             crash_point("broker.sent")
             await self._answer(self._confirms.settled, lambda: window.steps)
@@ -152,11 +153,15 @@ class Session:
             self.fail(error)
         return self._outcomes(len(messages), impossible, window)
 
-    async def intake(self, queue: str, prefetch: int, take: Callable[[int, Delivery], None]) -> "Intake":
+    async def intake(self, queue: str, prefetch: int, take: Take) -> "Intake":
         """Has every delivery of `queue` given to `take` with its tag, at most `prefetch` unsettled at a time."""
         intake = Intake(self, await self._open_channel())
         await intake.begin(queue, prefetch, take)
         return intake
+
+    def take(self, opened: _Opened, take: Take | None) -> None:
+        """Has deliveries on that channel given to `take`, past pika where that can be; with None to pika again."""
+        self._connection.take(opened.channel, take)
 
     async def consumers(self, queue: str) -> int:
         """How many consumers `queue` has, of whatever process. Raises BrokerUnavailable."""
@@ -218,7 +223,7 @@ class Session:
     def _sent(self, message: Message) -> str:
         """Sends a message; why it can't be, where that is the message's own fault: nothing of it is sent then."""
         try:
-            self._events.channel.basic_publish(*message, mandatory=True)
+            self._connection.publish(self._events.channel, message)
         except Exception as error:  # whatever the encoder raises costs this message, never the session
             if not self._events.channel.is_open or not self._connection.is_open:
                 raise
@@ -277,13 +282,14 @@ class Intake:
         opened.channel.add_on_close_callback(self._on_close)
         opened.channel.add_on_cancel_callback(lambda _: session.fail(AMQPError("the queue was deleted")))
 
-    async def begin(self, queue: str, prefetch: int, take: Callable[[int, Delivery], None]) -> None:
+    async def begin(self, queue: str, prefetch: int, take: Take) -> None:
         """Returns when the broker has said that it delivers. Raises BrokerUnavailable."""
 
         def on_message(_: Channel, method: Any, properties: Any, body: bytes) -> None:
             take(method.delivery_tag, delivered(method, properties, body))
 
         await self._session.call(self._opened, "basic_qos", prefetch_count=prefetch)
+        self._session.take(self._opened, take)
         answered = asyncio.get_running_loop().create_future()
         consume = partial(self._session.send, "basic_consume", on=self._opened, callback=partial(resolve, answered))
         self._consumer_tag = consume(queue=queue, on_message_callback=on_message)
@@ -291,7 +297,11 @@ class Intake:
         self._session.check()
 
     async def cancel(self) -> None:
-        """Stops deliveries; what was delivered may still be settled. Returns soon, whatever the broker does."""
+        """Stops deliveries; what was delivered may still be settled. Returns soon, whatever the broker does.
+
+        What comes meanwhile is pika's, which gives it back.
+        """
+        self._session.take(self._opened, None)
         if not self._session.closed.done():
             try:
                 cancelled = self._session.call(self._opened, "basic_cancel", consumer_tag=self._consumer_tag)

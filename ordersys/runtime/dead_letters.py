@@ -30,7 +30,7 @@ from ordersys.contract.properties import Death, death, for_a_copy
 from ordersys.runtime.broker import BrokerUnavailable
 from ordersys.runtime.confirms import Fate, Outcome
 from ordersys.runtime.identity import now
-from ordersys.runtime.messages import Message, copy, kept
+from ordersys.runtime.messages import Message, copy, received
 from ordersys.runtime.reconnect import opened
 from ordersys.runtime.statements import Statement, inserting
 from ordersys.runtime.urls import BrokerUrls
@@ -120,7 +120,7 @@ class DeadLetters:
         for row in connection.execute(self._page, {"after": after, "most": size + 1}):
             if len(letters) == size or room <= 0:
                 return Page(letters, True)
-            letters.append(DeadLetter(row[0], row[1], row[2], kept(row[3], row[4])))
+            letters.append(DeadLetter(row[0], row[1], row[2], received(row[3], row[4])))
             room -= len(row[3]) + len(row[4])
         return Page(letters, False)
 

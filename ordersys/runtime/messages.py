@@ -125,7 +125,7 @@ def _laid_out(event: EventMessage) -> bytes:
         len(headers).to_bytes(4),
         headers,
         _PERSISTENT,
-        _short(event.event_id),
+        short_string(event.event_id),
         (event.time // 1_000_000).to_bytes(8),
         after,
     )
@@ -141,10 +141,10 @@ def _constant(event_type: str, source: str) -> tuple[bytes, bytes, bytes]:
         len(origin).to_bytes(4),
         origin,
     )
-    return _PRESENT.to_bytes(2) + _short(CONTENT_TYPE), headers, _short(event_type)
+    return _PRESENT.to_bytes(2) + short_string(CONTENT_TYPE), headers, short_string(event_type)
 
 
-def _short(text: str) -> bytes:
+def short_string(text: str) -> bytes:
     """A short string. Raises ValueError."""
     encoded = text.encode()
     if len(encoded) > _SHORT:
@@ -157,13 +157,13 @@ def copy(properties: bytes, body: bytes, queue: str) -> Message:
     return Message("", queue, body, RawProperties.of(for_a_copy(properties)))
 
 
-def kept(properties: bytes, body: bytes) -> Delivery:
-    """A delivery that was kept."""
+def received(properties: bytes, body: bytes, redelivered: bool = False) -> Delivery:
+    """A delivery, given its properties as they came. Raises nothing."""
     found = RawProperties.of(properties)
-    return Delivery(found.message_id, found.type, found.content_type, body, properties=properties)
+    return Delivery(found.message_id, found.type, found.content_type, body, redelivered, properties)
 
 
 def delivered(method: Any, found: pika.BasicProperties, body: bytes) -> Delivery:
-    """A delivery."""
+    """A delivery, as pika gives it."""
     raw = found.raw if isinstance(found, RawProperties) else b"".join(found.encode())
     return Delivery(found.message_id, found.type, found.content_type, body, method.redelivered, raw)

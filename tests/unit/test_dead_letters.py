@@ -9,7 +9,7 @@ from ordersys.contract.events import MAXIMUM_BYTES, Delivery
 from ordersys.notification.store import DEAD_LETTERS, schema
 from ordersys.runtime.database import Database
 from ordersys.runtime.dead_letters import Named, letter_id, portions
-from ordersys.runtime.messages import kept
+from ordersys.runtime.messages import received
 from tests.contract.raw import counted, encoded, entry, short
 
 MANY = 70_000
@@ -20,7 +20,7 @@ def dead(number: int, body: bytes = b"x", count: int = 0, redelivered: bool = Fa
     """A delivery of a dead letter; the broker counts on it how often it was delivered."""
     counts = entry(b"x-delivery-count", b"l" + count.to_bytes(8)) if count else b""
     properties = encoded({"headers": counted(counts + entry(b"h", b"V")), "message_id": short(b"%d" % number)})
-    found = kept(properties, body)
+    found = received(properties, body)
     return Delivery(found.message_id, None, None, body, redelivered, properties)
 
 

@@ -34,6 +34,13 @@ MUTANTS = (
         caught_by="broker_trouble/a_creation_the_broker_did_not_keep_is_published_again",
     ),
     Mutant(
+        "nobody-asks-for-unroutable-events",
+        ORDER,
+        "The broker drops an event that no queue takes, and confirms it.",
+        (Edit("runtime.frames", '_MANDATORY = b"\\x01"', '_MANDATORY = b"\\x00"'),),
+        caught_by="broker_trouble/a_creation_the_broker_did_not_keep_is_published_again",
+    ),
+    Mutant(
         "nacked-event-counts-as-published",
         ORDER,
         "An event the broker refused to keep is forgotten.",
@@ -162,7 +169,7 @@ MUTANTS = (
         "content-type-is-another",
         PRODUCT,
         "The content type of a message is not the contract's.",
-        (Edit("runtime.messages", "_short(CONTENT_TYPE)", '_short("application/x-protobuf")'),),
+        (Edit("runtime.messages", "short_string(CONTENT_TYPE)", 'short_string("application/x-protobuf")'),),
         caught_by="rejections/a_refusal_for_want_of_stock_is_heard_once_on_the_topic_exchange_only",
     ),
     Mutant(
