@@ -27,8 +27,8 @@ from ordersys.product_service.store.placements import stored as as_stored
 from ordersys.product_service.store.tables import PLACEMENTS, PRODUCTS
 from ordersys.product_service.store.tables import REQUESTS as PLACE_REQUESTS
 from ordersys.product_service.store.tables import SCHEMA as PRODUCT_SCHEMA
-from ordersys.runtime.identity import now
-from ordersys.runtime.schema import Schema
+from ordersys.runtime.base.ids import now
+from ordersys.runtime.storage.schema import Schema
 
 _CHUNK = 20_000
 _ANY_ID = "0" * 8 + "-0000-7000-8000-" + "0" * 12

@@ -22,9 +22,10 @@ from ordersys.local.packages import NoRabbitMQ
 from ordersys.local.rabbitmq import NotStarted
 from ordersys.local.service import Misused, NotHealthy
 from ordersys.local.system import SERVICES, CannotStart, Choices, System, said_in_one_line
-from ordersys.runtime import files, urls
-from ordersys.runtime.broker import BrokerUnavailable
-from ordersys.runtime.urls import shown
+from ordersys.runtime.base import files
+from ordersys.runtime.rabbitmq import urls
+from ordersys.runtime.rabbitmq.connection import BrokerUnavailable
+from ordersys.runtime.rabbitmq.urls import shown
 
 _PROGRAM = "python -m ordersys.local"
 _WATCH_SECONDS = 0.5

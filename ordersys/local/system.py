@@ -23,11 +23,12 @@ from ordersys.local.guard import Guard, end_leftovers
 from ordersys.local.packages import Installation, provision
 from ordersys.local.rabbitmq import Node
 from ordersys.local.service import Program, Service, ours
-from ordersys.runtime import settings, urls
-from ordersys.runtime.broker import BrokerUnavailable
-from ordersys.runtime.files import UnusableFolder, make_private
-from ordersys.runtime.reconnect import declare, opened
-from ordersys.runtime.urls import BrokerUrls, shown
+from ordersys.runtime import settings
+from ordersys.runtime.base.files import UnusableFolder, make_private
+from ordersys.runtime.rabbitmq import urls
+from ordersys.runtime.rabbitmq.connection import BrokerUnavailable
+from ordersys.runtime.rabbitmq.reconnecting import declare, opened
+from ordersys.runtime.rabbitmq.urls import BrokerUrls, shown
 
 # In the order they are started; any order works.
 SERVICES = ("order_service", "product_service", "notification_service_1", "notification_service_2")

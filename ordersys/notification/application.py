@@ -16,15 +16,15 @@ from ordersys.notification.recorder import Handler, Recorder
 from ordersys.notification.removals import Removals
 from ordersys.notification.service import DeadLetterService, NotificationLog
 from ordersys.notification.store import DEAD_LETTERS, Inbox, schema
-from ordersys.runtime.backup import Stored
-from ordersys.runtime.consumer import Consumer, Disposition
-from ordersys.runtime.database import Database
+from ordersys.runtime.base.futures import Grace
 from ordersys.runtime.process import run
+from ordersys.runtime.rabbitmq.consumer import Consumer, Disposition
 from ordersys.runtime.retention import Retention
-from ordersys.runtime.server import Server
+from ordersys.runtime.rpc.server import Server
 from ordersys.runtime.settings import NotificationSettings
+from ordersys.runtime.storage.backup import Stored
+from ordersys.runtime.storage.database import Database
 from ordersys.runtime.upkeep import HEALTH_SECONDS, PURGE_SECONDS, every, purge
-from ordersys.runtime.waiting import Grace
 
 _log = logging.getLogger(__name__)
 _NOTIFICATION_LOG = notification_log_pb2.DESCRIPTOR.services_by_name["NotificationLog"]

@@ -5,9 +5,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 from ordersys.contract.events import Delivery, Event, Undecodable, decode
 from ordersys.notification.store import Inbox, Recording, Told
-from ordersys.runtime import log
-from ordersys.runtime.consumer import Disposition
-from ordersys.runtime.database import Database
+from ordersys.runtime.base import log
+from ordersys.runtime.rabbitmq.consumer import Disposition
+from ordersys.runtime.storage.database import Database
 
 _log = logging.getLogger(__name__)
 Handler = Callable[..., str]

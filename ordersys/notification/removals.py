@@ -17,12 +17,12 @@ from ordersys.contract.topology import Subscription
 from ordersys.notification import requests
 from ordersys.notification.requests import Done
 from ordersys.notification.store import DEAD_LETTERS
-from ordersys.runtime.broker import BrokerUnavailable
-from ordersys.runtime.crash import crash_point
-from ordersys.runtime.database import Database
+from ordersys.runtime.base.failpoints import crash_point
 from ordersys.runtime.dead_letters import Named, portions, put_back
 from ordersys.runtime.idempotency import Outcome, success
-from ordersys.runtime.urls import BrokerUrls
+from ordersys.runtime.rabbitmq.connection import BrokerUnavailable
+from ordersys.runtime.rabbitmq.urls import BrokerUrls
+from ordersys.runtime.storage.database import Database
 
 _log = logging.getLogger(__name__)
 _PARTING_SECONDS = 2.0

@@ -7,8 +7,8 @@ from sqlalchemy import Connection
 
 from ordersys.contract.requests import fingerprint
 from ordersys.notification.store import DEAD_LETTERS, REQUESTS
+from ordersys.runtime.base.ids import now
 from ordersys.runtime.idempotency import Outcome, recall
-from ordersys.runtime.identity import now
 
 
 class Done(NamedTuple):

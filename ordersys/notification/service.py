@@ -20,8 +20,8 @@ from ordersys.notification.letters import letter
 from ordersys.notification.recorder import Recorder
 from ordersys.notification.removals import Removals
 from ordersys.notification.store import DEAD_LETTERS, Inbox
-from ordersys.runtime.admission import Context
-from ordersys.runtime.database import Database
+from ordersys.runtime.rpc.admission import Context
+from ordersys.runtime.storage.database import Database
 
 
 class NotificationLog(NotificationLogServicer):

@@ -26,11 +26,11 @@ from sqlalchemy import (
 from ordersys.api.notification.v1.notification_log_pb2 import ListNotificationsRequest, Notification
 from ordersys.contract.events import Event
 from ordersys.contract.times import timestamp
+from ordersys.runtime.base.ids import now
 from ordersys.runtime.dead_letters import DeadLetters
 from ordersys.runtime.idempotency import Requests
-from ordersys.runtime.identity import now
-from ordersys.runtime.schema import Schema
-from ordersys.runtime.statements import Statement, inserting
+from ordersys.runtime.storage.schema import Schema
+from ordersys.runtime.storage.statements import Statement, inserting
 
 _METADATA = MetaData()
 REQUESTS = Requests(_METADATA)

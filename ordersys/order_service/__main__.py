@@ -13,16 +13,16 @@ from ordersys.api.order.v1.order_service_pb2 import DESCRIPTOR
 from ordersys.order_service import store
 from ordersys.order_service.service import OrderService
 from ordersys.runtime import static
-from ordersys.runtime.backup import Stored
-from ordersys.runtime.database import Database
+from ordersys.runtime.base.futures import Grace
 from ordersys.runtime.process import run
-from ordersys.runtime.publisher import Publisher
+from ordersys.runtime.rabbitmq.publisher import Publisher
 from ordersys.runtime.relay import Relay
 from ordersys.runtime.retention import Retention
-from ordersys.runtime.server import Server
+from ordersys.runtime.rpc.server import Server
 from ordersys.runtime.settings import OrderSettings
+from ordersys.runtime.storage.backup import Stored
+from ordersys.runtime.storage.database import Database
 from ordersys.runtime.upkeep import HEALTH_SECONDS, PURGE_SECONDS, every, purge
-from ordersys.runtime.waiting import Grace
 
 NAME = "order-service"
 STORED = Stored("order.db", store.SCHEMA)

@@ -24,11 +24,11 @@ from ordersys.contract.requests import normalise
 from ordersys.contract.splicing import around, hold_first
 from ordersys.order_service import store
 from ordersys.order_service.store import Change, Creation
-from ordersys.runtime.admission import Context
-from ordersys.runtime.crash import crash_point
-from ordersys.runtime.database import Database
-from ordersys.runtime.identity import TRACEPARENT, traceparent
-from ordersys.runtime.server import metadata
+from ordersys.runtime.base.failpoints import crash_point
+from ordersys.runtime.base.ids import TRACEPARENT, traceparent
+from ordersys.runtime.rpc.admission import Context
+from ordersys.runtime.rpc.server import metadata
+from ordersys.runtime.storage.database import Database
 
 hold_first("results", BatchCreateOrdersResponse)
 

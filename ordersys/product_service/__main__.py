@@ -18,16 +18,16 @@ from ordersys.product_service.service import ProductService
 from ordersys.product_service.store import products, seeds
 from ordersys.product_service.store.tables import OUTBOX, SCHEMA
 from ordersys.runtime import static
-from ordersys.runtime.backup import Stored
-from ordersys.runtime.database import Database
+from ordersys.runtime.base.futures import Grace
 from ordersys.runtime.process import run
-from ordersys.runtime.publisher import Publisher
+from ordersys.runtime.rabbitmq.publisher import Publisher
 from ordersys.runtime.relay import Relay
 from ordersys.runtime.retention import Retention
-from ordersys.runtime.server import Server
+from ordersys.runtime.rpc.server import Server
 from ordersys.runtime.settings import ProductSettings
+from ordersys.runtime.storage.backup import Stored
+from ordersys.runtime.storage.database import Database
 from ordersys.runtime.upkeep import HEALTH_SECONDS, PURGE_SECONDS, every, purge
-from ordersys.runtime.waiting import Grace
 
 NAME = "product-service"
 STORED = Stored("product.db", SCHEMA)

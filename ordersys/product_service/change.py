@@ -31,9 +31,9 @@ from ordersys.product_service.store import change_rows, changes, endings
 from ordersys.product_service.store.change_rows import Pending
 from ordersys.product_service.store.changes import Asked, Busy, Request, Unplaced
 from ordersys.product_service.store.endings import Accepted
-from ordersys.runtime.crash import crash_point
-from ordersys.runtime.database import Database
+from ordersys.runtime.base.failpoints import crash_point
 from ordersys.runtime.idempotency import Outcome
+from ordersys.runtime.storage.database import Database
 
 _log = logging.getLogger(__name__)
 # How often a change is begun anew when the order was changed meanwhile by somebody who asks the Order Service himself.

@@ -28,7 +28,7 @@ from ordersys.api.product.v1.product_service_pb2 import PlaceOrderResponse, Plac
 from ordersys.contract.addresses import Address, channel_options
 from ordersys.contract.errors import Refused, is_final, reason_of, refuse
 from ordersys.contract.splicing import hold_first
-from ordersys.runtime.identity import TRACEPARENT
+from ordersys.runtime.base.ids import TRACEPARENT
 
 _log = logging.getLogger(__name__)
 _MOST_IN_A_CALL = 256

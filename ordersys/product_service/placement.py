@@ -31,9 +31,9 @@ from ordersys.product_service.orders import Orders, OutcomeOpen, in_doubt
 from ordersys.product_service.saga import Sagas, recover
 from ordersys.product_service.store import placements as store
 from ordersys.product_service.store.placements import Asked, Begun, Completed, Pending, Unanswered
-from ordersys.runtime.crash import crash_point
-from ordersys.runtime.database import Database, refusing
+from ordersys.runtime.base.failpoints import crash_point
 from ordersys.runtime.idempotency import Outcome
+from ordersys.runtime.storage.database import Database, refusing
 
 _log = logging.getLogger(__name__)
 _TAKEN = ErrorReason.Name(ErrorReason.ORDER_ALREADY_EXISTS)

@@ -12,8 +12,8 @@ from sqlalchemy import Connection
 from ordersys.api.error.v1.error_reason_pb2 import ErrorReason
 from ordersys.contract.errors import Refused, refuse
 from ordersys.product_service.orders import OutcomeOpen
-from ordersys.runtime.database import Database
-from ordersys.runtime.identity import now, uuid7_time
+from ordersys.runtime.base.ids import now, uuid7_time
+from ordersys.runtime.storage.database import Database
 
 _log = logging.getLogger(__name__)
 # A third of the calls the Order Service admits by default, so that live traffic finds room after an outage.

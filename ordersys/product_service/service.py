@@ -30,10 +30,10 @@ from ordersys.contract.splicing import around, hold_first
 from ordersys.product_service.change import Changes
 from ordersys.product_service.placement import Placement
 from ordersys.product_service.store import products as store
-from ordersys.runtime.admission import Context
-from ordersys.runtime.database import Database
-from ordersys.runtime.identity import TRACEPARENT, traceparent
-from ordersys.runtime.server import metadata
+from ordersys.runtime.base.ids import TRACEPARENT, traceparent
+from ordersys.runtime.rpc.admission import Context
+from ordersys.runtime.rpc.server import metadata
+from ordersys.runtime.storage.database import Database
 
 hold_first("results", BatchPlaceOrdersResponse)
 

@@ -11,14 +11,15 @@ from typing import NoReturn, TypeVar
 from ordersys.console import interrupts, output
 from ordersys.console.interrupts import Interrupted
 from ordersys.console.parser import Parser, WrongUse
-from ordersys.runtime import backup, event_loop, log
-from ordersys.runtime.backup import Stored
-from ordersys.runtime.crash import crash_point
-from ordersys.runtime.schema import UnusableDatabase
-from ordersys.runtime.server import PortTaken
+from ordersys.runtime.base import event_loop, log
+from ordersys.runtime.base.failpoints import crash_point
+from ordersys.runtime.base.tasks import TaskEnded
+from ordersys.runtime.rpc.server import PortTaken
 from ordersys.runtime.settings import Settings, WrongSetting, described, misspelt, read
 from ordersys.runtime.static import WrongFile
-from ordersys.runtime.tasks import TaskEnded
+from ordersys.runtime.storage import backup
+from ordersys.runtime.storage.backup import Stored
+from ordersys.runtime.storage.schema import UnusableDatabase
 
 S = TypeVar("S", bound=Settings)
 Serve = Callable[[S, asyncio.Event, asyncio.TaskGroup], Awaitable[None]]

@@ -18,13 +18,14 @@ from itertools import takewhile
 from typing import Protocol
 
 from ordersys.contract.errors import Refused
-from ordersys.runtime.confirms import CONFIRMED, Fate, Outcome
-from ordersys.runtime.crash import crash_point
-from ordersys.runtime.database import Database
-from ordersys.runtime.identity import now
-from ordersys.runtime.outbox import Late, Outbox, Outgoing, Waiting
-from ordersys.runtime.pauses import growing
-from ordersys.runtime.tasks import endless
+from ordersys.runtime.base.backoff import growing
+from ordersys.runtime.base.failpoints import crash_point
+from ordersys.runtime.base.ids import now
+from ordersys.runtime.base.tasks import endless
+from ordersys.runtime.outbox import Late, Outbox, Waiting
+from ordersys.runtime.rabbitmq.confirms import CONFIRMED, Fate, Outcome
+from ordersys.runtime.rabbitmq.messages import Outgoing
+from ordersys.runtime.storage.database import Database
 
 _log = logging.getLogger(__name__)
 _CLOSE_SECONDS = 2.0

@@ -12,9 +12,10 @@ from typing import Any, NamedTuple, TypeVar
 
 from ordersys.contract import addresses
 from ordersys.contract.addresses import Address
-from ordersys.runtime import event_loop as loops
-from ordersys.runtime import files, urls
-from ordersys.runtime.urls import BrokerUrls
+from ordersys.runtime.base import event_loop as loops
+from ordersys.runtime.base import files
+from ordersys.runtime.rabbitmq import urls
+from ordersys.runtime.rabbitmq.urls import BrokerUrls
 
 PREFIX = "ORDERSYS_"
 _MOST_DIGITS = 20

@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 from ordersys.contract.errors import Refused
-from ordersys.runtime.database import Database, Operation
+from ordersys.runtime.base.tasks import endless
 from ordersys.runtime.retention import Retention
-from ordersys.runtime.tasks import endless
+from ordersys.runtime.storage.database import Database, Operation
 
 _log = logging.getLogger(__name__)
 HEALTH_SECONDS = 1.0

@@ -79,8 +79,11 @@ def test_a_block_nobody_knows_is_an_error() -> None:
 @pytest.mark.parametrize(
     ("frame", "whose"),
     [
-        ("_on_confirm (ordersys/runtime/broker.py:12)", "ordersys/runtime/broker"),
-        ("handle (/x/lib/python3.11/site-packages/../ordersys/runtime/server.py:150)", "ordersys/runtime/server"),
+        ("_on_confirm (ordersys/runtime/rabbitmq/connection.py:12)", "ordersys/runtime/rabbitmq/connection"),
+        (
+            "handle (/x/lib/python3.11/site-packages/../ordersys/runtime/rpc/server.py:150)",
+            "ordersys/runtime/rpc/server",
+        ),
         ("_run_once (asyncio/base_events.py:1922)", "asyncio"),
         ("do_execute (sqlalchemy/engine/default.py:952)", "sqlalchemy"),
         ("format (logging/__init__.py:1)", "logging"),

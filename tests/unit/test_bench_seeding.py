@@ -16,7 +16,7 @@ from ordersys.notification.store import Inbox, schema
 from ordersys.order_service import store as orders
 from ordersys.product_service.store import products
 from ordersys.product_service.store.tables import SCHEMA
-from ordersys.runtime.database import Database
+from ordersys.runtime.storage.database import Database
 
 STORED = Stored(orders=3, products=2)
 

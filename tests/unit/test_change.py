@@ -19,8 +19,8 @@ from ordersys.product_service.saga import Sagas
 from ordersys.product_service.store import products
 from ordersys.product_service.store.seeds import seed
 from ordersys.product_service.store.tables import SCHEMA
-from ordersys.runtime.database import Database
-from ordersys.runtime.identity import uuid7
+from ordersys.runtime.base.ids import uuid7
+from ordersys.runtime.storage.database import Database
 from tests.integration.api import new_id, quantities
 
 PRICE = Money(currency_code="EUR", units=5)

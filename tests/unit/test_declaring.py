@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from ordersys.contract.topology import subscriptions, topology
-from ordersys.runtime.broker import BrokerRefused, BrokerUnavailable, Call
-from ordersys.runtime.declaring import Declarer
+from ordersys.runtime.rabbitmq.connection import BrokerRefused, BrokerUnavailable, Call
+from ordersys.runtime.rabbitmq.topology import Declarer
 
 FIRST, SECOND = subscriptions()
 ALL = {exchange.name for exchange in topology().exchanges} | {queue.name for queue in topology().queues}

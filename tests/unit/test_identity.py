@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ordersys.contract.times import microseconds, timestamp
-from ordersys.runtime import identity
-from ordersys.runtime.pauses import growing
+from ordersys.runtime.base import ids
+from ordersys.runtime.base.backoff import growing
 
 TRACEPARENT = re.compile("00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 NOTHING, TRACE, SPAN = "0" * 32, "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
@@ -26,8 +26,8 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 def id_at(milliseconds: int) -> str:
     """A UUID made at a time."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("ordersys.runtime.identity.time.time_ns", lambda: milliseconds * 1_000_000)
-        return identity.uuid7()
+        patch.setattr("ordersys.runtime.base.ids.time.time_ns", lambda: milliseconds * 1_000_000)
+        return ids.uuid7()
 
 
 @given(MILLISECONDS)
@@ -54,14 +54,14 @@ def test_ids_of_one_moment_differ() -> None:
 
 def test_now_is_in_microseconds() -> None:
     """Of UTC."""
-    apart = abs(EPOCH + timedelta(microseconds=identity.now()) - datetime.now(UTC))
+    apart = abs(EPOCH + timedelta(microseconds=ids.now()) - datetime.now(UTC))
     assert apart < timedelta(minutes=1)
 
 
 def test_a_trace_context_goes_on() -> None:
     """What a caller sends is kept as it stands, sampled or not."""
     for flags in ("00", "01"):
-        assert identity.traceparent(f"00-{TRACE}-{SPAN}-{flags}") == f"00-{TRACE}-{SPAN}-{flags}"
+        assert ids.traceparent(f"00-{TRACE}-{SPAN}-{flags}") == f"00-{TRACE}-{SPAN}-{flags}"
 
 
 @given(
@@ -72,7 +72,7 @@ def test_a_trace_context_goes_on() -> None:
 def test_a_trace_context_of_a_later_version_goes_on_as_version_00(version: int, flags: int, more: str) -> None:
     """With the same ids; of the flags only whether it is sampled, of the rest nothing (W3C Trace Context §4.3)."""
     given = f"{version:02x}-{TRACE}-{SPAN}-{flags:02x}{more if version else ''}"
-    assert identity.traceparent(given) == f"00-{TRACE}-{SPAN}-{flags & 1:02x}"
+    assert ids.traceparent(given) == f"00-{TRACE}-{SPAN}-{flags & 1:02x}"
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_a_trace_context_of_a_later_version_goes_on_as_version_00(version: int, 
 )
 def test_what_is_no_trace_context_begins_a_new_one(given: object) -> None:
     """Sampled, and new each time (W3C Trace Context §3.2: ids of zeros only are invalid)."""
-    one, other = identity.traceparent(given), identity.traceparent(given)
+    one, other = ids.traceparent(given), ids.traceparent(given)
     assert one != other
     for trace in (one, other):
         assert TRACEPARENT.fullmatch(trace)
@@ -116,7 +116,7 @@ def test_what_is_no_trace_context_begins_a_new_one(given: object) -> None:
 @given(st.text())
 def test_any_text_gives_a_trace_context(text: str) -> None:
     """Whatever stands in the metadata."""
-    assert TRACEPARENT.fullmatch(identity.traceparent(text))
+    assert TRACEPARENT.fullmatch(ids.traceparent(text))
 
 
 @given(MICROSECONDS)

@@ -19,10 +19,10 @@ from ordersys.contract.events import Delivery, Event
 from ordersys.notification import requests
 from ordersys.notification.recorder import Recorder
 from ordersys.notification.store import DEAD_LETTERS, Inbox, Recording, Told, schema
-from ordersys.runtime.consumer import Disposition
-from ordersys.runtime.database import Database
+from ordersys.runtime.base.ids import now
 from ordersys.runtime.idempotency import success
-from ordersys.runtime.identity import now
+from ordersys.runtime.rabbitmq.consumer import Disposition
+from ordersys.runtime.storage.database import Database
 
 UPDATED = OrderUpdated.DESCRIPTOR.full_name
 INBOX = Inbox("tests")

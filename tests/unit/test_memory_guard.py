@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from ordersys.runtime import memory_guard
-from ordersys.runtime.connections import connections
-from ordersys.runtime.memory_guard import MemoryGuard
+from ordersys.runtime.rpc import memory_guard
+from ordersys.runtime.rpc.connections import connections
+from ordersys.runtime.rpc.memory_guard import MemoryGuard
 from tests.unit.test_connections import Line
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="elsewhere nothing is watched")

@@ -17,12 +17,13 @@ from sqlalchemy import Connection
 from ordersys.contract import topology
 from ordersys.contract.events import EventMessage
 from ordersys.runtime import relay as module
-from ordersys.runtime.confirms import Fate, Outcome
-from ordersys.runtime.database import Database
-from ordersys.runtime.outbox import Late, Outbox, Outgoing
+from ordersys.runtime.base.tasks import TaskEnded
+from ordersys.runtime.outbox import Late, Outbox
+from ordersys.runtime.rabbitmq.confirms import Fate, Outcome
+from ordersys.runtime.rabbitmq.messages import Outgoing
 from ordersys.runtime.relay import Relay
-from ordersys.runtime.schema import Schema
-from ordersys.runtime.tasks import TaskEnded
+from ordersys.runtime.storage.database import Database
+from ordersys.runtime.storage.schema import Schema
 
 SCHEMA = Schema("tests")
 OUTBOX = Outbox(SCHEMA.metadata)

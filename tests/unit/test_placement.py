@@ -25,7 +25,7 @@ from ordersys.product_service.store import placements as store
 from ordersys.product_service.store import products
 from ordersys.product_service.store.seeds import seed
 from ordersys.product_service.store.tables import PLACEMENTS, SCHEMA
-from ordersys.runtime.database import Database
+from ordersys.runtime.storage.database import Database
 from tests.integration.api import new_id, quantities
 
 SECONDS = 60

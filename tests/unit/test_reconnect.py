@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from ordersys.contract.topology import topology
-from ordersys.runtime import reconnect
-from ordersys.runtime.broker import BrokerRefused, BrokerUnavailable, Call
-from ordersys.runtime.declaring import Declarer
-from ordersys.runtime.urls import BrokerUrl, BrokerUrls, parse
+from ordersys.runtime.rabbitmq import reconnecting
+from ordersys.runtime.rabbitmq.connection import BrokerRefused, BrokerUnavailable, Call
+from ordersys.runtime.rabbitmq.topology import Declarer
+from ordersys.runtime.rabbitmq.urls import BrokerUrl, BrokerUrls, parse
 
 AWAY, HANGS, REFUSES, LASTS, UNFORESEEN = "away", "hangs", "refuses", "refuses for good", "unforeseen"
 SECONDS = 5.0
@@ -74,16 +74,16 @@ def brokers(hosts: str) -> BrokerUrls:
 
 async def used(broker: Broker, urls: str, count: int, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The URLs that are tried until that many sessions were used, each of which breaks at once."""
-    monkeypatch.setattr(reconnect, "Session", broker)
-    monkeypatch.setattr(reconnect, "_KNOWN_SECONDS", 0.1)
-    monkeypatch.setattr(reconnect, "_NEW_SECONDS", 0.2)
+    monkeypatch.setattr(reconnecting, "Session", broker)
+    monkeypatch.setattr(reconnecting, "_KNOWN_SECONDS", 0.1)
+    monkeypatch.setattr(reconnecting, "_NEW_SECONDS", 0.2)
     left = asyncio.Semaphore(0)
 
     async def use(session: Any) -> None:
         session.fail(BrokerUnavailable("cut"))
         left.release()
 
-    task = asyncio.create_task(reconnect.keep_open(brokers(urls), "test", use))
+    task = asyncio.create_task(reconnecting.keep_open(brokers(urls), "test", use))
     try:
         for _ in range(count):
             await asyncio.wait_for(left.acquire(), SECONDS)
@@ -136,32 +136,32 @@ async def test_a_url_nobody_foresaw_hides_none_behind_it_and_is_told_once(
 
 async def test_urls_none_of_which_can_be_used_end_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """The task fails, and with it the process (see test_tasks): nobody waits for a broker that can't be."""
-    monkeypatch.setattr(reconnect, "Session", Broker(a=UNFORESEEN, b=UNFORESEEN))
+    monkeypatch.setattr(reconnecting, "Session", Broker(a=UNFORESEEN, b=UNFORESEEN))
 
     async def use(session: Any) -> None:
         raise AssertionError("there is none")
 
     with pytest.raises(Exception, match="nobody foresaw this URL"):
-        await asyncio.wait_for(reconnect.keep_open(brokers("a,b"), "test", use), SECONDS)
+        await asyncio.wait_for(reconnecting.keep_open(brokers("a,b"), "test", use), SECONDS)
 
 
 async def test_a_session_now_is_had_from_the_url_that_works(monkeypatch: pytest.MonkeyPatch) -> None:
     """For dead letters, say: what nobody foresaw at one URL hides none behind it; alone it is raised."""
-    monkeypatch.setattr(reconnect, "Session", Broker(a=UNFORESEEN, b=AWAY))
-    async with reconnect.opened(brokers("a,b,c"), "test"):
+    monkeypatch.setattr(reconnecting, "Session", Broker(a=UNFORESEEN, b=AWAY))
+    async with reconnecting.opened(brokers("a,b,c"), "test"):
         pass
     with pytest.raises(BrokerUnavailable):
-        await reconnect.opened(brokers("a,b"), "test").__aenter__()
+        await reconnecting.opened(brokers("a,b"), "test").__aenter__()
     with pytest.raises(ValueError, match="nobody foresaw this URL"):
-        await reconnect.opened(brokers("a"), "test").__aenter__()
+        await reconnecting.opened(brokers("a"), "test").__aenter__()
 
 
 @pytest.mark.parametrize("where", ["declare", "probe"])
 async def test_what_nobody_foresaw_beside_a_session_is_raised(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Declaring and probing never end in silence: the session ends, and the task that keeps it fails."""
     broker = Broker()
-    monkeypatch.setattr(reconnect, "Session", broker)
-    monkeypatch.setattr(reconnect, "_PROBED_EVERY_SECONDS", 0.01)
+    monkeypatch.setattr(reconnecting, "Session", broker)
+    monkeypatch.setattr(reconnecting, "_PROBED_EVERY_SECONDS", 0.01)
 
     async def fail(*_: object) -> None:
         raise KeyError("nobody foresaw this")
@@ -169,20 +169,20 @@ async def test_what_nobody_foresaw_beside_a_session_is_raised(where: str, monkey
     if where == "declare":
         monkeypatch.setattr(Declarer, "declare", fail)
     else:
-        monkeypatch.setattr(reconnect, "_probe_again_and_again", fail)
+        monkeypatch.setattr(reconnecting, "_probe_again_and_again", fail)
 
     async def use(session: Any) -> None:
         await asyncio.wait([session.closed])
 
     with pytest.raises(KeyError):
-        await asyncio.wait_for(reconnect.keep_open(brokers("a"), "test", use), SECONDS)
+        await asyncio.wait_for(reconnecting.keep_open(brokers("a"), "test", use), SECONDS)
     assert broker.closed == 1
 
 
 @pytest.mark.parametrize("cut", [True, False])
 async def test_it_ends_when_cancelled_whatever_it_is_at(cut: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also in the moment in which its session breaks: a service that is told to stop waits for it."""
-    monkeypatch.setattr(reconnect, "Session", Broker())
+    monkeypatch.setattr(reconnecting, "Session", Broker())
     using = asyncio.Event()
 
     async def use(session: Any) -> None:
@@ -196,7 +196,7 @@ async def test_it_ends_when_cancelled_whatever_it_is_at(cut: bool, monkeypatch: 
         sessions.append(session)
         await use(session)
 
-    task = asyncio.create_task(reconnect.keep_open(brokers("a"), "test", note))
+    task = asyncio.create_task(reconnecting.keep_open(brokers("a"), "test", note))
     await asyncio.wait_for(using.wait(), SECONDS)
     if cut:
         sessions[0].fail(BrokerUnavailable("cut"))
@@ -218,14 +218,14 @@ async def test_a_refusal_is_told_until_it_is_over(monkeypatch: pytest.MonkeyPatc
                 raise error
             return await super().open(url, name)
 
-    monkeypatch.setattr(reconnect, "Session", Refusing())
+    monkeypatch.setattr(reconnecting, "Session", Refusing())
     used_ = asyncio.Event()
 
     async def use(session: Any) -> None:
         used_.set()
         await asyncio.wait([session.closed])
 
-    task = asyncio.create_task(reconnect.keep_open(brokers("a"), "test", use, told.append))
+    task = asyncio.create_task(reconnecting.keep_open(brokers("a"), "test", use, told.append))
     await asyncio.wait_for(used_.wait(), SECONDS)
     task.cancel()
     await asyncio.wait([task])
@@ -237,11 +237,11 @@ class Kept:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, consumed: str) -> None:
         self.broker = Broker()
-        monkeypatch.setattr(reconnect, "Session", self.broker)
-        monkeypatch.setattr(reconnect, "_DECLARED_EVERY_SECONDS", 0.01)
+        monkeypatch.setattr(reconnecting, "Session", self.broker)
+        monkeypatch.setattr(reconnecting, "_DECLARED_EVERY_SECONDS", 0.01)
         self.sessions: asyncio.Queue[Any] = asyncio.Queue()
         self.told: asyncio.Queue[BrokerRefused | None] = asyncio.Queue()
-        kept = reconnect.keep_open(brokers("a"), "test", self._use, self.told.put_nowait, consumed)
+        kept = reconnecting.keep_open(brokers("a"), "test", self._use, self.told.put_nowait, consumed)
         self._task = asyncio.create_task(kept)
 
     async def _use(self, session: Any) -> None:
@@ -264,7 +264,7 @@ class Kept:
 
 async def test_whoever_publishes_has_no_session_while_the_topology_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """What was declared before is insisted on again: it is refused for good, so what is published would be lost."""
-    monkeypatch.setattr(reconnect, "_KNOWN_SECONDS", 0.01)
+    monkeypatch.setattr(reconnecting, "_KNOWN_SECONDS", 0.01)
     kept = Kept(monkeypatch, "")
     session = await kept.used()
     kept.broker.states["a"] = session.state = LASTS

@@ -13,8 +13,8 @@ from ordersys.contract.errors import refuse
 from ordersys.product_service.orders import OutcomeOpen
 from ordersys.product_service.saga import Sagas, Turns, recover
 from ordersys.product_service.store.tables import SCHEMA
-from ordersys.runtime.database import Database
-from ordersys.runtime.identity import now, uuid7, uuid7_time
+from ordersys.runtime.base.ids import now, uuid7, uuid7_time
+from ordersys.runtime.storage.database import Database
 
 OLD = uuid7_time(uuid7()) - 60_000_000
 

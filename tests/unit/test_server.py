@@ -20,9 +20,9 @@ from ordersys.api.order.v1.order_service_pb2 import DESCRIPTOR, CreateOrderReque
 from ordersys.api.order.v1.order_service_pb2_grpc import OrderServiceStub
 from ordersys.contract.errors import out_of_stock, reason_of
 from ordersys.local import ports
-from ordersys.runtime.server import PortTaken, Server
+from ordersys.runtime.base.futures import Grace
+from ordersys.runtime.rpc.server import PortTaken, Server
 from ordersys.runtime.settings import Settings
-from ordersys.runtime.waiting import Grace
 from tests.unit.test_lifecycle import ORDER_ID
 
 SERVICE = DESCRIPTOR.services_by_name["OrderService"]

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from ordersys.notification_service_1.__main__ import Settings as NotificationSettings1
 from ordersys.notification_service_2.__main__ import Settings as NotificationSettings2
-from ordersys.runtime import urls
+from ordersys.runtime.rabbitmq import urls
+from ordersys.runtime.rabbitmq.urls import shown
 from ordersys.runtime.settings import (
     ORDERS_FILE,
     PREFIX,
@@ -22,7 +23,6 @@ from ordersys.runtime.settings import (
     misspelt,
     read,
 )
-from ordersys.runtime.urls import shown
 
 KINDS = (Settings, OrderSettings, ProductSettings, NotificationSettings1, NotificationSettings2)
 NUMBERS = {

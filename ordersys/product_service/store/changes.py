@@ -21,10 +21,10 @@ from ordersys.product_service.store import placements
 from ordersys.product_service.store.change_rows import Pending, holdings, row, under_way
 from ordersys.product_service.store.shelf import Shelf
 from ordersys.product_service.store.tables import CHANGES, REQUESTS
-from ordersys.runtime.database import refusing
+from ordersys.runtime.base.ids import now, uuid7
 from ordersys.runtime.idempotency import Outcome, Remembered, recall, refusal
-from ordersys.runtime.identity import now, uuid7
-from ordersys.runtime.statements import inserting
+from ordersys.runtime.storage.database import refusing
+from ordersys.runtime.storage.statements import inserting
 
 _INSERT = inserting(CHANGES)
 _log = logging.getLogger(__name__)

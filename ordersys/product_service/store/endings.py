@@ -13,9 +13,9 @@ from ordersys.product_service.store.change_rows import Pending, holdings, under_
 from ordersys.product_service.store.placements import stored
 from ordersys.product_service.store.shelf import Shelf
 from ordersys.product_service.store.tables import CHANGES, PLACEMENTS, REQUESTS
+from ordersys.runtime.base.ids import now
 from ordersys.runtime.idempotency import success
-from ordersys.runtime.identity import now
-from ordersys.runtime.statements import Statement
+from ordersys.runtime.storage.statements import Statement
 
 _DELETE = Statement(delete(CHANGES).where(CHANGES.c.order_id == bindparam("id")))
 _HOLD = Statement(

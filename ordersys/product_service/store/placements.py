@@ -17,10 +17,10 @@ from ordersys.contract.times import timestamp
 from ordersys.product_service.stock import Quantities
 from ordersys.product_service.store.shelf import Shelf
 from ordersys.product_service.store.tables import OUTBOX, PLACEMENTS, REQUESTS
-from ordersys.runtime.database import refusing
+from ordersys.runtime.base.ids import now, uuid7
 from ordersys.runtime.idempotency import Outcome, refusal, success
-from ordersys.runtime.identity import now, uuid7
-from ordersys.runtime.statements import Row, Statement, inserting
+from ordersys.runtime.storage.database import refusing
+from ordersys.runtime.storage.statements import Row, Statement, inserting
 
 INSERT = inserting(PLACEMENTS)
 _ID = PLACEMENTS.c.order_id == bindparam("id")

@@ -13,10 +13,10 @@ from ordersys.contract.errors import Refused, out_of_stock, product_already_exis
 from ordersys.contract.requests import fingerprint
 from ordersys.product_service.store.shelf import Shelf, product, row
 from ordersys.product_service.store.tables import PRODUCTS, REQUESTS
-from ordersys.runtime.database import refusing
+from ordersys.runtime.base.ids import now
 from ordersys.runtime.idempotency import Outcome, refusal, success
-from ordersys.runtime.identity import now
-from ordersys.runtime.statements import inserting
+from ordersys.runtime.storage.database import refusing
+from ordersys.runtime.storage.statements import inserting
 
 _INSERT = inserting(PRODUCTS)
 

@@ -9,7 +9,7 @@ from ordersys.api.product.v1.product_pb2 import Product
 from ordersys.product_service.store.placements import stored
 from ordersys.product_service.store.shelf import Shelf, row
 from ordersys.product_service.store.tables import PLACEMENTS, PRODUCTS
-from ordersys.runtime.identity import now
+from ordersys.runtime.base.ids import now
 
 
 class Unfit(Exception):

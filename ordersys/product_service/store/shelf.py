@@ -12,7 +12,7 @@ from ordersys.contract.errors import product_not_found
 from ordersys.contract.times import timestamp
 from ordersys.product_service.stock import Quantities, Stock, adjust, release, reserve, shortages
 from ordersys.product_service.store.tables import PRODUCTS
-from ordersys.runtime.statements import Statement
+from ordersys.runtime.storage.statements import Statement
 
 _COLUMNS = PRODUCTS.columns.keys()
 _SELECT = Statement(select(PRODUCTS).where(PRODUCTS.c.product_id.in_(bindparam("ids", expanding=True))))

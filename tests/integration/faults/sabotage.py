@@ -18,9 +18,9 @@ from ordersys.notification import store
 from ordersys.notification.recorder import Recorder
 from ordersys.product_service import change, placement
 from ordersys.product_service.store import endings
-from ordersys.runtime import admission
-from ordersys.runtime.consumer import Disposition
 from ordersys.runtime.outbox import Outbox, Waiting
+from ordersys.runtime.rabbitmq.consumer import Disposition
+from ordersys.runtime.rpc import admission
 
 _LATER_SECONDS = 2.0
 
