@@ -16,9 +16,9 @@ from benchmarks.plan import PREFETCH, WINDOW
 from ordersys.contract.events import Delivery, EventMessage
 from ordersys.contract.topology import subscriptions
 from ordersys.local.system import System
-from ordersys.notification.recorder import Recorder
-from ordersys.notification.store import Inbox, schema
-from ordersys.notification.wording import created
+from ordersys.notification_service.inbox import Inbox, schema
+from ordersys.notification_service.recorder import Recorder
+from ordersys.notification_service.text import created
 from ordersys.runtime.outbox import Outbox
 from ordersys.runtime.rabbitmq.connection import Session
 from ordersys.runtime.rabbitmq.consumer import Consumer, Disposition

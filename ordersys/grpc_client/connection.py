@@ -18,7 +18,7 @@ from ordersys.api.notification.v1.notification_log_pb2_grpc import NotificationL
 from ordersys.api.order.v1.order_service_pb2_grpc import OrderServiceStub
 from ordersys.api.product.v1.product_service_pb2_grpc import ProductServiceStub
 from ordersys.contract.addresses import Address, channel_options
-from ordersys.grpc_client.reconciliation import SILENT
+from ordersys.grpc_client.demo.reconciliation import SILENT
 
 R = TypeVar("R", bound=Message)
 T = TypeVar("T")

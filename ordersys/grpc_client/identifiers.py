@@ -6,7 +6,7 @@ import uuid
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from ordersys.grpc_client.wishes import Wish
+from ordersys.grpc_client.order_input import Wish
 
 # The namespace of the request ids of files; made once, for ever.
 _FILES = uuid.UUID("b0a53a3c-2f0c-4b8e-9d35-6b6a0c0b3f57")

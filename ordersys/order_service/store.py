@@ -32,7 +32,7 @@ from ordersys.api.order.v1.order_service_pb2 import (
 from ordersys.contract import topology
 from ordersys.contract.errors import Refused, order_already_exists, order_not_found
 from ordersys.contract.events import EventMessage
-from ordersys.contract.requests import fingerprint
+from ordersys.contract.normalisation import fingerprint
 from ordersys.contract.splicing import around, hold_first
 from ordersys.contract.times import microseconds
 from ordersys.order_service import lifecycle

@@ -10,15 +10,16 @@ from sqlalchemy import Connection
 from ordersys.api.order.v1.order_pb2 import Order
 from ordersys.api.product.v1.product_pb2 import Product
 from ordersys.api.product.v1.product_service_pb2 import DESCRIPTOR
-from ordersys.product_service.change import Changes
-from ordersys.product_service.orders import Orders
-from ordersys.product_service.placement import Placement
-from ordersys.product_service.saga import Sagas
-from ordersys.product_service.service import ProductService
-from ordersys.product_service.store import products, seeds
+from ordersys.product_service.change_order import Changes
+from ordersys.product_service.order_client import Orders
+from ordersys.product_service.place_order import Placement
+from ordersys.product_service.saga_runner import Sagas
+from ordersys.product_service.servicer import ProductService
+from ordersys.product_service.store import products, seed
 from ordersys.product_service.store.tables import OUTBOX, SCHEMA
-from ordersys.runtime import static
+from ordersys.runtime import seed_files
 from ordersys.runtime.base.futures import Grace
+from ordersys.runtime.periodic import HEALTH_SECONDS, PURGE_SECONDS, every, purge
 from ordersys.runtime.process import run
 from ordersys.runtime.rabbitmq.publisher import Publisher
 from ordersys.runtime.relay import Relay
@@ -27,7 +28,6 @@ from ordersys.runtime.rpc.server import Server
 from ordersys.runtime.settings import ProductSettings
 from ordersys.runtime.storage.backup import Stored
 from ordersys.runtime.storage.database import Database
-from ordersys.runtime.upkeep import HEALTH_SECONDS, PURGE_SECONDS, every, purge
 
 NAME = "product-service"
 STORED = Stored("product.db", SCHEMA)
@@ -81,10 +81,12 @@ async def _drain(server: Server, sagas: Sagas, grace: Grace) -> None:
 
 def _seed(settings: ProductSettings, connection: Connection) -> None:
     try:
-        seeds.seed(connection, static.read(settings.products_file, Product), static.read(settings.orders_file, Order))
-    except seeds.Unfit as error:
+        seed.seed(
+            connection, seed_files.read(settings.products_file, Product), seed_files.read(settings.orders_file, Order)
+        )
+    except seed.Unfit as error:
         way_out = "name orders that fit with ORDERSYS_ORDERS_FILE ([] in it means none)"
-        raise static.WrongFile(f"{settings.orders_file}: {error}; {way_out}") from error
+        raise seed_files.WrongFile(f"{settings.orders_file}: {error}; {way_out}") from error
 
 
 if __name__ == "__main__":

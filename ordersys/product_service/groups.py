@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, NamedTuple, TypeVar
 
 from ordersys.contract.errors import Refused
-from ordersys.product_service.saga import Sagas
+from ordersys.product_service.saga_runner import Sagas
 
 T = TypeVar("T")
 R = TypeVar("R")

@@ -15,8 +15,8 @@ from ordersys.runtime.base import event_loop, log
 from ordersys.runtime.base.failpoints import crash_point
 from ordersys.runtime.base.tasks import TaskEnded
 from ordersys.runtime.rpc.server import PortTaken
+from ordersys.runtime.seed_files import WrongFile
 from ordersys.runtime.settings import Settings, WrongSetting, described, misspelt, read
-from ordersys.runtime.static import WrongFile
 from ordersys.runtime.storage import backup
 from ordersys.runtime.storage.backup import Stored
 from ordersys.runtime.storage.schema import UnusableDatabase

@@ -14,10 +14,10 @@ from ordersys.api.product.v1.product_pb2 import Product
 from ordersys.api.product.v1.product_service_pb2 import ItemQuantities, UpdateOrderRequest, UpdateOrderResponse
 from ordersys.contract.times import timestamp
 from ordersys.order_service import lifecycle
-from ordersys.product_service.change import Changes
-from ordersys.product_service.saga import Sagas
+from ordersys.product_service.change_order import Changes
+from ordersys.product_service.saga_runner import Sagas
 from ordersys.product_service.store import products
-from ordersys.product_service.store.seeds import seed
+from ordersys.product_service.store.seed import seed
 from ordersys.product_service.store.tables import SCHEMA
 from ordersys.runtime.base.ids import uuid7
 from ordersys.runtime.storage.database import Database

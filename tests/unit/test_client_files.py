@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ordersys.console.parser import WrongUse
-from ordersys.grpc_client import identifiers, wishes
-from ordersys.grpc_client.wishes import Wish
+from ordersys.grpc_client import identifiers, order_input
+from ordersys.grpc_client.order_input import Wish
 
 ID = "01890000-0000-7000-8000-000000000001"
 LINE = {"product_id": "lamp", "quantity": 1}
@@ -22,7 +22,7 @@ WISHES = st.builds(
     Wish,
     SLUGS,
     st.dictionaries(SLUGS, st.integers(1, 1000), min_size=1, max_size=4).map(
-        lambda found: tuple(wishes.items(f"{product}={units}" for product, units in found.items()))
+        lambda found: tuple(order_input.items(f"{product}={units}" for product, units in found.items()))
     ),
     st.just(""),
 )
@@ -33,7 +33,7 @@ NAMED = st.tuples(WISHES, st.uuids()).map(lambda pair: pair[0]._replace(request_
 def read(path: Path, entries: Any) -> list[Wish]:
     """The wishes of a file with these entries, or with this text."""
     path.write_bytes(entries if isinstance(entries, bytes) else json.dumps(entries).encode())
-    return wishes.from_file(path)
+    return order_input.from_file(path)
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def test_the_entries_of_a_file_are_wishes(path: Path) -> None:
     """Customer and items count; whatever else an order has is passed over."""
     (wish,) = read(path, [{**ORDER, "id": ID, "items": [{**LINE, "unit_price": {}}], "state": 1}])
     assert (wish.customer_id, [(i.product_id, i.quantity) for i in wish.items]) == ("anna", [("lamp", 1)])
-    assert len(wishes.from_file(wishes.STATIC_ORDERS)) >= 20
+    assert len(order_input.from_file(order_input.STATIC_ORDERS)) >= 20
 
 
 @pytest.mark.parametrize(
@@ -140,12 +140,12 @@ def test_a_file_that_cant_be_read_is_named(tmp_path: Path) -> None:
     """With the system's reason."""
     for path, said in ((tmp_path / "none", "No such file"), (tmp_path, "Is a directory")):
         with pytest.raises(WrongUse, match=f"^{path}: {said}"):
-            wishes.from_file(path)
+            order_input.from_file(path)
 
 
 def test_the_request_ids_of_a_file_are_for_ever() -> None:
     """Whoever upgrades between two tries still repeats the same requests."""
-    lamp = Wish("anna", tuple(wishes.items(["lamp=1", "chair=2"])))
+    lamp = Wish("anna", tuple(order_input.items(["lamp=1", "chair=2"])))
     assert identifiers.of_file([lamp, lamp]) == [
         "12f0c360-4a96-5755-8df5-9f1fe02548ba",
         "6529154e-71a9-5773-8a93-afcfd80b78c5",
@@ -176,9 +176,9 @@ def test_the_order_of_entries_and_items_means_nothing(found: list[Wish]) -> None
 CHANGES: dict[str, Callable[[Wish], Wish]] = {
     "another customer": lambda wish: wish._replace(customer_id=f"{wish.customer_id}x"),
     "another quantity": lambda wish: wish._replace(
-        items=(wishes.items([f"{wish.items[0].product_id}={wish.items[0].quantity + 1}"])[0], *wish.items[1:])
+        items=(order_input.items([f"{wish.items[0].product_id}={wish.items[0].quantity + 1}"])[0], *wish.items[1:])
     ),
-    "another product": lambda wish: wish._replace(items=(*wish.items, *wishes.items(["zz-another=1"]))),
+    "another product": lambda wish: wish._replace(items=(*wish.items, *order_input.items(["zz-another=1"]))),
 }
 
 

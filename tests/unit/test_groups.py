@@ -9,7 +9,7 @@ from ordersys.api.error.v1.error_reason_pb2 import ErrorReason
 from ordersys.contract.errors import Refused, reason_of, refuse
 from ordersys.product_service import groups
 from ordersys.product_service.groups import MOST, Groups
-from ordersys.product_service.saga import Sagas
+from ordersys.product_service.saga_runner import Sagas
 
 SECONDS = 60
 

@@ -16,9 +16,9 @@ from ordersys.api.order.v1.order_events_pb2 import OrderUpdated
 from ordersys.api.order.v1.order_pb2 import Order
 from ordersys.contract.errors import Refused
 from ordersys.contract.events import Delivery, Event
-from ordersys.notification import requests
-from ordersys.notification.recorder import Recorder
-from ordersys.notification.store import DEAD_LETTERS, Inbox, Recording, Told, schema
+from ordersys.notification_service import requests
+from ordersys.notification_service.inbox import DEAD_LETTERS, Inbox, Recording, Told, schema
+from ordersys.notification_service.recorder import Recorder
 from ordersys.runtime.base.ids import now
 from ordersys.runtime.idempotency import success
 from ordersys.runtime.rabbitmq.consumer import Disposition

@@ -18,12 +18,12 @@ from ordersys.api.product.v1.product_service_pb2 import PlaceOrderRequest, Place
 from ordersys.contract.errors import Refused, order_already_exists, refuse
 from ordersys.order_service import lifecycle
 from ordersys.product_service import evidence
-from ordersys.product_service.orders import OutcomeOpen
-from ordersys.product_service.placement import Placement
-from ordersys.product_service.saga import Sagas
+from ordersys.product_service.order_client import OutcomeOpen
+from ordersys.product_service.place_order import Placement
+from ordersys.product_service.saga_runner import Sagas
 from ordersys.product_service.store import placements as store
 from ordersys.product_service.store import products
-from ordersys.product_service.store.seeds import seed
+from ordersys.product_service.store.seed import seed
 from ordersys.product_service.store.tables import PLACEMENTS, SCHEMA
 from ordersys.runtime.storage.database import Database
 from tests.integration.api import new_id, quantities

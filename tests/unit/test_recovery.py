@@ -10,8 +10,8 @@ from sqlalchemy import Connection
 
 from ordersys.api.error.v1.error_reason_pb2 import ErrorReason
 from ordersys.contract.errors import refuse
-from ordersys.product_service.orders import OutcomeOpen
-from ordersys.product_service.saga import Sagas, Turns, recover
+from ordersys.product_service.order_client import OutcomeOpen
+from ordersys.product_service.saga_runner import Sagas, Turns, recover
 from ordersys.product_service.store.tables import SCHEMA
 from ordersys.runtime.base.ids import now, uuid7, uuid7_time
 from ordersys.runtime.storage.database import Database

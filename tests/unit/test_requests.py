@@ -13,7 +13,7 @@ from ordersys.api.product.v1.product_service_pb2 import (
     PlaceOrderRequest,
     UpdateOrderRequest,
 )
-from ordersys.contract.requests import fingerprint, normalise
+from ordersys.contract.normalisation import fingerprint, normalise
 
 ITEMS = st.dictionaries(st.from_regex("[a-z]{1,5}", fullmatch=True), st.integers(1, 1000), min_size=1, max_size=6)
 

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from ordersys.contract.errors import Refused, reason_of
-from ordersys.product_service.saga import Sagas
+from ordersys.product_service.saga_runner import Sagas
 
 
 class Step:

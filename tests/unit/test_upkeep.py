@@ -7,7 +7,7 @@ import pytest
 from ordersys.api.error.v1.error_reason_pb2 import ErrorReason
 from ordersys.contract.errors import refuse
 from ordersys.runtime.base.tasks import TaskEnded, endless
-from ordersys.runtime.upkeep import every
+from ordersys.runtime.periodic import every
 
 SECONDS = 5.0
 

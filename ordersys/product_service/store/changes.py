@@ -15,11 +15,11 @@ from ordersys.api.product.v1.product_service_pb2 import (
     UpdateOrderRequest,
 )
 from ordersys.contract.errors import Refused, out_of_stock
-from ordersys.contract.requests import fingerprint
+from ordersys.contract.normalisation import fingerprint
 from ordersys.product_service.stock import Quantities, more
 from ordersys.product_service.store import placements
 from ordersys.product_service.store.change_rows import Pending, holdings, row, under_way
-from ordersys.product_service.store.shelf import Shelf
+from ordersys.product_service.store.inventory import Shelf
 from ordersys.product_service.store.tables import CHANGES, REQUESTS
 from ordersys.runtime.base.ids import now, uuid7
 from ordersys.runtime.idempotency import Outcome, Remembered, recall, refusal

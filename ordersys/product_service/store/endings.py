@@ -10,8 +10,8 @@ from ordersys.api.product.v1.product_service_pb2 import CancelOrderResponse, Upd
 from ordersys.product_service.stock import Quantities, more, plus
 from ordersys.product_service.store import placements
 from ordersys.product_service.store.change_rows import Pending, holdings, under_way
+from ordersys.product_service.store.inventory import Shelf
 from ordersys.product_service.store.placements import stored
-from ordersys.product_service.store.shelf import Shelf
 from ordersys.product_service.store.tables import CHANGES, PLACEMENTS, REQUESTS
 from ordersys.runtime.base.ids import now
 from ordersys.runtime.idempotency import success

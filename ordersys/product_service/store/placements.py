@@ -12,10 +12,10 @@ from ordersys.api.product.v1.product_service_pb2 import PlaceOrderRequest
 from ordersys.contract import topology
 from ordersys.contract.errors import Refused, out_of_stock
 from ordersys.contract.events import EventMessage
-from ordersys.contract.requests import fingerprint
+from ordersys.contract.normalisation import fingerprint
 from ordersys.contract.times import timestamp
 from ordersys.product_service.stock import Quantities
-from ordersys.product_service.store.shelf import Shelf
+from ordersys.product_service.store.inventory import Shelf
 from ordersys.product_service.store.tables import OUTBOX, PLACEMENTS, REQUESTS
 from ordersys.runtime.base.ids import now, uuid7
 from ordersys.runtime.idempotency import Outcome, refusal, success

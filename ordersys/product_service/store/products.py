@@ -10,8 +10,8 @@ from ordersys.api.product.v1.product_service_pb2 import (
     CreateProductResponse,
 )
 from ordersys.contract.errors import Refused, out_of_stock, product_already_exists
-from ordersys.contract.requests import fingerprint
-from ordersys.product_service.store.shelf import Shelf, product, row
+from ordersys.contract.normalisation import fingerprint
+from ordersys.product_service.store.inventory import Shelf, product, row
 from ordersys.product_service.store.tables import PRODUCTS, REQUESTS
 from ordersys.runtime.base.ids import now
 from ordersys.runtime.idempotency import Outcome, refusal, success

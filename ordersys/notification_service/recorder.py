@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 
 from ordersys.contract.events import Delivery, Event, Undecodable, decode
-from ordersys.notification.store import Inbox, Recording, Told
+from ordersys.notification_service.inbox import Inbox, Recording, Told
 from ordersys.runtime.base import log
 from ordersys.runtime.rabbitmq.consumer import Disposition
 from ordersys.runtime.storage.database import Database

@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 
 from ordersys.api.error.v1.error_reason_pb2 import ErrorReason
 from ordersys.contract.errors import Refused, refuse
-from ordersys.product_service.orders import OutcomeOpen
+from ordersys.product_service.order_client import OutcomeOpen
 from ordersys.runtime.base.ids import now, uuid7_time
 from ordersys.runtime.storage.database import Database
 

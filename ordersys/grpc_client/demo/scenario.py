@@ -21,11 +21,11 @@ from ordersys.api.product.v1.product_service_pb2 import (
 from ordersys.grpc_client import listing
 from ordersys.grpc_client.batch import Batch
 from ordersys.grpc_client.connection import Client, Failed
-from ordersys.grpc_client.failures import error_info
+from ordersys.grpc_client.demo.reconciliation import Facts, Stock, complete, customer
+from ordersys.grpc_client.errors import error_info
 from ordersys.grpc_client.identifiers import new_request_id
 from ordersys.grpc_client.listing import LogReader
-from ordersys.grpc_client.reconciliation import Facts, Stock, complete, customer
-from ordersys.grpc_client.wishes import Wish
+from ordersys.grpc_client.order_input import Wish
 
 _NAME = 50  # letters of a customer's name that are kept: with the suffix it has 64 at most
 

@@ -6,8 +6,8 @@ from sqlalchemy import Connection, insert
 
 from ordersys.api.order.v1.order_pb2 import Order, OrderState
 from ordersys.api.product.v1.product_pb2 import Product
+from ordersys.product_service.store.inventory import Shelf, row
 from ordersys.product_service.store.placements import stored
-from ordersys.product_service.store.shelf import Shelf, row
 from ordersys.product_service.store.tables import PLACEMENTS, PRODUCTS
 from ordersys.runtime.base.ids import now
 

@@ -15,11 +15,11 @@ from ordersys.api.product.v1.product_service_pb2 import ItemQuantity
 from ordersys.console import output
 from ordersys.console.parser import WrongUse
 from ordersys.grpc_client import arguments as typed
-from ordersys.grpc_client import as_json, failures, tables
+from ordersys.grpc_client import as_json, errors, tables
 from ordersys.grpc_client.connection import Client
-from ordersys.grpc_client.reconciliation import Findings, likely_causes, reconcile
-from ordersys.grpc_client.story import Story, item, repeated
-from ordersys.grpc_client.wishes import STATIC_ORDERS, Wish, from_file
+from ordersys.grpc_client.demo.reconciliation import Findings, likely_causes, reconcile
+from ordersys.grpc_client.demo.scenario import Story, item, repeated
+from ordersys.grpc_client.order_input import STATIC_ORDERS, Wish, from_file
 
 _POLL_SECONDS = 0.2
 _MOST_UNITS = typed.most(ItemQuantity.DESCRIPTOR.fields_by_name["quantity"])
@@ -79,7 +79,7 @@ async def demo(client: Client, arguments: argparse.Namespace) -> int:
         seconds = round(time.monotonic() - began, 3)
         shown = {**asdict(findings), "ok": findings.ok, "orders_per_second": round(rate, 1), "seconds": seconds}
         as_json.show({**shown, "likely_causes": causes})
-    return failures.DONE if findings.ok else failures.REFUSED
+    return errors.DONE if findings.ok else errors.REFUSED
 
 
 async def _walk(story: Story, narrator: Narrator) -> list[Product]:
@@ -132,7 +132,7 @@ async def _too_much(story: Story, narrator: Narrator, scarce: str) -> None:
     narrator.step(f"Ask for more of {scarce} than there is.")
     refusal = await story.ask_too_much(before)
     after = await story.product(scarce)
-    narrator.say(failures.sentence(refusal))
+    narrator.say(errors.sentence(refusal))
     narrator.say(f"available before {before.available}, after {after.available}")
 
 

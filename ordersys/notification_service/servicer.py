@@ -14,12 +14,12 @@ from ordersys.api.notification.v1.notification_log_pb2 import (
     ListNotificationsResponse,
 )
 from ordersys.api.notification.v1.notification_log_pb2_grpc import NotificationLogServicer
-from ordersys.contract import pages
-from ordersys.contract.requests import normalise
-from ordersys.notification.letters import letter
-from ordersys.notification.recorder import Recorder
-from ordersys.notification.removals import Removals
-from ordersys.notification.store import DEAD_LETTERS, Inbox
+from ordersys.contract import pagination
+from ordersys.contract.normalisation import normalise
+from ordersys.notification_service.dead_letters import letter
+from ordersys.notification_service.inbox import DEAD_LETTERS, Inbox
+from ordersys.notification_service.recorder import Recorder
+from ordersys.notification_service.removals import Removals
 from ordersys.runtime.rpc.admission import Context
 from ordersys.runtime.storage.database import Database
 
@@ -33,9 +33,9 @@ class NotificationLog(NotificationLogServicer):
 
     async def ListNotifications(self, request: ListNotificationsRequest, context: Context) -> ListNotificationsResponse:
         normalise(request)
-        after = pages.last_key(request, int) or 0
-        found = await self._database.read(self._inbox.page, request, after, pages.size(request) + 1)
-        notifications, more = pages.fill(request, [(one.sequence, one) for one in found])
+        after = pagination.last_key(request, int) or 0
+        found = await self._database.read(self._inbox.page, request, after, pagination.size(request) + 1)
+        notifications, more = pagination.fill(request, [(one.sequence, one) for one in found])
         return ListNotificationsResponse(notifications=notifications, next_page_token=more)
 
 
@@ -48,13 +48,13 @@ class DeadLetterService(DeadLetterServiceServicer):
         self._removals = removals
 
     async def ListDeadLetters(self, request: ListDeadLettersRequest, context: Context) -> ListDeadLettersResponse:
-        after = pages.last_key(request, int) or 0
-        page = await self._database.read(DEAD_LETTERS.page, after, pages.size(request))
+        after = pagination.last_key(request, int) or 0
+        page = await self._database.read(DEAD_LETTERS.page, after, pagination.size(request))
         obstacles = await self._recorder.obstacles([one.delivery for one in page.letters])
         found = [(one.sequence, letter(one, why)) for one, why in zip(page.letters, obstacles, strict=True)]
-        letters, more = pages.fill(request, found)
+        letters, more = pagination.fill(request, found)
         if page.more and not more:
-            more = pages.token(request, str(found[-1][0]))
+            more = pagination.token(request, str(found[-1][0]))
         return ListDeadLettersResponse(dead_letters=letters, next_page_token=more)
 
     async def ReplayDeadLetters(self, request: ReplayDeadLettersRequest, context: Context) -> ReplayDeadLettersResponse:

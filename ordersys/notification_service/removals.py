@@ -14,9 +14,9 @@ from ordersys.api.notification.v1.dead_letter_service_pb2 import (
 )
 from ordersys.contract.errors import Refused, refuse
 from ordersys.contract.topology import Subscription
-from ordersys.notification import requests
-from ordersys.notification.requests import Done
-from ordersys.notification.store import DEAD_LETTERS
+from ordersys.notification_service import requests
+from ordersys.notification_service.inbox import DEAD_LETTERS
+from ordersys.notification_service.requests import Done
 from ordersys.runtime.base.failpoints import crash_point
 from ordersys.runtime.dead_letters import Named, portions, put_back
 from ordersys.runtime.idempotency import Outcome, success

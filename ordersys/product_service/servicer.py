@@ -23,12 +23,12 @@ from ordersys.api.product.v1.product_service_pb2 import (
     UpdateOrderResponse,
 )
 from ordersys.api.product.v1.product_service_pb2_grpc import ProductServiceServicer
-from ordersys.contract import pages
+from ordersys.contract import pagination
 from ordersys.contract.errors import Refused
-from ordersys.contract.requests import normalise
+from ordersys.contract.normalisation import normalise
 from ordersys.contract.splicing import around, hold_first
-from ordersys.product_service.change import Changes
-from ordersys.product_service.placement import Placement
+from ordersys.product_service.change_order import Changes
+from ordersys.product_service.place_order import Placement
 from ordersys.product_service.store import products as store
 from ordersys.runtime.base.ids import TRACEPARENT, traceparent
 from ordersys.runtime.rpc.admission import Context
@@ -47,8 +47,8 @@ class ProductService(ProductServiceServicer):
         self._changes = changes
 
     async def ListProducts(self, request: ListProductsRequest, context: Context) -> ListProductsResponse:
-        found = await self._database.read(store.page, pages.last_key(request, str), pages.size(request) + 1)
-        products, more = pages.fill(request, [(product.id, product) for product in found])
+        found = await self._database.read(store.page, pagination.last_key(request, str), pagination.size(request) + 1)
+        products, more = pagination.fill(request, [(product.id, product) for product in found])
         return ListProductsResponse(products=products, next_page_token=more)
 
     async def GetProduct(self, request: GetProductRequest, context: Context) -> GetProductResponse:

@@ -12,7 +12,7 @@ Service knows each order by its id.
 | pending | anything else: in doubt | nothing; asked again under the same ids | pending |
 
 Before it compensates it reads the order, also at the first try: an order's id is chosen for one placement alone, so
-that what is found under it can't be somebody's equal order by chance (of a change it could: see change.py).
+that what is found under it can't be somebody's equal order by chance (of a change it could: see change_order.py).
 """
 
 import asyncio
@@ -27,8 +27,8 @@ from ordersys.contract.errors import Refused, reason_of
 from ordersys.contract.splicing import around
 from ordersys.product_service import evidence
 from ordersys.product_service.groups import Groups
-from ordersys.product_service.orders import Orders, OutcomeOpen, in_doubt
-from ordersys.product_service.saga import Sagas, recover
+from ordersys.product_service.order_client import Orders, OutcomeOpen, in_doubt
+from ordersys.product_service.saga_runner import Sagas, recover
 from ordersys.product_service.store import placements as store
 from ordersys.product_service.store.placements import Asked, Begun, Completed, Pending, Unanswered
 from ordersys.runtime.base.failpoints import crash_point

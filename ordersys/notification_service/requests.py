@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
 
-from ordersys.contract.requests import fingerprint
-from ordersys.notification.store import DEAD_LETTERS, REQUESTS
+from ordersys.contract.normalisation import fingerprint
+from ordersys.notification_service.inbox import DEAD_LETTERS, REQUESTS
 from ordersys.runtime.base.ids import now
 from ordersys.runtime.idempotency import Outcome, recall
 

@@ -18,9 +18,9 @@ from ordersys.api.order.v1.order_service_pb2 import (
     UpdateOrderRequest,
 )
 from ordersys.api.order.v1.order_service_pb2_grpc import OrderServiceServicer
-from ordersys.contract import pages
+from ordersys.contract import pagination
 from ordersys.contract.errors import Refused
-from ordersys.contract.requests import normalise
+from ordersys.contract.normalisation import normalise
 from ordersys.contract.splicing import around, hold_first
 from ordersys.order_service import store
 from ordersys.order_service.store import Change, Creation
@@ -61,9 +61,9 @@ class OrderService(OrderServiceServicer):
         return GetOrderResponse(order=await self._database.read(store.get, request.order_id))
 
     async def ListOrders(self, request: ListOrdersRequest, context: Context) -> ListOrdersResponse:
-        before = pages.last_key(request, int)
-        rows = await self._database.read(store.page, request, before, pages.size(request) + 1)
-        orders, more = pages.fill(request, [(sequence, Order.FromString(body)) for sequence, body in rows])
+        before = pagination.last_key(request, int)
+        rows = await self._database.read(store.page, request, before, pagination.size(request) + 1)
+        orders, more = pagination.fill(request, [(sequence, Order.FromString(body)) for sequence, body in rows])
         return ListOrdersResponse(orders=orders, next_page_token=more)
 
     async def _create(self, requests: Iterable[CreateOrderRequest], context: Context) -> Sequence[bytes | Refused]:

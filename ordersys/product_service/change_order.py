@@ -24,9 +24,9 @@ from ordersys.api.order.v1.order_pb2 import Order
 from ordersys.api.product.v1.product_service_pb2 import CancelOrderResponse, UpdateOrderResponse
 from ordersys.contract.errors import Refused, reason_of, version_mismatch
 from ordersys.product_service import evidence
-from ordersys.product_service.orders import Orders, OutcomeOpen, in_doubt
-from ordersys.product_service.placement import Placement
-from ordersys.product_service.saga import Sagas, Turns, recover
+from ordersys.product_service.order_client import Orders, OutcomeOpen, in_doubt
+from ordersys.product_service.place_order import Placement
+from ordersys.product_service.saga_runner import Sagas, Turns, recover
 from ordersys.product_service.store import change_rows, changes, endings
 from ordersys.product_service.store.change_rows import Pending
 from ordersys.product_service.store.changes import Asked, Busy, Request, Unplaced

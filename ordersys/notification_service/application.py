@@ -11,12 +11,13 @@ from google.protobuf.descriptor import ServiceDescriptor
 from ordersys.api.notification.v1 import dead_letter_service_pb2, notification_log_pb2
 from ordersys.contract.events import Delivery
 from ordersys.contract.topology import Subscription, subscription
-from ordersys.notification import requests
-from ordersys.notification.recorder import Handler, Recorder
-from ordersys.notification.removals import Removals
-from ordersys.notification.service import DeadLetterService, NotificationLog
-from ordersys.notification.store import DEAD_LETTERS, Inbox, schema
+from ordersys.notification_service import requests
+from ordersys.notification_service.inbox import DEAD_LETTERS, Inbox, schema
+from ordersys.notification_service.recorder import Handler, Recorder
+from ordersys.notification_service.removals import Removals
+from ordersys.notification_service.servicer import DeadLetterService, NotificationLog
 from ordersys.runtime.base.futures import Grace
+from ordersys.runtime.periodic import HEALTH_SECONDS, PURGE_SECONDS, every, purge
 from ordersys.runtime.process import run
 from ordersys.runtime.rabbitmq.consumer import Consumer, Disposition
 from ordersys.runtime.retention import Retention
@@ -24,7 +25,6 @@ from ordersys.runtime.rpc.server import Server
 from ordersys.runtime.settings import NotificationSettings
 from ordersys.runtime.storage.backup import Stored
 from ordersys.runtime.storage.database import Database
-from ordersys.runtime.upkeep import HEALTH_SECONDS, PURGE_SECONDS, every, purge
 
 _log = logging.getLogger(__name__)
 _NOTIFICATION_LOG = notification_log_pb2.DESCRIPTOR.services_by_name["NotificationLog"]
