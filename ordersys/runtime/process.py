@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -72,6 +73,7 @@ def _served(name: str, settings: S, serve: Serve[S]) -> int:
     status = DONE
     for variable, meant in misspelt(os.environ):
         _log.warning("%s is no setting and has no effect; %s is one", variable, meant)
+    _keep_what_is_loaded()
     try:
         with asyncio.Runner(loop_factory=event_loop.factory(settings.event_loop)) as runner:
             runner.run(_until_stopped(settings, serve))
@@ -84,6 +86,15 @@ def _served(name: str, settings: S, serve: Serve[S]) -> int:
         _log.critical("failed, the process ends", exc_info=_first(unforeseen))
         status = FAILED
     return status
+
+
+def _keep_what_is_loaded() -> None:
+    """Has the garbage collector look no more at modules and descriptors, which stay as long as the process.
+
+    They are nearly all there is: each full collection would go through them again, and keep the event loop waiting.
+    """
+    gc.collect()  # what is garbage by now would stay as well
+    gc.freeze()
 
 
 async def _until_stopped(settings: S, serve: Serve[S]) -> None:

@@ -1,5 +1,6 @@
 """Who is sent away when a process grows, and who is not."""
 
+import resource
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -9,7 +10,7 @@ import pytest
 
 from ordersys.runtime.rpc import memory_guard
 from ordersys.runtime.rpc.connections import connections
-from ordersys.runtime.rpc.memory_guard import MemoryGuard
+from ordersys.runtime.rpc.memory_guard import MemoryGuard, resident_bytes
 from tests.unit.test_connections import Line
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="elsewhere nothing is watched")
@@ -28,8 +29,8 @@ class House:
         self.has(80)
         self.guard = MemoryGuard(line.port, _MOST)
 
-    def has(self, mib: int) -> None:
-        self._patch.setattr(memory_guard, "resident_bytes", lambda: mib * _MIB)
+    def has(self, mib: float) -> None:
+        self._patch.setattr(memory_guard, "resident_bytes", lambda: int(mib * _MIB))
 
     def client(self, sent: int) -> str:
         """One more client, which has sent so much: its name."""
@@ -49,12 +50,59 @@ class House:
         self.guard._look(self.now)
         return before - len(connections(self.line.port))
 
+    def pause(self) -> float:
+        """How long it does not look after the last look."""
+        return self.guard._pause(self.now, 0.0)
+
 
 @pytest.fixture
 def house(monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
     monkeypatch.setattr(memory_guard, "free", lambda: None)
     with ExitStack() as stack:
         yield House(stack.enter_context(Line("127.0.0.1")), monkeypatch)
+
+
+def test_its_own_size_is_seen_when_no_descriptor_is_left() -> None:
+    """Clients may have used up all of them."""
+    assert resident_bytes() > 0
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))
+    try:
+        with pytest.raises(OSError, match="Too many open files"):
+            Path("/proc/self/statm").read_bytes()
+        size = resident_bytes()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert size > 0
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.001, 0.01, 0.02, 0.03, 0.039])
+def test_a_flood_is_met_when_it_has_filled_what_is_borne(house: House, delay: float) -> None:
+    """One of 200 MiB a second fills no more than comes in 10 ms besides, however long after a look it begins."""
+    house.client(_MUCH)
+    assert house.ended() == 0
+    calm, borne, come = 80, _MOST / 16 / _MIB, 0.0
+    began = house.now + delay
+    while house.ended(house.pause()) == 0:
+        come = 200 * max(0.0, house.now + house.pause() - began)  # by the next look
+        house.has(calm + come)
+    assert borne < come <= borne + 2.001
+
+
+def test_it_looks_as_often_as_it_has_to(house: House) -> None:
+    """Seldom while nothing comes, since it costs as much when a process is idle; often in a flood."""
+    house.client(_MUCH)
+    house.ended()
+    calm = house.pause()
+    house.has(85)
+    house.ended()
+    growing = house.pause()
+    house.has(120)
+    assert house.ended() == 1
+    assert house.pause() < growing < calm
+    house.has(80)
+    house.ended(after=2)
+    assert house.pause() == calm
 
 
 @pytest.mark.parametrize("mib", [97, 120, 180], ids=["grown", "growing", "short"])

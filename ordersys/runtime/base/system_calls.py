@@ -10,18 +10,29 @@ import os
 
 _LIBC = ctypes.PyDLL(None, use_errno=True)
 _READ_ONLY = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0)
+_FIRST = ctypes.c_long(0)  # off_t
 _ADDRESS_BYTES = 128  # struct sockaddr_storage
+
+
+def open_file(path: bytes) -> int:
+    """A descriptor of a file of the kernel's (/proc), to be read again and again. Raises OSError."""
+    return int(_checked(_LIBC.open(path, _READ_ONLY)))
+
+
+def read_again(number: int, most: int) -> bytes:
+    """The first bytes of an open file, as they are now. Raises OSError."""
+    buffer = ctypes.create_string_buffer(most)
+    size = _checked(_LIBC.pread(number, buffer, ctypes.c_size_t(most), _FIRST))
+    return buffer.raw[:size]
 
 
 def read(path: bytes, most: int = 4096) -> bytes:
     """The first bytes of a file of the kernel's (/proc). Raises OSError."""
-    number = _checked(_LIBC.open(path, _READ_ONLY))
+    number = open_file(path)
     try:
-        buffer = ctypes.create_string_buffer(most)
-        size = _checked(_LIBC.read(number, buffer, most))
-        return buffer.raw[:size]
+        return read_again(number, most)
     finally:
-        _LIBC.close(number)
+        close(number)
 
 
 def own_address(number: int) -> bytes | None:

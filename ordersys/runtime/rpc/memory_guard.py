@@ -13,15 +13,17 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from functools import cache
 
 from ordersys.runtime.base import system_calls
 from ordersys.runtime.rpc.connections import Connection, connections
 
 _log = logging.getLogger(__name__)
-_SIZE = b"/proc/self/statm"
+_SIZE, _SIZE_BYTES = b"/proc/self/statm", 128
 _PAGE = os.sysconf("SC_PAGESIZE")
-# A flood fills some 200 MiB a second: this is often enough, and costs 0.1 % of a core while there is memory.
-_LOOK_SECONDS, _FLOOD_SECONDS = 0.01, 0.002
+# A flood fills some 200 MiB a second. While nothing grows, one is found before it has filled what is borne (_GROWN);
+# from then on, and while it lasts, it matters what comes between two looks.
+_CALM_LOOK_SECONDS, _LOOK_SECONDS, _FLOOD_SECONDS = 0.04, 0.01, 0.002
 # Looking at many connections takes longer: then this share of the time goes into it at most, and in a flood that one.
 _SHARE, _FLOOD_SHARE = 0.1, 0.5
 _CALM_SECONDS = 1.0
@@ -30,6 +32,7 @@ _CALM_SECONDS = 1.0
 _GROWING, _SHORT = 0.45, 0.65
 # So much more of it than a second ago may be a flood as well; so much more than after the last time is worth freeing.
 _GROWN = 1 / 16
+_GROWS = 1 / 4  # of that: it may become a flood
 # Who has called nobody yet can't have sent so much and mean it: HTTP/2 lets 64 KiB of requests come unasked, and no
 # more calls wait unseen than some 100 KiB of metadata make.
 _SUSPICIOUS_BYTES = 131_072
@@ -51,7 +54,7 @@ class MemoryGuard:
         self._grown = int(_GROWN * most_bytes)
         self._called: Counter[str] = Counter()
         self._before: dict[str, int] = {}
-        self._trimmed = self._calm = resident_bytes()
+        self._size = self._trimmed = self._calm = resident_bytes()
         self._bearable = _SUSPICIOUS_BYTES
         self._last_ended = self._looked = self._told = time.monotonic() - _LATELY_SECONDS
         self._untold = 0
@@ -65,7 +68,7 @@ class MemoryGuard:
             self._thread.start()
 
     def stop(self) -> None:
-        """Ends it, within some 10 ms."""
+        """Ends it, at once."""
         self._over.set()
         if self._thread.is_alive():
             self._thread.join()
@@ -82,12 +85,17 @@ class MemoryGuard:
                 self._look(time.monotonic())
             except Exception:  # noqa: BLE001 - logged; the guard goes on, as without it nothing is bounded
                 _log.exception("the memory guard failed; it goes on")
-            flooded = time.monotonic() - self._last_ended < _CALM_SECONDS
-            least, share = (_FLOOD_SECONDS, _FLOOD_SHARE) if flooded else (_LOOK_SECONDS, _SHARE)
-            pause = max(least, (time.thread_time() - began) / share)
+            pause = self._pause(time.monotonic(), time.thread_time() - began)
+
+    def _pause(self, now: float, worked: float) -> float:
+        """How long it does not look, after a look that took `worked` seconds of processor time."""
+        if now - self._last_ended < _CALM_SECONDS:
+            return max(_FLOOD_SECONDS, worked / _FLOOD_SHARE)
+        grows = self._size > min(self._growing, self._calm + _GROWS * self._grown)
+        return max(_LOOK_SECONDS if grows else _CALM_LOOK_SECONDS, worked / _SHARE)
 
     def _look(self, now: float) -> None:
-        size = resident_bytes()
+        self._size = size = resident_bytes()
         if size > min(self._growing, self._calm + self._grown) and (ended := self._relieve(size)):
             self._last_ended = now
             self._untold += ended
@@ -154,9 +162,18 @@ def heaviest(found: Iterable[Connection], sent: Mapping[str, int], excess: int) 
 def resident_bytes() -> int:
     """The memory this process has (resident), 0 where the system does not say."""
     try:
-        return int(system_calls.read(_SIZE).split()[1]) * _PAGE
+        return int(system_calls.read_again(_statm(os.getpid()), _SIZE_BYTES).split()[1]) * _PAGE
     except OSError:
         return 0
+
+
+@cache
+def _statm(process: int) -> int:
+    """Open as long as the process lives: opening takes as long as all the rest, and clients may use up descriptors.
+
+    Whoever was forked from `process` has a size of its own.
+    """
+    return system_calls.open_file(_SIZE)
 
 
 def free() -> None:
