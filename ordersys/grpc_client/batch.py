@@ -23,7 +23,7 @@ _CHUNK_BYTES = 1024 * 1024
 _IN_FLIGHT = 4
 
 Outcome: TypeAlias = Order | Failed
-Told: TypeAlias = Callable[[int, Outcome], None]
+Rendered: TypeAlias = Callable[[int, Outcome], None]
 
 
 class Batch:
@@ -32,7 +32,7 @@ class Batch:
     `again` is how one that failed is repeated (see Failed).
     """
 
-    def __init__(self, client: Client, requests: Sequence[PlaceOrderRequest], told: Told, again: str = "") -> None:
+    def __init__(self, client: Client, requests: Sequence[PlaceOrderRequest], told: Rendered, again: str = "") -> None:
         self.outcomes: list[Outcome | None] = [None] * len(requests)
         """What became of each; None while that is not known."""
         self.asked = 0

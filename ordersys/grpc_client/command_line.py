@@ -9,7 +9,7 @@ from typing import NoReturn
 from ordersys.api.product.v1.product_service_pb2 import AdjustStockRequest, UpdateOrderRequest
 from ordersys.console import output
 from ordersys.console.interrupts import interrupts
-from ordersys.console.parser import Parser, WrongUse
+from ordersys.console.parser import Parser, UsageError
 from ordersys.grpc_client import arguments as typed
 from ordersys.grpc_client import as_json, errors
 from ordersys.grpc_client.commands import COMMANDS, WALK_IN
@@ -55,7 +55,7 @@ def _run(words: Sequence[str], for_program: bool) -> int:
         return _say(for_program, errors.to_dict(failed), errors.sentence(failed), errors.exit_status(failed))
     except NotRefused as error:
         return _say(for_program, errors.error("INTERNAL", "NOT_REFUSED", str(error)), str(error), errors.REFUSED)
-    except WrongUse as error:
+    except UsageError as error:
         told = errors.error("INVALID_ARGUMENT", "WRONG_USAGE", str(error))
         return _say(for_program, told, f"{_PROGRAM}: {error}", errors.WRONG_USE)
     except _Stopped as stopped:

@@ -22,7 +22,7 @@ from ordersys.api.product.v1.product_service_pb2 import (
 )
 from ordersys.console import output
 from ordersys.console.interrupts import interrupts
-from ordersys.console.parser import WrongUse
+from ordersys.console.parser import UsageError
 from ordersys.grpc_client import as_json, errors, identifiers, layout, listing, order_input, tables
 from ordersys.grpc_client.arguments import check
 from ordersys.grpc_client.batch import Batch, Outcome
@@ -65,9 +65,9 @@ async def place(client: Client, arguments: argparse.Namespace) -> int:
     if arguments.file is not None:
         return await _place_file(client, arguments)
     if arguments.batch is not None:
-        raise WrongUse("--batch names the orders of a file; name the file with --file")
+        raise UsageError("--batch names the orders of a file; name the file with --file")
     if not arguments.items:
-        raise WrongUse("nothing to place: name items as PRODUCT=QUANTITY, or a file with --file")
+        raise UsageError("nothing to place: name items as PRODUCT=QUANTITY, or a file with --file")
     customer = WALK_IN if arguments.customer is None else arguments.customer
     request = PlaceOrderRequest(
         request_id=arguments.request_id or new_request_id(),
@@ -82,7 +82,7 @@ async def place(client: Client, arguments: argparse.Namespace) -> int:
 async def update(client: Client, arguments: argparse.Namespace) -> int:
     """Changes the items of an order, or moves it to another state."""
     if bool(arguments.items) == bool(arguments.state):
-        raise WrongUse("name either the new items as PRODUCT=QUANTITY, or a state with --state")
+        raise UsageError("name either the new items as PRODUCT=QUANTITY, or a state with --state")
     request = UpdateOrderRequest(
         request_id=arguments.request_id or new_request_id(),
         order_id=arguments.id,
@@ -166,7 +166,9 @@ async def _place_file(client: Client, arguments: argparse.Namespace) -> int:
         "--request-id": arguments.request_id,
     }
     if useless := [name for name, given in alone.items() if given not in (None, [])]:
-        raise WrongUse(f"{' and '.join(useless)} can't stand beside --file, whose entries say what is ordered by whom")
+        raise UsageError(
+            f"{' and '.join(useless)} can't stand beside --file, whose entries say what is ordered by whom"
+        )
     wanted = order_input.from_file(arguments.file)
     ids = identifiers.of_file(wanted, arguments.batch)
     requests = [order_input.request(wish, request_id) for wish, request_id in zip(wanted, ids, strict=True)]

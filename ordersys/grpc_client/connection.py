@@ -1,4 +1,4 @@
-"""Calls to the services: the same request again, with growing pauses, while the answer is that it may help."""
+"""Calls to the services: the same request again, with jittered backoff, while the answer is that it may help."""
 
 import asyncio
 import random
@@ -72,7 +72,7 @@ class Failed(Exception):
 
 
 class Patience:
-    """The time a call may take, repeats included, and the growing, jittered pauses between them."""
+    """The time a call may take, repeats included, and the jittered backoff between them."""
 
     def __init__(self, seconds: float) -> None:
         self._until = time.monotonic() + seconds

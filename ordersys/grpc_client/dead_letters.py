@@ -10,7 +10,7 @@ from ordersys.api.notification.v1.dead_letter_service_pb2 import (
     ReplayDeadLettersRequest,
 )
 from ordersys.console import output
-from ordersys.console.parser import WrongUse
+from ordersys.console.parser import UsageError
 from ordersys.grpc_client import as_json, errors, listing, tables
 from ordersys.grpc_client.connection import Client, Failed, each
 from ordersys.grpc_client.identifiers import new_request_id
@@ -46,13 +46,13 @@ async def dead_letters(client: Client, arguments: argparse.Namespace) -> int:
     services = [arguments.service] if arguments.service else [1, 2]
     if arguments.action == "list":
         if arguments.ids or arguments.all:
-            raise WrongUse("say what to do with them: dead-letters replay …, or dead-letters discard …")
+            raise UsageError("say what to do with them: dead-letters replay …, or dead-letters discard …")
         limit = arguments.limit or MOST_LISTED
         return _show(arguments, await each(services, lambda number: _found(client, number, limit)))
     if arguments.limit is not None:
-        raise WrongUse(f"--limit is for listing; name what to {arguments.action} by its ids")
+        raise UsageError(f"--limit is for listing; name what to {arguments.action} by its ids")
     if bool(arguments.ids) == arguments.all:
-        raise WrongUse(f"name what to {arguments.action}: ids as `dead-letters` lists them, or --all")
+        raise UsageError(f"name what to {arguments.action}: ids as `dead-letters` lists them, or --all")
     return _tell(arguments, await each(services, lambda number: _take_out(client, number, arguments)))
 
 

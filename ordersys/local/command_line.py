@@ -14,7 +14,7 @@ from typing import NamedTuple, NoReturn
 
 from ordersys.console import output
 from ordersys.console.interrupts import Interrupted, interrupts
-from ordersys.console.parser import Parser, WrongUse
+from ordersys.console.parser import Parser, UsageError
 from ordersys.contract import addresses
 from ordersys.local import ports
 from ordersys.local.display import Display
@@ -59,7 +59,7 @@ def _run() -> int:
         with interrupts.raising():
             arguments = _arguments()
             ended = _system_run(arguments, Display(arguments.plain))
-    except (WrongUse, CannotStart, Misused) as error:
+    except (UsageError, CannotStart, Misused) as error:
         return _told(error, _WRONG_USE)
     except BrokerUnavailable as error:
         return _told(f"{error}; without --amqp-url a RabbitMQ of its own is started", _FAILED)

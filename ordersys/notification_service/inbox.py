@@ -74,7 +74,7 @@ def schema(consumer: str) -> Schema:
     return owned
 
 
-class Told(NamedTuple):
+class Rendered(NamedTuple):
     """An event, and what a person would be told of it."""
 
     event: Event
@@ -87,7 +87,7 @@ class Recording(Enum):
     NEW = "new"
     LATE = "late"
     REPEATED = "repeated"
-    FORGED = "forged"
+    CONFLICTING = "forged"
     """The id is taken by an event with another body."""
 
 
@@ -97,10 +97,10 @@ class Inbox:
     def __init__(self, consumer: str) -> None:
         self._consumer = consumer
 
-    def record(self, connection: Connection, batches: list[list[Told]]) -> list[list[Recording]]:
+    def record(self, connection: Connection, batches: list[list[Rendered]]) -> list[list[Recording]]:
         """An operation: records each event that is not recorded yet."""
         told = [one for batch in batches for one in batch]
-        entry = _Entry(self._consumer, connection, [one.event for one in told])
+        entry = _InboxBatch(self._consumer, connection, [one.event for one in told])
         recordings = [[entry.record(one) for one in batch] for batch in batches]
         entry.write()
         return recordings
@@ -120,7 +120,7 @@ class Inbox:
         return [_notification(row) for row in connection.execute(rows.order_by(_T.sequence).limit(size))]
 
 
-class _Entry:
+class _InboxBatch:
     """The events of one transaction: what is known is read at once, what is new is written at once."""
 
     def __init__(self, consumer: str, connection: Connection, events: Sequence[Event]) -> None:
@@ -132,12 +132,12 @@ class _Entry:
         self._newest: dict[str, int] = dict(_NEWEST.rows(connection, consumer=consumer, ids=order_ids))
         self._rows: list[tuple[Any, ...]] = []
 
-    def record(self, told: Told) -> Recording:
+    def record(self, told: Rendered) -> Recording:
         """What becomes of one event."""
         event = told.event
         recorded = self._bodies.get(event.event_id)
         if recorded is not None:
-            return Recording.REPEATED if recorded == event.body else Recording.FORGED
+            return Recording.REPEATED if recorded == event.body else Recording.CONFLICTING
         newest = self._newest.get(event.order_id, 0)
         late = event.version < newest
         self._bodies[event.event_id] = event.body
@@ -155,7 +155,7 @@ def _bodies(consumer: str, connection: Connection, events: Sequence[Event]) -> d
     return dict(_BODIES.rows(connection, consumer=consumer, ids=[event.event_id for event in events]))
 
 
-def _row(consumer: str, told: Told, late: bool, time: int) -> tuple[Any, ...]:
+def _row(consumer: str, told: Rendered, late: bool, time: int) -> tuple[Any, ...]:
     """In the order of the table's columns."""
     event_id, kind, order_id, version, _, body = told.event
     return consumer, event_id, kind, order_id, version, late, told.text, time, body

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 
 from ordersys.contract.events import Delivery, Event, Undecodable, decode
-from ordersys.notification_service.inbox import Inbox, Recording, Told
+from ordersys.notification_service.inbox import Inbox, Recording, Rendered
 from ordersys.runtime.base import log
 from ordersys.runtime.rabbitmq.consumer import Disposition
 from ordersys.runtime.storage.database import Database
@@ -16,7 +16,7 @@ _DISPOSITIONS = {
     Recording.NEW: Disposition.ACK,
     Recording.LATE: Disposition.ACK,
     Recording.REPEATED: Disposition.ACK,
-    Recording.FORGED: Disposition.DEAD_LETTER,
+    Recording.CONFLICTING: Disposition.DEAD_LETTER,
 }
 
 
@@ -44,13 +44,13 @@ class Recorder:
 
     async def record(self, events: list[Event]) -> Sequence[Disposition]:
         """What becomes of each event. Raises Refused while the database can't be written."""
-        worded = [self._word(event) for event in events]
-        told = [one for one in worded if isinstance(one, Told)]
+        worded = [self._render(event) for event in events]
+        told = [one for one in worded if isinstance(one, Rendered)]
         recordings = await self._database.write(self._inbox.record, told) if told else []
         with log.together():
             self._tell(told, recordings)
         recorded = map(_DISPOSITIONS.__getitem__, recordings)
-        return [next(recorded) if isinstance(one, Told) else one for one in worded]
+        return [next(recorded) if isinstance(one, Rendered) else one for one in worded]
 
     async def obstacles(self, deliveries: Sequence[Delivery]) -> list[str]:
         """For each delivery why it would be a dead letter, empty when it would not."""
@@ -66,22 +66,22 @@ class Recorder:
             return str(error)
         return event if event.type in self._handlers else _not_taken(event)
 
-    def _word(self, event: Event) -> Told | Disposition:
+    def _render(self, event: Event) -> Rendered | Disposition:
         handler = self._handlers.get(event.type)
         if handler is None:
             _log.error("dead letter: %r: %s", event.event_id, _not_taken(event))
             return Disposition.DEAD_LETTER
         try:
-            return Told(event, handler(event.message))
+            return Rendered(event, handler(event.message))
         except Exception:  # noqa: BLE001 - whatever a handler does, only its own event suffers
             _log.exception("the handler failed on %r; it comes again, within its delivery limit", event.event_id)
             return Disposition.RETURN
 
-    def _tell(self, told: Sequence[Told], recordings: Sequence[Recording]) -> None:
+    def _tell(self, told: Sequence[Rendered], recordings: Sequence[Recording]) -> None:
         """Has the log tell of what is new, and of what is forged."""
         lines = []
         for one, recording in zip(told, recordings, strict=True):
-            if recording is Recording.FORGED:
+            if recording is Recording.CONFLICTING:
                 _log.error("dead letter: %r: %s", one.event.event_id, _FORGED)
             elif recording is not Recording.REPEATED:
                 lines.append((one.text, _fields(one.event, recording)))

@@ -17,7 +17,7 @@ from ordersys.contract.topology import Subscription
 from ordersys.notification_service import requests
 from ordersys.notification_service.inbox import DEAD_LETTERS
 from ordersys.notification_service.requests import Done
-from ordersys.runtime.base.failpoints import crash_point
+from ordersys.runtime.base.failpoints import failpoint
 from ordersys.runtime.dead_letters import Named, portions, put_back
 from ordersys.runtime.idempotency import Outcome, success
 from ordersys.runtime.rabbitmq.connection import BrokerUnavailable
@@ -25,7 +25,7 @@ from ordersys.runtime.rabbitmq.urls import BrokerUrls
 from ordersys.runtime.storage.database import Database
 
 _log = logging.getLogger(__name__)
-_PARTING_SECONDS = 2.0
+_CLOSE_TIMEOUT_SECONDS = 2.0
 _MOST = 100  # requests under way: each is small, and their callers may all have given up
 Request: TypeAlias = ReplayDeadLettersRequest | DiscardDeadLettersRequest
 _Gone = Callable[[Sequence[Named]], Awaitable[Collection[int]]]
@@ -68,7 +68,7 @@ class Removals:
     async def drained(self) -> None:
         """Gives what nobody waits for any more a moment; else it is as if it had crashed: repeated, it is done."""
         if self._under_way:
-            await asyncio.wait(self._under_way, timeout=_PARTING_SECONDS)
+            await asyncio.wait(self._under_way, timeout=_CLOSE_TIMEOUT_SECONDS)
         for task in self._under_way:
             task.cancel()
 
@@ -103,14 +103,14 @@ class Removals:
     async def _take_out(self, request: Request, deal: _Gone, response: Callable[[Sequence[str]], Outcome]) -> Outcome:
         letters = await self._database.read(DEAD_LETTERS.named, set(request.dead_letter_ids))
         gone = await deal(letters)
-        crash_point("dead_letters.dealt_with")
+        failpoint("dead_letters.dealt_with")
         there = {letter.letter_id for letter in letters}
         left = {letter.letter_id for letter in letters if letter.sequence not in gone}
         # One that is named twice counts once.
         answered = [one for one in dict.fromkeys(request.dead_letter_ids) if one in there - left]
         done = Done(request, response(answered), gone)
         outcome = await self._database.write(requests.remember, done)
-        crash_point("dead_letters.removed")
+        failpoint("dead_letters.removed")
         return outcome
 
     async def _put_back(self, letters: Sequence[Named]) -> Collection[int]:

@@ -24,7 +24,7 @@ from ordersys.contract.normalisation import normalise
 from ordersys.contract.splicing import around, hold_first
 from ordersys.order_service import store
 from ordersys.order_service.store import Change, Creation
-from ordersys.runtime.base.failpoints import crash_point
+from ordersys.runtime.base.failpoints import failpoint
 from ordersys.runtime.base.ids import TRACEPARENT, traceparent
 from ordersys.runtime.rpc.admission import Context
 from ordersys.runtime.rpc.server import metadata
@@ -53,7 +53,7 @@ class OrderService(OrderServiceServicer):
         normalise(request)
         change = Change(request, traceparent(metadata(context, TRACEPARENT)))
         response = await self._database.write(store.change, change)
-        crash_point("order.changed")
+        failpoint("order.changed")
         return response
 
     async def GetOrder(self, request: GetOrderRequest, context: Context) -> GetOrderResponse:
@@ -70,7 +70,7 @@ class OrderService(OrderServiceServicer):
         """All in one commit, together with whatever else waits for it."""
         trace = metadata(context, TRACEPARENT)
         results = await self._database.write(store.create, [_creation(request, trace) for request in requests])
-        crash_point("order.created")
+        failpoint("order.created")
         return results
 
 

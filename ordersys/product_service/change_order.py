@@ -24,14 +24,14 @@ from ordersys.api.order.v1.order_pb2 import Order
 from ordersys.api.product.v1.product_service_pb2 import CancelOrderResponse, UpdateOrderResponse
 from ordersys.contract.errors import Refused, reason_of, version_mismatch
 from ordersys.product_service import evidence
-from ordersys.product_service.order_client import Orders, OutcomeOpen, in_doubt
-from ordersys.product_service.place_order import Placement
-from ordersys.product_service.saga_runner import Sagas, Turns, recover
+from ordersys.product_service.order_client import OrderServiceClient, OutcomeUnknown, in_doubt
+from ordersys.product_service.place_order import PlaceOrderSaga
+from ordersys.product_service.saga_runner import SagaRunner, Turns, recover
 from ordersys.product_service.store import change_rows, changes, endings
 from ordersys.product_service.store.change_rows import Pending
 from ordersys.product_service.store.changes import Asked, Busy, Request, Unplaced
 from ordersys.product_service.store.endings import Accepted
-from ordersys.runtime.base.failpoints import crash_point
+from ordersys.runtime.base.failpoints import failpoint
 from ordersys.runtime.idempotency import Outcome
 from ordersys.runtime.storage.database import Database
 
@@ -41,10 +41,12 @@ _TRIES = 100
 Response = TypeVar("Response", UpdateOrderResponse, CancelOrderResponse)
 
 
-class Changes:
+class ChangeOrderSaga:
     """Updates and cancels orders."""
 
-    def __init__(self, database: Database, orders: Orders, sagas: Sagas, placement: Placement) -> None:
+    def __init__(
+        self, database: Database, orders: OrderServiceClient, sagas: SagaRunner, placement: PlaceOrderSaga
+    ) -> None:
         self._database = database
         self._orders = orders
         self._sagas = sagas
@@ -100,34 +102,34 @@ class Changes:
         return await self._database.write(changes.begin, Asked(request, order, traceparent))
 
     async def _end(self, other: Busy | Unplaced) -> None:
-        """Brings what has to end first to its end. Raises OutcomeOpen while that is in doubt."""
+        """Brings what has to end first to its end. Raises OutcomeUnknown while that is in doubt."""
         if isinstance(other, Unplaced):
             await self._placement.complete(other.pending)
             return
         try:
             await self._sagas.once(other.pending.saga_id, self._settle, other.pending)
-        except OutcomeOpen:
+        except OutcomeUnknown:
             raise
         except Refused as refused:
             _log.debug("the change before was refused: %s", refused)
 
     async def _settle(self, pending: Pending) -> Order:
-        crash_point("change.reserved")
+        failpoint("change.reserved")
         try:
             order = await self._orders.update(pending.hop, pending.traceparent)
-        except OutcomeOpen:
+        except OutcomeUnknown:
             raise
         except Refused:
-            crash_point("change.refused")
+            failpoint("change.refused")
             made = await self._made_before(pending) if pending.resumed else None
             if made is None:
                 await self._database.write(endings.compensate, pending)
-                crash_point("change.compensated")
+                failpoint("change.compensated")
                 raise
             order = made
-        crash_point("change.made")
+        failpoint("change.made")
         await self._database.write(endings.accept, Accepted(pending, order))
-        crash_point("change.accepted")
+        failpoint("change.accepted")
         return order
 
     async def _made_before(self, pending: Pending) -> Order | None:

@@ -58,12 +58,12 @@ _OPTIONS = (
 )
 
 
-class OutcomeOpen(Refused):
+class OutcomeUnknown(Refused):
     """In doubt: the call may or may not have had its effect."""
 
 
-class Orders:
-    """A client of the Order Service. Each method raises Refused for a final refusal, else OutcomeOpen.
+class OrderServiceClient:
+    """A client of the Order Service. Each method raises Refused for a final refusal, else OutcomeUnknown.
 
     Blocks no thread; a call takes `timeout` seconds at most.
     """
@@ -127,10 +127,10 @@ class Orders:
         return response.order
 
     async def find(self, order_id: str) -> Order | None:
-        """Reads an order, None when there is none. Raises OutcomeOpen when that can't be said."""
+        """Reads an order, None when there is none. Raises OutcomeUnknown when that can't be said."""
         try:
             return await self.get(order_id)
-        except OutcomeOpen:
+        except OutcomeUnknown:
             raise
         except Refused as refused:
             if reason_of(refused.status) == ErrorReason.Name(ErrorReason.ORDER_NOT_FOUND):
@@ -192,7 +192,7 @@ def _is_about_the_whole(error: grpc.aio.AioRpcError, refused: Refused) -> bool:
     the contract is gRPC's own word for a message over a size limit: the batch itself, or its response, in which case
     the orders exist and asking again in parts answers them.
     """
-    if not isinstance(refused, OutcomeOpen):
+    if not isinstance(refused, OutcomeUnknown):
         return True
     return error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED and not reason_of(_status(error))
 
@@ -215,6 +215,6 @@ def _status(error: grpc.aio.AioRpcError) -> Status:
     return Status(code=error.code().value[0], message=error.details() or "")
 
 
-def in_doubt() -> OutcomeOpen:
+def in_doubt() -> OutcomeUnknown:
     """The refusal of a request whose outcome is open: repeating it tells."""
-    return OutcomeOpen(refuse(ErrorReason.OUTCOME_OPEN).status)
+    return OutcomeUnknown(refuse(ErrorReason.OUTCOME_OPEN).status)

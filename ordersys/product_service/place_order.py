@@ -27,11 +27,11 @@ from ordersys.contract.errors import Refused, reason_of
 from ordersys.contract.splicing import around
 from ordersys.product_service import evidence
 from ordersys.product_service.groups import Groups
-from ordersys.product_service.order_client import Orders, OutcomeOpen, in_doubt
-from ordersys.product_service.saga_runner import Sagas, recover
+from ordersys.product_service.order_client import OrderServiceClient, OutcomeUnknown, in_doubt
+from ordersys.product_service.saga_runner import SagaRunner, recover
 from ordersys.product_service.store import placements as store
 from ordersys.product_service.store.placements import Asked, Begun, Completed, Pending, Unanswered
-from ordersys.runtime.base.failpoints import crash_point
+from ordersys.runtime.base.failpoints import failpoint
 from ordersys.runtime.idempotency import Outcome
 from ordersys.runtime.storage.database import Database, refusing
 
@@ -39,10 +39,10 @@ _log = logging.getLogger(__name__)
 _TAKEN = ErrorReason.Name(ErrorReason.ORDER_ALREADY_EXISTS)
 
 
-class Placement:
+class PlaceOrderSaga:
     """Places orders."""
 
-    def __init__(self, database: Database, orders: Orders, sagas: Sagas) -> None:
+    def __init__(self, database: Database, orders: OrderServiceClient, sagas: SagaRunner) -> None:
         self._database = database
         self._orders = orders
         self._sagas = sagas
@@ -57,9 +57,9 @@ class Placement:
         return await self._groups.join([Asked(request, traceparent) for request in requests])
 
     async def complete(self, pending: Pending) -> None:
-        """Brings a placement to its end, before its order is changed. Raises OutcomeOpen while it is in doubt."""
+        """Brings a placement to its end, before its order is changed. Raises OutcomeUnknown while it is in doubt."""
         ended = await self._sagas.each_once(self._settle, {pending.order_id: pending})
-        if isinstance(ended[pending.order_id], OutcomeOpen):
+        if isinstance(ended[pending.order_id], OutcomeUnknown):
             raise in_doubt()
 
     async def recover(self) -> None:
@@ -76,7 +76,7 @@ class Placement:
         begun = await self._database.write_each(store.begin, asked)
         pending = {one.order_id: one for one in begun if isinstance(one, Pending)}
         if pending:
-            crash_point("placement.reserved")
+            failpoint("placement.reserved")
         settled = await self._sagas.each_once(self._settle, pending)
         unanswered = [one for one in begun if isinstance(one, Unanswered)]
         answers = await asyncio.gather(*map(self._answered, unanswered))
@@ -86,7 +86,7 @@ class Placement:
     async def _settle(self, pending: list[Pending]) -> list[bytes | Exception]:
         created = await self._orders.create([one.creation for one in pending])
         if any(isinstance(result, bytes) for result in created):
-            crash_point("placement.created")
+            failpoint("placement.created")
         refused = [index for index, result in enumerate(created) if _is_final(result)]
         # All at once: where each takes long because the Order Service is away, nobody waits for all of them in turn.
         found = await asyncio.gather(*(self._looked_up(pending[index].creation, created[index]) for index in refused))
@@ -105,7 +105,7 @@ class Placement:
         """The order of a request whose placement a release before 0.2 dropped unfinished, as it was created."""
         try:
             order = await self._orders.find(unanswered.order_id)
-        except OutcomeOpen as error:
+        except OutcomeUnknown as error:
             return error
         if order is None:
             return in_doubt()
@@ -122,7 +122,7 @@ class Placement:
         """
         try:
             order = await self._orders.find(creation.order_id)
-        except OutcomeOpen as error:
+        except OutcomeUnknown as error:
             return error
         if order is not None:
             is_own = evidence.is_own(creation, order)
@@ -148,7 +148,7 @@ def _response(order: Order) -> bytes:
 
 
 def _is_final(result: bytes | Exception) -> bool:
-    return isinstance(result, Refused) and not isinstance(result, OutcomeOpen)
+    return isinstance(result, Refused) and not isinstance(result, OutcomeUnknown)
 
 
 def _look_at(completion: "asyncio.Future[list[Exception | None]]") -> None:

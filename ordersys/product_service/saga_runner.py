@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 
 from ordersys.api.error.v1.error_reason_pb2 import ErrorReason
 from ordersys.contract.errors import Refused, refuse
-from ordersys.product_service.order_client import OutcomeOpen
+from ordersys.product_service.order_client import OutcomeUnknown
 from ordersys.runtime.base.ids import now, uuid7_time
 from ordersys.runtime.storage.database import Database
 
@@ -44,7 +44,7 @@ Step: TypeAlias = Callable[[list[T]], Awaitable[Sequence[R | Exception]]]
 """Does something for many sagas at once: one result, or exception, for each."""
 
 
-class Sagas:
+class SagaRunner:
     """The sagas under way, `most` at a time: who gives up a call gives its place free, not that of its saga."""
 
     def __init__(self, most: int) -> None:
@@ -152,11 +152,11 @@ class Turns:
 
     @asynccontextmanager
     async def turn(self, order_id: str) -> AsyncIterator[None]:
-        """Waits until it is the caller's turn. Raises OutcomeOpen when a change before it was left in doubt."""
+        """Waits until it is the caller's turn. Raises OutcomeUnknown when a change before it was left in doubt."""
         await self._come(order_id)
         try:
             yield
-        except OutcomeOpen as error:
+        except OutcomeUnknown as error:
             self._give_up(order_id, error)
             raise
         finally:
@@ -185,11 +185,11 @@ class Turns:
                 return
         del self._waiting[order_id]
 
-    def _give_up(self, order_id: str, error: OutcomeOpen) -> None:
+    def _give_up(self, order_id: str, error: OutcomeUnknown) -> None:
         waiting = self._waiting[order_id]
         for turn in waiting:
             if not turn.done():
-                turn.set_exception(OutcomeOpen(error.status))
+                turn.set_exception(OutcomeUnknown(error.status))
         waiting.clear()
 
 
@@ -212,9 +212,9 @@ async def recover(
         due = [one for one in found if not 0 <= now() - uuid7_time(one.saga_id) < _YOUNG_MICROSECONDS]
         results = await settle(due) if due else []
         for one, result in zip(due, results, strict=True):
-            if isinstance(result, Exception) and not isinstance(result, OutcomeOpen):
+            if isinstance(result, Exception) and not isinstance(result, OutcomeUnknown):
                 _log.warning("the saga of order %s came to no success: %s", one.order_id, result)
-        if any(isinstance(result, OutcomeOpen) for result in results):
+        if any(isinstance(result, OutcomeUnknown) for result in results):
             return after
         found = await database.read(pending, after, _RECOVERED_AT_A_TIME)
     return ""

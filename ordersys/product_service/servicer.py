@@ -27,8 +27,8 @@ from ordersys.contract import pagination
 from ordersys.contract.errors import Refused
 from ordersys.contract.normalisation import normalise
 from ordersys.contract.splicing import around, hold_first
-from ordersys.product_service.change_order import Changes
-from ordersys.product_service.place_order import Placement
+from ordersys.product_service.change_order import ChangeOrderSaga
+from ordersys.product_service.place_order import PlaceOrderSaga
 from ordersys.product_service.store import products as store
 from ordersys.runtime.base.ids import TRACEPARENT, traceparent
 from ordersys.runtime.rpc.admission import Context
@@ -41,7 +41,7 @@ hold_first("results", BatchPlaceOrdersResponse)
 class ProductService(ProductServiceServicer):
     """ordersys.api.product.v1.ProductService."""
 
-    def __init__(self, database: Database, placement: Placement, changes: Changes) -> None:
+    def __init__(self, database: Database, placement: PlaceOrderSaga, changes: ChangeOrderSaga) -> None:
         self._database = database
         self._placement = placement
         self._changes = changes

@@ -11,13 +11,13 @@ from typing import NoReturn, TypeVar
 
 from ordersys.console import interrupts, output
 from ordersys.console.interrupts import Interrupted
-from ordersys.console.parser import Parser, WrongUse
+from ordersys.console.parser import Parser, UsageError
 from ordersys.runtime.base import event_loop, log
-from ordersys.runtime.base.failpoints import crash_point
+from ordersys.runtime.base.failpoints import failpoint
 from ordersys.runtime.base.tasks import TaskEnded
-from ordersys.runtime.rpc.server import PortTaken
-from ordersys.runtime.seed_files import WrongFile
-from ordersys.runtime.settings import Settings, WrongSetting, described, misspelt, read
+from ordersys.runtime.rpc.server import AddressInUse
+from ordersys.runtime.seed_files import InvalidSeedFile
+from ordersys.runtime.settings import InvalidSetting, Settings, described, misspelt, read
 from ordersys.runtime.storage import backup
 from ordersys.runtime.storage.backup import Stored
 from ordersys.runtime.storage.schema import UnusableDatabase
@@ -43,7 +43,7 @@ def run(name: str, meaning: str, kind: type[S], serve: Serve[S], stored: Stored)
         try:
             arguments = _parser(program, meaning, kind).parse_args()
             settings = read(kind, os.environ)
-        except (WrongSetting, WrongUse) as wrong:
+        except (InvalidSetting, UsageError) as wrong:
             output.error(f"{name}: {wrong}")
             return WRONG_USE
         if arguments.command:
@@ -77,7 +77,7 @@ def _served(name: str, settings: S, serve: Serve[S]) -> int:
     try:
         with asyncio.Runner(loop_factory=event_loop.factory(settings.event_loop)) as runner:
             runner.run(_until_stopped(settings, serve))
-    except* (UnusableDatabase, PortTaken, WrongFile) as wrong:
+    except* (UnusableDatabase, AddressInUse, InvalidSeedFile) as wrong:
         output.error(f"{name}: {_first(wrong)}")
         status = WRONG_USE
     except* TaskEnded:
@@ -101,10 +101,10 @@ async def _until_stopped(settings: S, serve: Serve[S]) -> None:
     stop = asyncio.Event()
     for number in _stopping():
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    crash_point("process.started")
+    failpoint("process.started")
     async with asyncio.TaskGroup() as tasks:
         await serve(settings, stop, tasks)
-    crash_point("process.stopping")
+    failpoint("process.stopping")
 
 
 def _first(group: BaseExceptionGroup[Exception]) -> BaseException:

@@ -22,18 +22,18 @@ M = TypeVar("M", bound=Message)
 MAXIMUM_MIB = 64
 
 
-class WrongFile(Exception):
+class InvalidSeedFile(Exception):
     """A file with an error; the text is one line that names the file and, within it, entry, id and field."""
 
 
 def read(path: Path, kind: type[M]) -> list[M]:
-    """The entries of the JSON array in `path`, each a message of `kind` with an id of its own. Raises WrongFile."""
+    """The entries of the JSON array in `path`, each a message of `kind` with its own id. Raises InvalidSeedFile."""
     entries = [_entry(path, number, entry, kind) for number, entry in enumerate(_array(path), 1)]
     first: dict[str, int] = {}
     for number, entry in enumerate(entries, 1):
         entry_id: str = entry.id  # type: ignore[attr-defined]
         if entry_id in first:
-            raise WrongFile(f"{path}: entry {number} ({entry_id}): id: stands in entry {first[entry_id]} already")
+            raise InvalidSeedFile(f"{path}: entry {number} ({entry_id}): id: stands in entry {first[entry_id]} already")
         first[entry_id] = number
     return entries
 
@@ -42,11 +42,11 @@ def _array(path: Path) -> list[Any]:
     try:
         found = json_text.read(_text(path))
     except OSError as error:
-        raise WrongFile(f"{path}: {error.strerror}") from error
+        raise InvalidSeedFile(f"{path}: {error.strerror}") from error
     except ValueError as error:
-        raise WrongFile(f"{path}: not JSON: {error}") from error
+        raise InvalidSeedFile(f"{path}: not JSON: {error}") from error
     if not isinstance(found, list):
-        raise WrongFile(f"{path}: must be a JSON array of objects")
+        raise InvalidSeedFile(f"{path}: must be a JSON array of objects")
     return found
 
 
@@ -61,17 +61,17 @@ def _text(path: Path) -> str:
 def _entry(path: Path, number: int, entry: Any, kind: type[M]) -> M:
     where = f"{path}: entry {number}"
     if not isinstance(entry, Object):
-        raise WrongFile(f"{where}: must be an object")
+        raise InvalidSeedFile(f"{where}: must be an object")
     where = f"{where} ({_id(entry)})"
     fields: Any = kind.DESCRIPTOR.fields
     for key in _repeated(entry, fields, ""):
-        raise WrongFile(f"{where}: {key}")
+        raise InvalidSeedFile(f"{where}: {key}")
     try:
         message = ParseDict(entry, kind())
     except ParseError as error:
-        raise WrongFile(f"{where}: {str(error).splitlines()[0]}") from error
+        raise InvalidSeedFile(f"{where}: {str(error).splitlines()[0]}") from error
     for broken in violations(message):
-        raise WrongFile(f"{where}: {broken}")
+        raise InvalidSeedFile(f"{where}: {broken}")
     return message
 
 

@@ -14,8 +14,8 @@ from ordersys.api.product.v1.product_pb2 import Product
 from ordersys.api.product.v1.product_service_pb2 import ItemQuantities, UpdateOrderRequest, UpdateOrderResponse
 from ordersys.contract.times import timestamp
 from ordersys.order_service import lifecycle
-from ordersys.product_service.change_order import Changes
-from ordersys.product_service.saga_runner import Sagas
+from ordersys.product_service.change_order import ChangeOrderSaga
+from ordersys.product_service.saga_runner import SagaRunner
 from ordersys.product_service.store import products
 from ordersys.product_service.store.seed import seed
 from ordersys.product_service.store.tables import SCHEMA
@@ -79,7 +79,7 @@ async def database(tmp_path: Path, orders: OrderServiceDouble) -> AsyncIterator[
     await opened.close()
 
 
-async def crowd(changes: Changes, order_id: str, units: Iterable[int]) -> list[Order]:
+async def crowd(changes: ChangeOrderSaga, order_id: str, units: Iterable[int]) -> list[Order]:
     """What as many clients as there are units are answered, all at once."""
 
     async def change(wanted: int) -> Order:
@@ -97,7 +97,7 @@ async def test_every_change_of_a_crowd_is_answered_with_itself(
     database: Database, orders: OrderServiceDouble, clients: int
 ) -> None:
     """However many change one order at once, each has its own answer, and the Order Service is read once for each."""
-    changes = Changes(database, orders, Sagas(300), placement=None)  # type: ignore[arg-type]
+    changes = ChangeOrderSaga(database, orders, SagaRunner(300), placement=None)  # type: ignore[arg-type]
     answers = await crowd(changes, orders.order.id, range(2, 2 + clients))
     assert sorted(order.version for order in answers) == list(range(2, 2 + clients))
     assert orders.reads == clients
@@ -110,7 +110,7 @@ async def test_a_crowd_holds_its_own_against_who_asks_the_order_service_himself(
     database: Database, orders: OrderServiceDouble
 ) -> None:
     """The order changes between reading and asking: it is read again, and each change is made in the end."""
-    changes = Changes(database, orders, Sagas(300), placement=None)  # type: ignore[arg-type]
+    changes = ChangeOrderSaga(database, orders, SagaRunner(300), placement=None)  # type: ignore[arg-type]
     orders.others = 30
     answers = await crowd(changes, orders.order.id, range(2, 42))
     assert sorted(order.items[0].quantity for order in answers) == list(range(2, 42))

@@ -24,7 +24,7 @@ from ordersys.api.order.v1.order_pb2 import Order, OrderItem, OrderState
 from ordersys.api.product.v1 import product_service_pb2 as asking
 from ordersys.api.product.v1.product_pb2 import Product
 from ordersys.console import output
-from ordersys.console.parser import WrongUse
+from ordersys.console.parser import UsageError
 from ordersys.contract import errors as refused
 from ordersys.contract.addresses import Address
 from ordersys.contract.errors import Reason, Refused, refuse
@@ -61,7 +61,7 @@ WRONG = ["", "lamp", "=1", "a=", "a=x", "a=-1", "a=1=2", "a=2147483648", "a=" + 
 @pytest.mark.parametrize("word", WRONG)
 def test_what_is_no_item_is_named(word: str) -> None:
     """With an example of what is; bytes that are no UTF-8 and numbers without end are none either."""
-    with pytest.raises(WrongUse) as wrong:
+    with pytest.raises(UsageError) as wrong:
         order_input.items(["a=1", word])
     assert str(wrong.value) == f"{word!r} must be PRODUCT=QUANTITY, such as desk-lamp=2"
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from ordersys.contract.times import microseconds, timestamp
 from ordersys.runtime.base import ids
-from ordersys.runtime.base.backoff import growing
+from ordersys.runtime.base.backoff import jittered_backoff
 
 TRACEPARENT = re.compile("00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 NOTHING, TRACE, SPAN = "0" * 32, "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
@@ -144,19 +144,19 @@ def test_finer_times_are_rounded_down(time: int, nanos: int) -> None:
 def test_pauses_double_to_their_limit(first: float, factor: float) -> None:
     """Each is drawn from the upper half of what is allowed, and never goes above the limit."""
     most = first * factor
-    for number, pause in enumerate(islice(growing(first, most), 20)):
+    for number, pause in enumerate(islice(jittered_backoff(first, most), 20)):
         allowed = min(first * 2**number, most)
         assert allowed / 2 <= pause <= allowed
 
 
 def test_pauses_of_many_do_not_meet() -> None:
     """Two that began together drift apart."""
-    assert list(islice(growing(), 5)) != list(islice(growing(), 5))
+    assert list(islice(jittered_backoff(), 5)) != list(islice(jittered_backoff(), 5))
 
 
 def test_pauses_without_a_wish_stay_below_five_seconds() -> None:
     """From a tenth of a second on, for ever."""
-    pauses = list(islice(growing(), 100))
+    pauses = list(islice(jittered_backoff(), 100))
     assert pauses[0] <= 0.1
     assert min(pauses[10:]) >= 2.5
     assert max(pauses) <= 5.0

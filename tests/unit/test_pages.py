@@ -45,7 +45,7 @@ def test_a_key_of_another_kind_is_refused() -> None:
         pagination.last_key(ListOrdersRequest(page_token=token), int)
 
 
-FORGED = [
+CONFLICTING = [
     2**63,
     2**64,
     10**30,
@@ -67,7 +67,7 @@ FORGED = [
 ]
 
 
-@pytest.mark.parametrize("key", FORGED, ids=repr)
+@pytest.mark.parametrize("key", CONFLICTING, ids=repr)
 def test_a_forged_token_is_refused(key: object) -> None:
     """The digest has no key, so that anybody can make a token: one whose number no row has is PAGE_TOKEN_INVALID."""
     token = pagination.token(ListOrdersRequest(), str(key))

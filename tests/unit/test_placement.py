@@ -18,9 +18,9 @@ from ordersys.api.product.v1.product_service_pb2 import PlaceOrderRequest, Place
 from ordersys.contract.errors import Refused, order_already_exists, refuse
 from ordersys.order_service import lifecycle
 from ordersys.product_service import evidence
-from ordersys.product_service.order_client import OutcomeOpen
-from ordersys.product_service.place_order import Placement
-from ordersys.product_service.saga_runner import Sagas
+from ordersys.product_service.order_client import OutcomeUnknown
+from ordersys.product_service.place_order import PlaceOrderSaga
+from ordersys.product_service.saga_runner import SagaRunner
 from ordersys.product_service.store import placements as store
 from ordersys.product_service.store import products
 from ordersys.product_service.store.seed import seed
@@ -50,7 +50,7 @@ class OrderServiceDouble:
         if not taken:
             self.orders[request.order_id] = lifecycle.place(request, NOW)
         if self.lost:
-            return OutcomeOpen(refuse(ErrorReason.OUTCOME_OPEN).status)
+            return OutcomeUnknown(refuse(ErrorReason.OUTCOME_OPEN).status)
         return order_already_exists(request.order_id) if taken else response(self.orders[request.order_id])
 
     async def find(self, order_id: str) -> Order | None:
@@ -72,9 +72,9 @@ async def database(tmp_path: Path) -> AsyncIterator[Database]:
 
 
 @pytest.fixture
-def placement(database: Database, orders: OrderServiceDouble) -> Placement:
+def placement(database: Database, orders: OrderServiceDouble) -> PlaceOrderSaga:
     """The saga."""
-    return Placement(database, orders, Sagas(300))  # type: ignore[arg-type]
+    return PlaceOrderSaga(database, orders, SagaRunner(300))  # type: ignore[arg-type]
 
 
 def response(order: Order) -> bytes:
@@ -97,13 +97,13 @@ def forget_placements(connection: Connection, _: list[Any]) -> list[None]:
 
 
 async def test_an_open_request_whose_placement_is_gone_is_answered(
-    database: Database, orders: OrderServiceDouble, placement: Placement
+    database: Database, orders: OrderServiceDouble, placement: PlaceOrderSaga
 ) -> None:
     """A database of an earlier release: with its order as it was created; its neighbours in the call are answered."""
     request = placing()
     orders.lost = True
     (open_,) = await placement.place([request], "")
-    assert isinstance(open_, OutcomeOpen)
+    assert isinstance(open_, OutcomeUnknown)
     await database.write(forget_placements, None)
     orders.lost = False
     (order,) = orders.orders.values()
@@ -119,7 +119,7 @@ async def test_an_open_request_whose_placement_is_gone_is_answered(
 
 @pytest.mark.parametrize("gone", [False, True], ids=["refused", "gone"])
 async def test_orders_that_are_looked_up_are_looked_up_at_once(
-    database: Database, orders: OrderServiceDouble, placement: Placement, gone: bool
+    database: Database, orders: OrderServiceDouble, placement: PlaceOrderSaga, gone: bool
 ) -> None:
     """Where each takes long, a group takes as long as one of them: none is answered before all were asked for."""
     requests = [placing(1) for _ in range(3)]
@@ -140,7 +140,7 @@ async def test_orders_that_are_looked_up_are_looked_up_at_once(
 
 
 async def test_somebody_elses_order_under_the_id_is_a_refusal(
-    database: Database, orders: OrderServiceDouble, placement: Placement
+    database: Database, orders: OrderServiceDouble, placement: PlaceOrderSaga
 ) -> None:
     """It can't be, but if it is: the stock is released, and the refusal passed on."""
     request = placing()
@@ -151,25 +151,25 @@ async def test_somebody_elses_order_under_the_id_is_a_refusal(
     orders.orders[order_id].customer_id = "somebody-else"
     (refused,) = await placement.place([request], "")
     assert isinstance(refused, Refused)
-    assert not isinstance(refused, OutcomeOpen)
+    assert not isinstance(refused, OutcomeUnknown)
     assert await stock(database) == (100, 0)
 
 
 async def test_who_waits_for_a_placement_in_doubt_is_in_doubt(
-    database: Database, orders: OrderServiceDouble, placement: Placement
+    database: Database, orders: OrderServiceDouble, placement: PlaceOrderSaga
 ) -> None:
-    """OutcomeOpen, as of any saga: the changes that wait their turn behind it are told so at once."""
+    """OutcomeUnknown, as of any saga: the changes that wait their turn behind it are told so at once."""
     orders.lost = True
     await placement.place([placing()], "")
     (pending,) = await database.read(store.pending, "", 9)
-    with pytest.raises(OutcomeOpen):
+    with pytest.raises(OutcomeUnknown):
         await placement.complete(pending)
     orders.lost = False
     await placement.complete(pending)
 
 
 async def test_an_id_that_is_taken_by_an_order_nobody_finds_is_in_doubt(
-    database: Database, orders: OrderServiceDouble, placement: Placement
+    database: Database, orders: OrderServiceDouble, placement: PlaceOrderSaga
 ) -> None:
     """There and not there, as of a copy that lags behind: nothing is released."""
     request = placing()
@@ -178,7 +178,7 @@ async def test_an_id_that_is_taken_by_an_order_nobody_finds_is_in_doubt(
     orders.lost = False
     real, orders.find = orders.find, _nothing  # type: ignore[method-assign, assignment]
     (open_,) = await placement.place([request], "")
-    assert isinstance(open_, OutcomeOpen)
+    assert isinstance(open_, OutcomeUnknown)
     assert await stock(database) == (96, 4)
     orders.find = real  # type: ignore[method-assign]
     assert isinstance((await placement.place([request], ""))[0], bytes)

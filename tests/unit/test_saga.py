@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from ordersys.contract.errors import Refused, reason_of
-from ordersys.product_service.saga_runner import Sagas
+from ordersys.product_service.saga_runner import SagaRunner
 
 
 class Step:
@@ -23,7 +23,7 @@ class Step:
 
 async def test_a_saga_nobody_waits_for_any_more_keeps_its_place() -> None:
     """Calls given up in a row do not pile up what they have begun: the next is refused until one is done."""
-    sagas, done = Sagas(1), asyncio.Event()
+    sagas, done = SagaRunner(1), asyncio.Event()
     given_up = asyncio.ensure_future(sagas.detached(done.wait()))
     await asyncio.sleep(0)
     given_up.cancel()
@@ -38,7 +38,7 @@ async def test_a_saga_nobody_waits_for_any_more_keeps_its_place() -> None:
 
 async def test_what_is_under_way_is_left_out_and_shared() -> None:
     """Two steps with a saga in common: it is taken once, and both have its result, an exception too."""
-    sagas, step = Sagas(9), Step()
+    sagas, step = SagaRunner(9), Step()
     first = asyncio.ensure_future(sagas.each_once(step, {"a": 1, "b": 0}))
     await asyncio.sleep(0)
     second = asyncio.ensure_future(sagas.each_once(step, {"b": 7, "c": 3}))
@@ -54,7 +54,7 @@ async def test_what_is_under_way_is_left_out_and_shared() -> None:
 
 async def test_a_step_that_fails_fails_for_each_of_its_sagas() -> None:
     """As a value, so that others go on; one alone is raised."""
-    sagas = Sagas(9)
+    sagas = SagaRunner(9)
 
     async def fails(_: object) -> list[int]:
         raise ValueError("no")
@@ -66,7 +66,7 @@ async def test_a_step_that_fails_fails_for_each_of_its_sagas() -> None:
 
 async def test_who_shares_a_saga_that_is_cancelled_is_not_left_waiting() -> None:
     """And who gives up waiting for it leaves it alone."""
-    sagas, step = Sagas(9), Step()
+    sagas, step = SagaRunner(9), Step()
     first = asyncio.ensure_future(sagas.each_once(step, {"a": 1}))
     await asyncio.sleep(0)
     impatient, patient = (asyncio.ensure_future(sagas.each_once(step, {"a": 1})) for _ in range(2))

@@ -16,7 +16,7 @@ from ordersys.api.order.v1.order_pb2 import Order, OrderState
 from ordersys.api.product.v1.product_pb2 import Product
 from ordersys.contract.money import total
 from ordersys.contract.times import microseconds
-from ordersys.runtime.seed_files import WrongFile, read
+from ordersys.runtime.seed_files import InvalidSeedFile, read
 from ordersys.runtime.settings import ORDERS_FILE, PRODUCTS_FILE
 
 PRODUCTS = read(PRODUCTS_FILE, Product)
@@ -65,7 +65,7 @@ def file(tmp_path: Path) -> File:
 
 def complaint(path: Path, kind: type[Message] = Product) -> str:
     """What is said of a broken file, after its name."""
-    with pytest.raises(WrongFile) as wrong:
+    with pytest.raises(InvalidSeedFile) as wrong:
         read(path, kind)
     name, _, said = str(wrong.value).partition(": ")
     assert name == str(path)
@@ -257,7 +257,7 @@ def test_any_json_is_entries_or_a_wrong_file(file: File, content: list[object]) 
     path = file(content)
     try:
         assert len(read(path, Order)) == len(content)
-    except WrongFile as wrong:
+    except InvalidSeedFile as wrong:
         assert str(wrong).startswith(f"{path}: entry ")
 
 

@@ -13,13 +13,13 @@ from ordersys.api.order.v1.order_pb2 import Order
 from ordersys.api.product.v1.product_pb2 import Product
 from ordersys.api.product.v1.product_service_pb2 import ItemQuantity
 from ordersys.console import output
-from ordersys.console.parser import WrongUse
+from ordersys.console.parser import UsageError
 from ordersys.grpc_client import arguments as typed
 from ordersys.grpc_client import as_json, errors, tables
 from ordersys.grpc_client.connection import Client
 from ordersys.grpc_client.demo.reconciliation import Findings, likely_causes, reconcile
 from ordersys.grpc_client.demo.scenario import Story, item, repeated
-from ordersys.grpc_client.order_input import STATIC_ORDERS, Wish, from_file
+from ordersys.grpc_client.order_input import STATIC_ORDERS, OrderInput, from_file
 
 _POLL_SECONDS = 0.2
 _MOST_UNITS = typed.most(ItemQuantity.DESCRIPTOR.fields_by_name["quantity"])
@@ -90,7 +90,7 @@ async def _walk(story: Story, narrator: Narrator) -> list[Product]:
     for product in products:
         if product.id in cast:
             narrator.say(f"{product.id}: {tables.money(product.unit_price)}, {product.available} available")
-    await story.restock_for([Wish("demo", (item(cast.one, _STOCKED), item(cast.other, _STOCKED)))])
+    await story.restock_for([OrderInput("demo", (item(cast.one, _STOCKED), item(cast.other, _STOCKED)))])
     first, second = await _place_two(story, narrator, cast)
     await _too_much(story, narrator, cast.scarce)
     await _change(story, narrator, first, cast.other)
@@ -99,7 +99,7 @@ async def _walk(story: Story, narrator: Narrator) -> list[Product]:
 
 
 def _cast(products: Sequence[Product]) -> _Cast:
-    """An order has one currency, and so many units of a product at most. Raises WrongUse."""
+    """An order has one currency, and so many units of a product at most. Raises UsageError."""
     alike: defaultdict[str, list[Product]] = defaultdict(list)
     for product in products:
         alike[product.unit_price.currency_code].append(product)
@@ -107,7 +107,7 @@ def _cast(products: Sequence[Product]) -> _Cast:
     same = next((some for some in alike.values() if len(some) == most), [])
     plenty = sorted(same, key=lambda product: -product.available)
     if len(plenty) < 2:  # noqa: PLR2004 - a pair
-        raise WrongUse("the demo needs two products with prices in one currency, and there are none")
+        raise UsageError("the demo needs two products with prices in one currency, and there are none")
     scarce = min(products, key=lambda product: product.available)
     return _Cast(plenty[0].id, plenty[1].id, scarce.id)
 
@@ -164,11 +164,11 @@ async def _burst(story: Story, narrator: Narrator, products: Sequence[Product], 
     return rate
 
 
-def _orderable(wishes: Sequence[Wish], products: Sequence[Product]) -> list[Wish]:
+def _orderable(wishes: Sequence[OrderInput], products: Sequence[Product]) -> list[OrderInput]:
     """The wishes for what there is; where there is nothing of them, one for the first product."""
     there = {product.id for product in products}
     found = [wish for wish in wishes if there.issuperset(one.product_id for one in wish.items)]
-    return found or [Wish("demo-carla", (item(products[0].id, 1),))]
+    return found or [OrderInput("demo-carla", (item(products[0].id, 1),))]
 
 
 async def _listen(story: Story, narrator: Narrator, seconds: float) -> None:

@@ -25,7 +25,7 @@ from ordersys.grpc_client.demo.reconciliation import Facts, Stock, complete, cus
 from ordersys.grpc_client.errors import error_info
 from ordersys.grpc_client.identifiers import new_request_id
 from ordersys.grpc_client.listing import LogReader
-from ordersys.grpc_client.order_input import Wish
+from ordersys.grpc_client.order_input import OrderInput
 
 _NAME = 50  # letters of a customer's name that are kept: with the suffix it has 64 at most
 
@@ -95,7 +95,7 @@ class Story:
         request = CancelOrderRequest(request_id=new_request_id(), order_id=order.id)
         return self._answered((await self._client.product(self._client.products.CancelOrder, request)).order)
 
-    async def restock_for(self, wishes: Sequence[Wish]) -> int:
+    async def restock_for(self, wishes: Sequence[OrderInput]) -> int:
         """Sees to it that there is enough for all `wishes`; units added."""
         wanted: Counter[str] = Counter()
         for wish in wishes:
@@ -108,7 +108,7 @@ class Story:
             self.facts.adjusted[product_id] += units
         return sum(missing.values())
 
-    async def burst(self, wishes: Sequence[Wish]) -> None:
+    async def burst(self, wishes: Sequence[OrderInput]) -> None:
         """Places an order for each wish, many in a call. Raises Failed, the first that is no want of stock."""
         requests = [self.placing(wish.customer_id, wish.items) for wish in wishes]
         batch = Batch(self._client, requests, lambda number, outcome: None)
@@ -178,7 +178,7 @@ def item(product_id: str, quantity: int) -> ItemQuantity:
     return ItemQuantity(product_id=product_id, quantity=quantity)
 
 
-def repeated(wishes: Sequence[Wish], count: int) -> list[Wish]:
+def repeated(wishes: Sequence[OrderInput], count: int) -> list[OrderInput]:
     """`count` wishes, the given ones over and over."""
     return list(islice(cycle(wishes), count))
 

@@ -19,7 +19,7 @@ from ordersys.contract.normalisation import fingerprint
 from ordersys.product_service.stock import Quantities, more
 from ordersys.product_service.store import placements
 from ordersys.product_service.store.change_rows import Pending, holdings, row, under_way
-from ordersys.product_service.store.inventory import Shelf
+from ordersys.product_service.store.inventory import Inventory
 from ordersys.product_service.store.tables import CHANGES, REQUESTS
 from ordersys.runtime.base.ids import now, uuid7
 from ordersys.runtime.idempotency import Outcome, Remembered, recall, refusal
@@ -81,7 +81,7 @@ class _Batch:
         self._under_way = under_way(connection, order_ids)
         self._unplaced = placements.pending_of(connection, order_ids)
         self._holdings = holdings(connection, order_ids)
-        self._shelf = Shelf(connection, [p for a in asked for p in _wanted(a.request)], time)
+        self._shelf = Inventory(connection, [p for a in asked for p in _wanted(a.request)], time)
         self._begun: list[Pending] = []
 
     def begin(self, asked: Asked) -> Pending | Busy | Unplaced | Outcome:

@@ -10,7 +10,7 @@ from ordersys.api.product.v1.product_service_pb2 import CancelOrderResponse, Upd
 from ordersys.product_service.stock import Quantities, more, plus
 from ordersys.product_service.store import placements
 from ordersys.product_service.store.change_rows import Pending, holdings, under_way
-from ordersys.product_service.store.inventory import Shelf
+from ordersys.product_service.store.inventory import Inventory
 from ordersys.product_service.store.placements import stored
 from ordersys.product_service.store.tables import CHANGES, PLACEMENTS, REQUESTS
 from ordersys.runtime.base.ids import now
@@ -80,7 +80,7 @@ class _Ending:
 
     def write(self) -> None:
         """Writes all that was decided."""
-        shelf = Shelf(self._connection, [p for released in self._released for p in released], now())
+        shelf = Inventory(self._connection, [p for released in self._released for p in released], now())
         for released in self._released:
             shelf.release(released)
         shelf.write()

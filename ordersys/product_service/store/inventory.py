@@ -23,7 +23,7 @@ _UPDATE = Statement(
 )
 
 
-class Shelf:
+class Inventory:
     """The products one transaction is about: read at once, changed one by one, written at once."""
 
     def __init__(self, connection: Connection, product_ids: Iterable[str], time: int) -> None:

@@ -4,7 +4,7 @@ import random
 from collections.abc import Iterator
 
 
-def growing(first: float = 0.1, most: float = 5.0) -> Iterator[float]:
+def jittered_backoff(first: float = 0.1, most: float = 5.0) -> Iterator[float]:
     """Seconds to pause, doubling from `first` to `most`, each drawn from its upper half so that many do not meet."""
     pause = first
     while True:

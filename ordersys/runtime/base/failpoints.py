@@ -27,5 +27,5 @@ def _die_at(wanted: str) -> Callable[[str], None]:
     return pass_or_die
 
 
-crash_point: Callable[[str], None] = _die_at(os.environ[VARIABLE]) if VARIABLE in os.environ else _go_on
+failpoint: Callable[[str], None] = _die_at(os.environ[VARIABLE]) if VARIABLE in os.environ else _go_on
 """Called with the name of a point, which stands in the code once."""

@@ -25,7 +25,7 @@ from pika.exceptions import (
     ProbableAuthenticationError,
 )
 
-from ordersys.runtime.base.failpoints import crash_point
+from ordersys.runtime.base.failpoints import failpoint
 from ordersys.runtime.base.futures import first, resolve
 from ordersys.runtime.rabbitmq import refusals
 from ordersys.runtime.rabbitmq.confirms import CONFIRMED, Confirms, Fate, Outcome, Window
@@ -39,10 +39,10 @@ logging.getLogger("pika").setLevel(logging.CRITICAL)
 
 HEARTBEAT_SECONDS, BLOCKED_SECONDS = 20, 60
 _SENT_AT_A_TIME = 200
-_PARTING_SECONDS = 1.5  # twice: a silent broker is noticed by its heartbeat, but not within a grace period
+_CLOSE_TIMEOUT_SECONDS = 1.5  # twice: a silent broker is noticed by its heartbeat, but not within a grace period
 _WAYS_OUT = "name the port of RabbitMQ, usually 5672, or use amqps:// where it wants TLS"
 _NO_TLS = frozenset({"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE"})  # the second from OpenSSL 3.2 on
-_SILENT_SECONDS = 6.0  # nor in time for another node to take over
+_RESPONSE_TIMEOUT_SECONDS = 6.0  # nor in time for another node to take over
 
 
 Call = Callable[..., Awaitable[Any]]
@@ -90,7 +90,7 @@ class Session:
         session, parameters = cls(url), copy(url.parameters)
         parameters.heartbeat = HEARTBEAT_SECONDS
         parameters.blocked_connection_timeout = BLOCKED_SECONDS
-        parameters.socket_timeout = parameters.stack_timeout = _SILENT_SECONDS
+        parameters.socket_timeout = parameters.stack_timeout = _RESPONSE_TIMEOUT_SECONDS
         parameters.client_properties = {"connection_name": name}
         opened = session._loop.create_future()
         session._connection = Connection(
@@ -147,7 +147,7 @@ class Session:
                     await asyncio.sleep(0)
             self._connection.flush()
             self._confirms.complete()
-            crash_point("broker.sent")
+            failpoint("broker.sent")
             await self._answer(self._confirms.settled, lambda: window.steps)
         except (AMQPError, BrokerUnavailable) as error:
             self.fail(error)
@@ -180,7 +180,7 @@ class Session:
         """Closes the connection, what was settled being sent before; returns when nothing is left of it, or soon."""
         if not (self._connection.is_closed or self._connection.is_closing):
             self._connection.close()
-        await asyncio.wait([self._ended], timeout=0 if self._silent else _PARTING_SECONDS)
+        await asyncio.wait([self._ended], timeout=0 if self._silent else _CLOSE_TIMEOUT_SECONDS)
 
     async def _prepare(self) -> None:
         self._connection.add_on_connection_blocked_callback(self._on_blocked)
@@ -248,10 +248,10 @@ class Session:
         """Waits for `future`; gives the session up when nothing moves for too long, unless the broker is blocked."""
         while not (future.done() or self.closed.done()):
             before = moved()
-            await first(future, self.closed, seconds=_SILENT_SECONDS)
+            await first(future, self.closed, seconds=_RESPONSE_TIMEOUT_SECONDS)
             if not future.done() and moved() == before and not self._blocked:
                 self._silent = True
-                self.fail(AMQPError(f"it has been silent for {_SILENT_SECONDS:.0f} s"))
+                self.fail(AMQPError(f"it has been silent for {_RESPONSE_TIMEOUT_SECONDS:.0f} s"))
         self.check()
 
     def _on_end(self, _: object, error: BaseException) -> None:
@@ -305,7 +305,7 @@ class Intake:
         if not self._session.closed.done():
             try:
                 cancelled = self._session.call(self._opened, "basic_cancel", consumer_tag=self._consumer_tag)
-                await asyncio.wait_for(cancelled, _PARTING_SECONDS)
+                await asyncio.wait_for(cancelled, _CLOSE_TIMEOUT_SECONDS)
             except TimeoutError as error:
                 self._session.fail(error)
 
@@ -314,7 +314,7 @@ class Intake:
         self._leaving = True
         if self._opened.channel.is_open:
             self._opened.channel.close()
-        await first(self._opened.closed, self._session.closed, seconds=_PARTING_SECONDS)
+        await first(self._opened.closed, self._session.closed, seconds=_CLOSE_TIMEOUT_SECONDS)
         if not self._opened.closed.done():
             self._session.fail(AMQPError("it does not close an AMQP channel"))
 

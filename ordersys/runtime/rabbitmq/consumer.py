@@ -16,8 +16,8 @@ from typing import NamedTuple
 
 from ordersys.contract.errors import Refused
 from ordersys.contract.events import Delivery
-from ordersys.runtime.base.backoff import growing
-from ordersys.runtime.base.failpoints import crash_point
+from ordersys.runtime.base.backoff import jittered_backoff
+from ordersys.runtime.base.failpoints import failpoint
 from ordersys.runtime.base.futures import first, resolve
 from ordersys.runtime.base.tasks import endless
 from ordersys.runtime.batching import Batcher
@@ -26,11 +26,11 @@ from ordersys.runtime.rabbitmq.reconnecting import keep_open
 from ordersys.runtime.rabbitmq.urls import BrokerUrls
 
 _log = logging.getLogger(__name__)
-_REST_SECONDS = 0.02  # a lone delivery is recorded at once; of a stream few commits are made
+_BATCH_PAUSE_SECONDS = 0.02  # a lone delivery is recorded at once; of a stream few commits are made
 _HELD_SECONDS = 15.0  # longer than the database waits for a lock, much shorter than a sensible consumer_timeout
 # Together less than the 15 s within which health has to say that nothing is delivered.
 _IDLE_SECONDS, _COUNT_SECONDS, _ANSWER_SECONDS = 4.0, 2.0, 5.0
-_PARTING_SECONDS = 4.0  # what is being recorded when it is to close is waited for, within any grace period
+_CLOSE_TIMEOUT_SECONDS = 4.0  # what is being recorded when it is to close is waited for, within any grace period
 _MOST_PAUSE_SECONDS = 60.0  # between deliveries of what fails for a reason nobody foresaw: each counts
 _COUNTS_UNTIL_SAID, _COUNTS_UNTIL_SAID_AGAIN = 3, 12
 
@@ -73,7 +73,7 @@ class Consumer:
         self._in_use = asyncio.Lock()
         self._recording: asyncio.Task[Sequence[Disposition] | None] | None = None
         self._crowded = 0
-        self._pauses = growing(most=_MOST_PAUSE_SECONDS)
+        self._pauses = jittered_backoff(most=_MOST_PAUSE_SECONDS)
         self._refusal: BrokerRefused | None = None
         kept = keep_open(urls, f"{queue} consumer", self._use, self._told, consumed=queue)
         self._task = endless(tasks, f"{queue} consumer", kept)
@@ -161,12 +161,12 @@ class Consumer:
         self._recording = self._tasks.create_task(self._keep_recording(deliveries))
         await first(self._recording, session.closed, self._closing, seconds=_HELD_SECONDS)
         if self._closing.done():
-            await first(self._recording, session.closed, seconds=_PARTING_SECONDS)
+            await first(self._recording, session.closed, seconds=_CLOSE_TIMEOUT_SECONDS)
         return self._recording.result() if self._recording.done() else None
 
     async def _keep_recording(self, deliveries: list[Delivery]) -> Sequence[Disposition] | None:
         """Tries until the database takes them, or it is to close; None also for a reason nobody foresaw."""
-        for pause in growing():
+        for pause in jittered_backoff():
             try:
                 dispositions = await self._record(deliveries)
             except Refused as error:
@@ -177,7 +177,7 @@ class Consumer:
                 await first(self._closing, seconds=next(self._pauses))
                 break
             else:
-                self._pauses = growing(most=_MOST_PAUSE_SECONDS)
+                self._pauses = jittered_backoff(most=_MOST_PAUSE_SECONDS)
                 return dispositions
             if self._closing.done():
                 break
@@ -197,7 +197,7 @@ class _Taking:
         self._record = record
         self.prefetch = prefetch
         self._intake: Intake
-        self._deliveries: Batcher[Tagged, None] = Batcher(self._work, prefetch, _REST_SECONDS)
+        self._deliveries: Batcher[Tagged, None] = Batcher(self._work, prefetch, _BATCH_PAUSE_SECONDS)
         self._in_hand = 0
         self._moved = time.monotonic()
         self.heard_enough: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -243,15 +243,15 @@ class _Taking:
 
     async def _settle(self, batch: list[Tagged]) -> None:
         for portion in _portions(batch):
-            crash_point("consumer.delivered")
+            failpoint("consumer.delivered")
             dispositions = await self._record([tagged.delivery for tagged in portion], self._session)
             if dispositions is None:
                 self._session.fail(BrokerUnavailable("what could not be recorded was given back; it comes again"))
-            crash_point("consumer.recorded")
+            failpoint("consumer.recorded")
             if dispositions is None or self._session.closed.done():  # they come again on the next session
                 return
             _settle(self._intake, portion, dispositions)
-            crash_point("consumer.settled")
+            failpoint("consumer.settled")
         if not all(tagged.delivery.redelivered for tagged in batch):
             resolve(self.heard_enough, None)
 

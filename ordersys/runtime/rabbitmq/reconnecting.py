@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 from ordersys.contract.topology import topology
-from ordersys.runtime.base.backoff import growing
+from ordersys.runtime.base.backoff import jittered_backoff
 from ordersys.runtime.base.futures import first, resolve
 from ordersys.runtime.rabbitmq.connection import BrokerRefused, BrokerUnavailable, Session
 from ordersys.runtime.rabbitmq.topology import Declarer
@@ -82,7 +82,7 @@ async def _at_the_first(urls: BrokerUrls, work: Callable[[BrokerUrl], Awaitable[
 async def keep_open(
     urls: BrokerUrls, name: str, use: Use, tell: Tell = lambda refusal: None, consumed: str = ""
 ) -> None:
-    """Gives `use` a declared session, and a new one whenever it broke, after growing pauses; never returns.
+    """Gives `use` a declared session, and a new one whenever it broke, with jittered backoff; never returns.
 
     Whoever publishes has a session only as long as the whole topology is declared: while part of it is refused for
     good, what is published would never come to a queue it is owed to. Whoever consumes a queue (`consumed`) is told of
@@ -110,14 +110,14 @@ class _Keeper:
 
     async def keep(self) -> None:
         """See `keep_open`."""
-        pauses = growing()
+        pauses = jittered_backoff()
         while True:
             refusals: list[BrokerRefused] = []
             unusable: list[Exception] = []
             for number, url in enumerate(self._urls, 1):
                 try:
                     if await self._used(url, refusals):
-                        pauses = growing()
+                        pauses = jittered_backoff()
                 except _Unusable as error:
                     self._log_unusable(number, error)
                     unusable.append(error)

@@ -140,7 +140,7 @@ def _check_user(text: str) -> None:
 def _address(text: str, port: int) -> addresses.Address:
     try:
         return addresses.parse(text, port)
-    except addresses.WrongAddress as error:
+    except addresses.InvalidAddress as error:
         reason = error.reason.partition(" (")[0]  # in brackets stands what was given, which may be part of a secret
         raise ValueError(f"needs HOST:PORT {reason}") from None
 

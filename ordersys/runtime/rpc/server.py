@@ -24,7 +24,7 @@ from ordersys.contract import descriptors
 from ordersys.contract.addresses import parse
 from ordersys.contract.errors import Refused, invalid, refuse
 from ordersys.contract.validation import violations
-from ordersys.runtime.base.failpoints import crash_point
+from ordersys.runtime.base.failpoints import failpoint
 from ordersys.runtime.base.futures import Grace
 from ordersys.runtime.rpc import connections, limits
 from ordersys.runtime.rpc.admission import Admission, Arrivals, Context, Untaken, most_waiting
@@ -41,7 +41,7 @@ Behaviour = Callable[[Any, Context], Awaitable[Message | bytes]]
 """Answers a request with a response, or with one that is encoded already."""
 
 
-class PortTaken(OSError):
+class AddressInUse(OSError):
     """The address can't be listened on; the text names it."""
 
 
@@ -79,7 +79,7 @@ class Server:
         self._names.append(service.full_name)
 
     async def start(self) -> None:
-        """Listens, not yet healthy. Raises PortTaken."""
+        """Listens, not yet healthy. Raises AddressInUse."""
         if self._reflection:
             served = (*self._names[1:], HEALTH.full_name, *(service.full_name for service in REFLECTION))
             reflection = Reflection(served)
@@ -93,7 +93,7 @@ class Server:
         self._server.add_insecure_port(self.address)
         await self._server.start()
         self._doors.guard.start()
-        crash_point("server.started")
+        failpoint("server.started")
 
     async def healthy(self, serving: bool) -> None:
         """Says of every service whether it works (grpc.health.v1)."""
@@ -133,7 +133,7 @@ async def _try(address: str) -> None:
             raise next(filter(None, errors))
     except OSError as error:
         reason = (error.strerror or str(error)).rpartition("): ")[2]
-        raise PortTaken(f"{address} can't be listened on: {reason}; choose another address") from error
+        raise AddressInUse(f"{address} can't be listened on: {reason}; choose another address") from error
 
 
 async def _lacking(host: str, port: int) -> OSError | None:
@@ -177,7 +177,7 @@ class _Doors(NamedTuple):
             with self.admission.admitted(len(batch(request)), len(raw)):
                 _keep_rules(request)
                 response = await behaviour(request, context)
-                crash_point("server.answering")
+                failpoint("server.answering")
                 answer = response if isinstance(response, bytes) else response.SerializeToString()
                 if answers_pages:
                     self.untaken.add(answer, context)

@@ -24,7 +24,7 @@ from sqlalchemy.pool import StaticPool
 
 from ordersys.console.opening import check_regular
 from ordersys.runtime.base import files
-from ordersys.runtime.base.failpoints import crash_point
+from ordersys.runtime.base.failpoints import failpoint
 from ordersys.runtime.base.files import sync
 from ordersys.runtime.storage import marks
 from ordersys.runtime.storage.database_file import IN_USE, DatabaseFile, command, set_of, uri
@@ -108,10 +108,10 @@ def restore(path: Path, schema: Schema, source: Path) -> str:
         with _judging(), closing(_readable(source)) as reading:
             mark = _copy(reading, made, schema)
         aside = _put_aside(file.real)
-        crash_point("restore.aside")
+        failpoint("restore.aside")
         made.rename(file.real)
         sync(file.real.parent)
-        crash_point("restore.named")
+        failpoint("restore.named")
         file.begin_anew(mark)
     return f"{path}: restored from {source}, looked through" + (f"; what was there is {aside} now" if aside else "")
 

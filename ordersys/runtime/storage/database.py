@@ -27,8 +27,8 @@ from sqlalchemy.pool import NullPool, QueuePool, StaticPool
 
 from ordersys.api.error.v1.error_reason_pb2 import ErrorReason
 from ordersys.contract.errors import Refused, refuse
-from ordersys.runtime.base.backoff import growing
-from ordersys.runtime.base.failpoints import crash_point
+from ordersys.runtime.base.backoff import jittered_backoff
+from ordersys.runtime.base.failpoints import failpoint
 from ordersys.runtime.batching import Batcher
 from ordersys.runtime.storage import marks
 from ordersys.runtime.storage.database_file import IN_USE, DatabaseFile, FileLost, uri
@@ -161,7 +161,7 @@ class Database:
 
     async def _take(self) -> None:
         """Takes the lock file, then the file, so that whoever is first has both."""
-        pauses = growing(0.05, 1.0)
+        pauses = jittered_backoff(0.05, 1.0)
         until = time.monotonic() + _LOCK_SECONDS
         for take in (self._file.take_lock, self._file.take):
             while not take():
@@ -241,8 +241,8 @@ class Database:
             with self._transaction():
                 results = _perform(self._connection, batch)
                 self._file.next_mark(_driver(self._connection))
-                crash_point("database.performed")
-            crash_point("database.committed")
+                failpoint("database.performed")
+            failpoint("database.committed")
             self._file.answered()
         except Exception as error:  # noqa: BLE001 - raised for its item, or for all
             if sum(len(write.items) for write in batch) == 1 or _hinders_all(error):

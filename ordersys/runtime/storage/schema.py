@@ -5,7 +5,7 @@ from typing import Any
 
 from sqlalchemy import BigInteger, Column, Connection, Integer, MetaData, String, Table, insert, inspect, select, update
 
-from ordersys.runtime.base.failpoints import crash_point
+from ordersys.runtime.base.failpoints import failpoint
 from ordersys.runtime.base.ids import now
 
 Upgrade = Callable[[Connection], None]
@@ -53,7 +53,7 @@ class Schema:
         recorded = self.check(connection)
         if recorded == 0:
             self.metadata.create_all(connection)
-            crash_point("schema.created")
+            failpoint("schema.created")
             connection.execute(insert(self._about).values(owner=self.owner, version=self.version, touch_time=now()))
             return True
         if recorded < self.version:
@@ -87,5 +87,5 @@ class Schema:
     def _upgrade(self, connection: Connection, recorded: int) -> None:
         for upgrade in self.upgrades[recorded - 1 :]:
             upgrade(connection)
-            crash_point("schema.upgraded")
+            failpoint("schema.upgraded")
         connection.execute(update(self._about).values(version=self.version))

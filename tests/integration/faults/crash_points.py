@@ -48,7 +48,7 @@ def compiled_in() -> Sequence[Point]:
 def _compiled_in() -> Iterator[Point]:
     for file in sorted(_SOURCE.rglob("*.py")):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "crash_point":
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "failpoint":
                 (name,) = node.args
                 yield Point(ast.literal_eval(name), _passed_by(file))
 

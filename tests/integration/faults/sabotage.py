@@ -50,16 +50,16 @@ def ack_before_commit() -> None:
 
 def no_inbox() -> None:
     """Records what comes again, again."""
-    record = inbox._Entry.record
+    record = inbox._InboxBatch.record
 
-    def again(entry: Any, told: inbox.Told) -> inbox.Recording:
+    def again(entry: Any, told: inbox.Rendered) -> inbox.Recording:
         recording = record(entry, told)
         if recording is not inbox.Recording.REPEATED:
             return recording
         other = told.event._replace(event_id=f"{told.event.event_id}-again")
         return record(entry, told._replace(event=other))
 
-    _replace(inbox._Entry, "record", again)
+    _replace(inbox._InboxBatch, "record", again)
 
 
 def cursor_instead_of_rows() -> None:
@@ -92,8 +92,8 @@ def no_sweep() -> None:
     async def nothing(_: object) -> None:
         return None
 
-    _replace(place_order.Placement, "recover", nothing)
-    _replace(change_order.Changes, "recover", nothing)
+    _replace(place_order.PlaceOrderSaga, "recover", nothing)
+    _replace(change_order.ChangeOrderSaga, "recover", nothing)
 
 
 def no_limit() -> None:
