@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 from pika.adapters.blocking_connection import BlockingChannel
@@ -9,7 +10,7 @@ from pika.adapters.blocking_connection import BlockingChannel
 from ordersys.contract.events import Delivery
 from ordersys.local.system import System
 from ordersys.runtime import frames
-from ordersys.runtime.broker import Session
+from ordersys.runtime.broker import BrokerUnavailable, Session
 from ordersys.runtime.messages import Message, RawProperties
 from ordersys.runtime.urls import BrokerUrl, parse
 from tests.contract.raw import HOSTILE_HEADERS, counted, encoded, entry, short
@@ -94,6 +95,27 @@ async def test_one_that_no_queue_takes_costs_the_others_nothing(system: System, 
             assert await session.publish(mixed) == [True, False] * 20
     finally:
         await session.close()
+
+
+@pytest.mark.usefixtures("in_bulk")
+async def test_nothing_is_taken_once_the_session_is_given_up(system: System, queue: str) -> None:
+    """What has come already, or is on its way, comes again on the next one: whoever gave it up works on none of it."""
+    taken = list[int]()
+    session = await Session.open(_url(system), "frames")
+
+    def take(tag: int, _: Delivery) -> None:
+        taken.append(tag)
+        session.fail(BrokerUnavailable("enough"))
+
+    try:
+        async with asyncio.timeout(SECONDS):
+            assert all(await session.publish([Message("", queue, b"", RawProperties.of(b"\0\0"))] * COUNT))
+            with suppress(BrokerUnavailable):  # it may be given up before anybody knows that it delivers
+                await session.intake(queue, COUNT, take)
+            await session.closed
+    finally:
+        await session.close()
+    assert taken == [1]
 
 
 async def test_what_is_published_is_read_past_pika(system: System, queue: str, monkeypatch: pytest.MonkeyPatch) -> None:
