@@ -197,7 +197,7 @@ async def test_what_was_given_back_is_not_recorded_beside_what_still_is(
                 await asyncio.sleep(0.1)
             assert len(batches) == before
             may_end.set()
-            while post.left_in(queue) or not consumer.live:
+            while post.left_in(queue) or not consumer.live:  # noqa: ASYNC110 - nobody tells
                 await asyncio.sleep(0.1)
         await consumer.close()
 
