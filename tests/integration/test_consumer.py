@@ -162,6 +162,46 @@ async def test_what_can_not_be_recorded_for_long_never_becomes_a_dead_letter(
     assert max(counts) <= 1
 
 
+async def test_what_was_given_back_is_not_recorded_beside_what_still_is(
+    system: System, queue: str, post: Post, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What waits when the session is given up comes again on the next one, once the recording under way has ended."""
+    monkeypatch.setattr(consumer_module, "_HELD_SECONDS", 2.0)
+    batches: list[int] = []
+    under_way, may_end = asyncio.Event(), asyncio.Event()
+    may_end.set()
+
+    async def record(deliveries: list[Delivery]) -> Sequence[Disposition]:
+        batches.append(len(deliveries))
+        under_way.set()
+        await may_end.wait()
+        return [Disposition.ACK] * len(deliveries)
+
+    def put(count: int) -> None:
+        for _ in range(count):
+            post.route("", queue, OrderCreated(order=imagined()))
+
+    async with asyncio.TaskGroup() as tasks:
+        consumer = Consumer(tasks, parse(system.amqp_url), queue, 10, record)
+        async with asyncio.timeout(6 * CLOSING_SECONDS):
+            while max(batches, default=0) < 2:  # it begins with one at a time
+                put(5)
+                await asyncio.sleep(0.1)
+            under_way.clear()
+            may_end.clear()
+            put(1)
+            await under_way.wait()
+            before = len(batches)
+            put(5)
+            while consumer.live:  # noqa: ASYNC110 - nobody tells
+                await asyncio.sleep(0.1)
+            assert len(batches) == before
+            may_end.set()
+            while post.left_in(queue) or not consumer.live:  # noqa: ASYNC110 - nobody tells
+                await asyncio.sleep(0.1)
+        await consumer.close()
+
+
 def delivery_count(delivery: Delivery) -> int:
     """How often the broker says that it was delivered before."""
     found = {one.name: one.value for one in entries(Properties(delivery.properties).table())}

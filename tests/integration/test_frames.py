@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 from pika.adapters.blocking_connection import BlockingChannel
@@ -9,7 +10,7 @@ from pika.adapters.blocking_connection import BlockingChannel
 from ordersys.contract.events import Delivery
 from ordersys.local.system import System
 from ordersys.runtime.rabbitmq import frames
-from ordersys.runtime.rabbitmq.connection import Session
+from ordersys.runtime.rabbitmq.connection import BrokerUnavailable, Session
 from ordersys.runtime.rabbitmq.messages import Message, RawProperties
 from ordersys.runtime.rabbitmq.urls import BrokerUrl, parse
 from tests.contract.raw import HOSTILE_HEADERS, counted, encoded, entry, short
@@ -60,20 +61,16 @@ def _messages(queue: str) -> list[Message]:
 async def test_messages_come_back_as_they_were(system: System, queue: str) -> None:
     """Confirmed, in order, to the byte; pika sees none of them where it need not."""
     sent, heard = _messages(queue), list[Delivery]()
-    all_heard = asyncio.Event()
+    taken = asyncio.Queue[tuple[int, Delivery]]()  # the first may come before there is an intake to settle it by
     session = await Session.open(_url(system), "frames")
     try:
         async with asyncio.timeout(SECONDS):
             assert all(await session.publish(sent))
-
-            def take(tag: int, delivery: Delivery) -> None:
+            intake = await session.intake(queue, PREFETCH, lambda *one: taken.put_nowait(one))
+            while len(heard) < COUNT:
+                tag, delivery = await taken.get()
                 heard.append(delivery)
                 intake.ack(tag, multiple=False)
-                if len(heard) == COUNT:
-                    all_heard.set()
-
-            intake = await session.intake(queue, PREFETCH, take)
-            await all_heard.wait()
             await intake.cancel()
             await intake.close()
     finally:
@@ -94,6 +91,27 @@ async def test_one_that_no_queue_takes_costs_the_others_nothing(system: System, 
             assert await session.publish(mixed) == [True, False] * 20
     finally:
         await session.close()
+
+
+@pytest.mark.usefixtures("in_bulk")
+async def test_nothing_is_taken_once_the_session_is_given_up(system: System, queue: str) -> None:
+    """What has come already, or is on its way, comes again on the next one: whoever gave it up works on none of it."""
+    taken = list[int]()
+    session = await Session.open(_url(system), "frames")
+
+    def take(tag: int, _: Delivery) -> None:
+        taken.append(tag)
+        session.fail(BrokerUnavailable("enough"))
+
+    try:
+        async with asyncio.timeout(SECONDS):
+            assert all(await session.publish([Message("", queue, b"", RawProperties.of(b"\0\0"))] * COUNT))
+            with suppress(BrokerUnavailable):  # it may be given up before anybody knows that it delivers
+                await session.intake(queue, COUNT, take)
+            await session.closed
+    finally:
+        await session.close()
+    assert taken == [1]
 
 
 async def test_what_is_published_is_read_past_pika(system: System, queue: str, monkeypatch: pytest.MonkeyPatch) -> None:

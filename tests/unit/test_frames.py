@@ -22,7 +22,7 @@ from ordersys.runtime.rabbitmq.messages import Message, RawProperties
 from tests.contract.raw import encoded, properties
 
 OURS, OTHER = 3, 4
-SMALLEST = 4096
+SMALLEST, LARGEST_WRITE = 4096, 131_072
 NAMES = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
 RAW = st.one_of(properties().map(encoded), st.binary(max_size=40))
 BODIES = st.one_of(st.binary(max_size=30), st.integers(0, 3 * SMALLEST).map(bytes))
@@ -229,6 +229,21 @@ def test_what_is_published_goes_in_one_write(loop: asyncio.AbstractEventLoop) ->
     wire.connection.flush()
     wire.connection.flush()
     assert wire.written == [3 * publication(OURS, message, wire.connection.params.frame_max)]
+
+
+@pytest.mark.parametrize(("count", "size"), [(1, 20_000_000), (60, 250_000), (3_000, 600)])
+def test_no_write_is_large(loop: asyncio.AbstractEventLoop, count: int, size: int) -> None:
+    """pika copies what is left of a write each time a part of it is sent: of 50 MB that holds up the whole process."""
+    wire = Wire(Connection, loop)
+    message = Message("e", "k", bytes(size), RawProperties.of(b"\0\0"))
+    for _ in range(count):
+        wire.connection.publish(_Channel(OURS), message)
+    wire.connection.flush()
+    lengths = [len(data) for data in wire.written]
+    is_all = b"".join(wire.written) == count * publication(OURS, message, wire.connection.params.frame_max)
+    assert is_all  # no megabytes in a report
+    assert max(lengths) <= LARGEST_WRITE
+    assert wire.connection.bytes_sent == sum(lengths)
 
 
 def test_nothing_is_published_on_a_closed_channel(loop: asyncio.AbstractEventLoop) -> None:

@@ -244,6 +244,8 @@ class _Taking:
     async def _settle(self, batch: list[Tagged]) -> None:
         for portion in _portions(batch):
             failpoint("consumer.delivered")
+            if self._session.closed.done():  # it comes again, and what was delivered before may still be recorded
+                return
             dispositions = await self._record([tagged.delivery for tagged in portion], self._session)
             if dispositions is None:
                 self._session.fail(BrokerUnavailable("what could not be recorded was given back; it comes again"))

@@ -37,6 +37,8 @@ _MANDATORY = b"\x01"
 # §4.2.6: class, weight, size of the body; then the properties.
 _CONTENT, _BASIC = Struct(">HHQ"), 60
 _TAGGED = Struct(">QB")  # the tag of a delivery, and whether it was redelivered
+# pika copies what is left of a write each time the system takes a part of it: of 50 MB on a slow link, for seconds.
+_WRITTEN_BYTES = 131_072
 
 
 class _Incomplete(Exception):
@@ -69,44 +71,59 @@ def _framed(kind: int, channel: int, payload: bytes) -> bytes:
     return b"%b%b\xce" % (_FRAME.pack(kind, channel, len(payload)), payload)
 
 
+class _Taker(NamedTuple):
+    """Who takes the deliveries on a channel."""
+
+    channel: Channel
+    take: Take
+
+
 class Connection(AsyncioConnection):
     """A connection of pika that sends messages and takes deliveries in bulk."""
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         """As AsyncioConnection."""
         self._laid_out: list[bytes] = []
-        self._takers: dict[int, Take] = {}
+        self._laid_out_bytes = 0
+        self._takers: dict[int, _Taker] = {}
         self._unread = b""
         self._is_foreign = False
         super().__init__(*arguments, **named)
 
     def publish(self, channel: Channel, message: Message) -> None:
-        """Has a message go with the next `flush`, mandatory. Raises whatever is wrong with it: nothing of it goes then.
+        """Has a message go with the next `flush`, or at once where much is laid out; mandatory.
 
-        Raises ChannelWrongStateError where the channel is closed.
+        Raises ChannelWrongStateError where the channel is closed, or whatever is wrong with the message: nothing of it
+        goes then.
         """
         if not IN_BULK:
             channel.basic_publish(*message, mandatory=True)
-        elif channel.is_open:
-            self._laid_out.append(publication(channel.channel_number, message, self.params.frame_max))
-        else:
+            return
+        if not channel.is_open:
             raise ChannelWrongStateError("the channel is closed")
+        laid_out = publication(channel.channel_number, message, self.params.frame_max)
+        self._laid_out.append(laid_out)
+        self._laid_out_bytes += len(laid_out)
+        if self._laid_out_bytes >= _WRITTEN_BYTES:
+            self.flush()
 
     def flush(self) -> None:
         """Writes what was published since the last time, without waiting."""
-        if self._laid_out:
-            data = b"".join(self._laid_out)
-            self._laid_out.clear()
-            self.bytes_sent += len(data)  # type: ignore[attr-defined]
-            self._adapter_emit_data(data)  # type: ignore[attr-defined]
+        data = b"".join(self._laid_out)
+        self._laid_out.clear()
+        self._laid_out_bytes = 0
+        self.bytes_sent += len(data)  # type: ignore[attr-defined]
+        for at in range(0, len(data), _WRITTEN_BYTES):
+            self._adapter_emit_data(data[at : at + _WRITTEN_BYTES])  # type: ignore[attr-defined]
 
     def take(self, channel: Channel, take: Take | None) -> None:
         """Has deliveries on this channel, which has one consumer, given to `take`; with None to pika's own callback.
 
-        That callback gets what can't be read here in any case, and everything where `IN_BULK` is false.
+        That callback gets what can't be read here in any case, and everything where `IN_BULK` is false. Nobody gets
+        what comes once the channel is closing.
         """
         if take and IN_BULK:
-            self._takers[channel.channel_number] = take
+            self._takers[channel.channel_number] = _Taker(channel, take)
         else:
             self._takers.pop(channel.channel_number, None)
 
@@ -128,11 +145,11 @@ class Connection(AsyncioConnection):
     def _next(self, data: bytes, at: int) -> int:
         """Handles the frame, or the delivery, that begins there; where it ends. Raises _Incomplete, _Foreign."""
         kind, channel, end = _frame(data, at)
-        take = self._takers.get(channel) if kind == _METHOD else None
-        if take and (found := _delivery(data, at, end, channel)):
+        taker = self._takers.get(channel) if kind == _METHOD else None
+        if taker and taker.channel.is_open and (found := _delivery(data, at, end, channel)):
             # pika's heartbeat asks it whether anything has come.
             self.bytes_received += found.end - at  # type: ignore[attr-defined]
-            take(found.tag, found.delivery)
+            taker.take(found.tag, found.delivery)
             return found.end
         super()._on_data_available(data[at:end])  # type: ignore[misc]
         return end
