@@ -50,7 +50,9 @@ def once(
 
     A request that fails leaves its id unused: it may succeed when it is repeated.
     """
-    db.execute("BEGIN IMMEDIATE")  # the lock is taken before the look: of two repeats at once the second finds the first
+    db.execute(
+        "BEGIN IMMEDIATE"
+    )  # the lock is taken before the look: of two repeats at once the second finds the first
     try:
         known = db.execute("SELECT fingerprint, response FROM requests WHERE request_id = ?", (request_id,)).fetchone()
         if known and known[0] != fingerprint(request):

@@ -4,7 +4,9 @@ What is published at least once arrives twice now and then: after a crash of the
 program. The id of each event is recorded in the transaction that has the effect; a second delivery finds it there.
 Acknowledged is after the commit: whoever dies in between gets the delivery again.
 
-    python examples/minimal/inbox.py amqp://guest:guest@127.0.0.1:5672/%2F      # the events of outbox.py; Ctrl-C ends it
+    python examples/minimal/inbox.py amqp://guest:guest@127.0.0.1:5672/%2F
+
+Takes the events of outbox.py until Ctrl-C.
 """
 
 import json

@@ -8,7 +8,9 @@ import pytest
 
 ROOT = Path(__file__).parent.parent.parent
 PAGE = (ROOT / "docs" / "copy.md").read_text(encoding="utf-8")
-ROWS = re.findall(r"^\| ([\w ]+) \| (\[.+?\)) \| (.+?) \| ([\d,]+) \| (\d+) files, ([\d,]+) lines \|$", PAGE, re.MULTILINE)
+ROWS = re.findall(
+    r"^\| ([\w ]+) \| (\[.+?\)) \| (.+?) \| ([\d,]+) \| (\d+) files, ([\d,]+) lines \|$", PAGE, re.MULTILINE
+)
 ABOUT = 0.1
 """A page need not change with every line."""
 

@@ -8,7 +8,9 @@ import pytest
 ROOT = Path(__file__).parent.parent.parent
 GLOSSARY = (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8")
 ROWS = re.findall(r"^\| (.+?) \| (.+?) \| (`.+`) \|$", GLOSSARY, re.MULTILINE)
-PLACES = [(term, path, name) for term, _, homes in ROWS for path, name in re.findall(r"`([\w/.]+)`(?: `(\w+)`)?", homes)]
+PLACES = [
+    (term, path, name) for term, _, homes in ROWS for path, name in re.findall(r"`([\w/.]+)`(?: `(\w+)`)?", homes)
+]
 
 
 @pytest.mark.parametrize(("term", "path", "name"), PLACES, ids=[f"{term}: {path}" for term, path, _ in PLACES])
