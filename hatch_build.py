@@ -19,7 +19,7 @@ class CodegenHook(BuildHookInterface[Any]):
         if self.target_name != "wheel":
             return
         sys.path.insert(0, self.root)
-        from ordersys.codegen import GENERATED, generate
+        from tools.codegen import GENERATED, generate
 
         root = Path(self.root)
         if version == "editable":

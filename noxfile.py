@@ -53,14 +53,14 @@ def prepare(session: nox.Session, *groups: str) -> None:
     """Installs the project's dependencies with those of `groups`, and makes the stubs."""
     wanted = nox.project.dependency_groups(PROJECT, "codegen", *groups)
     session.install(*PROJECT["project"]["dependencies"], *wanted)
-    session.run("python", "-m", "ordersys.codegen", silent=True)
+    session.run("python", "-m", "tools.codegen", silent=True)
 
 
 @nox.session
 def codegen(session: nox.Session) -> None:
     """Make stubs, typed stubs, the descriptor image and the documents from proto/."""
     prepare(session)
-    session.run("python", "-m", "ordersys.documents")
+    session.run("python", "-m", "tools.documents")
 
 
 @nox.session
@@ -121,7 +121,7 @@ def lowest(session: nox.Session) -> None:
     session.install("--resolution=lowest-direct", "--reinstall-package=ordersys", ".", *wanted)
     with session.chdir(session.create_tmp()):
         session.run("python", "-m", "ordersys.local", "--demo", "--json", **PATIENTLY)
-    session.run("python", "-m", "ordersys.codegen", silent=True)
+    session.run("python", "-m", "tools.codegen", silent=True)
     session.run("pytest", "tests/unit", *AT_ONCE, *session.posargs, **PATIENTLY)
 
 
@@ -153,7 +153,7 @@ def lint(session: nox.Session) -> None:
 def compat(session: nox.Session) -> None:
     """Hold the contract against the released one (`-- --release` makes it the released one where it breaks nothing)."""
     prepare(session, "lint")
-    session.run("python", "-m", "ordersys.compat", *session.posargs)
+    session.run("python", "-m", "tools.compat", *session.posargs)
 
 
 @nox.session(python=False)

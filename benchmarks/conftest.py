@@ -10,8 +10,8 @@ import pytest
 
 from benchmarks.seeding import Stored, fill
 from ordersys.local.system import Choices, System
-from ordersys.runtime.reconnect import declare
-from ordersys.runtime.urls import parse
+from ordersys.runtime.rabbitmq.reconnecting import declare
+from ordersys.runtime.rabbitmq.urls import parse
 
 
 @contextmanager

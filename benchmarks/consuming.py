@@ -15,7 +15,7 @@ from benchmarks.progress import progress
 from benchmarks.systems import BROKER, Measured
 from ordersys.api.notification.v1 import subscriptions_pb2
 from ordersys.contract.topology import subscription
-from ordersys.notification.store import NOTIFICATIONS
+from ordersys.notification_service.inbox import NOTIFICATIONS
 
 _SERVICE = "notification_service_1"
 _TAKEN = subscription(subscriptions_pb2.DESCRIPTOR.services_by_name["NotificationService1"])

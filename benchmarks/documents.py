@@ -108,11 +108,9 @@ def profile(document: Mapping[str, Any]) -> str:
 def floor(document: Mapping[str, Any]) -> str:
     """How far an order is from the floor: an empty call, and what an order costs where many share everything else."""
     figures = read(document)
-    if not all(f"processor.{name}" in figures for name in ("pipeline.64", "pipeline.512.batch64", "echo.64")):
+    if not _has_floor(figures):
         return _NOTHING
-    order, call = figures["processor.pipeline.64"].median, figures["processor.echo.64"].median
-    shared = _costs(figures, "pipeline.512.batch64")
-    work = sum(micros for process, micros in shared.items() if process != "client")
+    order, call, work = _floor(figures)
     rows = [
         ["an empty call", f"{call:,.0f}", ""],
         ["an order where 64 share a call, without its client", f"{work:,.0f}", ""],
@@ -121,6 +119,30 @@ def floor(document: Mapping[str, Any]) -> str:
         ["which is over the floor by", f"{order - call - work:,.0f}", f"{order / (call + work) - 1:.0%} of it"],
     ]
     return table(["64 in flight", "µs of processor time", "S1"], rows)
+
+
+def peers_floor(document: Mapping[str, Any]) -> str:
+    """How S9 would come out if an order of ours cost what the floor is."""
+    figures = read(document)
+    if not (_has_floor(figures) and "processor.plain.careless.ours" in figures):
+        return _NOTHING
+    order, call, work = _floor(figures)
+    rows = []
+    for said, plain in (("with the same guarantees", "plain.guaranteed"), ("without the guarantees", "plain.careless")):
+        ratio = figures[f"processor.{plain}"].median / figures[f"processor.{plain}.ours"].median
+        rows.append([said, f"{ratio:.2f}", f"{ratio * order / (call + work):.2f}"])
+    return table(["the plain system ÷ ours, by processor time", "now", "at the floor"], rows)
+
+
+def _has_floor(figures: Figures) -> bool:
+    return all(f"processor.{name}" in figures for name in ("pipeline.64", "pipeline.512.batch64", "echo.64"))
+
+
+def _floor(figures: Figures) -> tuple[float, float, float]:
+    """What an order costs, an empty call, and what an order costs where many share everything else; microseconds."""
+    order, call = figures["processor.pipeline.64"].median, figures["processor.echo.64"].median
+    shared = _costs(figures, "pipeline.512.batch64")
+    return order, call, sum(micros for process, micros in shared.items() if process != "client")
 
 
 def low_load(document: Mapping[str, Any]) -> str:
@@ -234,6 +256,7 @@ BLOCKS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "processor_events": processor(_EVENTS),
     "peers": chosen("plain."),
     "processor_peers": processor(_PLAIN),
+    "peers_floor": peers_floor,
     "growth": chosen("growth."),
     "memory": chosen("memory."),
     "parts": chosen("pytest."),

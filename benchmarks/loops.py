@@ -8,7 +8,7 @@ import os
 from collections.abc import Coroutine, Mapping
 from typing import Any
 
-from ordersys.runtime import event_loop
+from ordersys.runtime.base import event_loop
 
 ALL = ("asyncio",) if event_loop.UVLOOP is None else ("asyncio", "uvloop")
 """Those that are installed."""

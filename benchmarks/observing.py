@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
-from ordersys.notification.store import NOTIFICATIONS
+from ordersys.notification_service.inbox import NOTIFICATIONS
 from ordersys.order_service.store import OUTBOX
 
 _POLL = 0.002

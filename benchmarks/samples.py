@@ -13,7 +13,7 @@ from ordersys.api.product.v1.product_service_pb2 import ItemQuantity, PlaceOrder
 from ordersys.contract.events import EventMessage
 from ordersys.contract.times import timestamp
 from ordersys.contract.topology import publication
-from ordersys.runtime.identity import now, traceparent, uuid7
+from ordersys.runtime.base.ids import now, traceparent, uuid7
 
 AMPLE = 10**9
 TO = publication(OrderCreated.DESCRIPTOR)

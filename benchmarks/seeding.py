@@ -19,16 +19,16 @@ from benchmarks import samples
 from benchmarks.plan import SMALL_CATALOGUE
 from ordersys.api.order.v1.order_service_pb2 import CreateOrderResponse
 from ordersys.api.product.v1.product_service_pb2 import PlaceOrderResponse
-from ordersys.notification.store import NOTIFICATIONS
-from ordersys.notification.store import schema as notification_schema
+from ordersys.notification_service.inbox import NOTIFICATIONS
+from ordersys.notification_service.inbox import schema as notification_schema
 from ordersys.order_service import store as orders
-from ordersys.product_service.store import seeds
+from ordersys.product_service.store import seed
 from ordersys.product_service.store.placements import stored as as_stored
 from ordersys.product_service.store.tables import PLACEMENTS, PRODUCTS
 from ordersys.product_service.store.tables import REQUESTS as PLACE_REQUESTS
 from ordersys.product_service.store.tables import SCHEMA as PRODUCT_SCHEMA
-from ordersys.runtime.identity import now
-from ordersys.runtime.schema import Schema
+from ordersys.runtime.base.ids import now
+from ordersys.runtime.storage.schema import Schema
 
 _CHUNK = 20_000
 _ANY_ID = "0" * 8 + "-0000-7000-8000-" + "0" * 12
@@ -76,7 +76,7 @@ def _fill(databases: Path, name: str, stored: Stored) -> None:
 
 
 def _product(connection: Connection, stored: Stored) -> None:
-    seeds.seed(connection, samples.products(stored.products), ())
+    seed.seed(connection, samples.products(stored.products), ())
     _insert(connection, PLACE_REQUESTS.table, map(_place_request, range(stored.orders)))
     _insert(connection, PLACEMENTS, map(_placement, range(stored.orders)))
     for item in _ORDER.items:

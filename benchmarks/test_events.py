@@ -6,7 +6,7 @@ from benchmarks import samples
 from ordersys.api.order.v1.order_events_pb2 import OrderCreated
 from ordersys.contract.events import CONTENT_TYPE, Delivery, decode, headers
 from ordersys.contract.validation import violations
-from ordersys.runtime.identity import now, uuid7
+from ordersys.runtime.base.ids import now, uuid7
 
 EVENT = samples.created(uuid7())
 DELIVERY = Delivery(EVENT.event_id, EVENT.type, CONTENT_TYPE, EVENT.body)

@@ -16,18 +16,18 @@ from benchmarks.plan import PREFETCH, WINDOW
 from ordersys.contract.events import Delivery, EventMessage
 from ordersys.contract.topology import subscriptions
 from ordersys.local.system import System
-from ordersys.notification.recorder import Recorder
-from ordersys.notification.store import Inbox, schema
-from ordersys.notification.wording import created
-from ordersys.runtime.broker import Session
-from ordersys.runtime.consumer import Consumer, Disposition
-from ordersys.runtime.database import Database
-from ordersys.runtime.messages import of_event
+from ordersys.notification_service.inbox import Inbox, schema
+from ordersys.notification_service.recorder import Recorder
+from ordersys.notification_service.text import created
 from ordersys.runtime.outbox import Outbox
-from ordersys.runtime.publisher import Publisher
+from ordersys.runtime.rabbitmq.connection import Session
+from ordersys.runtime.rabbitmq.consumer import Consumer, Disposition
+from ordersys.runtime.rabbitmq.messages import of_event
+from ordersys.runtime.rabbitmq.publisher import Publisher
+from ordersys.runtime.rabbitmq.urls import parse
 from ordersys.runtime.relay import Relay
-from ordersys.runtime.schema import Schema
-from ordersys.runtime.urls import parse
+from ordersys.runtime.storage.database import Database
+from ordersys.runtime.storage.schema import Schema
 
 EVENTS = 1000
 ITEMS = 64

@@ -14,7 +14,7 @@ from typing import Any
 import grpc
 
 from benchmarks import loops
-from ordersys.runtime.worker import Worker
+from ordersys.runtime.storage.worker import Worker
 
 SERVICE, METHOD = "ordersys.benchmarks.Echo", "Echo"
 PATH = f"/{SERVICE}/{METHOD}"

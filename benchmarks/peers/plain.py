@@ -24,7 +24,7 @@ from ordersys.api.product.v1.product_service_pb2 import PlaceOrderRequest, Place
 from ordersys.api.product.v1.product_service_pb2_grpc import ProductServiceServicer
 from ordersys.api.product.v1.product_service_pb2_grpc import add_ProductServiceServicer_to_server as add_products
 from ordersys.contract.events import EventMessage
-from ordersys.runtime.identity import now, uuid7
+from ordersys.runtime.base.ids import now, uuid7
 
 _WORKERS = 300
 _RESERVE = "UPDATE products SET available = available - ?1, held = held + ?1 WHERE product_id = ?2 AND available >= ?1"

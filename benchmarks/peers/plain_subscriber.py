@@ -16,7 +16,7 @@ from benchmarks.peers.plain_parts import Database, start
 from benchmarks.plan import PREFETCH
 from ordersys.contract.events import Delivery, decode
 from ordersys.contract.topology import subscriptions
-from ordersys.runtime.identity import now
+from ordersys.runtime.base.ids import now
 
 _RECORD = (
     "INSERT OR IGNORE INTO notifications (consumer, event_id, type, order_id, version, late, text, record_time, body)"

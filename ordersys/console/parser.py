@@ -6,16 +6,16 @@ from typing import NoReturn
 from ordersys.console import output
 
 
-class WrongUse(Exception):
+class UsageError(Exception):
     """What was typed, or stands in a file, can't be used; the text names it and says what can."""
 
 
 class Parser(argparse.ArgumentParser):
-    """Raises WrongUse where argparse would print its usage and exit."""
+    """Raises UsageError where argparse would print its usage and exit."""
 
     def error(self, message: str) -> NoReturn:
         """In one line, with the way to all that can be typed."""
-        raise WrongUse(f"{message}; {self.prog} --help shows what can be typed")
+        raise UsageError(f"{message}; {self.prog} --help shows what can be typed")
 
     def print_help(self, file: object = None) -> None:
         """To standard output. Raises OutputClosed, OutputFailed."""

@@ -50,7 +50,7 @@ class Address(NamedTuple):
         return found.is_loopback or found.is_unspecified
 
 
-class WrongAddress(ValueError):
+class InvalidAddress(ValueError):
     """No address; the text says what it must be, fit to stand behind "must be"."""
 
     def __init__(self, reason: str) -> None:
@@ -60,21 +60,21 @@ class WrongAddress(ValueError):
 
 
 def parse(text: str, port: int | None = None) -> Address:
-    """The address that `text` is; without a port of its own it has `port`, if that is given. Raises WrongAddress."""
+    """The address that `text` is; without a port of its own it has `port`, if that is given. Raises InvalidAddress."""
     if re.search(r"\s", text):
-        raise WrongAddress("without blanks")
+        raise InvalidAddress("without blanks")
     if "://" in text:
-        raise WrongAddress("without a scheme")
+        raise InvalidAddress("without a scheme")
     for sign, where in (("/", "path"), ("@", "user")):
         if sign in text:
-            raise WrongAddress(f"without a {where}")
+            raise InvalidAddress(f"without a {where}")
     if text.startswith("["):
         return _bracketed(text, port)
     if text.count(":") > 1:
-        raise WrongAddress(_brackets(text))
+        raise InvalidAddress(_brackets(text))
     host, colon, given = text.partition(":")
     if port is None and host.lower() in _SCHEMES:  # with a known port it is a part of a URL, and not for gRPC
-        raise WrongAddress(f"with another host: gRPC takes {host.lower()}: for a kind of address")
+        raise InvalidAddress(f"with another host: gRPC takes {host.lower()}: for a kind of address")
     return Address(_host(host), _port(given, None if colon else port))
 
 
@@ -107,9 +107,9 @@ def _is_ipv6(text: str) -> bool:
 def _bracketed(text: str, port: int | None) -> Address:
     inside, bracket, rest = text[1:].partition("]")
     if not bracket or ((rest or port is None) and not rest.startswith(":")):
-        raise WrongAddress("with a port behind the brackets")
+        raise InvalidAddress("with a port behind the brackets")
     if "%" in inside or not _is_ipv6(inside):  # gRPC neither connects to nor listens on an address with a zone
-        raise WrongAddress("with brackets around an IPv6 address only")
+        raise InvalidAddress("with brackets around an IPv6 address only")
     return Address(str(ipaddress.IPv6Address(inside)), _port(rest[1:], None if rest else port))
 
 
@@ -117,22 +117,22 @@ def _port(text: str, otherwise: int | None) -> int:
     if not text and otherwise is not None:
         return otherwise
     if not text:
-        raise WrongAddress("with a port")
+        raise InvalidAddress("with a port")
     if not _PORT.fullmatch(text) or int(text) > _MOST_PORT:
-        raise WrongAddress(f"with a port from 1 to {_MOST_PORT}")
+        raise InvalidAddress(f"with a port from 1 to {_MOST_PORT}")
     return int(text)
 
 
 def _host(text: str) -> str:
     if not text:
-        raise WrongAddress("with a host")
+        raise InvalidAddress("with a host")
     if text == "*":
-        raise WrongAddress("with a host; all interfaces are 0.0.0.0 or [::]")
+        raise InvalidAddress("with a host; all interfaces are 0.0.0.0 or [::]")
     labels = text.removesuffix(".").split(".")
     if _NUMBER.fullmatch(labels[-1]):
         return _ipv4(text)
     if len(text) > _MOST_NAME or not all(_LABEL.fullmatch(label) for label in labels):
-        raise WrongAddress("with a host name of ASCII letters, digits, hyphens and dots")
+        raise InvalidAddress("with a host name of ASCII letters, digits, hyphens and dots")
     return text.lower()
 
 
@@ -141,4 +141,4 @@ def _ipv4(text: str) -> str:
     try:
         return str(ipaddress.IPv4Address(text))
     except ValueError:
-        raise WrongAddress("with four numbers from 0 to 255 in an IPv4 address") from None
+        raise InvalidAddress("with four numbers from 0 to 255 in an IPv4 address") from None

@@ -9,7 +9,7 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
 from buf.validate import validate_pb2
-from ordersys.console.parser import WrongUse
+from ordersys.console.parser import UsageError
 from ordersys.contract import addresses
 from ordersys.contract.addresses import Address
 from ordersys.contract.validation import violations
@@ -24,7 +24,7 @@ _REQUEST_ID = "leave it out for a new request; for a repeat, give the one that w
 
 
 def decoded(words: Sequence[str]) -> list[str]:
-    """The words that were typed, as text. Raises WrongUse for one that is none.
+    """The words that were typed, as text. Raises UsageError for one that is none.
 
     Python hands out bytes its locale can't read as halves of surrogate pairs (PEP 383). Where those bytes are UTF-8,
     as they are under LC_ALL=POSIX, they are read as such.
@@ -101,18 +101,18 @@ def address(text: str) -> Address:
 
 
 def address_of(variable: str, port: int) -> Address:
-    """Where a service listens, by the environment; on this machine where it says nothing. Raises WrongUse."""
+    """Where a service listens, by the environment; on this machine where it says nothing. Raises UsageError."""
     text = os.environ.get(variable) or f"127.0.0.1:{port}"
     try:
         return addresses.parse(text)
     except ValueError as error:
-        raise WrongUse(f"{variable} is {quoted(text)} but must be {error}") from error
+        raise UsageError(f"{variable} is {quoted(text)} but must be {error}") from error
 
 
 def check(request: Message, names: Mapping[str, str]) -> None:
-    """Raises WrongUse when `request` breaks a rule of the contract; `names` says how its fields are typed."""
+    """Raises UsageError when `request` breaks a rule of the contract; `names` says how its fields are typed."""
     for broken in violations(request):
-        raise WrongUse(f"{names.get(broken.field, broken.field)}: {broken.description}")
+        raise UsageError(f"{names.get(broken.field, broken.field)}: {broken.description}")
 
 
 def quoted(text: str) -> str:
@@ -137,4 +137,4 @@ def _decoded(number: int, word: str) -> str:
     try:
         return os.fsencode(word).decode()
     except UnicodeDecodeError as error:
-        raise WrongUse(f"argument {number}, {quoted(word)}, is not UTF-8") from error
+        raise UsageError(f"argument {number}, {quoted(word)}, is not UTF-8") from error

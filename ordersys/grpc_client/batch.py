@@ -12,7 +12,7 @@ from google.rpc.status_pb2 import Status
 
 from ordersys.api.order.v1.order_pb2 import Order
 from ordersys.api.product.v1.product_service_pb2 import BatchPlaceOrdersRequest, PlaceOrderRequest
-from ordersys.grpc_client import failures
+from ordersys.grpc_client import errors
 from ordersys.grpc_client.connection import Client, Failed, Patience, Waited, may_help
 
 # Few enough that progress is seen, and that a service admits several at a time; the contract allows 500.
@@ -23,7 +23,7 @@ _CHUNK_BYTES = 1024 * 1024
 _IN_FLIGHT = 4
 
 Outcome: TypeAlias = Order | Failed
-Told: TypeAlias = Callable[[int, Outcome], None]
+Rendered: TypeAlias = Callable[[int, Outcome], None]
 
 
 class Batch:
@@ -32,7 +32,7 @@ class Batch:
     `again` is how one that failed is repeated (see Failed).
     """
 
-    def __init__(self, client: Client, requests: Sequence[PlaceOrderRequest], told: Told, again: str = "") -> None:
+    def __init__(self, client: Client, requests: Sequence[PlaceOrderRequest], told: Rendered, again: str = "") -> None:
         self.outcomes: list[Outcome | None] = [None] * len(requests)
         """What became of each; None while that is not known."""
         self.asked = 0
@@ -67,12 +67,12 @@ class Batch:
             try:
                 statuses = await self._ask(left)
             except Failed as failed:
-                if len(left) > 1 and failures.exit_status(failed) == failures.REFUSED and not may_help(failed.status):
+                if len(left) > 1 and errors.exit_status(failed) == errors.REFUSED and not may_help(failed.status):
                     await self._settle(left[: len(left) // 2])
                     await self._settle(left[len(left) // 2 :])
                 else:
                     self._fail(dict.fromkeys(left, failed.status), failed.waited)
-                    self._stopped |= failures.exit_status(failed) != failures.REFUSED or may_help(failed.status)
+                    self._stopped |= errors.exit_status(failed) != errors.REFUSED or may_help(failed.status)
                 return
             again = {entry: status for entry, status in statuses.items() if may_help(status)}
             self._fail({entry: status for entry, status in statuses.items() if entry not in again})

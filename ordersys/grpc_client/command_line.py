@@ -9,14 +9,14 @@ from typing import NoReturn
 from ordersys.api.product.v1.product_service_pb2 import AdjustStockRequest, UpdateOrderRequest
 from ordersys.console import output
 from ordersys.console.interrupts import interrupts
-from ordersys.console.parser import Parser, WrongUse
+from ordersys.console.parser import Parser, UsageError
 from ordersys.grpc_client import arguments as typed
-from ordersys.grpc_client import as_json, failures
+from ordersys.grpc_client import as_json, errors
 from ordersys.grpc_client.commands import COMMANDS, WALK_IN
 from ordersys.grpc_client.connection import Client, Failed, Peer
 from ordersys.grpc_client.dead_letters import ACTIONS
-from ordersys.grpc_client.demo import demo
-from ordersys.grpc_client.story import NotRefused
+from ordersys.grpc_client.demo.run import demo
+from ordersys.grpc_client.demo.scenario import NotRefused
 
 _PROGRAM = "python -m ordersys.grpc_client"
 _SERVICES = (
@@ -42,7 +42,7 @@ class _Stopped(Exception):
 
 
 def main() -> NoReturn:
-    """Runs one command and exits as `failures.EXIT_STATUSES` says. To be called behind `output.prepare`."""
+    """Runs one command and exits as `errors.EXIT_STATUSES` says. To be called behind `output.prepare`."""
     words = sys.argv[1:]
     for_program = "--json" in words[: words.index("--") if "--" in words else None]
     output.finish(_PROGRAM, lambda: _run(words, for_program))
@@ -52,14 +52,14 @@ def _run(words: Sequence[str], for_program: bool) -> int:
     try:
         return _command(words)
     except Failed as failed:
-        return _say(for_program, failures.to_dict(failed), failures.sentence(failed), failures.exit_status(failed))
+        return _say(for_program, errors.to_dict(failed), errors.sentence(failed), errors.exit_status(failed))
     except NotRefused as error:
-        return _say(for_program, failures.error("INTERNAL", "NOT_REFUSED", str(error)), str(error), failures.REFUSED)
-    except WrongUse as error:
-        told = failures.error("INVALID_ARGUMENT", "WRONG_USAGE", str(error))
-        return _say(for_program, told, f"{_PROGRAM}: {error}", failures.WRONG_USE)
+        return _say(for_program, errors.error("INTERNAL", "NOT_REFUSED", str(error)), str(error), errors.REFUSED)
+    except UsageError as error:
+        told = errors.error("INVALID_ARGUMENT", "WRONG_USAGE", str(error))
+        return _say(for_program, told, f"{_PROGRAM}: {error}", errors.WRONG_USE)
     except _Stopped as stopped:
-        told = failures.error("CANCELLED", "INTERRUPTED", str(stopped))
+        told = errors.error("CANCELLED", "INTERRUPTED", str(stopped))
         return _say(for_program, told, str(stopped), interrupts.exit_status)
 
 
@@ -88,7 +88,7 @@ async def _answered(arguments: argparse.Namespace, peers: tuple[Peer, Peer, Peer
         try:
             return await (demo if walks else COMMANDS[arguments.command])(client, arguments)
         except asyncio.CancelledError as error:
-            raise _Stopped(failures.interrupted(client.cut_off)) from error
+            raise _Stopped(errors.interrupted(client.cut_off)) from error
         except BaseExceptionGroup as group:  # of the tasks of a command
             raise _first(group) from group
         finally:
@@ -108,7 +108,7 @@ def _variable(module: str) -> str:
 
 
 def _parser() -> Parser:
-    statuses = ", ".join(f"{status} {meaning}" for status, meaning in failures.EXIT_STATUSES.items())
+    statuses = ", ".join(f"{status} {meaning}" for status, meaning in errors.EXIT_STATUSES.items())
     parser = Parser(
         prog=_PROGRAM,
         description="Lists products and orders, places, changes and cancels orders, shows notifications.",

@@ -22,8 +22,8 @@ from ordersys.api.product.v1.product_service_pb2 import (
 )
 from ordersys.console import output
 from ordersys.console.interrupts import interrupts
-from ordersys.console.parser import WrongUse
-from ordersys.grpc_client import as_json, failures, identifiers, layout, listing, tables, wishes
+from ordersys.console.parser import UsageError
+from ordersys.grpc_client import as_json, errors, identifiers, layout, listing, order_input, tables
 from ordersys.grpc_client.arguments import check
 from ordersys.grpc_client.batch import Batch, Outcome
 from ordersys.grpc_client.connection import Client, Failed, each
@@ -65,14 +65,14 @@ async def place(client: Client, arguments: argparse.Namespace) -> int:
     if arguments.file is not None:
         return await _place_file(client, arguments)
     if arguments.batch is not None:
-        raise WrongUse("--batch names the orders of a file; name the file with --file")
+        raise UsageError("--batch names the orders of a file; name the file with --file")
     if not arguments.items:
-        raise WrongUse("nothing to place: name items as PRODUCT=QUANTITY, or a file with --file")
+        raise UsageError("nothing to place: name items as PRODUCT=QUANTITY, or a file with --file")
     customer = WALK_IN if arguments.customer is None else arguments.customer
     request = PlaceOrderRequest(
         request_id=arguments.request_id or new_request_id(),
         customer_id=customer,
-        items=wishes.items(arguments.items),
+        items=order_input.items(arguments.items),
     )
     check(request, {"customer_id": f"--customer {customer!r}", **_items(arguments, "items")})
     order = (await client.product(client.products.PlaceOrder, request)).order
@@ -82,7 +82,7 @@ async def place(client: Client, arguments: argparse.Namespace) -> int:
 async def update(client: Client, arguments: argparse.Namespace) -> int:
     """Changes the items of an order, or moves it to another state."""
     if bool(arguments.items) == bool(arguments.state):
-        raise WrongUse("name either the new items as PRODUCT=QUANTITY, or a state with --state")
+        raise UsageError("name either the new items as PRODUCT=QUANTITY, or a state with --state")
     request = UpdateOrderRequest(
         request_id=arguments.request_id or new_request_id(),
         order_id=arguments.id,
@@ -91,7 +91,7 @@ async def update(client: Client, arguments: argparse.Namespace) -> int:
     if arguments.state:
         request.state = OrderState.Value(f"ORDER_STATE_{arguments.state.upper()}")
     else:
-        request.items.CopyFrom(ItemQuantities(items=wishes.items(arguments.items)))
+        request.items.CopyFrom(ItemQuantities(items=order_input.items(arguments.items)))
     check(request, {"order_id": f"ORDER {arguments.id!r}", **_items(arguments, "items.items")})
     order = (await client.product(client.products.UpdateOrder, request)).order
     return _shown(arguments, order, lambda: tables.show_order(order))
@@ -152,10 +152,10 @@ async def notifications(client: Client, arguments: argparse.Namespace) -> int:
     else:
         for number, one in found.items():
             if isinstance(one, Failed):
-                output.error(failures.sentence(one))
+                output.error(errors.sentence(one))
             else:
                 tables.show_notifications(f"Notification Service {number}", one)
-    return max(failures.exit_status(one) if isinstance(one, Failed) else failures.DONE for one in found.values())
+    return max(errors.exit_status(one) if isinstance(one, Failed) else errors.DONE for one in found.values())
 
 
 async def _place_file(client: Client, arguments: argparse.Namespace) -> int:
@@ -166,10 +166,12 @@ async def _place_file(client: Client, arguments: argparse.Namespace) -> int:
         "--request-id": arguments.request_id,
     }
     if useless := [name for name, given in alone.items() if given not in (None, [])]:
-        raise WrongUse(f"{' and '.join(useless)} can't stand beside --file, whose entries say what is ordered by whom")
-    wanted = wishes.from_file(arguments.file)
+        raise UsageError(
+            f"{' and '.join(useless)} can't stand beside --file, whose entries say what is ordered by whom"
+        )
+    wanted = order_input.from_file(arguments.file)
     ids = identifiers.of_file(wanted, arguments.batch)
-    requests = [wishes.request(wish, request_id) for wish, request_id in zip(wanted, ids, strict=True)]
+    requests = [order_input.request(wish, request_id) for wish, request_id in zip(wanted, ids, strict=True)]
     report = _Report(arguments, requests)
     batch = Batch(client, requests, report.told, again="repeat the same command, which places nothing twice")
     try:
@@ -188,7 +190,7 @@ class _Report:
     """Says what becomes of the entries of a file: for people while it happens, for programs at the end."""
 
     def __init__(self, arguments: argparse.Namespace, requests: Sequence[PlaceOrderRequest]) -> None:
-        self.status = failures.DONE
+        self.status = errors.DONE
         self._arguments = arguments
         self._requests = requests
         self._widths = (len(str(len(requests))), max([layout.cells(r.customer_id) for r in requests], default=0))
@@ -196,10 +198,10 @@ class _Report:
     def told(self, entry: int, outcome: Outcome) -> None:
         """What became of an entry."""
         if isinstance(outcome, Failed):
-            self.status = max(self.status, failures.exit_status(outcome))
+            self.status = max(self.status, errors.exit_status(outcome))
             if not self._arguments.json:
                 output.flush()
-                output.error(f"entry {entry}: {failures.sentence(outcome)}")
+                output.error(f"entry {entry}: {errors.sentence(outcome)}")
         elif not self._arguments.json:
             number, customer = self._widths
             name = layout.padded(output.shown(outcome.customer_id), customer)
@@ -215,11 +217,11 @@ class _Report:
     def sum_up(self, batch: Batch, why: str) -> None:
         """How many there are of each, on standard error."""
         placed = sum(isinstance(one, Order) for one in batch.outcomes)
-        refused = sum(isinstance(o, Failed) and failures.exit_status(o) == failures.REFUSED for o in batch.outcomes)
+        refused = sum(isinstance(o, Failed) and errors.exit_status(o) == errors.REFUSED for o in batch.outcomes)
         unasked = len(batch.outcomes) - batch.asked
         open_ = batch.asked - placed - refused
         if open_ or unasked:
-            self.status = max(self.status, failures.NOT_REACHABLE)
+            self.status = max(self.status, errors.NOT_REACHABLE)
         said = [f"{placed} of {len(batch.outcomes)} orders are placed"]
         others = ((refused, "refused"), (open_, "open"), (unasked, "not asked for"))
         said += [f"{count} {what}" for count, what in others if count]
@@ -231,11 +233,11 @@ class _Report:
         if isinstance(outcome, Order):
             return as_json.to_dict(outcome)
         if isinstance(outcome, Failed):
-            return failures.to_dict(outcome)
+            return errors.to_dict(outcome)
         if index < batch.asked:
             text = "The outcome is open: repeat the same command to learn it; it places nothing twice."
-            return failures.error("CANCELLED", "OUTCOME_OPEN", text)
-        return failures.error("CANCELLED", "NOT_ASKED", "Not asked for: repeat the same command to go on.")
+            return errors.error("CANCELLED", "OUTCOME_OPEN", text)
+        return errors.error("CANCELLED", "NOT_ASKED", "Not asked for: repeat the same command to go on.")
 
 
 def _items(arguments: argparse.Namespace, field: str) -> dict[str, str]:
@@ -248,7 +250,7 @@ def _items(arguments: argparse.Namespace, field: str) -> dict[str, str]:
 
 
 def _listed(found: Sequence[Message] | Failed) -> Any:
-    return failures.to_dict(found) if isinstance(found, Failed) else [as_json.to_dict(one) for one in found]
+    return errors.to_dict(found) if isinstance(found, Failed) else [as_json.to_dict(one) for one in found]
 
 
 def _shown(arguments: argparse.Namespace, found: Message | Sequence[Message], show: Callable[[], None]) -> int:
@@ -256,7 +258,7 @@ def _shown(arguments: argparse.Namespace, found: Message | Sequence[Message], sh
         as_json.show(as_json.to_dict(found) if isinstance(found, Message) else _listed(found))
     else:
         show()
-    return failures.DONE
+    return errors.DONE
 
 
 def _describe(product: Product) -> None:

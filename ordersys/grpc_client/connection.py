@@ -1,4 +1,4 @@
-"""Calls to the services: the same request again, with growing pauses, while the answer is that it may help."""
+"""Calls to the services: the same request again, with jittered backoff, while the answer is that it may help."""
 
 import asyncio
 import random
@@ -18,7 +18,7 @@ from ordersys.api.notification.v1.notification_log_pb2_grpc import NotificationL
 from ordersys.api.order.v1.order_service_pb2_grpc import OrderServiceStub
 from ordersys.api.product.v1.product_service_pb2_grpc import ProductServiceStub
 from ordersys.contract.addresses import Address, channel_options
-from ordersys.grpc_client.reconciliation import SILENT
+from ordersys.grpc_client.demo.reconciliation import SILENT
 
 R = TypeVar("R", bound=Message)
 T = TypeVar("T")
@@ -72,7 +72,7 @@ class Failed(Exception):
 
 
 class Patience:
-    """The time a call may take, repeats included, and the growing, jittered pauses between them."""
+    """The time a call may take, repeats included, and the jittered backoff between them."""
 
     def __init__(self, seconds: float) -> None:
         self._until = time.monotonic() + seconds

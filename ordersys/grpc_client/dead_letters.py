@@ -10,8 +10,8 @@ from ordersys.api.notification.v1.dead_letter_service_pb2 import (
     ReplayDeadLettersRequest,
 )
 from ordersys.console import output
-from ordersys.console.parser import WrongUse
-from ordersys.grpc_client import as_json, failures, listing, tables
+from ordersys.console.parser import UsageError
+from ordersys.grpc_client import as_json, errors, listing, tables
 from ordersys.grpc_client.connection import Client, Failed, each
 from ordersys.grpc_client.identifiers import new_request_id
 from ordersys.grpc_client.listing import MOST_LISTED
@@ -38,7 +38,7 @@ class _Taken:
     @property
     def status(self) -> int:
         """The exit status it comes to."""
-        return max([*map(failures.exit_status, self.failed.values()), failures.REFUSED if self.left else failures.DONE])
+        return max([*map(errors.exit_status, self.failed.values()), errors.REFUSED if self.left else errors.DONE])
 
 
 async def dead_letters(client: Client, arguments: argparse.Namespace) -> int:
@@ -46,13 +46,13 @@ async def dead_letters(client: Client, arguments: argparse.Namespace) -> int:
     services = [arguments.service] if arguments.service else [1, 2]
     if arguments.action == "list":
         if arguments.ids or arguments.all:
-            raise WrongUse("say what to do with them: dead-letters replay …, or dead-letters discard …")
+            raise UsageError("say what to do with them: dead-letters replay …, or dead-letters discard …")
         limit = arguments.limit or MOST_LISTED
         return _show(arguments, await each(services, lambda number: _found(client, number, limit)))
     if arguments.limit is not None:
-        raise WrongUse(f"--limit is for listing; name what to {arguments.action} by its ids")
+        raise UsageError(f"--limit is for listing; name what to {arguments.action} by its ids")
     if bool(arguments.ids) == arguments.all:
-        raise WrongUse(f"name what to {arguments.action}: ids as `dead-letters` lists them, or --all")
+        raise UsageError(f"name what to {arguments.action}: ids as `dead-letters` lists them, or --all")
     return _tell(arguments, await each(services, lambda number: _take_out(client, number, arguments)))
 
 
@@ -122,13 +122,13 @@ def _portions(ids: Sequence[str]) -> Iterator[Sequence[str]]:
 
 
 def _show(arguments: argparse.Namespace, found: Mapping[int, Sequence[DeadLetter] | Failed]) -> int:
-    status = max(failures.exit_status(one) if isinstance(one, Failed) else failures.DONE for one in found.values())
+    status = max(errors.exit_status(one) if isinstance(one, Failed) else errors.DONE for one in found.values())
     if arguments.json:
         as_json.show({_key(number): _listed(letters) for number, letters in found.items()})
         return status
     for number, letters in found.items():
         if isinstance(letters, Failed):
-            output.error(failures.sentence(letters))
+            output.error(errors.sentence(letters))
         else:
             tables.show_dead_letters(f"Notification Service {number}", letters)
     if any(letters and not isinstance(letters, Failed) for letters in found.values()):
@@ -137,7 +137,7 @@ def _show(arguments: argparse.Namespace, found: Mapping[int, Sequence[DeadLetter
 
 
 def _listed(letters: Sequence[DeadLetter] | Failed) -> object:
-    return failures.to_dict(letters) if isinstance(letters, Failed) else [as_json.to_dict(one) for one in letters]
+    return errors.to_dict(letters) if isinstance(letters, Failed) else [as_json.to_dict(one) for one in letters]
 
 
 def _tell(arguments: argparse.Namespace, taken: Mapping[int, _Taken | Failed]) -> int:
@@ -150,7 +150,7 @@ def _tell(arguments: argparse.Namespace, taken: Mapping[int, _Taken | Failed]) -
         as_json.show(
             {
                 **{_key(number): service.done for number, service in answered.items()},
-                **{_key(number): failures.to_dict(failed) for number, failed in silent.items()},
+                **{_key(number): errors.to_dict(failed) for number, failed in silent.items()},
                 "not_found": missing,
                 **_not_done(answered),
             }
@@ -159,19 +159,19 @@ def _tell(arguments: argparse.Namespace, taken: Mapping[int, _Taken | Failed]) -
         for line in _lines(arguments.action, answered):
             output.line(line)
         for failed in silent.values():
-            output.error(failures.sentence(failed))
+            output.error(errors.sentence(failed))
         for one in missing:
             where = " as far as was answered" if silent else ""
             output.line(f"{one} is not there{where}; `dead-letters` lists those that are")
-    statuses = [failures.exit_status(one) for one in silent.values()] + [one.status for one in answered.values()]
-    return max([*statuses, failures.REFUSED if missing else failures.DONE])
+    statuses = [errors.exit_status(one) for one in silent.values()] + [one.status for one in answered.values()]
+    return max([*statuses, errors.REFUSED if missing else errors.DONE])
 
 
 def _lines(action: str, answered: Mapping[int, _Taken]) -> Iterator[str]:
     for number, service in answered.items():
         yield f"Notification Service {number}: {action}ed {len(service.done)}"
         for one, failed in service.failed.items():
-            yield f"{one} can't be {action}ed: {failures.sentence(failed)}"
+            yield f"{one} can't be {action}ed: {errors.sentence(failed)}"
         for one in service.left:
             yield f"{one} was not {action}ed: {_STILL_THERE}"
 
@@ -180,7 +180,7 @@ def _not_done(answered: Mapping[int, _Taken]) -> dict[str, object]:
     """Absent where there is nothing to say."""
     found: dict[str, object] = {}
     for service in answered.values():
-        found |= {one: failures.to_dict(failed)["error"] for one, failed in service.failed.items()}
+        found |= {one: errors.to_dict(failed)["error"] for one, failed in service.failed.items()}
         found |= {one: {"message": _STILL_THERE} for one in service.left}
     return {"not_done": found} if found else {}
 

@@ -6,7 +6,7 @@ import uuid
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from ordersys.grpc_client.wishes import Wish
+from ordersys.grpc_client.order_input import OrderInput
 
 # The namespace of the request ids of files; made once, for ever.
 _FILES = uuid.UUID("b0a53a3c-2f0c-4b8e-9d35-6b6a0c0b3f57")
@@ -17,7 +17,7 @@ def new_request_id() -> str:
     return str(uuid.uuid4())
 
 
-def of_file(wishes: Sequence[Wish], batch: str | None = None) -> list[str]:
+def of_file(wishes: Sequence[OrderInput], batch: str | None = None) -> list[str]:
     """A request id for each of `wishes`, the same each time: a repeat of the file is a repeat of its requests.
 
     Each is the UUIDv5 of the JSON array [kind, key, count, customer_id, [[product_id, quantity], …]] without blanks,
@@ -36,7 +36,7 @@ def of_file(wishes: Sequence[Wish], batch: str | None = None) -> list[str]:
     return found
 
 
-def _form(wish: Wish) -> str:
+def _form(wish: OrderInput) -> str:
     return _json([wish.customer_id, sorted([item.product_id, item.quantity] for item in wish.items)])
 
 

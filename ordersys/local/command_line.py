@@ -14,7 +14,7 @@ from typing import NamedTuple, NoReturn
 
 from ordersys.console import output
 from ordersys.console.interrupts import Interrupted, interrupts
-from ordersys.console.parser import Parser, WrongUse
+from ordersys.console.parser import Parser, UsageError
 from ordersys.contract import addresses
 from ordersys.local import ports
 from ordersys.local.display import Display
@@ -22,9 +22,10 @@ from ordersys.local.packages import NoRabbitMQ
 from ordersys.local.rabbitmq import NotStarted
 from ordersys.local.service import Misused, NotHealthy
 from ordersys.local.system import SERVICES, CannotStart, Choices, System, said_in_one_line
-from ordersys.runtime import files, urls
-from ordersys.runtime.broker import BrokerUnavailable
-from ordersys.runtime.urls import shown
+from ordersys.runtime.base import files
+from ordersys.runtime.rabbitmq import urls
+from ordersys.runtime.rabbitmq.connection import BrokerUnavailable
+from ordersys.runtime.rabbitmq.urls import shown
 
 _PROGRAM = "python -m ordersys.local"
 _WATCH_SECONDS = 0.5
@@ -58,7 +59,7 @@ def _run() -> int:
         with interrupts.raising():
             arguments = _arguments()
             ended = _system_run(arguments, Display(arguments.plain))
-    except (WrongUse, CannotStart, Misused) as error:
+    except (UsageError, CannotStart, Misused) as error:
         return _told(error, _WRONG_USE)
     except BrokerUnavailable as error:
         return _told(f"{error}; without --amqp-url a RabbitMQ of its own is started", _FAILED)

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ordersys.console.opening import open_regular, read_regular
-from ordersys.runtime import files
-from ordersys.runtime.files import UnsafeFolder, UnusableFolder, make_private, write_whole
+from ordersys.runtime.base import files
+from ordersys.runtime.base.files import UnsafeFolder, UnusableFolder, make_private, write_whole
 
 CACHE_VARIABLE = "ORDERSYS_CACHE_DIR"
 RABBITMQ_VARIABLE = "ORDERSYS_RABBITMQ_DIR"

@@ -18,7 +18,7 @@ from ordersys.local import ports
 from ordersys.local.child import Child, last_lines
 from ordersys.local.guard import Guard
 from ordersys.local.packages import Installation
-from ordersys.runtime.files import UnusableFolder, write_whole
+from ordersys.runtime.base.files import UnusableFolder, write_whole
 
 _BOOT_SECONDS = 90.0
 _PORTS = 3

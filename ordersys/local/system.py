@@ -23,17 +23,18 @@ from ordersys.local.guard import Guard, end_leftovers
 from ordersys.local.packages import Installation, provision
 from ordersys.local.rabbitmq import Node
 from ordersys.local.service import Program, Service, ours
-from ordersys.runtime import settings, urls
-from ordersys.runtime.broker import BrokerUnavailable
-from ordersys.runtime.files import UnusableFolder, make_private
-from ordersys.runtime.reconnect import declare, opened
-from ordersys.runtime.urls import BrokerUrls, shown
+from ordersys.runtime import settings
+from ordersys.runtime.base.files import UnusableFolder, make_private
+from ordersys.runtime.rabbitmq import urls
+from ordersys.runtime.rabbitmq.connection import BrokerUnavailable
+from ordersys.runtime.rabbitmq.reconnecting import declare, opened
+from ordersys.runtime.rabbitmq.urls import BrokerUrls, shown
 
 # In the order they are started; any order works.
 SERVICES = ("order_service", "product_service", "notification_service_1", "notification_service_2")
 _SETTINGS = {"order_service": settings.OrderSettings, "product_service": settings.ProductSettings}
 _RESTART_PAUSE = 1.0
-_PARTING_SECONDS = 5.0
+_CLOSE_TIMEOUT_SECONDS = 5.0
 # RabbitMQ's scripts break at quotes; Erlang takes the others for a pattern when it looks for the logs of its queues
 # (filelib:wildcard), and finds none.
 _NOT_FOR_A_BROKER = frozenset("'\"`{}[]*?\\")
@@ -246,7 +247,7 @@ class System:
             return
         taken = [one for one in subscriptions() if one.consumer.replace("-", "_") in modules]
         queues = [queue for one in taken for queue in (one.queue, one.dead_letter_queue)]
-        until = time.monotonic() + _PARTING_SECONDS
+        until = time.monotonic() + _CLOSE_TIMEOUT_SECONDS
         while busy := asyncio.run(_crowded(self.broker_urls, queues, ours)):
             if time.monotonic() > until:
                 raise CannotStart(
@@ -277,7 +278,7 @@ class System:
             self._addresses[module] = Address(ports.LOOPBACK, port)
 
     def _due(self, name: str) -> bool:
-        """Whether it may be started again now: after growing pauses, so that a service that can't run does not spin."""
+        """Whether it may be started again now. With jittered backoff: a service that can't run does not spin."""
         now = time.monotonic()
         if now < self._not_before.get(name, 0.0):
             return False
@@ -310,7 +311,7 @@ def _check_settings(module: str, environment: Mapping[str, str]) -> None:
             _SETTINGS.get(module, settings.NotificationSettings),
             {variable: value for variable, value in environment.items() if not variable.endswith(chosen)},
         )
-    except settings.WrongSetting as error:
+    except settings.InvalidSetting as error:
         raise CannotStart(str(error)) from error
 
 

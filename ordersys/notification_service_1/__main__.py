@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from ordersys.api.notification.v1.subscriptions_pb2 import DESCRIPTOR
 from ordersys.api.order.v1.order_events_pb2 import OrderCreated
-from ordersys.notification import wording
-from ordersys.notification.application import run_notification_service
+from ordersys.notification_service import text
+from ordersys.notification_service.application import run_notification_service
 from ordersys.runtime.settings import NotificationSettings, address
 
 
@@ -20,7 +20,7 @@ class Handlers:
     """The events of the subscription NotificationService1."""
 
     def OnOrderCreated(self, event: OrderCreated) -> str:
-        return wording.created(event)
+        return text.created(event)
 
 
 if __name__ == "__main__":

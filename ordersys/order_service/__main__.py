@@ -11,18 +11,18 @@ from sqlalchemy import Connection
 from ordersys.api.order.v1.order_pb2 import Order
 from ordersys.api.order.v1.order_service_pb2 import DESCRIPTOR
 from ordersys.order_service import store
-from ordersys.order_service.service import OrderService
-from ordersys.runtime import static
-from ordersys.runtime.backup import Stored
-from ordersys.runtime.database import Database
+from ordersys.order_service.servicer import OrderService
+from ordersys.runtime import seed_files
+from ordersys.runtime.base.futures import Grace
+from ordersys.runtime.periodic import HEALTH_SECONDS, PURGE_SECONDS, every, purge
 from ordersys.runtime.process import run
-from ordersys.runtime.publisher import Publisher
+from ordersys.runtime.rabbitmq.publisher import Publisher
 from ordersys.runtime.relay import Relay
 from ordersys.runtime.retention import Retention
-from ordersys.runtime.server import Server
+from ordersys.runtime.rpc.server import Server
 from ordersys.runtime.settings import OrderSettings
-from ordersys.runtime.upkeep import HEALTH_SECONDS, PURGE_SECONDS, every, purge
-from ordersys.runtime.waiting import Grace
+from ordersys.runtime.storage.backup import Stored
+from ordersys.runtime.storage.database import Database
 
 NAME = "order-service"
 STORED = Stored("order.db", store.SCHEMA)
@@ -57,7 +57,7 @@ async def serve(settings: OrderSettings, stop: asyncio.Event, tasks: asyncio.Tas
 
 
 def _seed(path: Path, connection: Connection) -> None:
-    store.seed(connection, static.read(path, Order))
+    store.seed(connection, seed_files.read(path, Order))
 
 
 if __name__ == "__main__":

@@ -32,16 +32,16 @@ from ordersys.api.order.v1.order_service_pb2 import (
 from ordersys.contract import topology
 from ordersys.contract.errors import Refused, order_already_exists, order_not_found
 from ordersys.contract.events import EventMessage
-from ordersys.contract.requests import fingerprint
+from ordersys.contract.normalisation import fingerprint
 from ordersys.contract.splicing import around, hold_first
 from ordersys.contract.times import microseconds
 from ordersys.order_service import lifecycle
-from ordersys.runtime.database import refusing
+from ordersys.runtime.base.ids import now
 from ordersys.runtime.idempotency import Ledger, Requests, success
-from ordersys.runtime.identity import now
 from ordersys.runtime.outbox import Outbox, upgrade
-from ordersys.runtime.schema import Schema
-from ordersys.runtime.statements import Statement, inserting
+from ordersys.runtime.storage.database import refusing
+from ordersys.runtime.storage.schema import Schema
+from ordersys.runtime.storage.statements import Statement, inserting
 
 SCHEMA = Schema("order-service", (upgrade,))
 REQUESTS = Requests(SCHEMA.metadata)

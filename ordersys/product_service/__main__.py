@@ -10,24 +10,24 @@ from sqlalchemy import Connection
 from ordersys.api.order.v1.order_pb2 import Order
 from ordersys.api.product.v1.product_pb2 import Product
 from ordersys.api.product.v1.product_service_pb2 import DESCRIPTOR
-from ordersys.product_service.change import Changes
-from ordersys.product_service.orders import Orders
-from ordersys.product_service.placement import Placement
-from ordersys.product_service.saga import Sagas
-from ordersys.product_service.service import ProductService
-from ordersys.product_service.store import products, seeds
+from ordersys.product_service.change_order import ChangeOrderSaga
+from ordersys.product_service.order_client import OrderServiceClient
+from ordersys.product_service.place_order import PlaceOrderSaga
+from ordersys.product_service.saga_runner import SagaRunner
+from ordersys.product_service.servicer import ProductService
+from ordersys.product_service.store import products, seed
 from ordersys.product_service.store.tables import OUTBOX, SCHEMA
-from ordersys.runtime import static
-from ordersys.runtime.backup import Stored
-from ordersys.runtime.database import Database
+from ordersys.runtime import seed_files
+from ordersys.runtime.base.futures import Grace
+from ordersys.runtime.periodic import HEALTH_SECONDS, PURGE_SECONDS, every, purge
 from ordersys.runtime.process import run
-from ordersys.runtime.publisher import Publisher
+from ordersys.runtime.rabbitmq.publisher import Publisher
 from ordersys.runtime.relay import Relay
 from ordersys.runtime.retention import Retention
-from ordersys.runtime.server import Server
+from ordersys.runtime.rpc.server import Server
 from ordersys.runtime.settings import ProductSettings
-from ordersys.runtime.upkeep import HEALTH_SECONDS, PURGE_SECONDS, every, purge
-from ordersys.runtime.waiting import Grace
+from ordersys.runtime.storage.backup import Stored
+from ordersys.runtime.storage.database import Database
 
 NAME = "product-service"
 STORED = Stored("product.db", SCHEMA)
@@ -44,11 +44,11 @@ async def serve(settings: ProductSettings, stop: asyncio.Event, tasks: asyncio.T
         stack.push_async_callback(publisher.close)
         relay = Relay(tasks, database, OUTBOX, publisher, settings.publish_window)
         stack.push_async_callback(relay.close)
-        orders = Orders(settings.order_service_address, settings.call_timeout_seconds)
+        orders = OrderServiceClient(settings.order_service_address, settings.call_timeout_seconds)
         stack.push_async_callback(orders.close)
-        sagas = Sagas(settings.max_concurrent_calls)
-        placement = Placement(database, orders, sagas)
-        changes = Changes(database, orders, sagas, placement)
+        sagas = SagaRunner(settings.max_concurrent_calls)
+        placement = PlaceOrderSaga(database, orders, sagas)
+        changes = ChangeOrderSaga(database, orders, sagas, placement)
         server = Server(str(settings.product_service_address), settings)
         server.add(DESCRIPTOR.services_by_name["ProductService"], ProductService(database, placement, changes))
         await server.start()
@@ -73,7 +73,7 @@ async def serve(settings: ProductSettings, stop: asyncio.Event, tasks: asyncio.T
         _log.info("stopping: finishing the calls under way")
 
 
-async def _drain(server: Server, sagas: Sagas, grace: Grace) -> None:
+async def _drain(server: Server, sagas: SagaRunner, grace: Grace) -> None:
     """Finishes the calls under way, and the sagas of calls that were given up, within one time for both."""
     await server.stop(grace)
     await sagas.drained(grace.left())
@@ -81,10 +81,12 @@ async def _drain(server: Server, sagas: Sagas, grace: Grace) -> None:
 
 def _seed(settings: ProductSettings, connection: Connection) -> None:
     try:
-        seeds.seed(connection, static.read(settings.products_file, Product), static.read(settings.orders_file, Order))
-    except seeds.Unfit as error:
+        seed.seed(
+            connection, seed_files.read(settings.products_file, Product), seed_files.read(settings.orders_file, Order)
+        )
+    except seed.SeedMismatch as error:
         way_out = "name orders that fit with ORDERSYS_ORDERS_FILE ([] in it means none)"
-        raise static.WrongFile(f"{settings.orders_file}: {error}; {way_out}") from error
+        raise seed_files.InvalidSeedFile(f"{settings.orders_file}: {error}; {way_out}") from error
 
 
 if __name__ == "__main__":

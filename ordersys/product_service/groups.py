@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, NamedTuple, TypeVar
 
 from ordersys.contract.errors import Refused
-from ordersys.product_service.saga import Sagas
+from ordersys.product_service.saga_runner import SagaRunner
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -38,7 +38,7 @@ class Groups(Generic[T, R]):
     A call takes a place among `sagas` from its arrival to the end of its group. Each group runs in a task of theirs.
     """
 
-    def __init__(self, work: Callable[[list[T]], Awaitable[Sequence[R | Exception]]], sagas: Sagas) -> None:
+    def __init__(self, work: Callable[[list[T]], Awaitable[Sequence[R | Exception]]], sagas: SagaRunner) -> None:
         self._work = work
         self._sagas = sagas
         self._waiting: deque[_Call[T, R]] = deque()

@@ -12,7 +12,7 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 R = TypeVar("R")
-_RIDE_SECONDS = 0.05
+_MAX_DELAY_SECONDS = 0.05
 _MUCH = 8  # the part of the limit
 _log = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ class Batcher(Generic[T, R]):
         if urgent:
             self._start()
         elif self._departure is None:
-            self._departure = loop.call_later(_RIDE_SECONDS, self._start)
+            self._departure = loop.call_later(_MAX_DELAY_SECONDS, self._start)
         return future
 
     def put(self, item: T) -> None:

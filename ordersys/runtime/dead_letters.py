@@ -27,13 +27,13 @@ from sqlalchemy import (
 
 from ordersys.contract.events import MAXIMUM_BYTES, Delivery
 from ordersys.contract.properties import Death, death, for_a_copy
-from ordersys.runtime.broker import BrokerUnavailable
-from ordersys.runtime.confirms import Fate, Outcome
-from ordersys.runtime.identity import now
-from ordersys.runtime.messages import Message, copy, received
-from ordersys.runtime.reconnect import opened
-from ordersys.runtime.statements import Statement, inserting
-from ordersys.runtime.urls import BrokerUrls
+from ordersys.runtime.base.ids import now
+from ordersys.runtime.rabbitmq.confirms import Fate, Outcome
+from ordersys.runtime.rabbitmq.connection import BrokerUnavailable
+from ordersys.runtime.rabbitmq.messages import Message, copy, received
+from ordersys.runtime.rabbitmq.reconnecting import opened
+from ordersys.runtime.rabbitmq.urls import BrokerUrls
+from ordersys.runtime.storage.statements import Statement, inserting
 
 _log = logging.getLogger(__name__)
 _READ_BYTES = 16 * 1024 * 1024

@@ -26,7 +26,7 @@ from sqlalchemy import (
 
 from ordersys.api.error.v1.error_reason_pb2 import ErrorReason
 from ordersys.contract.errors import Refused, refuse
-from ordersys.runtime.statements import Statement, inserting
+from ordersys.runtime.storage.statements import Statement, inserting
 
 M = TypeVar("M", bound=Message)
 _PURGED_AT_A_TIME = 500

@@ -10,7 +10,7 @@ is about the same order. It is tried again from there (see relay.py).
 
 from collections.abc import Iterable, Sequence
 from functools import cache, lru_cache
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from sqlalchemy import (
     BigInteger,
@@ -36,17 +36,7 @@ from sqlalchemy import (
 from ordersys.contract import topology
 from ordersys.contract.events import EventMessage
 from ordersys.contract.topology import Publication
-from ordersys.runtime.statements import Statement, inserting
-
-
-class Outgoing(Protocol):
-    """An event, and where it is published to."""
-
-    @property
-    def event(self) -> EventMessage: ...  # noqa: D102
-
-    @property
-    def to(self) -> Publication: ...  # noqa: D102
+from ordersys.runtime.storage.statements import Statement, inserting
 
 
 class Waiting(NamedTuple):

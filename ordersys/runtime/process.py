@@ -11,15 +11,16 @@ from typing import NoReturn, TypeVar
 
 from ordersys.console import interrupts, output
 from ordersys.console.interrupts import Interrupted
-from ordersys.console.parser import Parser, WrongUse
-from ordersys.runtime import backup, event_loop, log
-from ordersys.runtime.backup import Stored
-from ordersys.runtime.crash import crash_point
-from ordersys.runtime.schema import UnusableDatabase
-from ordersys.runtime.server import PortTaken
-from ordersys.runtime.settings import Settings, WrongSetting, described, misspelt, read
-from ordersys.runtime.static import WrongFile
-from ordersys.runtime.tasks import TaskEnded
+from ordersys.console.parser import Parser, UsageError
+from ordersys.runtime.base import event_loop, log
+from ordersys.runtime.base.failpoints import failpoint
+from ordersys.runtime.base.tasks import TaskEnded
+from ordersys.runtime.rpc.server import AddressInUse
+from ordersys.runtime.seed_files import InvalidSeedFile
+from ordersys.runtime.settings import InvalidSetting, Settings, described, misspelt, read
+from ordersys.runtime.storage import backup
+from ordersys.runtime.storage.backup import Stored
+from ordersys.runtime.storage.schema import UnusableDatabase
 
 S = TypeVar("S", bound=Settings)
 Serve = Callable[[S, asyncio.Event, asyncio.TaskGroup], Awaitable[None]]
@@ -42,7 +43,7 @@ def run(name: str, meaning: str, kind: type[S], serve: Serve[S], stored: Stored)
         try:
             arguments = _parser(program, meaning, kind).parse_args()
             settings = read(kind, os.environ)
-        except (WrongSetting, WrongUse) as wrong:
+        except (InvalidSetting, UsageError) as wrong:
             output.error(f"{name}: {wrong}")
             return WRONG_USE
         if arguments.command:
@@ -76,7 +77,7 @@ def _served(name: str, settings: S, serve: Serve[S]) -> int:
     try:
         with asyncio.Runner(loop_factory=event_loop.factory(settings.event_loop)) as runner:
             runner.run(_until_stopped(settings, serve))
-    except* (UnusableDatabase, PortTaken, WrongFile) as wrong:
+    except* (UnusableDatabase, AddressInUse, InvalidSeedFile) as wrong:
         output.error(f"{name}: {_first(wrong)}")
         status = WRONG_USE
     except* TaskEnded:
@@ -100,10 +101,10 @@ async def _until_stopped(settings: S, serve: Serve[S]) -> None:
     stop = asyncio.Event()
     for number in _stopping():
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    crash_point("process.started")
+    failpoint("process.started")
     async with asyncio.TaskGroup() as tasks:
         await serve(settings, stop, tasks)
-    crash_point("process.stopping")
+    failpoint("process.stopping")
 
 
 def _first(group: BaseExceptionGroup[Exception]) -> BaseException:

@@ -2,7 +2,7 @@
 
 What was not tried yet goes first, oldest first, a window at a time. What was nacked or returned (a queue is full, or
 has lost its binding) is out of the way: one queue's trouble delays none of the events that others wait for. It is tried
-again a few at a time, what was tried longest ago first, after growing pauses, and more and more as soon as it goes
+again a few at a time, what was tried longest ago first, with jittered backoff, and more and more as soon as it goes
 well. What can't be published as it is (it can't be encoded, its exchange is gone for good, it is too large, the user
 may not use its routing key) is parked: told of in the log, kept, and tried again alone, after minutes and at each
 start, or as soon as another one that was parked for the same reason is published. An event waits for every earlier one
@@ -18,19 +18,20 @@ from itertools import takewhile
 from typing import Protocol
 
 from ordersys.contract.errors import Refused
-from ordersys.runtime.confirms import CONFIRMED, Fate, Outcome
-from ordersys.runtime.crash import crash_point
-from ordersys.runtime.database import Database
-from ordersys.runtime.identity import now
-from ordersys.runtime.outbox import Late, Outbox, Outgoing, Waiting
-from ordersys.runtime.pauses import growing
-from ordersys.runtime.tasks import endless
+from ordersys.runtime.base.backoff import jittered_backoff
+from ordersys.runtime.base.failpoints import failpoint
+from ordersys.runtime.base.ids import now
+from ordersys.runtime.base.tasks import endless
+from ordersys.runtime.outbox import Late, Outbox, Waiting
+from ordersys.runtime.rabbitmq.confirms import CONFIRMED, Fate, Outcome
+from ordersys.runtime.rabbitmq.messages import Outgoing
+from ordersys.runtime.storage.database import Database
 
 _log = logging.getLogger(__name__)
 _CLOSE_SECONDS = 2.0
 _TRIAL = 10
-_AGAIN_SECONDS = 1.0
-_REST_SECONDS = 0.02  # a lone event goes at once; of a stream few windows are made
+_RETRY_DELAY_SECONDS = 1.0
+_BATCH_PAUSE_SECONDS = 0.02  # a lone event goes at once; of a stream few windows are made
 _LOOK_SECONDS = 1.0  # two queries when nothing is to do
 # A node that nacks because it asks a lost one takes some 17 ms for each (docs/reliability.md); a full queue none.
 _SLOW_SECONDS = 0.5
@@ -110,7 +111,7 @@ class Relay:
             if self._new.pause:
                 await asyncio.sleep(self._new.pause)
             elif not more:
-                await asyncio.sleep(_REST_SECONDS)
+                await asyncio.sleep(_BATCH_PAUSE_SECONDS)
                 await self._look_again()
 
     async def _look_again(self) -> None:
@@ -173,7 +174,7 @@ class Relay:
         loop = asyncio.get_running_loop()
         began = loop.time()
         outcomes = await self._publisher.publish(events)
-        crash_point("outbox.published")
+        failpoint("outbox.published")
         if outcomes.count(CONFIRMED) < len(events) and not events[0].reason:  # of what is parked the log has been told
             self._tell([outcome for outcome in outcomes if outcome != CONFIRMED], len(events))
         return outcomes, loop.time() - began
@@ -221,8 +222,8 @@ class Relay:
         self._leaving.difference_update(done)
         if not removal.cancelled() and (error := removal.exception()):
             _log.warning("%d events that were published could not be removed: %s", len(done), error)
-            asyncio.get_running_loop().call_later(_AGAIN_SECONDS, self.wake)
-        crash_point("outbox.removed")
+            asyncio.get_running_loop().call_later(_RETRY_DELAY_SECONDS, self.wake)
+        failpoint("outbox.removed")
 
 
 class _Pace:
@@ -230,7 +231,7 @@ class _Pace:
 
     def __init__(self, size: int, most: int) -> None:
         self._most = most
-        self._pauses = growing()
+        self._pauses = jittered_backoff()
         self._until = 0.0
         self.size = min(size, most)
         self.pause = 0.0
@@ -239,7 +240,7 @@ class _Pace:
     def better(self) -> None:
         """All of a window was answered."""
         self.size = min(2 * self.size, self._most)
-        self._pauses = growing()
+        self._pauses = jittered_backoff()
         self._until = self.pause = 0.0
 
     def slow(self) -> None:

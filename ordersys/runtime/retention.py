@@ -8,7 +8,7 @@ import time
 from collections import deque
 from typing import NamedTuple
 
-from ordersys.runtime.identity import now
+from ordersys.runtime.base.ids import now
 
 MICROSECONDS_PER_HOUR = 3_600_000_000
 # As long as a wall clock may be ahead without harm. Nothing is forgotten before a process has run for that long.

@@ -12,9 +12,10 @@ from typing import Any, NamedTuple, TypeVar
 
 from ordersys.contract import addresses
 from ordersys.contract.addresses import Address
-from ordersys.runtime import event_loop as loops
-from ordersys.runtime import files, urls
-from ordersys.runtime.urls import BrokerUrls
+from ordersys.runtime.base import event_loop as loops
+from ordersys.runtime.base import files
+from ordersys.runtime.rabbitmq import urls
+from ordersys.runtime.rabbitmq.urls import BrokerUrls
 
 PREFIX = "ORDERSYS_"
 _MOST_DIGITS = 20
@@ -24,7 +25,7 @@ PRODUCTS_FILE = Path(__file__).parent.parent / "data" / "products.json"
 ORDERS_FILE = Path(__file__).parent.parent / "data" / "orders.json"
 
 
-class WrongSetting(Exception):
+class InvalidSetting(Exception):
     """A variable of the environment has a value that can't be used; the text names it and says what can."""
 
 
@@ -40,7 +41,7 @@ S = TypeVar("S")
 
 
 def read(kind: type[S], environment: Mapping[str, str]) -> S:
-    """The settings of `kind` as `environment` has them. Raises WrongSetting."""
+    """The settings of `kind` as `environment` has them. Raises InvalidSetting."""
     found = {f.name: _value(f, environment) for f in fields(kind)}  # type: ignore[arg-type]
     _check_distinct({PREFIX + name.upper(): value for name, value in found.items() if isinstance(value, Address)})
     return kind(**found)
@@ -64,7 +65,7 @@ def _check_distinct(given: Mapping[str, Address]) -> None:
     for variable, address_ in given.items():
         other = by_address.setdefault(address_, variable)
         if other != variable:
-            raise WrongSetting(f"{other} and {variable} are both {address_} but must be different")
+            raise InvalidSetting(f"{other} and {variable} are both {address_} but must be different")
 
 
 def described(kind: Any) -> Iterator[Described]:
@@ -84,7 +85,7 @@ def _value(declared: "Field[Any]", environment: Mapping[str, str]) -> object:
         return declared.metadata["parse"](_unquoted(given))
     except ValueError as error:
         shown = "" if declared.metadata["secret"] else f" is {given!r} but"
-        raise WrongSetting(f"{_variable(declared)}{shown} must be {error}") from None
+        raise InvalidSetting(f"{_variable(declared)}{shown} must be {error}") from None
 
 
 def _unquoted(text: str) -> str:

@@ -7,7 +7,7 @@ from importlib.resources import files
 from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
 
 from ordersys.contract import descriptors
-from ordersys.contract.comments import Described, described
+from tools.documents.comments import Described, described
 
 
 @cache

@@ -2,12 +2,12 @@
 
 import pytest
 
-from ordersys.contract.evolution import complete, findings, release
 from tests.contract.image import image
 from tests.contract.moved import MOVED
 from tests.contract.planted import ORDER, Change, planted
 from tests.contract.stricter import REWORDED, STRICTER
 from tests.contract.wider import WIDER
+from tools.compat import complete, findings, release
 
 
 def test_a_contract_breaks_nothing_of_itself() -> None:

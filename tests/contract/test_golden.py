@@ -14,16 +14,16 @@ from google.protobuf.descriptor import Descriptor, MethodDescriptor
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from google.protobuf.json_format import MessageToDict
 
-from ordersys.compat import narrowings
 from ordersys.contract import descriptors
 from ordersys.contract.events import CONTENT_TYPE, Delivery, decode
-from ordersys.contract.evolution import complete
-from ordersys.contract.evolution.golden import golden as made
 from ordersys.contract.topology import events, kinds
 from ordersys.contract.validation import violations
 from tests.contract.image import image
 from tests.contract.wire import ROLES, RPCS
 from tests.contract.world import World
+from tools.compat import complete
+from tools.compat.__main__ import narrowings
+from tools.compat.golden import golden as made
 
 RELEASED = Path(__file__).parent.parent.parent / "proto/released"
 

@@ -18,11 +18,11 @@ from ordersys.api.product.v1.product_service_pb2 import (
     UpdateOrderRequest,
 )
 from ordersys.contract.errors import Refused, reason_of, refuse
-from ordersys.contract.reasons import reasons
 from tests.contract.conftest import Lone
 from tests.contract.stand_in import LosesReplies, Manner, Refuses, Slow, Unavailable
 from tests.contract.wire import PRODUCT, Answer
 from tests.contract.world import new_id, placing, quantities
+from tools.documents.error_reasons import reasons
 
 pytestmark = pytest.mark.judges(PRODUCT, "stand-in")
 ORPHAN_SECONDS = 30.0

@@ -11,9 +11,9 @@ import pytest
 
 from ordersys.local import ports
 from ordersys.local.system import Choices, System
-from ordersys.runtime.broker import BrokerUnavailable, Session
-from ordersys.runtime.reconnect import declare, keep_open
-from ordersys.runtime.urls import parse, shown
+from ordersys.runtime.rabbitmq.connection import BrokerUnavailable, Session
+from ordersys.runtime.rabbitmq.reconnecting import declare, keep_open
+from ordersys.runtime.rabbitmq.urls import parse, shown
 from tests.integration.api import Api, eventually
 from tests.integration.conftest import quietly, skip_without_rabbitmq
 

@@ -17,11 +17,11 @@ from ordersys.contract.events import Delivery
 from ordersys.contract.properties import Properties, entries
 from ordersys.contract.topology import topology
 from ordersys.local.system import Choices, System
-from ordersys.runtime import consumer as consumer_module
-from ordersys.runtime.broker import Intake
-from ordersys.runtime.consumer import Consumer, Disposition
-from ordersys.runtime.reconnect import declare
-from ordersys.runtime.urls import parse
+from ordersys.runtime.rabbitmq import consumer as consumer_module
+from ordersys.runtime.rabbitmq.connection import Intake
+from ordersys.runtime.rabbitmq.consumer import Consumer, Disposition
+from ordersys.runtime.rabbitmq.reconnecting import declare
+from ordersys.runtime.rabbitmq.urls import parse
 from tests.contract.orders import imagined
 from tests.contract.post import SUBSCRIPTIONS, Post
 from tests.integration.api import Api, eventually

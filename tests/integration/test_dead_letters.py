@@ -15,7 +15,7 @@ import pytest
 from ordersys.api.notification.v1.dead_letter_service_pb2 import ReplayDeadLettersRequest
 from ordersys.api.order.v1.order_events_pb2 import OrderCreated
 from ordersys.local.system import System
-from ordersys.runtime.crash import VARIABLE
+from ordersys.runtime.base.failpoints import VARIABLE
 from tests.contract.orders import imagined
 from tests.contract.post import SUBSCRIPTIONS, Post
 from tests.contract.raw import counted, encoded, entry, short

@@ -9,10 +9,10 @@ from pika.adapters.blocking_connection import BlockingChannel
 
 from ordersys.contract.events import Delivery
 from ordersys.local.system import System
-from ordersys.runtime import frames
-from ordersys.runtime.broker import BrokerUnavailable, Session
-from ordersys.runtime.messages import Message, RawProperties
-from ordersys.runtime.urls import BrokerUrl, parse
+from ordersys.runtime.rabbitmq import frames
+from ordersys.runtime.rabbitmq.connection import BrokerUnavailable, Session
+from ordersys.runtime.rabbitmq.messages import Message, RawProperties
+from ordersys.runtime.rabbitmq.urls import BrokerUrl, parse
 from tests.contract.raw import HOSTILE_HEADERS, counted, encoded, entry, short
 
 SECONDS = 20

@@ -128,7 +128,7 @@ def test_an_interrupted_backup_leaves_nothing(tmp_path: Path, number: signal.Sig
         assert service.stop() == 0
     script = (
         "import runpy, sys, time\n"
-        "from ordersys.runtime import backup\n"
+        "from ordersys.runtime.storage import backup\n"
         "backup._copy = lambda *_: (print('copying', flush=True), time.sleep(100))\n"
         "sys.argv[0] = 'x'\n"
         "runpy.run_module('ordersys.order_service', run_name='__main__')\n"

@@ -125,14 +125,14 @@ def test_a_wheel_is_built_from_a_source_tree_that_is_read_only(source: Path, tmp
 
 def test_two_that_generate_into_one_tree_take_turns(source: Path) -> None:
     """Both succeed, and leave the stubs only, whatever was there before and whatever a killed one has left."""
-    once = subprocess.run([sys.executable, "-m", "ordersys.codegen"], cwd=source, capture_output=True, check=True)
+    once = subprocess.run([sys.executable, "-m", "tools.codegen"], cwd=source, capture_output=True, check=True)
     made = {path: path.read_bytes() for path in (source / "ordersys/api").rglob("*.py*")}
     (source / ".codegen-killed/proto").mkdir(parents=True)
     (source / "ordersys/api/old/v1").mkdir(parents=True)
     (source / "ordersys/api/old/v1/old_pb2.py").write_text("")
     running = [
         subprocess.Popen(
-            [sys.executable, "-m", "ordersys.codegen"], cwd=source, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+            [sys.executable, "-m", "tools.codegen"], cwd=source, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         )
         for _ in range(3)
     ]

@@ -22,7 +22,7 @@ from tests.integration.api import Api, eventually
 FAILS_ON_ONE = """
 import logging, os, sys
 from ordersys.api.notification.v1.subscriptions_pb2 import DESCRIPTOR
-from ordersys.notification.application import run_notification_service
+from ordersys.notification_service.application import run_notification_service
 from ordersys.notification_service_2.__main__ import Handlers, Settings
 
 class Fails(Handlers):

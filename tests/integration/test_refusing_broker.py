@@ -16,8 +16,8 @@ from ordersys.contract.topology import subscriptions
 from ordersys.local import ports
 from ordersys.local.rabbitmq import Node
 from ordersys.local.system import Choices, System
-from ordersys.runtime.reconnect import opened
-from ordersys.runtime.urls import parse
+from ordersys.runtime.rabbitmq.reconnecting import opened
+from ordersys.runtime.rabbitmq.urls import parse
 from tests.contract.orders import imagined
 from tests.contract.post import Post
 from tests.integration.conftest import quietly, skip_without_rabbitmq

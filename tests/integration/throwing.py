@@ -10,7 +10,7 @@ import sys
 from collections.abc import Coroutine
 from typing import Any
 
-from ordersys.runtime import tasks as supervised
+from ordersys.runtime.base import tasks as supervised
 
 _SOON_SECONDS = 0.2
 ERROR = "nobody foresaw this"

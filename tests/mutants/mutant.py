@@ -1,9 +1,25 @@
-"""What a mutant is: our own code with one small edit, made while Python loads it.
+"""A mutant: our own code with one small change, made while Python loads it. The files stay as they are.
 
-The files stay as they are. An edit names the text it replaces, so that a refactoring that moves it is noticed.
+Each is a diff in `catalogue`, with the sentence, the service and the law that has to catch it at its head:
+
+    An event leaves the outbox although the broker hiccuped before it confirmed.
+
+    service: order-service
+    caught by: broker_trouble/a_creation_the_broker_did_not_keep_is_published_again
+
+    --- a/ordersys/runtime/relay.py
+    +++ b/ordersys/runtime/relay.py
+    @@
+     context
+    -as it is
+    +broken
+
+A hunk is found by its lines alone, so that it has no line numbers to rot, and has to be there exactly once: a
+refactoring that moves or doubles what it changes is noticed.
 """
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 PRODUCT, ORDER = "product-service", "order-service"
@@ -14,35 +30,33 @@ ALL = "*"
 
 
 class Moved(Exception):
-    """The text an edit replaces is not there exactly once."""
+    """The lines a hunk changes are not there exactly once."""
+
+
+class Malformed(Exception):
+    """A diff of the catalogue that can't be read; the text says why."""
 
 
 @dataclass(frozen=True)
 class Edit:
-    """One change of a module under `ordersys`: `new` in the place of `old`.
+    """A hunk: in the file at `path` the lines `new` in the place of the lines `old`."""
 
-    Both may have several lines, indented as if the line in which `old` begins were not.
-    """
-
-    module: str
+    path: str
     old: str
     new: str
 
     @property
     def full_name(self) -> str:
         """The module as Python imports it."""
-        return f"ordersys.{self.module}"
+        return self.path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
 
     def make(self, source: str) -> str:
         """`source` with the change made. Raises Moved."""
-        first, *more = map(re.escape, self.old.split("\n"))
-        pattern = rf"^( *)([^\n]*?){first}" + "".join(rf"\n\1{line}" for line in more)
-        places = list(re.finditer(pattern, source, re.MULTILINE))
+        places = [place.span() for place in re.finditer(f"^{re.escape(self.old)}", source, re.MULTILINE)]
         if len(places) != 1:
-            raise Moved(f"{self.full_name} has it {len(places)} times: {self.old}")
-        (place,) = places
-        new = self.new.replace("\n", f"\n{place[1]}")
-        return f"{source[: place.start()]}{place[1]}{place[2]}{new}{source[place.end() :]}"
+            raise Moved(f"{self.path} has it {len(places)} times:\n{self.old}")
+        ((begin, end),) = places
+        return source[:begin] + self.new + source[end:]
 
 
 @dataclass(frozen=True)
@@ -60,5 +74,29 @@ class Mutant:
 
     @property
     def services(self) -> tuple[str, ...]:
-        """The services that are broken."""
+        """Those that are broken."""
         return SERVICES if self.service == ALL else (self.service,)
+
+
+def read(name: str, text: str) -> Mutant:
+    """The mutant in a file of the catalogue. Raises Malformed."""
+    head, mark, diff = text.partition("--- a/")
+    lines = head.splitlines()
+    said = dict(line.partition(": ")[::2] for line in lines[1:] if line)
+    if said.keys() != {"service", "caught by"} or not mark:
+        raise Malformed(f"{name}: a sentence, `service:`, `caught by:`, and a diff are wanted")
+    return Mutant(name, said["service"], lines[0], tuple(_edits(name, mark + diff)), said["caught by"])
+
+
+def _edits(name: str, diff: str) -> Iterator[Edit]:
+    for of_file in diff.split("--- a/")[1:]:
+        names, *hunks = of_file.split("@@\n")
+        path = names.partition("\n")[0]
+        if names != f"{path}\n+++ b/{path}\n" or not hunks:
+            raise Malformed(f"{name}: `+++ b/{path}` is wanted below, then hunks, each below a line with @@")
+        for hunk in hunks:
+            lines = [line or " " for line in hunk.splitlines()]
+            if unknown := [line for line in lines if line[0] not in " -+"]:
+                raise Malformed(f"{name}: a line of a diff begins with a blank, - or +: {unknown[0]}")
+            old, new = ("".join(f"{line[1:]}\n" for line in lines if line[0] in kept) for kept in (" -", " +"))
+            yield Edit(path, old, new)

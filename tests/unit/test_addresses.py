@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ordersys.contract.addresses import Address, WrongAddress, channel_options, parse
+from ordersys.contract.addresses import Address, InvalidAddress, channel_options, parse
 
 GOOD = {
     "127.0.0.1:50051": Address("127.0.0.1", 50051),
@@ -105,7 +105,7 @@ def test_a_port_may_be_known_without_being_said(text: str, host: str, port: int)
 @pytest.mark.parametrize("text", ["h:", "h:0", "[::1]:", "[::1]7", "::1", ":7", ""])
 def test_a_known_port_excuses_nothing_else(text: str) -> None:
     """A colon wants a port behind it."""
-    with pytest.raises(WrongAddress):
+    with pytest.raises(InvalidAddress):
         parse(text, 7)
 
 

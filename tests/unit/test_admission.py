@@ -9,8 +9,8 @@ from ordersys.api.order.v1.order_service_pb2 import BatchCreateOrdersRequest, Cr
 from ordersys.api.product.v1 import product_service_pb2
 from ordersys.contract import descriptors
 from ordersys.contract.errors import Refused, reason_of
-from ordersys.runtime.admission import ORDERS_A_CALL, Admission
-from ordersys.runtime.server import batch_of
+from ordersys.runtime.rpc.admission import ORDERS_A_CALL, Admission
+from ordersys.runtime.rpc.server import batch_of
 
 MOST = 4
 FULL = MOST * ORDERS_A_CALL

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from ordersys.runtime.backup import backup, restore
-from ordersys.runtime.database import Database
-from ordersys.runtime.database_file import set_of
-from ordersys.runtime.schema import UnusableDatabase
+from ordersys.runtime.storage.backup import backup, restore
+from ordersys.runtime.storage.database import Database
+from ordersys.runtime.storage.database_file import set_of
+from ordersys.runtime.storage.schema import UnusableDatabase
 from tests.unit.test_database import keep, keeping, names, schema, visit
 
 

@@ -11,7 +11,7 @@ from benchmarks.baselines.echo import PATH
 from benchmarks.children import Child
 from ordersys.local import ports
 from ordersys.local.guard import Guard
-from ordersys.runtime import event_loop
+from ordersys.runtime.base import event_loop
 
 _CALLS = 3
 

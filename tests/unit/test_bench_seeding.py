@@ -12,11 +12,11 @@ from ordersys.api.notification.v1.notification_log_pb2 import ListNotificationsR
 from ordersys.api.order.v1.order_pb2 import Order
 from ordersys.api.order.v1.order_service_pb2 import ListOrdersRequest
 from ordersys.contract.validation import violations
-from ordersys.notification.store import Inbox, schema
+from ordersys.notification_service.inbox import Inbox, schema
 from ordersys.order_service import store as orders
 from ordersys.product_service.store import products
 from ordersys.product_service.store.tables import SCHEMA
-from ordersys.runtime.database import Database
+from ordersys.runtime.storage.database import Database
 
 STORED = Stored(orders=3, products=2)
 

@@ -8,7 +8,7 @@ import pytest
 
 from ordersys.local import packages
 from ordersys.local.packages import CACHE_VARIABLE, cache
-from ordersys.runtime.files import UnsafeFolder, UnusableFolder
+from ordersys.runtime.base.files import UnsafeFolder, UnusableFolder
 
 START = "usr/lib/erlang/bin/erl"
 

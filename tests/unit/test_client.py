@@ -24,12 +24,12 @@ from ordersys.api.order.v1.order_pb2 import Order, OrderItem, OrderState
 from ordersys.api.product.v1 import product_service_pb2 as asking
 from ordersys.api.product.v1.product_pb2 import Product
 from ordersys.console import output
-from ordersys.console.parser import WrongUse
-from ordersys.contract import errors
+from ordersys.console.parser import UsageError
+from ordersys.contract import errors as refused
 from ordersys.contract.addresses import Address
 from ordersys.contract.errors import Reason, Refused, refuse
 from ordersys.contract.validation import FieldViolation
-from ordersys.grpc_client import as_json, failures, tables, wishes
+from ordersys.grpc_client import as_json, errors, order_input, tables
 from ordersys.grpc_client.connection import Failed, Peer, Waited, status_of
 
 ID = "01890000-0000-7000-8000-000000000001"
@@ -52,7 +52,7 @@ def failed(refused: Refused | Status, request: Message = READING) -> Failed:
 @given(st.from_regex("[a-z][a-z-]{0,9}", fullmatch=True), st.integers(0, 2**31 - 1))
 def test_an_item_is_a_product_and_a_quantity(product: str, quantity: int) -> None:
     """PRODUCT=QUANTITY; which quantities are fine the service knows."""
-    assert [(i.product_id, i.quantity) for i in wishes.items([f"{product}={quantity}"])] == [(product, quantity)]
+    assert [(i.product_id, i.quantity) for i in order_input.items([f"{product}={quantity}"])] == [(product, quantity)]
 
 
 WRONG = ["", "lamp", "=1", "a=", "a=x", "a=-1", "a=1=2", "a=2147483648", "a=" + "9" * 5000, "\udcff=1"]
@@ -61,22 +61,34 @@ WRONG = ["", "lamp", "=1", "a=", "a=x", "a=-1", "a=1=2", "a=2147483648", "a=" + 
 @pytest.mark.parametrize("word", WRONG)
 def test_what_is_no_item_is_named(word: str) -> None:
     """With an example of what is; bytes that are no UTF-8 and numbers without end are none either."""
-    with pytest.raises(WrongUse) as wrong:
-        wishes.items(["a=1", word])
+    with pytest.raises(UsageError) as wrong:
+        order_input.items(["a=1", word])
     assert str(wrong.value) == f"{word!r} must be PRODUCT=QUANTITY, such as desk-lamp=2"
 
 
 SHORT = [Shortage(product_id="lamp", asked=3, available=2), Shortage(product_id="chair", asked=1, available=0)]
 BROKEN = [FieldViolation("customer_id", "string.slug", "no slug"), FieldViolation("items", "x", "too many")]
 SENTENCES: list[tuple[Refused | Status, Message, str]] = [
-    (errors.out_of_stock(SHORT), READING, "lamp (asked 3, available 2), chair (asked 1, available 0); ask for"),
-    (errors.invalid(BROKEN), READING, "breaks the contract: customer_id: no slug; items: too many."),
+    (
+        refused.out_of_stock(SHORT),
+        READING,
+        "lamp (asked 3, available 2), chair (asked 1, available 0); ask for",
+    ),
+    (refused.invalid(BROKEN), READING, "breaks the contract: customer_id: no slug; items: too many."),
     (refuse(ErrorReason.OUTCOME_OPEN), PAYING, f"to learn it, repeat the command with --request-id {ID}."),
-    (errors.version_mismatch(ID, 7), PAYING, "The order is at version 7 by now; look at it again"),
-    (errors.state_not_allowed(ID, DELIVERED, PAID), PAYING, "An order that is delivered can't become paid."),
-    (errors.state_not_allowed(ID, PAID, PAID), CHANGING, "items of an order may change only while it is placed; this"),
-    (errors.product_not_found("lamp"), READING, "no such product; ListProducts names those there are. (product_id"),
-    (errors.order_not_found(ID), READING, f"no such order; ListOrders names those there are. (order_id {ID})"),
+    (refused.version_mismatch(ID, 7), PAYING, "The order is at version 7 by now; look at it again"),
+    (refused.state_not_allowed(ID, DELIVERED, PAID), PAYING, "An order that is delivered can't become paid."),
+    (
+        refused.state_not_allowed(ID, PAID, PAID),
+        CHANGING,
+        "items of an order may change only while it is placed; this",
+    ),
+    (
+        refused.product_not_found("lamp"),
+        READING,
+        "no such product; ListProducts names those there are. (product_id",
+    ),
+    (refused.order_not_found(ID), READING, f"no such order; ListOrders names those there are. (order_id {ID})"),
     (refuse(ErrorReason.INTERNAL_ERROR, error_id="e7"), READING, "has more under this error_id. (error_id e7)"),
     (Status(code=Code.RESOURCE_EXHAUSTED, message="too many"), READING, "too many"),
     (
@@ -91,25 +103,25 @@ SENTENCES: list[tuple[Refused | Status, Message, str]] = [
 @pytest.mark.parametrize(("refused", "asked", "said"), SENTENCES)
 def test_a_refusal_is_one_sentence_with_the_way_out(refused: Refused | Status, asked: Message, said: str) -> None:
     """It names what it is about."""
-    assert said in failures.sentence(failed(refused, asked))
+    assert said in errors.sentence(failed(refused, asked))
 
 
 @pytest.mark.parametrize("asked", [PAYING, CANCELLING])
 def test_an_order_that_is_there_already_is_not_told_about_items(asked: Message) -> None:
     """Paying what is paid, cancelling what is cancelled: no items were to change."""
-    assert "items" not in failures.sentence(failed(errors.state_not_allowed(ID, PAID, PAID), asked))
+    assert "items" not in errors.sentence(failed(refused.state_not_allowed(ID, PAID, PAID), asked))
 
 
 @pytest.mark.parametrize("reason", REASONS, ids=ErrorReason.Name)
 def test_every_reason_has_a_sentence_a_json_form_and_an_exit_status(reason: Reason) -> None:
     """Programs decide on code, reason, metadata and details; 3 where the answer was none, else 1."""
     one = failed(refuse(reason, from_state="A", to_state="B", current_version=1))
-    found = json.loads(json.dumps(failures.to_dict(one)))["error"]
+    found = json.loads(json.dumps(errors.to_dict(one)))["error"]
     assert (found["code"], found["reason"]) == (Code.Name(one.status.code), ErrorReason.Name(reason))
-    assert found["message"] == failures.sentence(one)
+    assert found["message"] == errors.sentence(one)
     assert found["metadata"]["current_version"] == "1"
     assert len(found["details"]) == len(one.status.details)
-    assert failures.exit_status(one) == (3 if one.status.code == Code.UNAVAILABLE else 1)
+    assert errors.exit_status(one) == (3 if one.status.code == Code.UNAVAILABLE else 1)
 
 
 WHERE = "The Product Service at 127.0.0.1:50051"
@@ -124,46 +136,46 @@ SILENCE = {
 def test_no_answer_names_the_service_and_the_likely_cause(code: int) -> None:
     """One that runs and is slow is not to be started; all end with 3."""
     silent = Failed(PEER, READING, Status(code=code, message="failed to connect"), Waited(10.0))
-    assert failures.sentence(silent).startswith(f"{WHERE} {SILENCE[code]}")
-    assert failures.exit_status(silent) == failures.NOT_REACHABLE
+    assert errors.sentence(silent).startswith(f"{WHERE} {SILENCE[code]}")
+    assert errors.exit_status(silent) == errors.NOT_REACHABLE
 
 
 def test_what_was_said_before_the_time_was_over_is_not_forgotten() -> None:
     """An earlier try may have been answered with the reason why the last one got no answer."""
     before = refuse(ErrorReason.BROKER_UNAVAILABLE).status
     late = Failed(PEER, ListDeadLettersRequest(), Status(code=Code.DEADLINE_EXCEEDED), Waited(10.0, before))
-    assert failures.sentence(late).endswith(f" Before, it said: {before.message}")
+    assert errors.sentence(late).endswith(f" Before, it said: {before.message}")
 
 
 def test_the_exit_statuses_are_those_that_are_documented() -> None:
     """In --help and in the README; 128 + the number of a signal as in a shell."""
     found = {
-        failures.DONE: "done",
-        failures.REFUSED: "refused by the system",
-        failures.WRONG_USE: "wrong usage",
-        failures.NOT_REACHABLE: "a service does not answer, or an outcome is open",
+        errors.DONE: "done",
+        errors.REFUSED: "refused by the system",
+        errors.WRONG_USE: "wrong usage",
+        errors.NOT_REACHABLE: "a service does not answer, or an outcome is open",
         output.FAILED: "the output could not be written",
         output.CLOSED: "whoever read the output has gone",
     }
     assert (
         found.items()
-        <= {int(status): said for status, said in failures.EXIT_STATUSES.items() if "," not in status}.items()
+        <= {int(status): said for status, said in errors.EXIT_STATUSES.items() if "," not in status}.items()
     )
     assert output.CLOSED == 128 + signal.SIGPIPE
     readme = (Path(__file__).parent.parent.parent / "README.md").read_text(encoding="utf-8")
-    for status, said in failures.EXIT_STATUSES.items():
+    for status, said in errors.EXIT_STATUSES.items():
         assert f"| {status} | {said} |" in readme
 
 
 @pytest.mark.parametrize("code", NO_ANSWER, ids=Code.Name)
 def test_no_answer_to_a_change_tells_how_to_repeat_it(code: int) -> None:
     """Its outcome is open, and only the same request_id resolves it (guarantee 7)."""
-    assert f"--request-id {ID}" in failures.sentence(failed(Status(code=code), CANCELLING))
+    assert f"--request-id {ID}" in errors.sentence(failed(Status(code=code), CANCELLING))
 
 
 def test_a_status_is_the_one_sent_in_the_details_or_made_of_the_code() -> None:
     """grpc-status-details-bin, or code and text, or the code's name."""
-    sent = errors.product_not_found("lamp").status
+    sent = refused.product_not_found("lamp").status
     trailing = Metadata(("other-bin", b"\xff"), ("grpc-status-details-bin", sent.SerializeToString()))
     assert status_of(AioRpcError(StatusCode.NOT_FOUND, Metadata(), trailing, "text")) == sent
     for text in ("no route", None):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from ordersys.console.parser import WrongUse
+from ordersys.console.parser import UsageError
 from ordersys.grpc_client import arguments, command_line
 
 NOWHERE = "127.0.0.1:1"
@@ -164,7 +164,7 @@ def test_help_says_what_the_exit_statuses_are_and_how_a_file_is_repeated(
 def test_text_that_the_locale_cant_read_is_read_as_utf_8() -> None:
     """Under LC_ALL=POSIX every letter beyond ASCII comes as bytes."""
     assert arguments.decoded(["ü".encode().decode("ascii", "surrogateescape"), "a"]) == ["ü", "a"]
-    with pytest.raises(WrongUse, match=r"^argument 2, 'a\\udcff', is not UTF-8$"):
+    with pytest.raises(UsageError, match=r"^argument 2, 'a\\udcff', is not UTF-8$"):
         arguments.decoded(["a", "a\udcff"])
 
 

@@ -23,7 +23,7 @@ from ordersys.api.product.v1.product_service_pb2_grpc import (
 )
 from ordersys.contract.addresses import Address
 from ordersys.contract.errors import refuse
-from ordersys.grpc_client import failures
+from ordersys.grpc_client import errors
 from ordersys.grpc_client.batch import CHUNK, Batch, Outcome
 from ordersys.grpc_client.connection import Client, Failed, Peer
 
@@ -178,7 +178,7 @@ async def test_an_outcome_that_stays_open_ends_it_and_says_how_to_go_on() -> Non
     assert batch.asked < 400 * CHUNK and batch.outcomes[-1] is None
     failed = batch.outcomes[7]
     assert isinstance(failed, Failed)
-    assert failures.sentence(failed).endswith("to learn it, repeat the same command, which places nothing twice.")
+    assert errors.sentence(failed).endswith("to learn it, repeat the same command, which places nothing twice.")
 
 
 async def test_a_service_that_does_not_answer_ends_it() -> None:

@@ -10,19 +10,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ordersys.console.parser import WrongUse
-from ordersys.grpc_client import identifiers, wishes
-from ordersys.grpc_client.wishes import Wish
+from ordersys.console.parser import UsageError
+from ordersys.grpc_client import identifiers, order_input
+from ordersys.grpc_client.order_input import OrderInput
 
 ID = "01890000-0000-7000-8000-000000000001"
 LINE = {"product_id": "lamp", "quantity": 1}
 ORDER = {"customer_id": "anna", "items": [LINE]}
 SLUGS = st.from_regex("[a-z][a-z0-9]{0,8}", fullmatch=True)
 WISHES = st.builds(
-    Wish,
+    OrderInput,
     SLUGS,
     st.dictionaries(SLUGS, st.integers(1, 1000), min_size=1, max_size=4).map(
-        lambda found: tuple(wishes.items(f"{product}={units}" for product, units in found.items()))
+        lambda found: tuple(order_input.items(f"{product}={units}" for product, units in found.items()))
     ),
     st.just(""),
 )
@@ -30,10 +30,10 @@ FILES = st.lists(WISHES, max_size=8)
 NAMED = st.tuples(WISHES, st.uuids()).map(lambda pair: pair[0]._replace(request_id=str(pair[1])))
 
 
-def read(path: Path, entries: Any) -> list[Wish]:
+def read(path: Path, entries: Any) -> list[OrderInput]:
     """The wishes of a file with these entries, or with this text."""
     path.write_bytes(entries if isinstance(entries, bytes) else json.dumps(entries).encode())
-    return wishes.from_file(path)
+    return order_input.from_file(path)
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def test_the_entries_of_a_file_are_wishes(path: Path) -> None:
     """Customer and items count; whatever else an order has is passed over."""
     (wish,) = read(path, [{**ORDER, "id": ID, "items": [{**LINE, "unit_price": {}}], "state": 1}])
     assert (wish.customer_id, [(i.product_id, i.quantity) for i in wish.items]) == ("anna", [("lamp", 1)])
-    assert len(wishes.from_file(wishes.STATIC_ORDERS)) >= 20
+    assert len(order_input.from_file(order_input.STATIC_ORDERS)) >= 20
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ WRONG: dict[str, tuple[object, str]] = {
 def test_what_is_wrong_in_a_file_is_named(path: Path, name: str) -> None:
     """File, entry, key, in one line; before anything is placed."""
     content, said = WRONG[name]
-    with pytest.raises(WrongUse) as wrong:
+    with pytest.raises(UsageError) as wrong:
         read(path, content)
     assert str(wrong.value).startswith(f"{path}: {said}")
     assert "\n" not in str(wrong.value)
@@ -139,13 +139,13 @@ def test_what_is_wrong_in_a_file_is_named(path: Path, name: str) -> None:
 def test_a_file_that_cant_be_read_is_named(tmp_path: Path) -> None:
     """With the system's reason."""
     for path, said in ((tmp_path / "none", "No such file"), (tmp_path, "Is a directory")):
-        with pytest.raises(WrongUse, match=f"^{path}: {said}"):
-            wishes.from_file(path)
+        with pytest.raises(UsageError, match=f"^{path}: {said}"):
+            order_input.from_file(path)
 
 
 def test_the_request_ids_of_a_file_are_for_ever() -> None:
     """Whoever upgrades between two tries still repeats the same requests."""
-    lamp = Wish("anna", tuple(wishes.items(["lamp=1", "chair=2"])))
+    lamp = OrderInput("anna", tuple(order_input.items(["lamp=1", "chair=2"])))
     assert identifiers.of_file([lamp, lamp]) == [
         "12f0c360-4a96-5755-8df5-9f1fe02548ba",
         "6529154e-71a9-5773-8a93-afcfd80b78c5",
@@ -154,7 +154,7 @@ def test_the_request_ids_of_a_file_are_for_ever() -> None:
 
 
 @given(FILES)
-def test_a_repeat_of_a_file_is_a_repeat_of_its_requests(found: list[Wish]) -> None:
+def test_a_repeat_of_a_file_is_a_repeat_of_its_requests(found: list[OrderInput]) -> None:
     """Each entry has an id of its own, a UUID, the same each time; two equal entries are two orders."""
     ids = identifiers.of_file(found)
     assert ids == identifiers.of_file(found)
@@ -162,36 +162,36 @@ def test_a_repeat_of_a_file_is_a_repeat_of_its_requests(found: list[Wish]) -> No
     assert all(str(uuid.UUID(one)) == one for one in ids)
 
 
-def reordered(found: list[Wish]) -> list[Wish]:
+def reordered(found: list[OrderInput]) -> list[OrderInput]:
     """The same entries, and their items, the other way round."""
     return [wish._replace(items=tuple(reversed(wish.items))) for wish in reversed(found)]
 
 
 @given(st.lists(WISHES | NAMED, max_size=8))
-def test_the_order_of_entries_and_items_means_nothing(found: list[Wish]) -> None:
+def test_the_order_of_entries_and_items_means_nothing(found: list[OrderInput]) -> None:
     """As it means nothing to the contract."""
     assert sorted(identifiers.of_file(found)) == sorted(identifiers.of_file(reordered(found)))
 
 
-CHANGES: dict[str, Callable[[Wish], Wish]] = {
+CHANGES: dict[str, Callable[[OrderInput], OrderInput]] = {
     "another customer": lambda wish: wish._replace(customer_id=f"{wish.customer_id}x"),
     "another quantity": lambda wish: wish._replace(
-        items=(wishes.items([f"{wish.items[0].product_id}={wish.items[0].quantity + 1}"])[0], *wish.items[1:])
+        items=(order_input.items([f"{wish.items[0].product_id}={wish.items[0].quantity + 1}"])[0], *wish.items[1:])
     ),
-    "another product": lambda wish: wish._replace(items=(*wish.items, *wishes.items(["zz-another=1"]))),
+    "another product": lambda wish: wish._replace(items=(*wish.items, *order_input.items(["zz-another=1"]))),
 }
 
 
 @pytest.mark.parametrize("name", CHANGES)
 @given(found=FILES.filter(bool))
-def test_a_file_with_other_orders_is_another_file(name: str, found: list[Wish]) -> None:
+def test_a_file_with_other_orders_is_another_file(name: str, found: list[OrderInput]) -> None:
     """None of its requests is one of the first file."""
     changed = [CHANGES[name](found[0]), *found[1:]]
     assert not set(identifiers.of_file(found)) & set(identifiers.of_file(changed))
 
 
 @given(FILES, WISHES | NAMED)
-def test_an_entry_is_placed_once_in_a_batch(found: list[Wish], more: Wish) -> None:
+def test_an_entry_is_placed_once_in_a_batch(found: list[OrderInput], more: OrderInput) -> None:
     """Under one name a file may grow; under another all of it is placed again."""
     monday = identifiers.of_file(found, "monday")
     assert set(monday) < set(identifiers.of_file([*found, more], "monday"))

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from ordersys import compat
-from ordersys.codegen import IMAGE, ROOT
-from ordersys.compat import GOLDEN, NARROWINGS, RELEASED, main
+from tools.codegen import IMAGE, ROOT
+from tools.compat import __main__ as compat
+from tools.compat.__main__ import GOLDEN, NARROWINGS, RELEASED, main
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ordersys.runtime.confirms import Confirms, Fate, Window
+from ordersys.runtime.rabbitmq.confirms import Confirms, Fate, Window
 
 SIZE = 8
 FIRST = 5

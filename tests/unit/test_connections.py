@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from ordersys.api.order.v1.order_service_pb2_grpc import OrderServiceStub
-from ordersys.runtime.connections import connections, end
-from ordersys.runtime.memory_guard import MemoryGuard
+from ordersys.runtime.rpc.connections import connections, end
+from ordersys.runtime.rpc.memory_guard import MemoryGuard
 from tests.unit.test_server import REQUEST, serving
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="elsewhere none are seen")

@@ -15,9 +15,9 @@ from sqlalchemy import Column, Connection, String, Table, insert, select
 from sqlalchemy.exc import OperationalError
 
 from ordersys.contract.errors import Refused, product_not_found, reason_of
-from ordersys.runtime import database as module
-from ordersys.runtime.database import Database
-from ordersys.runtime.schema import Schema, UnusableDatabase, Upgrade
+from ordersys.runtime.storage import database as module
+from ordersys.runtime.storage.database import Database
+from ordersys.runtime.storage.schema import Schema, UnusableDatabase, Upgrade
 
 
 def schema(owner: str = "tests", *upgrades: Upgrade) -> Schema:

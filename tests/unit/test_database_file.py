@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from ordersys.contract.errors import Refused, reason_of
-from ordersys.runtime.database import Database
-from ordersys.runtime.schema import UnusableDatabase
+from ordersys.runtime.storage.database import Database
+from ordersys.runtime.storage.schema import UnusableDatabase
 from tests.unit.test_database import keep, keeping, names, schema, visit
 
 

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from ordersys.contract.events import MAXIMUM_BYTES, Delivery
-from ordersys.notification.store import DEAD_LETTERS, schema
-from ordersys.runtime.database import Database
+from ordersys.notification_service.inbox import DEAD_LETTERS, schema
 from ordersys.runtime.dead_letters import Named, letter_id, portions
-from ordersys.runtime.messages import received
+from ordersys.runtime.rabbitmq.messages import received
+from ordersys.runtime.storage.database import Database
 from tests.contract.raw import counted, encoded, entry, short
 
 MANY = 70_000

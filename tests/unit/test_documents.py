@@ -10,7 +10,6 @@ import pytest
 import yaml
 
 from ordersys.contract.descriptors import ours, reached
-from ordersys.contract.reasons import reasons
 from ordersys.contract.topology import (
     Binding,
     Exchange,
@@ -24,7 +23,8 @@ from ordersys.contract.topology import (
     subscription,
     topology,
 )
-from ordersys.documents import DOCS, texts
+from tools.documents.__main__ import DOCS, texts
+from tools.documents.error_reasons import reasons
 
 ROOT = Path(__file__).parent.parent.parent
 TEXTS = texts()

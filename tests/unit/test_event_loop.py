@@ -7,11 +7,11 @@ import sys
 
 import pytest
 
-from ordersys.runtime import event_loop
+from ordersys.runtime.base import event_loop
 
 SECONDS = 60
 SAY = (
-    "import asyncio, sys; from ordersys.runtime import event_loop as e\n"
+    "import asyncio, sys; from ordersys.runtime.base import event_loop as e\n"
     "with asyncio.Runner(loop_factory=e.factory(e.choice(sys.argv[1]))) as r:\n"
     "    print(type(r.get_loop()).__module__.partition('.')[0], e.name(sys.argv[1]))"
 )

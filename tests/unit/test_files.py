@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ordersys.runtime.files import UnusableFolder, make_private, path, write_whole
+from ordersys.runtime.base.files import UnusableFolder, make_private, path, write_whole
 
 
 def mode(of: Path) -> int:

@@ -16,9 +16,9 @@ from pika.frame import Body, Frame, Header, Heartbeat, Method
 from pika.spec import Basic
 
 from ordersys.contract.events import Delivery
-from ordersys.runtime import frames
-from ordersys.runtime.frames import Connection, publication
-from ordersys.runtime.messages import Message, RawProperties
+from ordersys.runtime.rabbitmq import frames
+from ordersys.runtime.rabbitmq.frames import Connection, publication
+from ordersys.runtime.rabbitmq.messages import Message, RawProperties
 from tests.contract.raw import encoded, properties
 
 OURS, OTHER = 3, 4

@@ -9,7 +9,7 @@ from ordersys.api.error.v1.error_reason_pb2 import ErrorReason
 from ordersys.contract.errors import Refused, reason_of, refuse
 from ordersys.product_service import groups
 from ordersys.product_service.groups import MOST, Groups
-from ordersys.product_service.saga import Sagas
+from ordersys.product_service.saga_runner import SagaRunner
 
 SECONDS = 60
 
@@ -19,7 +19,7 @@ class Work:
 
     def __init__(self, sagas: int = 300, held: bool = True) -> None:
         self.groups: list[list[object]] = []
-        self.sagas = Sagas(sagas)
+        self.sagas = SagaRunner(sagas)
         self.calls: Groups[object, object] = Groups(self._work, self.sagas)
         self._another = asyncio.Event()
         self._free = asyncio.Event()

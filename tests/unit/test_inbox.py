@@ -16,13 +16,13 @@ from ordersys.api.order.v1.order_events_pb2 import OrderUpdated
 from ordersys.api.order.v1.order_pb2 import Order
 from ordersys.contract.errors import Refused
 from ordersys.contract.events import Delivery, Event
-from ordersys.notification import requests
-from ordersys.notification.recorder import Recorder
-from ordersys.notification.store import DEAD_LETTERS, Inbox, Recording, Told, schema
-from ordersys.runtime.consumer import Disposition
-from ordersys.runtime.database import Database
+from ordersys.notification_service import requests
+from ordersys.notification_service.inbox import DEAD_LETTERS, Inbox, Recording, Rendered, schema
+from ordersys.notification_service.recorder import Recorder
+from ordersys.runtime.base.ids import now
 from ordersys.runtime.idempotency import success
-from ordersys.runtime.identity import now
+from ordersys.runtime.rabbitmq.consumer import Disposition
+from ordersys.runtime.storage.database import Database
 
 UPDATED = OrderUpdated.DESCRIPTOR.full_name
 INBOX = Inbox("tests")
@@ -36,8 +36,8 @@ def event(event_id: str, version: int = 1, order_id: str = "one", type_: str = U
     return Event(event_id, type_, order_id, version, message, message.SerializeToString())
 
 
-def told(event_id: str, version: int = 1, order_id: str = "one", text: str = "text") -> Told:
-    return Told(event(event_id, version, order_id), text)
+def told(event_id: str, version: int = 1, order_id: str = "one", text: str = "text") -> Rendered:
+    return Rendered(event(event_id, version, order_id), text)
 
 
 async def recorded(database: Database, query: ListNotificationsRequest = ALL) -> list[Notification]:
@@ -73,7 +73,7 @@ async def test_an_event_is_recorded_once_and_no_other_under_its_id(
         log = await recorded(database)
     first: dict[str, int] = {}
     for (event_id, version), recording in zip(chain(*batches), chain(*answers), strict=True):
-        again = Recording.REPEATED if first.get(event_id) == version else Recording.FORGED
+        again = Recording.REPEATED if first.get(event_id) == version else Recording.CONFLICTING
         assert (recording is again) == (event_id in first)
         first.setdefault(event_id, version)
     assert [(entry.event_id, entry.version) for entry in log] == list(first.items())

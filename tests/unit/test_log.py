@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ordersys.runtime.log import JsonLines, LineHandler, info_each
+from ordersys.runtime.base.log import JsonLines, LineHandler, info_each
 
 # Lone surrogates included: what is no UTF-8 comes in as such. Two halves that meet are one character in JSON.
 TEXTS = st.text(st.characters(exclude_categories=[])).map(

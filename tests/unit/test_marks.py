@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from ordersys.runtime import marks
-from ordersys.runtime.marks import UNMARKED, Log, Mark
+from ordersys.runtime.storage import marks
+from ordersys.runtime.storage.marks import UNMARKED, Log, Mark
 
 LAST = 0x7FFF_FFFF
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from ordersys.runtime import memory_guard
-from ordersys.runtime.connections import connections
-from ordersys.runtime.memory_guard import MemoryGuard, resident_bytes
+from ordersys.runtime.rpc import memory_guard
+from ordersys.runtime.rpc.connections import connections
+from ordersys.runtime.rpc.memory_guard import MemoryGuard, resident_bytes
 from tests.unit.test_connections import Line
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="elsewhere nothing is watched")
@@ -96,10 +96,10 @@ def test_it_looks_as_often_as_it_has_to(house: House) -> None:
     calm = house.pause()
     house.has(85)
     house.ended()
-    growing = house.pause()
+    jittered_backoff = house.pause()
     house.has(120)
     assert house.ended() == 1
-    assert house.pause() < growing < calm
+    assert house.pause() < jittered_backoff < calm
     house.has(80)
     house.ended(after=2)
     assert house.pause() == calm

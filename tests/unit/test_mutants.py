@@ -14,9 +14,10 @@ from ordersys import contract
 from ordersys.api.order.v1.order_pb2 import OrderItem
 from ordersys.contract import money
 from tests.contract.laws import laws
-from tests.mutants.catalogue import MUTANTS, THEMES
+from tests.mutants import catalogue
+from tests.mutants.catalogue import MUTANTS
 from tests.mutants.matrix import UNBROKEN, Row, all_killed, matrix
-from tests.mutants.mutant import ALL, SERVICES, Edit, Moved, Mutant
+from tests.mutants.mutant import ALL, SERVICES, Edit, Malformed, Moved, Mutant, read
 from tests.mutants.run import Finder
 from tests.mutants.suite import Judgement, NoVerdict, judgement
 
@@ -48,7 +49,7 @@ def loaded() -> dict[str, set[str]]:
 
 def test_there_are_many_and_each_has_a_name_of_its_own() -> None:
     """Thirty at least."""
-    assert len(MUTANTS) == sum(len(theme.MUTANTS) for theme in THEMES)
+    assert len(MUTANTS) == len(list(Path(catalogue.__file__).parent.rglob("*.diff")))
     assert len(MUTANTS) >= 30
 
 
@@ -77,17 +78,58 @@ def test_a_mutant_breaks_something_its_services_load(mutant: Mutant, loaded: dic
         assert {edit.full_name.removesuffix(".__main__") for edit in mutant.edits} <= loaded[service]
 
 
-def test_an_edit_keeps_the_indentation_of_the_line_it_begins_in() -> None:
-    """Old and new text are written as if they began at the margin."""
-    edit = Edit("module", "if a:\n    b()", "if not a:\n    c()\n    d()")
-    assert edit.make("def f():\n    if a:\n        b()\n") == "def f():\n    if not a:\n        c()\n        d()\n"
+HEAD = "It breaks.\n\nservice: order-service\ncaught by: events/a\n\n"
+DIFF = """--- a/ordersys/a.py
++++ b/ordersys/a.py
+@@
+ first = 1
+
+-second = 2
++second = 3
+@@
+-last = 4
+--- a/ordersys/b/__init__.py
++++ b/ordersys/b/__init__.py
+@@
+ a = 1
++b = 2
+"""
 
 
-@pytest.mark.parametrize("text", ["b = 2\n", "a = 1\na = 1\n", "aa = 11\n"])
-def test_an_edit_whose_text_is_not_there_once_is_refused(text: str) -> None:
-    """A refactoring that moves or doubles it is noticed."""
+def test_a_mutant_is_read_from_its_file() -> None:
+    """A sentence, two facts, and a diff of as many hunks and files as it takes."""
+    mutant = read("it-breaks", HEAD + DIFF)
+    assert (mutant.sentence, mutant.service, mutant.caught_by) == ("It breaks.", "order-service", "events/a")
+    assert [edit.full_name for edit in mutant.edits] == ["ordersys.a", "ordersys.a", "ordersys.b"]
+    first, second, third = mutant.edits
+    broken = second.make(first.make("first = 1\n\nsecond = 2\nthird = 3\nlast = 4\n"))
+    assert broken == "first = 1\n\nsecond = 3\nthird = 3\n"
+    assert third.make("a = 1\n") == "a = 1\nb = 2\n"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        HEAD,
+        DIFF,
+        HEAD.replace("caught by", "caught") + DIFF,
+        HEAD + DIFF.replace("+++ b/ordersys/a.py\n", ""),
+        HEAD + DIFF.replace("@@\n", ""),
+        HEAD + DIFF.replace("-second", "second"),
+    ],
+    ids=["no diff", "no head", "no law", "one name", "no hunks", "no mark"],
+)
+def test_a_file_that_is_no_mutant_is_refused(text: str) -> None:
+    """With its name, and what is wanted."""
+    with pytest.raises(Malformed, match="it-breaks"):
+        read("it-breaks", text)
+
+
+@pytest.mark.parametrize("text", ["b = 2\n", "a = 1\na = 1\n", "aa = 1\n", "  a = 1\n", "a = 11\n"])
+def test_an_edit_whose_lines_are_not_there_once_is_refused(text: str) -> None:
+    """A refactoring that moves or doubles them is noticed."""
     with pytest.raises(Moved, match="a = 1"):
-        Edit("module", "a = 1\n", "a = 2\n").make(text)
+        Edit("ordersys/a.py", "a = 1\n", "a = 2\n").make(text)
 
 
 def test_a_broken_module_is_loaded_in_the_place_of_the_whole_one() -> None:

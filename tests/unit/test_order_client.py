@@ -22,7 +22,7 @@ from ordersys.api.order.v1.order_service_pb2 import (
 from ordersys.api.order.v1.order_service_pb2_grpc import OrderServiceServicer, add_OrderServiceServicer_to_server
 from ordersys.contract.addresses import Address
 from ordersys.contract.errors import Refused, order_not_found, reason_of, refuse
-from ordersys.product_service.orders import Orders, OutcomeOpen
+from ordersys.product_service.order_client import OrderServiceClient, OutcomeUnknown
 from tests.integration.api import new_id
 
 Answer = Callable[[Sequence[CreateOrderRequest]], BatchCreateOrdersResponse]
@@ -67,14 +67,14 @@ async def _abort(context: Any, status: Status) -> None:
 
 
 @asynccontextmanager
-async def asked(answer: Answer, most_bytes: int = 4_194_304) -> AsyncIterator[tuple[Orders, OrderService]]:
+async def asked(answer: Answer, most_bytes: int = 4_194_304) -> AsyncIterator[tuple[OrderServiceClient, OrderService]]:
     """A client of an Order Service that takes no larger requests."""
     service = OrderService(answer)
     server = grpc.aio.server(options=[("grpc.max_receive_message_length", most_bytes), ("grpc.so_reuseport", 0)])
     add_OrderServiceServicer_to_server(service, server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
-    orders = Orders(Address("127.0.0.1", port), 5)
+    orders = OrderServiceClient(Address("127.0.0.1", port), 5)
     try:
         yield orders, service
     finally:
@@ -93,7 +93,7 @@ def created(requests: Sequence[CreateOrderRequest]) -> BatchCreateOrdersResponse
     )
 
 
-async def outcomes(orders: Orders, requests: Sequence[CreateOrderRequest]) -> list[str]:
+async def outcomes(orders: OrderServiceClient, requests: Sequence[CreateOrderRequest]) -> list[str]:
     """What became of each: the id of its order, or the reason why there is none."""
     ends = await orders.create(requests)
     return [CreateOrderResult.FromString(end).order.id if isinstance(end, bytes) else _reason(end) for end in ends]
@@ -160,7 +160,7 @@ async def test_another_service_at_the_address_is_named(caplog: pytest.LogCapture
     server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
-    orders = Orders(Address("127.0.0.1", port), 5)
+    orders = OrderServiceClient(Address("127.0.0.1", port), 5)
     with caplog.at_level(logging.ERROR):
         assert await outcomes(orders, [creation()]) == ["OUTCOME_OPEN"]
         await orders.look()
@@ -176,7 +176,7 @@ async def test_a_look_tells_an_order_service_from_another_and_from_nobody() -> N
         await orders.look()
         assert not orders.astray
         assert await outcomes(orders, [creation()])
-    away = Orders(Address("127.0.0.1", 1), 5)
+    away = OrderServiceClient(Address("127.0.0.1", 1), 5)
     await away.look()
     assert not away.astray
     await away.close()
@@ -198,5 +198,5 @@ async def test_an_order_is_there_or_not_or_it_is_in_doubt() -> None:
         assert found is not None
         assert found.id == "there"
         assert await orders.find("missing") is None
-        with pytest.raises(OutcomeOpen):
+        with pytest.raises(OutcomeUnknown):
             await orders.find("elsewhere")

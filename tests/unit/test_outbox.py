@@ -17,12 +17,13 @@ from sqlalchemy import Connection
 from ordersys.contract import topology
 from ordersys.contract.events import EventMessage
 from ordersys.runtime import relay as module
-from ordersys.runtime.confirms import Fate, Outcome
-from ordersys.runtime.database import Database
-from ordersys.runtime.outbox import Late, Outbox, Outgoing
+from ordersys.runtime.base.tasks import TaskEnded
+from ordersys.runtime.outbox import Late, Outbox
+from ordersys.runtime.rabbitmq.confirms import Fate, Outcome
+from ordersys.runtime.rabbitmq.messages import Outgoing
 from ordersys.runtime.relay import Relay
-from ordersys.runtime.schema import Schema
-from ordersys.runtime.tasks import TaskEnded
+from ordersys.runtime.storage.database import Database
+from ordersys.runtime.storage.schema import Schema
 
 SCHEMA = Schema("tests")
 OUTBOX = Outbox(SCHEMA.metadata)
@@ -142,7 +143,7 @@ async def empty(database: Database) -> None:
 
 @pytest.fixture(autouse=True)
 def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "growing", lambda: repeat(0.0))
+    monkeypatch.setattr(module, "jittered_backoff", lambda: repeat(0.0))
 
 
 @settings(max_examples=40, deadline=None)
@@ -192,7 +193,7 @@ async def test_what_is_nacked_for_ever_is_sent_again_ever_more_rarely(
 ) -> None:
     """Each try costs the queues that have room a copy: a few events a try, and each has its turn."""
     pauses = chain(repeat(0.0, 5), repeat(3600.0))
-    monkeypatch.setattr(module, "growing", lambda: pauses)
+    monkeypatch.setattr(module, "jittered_backoff", lambda: pauses)
     orders = [event(f"order-{number}") for number in range(40)]
     full = {f"{one.subject}_1": [NACKED] * 99 for one in orders}
     async with relaying(tmp_path, broker := Broker(**full), window=40, waiting=orders) as (database, _):

@@ -14,8 +14,8 @@ from benchmarks.baselines.messages import as_message
 from ordersys.contract.events import EventMessage
 from ordersys.contract.properties import Death, Malformed, Properties, death, entries, for_a_copy
 from ordersys.contract.topology import Publication
-from ordersys.runtime import messages
-from ordersys.runtime.messages import RawProperties, copy, receive_raw
+from ordersys.runtime.rabbitmq import messages
+from ordersys.runtime.rabbitmq.messages import RawProperties, copy, receive_raw
 from tests.contract.raw import HOSTILE_HEADERS, TABLES, VALUES, counted, encoded, entry, properties, published, short
 
 OURS = ("x-death", "x-first-death-queue", "x-last-death-reason", "x-delivery-count", "x-acquired-count", "CC", "BCC")

@@ -6,9 +6,9 @@ import pytest
 
 from ordersys.contract import topology
 from ordersys.contract.events import EventMessage
-from ordersys.runtime.confirms import Fate, Outcome
 from ordersys.runtime.outbox import Waiting
-from ordersys.runtime.publisher import Forbidden, encoded
+from ordersys.runtime.rabbitmq.confirms import Fate, Outcome
+from ordersys.runtime.rabbitmq.publisher import Forbidden, encoded
 
 GOOD = EventMessage("a.1", "type", "source", "a", 1_790_000_000_000_000, "trace", b"")
 TO = topology.Publication("exchange", "key", "source")

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from ordersys.api.notification.v1.notification_log_pb2 import Notification
 from ordersys.api.order.v1.order_events_pb2 import OrderCreated, OrderRejected, OrderUpdated
 from ordersys.api.order.v1.order_pb2 import Order, OrderItem, OrderState
-from ordersys.grpc_client.reconciliation import (
+from ordersys.grpc_client.demo.reconciliation import (
     SILENT,
     Facts,
     Findings,

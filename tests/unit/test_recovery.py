@@ -10,17 +10,17 @@ from sqlalchemy import Connection
 
 from ordersys.api.error.v1.error_reason_pb2 import ErrorReason
 from ordersys.contract.errors import refuse
-from ordersys.product_service.orders import OutcomeOpen
-from ordersys.product_service.saga import Sagas, Turns, recover
+from ordersys.product_service.order_client import OutcomeUnknown
+from ordersys.product_service.saga_runner import SagaRunner, Turns, recover
 from ordersys.product_service.store.tables import SCHEMA
-from ordersys.runtime.database import Database
-from ordersys.runtime.identity import now, uuid7, uuid7_time
+from ordersys.runtime.base.ids import now, uuid7, uuid7_time
+from ordersys.runtime.storage.database import Database
 
 OLD = uuid7_time(uuid7()) - 60_000_000
 
 
-def in_doubt() -> OutcomeOpen:
-    return OutcomeOpen(refuse(ErrorReason.OUTCOME_OPEN).status)
+def in_doubt() -> OutcomeUnknown:
+    return OutcomeUnknown(refuse(ErrorReason.OUTCOME_OPEN).status)
 
 
 class Saga(NamedTuple):
@@ -102,7 +102,7 @@ async def test_what_has_just_begun_is_left_to_its_call(database: Database) -> No
 
 async def test_the_end_of_recovery_cancels_no_step_a_call_shares() -> None:
     """SIGTERM cancels recovery: the client that waits for the same saga has its answer."""
-    sagas, may_go_on = Sagas(9), asyncio.Event()
+    sagas, may_go_on = SagaRunner(9), asyncio.Event()
 
     async def step(_: int) -> str:
         await may_go_on.wait()
@@ -149,9 +149,9 @@ async def test_who_waits_behind_a_doubt_is_in_doubt_at_once() -> None:
             raise in_doubt()
 
     ends = await asyncio.gather(*(change() for _ in range(300)), return_exceptions=True)
-    assert {type(end) for end in ends} == {OutcomeOpen}
+    assert {type(end) for end in ends} == {OutcomeUnknown}
     assert asked == 1
-    with pytest.raises(OutcomeOpen):
+    with pytest.raises(OutcomeUnknown):
         await change()
     assert asked == 2
 

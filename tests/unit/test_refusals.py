@@ -2,7 +2,7 @@
 
 import pytest
 
-from ordersys.runtime.refusals import explained
+from ordersys.runtime.rabbitmq.refusals import explained
 
 QUEUE, EXCHANGE = "queue 'q' in vhost '/'", "exchange 'e' in vhost '/'"
 

@@ -20,9 +20,9 @@ from ordersys.api.order.v1.order_service_pb2 import DESCRIPTOR, CreateOrderReque
 from ordersys.api.order.v1.order_service_pb2_grpc import OrderServiceStub
 from ordersys.contract.errors import out_of_stock, reason_of
 from ordersys.local import ports
-from ordersys.runtime.server import PortTaken, Server
+from ordersys.runtime.base.futures import Grace
+from ordersys.runtime.rpc.server import AddressInUse, Server
 from ordersys.runtime.settings import Settings
-from ordersys.runtime.waiting import Grace
 from tests.unit.test_lifecycle import ORDER_ID
 
 SERVICE = DESCRIPTOR.services_by_name["OrderService"]
@@ -204,6 +204,6 @@ async def test_stopping_says_not_serving_and_lets_calls_under_way_end() -> None:
 async def test_an_address_that_is_taken_is_named() -> None:
     """The second server says which and why; the first goes on."""
     async with serving() as (server, channel):
-        with pytest.raises(PortTaken, match=f"{server.address} can't be listened on: .*in use"):
+        with pytest.raises(AddressInUse, match=f"{server.address} can't be listened on: .*in use"):
             await Server(server.address, Settings()).start()
         assert await OrderServiceStub(channel).GetOrder(REQUEST) == RESPONSE

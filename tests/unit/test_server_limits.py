@@ -13,7 +13,7 @@ import pytest
 from ordersys.api.order.v1.order_service_pb2 import CreateOrderRequest, GetOrderResponse
 from ordersys.api.order.v1.order_service_pb2_grpc import OrderServiceStub
 from ordersys.contract.errors import Refused, reason_of
-from ordersys.runtime import admission, limits
+from ordersys.runtime.rpc import admission, limits
 from ordersys.runtime.settings import Settings
 from tests.integration.faults import http2
 from tests.unit.raw_client import raw_client

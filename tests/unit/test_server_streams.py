@@ -13,8 +13,8 @@ from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest, Serv
 
 from ordersys.api.order.v1.order_service_pb2_grpc import OrderServiceStub
 from ordersys.contract.errors import reason_of
-from ordersys.runtime.streams import STREAMS_A_CONNECTION
-from ordersys.runtime.waiting import Grace
+from ordersys.runtime.base.futures import Grace
+from ordersys.runtime.rpc.streams import STREAMS_A_CONNECTION
 from tests.unit.test_server import (
     NOT_SERVING,
     OWN_CONNECTION,
@@ -194,6 +194,9 @@ async def test_reflection_says_what_it_does_not_find(version: str, symbol: str) 
 
 @every_version
 async def test_reflection_is_not_served_where_it_is_switched_off(version: str) -> None:
-    """It is unknown then."""
+    """It is unknown then.
+
+    Nothing is asked: gRPC's client makes INTERNAL of a write that meets the end of its call.
+    """
     async with serving() as (_, channel):
-        assert (await refusal(asked(channel, version, list_services=""))).code == grpc.StatusCode.UNIMPLEMENTED.value[0]
+        assert (await refusal(reflecting(channel, version).read())).code == grpc.StatusCode.UNIMPLEMENTED.value[0]

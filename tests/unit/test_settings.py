@@ -9,20 +9,20 @@ from hypothesis import strategies as st
 
 from ordersys.notification_service_1.__main__ import Settings as NotificationSettings1
 from ordersys.notification_service_2.__main__ import Settings as NotificationSettings2
-from ordersys.runtime import urls
+from ordersys.runtime.rabbitmq import urls
+from ordersys.runtime.rabbitmq.urls import shown
 from ordersys.runtime.settings import (
     ORDERS_FILE,
     PREFIX,
     PRODUCTS_FILE,
+    InvalidSetting,
     OrderSettings,
     ProductSettings,
     Settings,
-    WrongSetting,
     described,
     misspelt,
     read,
 )
-from ordersys.runtime.urls import shown
 
 KINDS = (Settings, OrderSettings, ProductSettings, NotificationSettings1, NotificationSettings2)
 NUMBERS = {
@@ -48,7 +48,7 @@ def one(field: str, value: str, kind: type[Settings] = ProductSettings, **others
 
 def complaint(field: str, value: str, kind: type[Settings] = ProductSettings) -> str:
     """What is said of a value that can't be used."""
-    with pytest.raises(WrongSetting) as wrong:
+    with pytest.raises(InvalidSetting) as wrong:
         one(field, value, kind)
     return str(wrong.value)
 
@@ -109,7 +109,7 @@ def test_any_text_is_a_number_in_range_or_a_wrong_setting(text: str) -> None:
     """No value ends in anything else."""
     try:
         assert one("grace_seconds", text) in range(601)
-    except WrongSetting as wrong:
+    except InvalidSetting as wrong:
         assert str(wrong).startswith(f"ORDERSYS_GRACE_SECONDS is {text!r} but must be ")
 
 
@@ -167,7 +167,7 @@ def test_whatever_else_is_no_address(value: str) -> None:
 
 def test_two_services_have_two_addresses() -> None:
     """However they are written: the second one could not listen."""
-    with pytest.raises(WrongSetting) as wrong:
+    with pytest.raises(InvalidSetting) as wrong:
         one("product_service_address", "LOCALHOST:7", order_service_address="localhost:7")
     variables = "ORDERSYS_ORDER_SERVICE_ADDRESS and ORDERSYS_PRODUCT_SERVICE_ADDRESS"
     assert str(wrong.value) == f"{variables} are both localhost:7 but must be different"
@@ -230,7 +230,7 @@ WRONG_URLS = [
 @pytest.mark.parametrize("value", WRONG_URLS)
 def test_a_wrong_secret_is_named_and_never_shown(value: str) -> None:
     """Neither in the text nor in what led to it."""
-    with pytest.raises(WrongSetting) as wrong:
+    with pytest.raises(InvalidSetting) as wrong:
         one("amqp_url", value)
     said = str(wrong.value)
     assert said.startswith(f"ORDERSYS_AMQP_URL must be {urls.WANTED}: it ")

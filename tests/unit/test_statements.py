@@ -21,8 +21,8 @@ from sqlalchemy import (
     update,
 )
 
-from ordersys.runtime import statements
-from ordersys.runtime.statements import Statement, inserting
+from ordersys.runtime.storage import statements
+from ordersys.runtime.storage.statements import Statement, inserting
 
 METADATA = MetaData()
 LAMPS = Table(

@@ -11,9 +11,9 @@ from sqlalchemy import Connection, inspect
 from ordersys.contract import topology
 from ordersys.order_service import store
 from ordersys.product_service.store import tables
-from ordersys.runtime.database import Database
 from ordersys.runtime.outbox import Outbox
-from ordersys.runtime.schema import Schema
+from ordersys.runtime.storage.database import Database
+from ordersys.runtime.storage.schema import Schema
 
 HERE = Path(__file__).parent
 SERVICES = [("order", store.SCHEMA, store.OUTBOX), ("product", tables.SCHEMA, tables.OUTBOX)]

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ordersys.runtime.urls import WANTED, parse, shown
+from ordersys.runtime.rabbitmq.urls import WANTED, parse, shown
 
 SECRET = "geheim"
 GOOD = {

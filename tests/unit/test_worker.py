@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from ordersys.runtime.worker import Worker
+from ordersys.runtime.storage.worker import Worker
 
 
 async def test_everything_is_done_in_the_order_it_was_handed_in_by_one_thread() -> None:

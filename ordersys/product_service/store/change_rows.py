@@ -8,7 +8,7 @@ from ordersys.api.order.v1.order_service_pb2 import UpdateOrderRequest as Hop
 from ordersys.product_service.stock import Quantities
 from ordersys.product_service.store.placements import quantities, stored
 from ordersys.product_service.store.tables import CHANGES, PLACEMENTS
-from ordersys.runtime.statements import Row, Statement
+from ordersys.runtime.storage.statements import Row, Statement
 
 _HOLDINGS = Statement(
     select(PLACEMENTS.c.order_id, PLACEMENTS.c.holding).where(

@@ -15,16 +15,16 @@ from ordersys.api.product.v1.product_service_pb2 import (
     UpdateOrderRequest,
 )
 from ordersys.contract.errors import Refused, out_of_stock
-from ordersys.contract.requests import fingerprint
+from ordersys.contract.normalisation import fingerprint
 from ordersys.product_service.stock import Quantities, more
 from ordersys.product_service.store import placements
 from ordersys.product_service.store.change_rows import Pending, holdings, row, under_way
-from ordersys.product_service.store.shelf import Shelf
+from ordersys.product_service.store.inventory import Inventory
 from ordersys.product_service.store.tables import CHANGES, REQUESTS
-from ordersys.runtime.database import refusing
+from ordersys.runtime.base.ids import now, uuid7
 from ordersys.runtime.idempotency import Outcome, Remembered, recall, refusal
-from ordersys.runtime.identity import now, uuid7
-from ordersys.runtime.statements import inserting
+from ordersys.runtime.storage.database import refusing
+from ordersys.runtime.storage.statements import inserting
 
 _INSERT = inserting(CHANGES)
 _log = logging.getLogger(__name__)
@@ -81,7 +81,7 @@ class _Batch:
         self._under_way = under_way(connection, order_ids)
         self._unplaced = placements.pending_of(connection, order_ids)
         self._holdings = holdings(connection, order_ids)
-        self._shelf = Shelf(connection, [p for a in asked for p in _wanted(a.request)], time)
+        self._shelf = Inventory(connection, [p for a in asked for p in _wanted(a.request)], time)
         self._begun: list[Pending] = []
 
     def begin(self, asked: Asked) -> Pending | Busy | Unplaced | Outcome:

@@ -10,12 +10,12 @@ from ordersys.api.product.v1.product_service_pb2 import CancelOrderResponse, Upd
 from ordersys.product_service.stock import Quantities, more, plus
 from ordersys.product_service.store import placements
 from ordersys.product_service.store.change_rows import Pending, holdings, under_way
+from ordersys.product_service.store.inventory import Inventory
 from ordersys.product_service.store.placements import stored
-from ordersys.product_service.store.shelf import Shelf
 from ordersys.product_service.store.tables import CHANGES, PLACEMENTS, REQUESTS
+from ordersys.runtime.base.ids import now
 from ordersys.runtime.idempotency import success
-from ordersys.runtime.identity import now
-from ordersys.runtime.statements import Statement
+from ordersys.runtime.storage.statements import Statement
 
 _DELETE = Statement(delete(CHANGES).where(CHANGES.c.order_id == bindparam("id")))
 _HOLD = Statement(
@@ -80,7 +80,7 @@ class _Ending:
 
     def write(self) -> None:
         """Writes all that was decided."""
-        shelf = Shelf(self._connection, [p for released in self._released for p in released], now())
+        shelf = Inventory(self._connection, [p for released in self._released for p in released], now())
         for released in self._released:
             shelf.release(released)
         shelf.write()

@@ -12,15 +12,15 @@ from ordersys.api.product.v1.product_service_pb2 import PlaceOrderRequest
 from ordersys.contract import topology
 from ordersys.contract.errors import Refused, out_of_stock
 from ordersys.contract.events import EventMessage
-from ordersys.contract.requests import fingerprint
+from ordersys.contract.normalisation import fingerprint
 from ordersys.contract.times import timestamp
 from ordersys.product_service.stock import Quantities
-from ordersys.product_service.store.shelf import Shelf
+from ordersys.product_service.store.inventory import Inventory
 from ordersys.product_service.store.tables import OUTBOX, PLACEMENTS, REQUESTS
-from ordersys.runtime.database import refusing
+from ordersys.runtime.base.ids import now, uuid7
 from ordersys.runtime.idempotency import Outcome, refusal, success
-from ordersys.runtime.identity import now, uuid7
-from ordersys.runtime.statements import Row, Statement, inserting
+from ordersys.runtime.storage.database import refusing
+from ordersys.runtime.storage.statements import Row, Statement, inserting
 
 INSERT = inserting(PLACEMENTS)
 _ID = PLACEMENTS.c.order_id == bindparam("id")
@@ -110,7 +110,7 @@ def compensate(connection: Connection, refused: list[Pending]) -> list[None]:
     rows = _STILL_PENDING.rows(connection, ids=[p.order_id for p in refused])
     holdings = {order_id: quantities(holding) for order_id, holding in rows}
     time = now()
-    shelf = Shelf(connection, [product_id for holding in holdings.values() for product_id in holding], time)
+    shelf = Inventory(connection, [product_id for holding in holdings.values() for product_id in holding], time)
     ledger = REQUESTS.ledger(connection, (), time)
     for pending in {p.order_id: p for p in refused if p.order_id in holdings}.values():
         shelf.release(holdings[pending.order_id])
@@ -150,7 +150,7 @@ class _Batch:
         self._time = now()
         self._ledger = REQUESTS.ledger(connection, [a.request.request_id for a in asked], self._time)
         wanted = [item.product_id for a in asked for item in a.request.items]
-        self._shelf = Shelf(connection, wanted, self._time)
+        self._shelf = Inventory(connection, wanted, self._time)
         self._pending: dict[str, Pending] = {}
         self._events: list[EventMessage] = []
 

@@ -10,13 +10,13 @@ from ordersys.api.product.v1.product_service_pb2 import (
     CreateProductResponse,
 )
 from ordersys.contract.errors import Refused, out_of_stock, product_already_exists
-from ordersys.contract.requests import fingerprint
-from ordersys.product_service.store.shelf import Shelf, product, row
+from ordersys.contract.normalisation import fingerprint
+from ordersys.product_service.store.inventory import Inventory, product, row
 from ordersys.product_service.store.tables import PRODUCTS, REQUESTS
-from ordersys.runtime.database import refusing
+from ordersys.runtime.base.ids import now
 from ordersys.runtime.idempotency import Outcome, refusal, success
-from ordersys.runtime.identity import now
-from ordersys.runtime.statements import inserting
+from ordersys.runtime.storage.database import refusing
+from ordersys.runtime.storage.statements import inserting
 
 _INSERT = inserting(PRODUCTS)
 
@@ -25,7 +25,7 @@ def create(connection: Connection, requests: list[CreateProductRequest]) -> list
     """An operation: creates each product, or answers as before, or refuses it."""
     time = now()
     ledger = REQUESTS.ledger(connection, [r.request_id for r in requests], time)
-    shelf = Shelf(connection, [r.product.id for r in requests], time)
+    shelf = Inventory(connection, [r.product.id for r in requests], time)
     created: dict[str, dict[str, object]] = {}
 
     def decide(request: CreateProductRequest) -> Outcome:
@@ -49,7 +49,7 @@ def adjust_stock(connection: Connection, requests: list[AdjustStockRequest]) -> 
     """An operation: makes each adjustment, or answers as before, or refuses it."""
     time = now()
     ledger = REQUESTS.ledger(connection, [r.request_id for r in requests], time)
-    shelf = Shelf(connection, [r.product_id for r in requests], time)
+    shelf = Inventory(connection, [r.product_id for r in requests], time)
 
     def decide(request: AdjustStockRequest) -> Outcome:
         mark = fingerprint(request)
@@ -68,7 +68,7 @@ def adjust_stock(connection: Connection, requests: list[AdjustStockRequest]) -> 
 
 def get(connection: Connection, product_id: str) -> Product:
     """One product. Raises Refused (PRODUCT_NOT_FOUND)."""
-    shelf = Shelf(connection, [product_id], 0)
+    shelf = Inventory(connection, [product_id], 0)
     shelf.check([product_id])
     return shelf.product(product_id)
 
@@ -86,7 +86,7 @@ def purge(connection: Connection, times: list[int]) -> list[int]:
     return [REQUESTS.purge(connection, before) for before in times]
 
 
-def _adjusted(shelf: Shelf, request: AdjustStockRequest) -> Outcome:
+def _adjusted(shelf: Inventory, request: AdjustStockRequest) -> Outcome:
     """A refusal for want of stock is an outcome too."""
     taken = {request.product_id: -request.delta}
     if request.delta < 0 and (short := shelf.shortages(taken)):

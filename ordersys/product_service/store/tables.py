@@ -4,7 +4,7 @@ from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, LargeBinary,
 
 from ordersys.runtime.idempotency import Requests
 from ordersys.runtime.outbox import Outbox, upgrade
-from ordersys.runtime.schema import Schema
+from ordersys.runtime.storage.schema import Schema
 
 SCHEMA = Schema("product-service", (upgrade,))
 REQUESTS = Requests(SCHEMA.metadata)

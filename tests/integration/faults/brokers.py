@@ -31,7 +31,7 @@ Lost = Callable[[Scene, str], AbstractContextManager[None]]
 """Has a broker be lost for a while."""
 
 
-class Unfit(Exception):
+class SeedMismatch(Exception):
     """The cluster is in no state to lose a broker; the text says why."""
 
 
@@ -86,7 +86,7 @@ def _make_whole(stage: Stage) -> None:
     """Returns when no queue lacks a member. Where one does not come back by itself after the round before, its broker
     is restarted, as whoever runs a cluster would: with one more away, a queue would rightly stand still.
 
-    Raises Unfit when that does not help.
+    Raises SeedMismatch when that does not help.
     """
     for broker in (None, *stage.brokers):
         if broker is not None:
@@ -95,7 +95,7 @@ def _make_whole(stage: Stage) -> None:
             stage.broker(broker).start()
         if _soon(lambda: _complete(stage), time.monotonic() + GOES_ON_SECONDS):
             return
-    raise Unfit("a queue of the cluster lacks a member")
+    raise SeedMismatch("a queue of the cluster lacks a member")
 
 
 def _leaders(stage: Stage) -> dict[str, str]:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import ordersys
 from ordersys.local.system import SERVICES
-from ordersys.runtime.crash import VARIABLE
+from ordersys.runtime.base.failpoints import VARIABLE
 from tests.integration.faults.facts import Finding, Kind
 from tests.integration.faults.fault import Act, Fault, Scene
 from tests.integration.faults.stage import Stage
@@ -17,7 +17,7 @@ from tests.integration.faults.stage import Stage
 _SOURCE = Path(ordersys.__file__).parent
 _PUBLISHERS, _LISTENERS = ("order_service", "product_service"), ("notification_service_1", "notification_service_2")
 # Who runs a module of the runtime that not everybody runs.
-_RUN_BY = {"relay.py": _PUBLISHERS, "broker.py": _PUBLISHERS, "consumer.py": _LISTENERS}
+_RUN_BY = {"relay.py": _PUBLISHERS, "connection.py": _PUBLISHERS, "consumer.py": _LISTENERS}
 _ELSEWHERE = ("schema.", "process.stopping", "dead_letters.", "restore.")
 """Passed when a database is made, upgraded or restored, a service told to stop, or dead letters are replayed: tried in
 tests of their own."""
@@ -48,7 +48,7 @@ def compiled_in() -> Sequence[Point]:
 def _compiled_in() -> Iterator[Point]:
     for file in sorted(_SOURCE.rglob("*.py")):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "crash_point":
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "failpoint":
                 (name,) = node.args
                 yield Point(ast.literal_eval(name), _passed_by(file))
 

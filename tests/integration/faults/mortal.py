@@ -4,7 +4,7 @@ import os
 
 from ordersys.api.notification.v1.subscriptions_pb2 import DESCRIPTOR
 from ordersys.api.order.v1.order_events_pb2 import OrderCreated
-from ordersys.notification.application import run_notification_service
+from ordersys.notification_service.application import run_notification_service
 from ordersys.notification_service_2.__main__ import Handlers, Settings
 
 DEADLY = "deadly"

@@ -27,7 +27,7 @@ _TOLD_FACTOR = 2
 """Up to that load some of the refused are told when to come again; beyond, gRPC may send all away unseen."""
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 _ADMITTED, _PENDING = 300, 450
-"""Calls, by default: those under way, and those that gRPC lets wait before them (runtime/limits.py)."""
+"""Calls, by default: those under way, and those that gRPC lets wait before them (runtime/rpc/limits.py)."""
 MOST_AHEAD = 3 * (_ADMITTED + _PENDING)
 """Calls served while one waits for its answer: those that may be ahead of it, three times.
 

@@ -8,7 +8,7 @@ from contextlib import closing
 from pathlib import Path
 
 from ordersys.local.system import SERVICES
-from ordersys.runtime.crash import VARIABLE
+from ordersys.runtime.base.failpoints import VARIABLE
 from ordersys.runtime.process import WRONG_USE
 from tests.integration.faults.facts import Finding, Kind
 from tests.integration.faults.fault import Act, Fault, Scene

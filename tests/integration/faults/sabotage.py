@@ -14,13 +14,13 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection
 
 from ordersys.contract.events import Event
-from ordersys.notification import store
-from ordersys.notification.recorder import Recorder
-from ordersys.product_service import change, placement
+from ordersys.notification_service import inbox
+from ordersys.notification_service.recorder import Recorder
+from ordersys.product_service import change_order, place_order
 from ordersys.product_service.store import endings
-from ordersys.runtime import admission
-from ordersys.runtime.consumer import Disposition
 from ordersys.runtime.outbox import Outbox, Waiting
+from ordersys.runtime.rabbitmq.consumer import Disposition
+from ordersys.runtime.rpc import admission
 
 _LATER_SECONDS = 2.0
 
@@ -50,16 +50,16 @@ def ack_before_commit() -> None:
 
 def no_inbox() -> None:
     """Records what comes again, again."""
-    record = store._Entry.record
+    record = inbox._InboxBatch.record
 
-    def again(entry: Any, told: store.Told) -> store.Recording:
+    def again(entry: Any, told: inbox.Rendered) -> inbox.Recording:
         recording = record(entry, told)
-        if recording is not store.Recording.REPEATED:
+        if recording is not inbox.Recording.REPEATED:
             return recording
         other = told.event._replace(event_id=f"{told.event.event_id}-again")
         return record(entry, told._replace(event=other))
 
-    _replace(store._Entry, "record", again)
+    _replace(inbox._InboxBatch, "record", again)
 
 
 def cursor_instead_of_rows() -> None:
@@ -92,8 +92,8 @@ def no_sweep() -> None:
     async def nothing(_: object) -> None:
         return None
 
-    _replace(placement.Placement, "recover", nothing)
-    _replace(change.Changes, "recover", nothing)
+    _replace(place_order.PlaceOrderSaga, "recover", nothing)
+    _replace(change_order.ChangeOrderSaga, "recover", nothing)
 
 
 def no_limit() -> None:

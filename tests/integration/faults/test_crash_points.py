@@ -13,7 +13,7 @@ import pytest
 
 from ordersys.local import ports
 from ordersys.local.system import SERVICES
-from ordersys.runtime.crash import VARIABLE, crash_point
+from ordersys.runtime.base.failpoints import VARIABLE, failpoint
 from tests.integration.faults.crash_points import compiled_in, in_traffic
 from tests.integration.faults.fault import GRACE_SECONDS
 
@@ -22,8 +22,8 @@ UPGRADE = """
 import asyncio, sys
 from pathlib import Path
 from sqlalchemy import text
-from ordersys.runtime.database import Database
-from ordersys.runtime.schema import Schema
+from ordersys.runtime.storage.database import Database
+from ordersys.runtime.storage.schema import Schema
 
 def add(column):
     return lambda connection: connection.execute(text(f"ALTER TABLE schema_version ADD COLUMN {column} INTEGER"))
@@ -64,12 +64,12 @@ def test_a_point_nobody_named_is_passed() -> None:
     """Tests run without the variable, as services do."""
     assert VARIABLE not in os.environ
     for point in compiled_in():
-        crash_point(point.name)
+        failpoint(point.name)
 
 
 def test_a_process_dies_at_the_pass_that_was_named() -> None:
     """As by kill -9, and not before."""
-    program = "from ordersys.runtime.crash import crash_point\nfor _ in range(2): crash_point('here')"
+    program = "from ordersys.runtime.base.failpoints import failpoint\nfor _ in range(2): failpoint('here')"
     assert run("-c", program, point="here:2") == -signal.SIGKILL
     assert run("-c", program, point="here:3") == 0
     assert run("-c", program, point="elsewhere") == 0

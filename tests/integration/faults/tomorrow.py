@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection, inspect, text
 
-from ordersys.runtime.schema import Schema, Upgrade
+from ordersys.runtime.storage.schema import Schema, Upgrade
 
 COLUMN = "tomorrow"
 

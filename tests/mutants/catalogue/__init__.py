@@ -1,20 +1,9 @@
-"""Every mutant, by theme: each a sentence about what is broken, and the edit that breaks it."""
+"""Every mutant, a folder for each theme: a sentence about what is broken, and the diff that breaks it."""
 
-from tests.mutants.catalogue import (
-    batches,
-    dead_letters,
-    events,
-    orders,
-    pages,
-    refusals,
-    requests,
-    sagas,
-    stock,
-    subscribers,
-    topology,
-)
-from tests.mutants.mutant import Mutant
+from pathlib import Path
 
-THEMES = (stock, sagas, requests, batches, orders, events, topology, subscribers, dead_letters, pages, refusals)
-MUTANTS: dict[str, Mutant] = {mutant.name: mutant for theme in THEMES for mutant in theme.MUTANTS}
+from tests.mutants.mutant import Mutant, read
+
+_FILES = sorted(Path(__file__).parent.glob("*/*.diff"))
+MUTANTS: dict[str, Mutant] = {file.stem: read(file.stem, file.read_text(encoding="utf-8")) for file in _FILES}
 """By name."""

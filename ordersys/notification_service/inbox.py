@@ -1,0 +1,174 @@
+"""The inbox: every event recorded once for each consumer. The recorded row is the effect."""
+
+from collections.abc import Sequence
+from enum import Enum
+from typing import Any, NamedTuple
+
+from google.protobuf.any_pb2 import Any as AnyMessage
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Connection,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    bindparam,
+    func,
+    select,
+)
+
+from ordersys.api.notification.v1.notification_log_pb2 import ListNotificationsRequest, Notification
+from ordersys.contract.events import Event
+from ordersys.contract.times import timestamp
+from ordersys.runtime.base.ids import now
+from ordersys.runtime.dead_letters import DeadLetters
+from ordersys.runtime.idempotency import Requests
+from ordersys.runtime.storage.schema import Schema
+from ordersys.runtime.storage.statements import Statement, inserting
+
+_METADATA = MetaData()
+REQUESTS = Requests(_METADATA)
+DEAD_LETTERS = DeadLetters(_METADATA)
+NOTIFICATIONS = Table(
+    "notifications",
+    _METADATA,
+    Column("sequence", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    Column("consumer", String(64), nullable=False),
+    Column("event_id", String(255), nullable=False),
+    Column("type", String(255), nullable=False),
+    Column("order_id", String(64), nullable=False),
+    Column("version", BigInteger, nullable=False),
+    Column("late", Boolean, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("record_time", BigInteger, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    UniqueConstraint("consumer", "event_id"),
+    Index("notifications_by_order", "consumer", "order_id", "version"),
+    sqlite_autoincrement=True,
+)
+_T = NOTIFICATIONS.c
+_BODIES = Statement(
+    select(_T.event_id, _T.body).where(
+        _T.consumer == bindparam("consumer"), _T.event_id.in_(bindparam("ids", expanding=True))
+    )
+)
+_NEWEST = Statement(
+    select(_T.order_id, func.max(_T.version))
+    .where(_T.consumer == bindparam("consumer"), _T.order_id.in_(bindparam("ids", expanding=True)))
+    .group_by(_T.order_id)
+)
+_INSERT = inserting(NOTIFICATIONS)
+
+
+def schema(consumer: str) -> Schema:
+    """The schema of a notification service's database. Version 2 remembers requests, version 3 keeps dead letters."""
+    owned = Schema(consumer, [REQUESTS.table.create, DEAD_LETTERS.table.create])
+    for table in _METADATA.sorted_tables:
+        table.to_metadata(owned.metadata)
+    return owned
+
+
+class Rendered(NamedTuple):
+    """An event, and what a person would be told of it."""
+
+    event: Event
+    text: str
+
+
+class Recording(Enum):
+    """What became of an event that was to be recorded."""
+
+    NEW = "new"
+    LATE = "late"
+    REPEATED = "repeated"
+    CONFLICTING = "forged"
+    """The id is taken by an event with another body."""
+
+
+class Inbox:
+    """The records of one consumer."""
+
+    def __init__(self, consumer: str) -> None:
+        self._consumer = consumer
+
+    def record(self, connection: Connection, batches: list[list[Rendered]]) -> list[list[Recording]]:
+        """An operation: records each event that is not recorded yet."""
+        told = [one for batch in batches for one in batch]
+        entry = _InboxBatch(self._consumer, connection, [one.event for one in told])
+        recordings = [[entry.record(one) for one in batch] for batch in batches]
+        entry.write()
+        return recordings
+
+    def forged(self, connection: Connection, events: Sequence[Event]) -> list[bool]:
+        """Of each event whether its id is recorded with another body."""
+        bodies = _bodies(self._consumer, connection, events)
+        return [bodies.get(event.event_id, event.body) != event.body for event in events]
+
+    def page(
+        self, connection: Connection, query: ListNotificationsRequest, after: int, size: int
+    ) -> list[Notification]:
+        """Up to `size` notifications in the order of recording, beginning after `after`."""
+        rows = select(NOTIFICATIONS).where(_T.consumer == self._consumer, _T.sequence > after)
+        if query.order_id:
+            rows = rows.where(_T.order_id == query.order_id)
+        return [_notification(row) for row in connection.execute(rows.order_by(_T.sequence).limit(size))]
+
+
+class _InboxBatch:
+    """The events of one transaction: what is known is read at once, what is new is written at once."""
+
+    def __init__(self, consumer: str, connection: Connection, events: Sequence[Event]) -> None:
+        self._consumer = consumer
+        self._connection = connection
+        self._time = now()
+        self._bodies = _bodies(consumer, connection, events)
+        order_ids = list({event.order_id for event in events})
+        self._newest: dict[str, int] = dict(_NEWEST.rows(connection, consumer=consumer, ids=order_ids))
+        self._rows: list[tuple[Any, ...]] = []
+
+    def record(self, told: Rendered) -> Recording:
+        """What becomes of one event."""
+        event = told.event
+        recorded = self._bodies.get(event.event_id)
+        if recorded is not None:
+            return Recording.REPEATED if recorded == event.body else Recording.CONFLICTING
+        newest = self._newest.get(event.order_id, 0)
+        late = event.version < newest
+        self._bodies[event.event_id] = event.body
+        self._newest[event.order_id] = max(event.version, newest)
+        self._rows.append(_row(self._consumer, told, late, self._time))
+        return Recording.LATE if late else Recording.NEW
+
+    def write(self) -> None:
+        """Writes what is new."""
+        _INSERT.put(self._connection, self._rows)
+
+
+def _bodies(consumer: str, connection: Connection, events: Sequence[Event]) -> dict[str, bytes]:
+    """The bodies that are recorded under the ids of `events`."""
+    return dict(_BODIES.rows(connection, consumer=consumer, ids=[event.event_id for event in events]))
+
+
+def _row(consumer: str, told: Rendered, late: bool, time: int) -> tuple[Any, ...]:
+    """In the order of the table's columns."""
+    event_id, kind, order_id, version, _, body = told.event
+    return consumer, event_id, kind, order_id, version, late, told.text, time, body
+
+
+def _notification(row: Any) -> Notification:
+    return Notification(
+        sequence=row.sequence,
+        event_id=row.event_id,
+        order_id=row.order_id,
+        version=row.version,
+        late=row.late,
+        text=row.text,
+        record_time=timestamp(row.record_time),
+        event=AnyMessage(type_url=f"type.googleapis.com/{row.type}", value=row.body),
+    )

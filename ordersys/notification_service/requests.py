@@ -1,0 +1,41 @@
+"""What became of the requests about dead letters: remembered in the commit that removes them."""
+
+from collections.abc import Collection
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection
+
+from ordersys.contract.normalisation import fingerprint
+from ordersys.notification_service.inbox import DEAD_LETTERS, REQUESTS
+from ordersys.runtime.base.ids import now
+from ordersys.runtime.idempotency import Outcome, recall
+
+
+class Done(NamedTuple):
+    """A request, how it ended, and the sequences of the dead letters that are gone by it."""
+
+    request: Any
+    outcome: Outcome
+    gone: Collection[int] = ()
+
+
+def outcome(connection: Connection, request: Any) -> Outcome | None:
+    """How an equal request ended, None when there was none. Raises Refused (REQUEST_ID_REUSED)."""
+    known = REQUESTS.find(connection, [request.request_id])
+    remembered = recall(known, request.request_id, fingerprint(request))
+    return remembered.outcome if remembered else None
+
+
+def remember(connection: Connection, done: list[Done]) -> list[Outcome]:
+    """An operation: keeps how each request ended, and removes the dead letters that are gone by it."""
+    ledger = REQUESTS.ledger(connection, [], now())
+    for request, ended, gone in done:
+        ledger.close(request.request_id, fingerprint(request), request.DESCRIPTOR.name, ended)
+        DEAD_LETTERS.remove(connection, gone)
+    ledger.write()
+    return [one.outcome for one in done]
+
+
+def purge(connection: Connection, times: list[int]) -> list[int]:
+    """An operation: forgets some finished requests from before each time; how many."""
+    return [REQUESTS.purge(connection, before) for before in times]

@@ -1,0 +1,84 @@
+"""The RPCs of the Order Service: each a normalised request, one operation, one reply.
+
+A reply with an order is answered as bytes: the order was encoded when it was kept.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from ordersys.api.order.v1.order_pb2 import Order
+from ordersys.api.order.v1.order_service_pb2 import (
+    BatchCreateOrdersRequest,
+    BatchCreateOrdersResponse,
+    CreateOrderRequest,
+    CreateOrderResult,
+    GetOrderRequest,
+    GetOrderResponse,
+    ListOrdersRequest,
+    ListOrdersResponse,
+    UpdateOrderRequest,
+)
+from ordersys.api.order.v1.order_service_pb2_grpc import OrderServiceServicer
+from ordersys.contract import pagination
+from ordersys.contract.errors import Refused
+from ordersys.contract.normalisation import normalise
+from ordersys.contract.splicing import around, hold_first
+from ordersys.order_service import store
+from ordersys.order_service.store import Change, Creation
+from ordersys.runtime.base.failpoints import failpoint
+from ordersys.runtime.base.ids import TRACEPARENT, traceparent
+from ordersys.runtime.rpc.admission import Context
+from ordersys.runtime.rpc.server import metadata
+from ordersys.runtime.storage.database import Database
+
+hold_first("results", BatchCreateOrdersResponse)
+
+
+class OrderService(OrderServiceServicer):
+    """ordersys.api.order.v1.OrderService."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def CreateOrder(self, request: CreateOrderRequest, context: Context) -> bytes:  # type: ignore[override]
+        (result,) = await self._create([request], context)
+        if isinstance(result, Refused):
+            raise result
+        return result
+
+    async def BatchCreateOrders(self, request: BatchCreateOrdersRequest, context: Context) -> bytes:  # type: ignore[override]
+        results = await self._create(request.requests, context)
+        return b"".join([around(_result(result)) for result in results])  # BatchCreateOrdersResponse.results
+
+    async def UpdateOrder(self, request: UpdateOrderRequest, context: Context) -> bytes:  # type: ignore[override]
+        normalise(request)
+        change = Change(request, traceparent(metadata(context, TRACEPARENT)))
+        response = await self._database.write(store.change, change)
+        failpoint("order.changed")
+        return response
+
+    async def GetOrder(self, request: GetOrderRequest, context: Context) -> GetOrderResponse:
+        normalise(request)
+        return GetOrderResponse(order=await self._database.read(store.get, request.order_id))
+
+    async def ListOrders(self, request: ListOrdersRequest, context: Context) -> ListOrdersResponse:
+        before = pagination.last_key(request, int)
+        rows = await self._database.read(store.page, request, before, pagination.size(request) + 1)
+        orders, more = pagination.fill(request, [(sequence, Order.FromString(body)) for sequence, body in rows])
+        return ListOrdersResponse(orders=orders, next_page_token=more)
+
+    async def _create(self, requests: Iterable[CreateOrderRequest], context: Context) -> Sequence[bytes | Refused]:
+        """All in one commit, together with whatever else waits for it."""
+        trace = metadata(context, TRACEPARENT)
+        results = await self._database.write(store.create, [_creation(request, trace) for request in requests])
+        failpoint("order.created")
+        return results
+
+
+def _creation(request: CreateOrderRequest, trace: str | None) -> Creation:
+    normalise(request)
+    return Creation(request, traceparent(request.traceparent or trace))
+
+
+def _result(result: bytes | Refused) -> bytes:
+    """A CreateOrderResult, which holds the order where a CreateOrderResponse does."""
+    return CreateOrderResult(status=result.status).SerializeToString() if isinstance(result, Refused) else result

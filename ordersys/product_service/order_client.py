@@ -1,0 +1,220 @@
+"""The Order Service as the Product Service sees it: creations share a call, every answer is final or in doubt.
+
+The contract says of each reason whether it is final: then the request has had no effect and what was reserved for it
+may be released. Everything else leaves the outcome in doubt: a status without a reason of the contract, silence above
+all. No status code decides (docs/reliability.md, "an outage longer than request_ids are remembered").
+"""
+
+import contextlib
+import json
+import logging
+from collections.abc import Sequence
+
+import grpc
+from google.protobuf.message import DecodeError
+from google.rpc.status_pb2 import Status
+
+from ordersys.api.error.v1.error_reason_pb2 import ErrorReason
+from ordersys.api.order.v1.order_pb2 import Order
+from ordersys.api.order.v1.order_service_pb2 import (
+    BatchCreateOrdersRequest,
+    CreateOrderRequest,
+    CreateOrderResult,
+    GetOrderRequest,
+    UpdateOrderRequest,
+)
+from ordersys.api.order.v1.order_service_pb2_grpc import OrderServiceStub
+from ordersys.api.product.v1.product_service_pb2 import PlaceOrderResponse, PlaceOrderResult
+from ordersys.contract.addresses import Address, channel_options
+from ordersys.contract.errors import Refused, is_final, reason_of, refuse
+from ordersys.contract.splicing import hold_first
+from ordersys.runtime.base.ids import TRACEPARENT
+
+_log = logging.getLogger(__name__)
+_MOST_IN_A_CALL = 256
+_LOOK_SECONDS = 2.0
+_NO_ORDER = "00000000-0000-0000-0000-000000000000"
+_STATUS_DETAILS = "grpc-status-details-bin"
+# Every call is idempotent, so that a connection that breaks is no reason to leave an outcome in doubt: within its
+# timeout a call is made again. CANCELLED is how a grpc server that stops answers what it had not begun.
+_RETRY = {
+    "maxAttempts": 5,
+    "initialBackoff": "0.1s",
+    "maxBackoff": "1s",
+    "backoffMultiplier": 2,
+    "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED"],
+}
+_OPTIONS = (
+    ("grpc.service_config", json.dumps({"methodConfig": [{"name": [{}], "retryPolicy": _RETRY}]})),
+    # Back within a second after the Order Service is back.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+    # A peer that vanished without a word is noticed.
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    # Without calls it leaves before it is sent away (ORDERSYS_IDLE_SECONDS).
+    ("grpc.client_idle_timeout_ms", 240_000),
+    ("grpc.max_receive_message_length", 64 * 1024 * 1024),
+)
+
+
+class OutcomeUnknown(Refused):
+    """In doubt: the call may or may not have had its effect."""
+
+
+class OrderServiceClient:
+    """A client of the Order Service. Each method raises Refused for a final refusal, else OutcomeUnknown.
+
+    Blocks no thread; a call takes `timeout` seconds at most.
+    """
+
+    def __init__(self, address: Address, timeout: float) -> None:
+        self._address = address
+        self._timeout = timeout
+        self._channel = grpc.aio.insecure_channel(str(address), options=(*_OPTIONS, *channel_options(address)))
+        self._stub = OrderServiceStub(self._channel)
+        self._found: bool | None = None
+        """Whether an Order Service is at the address: None while nobody answers."""
+
+    @property
+    def astray(self) -> bool:
+        """Whether another service than the Order Service was found at the address; whoever is only away is not."""
+        return self._found is False
+
+    async def look(self) -> None:
+        """Asks who is at the address, unless an Order Service is known to be: health need not wait for a client's call.
+
+        An order that can't be is asked for: only an Order Service has a reason of the contract why there is none.
+        """
+        if self._found:
+            return
+        try:
+            await self._stub.GetOrder(GetOrderRequest(order_id=_NO_ORDER), timeout=_LOOK_SECONDS)
+        except grpc.aio.AioRpcError as error:
+            self._learn(error)
+        else:
+            self._answered()
+
+    async def create(self, requests: Sequence[CreateOrderRequest]) -> list[bytes | Exception]:
+        """Creates orders with one call, or a few where they are many: for each its order, or why there is none.
+
+        An order comes as the bytes of any message that holds it in field 1, such as a PlaceOrderResponse.
+        """
+        created: list[bytes | Exception] = []
+        for first in range(0, len(requests), _MOST_IN_A_CALL):
+            created += await self._create(requests[first : first + _MOST_IN_A_CALL])
+        return created
+
+    async def update(self, request: UpdateOrderRequest, traceparent: str) -> Order:
+        """Changes an order."""
+        metadata = ((TRACEPARENT, traceparent),)
+        try:
+            call = self._stub.UpdateOrder(request, timeout=self._timeout, wait_for_ready=True, metadata=metadata)
+            response = await call
+        except grpc.aio.AioRpcError as error:
+            raise self._refused(error) from error
+        self._answered()
+        return response.order
+
+    async def get(self, order_id: str) -> Order:
+        """Reads an order."""
+        request = GetOrderRequest(order_id=order_id)
+        try:
+            response = await self._stub.GetOrder(request, timeout=self._timeout, wait_for_ready=True)
+        except grpc.aio.AioRpcError as error:
+            raise self._refused(error) from error
+        self._answered()
+        return response.order
+
+    async def find(self, order_id: str) -> Order | None:
+        """Reads an order, None when there is none. Raises OutcomeUnknown when that can't be said."""
+        try:
+            return await self.get(order_id)
+        except OutcomeUnknown:
+            raise
+        except Refused as refused:
+            if reason_of(refused.status) == ErrorReason.Name(ErrorReason.ORDER_NOT_FOUND):
+                return None
+            _log.error("the Order Service at %s refuses to say whether there is order %s", self._address, order_id)
+            raise in_doubt() from refused
+
+    async def close(self) -> None:
+        """Closes the connection."""
+        await self._channel.close()
+
+    async def _create(self, requests: Sequence[CreateOrderRequest]) -> Sequence[bytes | Exception]:
+        try:
+            batch = BatchCreateOrdersRequest(requests=requests)
+            response = await self._stub.BatchCreateOrders(batch, timeout=self._timeout, wait_for_ready=True)
+        except grpc.aio.AioRpcError as error:
+            refused = self._refused(error)
+            if len(requests) > 1 and _is_about_the_whole(error, refused):
+                middle = len(requests) // 2
+                return [*await self._create(requests[:middle]), *await self._create(requests[middle:])]
+            return [refused] * len(requests)
+        self._answered()
+        if len(response.results) != len(requests):
+            _log.error("the Order Service at %s answered %d of %d", self._address, len(response.results), len(requests))
+            return [in_doubt()] * len(requests)
+        return [_order(result) for result in response.results]
+
+    def _refused(self, error: grpc.aio.AioRpcError) -> Refused:
+        self._learn(error)
+        status = _status(error)
+        if is_final(status):
+            return Refused(status)
+        if error.code() is not grpc.StatusCode.UNIMPLEMENTED:
+            _log.warning("the Order Service at %s left an outcome in doubt: %s", self._address, error.code().name)
+        return in_doubt()
+
+    def _learn(self, error: grpc.aio.AioRpcError) -> None:
+        """Draws from a status who has answered, if anybody: only an Order Service has reasons of the contract."""
+        if reason_of(_status(error)):
+            self._answered()
+        elif error.code() is grpc.StatusCode.UNIMPLEMENTED:
+            if not self.astray:
+                text = "at %s is another service; ORDERSYS_ORDER_SERVICE_ADDRESS has to name the Order Service"
+                _log.error(text, self._address)
+            self._found = False
+        elif error.code() is grpc.StatusCode.UNAVAILABLE and self._found:
+            self._found = None  # it has gone, and whoever comes may be another
+
+    def _answered(self) -> None:
+        if self.astray:
+            _log.info("at %s is the Order Service again", self._address)
+        self._found = True
+
+
+def _is_about_the_whole(error: grpc.aio.AioRpcError, refused: Refused) -> bool:
+    """Whether a batch may fare better in parts.
+
+    A final refusal is about one of its requests, which is refused alone then. RESOURCE_EXHAUSTED without a reason of
+    the contract is gRPC's own word for a message over a size limit: the batch itself, or its response, in which case
+    the orders exist and asking again in parts answers them.
+    """
+    if not isinstance(refused, OutcomeUnknown):
+        return True
+    return error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED and not reason_of(_status(error))
+
+
+hold_first("order", CreateOrderResult, PlaceOrderResponse, PlaceOrderResult)
+
+
+def _order(result: CreateOrderResult) -> bytes | Exception:
+    if result.HasField("order"):
+        return result.SerializeToString()
+    return Refused(result.status) if is_final(result.status) else in_doubt()
+
+
+def _status(error: grpc.aio.AioRpcError) -> Status:
+    """The status with its details, as the other side sent it."""
+    for key, value in error.trailing_metadata() or ():
+        if key == _STATUS_DETAILS and isinstance(value, bytes):
+            with contextlib.suppress(DecodeError):  # what can't be read says nothing: in doubt
+                return Status.FromString(value)
+    return Status(code=error.code().value[0], message=error.details() or "")
+
+
+def in_doubt() -> OutcomeUnknown:
+    """The refusal of a request whose outcome is open: repeating it tells."""
+    return OutcomeUnknown(refuse(ErrorReason.OUTCOME_OPEN).status)

@@ -1,0 +1,122 @@
+"""The products one transaction is about: read at once, changed by the rules of stock, written at once."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from google.type.money_pb2 import Money
+from sqlalchemy import Connection, bindparam, select, update
+
+from ordersys.api.order.v1.order_events_pb2 import Shortage
+from ordersys.api.product.v1.product_pb2 import Product
+from ordersys.contract.errors import product_not_found
+from ordersys.contract.times import timestamp
+from ordersys.product_service.stock import Quantities, Stock, adjust, release, reserve, shortages
+from ordersys.product_service.store.tables import PRODUCTS
+from ordersys.runtime.storage.statements import Statement
+
+_COLUMNS = PRODUCTS.columns.keys()
+_SELECT = Statement(select(PRODUCTS).where(PRODUCTS.c.product_id.in_(bindparam("ids", expanding=True))))
+_UPDATE = Statement(
+    update(PRODUCTS)
+    .where(PRODUCTS.c.product_id == bindparam("id"))
+    .values(available=bindparam("new_available"), held=bindparam("new_held"), update_time=bindparam("new_time"))
+)
+
+
+class Inventory:
+    """The products one transaction is about: read at once, changed one by one, written at once."""
+
+    def __init__(self, connection: Connection, product_ids: Iterable[str], time: int) -> None:
+        self._connection = connection
+        self._time = time
+        found = _SELECT.rows(connection, ids=sorted(set(product_ids)))
+        rows = [dict(zip(_COLUMNS, row, strict=True)) for row in found]
+        self._rows: dict[str, dict[str, Any]] = {row["product_id"]: row for row in rows}
+        self._stock = {key: Stock(row["available"], row["held"]) for key, row in self._rows.items()}
+        self._changed: set[str] = set()
+        self._prices: dict[str, Money] = {}
+
+    def __contains__(self, product_id: str) -> bool:
+        return product_id in self._rows
+
+    def check(self, wanted: Iterable[str]) -> None:
+        """Raises Refused (PRODUCT_NOT_FOUND) for the first product there is none of."""
+        for product_id in wanted:
+            if product_id not in self._rows:
+                raise product_not_found(product_id)
+
+    def shortages(self, wanted: Quantities) -> list[Shortage]:
+        """The products of `wanted` there is not enough of."""
+        return [Shortage(**short._asdict()) for short in shortages(self._stock, wanted)]
+
+    def reserve(self, wanted: Quantities) -> None:
+        """Holds `wanted`."""
+        self._put(reserve(self._stock, wanted))
+
+    def release(self, held: Quantities) -> None:
+        """Makes `held` available again."""
+        self._put(release(self._stock, held))
+
+    def adjust(self, product_id: str, delta: int) -> None:
+        """Adds to the available stock."""
+        self._put({product_id: adjust(self._stock[product_id], delta)})
+
+    def price(self, product_id: str) -> Money:
+        """The price of one unit now."""
+        if product_id not in self._prices:
+            self._prices[product_id] = _price(self._rows[product_id])
+        return self._prices[product_id]
+
+    def product(self, product_id: str) -> Product:
+        """The product as it is at this moment of the transaction."""
+        stock = self._stock[product_id]
+        now = {**self._rows[product_id], **stock._asdict()}
+        if product_id in self._changed:
+            now["update_time"] = self._time
+        return product(now)
+
+    def write(self) -> None:
+        """Writes what changed."""
+        _UPDATE.run(self._connection, [self._values(product_id) for product_id in self._changed])
+
+    def _put(self, stock: Mapping[str, Stock]) -> None:
+        self._stock.update(stock)
+        self._changed.update(stock)
+
+    def _values(self, product_id: str) -> dict[str, Any]:
+        available, held = self._stock[product_id]
+        return {"id": product_id, "new_available": available, "new_held": held, "new_time": self._time}
+
+
+def product(row: Mapping[str, Any]) -> Product:
+    """The product a row tells of."""
+    return Product(
+        id=row["product_id"],
+        name=row["name"],
+        description=row["description"],
+        unit_price=_price(row),
+        available=row["available"],
+        held=row["held"],
+        create_time=timestamp(row["create_time"]),
+        update_time=timestamp(row["update_time"]),
+    )
+
+
+def row(product: Product, time: int) -> dict[str, Any]:
+    """The row of a new product, nothing of it held. `time` in microseconds since 1970."""
+    return {
+        "product_id": product.id,
+        "name": product.name,
+        "description": product.description,
+        "price_units": product.unit_price.units,
+        "price_nanos": product.unit_price.nanos,
+        "price_currency": product.unit_price.currency_code,
+        "available": product.available,
+        "held": 0,
+        "create_time": time,
+        "update_time": time,
+    }
+
+
+def _price(row: Mapping[str, Any]) -> Money:
+    return Money(currency_code=row["price_currency"], units=row["price_units"], nanos=row["price_nanos"])

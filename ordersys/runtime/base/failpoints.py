@@ -1,0 +1,31 @@
+"""Points between two effects at which a process can be told to die, so that tests can show that it may.
+
+Nothing happens there, unless ORDERSYS_CRASH_POINT names the point: as NAME, or as NAME:N for its N-th pass. Then the
+process ends as by kill -9. A switch for tests, no setting.
+"""
+
+import os
+import signal
+from collections.abc import Callable
+from itertools import count
+
+VARIABLE = "ORDERSYS_CRASH_POINT"
+
+
+def _go_on(name: str) -> None:
+    """What every point is when none is named."""
+
+
+def _die_at(wanted: str) -> Callable[[str], None]:
+    name, _, number = wanted.partition(":")
+    last, passes = int(number or 1), count(1)
+
+    def pass_or_die(point: str) -> None:
+        if point == name and next(passes) == last:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return pass_or_die
+
+
+failpoint: Callable[[str], None] = _die_at(os.environ[VARIABLE]) if VARIABLE in os.environ else _go_on
+"""Called with the name of a point, which stands in the code once."""

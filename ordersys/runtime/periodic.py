@@ -1,0 +1,47 @@
+"""What a service does beside its calls: says whether it can write, forgets old requests."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+from ordersys.contract.errors import Refused
+from ordersys.runtime.base.tasks import endless
+from ordersys.runtime.retention import Retention
+from ordersys.runtime.storage.database import Database, Operation
+
+_log = logging.getLogger(__name__)
+HEALTH_SECONDS = 1.0
+PURGE_SECONDS = 5.0
+
+
+@asynccontextmanager
+async def every(
+    tasks: asyncio.TaskGroup, name: str, seconds: float, work: Callable[[], Awaitable[object]]
+) -> AsyncIterator[None]:
+    """Does `work` now and then every so many seconds, as the task `name` of `tasks`, while the context is open.
+
+    What is refused, such as for want of room on the disk, is put off to the next time; anything else ends the process.
+    """
+    task = endless(tasks, name, _repeat(name, seconds, work))
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+async def _repeat(name: str, seconds: float, work: Callable[[], Awaitable[object]]) -> None:
+    while True:
+        try:
+            await work()
+        except Refused as error:
+            _log.warning("%s: put off for %g s: %s", name, seconds, error)
+        await asyncio.sleep(seconds)
+
+
+async def purge(database: Database, operation: Operation, retention: Retention) -> None:
+    """Forgets what is older than `retention`, some at a time."""
+    before = retention.limit()
+    while before is not None and await database.write(operation, before):
+        pass

@@ -1,0 +1,1 @@
+"""RabbitMQ: connections, publisher confirms, consumers, topology. The only home of pika."""

@@ -1,0 +1,282 @@
+"""Takes deliveries from a queue: recorded, then settled, in batches; what may have killed somebody, one by one.
+
+Nothing is acknowledged before it is recorded. What the handler fails on comes back until its delivery limit. What can't
+be recorded for long is given back, and nothing is taken before it could be: RabbitMQ closes the channel of whoever
+holds a delivery for longer than its consumer_timeout, and each time counts toward the delivery limit, as does each time
+something is given back.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from enum import Enum
+from itertools import groupby
+from typing import NamedTuple
+
+from ordersys.contract.errors import Refused
+from ordersys.contract.events import Delivery
+from ordersys.runtime.base.backoff import jittered_backoff
+from ordersys.runtime.base.failpoints import failpoint
+from ordersys.runtime.base.futures import first, resolve
+from ordersys.runtime.base.tasks import endless
+from ordersys.runtime.batching import Batcher
+from ordersys.runtime.rabbitmq.connection import BrokerRefused, BrokerUnavailable, Intake, Session
+from ordersys.runtime.rabbitmq.reconnecting import keep_open
+from ordersys.runtime.rabbitmq.urls import BrokerUrls
+
+_log = logging.getLogger(__name__)
+_BATCH_PAUSE_SECONDS = 0.02  # a lone delivery is recorded at once; of a stream few commits are made
+_HELD_SECONDS = 15.0  # longer than the database waits for a lock, much shorter than a sensible consumer_timeout
+# Together less than the 15 s within which health has to say that nothing is delivered.
+_IDLE_SECONDS, _COUNT_SECONDS, _ANSWER_SECONDS = 4.0, 2.0, 5.0
+_CLOSE_TIMEOUT_SECONDS = 4.0  # what is being recorded when it is to close is waited for, within any grace period
+_MOST_PAUSE_SECONDS = 60.0  # between deliveries of what fails for a reason nobody foresaw: each counts
+_COUNTS_UNTIL_SAID, _COUNTS_UNTIL_SAID_AGAIN = 3, 12
+
+
+class Disposition(Enum):
+    """What becomes of a delivery."""
+
+    ACK = "ack"
+    DEAD_LETTER = "dead letter"
+    RETURN = "return"
+
+
+Record = Callable[[list[Delivery]], Awaitable[Sequence[Disposition]]]
+"""Records deliveries durably: what becomes of each. Raises Refused while nothing can be recorded."""
+
+
+class Tagged(NamedTuple):
+    """A delivery with the tag it is settled by."""
+
+    tag: int
+    delivery: Delivery
+
+
+class Consumer:
+    """A subscription that is kept alive; `live` while the broker delivers to it.
+
+    The broker does not tell everything. RabbitMQ 3.10 moves the consumer of a queue that is deleted and declared again
+    within 20 ms to the new queue, and delivers nothing to it: who has heard nothing for a while subscribes anew. And
+    several processes may share a queue, each with a part of what is in it: the consumers are counted.
+    """
+
+    def __init__(self, tasks: asyncio.TaskGroup, urls: BrokerUrls, queue: str, prefetch: int, record: Record) -> None:
+        """At most `prefetch` deliveries are in hand at a time. What keeps it alive is one of `tasks`."""
+        self._tasks = tasks
+        self._queue = queue
+        self._prefetch = prefetch
+        self._record = record
+        self.live = False
+        self._closing: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._in_use = asyncio.Lock()
+        self._recording: asyncio.Task[Sequence[Disposition] | None] | None = None
+        self._crowded = 0
+        self._pauses = jittered_backoff(most=_MOST_PAUSE_SECONDS)
+        self._refusal: BrokerRefused | None = None
+        kept = keep_open(urls, f"{queue} consumer", self._use, self._told, consumed=queue)
+        self._task = endless(tasks, f"{queue} consumer", kept)
+
+    @property
+    def works(self) -> bool:
+        """Whether the queue delivers, and neither it nor its dead letters wait for somebody to change something."""
+        return self.live and self._refusal is None
+
+    async def close(self) -> None:
+        """Takes no more, finishes what was delivered, and closes the connection."""
+        self.live = False
+        self._closing.set_result(None)
+        async with self._in_use:
+            self._task.cancel()
+        if self._recording:
+            self._recording.cancel()
+        await asyncio.wait([self._task])
+
+    def _told(self, refusal: BrokerRefused | None) -> None:
+        self._refusal = refusal
+
+    async def _use(self, session: Session) -> None:
+        """Begins with one delivery at a time: one that kills the process then drives only itself to its limit."""
+        prefetch = 1
+        async with self._in_use:
+            try:
+                while await self._may_take(session):
+                    taking = _Taking(session, self._recorded, prefetch)
+                    await self._begin(session, taking)
+                    await self._take(session, taking)
+                    prefetch = self._prefetch if taking.heard_news else prefetch
+            finally:
+                self.live = False
+
+    async def _may_take(self, session: Session) -> bool:
+        """Waits for what was given back to be recorded: however long that takes, it costs one delivery of the few."""
+        while self._recording and not self._recording.done() and not (session.closed.done() or self._closing.done()):
+            self.live = False
+            await first(self._recording, session.closed, self._closing)
+        return not (session.closed.done() or self._closing.done())
+
+    async def _begin(self, session: Session, taking: "_Taking") -> None:
+        try:
+            async with asyncio.timeout(_ANSWER_SECONDS):
+                await taking.begin(self._queue)
+        except TimeoutError:
+            session.fail(BrokerUnavailable(f"it does not say that {self._queue} is consumed"))
+        session.check()
+        self.live = not self._closing.done()
+
+    async def _take(self, session: Session, taking: "_Taking") -> None:
+        """Takes deliveries until nothing was delivered for a while, more may be taken at a time, or it is to close."""
+        ends = taking.heard_enough if taking.prefetch < self._prefetch else self._closing, session.closed, self._closing
+        consumed = True
+        try:
+            while consumed and taking.patience() > 0:
+                await first(*ends, seconds=taking.patience())
+                if any(end.done() for end in ends):
+                    break
+                consumed = await self._is_consumed(session)
+        finally:
+            await taking.end()
+
+    async def _is_consumed(self, session: Session) -> bool:
+        """Counts the consumers: false when there is none, and a word when there are others."""
+        try:
+            async with asyncio.timeout(_COUNT_SECONDS):
+                count = await session.consumers(self._queue)
+        except (BrokerUnavailable, TimeoutError) as error:
+            _log.info("the consumers of %s were not counted: %s", self._queue, error)
+            return True
+        self._crowded = self._crowded + 1 if count > 1 else 0
+        if self._crowded % _COUNTS_UNTIL_SAID_AGAIN == _COUNTS_UNTIL_SAID:
+            _log.error(
+                "%s has %d consumers, each of which gets a part of what is in it: stop the other process (or one has"
+                " just lost its connection, and the broker has not noticed yet)",
+                self._queue,
+                count,
+            )
+        return count > 0
+
+    async def _recorded(self, deliveries: list[Delivery], session: Session) -> Sequence[Disposition] | None:
+        """What becomes of them; None where that takes too long, or longer than the session: recording goes on then."""
+        self._recording = self._tasks.create_task(self._keep_recording(deliveries))
+        await first(self._recording, session.closed, self._closing, seconds=_HELD_SECONDS)
+        if self._closing.done():
+            await first(self._recording, session.closed, seconds=_CLOSE_TIMEOUT_SECONDS)
+        return self._recording.result() if self._recording.done() else None
+
+    async def _keep_recording(self, deliveries: list[Delivery]) -> Sequence[Disposition] | None:
+        """Tries until the database takes them, or it is to close; None also for a reason nobody foresaw."""
+        for pause in jittered_backoff():
+            try:
+                dispositions = await self._record(deliveries)
+            except Refused as error:
+                _log.warning("%d deliveries of %s wait: %s", len(deliveries), self._queue, error)
+                await first(self._closing, seconds=pause)
+            except Exception:  # noqa: BLE001 - logged, and all of it comes again
+                _log.exception("the deliveries under way come again")
+                await first(self._closing, seconds=next(self._pauses))
+                break
+            else:
+                self._pauses = jittered_backoff(most=_MOST_PAUSE_SECONDS)
+                return dispositions
+            if self._closing.done():
+                break
+        return None
+
+
+class _Taking:
+    """Deliveries on one AMQP channel, from its opening to its end."""
+
+    def __init__(
+        self,
+        session: Session,
+        record: Callable[[list[Delivery], Session], Awaitable[Sequence[Disposition] | None]],
+        prefetch: int,
+    ) -> None:
+        self._session = session
+        self._record = record
+        self.prefetch = prefetch
+        self._intake: Intake
+        self._deliveries: Batcher[Tagged, None] = Batcher(self._work, prefetch, _BATCH_PAUSE_SECONDS)
+        self._in_hand = 0
+        self._moved = time.monotonic()
+        self.heard_enough: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """Done when something was settled that nobody had been delivered before."""
+
+    @property
+    def heard_news(self) -> bool:
+        """Whether that has happened."""
+        return self.heard_enough.done()
+
+    async def begin(self, queue: str) -> None:
+        """Begins to take deliveries of `queue`. Raises BrokerUnavailable."""
+        self._intake = await self._session.intake(queue, self.prefetch, self._put)
+
+    def patience(self) -> float:
+        """How long to wait for a delivery yet, in seconds; 0 when it was long enough."""
+        if self._in_hand:
+            return _IDLE_SECONDS
+        return max(0.0, self._moved + _IDLE_SECONDS - time.monotonic())
+
+    async def end(self) -> None:
+        """Finishes what was delivered. What the broker believes to be in hand, and is not, comes again."""
+        try:
+            await self._intake.cancel()
+        finally:
+            await self._deliveries.drained()
+            await self._intake.close()
+
+    def _put(self, tag: int, delivery: Delivery) -> None:
+        self._in_hand += 1
+        self._deliveries.put(Tagged(tag, delivery))
+
+    async def _work(self, batch: list[Tagged]) -> list[None]:
+        """What can't be worked on, for a reason nobody foresaw, comes again on a new session."""
+        try:
+            await self._settle(batch)
+        except Exception as error:  # noqa: BLE001 - logged, and all of it comes again
+            _log.exception("the deliveries under way come again")
+            self._session.fail(error)
+        self._in_hand -= len(batch)
+        self._moved = time.monotonic()
+        return [None] * len(batch)
+
+    async def _settle(self, batch: list[Tagged]) -> None:
+        for portion in _portions(batch):
+            failpoint("consumer.delivered")
+            if self._session.closed.done():  # it comes again, and what was delivered before may still be recorded
+                return
+            dispositions = await self._record([tagged.delivery for tagged in portion], self._session)
+            if dispositions is None:
+                self._session.fail(BrokerUnavailable("what could not be recorded was given back; it comes again"))
+            failpoint("consumer.recorded")
+            if dispositions is None or self._session.closed.done():  # they come again on the next session
+                return
+            _settle(self._intake, portion, dispositions)
+            failpoint("consumer.settled")
+        if not all(tagged.delivery.redelivered for tagged in batch):
+            resolve(self.heard_enough, None)
+
+
+def _portions(batch: list[Tagged]) -> Iterator[list[Tagged]]:
+    """Fresh deliveries together, in order; redelivered ones each alone."""
+    for redelivered, run in groupby(batch, key=lambda tagged: tagged.delivery.redelivered):
+        if redelivered:
+            yield from ([tagged] for tagged in run)
+        else:
+            yield list(run)
+
+
+def _settle(intake: Intake, portion: list[Tagged], dispositions: Sequence[Disposition]) -> None:
+    """One ack for each run of deliveries up to one that must be refused."""
+    pairs = zip(portion, dispositions, strict=True)
+    try:
+        for acked, run in groupby(pairs, key=lambda pair: pair[1] is Disposition.ACK):
+            settled = list(run)
+            if acked:
+                intake.ack(settled[-1][0].tag, multiple=True)
+            else:
+                for tagged, disposition in settled:
+                    intake.reject(tagged.tag, requeue=disposition is Disposition.RETURN)
+    except BrokerUnavailable as error:
+        _log.warning("not acknowledged, they come again: %s", error)

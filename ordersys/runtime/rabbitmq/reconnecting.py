@@ -1,0 +1,267 @@
+"""Sessions to RabbitMQ with the contract declared in them: one now, or one after the other for ever.
+
+Of several URLs each is tried in its turn, after the one that was used last.
+"""
+
+import asyncio
+import logging
+import math
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+from typing import Any
+
+from ordersys.contract.topology import topology
+from ordersys.runtime.base.backoff import jittered_backoff
+from ordersys.runtime.base.futures import first, resolve
+from ordersys.runtime.rabbitmq.connection import BrokerRefused, BrokerUnavailable, Session
+from ordersys.runtime.rabbitmq.topology import Declarer
+from ordersys.runtime.rabbitmq.urls import BrokerUrl, BrokerUrls
+
+_log = logging.getLogger(__name__)
+_DECLARED_EVERY_SECONDS, _PROBED_EVERY_SECONDS = 5.0, 3.0
+# While a node of a cluster hangs, the others declare nothing until they have given it up.
+_NEW_SECONDS, _KNOWN_SECONDS = 30.0, 1.0
+_SOUND_SECONDS = 1.0
+_OVER_SECONDS = 30.0  # whoever was not refused for that long has got what was missing
+
+Use = Callable[[Session], Awaitable[None]]
+Tell = Callable[[BrokerRefused | None], None]
+"""Is told that the broker refuses what nobody but a person can change, and None as soon as that is over."""
+
+
+async def declare(urls: BrokerUrls) -> None:
+    """Declares the topology of the contract at the first broker that works. Raises BrokerUnavailable."""
+
+    async def open_and_declare(url: BrokerUrl) -> None:
+        session = await Session.open(url, "declare")
+        try:
+            await Declarer(topology()).declare(session.methods)
+        finally:
+            await session.close()
+
+    await _at_the_first(urls, open_and_declare)
+
+
+@asynccontextmanager
+async def opened(urls: BrokerUrls, name: str) -> AsyncIterator[Session]:
+    """A session to the first broker that answers, as it is. Raises BrokerUnavailable."""
+    sessions: list[Session] = []
+
+    async def open_session(url: BrokerUrl) -> None:
+        sessions.append(await Session.open(url, name))
+
+    await _at_the_first(urls, open_session)
+    (session,) = sessions
+    try:
+        yield session
+    finally:
+        await session.close()
+
+
+async def _at_the_first(urls: BrokerUrls, work: Callable[[BrokerUrl], Awaitable[None]]) -> None:
+    """Does `work` at the first URL at which it can be done. Raises BrokerUnavailable with the reasons of all.
+
+    What nobody foresaw at one of them is logged, and hides none behind it; where all fail so, it is raised.
+    """
+    reasons: list[str] = []
+    unforeseen: list[Exception] = []
+    for number, url in enumerate(urls, 1):
+        try:
+            return await work(url)
+        except BrokerUnavailable as error:
+            reasons.append(str(error))
+        except Exception as error:  # noqa: BLE001 - logged, and raised unless another one works
+            _log.error("RabbitMQ's URL number %d of %d can't be used", number, len(urls), exc_info=error)
+            unforeseen.append(error)
+    if not reasons:
+        raise unforeseen[0]
+    raise BrokerUnavailable("; ".join(reasons))
+
+
+async def keep_open(
+    urls: BrokerUrls, name: str, use: Use, tell: Tell = lambda refusal: None, consumed: str = ""
+) -> None:
+    """Gives `use` a declared session, and a new one whenever it broke, with jittered backoff; never returns.
+
+    Whoever publishes has a session only as long as the whole topology is declared: while part of it is refused for
+    good, what is published would never come to a queue it is owed to. Whoever consumes a queue (`consumed`) is told of
+    what is refused of that queue, and goes on.
+
+    `use` returns or raises BrokerUnavailable when its session is closed. Raises what nobody foresaw: what happens with
+    a URL as soon as none of the others works, anything else at once.
+    """
+    await _Keeper(urls, name, use, tell, consumed).keep()
+
+
+class _Keeper:
+    """What is known over one session after the other."""
+
+    def __init__(self, urls: BrokerUrls, name: str, use: Use, tell: Tell, consumed: str) -> None:
+        self._urls = urls
+        self._name = name
+        self._use = use
+        self._tell = tell
+        self._consumed = consumed
+        self._known = False
+        """Whether everything was declared before, and not refused for good since: it is not insisted on again."""
+        self._said: set[str] = set()
+        """The refusals that the log has: each is said once, and again when it was over meanwhile."""
+
+    async def keep(self) -> None:
+        """See `keep_open`."""
+        pauses = jittered_backoff()
+        while True:
+            refusals: list[BrokerRefused] = []
+            unusable: list[Exception] = []
+            for number, url in enumerate(self._urls, 1):
+                try:
+                    if await self._used(url, refusals):
+                        pauses = jittered_backoff()
+                except _Unusable as error:
+                    self._log_unusable(number, error)
+                    unusable.append(error)
+            if len(unusable) == len(self._urls):
+                raise unusable[0]
+            self._tell(refusals[0] if refusals else None)
+            await asyncio.sleep(next(pauses))
+
+    async def _used(self, url: BrokerUrl, refusals: list[BrokerRefused]) -> bool:
+        """Gives `use` a session until it breaks; whether it was sound: lasted, and ended otherwise than by a refusal.
+
+        A refusal is added to `refusals`. A broker that takes connections and breaks each at once (541) is no reason to
+        connect without pauses.
+        """
+        loop = asyncio.get_running_loop()
+        began = math.inf
+        refused = False
+        try:
+            async with _opened(url, self._name) as session, self._kept_declared(session):
+                _log.info("%s: connected to RabbitMQ at %s", self._name, url)
+                self._known = True
+                refusals.clear()  # of other nodes: they don't matter while this one works
+                began = loop.time()
+                await self._use(session)
+                if loop.time() - began > _OVER_SECONDS:
+                    self._said.clear()
+                session.check()
+        except BrokerUnavailable as error:
+            self._log_unavailable(error, "waiting for RabbitMQ")
+            if isinstance(error, BrokerRefused):
+                refusals.append(error)
+                refused = True
+        return loop.time() - began > _SOUND_SECONDS and not refused
+
+    @asynccontextmanager
+    async def _kept_declared(self, session: Session) -> AsyncIterator[None]:
+        """Declares, and again now and then: a binding or a queue somebody has deleted is missed by nobody else.
+
+        What is known to have been declared before is not insisted on. Raises BrokerUnavailable.
+        """
+        declared: asyncio.Future[BrokerUnavailable | None] = asyncio.get_running_loop().create_future()
+        seconds = _KNOWN_SECONDS if self._known else _NEW_SECONDS
+        works = self._declare_again_and_again(session, declared), _probe_again_and_again(session)
+        async with _beside(session, *works):
+            await first(declared, session.closed, seconds=seconds)
+            session.check()
+            late = BrokerUnavailable(f"declaring takes longer than {seconds:.0f} s")
+            if error := declared.result() if declared.done() else late:
+                if not (self._known or isinstance(error, BrokerRefused)):
+                    raise error
+                self._log_unavailable(error, "not declared again")
+            yield
+
+    async def _declare_again_and_again(
+        self, session: Session, declared: "asyncio.Future[BrokerUnavailable | None]"
+    ) -> None:
+        """Resolves `declared` the first time."""
+        declarer = Declarer(topology(), self._consumed)
+        while not session.closed.done():
+            error = None
+            try:
+                await declarer.declare(session.methods)
+            except BrokerUnavailable as raised:
+                error = raised
+            if not session.closed.done():
+                self._conclude(session, error, declared.done())
+            resolve(declared, error)
+            await first(session.closed, seconds=_DECLARED_EVERY_SECONDS)
+
+    def _conclude(self, session: Session, error: BrokerUnavailable | None, again: bool) -> None:
+        """A refusal ends the session of whoever publishes, and is over when all was declared.
+
+        That the broker declares nothing for now ends nothing: a cluster that gives up a node may still take events.
+        """
+        if isinstance(error, BrokerRefused) and not self._consumed:
+            self._known = False
+            session.fail(error)
+        elif error and again:
+            self._log_unavailable(error, "not declared again")
+        if error is None or isinstance(error, BrokerRefused):
+            self._tell(error)
+
+    def _log_unavailable(self, error: BrokerUnavailable, what: str) -> None:
+        """A broker that is away is told of each time, one that refuses once: that is an error, and somebody's task."""
+        if not isinstance(error, BrokerRefused):
+            _log.warning("%s: %s: %s", self._name, what, error)
+        elif str(error) not in self._said:
+            self._said.add(str(error))
+            _log.error("%s: RabbitMQ refuses, and will until somebody changes it: %s", self._name, error)
+
+    def _log_unusable(self, number: int, error: "_Unusable") -> None:
+        if repr(error) not in self._said:
+            self._said.add(repr(error))
+            text = "%s: RabbitMQ's URL number %d of %d can't be used"
+            _log.error(text, self._name, number, len(self._urls), exc_info=error.__cause__)
+
+
+class _Unusable(Exception):
+    """What nobody foresaw when a session was opened: its cause."""
+
+
+@asynccontextmanager
+async def _opened(url: BrokerUrl, name: str) -> AsyncIterator[Session]:
+    """A session, while the context is open. Raises BrokerUnavailable and _Unusable."""
+    try:
+        session = await Session.open(url, name)
+    except BrokerUnavailable:
+        raise
+    except Exception as error:
+        raise _Unusable(repr(error)) from error
+    try:
+        yield session
+    finally:
+        await session.close()
+
+
+@asynccontextmanager
+async def _beside(session: Session, *works: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Does `works` while the context is open; what nobody foresaw in one of them ends the session, and is raised.
+
+    No TaskGroup: before Python 3.13 it forgets a cancellation that comes while it ends for an error of its body.
+    """
+    tasks = [asyncio.create_task(work) for work in works]
+    for task in tasks:
+        task.add_done_callback(partial(_ended_beside, session))
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+        for task in tasks:
+            if not task.cancelled() and (error := task.exception()):
+                raise error
+
+
+def _ended_beside(session: Session, task: "asyncio.Task[None]") -> None:
+    if not task.cancelled() and (error := task.exception()):
+        session.fail(error)
+
+
+async def _probe_again_and_again(session: Session) -> None:
+    with suppress(BrokerUnavailable):  # whoever uses the session is told as well
+        while not session.closed.done():
+            await first(session.closed, seconds=_PROBED_EVERY_SECONDS)
+            async with session.methods():
+                pass  # a broker that is silent does not even open an AMQP channel

@@ -1,0 +1,140 @@
+"""Declares exchanges, queues and bindings, one after the other; what is there already is left as it is.
+
+Whoever may not declare (RabbitMQ: the configure permission) may still look whether everything is there, and use it:
+passive declarations need no permission. Bindings can't be looked at: that they are there is up to those who may bind.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AbstractAsyncContextManager
+from functools import partial
+from typing import Any, NamedTuple
+
+from ordersys.contract.topology import Binding, Exchange, Queue, Topology
+from ordersys.runtime.rabbitmq.connection import BrokerRefused, BrokerUnavailable, Call
+from ordersys.runtime.rabbitmq.refusals import ACCESS_REFUSED, NOT_FOUND
+
+_log = logging.getLogger(__name__)
+Channel = Callable[[], AbstractAsyncContextManager[Call]]
+"""An AMQP channel of one's own: it is closed when a call on it is refused."""
+
+
+class _Step(NamedTuple):
+    """A declaration, and how to look whether it was made already: not at all, if need be."""
+
+    declare: Callable[[Call], Awaitable[Any]]
+    look: Callable[[Call], Awaitable[Any]] | None
+    needed: bool
+    """Whether its refusal is one of the whole; else the log is told."""
+
+
+class Declarer:
+    """Declares a topology, again and again; remembers what it may not declare, and only looks at that then.
+
+    One refusal keeps nothing else from being declared.
+    """
+
+    def __init__(self, topology: Topology, queue: str = "") -> None:
+        """All of it is needed, or only what belongs to `queue`."""
+        self._steps = list(_steps(topology, _belonging(topology, queue) if queue else topology))
+        self._forbidden: set[int] = set()
+        self._said: set[str] = set()
+
+    async def declare(self, channel: Channel) -> None:
+        """Declares what may be, and looks at the rest. Raises BrokerUnavailable; BrokerRefused for what lasts."""
+        left = list(range(len(self._steps)))
+        forbidden: list[BrokerRefused] = []
+        refused: dict[int, BrokerRefused] = {}
+        while left:
+            async with channel() as call:
+                await self._until_refused(call, left, forbidden, refused)
+        if forbidden:
+            text = "%d of %d declarations are not permitted; what is there is used as it is found. The first: %s"
+            self._say(text, len(forbidden), len(self._steps), forbidden[0])
+        for number, error in refused.items():
+            if not self._steps[number].needed:
+                self._say("what others need is not declared: %s", error)
+        if needed := [error for number, error in refused.items() if self._steps[number].needed]:
+            raise needed[0]
+
+    async def _until_refused(
+        self, call: Call, left: list[int], forbidden: list[BrokerRefused], refused: dict[int, BrokerRefused]
+    ) -> None:
+        """Takes from `left` what is done, or refused for good; with the first refusal the channel is closed."""
+        while left:
+            number = left[0]
+            step = self._steps[number]
+            try:
+                if number not in self._forbidden:
+                    await step.declare(call)
+                elif step.look:
+                    await step.look(call)
+            except BrokerRefused as error:
+                if error.code == ACCESS_REFUSED and number not in self._forbidden:
+                    self._forbidden.add(number)
+                    forbidden.append(error)
+                    return
+                refused[number] = error
+                self._forbidden.discard(number)  # what is not there may be permitted the next time
+                del left[0]
+                return
+            except BrokerUnavailable as error:
+                if not (refused and error.code == NOT_FOUND):
+                    raise
+                del left[0]  # a binding of what was refused
+                return
+            del left[0]
+
+    def _say(self, text: str, *values: object) -> None:
+        """Once: it is the same every few seconds."""
+        if (said := text % values) not in self._said:
+            self._said.add(said)
+            _log.warning("%s", said)
+
+
+def _belonging(topology: Topology, queue: str) -> Topology:
+    """What has to be there for `queue` to get its messages, and for its dead letters to be kept."""
+    named = {queue} | {str(q.arguments.get("x-dead-letter-routing-key")) for q in topology.queues if q.name == queue}
+    return Topology(
+        topology.exchanges,
+        tuple(one for one in topology.queues if one.name in named),
+        tuple(one for one in topology.bindings if one.to_exchange or one.destination in named),
+    )
+
+
+def _steps(topology: Topology, needed: Topology) -> Iterator[_Step]:
+    for exchange in topology.exchanges:
+        there = partial(_there, exchange=exchange.name)
+        yield _Step(partial(_exchange, exchange), there, exchange in needed.exchanges)
+    for queue in topology.queues:
+        yield _Step(partial(_queue, queue), partial(_there, queue=queue.name), queue in needed.queues)
+    for binding in topology.bindings:
+        yield _Step(partial(_bind, binding), None, binding in needed.bindings)
+
+
+async def _exchange(exchange: Exchange, call: Call) -> None:
+    await call("exchange_declare", exchange=exchange.name, exchange_type=exchange.type, durable=True)
+
+
+async def _queue(queue: Queue, call: Call) -> None:
+    await call("queue_declare", queue=queue.name, durable=True, arguments=dict(queue.arguments))
+
+
+async def _bind(binding: Binding, call: Call) -> None:
+    common = {"routing_key": binding.routing_key}
+    if binding.to_exchange:
+        await call("exchange_bind", destination=binding.destination, source=binding.source, **common)
+    else:
+        await call("queue_bind", queue=binding.destination, exchange=binding.source, **common)
+
+
+async def _there(call: Call, **named: str) -> None:
+    """Raises BrokerRefused when the exchange, or the queue, of that name is not."""
+    ((kind, name),) = named.items()
+    try:
+        await call(f"{kind}_declare", passive=True, **named)
+    except BrokerUnavailable as error:
+        if error.code != NOT_FOUND or f"no {kind}" not in str(error):  # it may only be out of reach for now
+            raise
+        text = f"{kind} {name!r} is not there, and the user lacks the configure permission to declare it"
+        raise BrokerRefused(f"{text} ({error})", error.code) from error

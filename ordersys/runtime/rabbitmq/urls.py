@@ -1,0 +1,201 @@
+"""The URLs of a broker: one, or those of the nodes of a cluster, separated by commas (in a URL a comma is %2C).
+
+Read once, before anything starts, by the parser that will use them: pika's. It takes more than it understands – a `/`
+in a password moves the host, `/a/b` means the virtual host a – so that only what can be read in one way is given to it.
+From then on nobody parses or shows a URL: what is shown is made of what pika has read, and holds no secret.
+"""
+
+import ast
+import os
+import re
+import ssl
+from dataclasses import dataclass, field
+from urllib.parse import parse_qsl, quote, unquote_to_bytes
+
+import pika
+
+from ordersys.console.opening import open_regular
+from ordersys.contract import addresses
+
+WANTED = "an AMQP URL, such as amqp://user:password@host:5672/%2F, or several with commas between them"
+_PORTS = {"amqp": 5672, "amqps": 5671}
+_FOR_TLS = "ssl_options"
+_OURS = frozenset(
+    {
+        "blocked_connection_timeout",
+        "channel_max",
+        "client_properties",
+        "connection_attempts",
+        "frame_max",
+        "heartbeat",
+        "locale",
+        "retry_delay",
+        "socket_timeout",
+        "stack_timeout",
+        "tcp_options",
+    }
+)
+"""Options of pika's that the session sets itself, or that it would not work with."""
+_TLS_NAMES = frozenset(
+    {"ca_certs", "cafile", "ca_path", "capath", "ca_data", "cadata", "certfile", "keyfile", "password"}
+    | {"ciphers", "server_hostname"}
+)
+_TLS_FILES = ("ca_certs", "cafile", "certfile", "keyfile")
+_MOST_OCTETS = 255  # AMQP 0-9-1 §4.2.5.3, short strings
+
+
+@dataclass(frozen=True)
+class BrokerUrl:
+    """A broker, as pika has read its URL. `str()` is fit to be shown: host, port and virtual host."""
+
+    shown: str
+    parameters: pika.URLParameters = field(repr=False, compare=False)
+    _text: str = field(repr=False)
+
+    def __str__(self) -> str:
+        return self.shown
+
+
+BrokerUrls = tuple[BrokerUrl, ...]
+"""A broker, or the nodes of a cluster, in the order in which they are tried."""
+
+
+def parse(text: str) -> BrokerUrls:
+    """The URLs in `text`, at least one. Raises ValueError with what it must be and what is wrong, never with a secret.
+
+    Reads the files of certificates that a URL names.
+    """
+    found = [one.strip() for one in text.split(",")]
+    return tuple(_numbered(number, len(found), one) for number, one in enumerate(found, 1))
+
+
+def shown(urls: BrokerUrls) -> str:
+    """All of them, fit to be shown."""
+    return ", ".join(map(str, urls))
+
+
+def _numbered(number: int, count: int, text: str) -> BrokerUrl:
+    try:
+        return _one(text)
+    except ValueError as error:
+        which = f"number {number} of {count}" if count > 1 else "it"
+        comma = " (inside a URL a comma is %2C)" if count > 1 else ""
+        raise ValueError(f"{WANTED}: {which} {error}{comma}") from None
+
+
+def _one(text: str) -> BrokerUrl:
+    """Raises ValueError with what is wrong, fit to stand behind "it"."""
+    _check_characters(text)
+    scheme, separator, rest = text.partition("://")
+    if not separator or scheme.lower() not in _PORTS:
+        raise ValueError("does not begin with amqp:// or amqps://")
+    before, _, query = rest.partition("?")
+    place, slash, path = before.partition("/")
+    if "@" in rest.removeprefix(place):
+        raise ValueError("has a / or ? before an @: in a user, password or virtual host / is %2F, ? is %3F, @ is %40")
+    if "/" in path:
+        raise ValueError("has a / in the virtual host, where it is %2F")
+    user, _, host = place.rpartition("@")
+    if "@" in place:
+        _check_user(user)
+    address = _address(host, _PORTS[scheme.lower()])
+    if slash and len(unquote_to_bytes(path)) > _MOST_OCTETS:
+        raise ValueError(f"has a virtual host of more than {_MOST_OCTETS} octets")
+    _check_options(query, scheme.lower() == "amqps")
+    return _read(text, address)
+
+
+def _check_characters(text: str) -> None:
+    if not text:
+        raise ValueError("is empty")
+    if re.search(r"\s", text) or not text.isprintable():
+        raise ValueError("has a blank or a control character in it; a blank is %20")
+    if not text.isascii():
+        raise ValueError("has a character that is not ASCII, which is written as its octets in UTF-8, such as %C3%BC")
+    if "#" in text:
+        raise ValueError("has a # in it, which is %23")
+    if re.search(r"%(?![0-9A-Fa-f]{2})", text):
+        raise ValueError("has a % without two hexadecimal digits behind it; a % itself is %25")
+    octets = unquote_to_bytes(text)
+    try:
+        octets.decode()
+    except UnicodeDecodeError:
+        raise ValueError("has octets behind % that are not UTF-8") from None
+    if b"\0" in octets:
+        raise ValueError("has %00 in it")
+
+
+def _check_user(text: str) -> None:
+    if "@" in text:
+        raise ValueError("has more than one @; in a user or password it is %40")
+    user, colon, password = text.partition(":")
+    if not user:
+        raise ValueError("has no user before the @")
+    if not password:
+        raise ValueError(f"has no password{'' if colon else ', nor a : behind the user'}")
+    if ":" in password:
+        raise ValueError("has more than one : before the @; in a user or password it is %3A")
+
+
+def _address(text: str, port: int) -> addresses.Address:
+    try:
+        return addresses.parse(text, port)
+    except addresses.InvalidAddress as error:
+        reason = error.reason.partition(" (")[0]  # in brackets stands what was given, which may be part of a secret
+        raise ValueError(f"needs HOST:PORT {reason}") from None
+
+
+def _check_options(query: str, encrypted: bool) -> None:
+    """What the session overwrites would be ignored without a word; what pika does not know it refuses."""
+    given = query.split("&") if query else []
+    for option in given:
+        name = option.partition("=")[0]
+        if name in _OURS:
+            raise ValueError(f"has the option {name}, which is not for a URL to decide; leave it out")
+        if name != _FOR_TLS:
+            raise ValueError(f"has an option that is not known; there is only {_FOR_TLS}")
+    if given and not encrypted:
+        raise ValueError(f"has {_FOR_TLS}, which belong to amqps://")
+    if len(given) > 1:
+        raise ValueError(f"has {_FOR_TLS} twice")
+    for _, value in parse_qsl(query, keep_blank_values=True):
+        _check_tls(value)
+
+
+def _check_tls(value: str) -> None:
+    """Names that pika would ignore; a protocol it would take from the URL could be one that checks no certificate."""
+    names = re.findall(r"['\"](\w+)['\"]\s*:", value)
+    if not re.fullmatch(r"\{.*\}", value) or not names:
+        raise ValueError(f"has {_FOR_TLS} that are no such thing as {{'cafile':'/path/ca.pem'}}")
+    if not set(names) <= _TLS_NAMES:
+        raise ValueError(f"has {_FOR_TLS} with a name that is none of {', '.join(sorted(_TLS_NAMES))}")
+    _check_files(value)
+
+
+def _check_files(value: str) -> None:
+    """OpenSSL would wait for whoever writes to a pipe."""
+    try:
+        options = ast.literal_eval(value)
+        given = [options[name] for name in _TLS_FILES if isinstance(options.get(name), str)]
+    except Exception:  # noqa: BLE001 - no dictionary, or nested too deep: pika reads it in the same way, and says so
+        return
+    for path in given:
+        try:
+            os.close(open_regular(path, os.O_RDONLY))
+        except OSError as error:
+            raise ValueError(f"has {_FOR_TLS} that name a file that can't be read ({error.strerror})") from None
+
+
+def _read(text: str, address: addresses.Address) -> BrokerUrl:
+    try:
+        parameters = pika.URLParameters(text)
+    except ssl.SSLError:
+        raise ValueError(f"has {_FOR_TLS} that name a file without a certificate or key that can be used") from None
+    except OSError as error:
+        raise ValueError(f"has {_FOR_TLS} that name a file that can't be read ({error.strerror})") from None
+    except Exception:  # noqa: BLE001 - pika raises whatever comes out of the text, with the text in it
+        raise ValueError(f"has {_FOR_TLS} that can't be used") from None
+    if (parameters.host, parameters.port) != address:
+        raise ValueError("can be read in more than one way")
+    host = addresses.Address(parameters.host, parameters.port)
+    return BrokerUrl(f"{host}/{quote(parameters.virtual_host, safe='')}", parameters, text)

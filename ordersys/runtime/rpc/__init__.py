@@ -1,0 +1,1 @@
+"""gRPC servers: rules held, admission, limits, health. The only home of grpc servers."""

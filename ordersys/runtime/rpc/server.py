@@ -1,0 +1,302 @@
+"""A gRPC server that holds every request against the contract before a servicer sees it.
+
+Handlers come from the descriptors: bytes -> message -> rules -> servicer. Whatever goes wrong ends in a status
+of the contract; what nobody foresaw in INTERNAL with an error id, never with a class name or a text of ours.
+What its clients may take of it at a time: `limits`, `admission`, `streams`, `memory_guard`.
+"""
+
+import asyncio
+import errno
+import logging
+import uuid
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import aclosing
+from typing import Any, NamedTuple
+
+import grpc
+from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+from google.protobuf.message import DecodeError, Message
+from google.rpc.status_pb2 import Status
+from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest
+
+from ordersys.api.error.v1.error_reason_pb2 import ErrorReason
+from ordersys.contract import descriptors
+from ordersys.contract.addresses import parse
+from ordersys.contract.errors import Refused, invalid, refuse
+from ordersys.contract.validation import violations
+from ordersys.runtime.base.failpoints import failpoint
+from ordersys.runtime.base.futures import Grace
+from ordersys.runtime.rpc import connections, limits
+from ordersys.runtime.rpc.admission import Admission, Arrivals, Context, Untaken, most_waiting
+from ordersys.runtime.rpc.memory_guard import MemoryGuard
+from ordersys.runtime.rpc.reflection import SERVICES as REFLECTION
+from ordersys.runtime.rpc.reflection import Reflection
+from ordersys.runtime.rpc.streams import HEALTH, Health, Streams
+from ordersys.runtime.settings import Settings
+
+_log = logging.getLogger(__name__)
+_STATUS_DETAILS = "grpc-status-details-bin"
+_ENTRY_BYTES = 32  # what a header counts beside its octets (RFC 9113 §6.5.2)
+Behaviour = Callable[[Any, Context], Awaitable[Message | bytes]]
+"""Answers a request with a response, or with one that is encoded already."""
+
+
+class AddressInUse(OSError):
+    """The address can't be listened on; the text names it."""
+
+
+class Server:
+    """Serves services of the contract, and health, on one address."""
+
+    def __init__(self, address: str, settings: Settings) -> None:
+        self.address = address
+        self._port = int(address.rpartition(":")[2])
+        self._server = grpc.aio.server(options=limits.options(settings))
+        self._streams = Streams()
+        self._doors = _Doors(
+            Arrivals(most_waiting(settings.max_concurrent_calls)),
+            Admission(settings.max_concurrent_calls),
+            Untaken(),
+            self._streams,
+            MemoryGuard(self._port, settings.max_memory_mib * 1024 * 1024),
+            settings.max_metadata_bytes,
+        )
+        self._reflection = settings.reflection
+        self._health = Health(self._streams)
+        self._names = [""]
+        self._register(
+            HEALTH,
+            {
+                "Check": self._doors.open(HEALTH.methods_by_name["Check"], self._health.check),
+                "List": self._doors.open(HEALTH.methods_by_name["List"], self._health.statuses),
+                "Watch": self._doors.stream(HEALTH.methods_by_name["Watch"], self._health.watch),
+            },
+        )
+
+    def add(self, service: ServiceDescriptor, servicer: object) -> None:
+        """Serves `service`, each RPC by the method of `servicer` with its name."""
+        self._register(service, {m.name: self._doors.call(m, getattr(servicer, m.name)) for m in service.methods})
+        self._names.append(service.full_name)
+
+    async def start(self) -> None:
+        """Listens, not yet healthy. Raises AddressInUse."""
+        if self._reflection:
+            served = (*self._names[1:], HEALTH.full_name, *(service.full_name for service in REFLECTION))
+            reflection = Reflection(served)
+            for service in REFLECTION:
+                (method,) = service.methods
+                self._register(
+                    service, {method.name: self._doors.dialogue(method, ServerReflectionRequest, reflection.answer)}
+                )
+        await self.healthy(False)
+        await _try(self.address)
+        self._server.add_insecure_port(self.address)
+        await self._server.start()
+        self._doors.guard.start()
+        failpoint("server.started")
+
+    async def healthy(self, serving: bool) -> None:
+        """Says of every service whether it works (grpc.health.v1)."""
+        self._health.set(self._names, serving)
+
+    async def report(self, works: Callable[[], Awaitable[bool]]) -> None:
+        """Asks `works` and says what it answers."""
+        await self.healthy(await works())
+
+    async def stop(self, grace: Grace) -> None:
+        """Says not healthy, ends streams at once, takes no more calls; those under way have what is left of `grace`."""
+        self._streams.stopping.set()
+        self._health.stop()
+        try:
+            # Who does not even take the last word of a stream would keep the server from stopping.
+            if held := await self._streams.end(grace.left()):
+                connections.end(self._port, held)
+            await self._server.stop(grace.left())
+        finally:
+            self._doors.guard.stop()
+
+    def _register(self, service: ServiceDescriptor, handlers: dict[str, Any]) -> None:
+        self._server.add_registered_method_handlers(service.full_name, handlers)
+
+
+async def _try(address: str) -> None:
+    """Asked of the system first, which says why not; grpc would say that it failed.
+
+    Of the addresses that a name has, some may be of a kind this machine lacks: localhost is ::1, too, in its list of
+    hosts, though IPv6 may be off. grpc listens on the others.
+    """
+    host, port = parse(address)
+    try:
+        found = {str(known[4][0]) for known in await asyncio.get_running_loop().getaddrinfo(host, port)}
+        errors = [await _lacking(one, port) for one in found]
+        if all(errors):
+            raise next(filter(None, errors))
+    except OSError as error:
+        reason = (error.strerror or str(error)).rpartition("): ")[2]
+        raise AddressInUse(f"{address} can't be listened on: {reason}; choose another address") from error
+
+
+async def _lacking(host: str, port: int) -> OSError | None:
+    """The error of an address that this machine does not have. Raises OSError for one that can't be listened on."""
+    try:
+        trial = await asyncio.start_server(lambda reader, writer: None, host, port)
+    except OSError as error:
+        if error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
+            return error
+        raise
+    trial.close()
+    await trial.wait_closed()
+    return None
+
+
+class _Doors(NamedTuple):
+    """The handlers of calls, and what all calls pass on their way in and out.
+
+    Bytes to bytes: what grpc can't decode or encode it would answer with a class name. To grpc each request is a
+    stream, which looks the same on the wire: so it may be refused unread, and waited for no longer than a client may
+    take.
+    """
+
+    arrivals: Arrivals
+    admission: Admission
+    untaken: Untaken
+    streams: Streams
+    guard: MemoryGuard
+    most_metadata_bytes: int
+
+    def call(self, method: MethodDescriptor, behaviour: Behaviour) -> Any:
+        """A call of the contract, admitted by what it carries."""
+        request_class = descriptors.message_class(method.input_type)
+        answers_pages = "page_size" in method.input_type.fields_by_name
+        batch = batch_of(method)
+
+        async def handle(context: Context) -> bytes:
+            self.admission.check()
+            raw = await self._raw(context)
+            request = _decoded(request_class, raw)
+            with self.admission.admitted(len(batch(request)), len(raw)):
+                _keep_rules(request)
+                response = await behaviour(request, context)
+                failpoint("server.answering")
+                answer = response if isinstance(response, bytes) else response.SerializeToString()
+                if answers_pages:
+                    self.untaken.add(answer, context)
+                return answer
+
+        return grpc.stream_unary_rpc_method_handler(self._answered(method, handle))
+
+    def open(self, method: MethodDescriptor, behaviour: Callable[[Any, Context], Awaitable[Message]]) -> Any:
+        """A call that is answered at once, however many calls are under way."""
+        request_class = descriptors.message_class(method.input_type)
+
+        async def handle(context: Context) -> bytes:
+            request = _decoded(request_class, await self._raw(context))
+            return (await behaviour(request, context)).SerializeToString()
+
+        return grpc.stream_unary_rpc_method_handler(self._answered(method, handle))
+
+    def stream(self, method: MethodDescriptor, behaviour: Callable[[Any, Context], AsyncGenerator[Message]]) -> Any:
+        """One request, and answers until the server stops."""
+        request_class = descriptors.message_class(method.input_type)
+
+        async def handle(context: Context) -> None:
+            with self.streams.one(context):
+                request = _decoded(request_class, await self._raw(context))
+                async with aclosing(behaviour(request, context)) as responses:
+                    async for response in responses:
+                        await context.write(response.SerializeToString())
+                await _stopping(context)
+
+        return grpc.stream_stream_rpc_method_handler(self._answered(method, handle))
+
+    def dialogue(self, method: MethodDescriptor, request_class: type[Message], answer: Callable[[Any], Message]) -> Any:
+        """An answer to each request of a stream, until the client has had enough, or the server stops."""
+
+        async def handle(context: Context) -> None:
+            with self.streams.one(context):
+                async with aclosing(self.streams.requests(context)) as requests:
+                    async for raw in requests:
+                        await context.write(answer(_decoded(request_class, raw)).SerializeToString())
+                if self.streams.stopping.is_set():
+                    await _stopping(context)
+
+        return grpc.stream_stream_rpc_method_handler(self._answered(method, handle))
+
+    def _answered(self, method: MethodDescriptor, handle: Callable[[Context], Awaitable[Any]]) -> Any:
+        """With what `handle` answers, or the status of what goes wrong."""
+        path = descriptors.path(method)
+
+        async def answered(_: object, context: Context) -> Any:
+            try:
+                if _metadata_bytes(context) > self.most_metadata_bytes:
+                    await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "The call has too much metadata.")
+                return await handle(context)
+            except grpc.aio.BaseError:
+                raise  # aborted, or the client has gone: gRPC knows
+            except Refused as refused:
+                status = refused.status
+            except Exception as error:  # noqa: BLE001 - logged, and answered without a word of it
+                status = _internal(path, error)
+            await _abort(context, status)
+            raise AssertionError("abort raises")
+
+        return answered
+
+    async def _raw(self, context: Context) -> bytes:
+        peer = context.peer()
+        self.guard.account(peer, 0)
+        raw = await self.arrivals.request(context, peer)
+        self.guard.account(peer, len(raw))
+        return raw
+
+
+def batch_of(method: MethodDescriptor) -> Callable[[Any], Sequence[Any]]:
+    """The requests that a request of `method` carries: those of a batch, else itself."""
+    field = method.input_type.fields_by_name.get("requests")
+    if field is not None and field.is_repeated and field.message_type is not None:
+        return lambda request: request.requests
+    return lambda request: (request,)
+
+
+def _decoded(request_class: type[Message], raw: bytes) -> Message:
+    try:
+        return request_class.FromString(raw)
+    except DecodeError as error:
+        raise refuse(ErrorReason.UNDECODABLE_REQUEST) from error
+
+
+def _keep_rules(request: Message) -> None:
+    if broken := violations(request):
+        raise invalid(broken)
+
+
+def _internal(path: str, error: Exception) -> Status:
+    error_id = str(uuid.uuid4())
+    _log.error("%s failed, error_id %s", path, error_id, exc_info=error)
+    return refuse(ErrorReason.INTERNAL_ERROR, error_id=error_id).status
+
+
+def metadata(context: Context, key: str) -> str | None:
+    """The text a call carries under `key`, None when it carries none."""
+    for name, value in context.invocation_metadata() or ():
+        if name == key and isinstance(value, str):
+            return value
+    return None
+
+
+def _metadata_bytes(context: Context) -> int:
+    """As HTTP/2 counts them, without the headers that are gRPC's own."""
+    return sum(len(name) + len(value) + _ENTRY_BYTES for name, value in context.invocation_metadata() or ())
+
+
+async def _stopping(context: Context) -> None:
+    """The end of a stream that the client has not ended."""
+    await context.abort(grpc.StatusCode.UNAVAILABLE, "The server stops; call again.")
+
+
+async def _abort(context: Context, status: Status) -> None:
+    details = ((_STATUS_DETAILS, status.SerializeToString()),)
+    await context.abort(_CODES[status.code], status.message, details)
+
+
+_CODES = {code.value[0]: code for code in grpc.StatusCode}

@@ -1,0 +1,91 @@
+"""The tables of a database and their version: older ones are upgraded, newer and foreign ones refused."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from sqlalchemy import BigInteger, Column, Connection, Integer, MetaData, String, Table, insert, inspect, select, update
+
+from ordersys.runtime.base.failpoints import failpoint
+from ordersys.runtime.base.ids import now
+
+Upgrade = Callable[[Connection], None]
+
+
+class UnusableDatabase(Exception):
+    """A database file can't be used; the text names it and says the way out."""
+
+
+class ForeignDatabase(UnusableDatabase):
+    """A database of another service, or of none; `fact` says so without the way out, `owner` whose it is."""
+
+    def __init__(self, fact: str, owner: str = "") -> None:
+        super().__init__(f"{fact}; choose another folder with ORDERSYS_DATA_DIR")
+        self.fact = fact
+        self.owner = owner
+
+
+class Schema:
+    """The tables of one service's database, and how older ones become today's.
+
+    `upgrades[i]` takes version i+1 to i+2; a new file gets today's tables and version at once.
+    """
+
+    def __init__(self, owner: str, upgrades: Sequence[Upgrade] = ()) -> None:
+        self.metadata = MetaData()
+        self.owner = owner
+        self.upgrades = tuple(upgrades)
+        self._about = Table(
+            "schema_version",
+            self.metadata,
+            Column("owner", String(64), primary_key=True),
+            Column("version", Integer, nullable=False),
+            # When the file was last seen to be writable, in microseconds since 1970.
+            Column("touch_time", BigInteger, nullable=False),
+        )
+
+    @property
+    def version(self) -> int:
+        """Today's version."""
+        return len(self.upgrades) + 1
+
+    def apply(self, connection: Connection) -> bool:
+        """Brings the database to today's version; whether it was new. Raises UnusableDatabase."""
+        recorded = self.check(connection)
+        if recorded == 0:
+            self.metadata.create_all(connection)
+            failpoint("schema.created")
+            connection.execute(insert(self._about).values(owner=self.owner, version=self.version, touch_time=now()))
+            return True
+        if recorded < self.version:
+            self._upgrade(connection, recorded)
+        return False
+
+    def check(self, connection: Connection) -> int:
+        """The version of the database, 0 when it is empty. Raises UnusableDatabase when it is not ours to use."""
+        return self._recorded(connection) if inspect(connection).get_table_names() else 0
+
+    def touch(self, connection: Connection, items: list[Any]) -> list[None]:
+        """An operation that does nothing but write. (SQLite writes no page that stays as it was.)"""
+        connection.execute(update(self._about).values(touch_time=now()))
+        return [None] * len(items)
+
+    def _recorded(self, connection: Connection) -> int:
+        there = inspect(connection)
+        columns = there.get_columns(self._about.name) if there.has_table(self._about.name) else []
+        if not {"owner", "version"} <= {column["name"] for column in columns}:
+            raise ForeignDatabase("it holds something else")
+        row = connection.execute(select(self._about.c.owner, self._about.c.version)).one()
+        if row.owner != self.owner:
+            raise ForeignDatabase(f"it belongs to {row.owner}, not to {self.owner}", row.owner)
+        if row.version > self.version:
+            raise UnusableDatabase(
+                f"its schema version {row.version} is newer than {self.version}, the newest this release knows;"
+                " use the release that wrote it"
+            )
+        return int(row.version)
+
+    def _upgrade(self, connection: Connection, recorded: int) -> None:
+        for upgrade in self.upgrades[recorded - 1 :]:
+            upgrade(connection)
+            failpoint("schema.upgraded")
+        connection.execute(update(self._about).values(version=self.version))

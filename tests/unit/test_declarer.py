@@ -1,0 +1,123 @@
+"""Declaring, refused in part: what else is declared, what is looked at, whose trouble it is."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from ordersys.contract.topology import subscriptions, topology
+from ordersys.runtime.rabbitmq.connection import BrokerRefused, BrokerUnavailable, Call
+from ordersys.runtime.rabbitmq.topology import Declarer
+
+FIRST, SECOND = subscriptions()
+ALL = {exchange.name for exchange in topology().exchanges} | {queue.name for queue in topology().queues}
+
+
+class Broker:
+    """Keeps what is declared; refuses some of it, and all else on a channel that is closed."""
+
+    def __init__(self) -> None:
+        self.there: set[str] = set()
+        self.bound: set[str] = set()
+        self.otherwise: set[str] = set()
+        self.forbidden: set[str] = set()
+        self.out_of_reach: set[str] = set()
+        self.asked: list[str] = []
+
+    @asynccontextmanager
+    async def channel(self) -> AsyncIterator[Call]:
+        open_ = True
+
+        async def call(method: str, **arguments: Any) -> None:
+            nonlocal open_
+            assert open_, "the channel is closed"
+            open_ = False
+            self._do(method, **arguments)
+            open_ = True
+
+        yield call
+
+    def _do(self, method: str, passive: bool = False, **arguments: Any) -> None:
+        kind = method.partition("_")[0]
+        name = arguments.get(kind) or arguments["destination"]
+        self.asked.append(f"{method} {name}{' passively' if passive else ''}")
+        if name in self.out_of_reach and passive:
+            raise BrokerUnavailable(f"404 NOT_FOUND - home node of {kind} '{name}' is down or inaccessible", 404)
+        if method.endswith("bind"):
+            if name not in self.there:
+                raise BrokerUnavailable(f"404 NOT_FOUND - no {kind} '{name}'", 404)
+            self.bound.add(name)
+        elif passive:
+            if name not in self.there:
+                raise BrokerUnavailable(f"404 NOT_FOUND - no {kind} '{name}'", 404)
+        elif name in self.forbidden:
+            raise BrokerRefused("403 ACCESS_REFUSED", 403)
+        elif name in self.otherwise:
+            raise BrokerRefused(f"406 PRECONDITION_FAILED - inequivalent arg for {kind} '{name}'", 406)
+        else:
+            self.there.add(name)
+
+
+@pytest.mark.parametrize("refused", sorted(queue.name for queue in topology().queues))
+async def test_one_refusal_keeps_nothing_else_from_being_declared(refused: str) -> None:
+    """All others have their queues and bindings; whoever needs all of it is told."""
+    broker = Broker()
+    broker.otherwise = {refused}
+    with pytest.raises(BrokerRefused, match=refused):
+        await Declarer(topology()).declare(broker.channel)
+    assert broker.there == ALL - {refused}
+    assert broker.bound == {one.destination for one in topology().bindings} - {refused}
+
+
+@pytest.mark.parametrize("own", [FIRST.queue, FIRST.dead_letter_queue, topology().exchanges[0].name])
+async def test_a_consumer_minds_what_is_its_own(own: str) -> None:
+    """Its queue, that of its dead letters, and the exchanges."""
+    broker = Broker()
+    broker.otherwise = {own}
+    with pytest.raises(BrokerRefused, match=own):
+        await Declarer(topology(), FIRST.queue).declare(broker.channel)
+
+
+async def test_a_consumer_does_not_mind_what_is_anothers(caplog: pytest.LogCaptureFixture) -> None:
+    """The log is told, once."""
+    broker = Broker()
+    broker.otherwise = {SECOND.queue, SECOND.dead_letter_queue}
+    declarer = Declarer(topology(), FIRST.queue)
+    for _ in range(3):
+        await declarer.declare(broker.channel)
+    assert caplog.text.count(f"'{SECOND.queue}'") == 1
+
+
+async def test_what_may_not_be_declared_is_looked_at_and_used(caplog: pytest.LogCaptureFixture) -> None:
+    """Tried once, and only looked at from then on."""
+    broker = Broker()
+    broker.there, broker.forbidden = set(ALL), set(ALL)
+    declarer = Declarer(topology())
+    await declarer.declare(broker.channel)
+    broker.asked.clear()
+    await declarer.declare(broker.channel)
+    assert all(asked.endswith("passively") for asked in broker.asked if "bind" not in asked)
+    assert caplog.text.count("not permitted") == 1
+
+
+async def test_what_is_not_there_and_may_not_be_declared_is_declared_when_it_may() -> None:
+    """By the same declarer: nobody has to connect anew for a permission that was granted."""
+    broker = Broker()
+    broker.there, broker.forbidden = ALL - {FIRST.queue}, {FIRST.queue}
+    declarer = Declarer(topology())
+    for _ in range(2):
+        with pytest.raises(BrokerRefused, match="lacks the configure permission"):
+            await declarer.declare(broker.channel)
+    broker.forbidden.clear()
+    await declarer.declare(broker.channel)
+    assert FIRST.queue in broker.there & broker.bound
+
+
+async def test_a_queue_that_is_out_of_reach_is_not_one_that_is_refused() -> None:
+    """Its node is down: that passes, and nobody has to do anything."""
+    broker = Broker()
+    broker.there, broker.forbidden, broker.out_of_reach = set(ALL), {FIRST.queue}, {FIRST.queue}
+    with pytest.raises(BrokerUnavailable) as raised:
+        await Declarer(topology()).declare(broker.channel)
+    assert not isinstance(raised.value, BrokerRefused)

@@ -1,0 +1,205 @@
+"""Placements, in a real database, with an Order Service that lives in the test."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from google.type.money_pb2 import Money
+from sqlalchemy import Connection, delete
+
+from ordersys.api.error.v1.error_reason_pb2 import ErrorReason
+from ordersys.api.order.v1.order_pb2 import Order, OrderState
+from ordersys.api.order.v1.order_service_pb2 import CreateOrderRequest
+from ordersys.api.order.v1.order_service_pb2 import UpdateOrderRequest as Hop
+from ordersys.api.product.v1.product_pb2 import Product
+from ordersys.api.product.v1.product_service_pb2 import PlaceOrderRequest, PlaceOrderResponse
+from ordersys.contract.errors import Refused, order_already_exists, refuse
+from ordersys.order_service import lifecycle
+from ordersys.product_service import evidence
+from ordersys.product_service.order_client import OutcomeUnknown
+from ordersys.product_service.place_order import PlaceOrderSaga
+from ordersys.product_service.saga_runner import SagaRunner
+from ordersys.product_service.store import placements as store
+from ordersys.product_service.store import products
+from ordersys.product_service.store.seed import seed
+from ordersys.product_service.store.tables import PLACEMENTS, SCHEMA
+from ordersys.runtime.storage.database import Database
+from tests.integration.api import new_id, quantities
+
+SECONDS = 60
+NOW = 1_790_000_000_000_000
+PRICE = Money(currency_code="EUR", units=5)
+LAMP = Product(id="lamp", name="Lamp", unit_price=PRICE, available=100)
+
+
+class OrderServiceDouble:
+    """Keeps orders by the rules of the real one; forgets every request_id at once."""
+
+    def __init__(self) -> None:
+        self.orders: dict[str, Order] = {}
+        self.lost = False
+        """Whether replies are lost."""
+
+    async def create(self, requests: Sequence[CreateOrderRequest]) -> list[bytes | Exception]:
+        return [self._created(request) for request in requests]
+
+    def _created(self, request: CreateOrderRequest) -> bytes | Exception:
+        taken = request.order_id in self.orders
+        if not taken:
+            self.orders[request.order_id] = lifecycle.place(request, NOW)
+        if self.lost:
+            return OutcomeUnknown(refuse(ErrorReason.OUTCOME_OPEN).status)
+        return order_already_exists(request.order_id) if taken else response(self.orders[request.order_id])
+
+    async def find(self, order_id: str) -> Order | None:
+        return self.orders.get(order_id)
+
+
+@pytest.fixture
+def orders() -> OrderServiceDouble:
+    """An Order Service without orders."""
+    return OrderServiceDouble()
+
+
+@pytest.fixture
+async def database(tmp_path: Path) -> AsyncIterator[Database]:
+    """The Product Service's database, with 100 lamps."""
+    opened = await Database.open(tmp_path / "p.db", SCHEMA, lambda connection: seed(connection, [LAMP], []))
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+def placement(database: Database, orders: OrderServiceDouble) -> PlaceOrderSaga:
+    """The saga."""
+    return PlaceOrderSaga(database, orders, SagaRunner(300))  # type: ignore[arg-type]
+
+
+def response(order: Order) -> bytes:
+    return PlaceOrderResponse(order=order).SerializeToString()
+
+
+def placing(units: int = 4) -> PlaceOrderRequest:
+    return PlaceOrderRequest(request_id=new_id(), customer_id="anna", items=quantities({"lamp": units}))
+
+
+async def stock(database: Database) -> tuple[int, int]:
+    product = await database.read(products.get, "lamp")
+    return product.available, product.held
+
+
+def forget_placements(connection: Connection, _: list[Any]) -> list[None]:
+    """An operation: what an earlier release did when an order was cancelled before its placement was completed."""
+    connection.execute(delete(PLACEMENTS))
+    return [None]
+
+
+async def test_an_open_request_whose_placement_is_gone_is_answered(
+    database: Database, orders: OrderServiceDouble, placement: PlaceOrderSaga
+) -> None:
+    """A database of an earlier release: with its order as it was created; its neighbours in the call are answered."""
+    request = placing()
+    orders.lost = True
+    (open_,) = await placement.place([request], "")
+    assert isinstance(open_, OutcomeUnknown)
+    await database.write(forget_placements, None)
+    orders.lost = False
+    (order,) = orders.orders.values()
+    first = Order()
+    first.CopyFrom(order)
+    cancelled = lifecycle.change(order, Hop(state=OrderState.ORDER_STATE_CANCELLED), NOW + 1)
+    orders.orders[order.id] = cancelled
+    answers = await placement.place([placing(1), request, placing(1)], "")
+    assert answers[1] == response(first)
+    assert [isinstance(answer, bytes) for answer in answers] == [True] * 3
+    assert await placement.place([request], "") == [response(first)]
+
+
+@pytest.mark.parametrize("gone", [False, True], ids=["refused", "gone"])
+async def test_orders_that_are_looked_up_are_looked_up_at_once(
+    database: Database, orders: OrderServiceDouble, placement: PlaceOrderSaga, gone: bool
+) -> None:
+    """Where each takes long, a group takes as long as one of them: none is answered before all were asked for."""
+    requests = [placing(1) for _ in range(3)]
+    orders.lost = True
+    await placement.place(requests, "")
+    orders.lost = False
+    if gone:
+        await database.write(forget_placements, None)
+    all_asked, find = asyncio.Barrier(len(requests)), orders.find
+
+    async def find_together(order_id: str) -> Order | None:
+        async with asyncio.timeout(SECONDS):
+            await all_asked.wait()
+        return await find(order_id)
+
+    orders.find = find_together  # type: ignore[method-assign]
+    assert [type(answer) for answer in await placement.place(requests, "")] == [bytes] * 3
+
+
+async def test_somebody_elses_order_under_the_id_is_a_refusal(
+    database: Database, orders: OrderServiceDouble, placement: PlaceOrderSaga
+) -> None:
+    """It can't be, but if it is: the stock is released, and the refusal passed on."""
+    request = placing()
+    orders.lost = True
+    await placement.place([request], "")
+    orders.lost = False
+    (order_id,) = orders.orders
+    orders.orders[order_id].customer_id = "somebody-else"
+    (refused,) = await placement.place([request], "")
+    assert isinstance(refused, Refused)
+    assert not isinstance(refused, OutcomeUnknown)
+    assert await stock(database) == (100, 0)
+
+
+async def test_who_waits_for_a_placement_in_doubt_is_in_doubt(
+    database: Database, orders: OrderServiceDouble, placement: PlaceOrderSaga
+) -> None:
+    """OutcomeUnknown, as of any saga: the changes that wait their turn behind it are told so at once."""
+    orders.lost = True
+    await placement.place([placing()], "")
+    (pending,) = await database.read(store.pending, "", 9)
+    with pytest.raises(OutcomeUnknown):
+        await placement.complete(pending)
+    orders.lost = False
+    await placement.complete(pending)
+
+
+async def test_an_id_that_is_taken_by_an_order_nobody_finds_is_in_doubt(
+    database: Database, orders: OrderServiceDouble, placement: PlaceOrderSaga
+) -> None:
+    """There and not there, as of a copy that lags behind: nothing is released."""
+    request = placing()
+    orders.lost = True
+    await placement.place([request], "")
+    orders.lost = False
+    real, orders.find = orders.find, _nothing  # type: ignore[method-assign, assignment]
+    (open_,) = await placement.place([request], "")
+    assert isinstance(open_, OutcomeUnknown)
+    assert await stock(database) == (96, 4)
+    orders.find = real  # type: ignore[method-assign]
+    assert isinstance((await placement.place([request], ""))[0], bytes)
+    assert await stock(database) == (96, 4)
+
+
+async def _nothing(_: str) -> None:
+    return None
+
+
+def test_a_change_is_shown_by_a_later_version_with_its_effect() -> None:
+    """Not by the version it was to change, and not by another effect."""
+    creation = CreateOrderRequest(order_id=new_id(), customer_id="anna")
+    creation.items.add(product_id="lamp", quantity=2, unit_price=PRICE)
+    placed = lifecycle.place(creation, NOW)
+    paid = Hop(order_id=placed.id, expected_version=1, state=OrderState.ORDER_STATE_PAID)
+    assert not evidence.shows(paid, placed)
+    assert evidence.shows(paid, lifecycle.change(placed, paid, NOW))
+    cancelled = lifecycle.change(placed, Hop(state=OrderState.ORDER_STATE_CANCELLED), NOW)
+    assert not evidence.shows(paid, cancelled)
+    fewer = Hop(order_id=placed.id, expected_version=1)
+    fewer.items.items.add(product_id="lamp", quantity=1, unit_price=PRICE)
+    assert evidence.shows(fewer, lifecycle.change(placed, fewer, NOW))
+    assert not evidence.shows(fewer, lifecycle.change(placed, paid, NOW))

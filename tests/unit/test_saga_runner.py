@@ -1,0 +1,80 @@
+"""Sagas go on without whoever asked for them, and take their place while they do."""
+
+import asyncio
+
+import pytest
+
+from ordersys.contract.errors import Refused, reason_of
+from ordersys.product_service.saga_runner import SagaRunner
+
+
+class Step:
+    """A step that waits until it may go on: what it was given, and what it answers."""
+
+    def __init__(self) -> None:
+        self.given: list[list[int]] = []
+        self.may_go_on = asyncio.Event()
+
+    async def __call__(self, numbers: list[int]) -> list[int | Exception]:
+        self.given.append(numbers)
+        await self.may_go_on.wait()
+        return [number if number else ValueError("nothing") for number in numbers]
+
+
+async def test_a_saga_nobody_waits_for_any_more_keeps_its_place() -> None:
+    """Calls given up in a row do not pile up what they have begun: the next is refused until one is done."""
+    sagas, done = SagaRunner(1), asyncio.Event()
+    given_up = asyncio.ensure_future(sagas.detached(done.wait()))
+    await asyncio.sleep(0)
+    given_up.cancel()
+    await asyncio.wait([given_up])
+    with pytest.raises(Refused) as refused:
+        await sagas.detached(done.wait())
+    assert reason_of(refused.value.status) == "TOO_MANY_CALLS"
+    done.set()
+    await sagas.drained(10)
+    assert await sagas.detached(done.wait())
+
+
+async def test_what_is_under_way_is_left_out_and_shared() -> None:
+    """Two steps with a saga in common: it is taken once, and both have its result, an exception too."""
+    sagas, step = SagaRunner(9), Step()
+    first = asyncio.ensure_future(sagas.each_once(step, {"a": 1, "b": 0}))
+    await asyncio.sleep(0)
+    second = asyncio.ensure_future(sagas.each_once(step, {"b": 7, "c": 3}))
+    await asyncio.sleep(0)
+    step.may_go_on.set()
+    ours, theirs = await first, await second
+    assert step.given == [[1, 0], [3]]
+    assert (ours["a"], theirs["c"]) == (1, 3)
+    assert isinstance(ours["b"], ValueError)
+    assert ours["b"] is theirs["b"]
+    assert await sagas.each_once(step, {"b": 7}) == {"b": 7}
+
+
+async def test_a_step_that_fails_fails_for_each_of_its_sagas() -> None:
+    """As a value, so that others go on; one alone is raised."""
+    sagas = SagaRunner(9)
+
+    async def fails(_: object) -> list[int]:
+        raise ValueError("no")
+
+    assert [str(found) for found in (await sagas.each_once(fails, {"a": 1, "b": 2})).values()] == ["no", "no"]
+    with pytest.raises(ValueError, match="no"):
+        await sagas.once("a", fails, 1)
+
+
+async def test_who_shares_a_saga_that_is_cancelled_is_not_left_waiting() -> None:
+    """And who gives up waiting for it leaves it alone."""
+    sagas, step = SagaRunner(9), Step()
+    first = asyncio.ensure_future(sagas.each_once(step, {"a": 1}))
+    await asyncio.sleep(0)
+    impatient, patient = (asyncio.ensure_future(sagas.each_once(step, {"a": 1})) for _ in range(2))
+    await asyncio.sleep(0)
+    impatient.cancel()
+    await asyncio.wait([impatient])
+    assert not first.done()
+    first.cancel()
+    await asyncio.wait([first, patient], timeout=10)
+    assert patient.cancelled()
+    assert step.given == [[1]]

@@ -1,0 +1,145 @@
+"""Makes the Python form of the contract: proto/ -> stubs, typed stubs and the descriptor image.
+
+Called by nox and by the build hook alike, from installed packages only. Everything it writes is derived
+and may be deleted at any time; nothing else may be written there.
+"""
+
+import fcntl
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import chdir, contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+ROOT = Path(__file__).resolve().parent.parent
+PROTO = Path("proto")
+GENERATED = (Path("ordersys/api"), Path("buf"))
+IMAGE = Path("ordersys/api/contract.binpb")
+VALIDATE = "buf/validate/validate.proto"
+PLUGINS = ("protoc-gen-mypy", "protoc-gen-mypy_grpc")
+_SCRATCH = ".codegen-"
+
+
+def generate(root: Path = ROOT, out: Path | None = None) -> None:
+    """Writes stubs, typed stubs and the descriptor image of `root`/proto below `out` (default: below `root`).
+
+    What was generated before is replaced only once all of it succeeded, and file by file: whoever imports meanwhile
+    finds each file whole, the old one or the new one. Blocks while another process generates below the same folder.
+    Raises SystemExit with one line when there is no contract or `out` can't be written, and with protoc's own
+    messages printed when a .proto file is wrong.
+    """
+    out = out or root
+    if not sources(root):
+        raise SystemExit(f"codegen: there is no contract in {root / PROTO}; stubs are made in a source tree")
+    try:
+        with _locked(out), TemporaryDirectory(dir=out, prefix=_SCRATCH) as scratch:
+            made = Path(scratch)
+            _protoc(root.resolve(), made)
+            for folder in GENERATED:
+                _make_packages(made / folder)
+                _replace(made / folder, out / folder)
+    except OSError as error:
+        raise SystemExit(f"codegen: can't make stubs below {out}: {error}") from error
+
+
+def sources(root: Path) -> list[str]:
+    """The contract's files, as protoc and `import` name them."""
+    return sorted(path.relative_to(root / PROTO).as_posix() for path in (root / PROTO).rglob("*.proto"))
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Takes turns with others that generate below `folder`; removes what one that was killed has left."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        for left in folder.glob(f"{_SCRATCH}*"):
+            shutil.rmtree(left)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _protoc(root: Path, made: Path) -> None:
+    import google.rpc
+    import grpc_tools
+    from grpc_tools import protoc
+
+    googleapis = Path(google.rpc.__path__[0]).parent.parent
+    well_known = Path(grpc_tools.__path__[0]) / "_proto"
+    for folder in GENERATED:
+        (made / folder).mkdir(parents=True)
+    (made / "rules.binpb").write_bytes(_validate_descriptor())
+    # protoc takes a colon for the end of a path. Relative names have none, wherever the source tree lies.
+    (made / PROTO).symlink_to(root / PROTO)
+    with chdir(made):
+        status = protoc.main(
+            [
+                "protoc",
+                *(f"-I{folder}" for folder in (PROTO, googleapis, well_known)),
+                "--descriptor_set_in=rules.binpb",
+                *(f"--{kind}_out=." for kind in ("python", "grpc_python")),
+                *(f"--{kind}_out=quiet:." for kind in ("mypy", "mypy_grpc")),
+                *(f"--plugin={name}={tool(name, 'mypy-protobuf')}" for name in PLUGINS),
+                f"--descriptor_set_out={IMAGE}",
+                "--include_imports",
+                "--include_source_info",
+                VALIDATE,
+                *sources(root),
+            ]
+        )
+    if status != 0:
+        raise SystemExit(f"codegen: protoc refused the contract (exit status {status}); see above")
+
+
+def _validate_descriptor() -> bytes:
+    """The descriptor set of buf/validate/validate.proto, which protovalidate's wheel brings along."""
+    from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
+    from protovalidate._gen.buf.validate import validate_pb
+
+    file = FileDescriptorProto.FromString(validate_pb.desc().proto.to_binary())
+    return FileDescriptorSet(file=[file]).SerializeToString()
+
+
+def tool(name: str, package: str) -> Path:
+    """A program of this very environment, wherever PATH points. Raises SystemExit naming the package when missing."""
+    beside = Path(sys.executable).parent / name
+    found = beside if beside.exists() else shutil.which(name)
+    if found is None:
+        raise SystemExit(f"{name} is missing; pip install {package}")
+    return Path(found)
+
+
+def _make_packages(folder: Path) -> None:
+    for package in (folder, *(path for path in folder.rglob("*") if path.is_dir())):
+        (package / "__init__.py").write_text('"""Generated from proto/; never edited."""\n')
+
+
+def _replace(made: Path, target: Path) -> None:
+    """Moves every file of `made` to its place below `target`, then removes what the contract has no more."""
+    files = {path.relative_to(made) for path in made.rglob("*") if path.is_file()}
+    for name in sorted(files):
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        (made / name).replace(target / name)
+    wanted = files | {parent for name in files for parent in name.parents}
+    for path in list(target.rglob("*")):
+        # Bytecode belongs to whoever imports just now; what lost its source is never imported.
+        if path.relative_to(target) in wanted or "__pycache__" in path.parts or not path.exists():
+            continue
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+def main() -> None:
+    """`python -m tools.codegen`."""
+    generate()
+    print(f"codegen: {len(sources(ROOT))} files of the contract, protobuf {version('protobuf')}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,26 @@
+"""What a changed contract breaks of a released one that buf can't see: rules, topology, error reasons."""
+
+from google.protobuf.descriptor_pb2 import FileDescriptorSet
+
+from ordersys.contract.descriptors import link, ours
+from tools.compat import error_reasons, messages, topology
+
+
+def findings(released: FileDescriptorSet, current: FileDescriptorSet) -> list[str]:
+    """A sentence for each break that says what breaks for whom; none when the images are compatible."""
+    before, now = link(complete(released, current)), link(current)
+    return [sentence for compared in (messages, topology, error_reasons) for sentence in compared.findings(before, now)]
+
+
+def release(image: FileDescriptorSet) -> FileDescriptorSet:
+    """What is kept of an image: the contract's own files, without their comments and places."""
+    kept = FileDescriptorSet(file=[file for file in image.file if ours(file.name)])
+    for file in kept.file:
+        file.ClearField("source_code_info")
+    return kept
+
+
+def complete(released: FileDescriptorSet, image: FileDescriptorSet) -> FileDescriptorSet:
+    """A released contract together with what it imports, which it takes from `image`."""
+    imported = [file for file in image.file if not ours(file.name)]
+    return FileDescriptorSet(file=[*imported, *(file for file in released.file if ours(file.name))])

@@ -1,0 +1,117 @@
+"""Holds the contract against the released one, or makes it the released one: `python -m tools.compat [--release]`.
+
+Called by nox. What is released lies in proto/released, made here and never by hand: the descriptor image, and golden
+messages, of which a later release keeps every one. Written by hand is only the record of narrowings: rules that
+became stricter within the version, each with the reason why that breaks nobody who kept what the comments said.
+"""
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from google.protobuf.descriptor_pb2 import FileDescriptorSet
+
+from ordersys.contract.json_text import parse
+from ordersys.contract.topology import kinds
+from tools.codegen import IMAGE, ROOT, tool
+from tools.compat import complete, findings, release
+from tools.compat.golden import entry, golden
+
+RELEASED = Path("proto/released/v1.binpb")
+GOLDEN = Path("proto/released/v1.golden.json")
+NARROWINGS = Path("proto/released/v1.narrowings.json")
+_COMPATIBLE, _BREAKING = 0, 100
+
+
+class Verdict(NamedTuple):
+    """What a comparison with the released contract has found."""
+
+    breaks: list[str]
+    """A sentence for each break: what buf finds, then what it can't see."""
+    narrowings: dict[str, str]
+    """Breaks that are recorded, as sentences, with the reason why they are none to whoever keeps the contract."""
+
+
+def check(root: Path = ROOT) -> Verdict:
+    """Compares the contract with the released one. Raises SystemExit for a record of narrowings that can't be read."""
+    current = _read(root / IMAGE)
+    released = complete(_read(root / RELEASED), current)
+    found, recorded = findings(released, current), narrowings(root)
+    breaks = [*_buf(root, released), *(sentence for sentence in found if sentence not in recorded)]
+    return Verdict(breaks, {sentence: recorded[sentence] for sentence in found if sentence in recorded})
+
+
+def narrowings(root: Path = ROOT) -> dict[str, str]:
+    """The recorded narrowings: what `check` says of each, to the letter, and the reason. Raises SystemExit.
+
+    An entry stays after the release that contains it: older golden messages may break its rule.
+    """
+    if not (root / NARROWINGS).exists():
+        return {}
+    try:
+        return dict(_narrowing(entry) for entry in parse((root / NARROWINGS).read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise SystemExit(f"compat: {NARROWINGS}: {error}") from error
+
+
+def _narrowing(entry: Any) -> tuple[str, str]:
+    if not isinstance(entry, dict) or entry.keys() != {"breaks", "because"} or not all(entry.values()):
+        raise ValueError(f"each entry is an object of the texts breaks and because, not {json.dumps(entry)}")
+    return str(entry["breaks"]), str(entry["because"])
+
+
+def write(root: Path = ROOT) -> None:
+    """Makes the contract of `root` the released one."""
+    (root / RELEASED).parent.mkdir(exist_ok=True)
+    (root / RELEASED).write_bytes(release(_read(root / IMAGE)).SerializeToString(deterministic=True))
+    kept = json.loads((root / GOLDEN).read_text(encoding="utf-8")) if (root / GOLDEN).exists() else []
+    made = [entry(message) for kind in kinds() for message in golden(kind)]
+    (root / GOLDEN).write_text(_lines([*kept, *(new for new in made if new not in kept)]), encoding="utf-8")
+
+
+def _read(path: Path) -> FileDescriptorSet:
+    return FileDescriptorSet.FromString(path.read_bytes())
+
+
+def _buf(root: Path, released: FileDescriptorSet) -> list[str]:
+    """What `buf breaking` says about the descriptor image; it reads `released` from its standard input."""
+    command = [
+        str(tool("buf", "buf-bin")),
+        "breaking",
+        str(IMAGE),
+        "--against",
+        "-#format=binpb",
+        "--config",
+        "buf.yaml",
+    ]
+    done = subprocess.run(command, cwd=root, input=released.SerializeToString(), capture_output=True, check=False)
+    if done.returncode not in (_COMPATIBLE, _BREAKING):
+        raise SystemExit(f"compat: buf failed: {done.stderr.decode().strip()}")
+    return done.stdout.decode().splitlines()
+
+
+def _lines(entries: list[dict[str, Any]]) -> str:
+    """A JSON array, a line for each entry."""
+    return "[\n" + ",\n".join(json.dumps(one, ensure_ascii=False) for one in entries) + "\n]\n"
+
+
+def main(arguments: Sequence[str], root: Path = ROOT) -> None:
+    """`python -m tools.compat [--release]`: exit status 1 where the released contract is broken."""
+    releasing, released = "--release" in arguments, (root / RELEASED).exists()
+    if not released and not releasing:
+        raise SystemExit(f"compat: {RELEASED} is missing; `nox -s compat -- --release` makes it")
+    verdict = check(root) if released else Verdict([], {})
+    for sentence, reason in verdict.narrowings.items():
+        print(f"compat: recorded narrowing: {sentence} {reason}")
+    if verdict.breaks:
+        raise SystemExit("\n".join([*verdict.breaks, f"compat: {len(verdict.breaks)} breaks of {RELEASED}"]))
+    if releasing:
+        write(root)
+    print(f"compat: compatible with {RELEASED}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,1 @@
+"""The documents that are derived from the contract: a page for people, AsyncAPI, RabbitMQ's definitions."""

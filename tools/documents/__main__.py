@@ -1,0 +1,51 @@
+"""Writes the documents that are derived from the contract, for people and programs: `python -m tools.documents`.
+
+Called by nox once the stubs are made. Unlike these the documents are committed, so that they can be read without tools.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import yaml
+from google.protobuf.descriptor_pb2 import FileDescriptorSet
+
+from ordersys.contract.topology import topology
+from tools.codegen import IMAGE, ROOT
+from tools.documents import asyncapi, reference
+from tools.documents.comments import comments
+from tools.documents.rabbitmq_definitions import definitions
+
+DOCS = Path("docs")
+
+
+def texts(root: Path = ROOT) -> dict[Path, str]:
+    """The documents by path below `root`."""
+    said = comments(FileDescriptorSet.FromString((root / IMAGE).read_bytes()))
+    return {
+        DOCS / "asyncapi.yaml": _yaml(asyncapi.document(said)),
+        DOCS / "contract.md": reference.page(said),
+        DOCS / "topology.json": json.dumps(definitions(topology()), indent=2) + "\n",
+    }
+
+
+def write(root: Path = ROOT) -> None:
+    """Writes all documents below `root`."""
+    for path, text in texts(root).items():
+        (root / path).parent.mkdir(exist_ok=True)
+        (root / path).write_text(text, encoding="utf-8")
+
+
+def _yaml(document: dict[str, Any]) -> str:
+    text: str = yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=110)
+    return f"# Derived from proto/ by `nox -s codegen`.\n{text}"
+
+
+def main() -> None:
+    """`python -m tools.documents`."""
+    write()
+    print(f"documents: {', '.join(str(path) for path in texts())}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,172 @@
+"""The contract as a page for people: services, events, subscriptions, error reasons, messages and enums."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor, OneofDescriptor, ServiceDescriptor
+from google.protobuf.descriptor_pb2 import FieldDescriptorProto
+
+from buf.validate.validate_pb2 import Ignore
+from ordersys.api.rules.v1 import rules_pb2
+from ordersys.contract import descriptors, topology
+from ordersys.contract.rules import stated
+from tools.documents.error_reasons import reasons
+
+Comments = Mapping[str, str]
+_OURS = "ordersys.api."
+_INTRODUCTION = """# The contract
+
+Derived from `proto/` by `nox -s codegen`. Rules go by the names [protovalidate](https://protovalidate.com) gives them;
+those of this contract come last."""
+
+
+def page(comments: Comments) -> str:
+    """The page in Markdown, with the comment of everything by full name."""
+    reached = descriptors.reached(topology.kinds())
+    messages = [message for message in descriptors.messages() if message.full_name in reached]
+    chapters = {
+        "Services": [part for service in topology.served() for part in _service(service, comments)],
+        "Events": [_events(comments)],
+        "Subscriptions": [_subscriptions(comments)],
+        "Error reasons": [_reasons(comments)],
+        "Messages": [part for message in messages for part in _message(message, comments)],
+        "Enums": [part for enum in _enums(messages) for part in _enum(enum, comments)],
+        "Rules": [_predefined(comments)],
+    }
+    parts = [part for title, found in chapters.items() for part in (f"## {title}", *found)]
+    return "\n\n".join([_INTRODUCTION, *parts]) + "\n"
+
+
+def _service(service: ServiceDescriptor, comments: Comments) -> Iterator[str]:
+    yield f"### {_short(service)}"
+    yield comments[service.full_name]
+    for method in service.methods:
+        yield f"#### {service.name}.{method.name}"
+        yield f"{_link(method.input_type)} → {_link(method.output_type)}"
+        yield comments[method.full_name]
+
+
+def _events(comments: Comments) -> str:
+    published = [(event, topology.publication(event)) for event in topology.events().values()]
+    rows = [
+        (_link(event), f"`{p.exchange}`", f"`{p.routing_key}`", f"`{p.publisher}`", comments[event.full_name])
+        for event, p in published
+    ]
+    return _table(("event", "exchange", "routing key", "published by", "meaning"), rows)
+
+
+def _subscriptions(comments: Comments) -> str:
+    found = [(comments[service.full_name], topology.subscription(service)) for service in topology.subscribers()]
+    rows = [
+        (
+            f"`{taken.consumer}`",
+            ", ".join(_link(topology.events()[name]) for name in taken.handlers),
+            f"`{taken.exchange}`",
+            f"`{taken.queue}`",
+            f"`{taken.dead_letter_queue}`",
+            comment,
+        )
+        for comment, taken in found
+    ]
+    return _table(("subscriber", "takes", "from exchange", "queue", "dead letters", "meaning"), rows)
+
+
+def _reasons(comments: Comments) -> str:
+    said = {name.rpartition(".")[2]: comment for name, comment in comments.items()}
+    rows = [
+        (f"`{name}`", f"`{reason.code}`", _yes(reason.retryable), _yes(reason.final), reason.message, said[name])
+        for name, reason in reasons().items()
+    ]
+    return _table(("reason", "code", "repeat", "final", "text", "meaning"), rows)
+
+
+def _yes(stated: bool) -> str:
+    return "yes" if stated else ""
+
+
+def _message(message: Descriptor, comments: Comments) -> Iterator[str]:
+    yield f"### {_short(message)}"
+    yield comments[message.full_name]
+    rows = [
+        (f"{field.number}", f"`{field.name}`", _type(field), _rules(stated(field)), comments[field.full_name])
+        for field in message.fields
+    ]
+    yield _table(("no.", "field", "type", "rules", "meaning"), rows)
+    if of_all := stated(message):
+        yield f"As a whole: {_rules(of_all)}"
+    yield from (_choice(oneof) for oneof in message.oneofs if len(oneof.fields) > 1)
+
+
+def _choice(oneof: OneofDescriptor) -> str:
+    most = "" if stated(oneof).get("required") else "at most "
+    return f"Of {', '.join(f'`{field.name}`' for field in oneof.fields)} {most}one is set."
+
+
+def _enums(messages: Iterable[Descriptor]) -> list[EnumDescriptor]:
+    found: list[Any] = [field.enum_type for message in messages for field in message.fields if field.enum_type]
+    return list(dict.fromkeys(found))
+
+
+def _enum(enum: EnumDescriptor, comments: Comments) -> Iterator[str]:
+    yield f"### {_short(enum)}"
+    yield comments[enum.full_name]
+    rows = [(f"{v.number}", f"`{v.name}`", comments[f"{enum.full_name}.{v.name}"]) for v in enum.values]
+    yield _table(("no.", "value", "meaning"), rows)
+
+
+def _predefined(comments: Comments) -> str:
+    found = [(one, comments[one.full_name]) for one in descriptors.extensions((rules_pb2.DESCRIPTOR,))]
+    rows = [(f"`{name}`", comment, cel) for one, comment in found for name, cel in _behind(one)]
+    return _table(("rule", "meaning", "in CEL"), rows)
+
+
+def _behind(rule: FieldDescriptor) -> list[tuple[str, str]]:
+    """The id and the expression of a predefined rule, none where CEL has no words for it."""
+    return [(name, f"`{cel}`") for name, cel in stated(rule).items()] or [(rule.name, "")]
+
+
+def _type(field: FieldDescriptor) -> str:
+    if field.is_repeated:
+        return f"repeated {_kind(field)}"
+    alone = field.containing_oneof is not None and len(field.containing_oneof.fields) == 1
+    return f"optional {_kind(field)}" if alone else _kind(field)
+
+
+def _kind(field: FieldDescriptor) -> str:
+    kind = field.message_type or field.enum_type
+    return _link(kind) if kind else f"`{_scalar(field.type)}`"
+
+
+def _scalar(number: int) -> str:
+    """TYPE_INT32 -> int32, as it stands in proto/."""
+    return FieldDescriptorProto.Type.Name(FieldDescriptorProto.Type.ValueType(number)).removeprefix("TYPE_").lower()
+
+
+def _rules(rules: Mapping[str, Any]) -> str:
+    """A line for each rule: its name alone where it is on, with its values otherwise."""
+    named = {name: Ignore.Name(value) if name == "ignore" else value for name, value in rules.items()}
+    return "<br>".join(f"`{name}`" if value is True else f"`{name}` {_values(value)}" for name, value in named.items())
+
+
+def _short(thing: Any) -> str:
+    return str(thing.full_name).removeprefix(_OURS)
+
+
+def _link(kind: Any) -> str:
+    """The name of a message or an enum, which leads to its heading where it is one of the contract."""
+    if not kind.full_name.startswith(_OURS):
+        return f"`{kind.full_name}`"
+    return f"[`{kind.name}`](#{_short(kind).replace('.', '').lower()})"
+
+
+def _values(value: Any) -> str:
+    return ", ".join(f"`{part}`" for part in (value if isinstance(value, tuple) else (value,)))
+
+
+def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    lines = [list(head), ["---" for _ in head], *([_cell(text) for text in row] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n\n", "<br>")
