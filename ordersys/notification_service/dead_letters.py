@@ -5,6 +5,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from ordersys.api.notification.v1.dead_letter_service_pb2 import DeadLetter, DeadLetterReason
 from ordersys.runtime import dead_letters
 
+# Bytes of a body that a list shows: a page of 500 has to fit into a message (ORDERSYS_MAX_MESSAGE_BYTES).
 _BEGINNING = 1024
 # The seconds of the years 1 to 9999: what a Timestamp may be, and JSON can say.
 _FIRST, _LAST = -62_135_596_800, 253_402_300_799

@@ -20,7 +20,7 @@ R = TypeVar("R")
 MOST = 256
 """Items of a group, unless a single call has more."""
 _PART = 0.8  # of the crowd
-_PATIENCE_SECONDS = 0.02
+_PATIENCE_SECONDS = 0.02  # at most, for the rest of the crowd; longer saves nothing more (docs/performance.md)
 _FADING = 0.75  # of the crowd, from one departure to the next, when fewer come
 _LONELY_SECONDS = 0.1  # without a departure: there is no crowd any more
 

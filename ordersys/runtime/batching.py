@@ -12,7 +12,7 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 R = TypeVar("R")
-_MAX_DELAY_SECONDS = 0.05
+_MAX_DELAY_SECONDS = 0.05  # for what nobody waits for: soon enough that a crash leaves little to be repeated
 _MUCH = 8  # the part of the limit
 _log = logging.getLogger(__name__)
 

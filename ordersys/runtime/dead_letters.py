@@ -36,9 +36,9 @@ from ordersys.runtime.rabbitmq.urls import BrokerUrls
 from ordersys.runtime.storage.statements import Statement, inserting
 
 _log = logging.getLogger(__name__)
-_READ_BYTES = 16 * 1024 * 1024
+_READ_BYTES = 16 * 1024 * 1024  # of bodies in memory at a time: nothing says how large a dead letter is
 _BEGINNING = MAXIMUM_BYTES + 1
-_PUBLISH_SECONDS = 20.0
+_PUBLISH_SECONDS = 20.0  # for a portion of a replay; one that is not confirmed by then stays where it is
 
 
 class DeadLetter(NamedTuple):

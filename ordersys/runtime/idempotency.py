@@ -29,7 +29,7 @@ from ordersys.contract.errors import Refused, refuse
 from ordersys.runtime.storage.statements import Statement, inserting
 
 M = TypeVar("M", bound=Message)
-_PURGED_AT_A_TIME = 500
+_PURGED_AT_A_TIME = 500  # rows in a commit that calls wait behind: some 2 ms
 
 
 class Outcome(NamedTuple):

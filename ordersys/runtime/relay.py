@@ -28,15 +28,15 @@ from ordersys.runtime.rabbitmq.messages import Outgoing
 from ordersys.runtime.storage.database import Database
 
 _log = logging.getLogger(__name__)
-_CLOSE_SECONDS = 2.0
-_TRIAL = 10
+_CLOSE_SECONDS = 2.0  # for the window under way: what is not confirmed is published at the next start
+_TRIAL = 10  # events after trouble: a broker that is not ready shows it with few
 _RETRY_DELAY_SECONDS = 1.0
 _BATCH_PAUSE_SECONDS = 0.02  # a lone event goes at once; of a stream few windows are made
 _LOOK_SECONDS = 1.0  # two queries when nothing is to do
 # A node that nacks because it asks a lost one takes some 17 ms for each (docs/reliability.md); a full queue none.
 _SLOW_SECONDS = 0.5
-_PARKED_SECONDS, _PARKED_SECONDS_AT_MOST = 5.0, 600.0
-_SAID_EVERY_SECONDS = 10.0
+_PARKED_SECONDS, _PARKED_SECONDS_AT_MOST = 5.0, 600.0  # doubled each time; somebody has to change something first
+_SAID_EVERY_SECONDS = 10.0  # while a queue is full each window would have something to tell
 _LATE = frozenset({Fate.NACKED, Fate.RETURNED, Fate.IMPOSSIBLE, Fate.HELD})
 
 

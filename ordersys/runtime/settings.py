@@ -1,7 +1,7 @@
 """The environment -> one frozen dataclass a process. A wrong value is one line that names its variable.
 
 Each setting is declared once, with its variable's name following from the field's: `grace_seconds` is read
-from ORDERSYS_GRACE_SECONDS. `--help` and the README's table derive from the same declarations.
+from ORDERSYS_GRACE_SECONDS. `--help` and the table in docs/operations.md derive from the same declarations.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -14,18 +14,19 @@ from ordersys.contract import addresses
 from ordersys.contract.addresses import Address
 from ordersys.runtime.base import event_loop as loops
 from ordersys.runtime.base import files
+from ordersys.runtime.base.errors import StartupError
 from ordersys.runtime.rabbitmq import urls
 from ordersys.runtime.rabbitmq.urls import BrokerUrls
 
 PREFIX = "ORDERSYS_"
-_MOST_DIGITS = 20
+_MOST_DIGITS = 20  # as many as 64 bits can have
 _AMQP_URL = "amqp://guest:guest@127.0.0.1:5672/%2F"
 _QUOTES = "'\""
 PRODUCTS_FILE = Path(__file__).parent.parent / "data" / "products.json"
 ORDERS_FILE = Path(__file__).parent.parent / "data" / "orders.json"
 
 
-class InvalidSetting(Exception):
+class InvalidSetting(StartupError):
     """A variable of the environment has a value that can't be used; the text names it and says what can."""
 
 

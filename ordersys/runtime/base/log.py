@@ -25,16 +25,16 @@ from typing import TypeAlias
 _OUTPUT, _ERRORS = 1, 2
 # Longer texts lose their middle: what something was is told at its beginning, why it failed at its end.
 _MOST_CHARACTERS = 16_384
-_MOST_LINE = 262_144
-_MOST_DEPTH = 8
+_MOST_LINE = 262_144  # bytes: of a longer line only the message is left, and how much was left out
+_MOST_DEPTH = 8  # of nested values: deeper is an accident, or an attack on the formatter
 # Beyond it (some 300 digits) readers of JSON take an integer for infinity, and Python refuses to write it in digits.
 _MOST_BITS = 1023
-_MOST_WAITING = 1_048_576
+_MOST_WAITING = 1_048_576  # bytes for a reader that is slow; then lines are dropped, and counted
 _MANY = 65_536  # bytes of lines logged together: so many are written before there are more
 # What may be better a second later; anything else that a write fails with lasts.
 _PASSING = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.ENOBUFS, errno.ENOMEM)
 _RETRY_SECONDS = 1.0
-_DRAIN_SECONDS = 0.01
+_DRAIN_SECONDS = 0.01  # between tries while a pipe is full
 _FLUSH_SECONDS = 1.0
 
 Entry: TypeAlias = tuple[str, Mapping[str, object]]

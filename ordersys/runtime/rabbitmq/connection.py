@@ -38,7 +38,7 @@ _log = logging.getLogger(__name__)
 logging.getLogger("pika").setLevel(logging.CRITICAL)
 
 HEARTBEAT_SECONDS, BLOCKED_SECONDS = 20, 60
-_SENT_AT_A_TIME = 200
+_SENT_AT_A_TIME = 200  # messages between two turns of the event loop: some 2 ms of it
 _CLOSE_TIMEOUT_SECONDS = 1.5  # twice: a silent broker is noticed by its heartbeat, but not within a grace period
 _WAYS_OUT = "name the port of RabbitMQ, usually 5672, or use amqps:// where it wants TLS"
 _NO_TLS = frozenset({"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE"})  # the second from OpenSSL 3.2 on

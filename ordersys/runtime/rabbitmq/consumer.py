@@ -32,7 +32,7 @@ _HELD_SECONDS = 15.0  # longer than the database waits for a lock, much shorter 
 _IDLE_SECONDS, _COUNT_SECONDS, _ANSWER_SECONDS = 4.0, 2.0, 5.0
 _CLOSE_TIMEOUT_SECONDS = 4.0  # what is being recorded when it is to close is waited for, within any grace period
 _MOST_PAUSE_SECONDS = 60.0  # between deliveries of what fails for a reason nobody foresaw: each counts
-_COUNTS_UNTIL_SAID, _COUNTS_UNTIL_SAID_AGAIN = 3, 12
+_COUNTS_UNTIL_SAID, _COUNTS_UNTIL_SAID_AGAIN = 3, 12  # a consumer that has just gone is counted for a while yet
 
 
 class Disposition(Enum):

@@ -19,6 +19,7 @@ from ordersys.runtime.rabbitmq.topology import Declarer
 from ordersys.runtime.rabbitmq.urls import BrokerUrl, BrokerUrls
 
 _log = logging.getLogger(__name__)
+# The broker tells nobody that a binding is gone, or that it sleeps.
 _DECLARED_EVERY_SECONDS, _PROBED_EVERY_SECONDS = 5.0, 3.0
 # While a node of a cluster hangs, the others declare nothing until they have given it up.
 _NEW_SECONDS, _KNOWN_SECONDS = 30.0, 1.0

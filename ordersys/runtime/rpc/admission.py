@@ -24,9 +24,9 @@ REQUEST_SECONDS = 5.0
 ORDERS_A_CALL = 10
 """So many orders may be under way as there may be calls, times this: a batch commits them together, which makes an
 order of a batch some ten times cheaper than one that comes alone."""
-_MOST_REQUEST_BYTES = 32 * 1024 * 1024
-_MOST_UNTAKEN_BYTES = 16 * 1024 * 1024
-_WAITING_A_CALL = 4
+_MOST_REQUEST_BYTES = 32 * 1024 * 1024  # of requests under way, all together: eight of the largest
+_MOST_UNTAKEN_BYTES = 16 * 1024 * 1024  # of responses that a connection does not take
+_WAITING_A_CALL = 4  # times what is admitted may be on its way in: these are refused, soon, not hung up on
 
 
 class _Arrival:

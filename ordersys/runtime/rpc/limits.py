@@ -17,7 +17,7 @@ _PONG_MILLISECONDS = 10_000
 _LEAST_PING_MILLISECONDS = 5_000
 _EARLY_PINGS = 2
 _AGE_MILLISECONDS = 3_600_000  # what a client has not taken by then is thrown away; others connect again unnoticed
-_PARTING_MILLISECONDS = 30_000
+_PARTING_MILLISECONDS = 30_000  # for calls under way on a connection that has been told to go
 # As much is read at a time, and kept for the next read, at most: gRPC's own buffer grows with what comes, per
 # connection and without an end.
 _READ_BYTES = 262_144

@@ -28,7 +28,7 @@ from ordersys.runtime.rpc.admission import Context
 HEALTH = cast(ServiceDescriptor, health_pb2.DESCRIPTOR.services_by_name["Health"])
 STREAMS_A_CONNECTION = 4
 """A client watches a server or one of its services over a connection; nobody needs more than a few such streams."""
-_LAST_WORD_SECONDS = 1.0
+_LAST_WORD_SECONDS = 1.0  # for the last status to reach whoever watches
 SERVING, NOT_SERVING = HealthCheckResponse.SERVING, HealthCheckResponse.NOT_SERVING
 
 

@@ -33,7 +33,7 @@ from ordersys.runtime.storage.private import FILE_MODE
 from ordersys.runtime.storage.schema import ForeignDatabase, Schema, UnusableDatabase
 
 _PAGES = 4096  # copied before Ctrl-C is looked for
-_LOCKED_SECONDS = 10
+_LOCKED_SECONDS = 10  # a running service holds the lock for milliseconds
 BACKUP, RESTORE = "backup", "restore"
 _SERVICE = re.compile("[a-z0-9-]+")
 

@@ -41,13 +41,13 @@ Operation = Callable[[Connection, list[Any]], Sequence[Any]]
 """Works on a list of items in one transaction: one result for each, an exception to refuse that item alone."""
 
 _log = logging.getLogger(__name__)
-_BATCH = 256
-_READERS = 4
-_LOCK_SECONDS = 15.0
-_PROBE_SECONDS = 5.0
+_BATCH = 256  # writes in a commit: with more nothing is saved, and the first waits for the last
+_READERS = 4  # lists at a time; each may look at many rows
+_LOCK_SECONDS = 15.0  # for a process before this one to end: longer than the usual grace period
+_PROBE_SECONDS = 5.0  # a disk that takes longer is told of as one that can't be written
 _LOOK_SECONDS = 3.0  # for looking through a file at the start: 300 MB a second, from memory
 _LOOK_STEPS = 100_000  # of SQLite's machine, between two looks at the clock
-_SAY_AGAIN_SECONDS = 30.0
+_SAY_AGAIN_SECONDS = 30.0  # of a trouble that lasts
 # What SQLite says of a file, or a file system, that can't be used; whatever else it says is a bug of ours.
 # https://www.sqlite.org/rescode.html
 _DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
