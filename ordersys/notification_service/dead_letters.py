@@ -19,7 +19,7 @@ _REASONS = {
 
 
 def letter(kept: dead_letters.DeadLetter, obstacle: str) -> DeadLetter:
-    """What a subscriber could not take; `obstacle` is why it would not take it now."""
+    """The DeadLetter of the contract; `obstacle` is why the subscriber would not take it now."""
     delivery, death = kept.delivery, kept.death
     return DeadLetter(
         id=kept.letter_id,
@@ -39,5 +39,5 @@ def _time(seconds: int | None) -> Timestamp | None:
 
 
 def _text(value: str | bytes | None) -> str:
-    """What is not UTF-8 comes as bytes."""
+    """A property as text; one that is not UTF-8 comes as bytes."""
     return value.decode(errors="replace") if isinstance(value, bytes) else value or ""

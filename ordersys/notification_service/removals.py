@@ -44,7 +44,7 @@ class Removals:
         self._under_way: set[asyncio.Task[Outcome | Exception]] = set()
 
     async def replay(self, request: ReplayDeadLettersRequest) -> Outcome:
-        """How `request`, which is normalised, ended: by itself, or an equal one before it.
+        """The outcome of `request`, which is normalised: its own, or that of an equal one before it.
 
         Raises Refused (BROKER_UNAVAILABLE, REQUEST_ID_REUSED, STORAGE_UNAVAILABLE, TOO_MANY_CALLS).
         """

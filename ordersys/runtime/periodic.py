@@ -1,4 +1,4 @@
-"""What a service does beside its calls: says whether it can write, forgets old requests."""
+"""Periodic jobs of a service: health probe, purge of old requests."""
 
 import asyncio
 import logging

@@ -1,4 +1,4 @@
-"""What every service's `python -m` does: help, settings, log, signals, exit status."""
+"""The process of a service: help, settings, log, signals, exit status."""
 
 import argparse
 import asyncio

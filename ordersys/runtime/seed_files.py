@@ -52,7 +52,7 @@ def _array(path: Path) -> list[Any]:
 
 
 def _text(path: Path) -> str:
-    """What stands in a file. Raises OSError and ValueError."""
+    """The content of a file. Raises OSError and ValueError."""
     try:
         return opening.read_regular(path, MAXIMUM_MIB).decode()
     except UnicodeDecodeError as error:

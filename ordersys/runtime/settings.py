@@ -144,7 +144,7 @@ def _one_of(*choices: str) -> Callable[[str], str]:
 
 @dataclass(frozen=True)
 class Settings:
-    """What every process takes."""
+    """Settings of every service."""
 
     amqp_url: BrokerUrls = _setting(
         urls.parse(_AMQP_URL),
@@ -186,7 +186,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class OrderSettings(Settings):
-    """What the Order Service takes."""
+    """Settings of the Order Service."""
 
     order_service_address: Address = address("127.0.0.1:50052", "where the Order Service listens")
     orders_file: Path = _setting(ORDERS_FILE, files.path, "the orders a new database starts with")
@@ -195,7 +195,7 @@ class OrderSettings(Settings):
 
 @dataclass(frozen=True)
 class ProductSettings(OrderSettings):
-    """What the Product Service takes."""
+    """Settings of the Product Service."""
 
     product_service_address: Address = address("127.0.0.1:50051", "where the Product Service listens")
     products_file: Path = _setting(PRODUCTS_FILE, files.path, "the products a new database starts with")
@@ -205,7 +205,7 @@ class ProductSettings(OrderSettings):
 
 @dataclass(frozen=True)
 class NotificationSettings(Settings):
-    """What a notification service takes; its address has a variable of its own."""
+    """Settings of a notification service; its address has a variable of its own."""
 
     prefetch: int = _setting(
         500, _between(1, 10_000), "the most deliveries taken from the broker before they are acknowledged"

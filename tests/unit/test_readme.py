@@ -63,7 +63,7 @@ def test_a_room_of_the_map_is_as_large_as_it_says(links: str, lines: str) -> Non
         path
         for folder in folders
         for path in (*folder.rglob("*.py"), *folder.rglob("*.proto"))
-        if not others & set(path.parents)
+        if not any(folder in other.parents and other in path.parents for other in others)
     ]
     counted = sum(path.read_text(encoding="utf-8").count("\n") for path in files)
     assert counted == pytest.approx(int(lines.replace(",", "")), rel=0.1)

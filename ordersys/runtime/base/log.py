@@ -215,7 +215,7 @@ class LineWriter:
         return not self._waiting
 
     def _next(self) -> int:
-        """How many bytes go next: whole lines, unless one alone is too long."""
+        """The number of bytes to write next: whole lines, unless one alone is too long."""
         if len(self._waiting) <= self._at_once:
             return len(self._waiting)
         return self._waiting.rfind(b"\n", 0, self._at_once) + 1 or self._at_once
@@ -240,7 +240,7 @@ class LineWriter:
 
 
 def _at_once(descriptor: int) -> int:
-    """How many bytes may be written in one go, so that nobody waits, and no line is torn by another process.
+    """The number of bytes that can be written in one go without blocking, and without being torn by another process.
 
     A pipe that is ready takes select.PIPE_BUF bytes without blocking, and undivided; a file takes any number.
     """
@@ -287,7 +287,7 @@ class JsonLines(logging.Formatter):
 
 
 def _line(start: str, message: str, fields: Mapping[str, object], error: str | None = None) -> str:
-    """What begins with `start`, then the message and its fields."""
+    """A line: `start`, then the message and its fields."""
     try:
         line = start + _JSON(_content(message, fields, error))[1:]
     except Exception as failure:  # noqa: BLE001 - whatever somebody's __str__ raises: an event is never lost for its words

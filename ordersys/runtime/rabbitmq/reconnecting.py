@@ -96,7 +96,7 @@ async def keep_open(
 
 
 class _Keeper:
-    """What is known over one session after the other."""
+    """Knowledge that outlives a session."""
 
     def __init__(self, urls: BrokerUrls, name: str, use: Use, tell: Tell, consumed: str) -> None:
         self._urls = urls
@@ -217,7 +217,7 @@ class _Keeper:
 
 
 class _Unusable(Exception):
-    """What nobody foresaw when a session was opened: its cause."""
+    """The cause of an unforeseen error while a session was opened."""
 
 
 @asynccontextmanager

@@ -1,4 +1,4 @@
-"""What gRPC's core holds its clients to, before a call of theirs reaches Python: sizes, counts, times, pings.
+"""Limits that gRPC's core enforces before a call reaches Python: sizes, counts, times, pings.
 
 Names and meaning of the options: grpc/impl/channel_arg_names.h of gRPC 1.85; those that stand nowhere in its
 documentation say where they were found.

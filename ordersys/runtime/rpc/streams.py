@@ -85,7 +85,7 @@ class Streams:
 
 
 class Health:
-    """What grpc.health.v1 answers. Unlike the servicer of grpcio, nobody who watches can make it wait."""
+    """The servicer of grpc.health.v1. Unlike grpcio's, it waits for nobody who watches."""
 
     def __init__(self, streams: Streams) -> None:
         self._streams = streams
@@ -110,12 +110,12 @@ class Health:
         return HealthCheckResponse(status=status)
 
     async def statuses(self, request: HealthListRequest, context: Context) -> HealthListResponse:
-        """What Check says of each service."""
+        """The status of each service, by name."""
         checked = {name: HealthCheckResponse(status=status) for name, status in self._statuses.items()}
         return HealthListResponse(statuses=checked)
 
     async def watch(self, request: HealthCheckRequest, context: Context) -> AsyncGenerator[HealthCheckResponse]:
-        """What becomes of a service, until the server stops; the last word is NOT_SERVING."""
+        """The statuses of a service until the server stops; the last is NOT_SERVING."""
         said = None
         async with self._watched() as changed:
             while True:

@@ -39,7 +39,7 @@ _SERVICE = re.compile("[a-z0-9-]+")
 
 
 class Stored(NamedTuple):
-    """Where a service keeps its database in its data folder, and what is in it."""
+    """The database of a service: its file in the data folder, and its schema."""
 
     file_name: str
     schema: Schema
