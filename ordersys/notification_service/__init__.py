@@ -1,1 +1,1 @@
-"""What all notification services share: the inbox, the log, and the query service."""
+"""Shared by all notification services: the inbox, the recorder, and the RPCs."""

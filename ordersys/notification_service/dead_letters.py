@@ -5,6 +5,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from ordersys.api.notification.v1.dead_letter_service_pb2 import DeadLetter, DeadLetterReason
 from ordersys.runtime import dead_letters
 
+# Bytes of a body that a list shows: a page of 500 has to fit into a message (ORDERSYS_MAX_MESSAGE_BYTES).
 _BEGINNING = 1024
 # The seconds of the years 1 to 9999: what a Timestamp may be, and JSON can say.
 _FIRST, _LAST = -62_135_596_800, 253_402_300_799
@@ -18,7 +19,7 @@ _REASONS = {
 
 
 def letter(kept: dead_letters.DeadLetter, obstacle: str) -> DeadLetter:
-    """What a subscriber could not take; `obstacle` is why it would not take it now."""
+    """The DeadLetter of the contract; `obstacle` is why the subscriber would not take it now."""
     delivery, death = kept.delivery, kept.death
     return DeadLetter(
         id=kept.letter_id,
@@ -38,5 +39,5 @@ def _time(seconds: int | None) -> Timestamp | None:
 
 
 def _text(value: str | bytes | None) -> str:
-    """What is not UTF-8 comes as bytes."""
+    """A property as text; one that is not UTF-8 comes as bytes."""
     return value.decode(errors="replace") if isinstance(value, bytes) else value or ""

@@ -82,7 +82,7 @@ class Rendered(NamedTuple):
 
 
 class Recording(Enum):
-    """What became of an event that was to be recorded."""
+    """The result of recording an event."""
 
     NEW = "new"
     LATE = "late"

@@ -1,4 +1,4 @@
-"""What a notification service does with events: the handler words them, the inbox records them, the log tells."""
+"""Records events: rendered by the handler, stored in the inbox, logged."""
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -29,7 +29,7 @@ class Recorder:
         self._handlers = handlers
 
     async def take(self, deliveries: list[Delivery]) -> Sequence[Disposition]:
-        """What becomes of each delivery. Raises Refused while the database can't be written."""
+        """The disposition of each delivery. Raises Refused while the database can't be written."""
         dispositions = [Disposition.DEAD_LETTER] * len(deliveries)
         events: dict[int, Event] = {}
         for index, delivery in enumerate(deliveries):
@@ -43,7 +43,7 @@ class Recorder:
         return dispositions
 
     async def record(self, events: list[Event]) -> Sequence[Disposition]:
-        """What becomes of each event. Raises Refused while the database can't be written."""
+        """The disposition of each event. Raises Refused while the database can't be written."""
         worded = [self._render(event) for event in events]
         told = [one for one in worded if isinstance(one, Rendered)]
         recordings = await self._database.write(self._inbox.record, told) if told else []

@@ -25,7 +25,7 @@ from ordersys.runtime.rabbitmq.urls import BrokerUrls
 from ordersys.runtime.storage.database import Database
 
 _log = logging.getLogger(__name__)
-_CLOSE_TIMEOUT_SECONDS = 2.0
+_CLOSE_TIMEOUT_SECONDS = 2.0  # for what is under way at SIGTERM; what is not done then, the client repeats
 _MOST = 100  # requests under way: each is small, and their callers may all have given up
 Request: TypeAlias = ReplayDeadLettersRequest | DiscardDeadLettersRequest
 _Gone = Callable[[Sequence[Named]], Awaitable[Collection[int]]]
@@ -44,7 +44,7 @@ class Removals:
         self._under_way: set[asyncio.Task[Outcome | Exception]] = set()
 
     async def replay(self, request: ReplayDeadLettersRequest) -> Outcome:
-        """How `request`, which is normalised, ended: by itself, or an equal one before it.
+        """The outcome of `request`, which is normalised: its own, or that of an equal one before it.
 
         Raises Refused (BROKER_UNAVAILABLE, REQUEST_ID_REUSED, STORAGE_UNAVAILABLE, TOO_MANY_CALLS).
         """

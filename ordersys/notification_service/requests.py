@@ -1,4 +1,4 @@
-"""What became of the requests about dead letters: remembered in the commit that removes them."""
+"""Outcomes of requests about dead letters, stored in the commit that removes them."""
 
 from collections.abc import Collection
 from typing import Any, NamedTuple
@@ -20,7 +20,7 @@ class Done(NamedTuple):
 
 
 def outcome(connection: Connection, request: Any) -> Outcome | None:
-    """How an equal request ended, None when there was none. Raises Refused (REQUEST_ID_REUSED)."""
+    """The outcome of an equal request, None when there was none. Raises Refused (REQUEST_ID_REUSED)."""
     known = REQUESTS.find(connection, [request.request_id])
     remembered = recall(known, request.request_id, fingerprint(request))
     return remembered.outcome if remembered else None

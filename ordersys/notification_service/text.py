@@ -1,4 +1,4 @@
-"""What a person is told of an event. Pure."""
+"""Events as sentences for people. Pure."""
 
 from google.type.money_pb2 import Money
 

@@ -36,7 +36,7 @@ def place(request: CreateOrderRequest, time: int) -> Order:
 
 
 def change(order: Order, request: UpdateOrderRequest, time: int) -> Order:
-    """What `order` becomes by `request`: one version more, or the same where nothing changes.
+    """The order after `request`: one version more, or the same where nothing changes.
 
     Raises Refused (VERSION_MISMATCH, STATE_NOT_ALLOWED).
     """

@@ -1,4 +1,4 @@
-"""What an order says of requests whose reply was lost and whose request_id the Order Service may have forgotten. Pure.
+"""Evidence in an order of a request whose reply was lost and whose request_id may have been forgotten. Pure.
 
 Retention never decides an outcome: what the order shows does.
 """

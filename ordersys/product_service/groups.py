@@ -20,13 +20,13 @@ R = TypeVar("R")
 MOST = 256
 """Items of a group, unless a single call has more."""
 _PART = 0.8  # of the crowd
-_PATIENCE_SECONDS = 0.02
+_PATIENCE_SECONDS = 0.02  # at most, for the rest of the crowd; longer saves nothing more (docs/performance.md)
 _FADING = 0.75  # of the crowd, from one departure to the next, when fewer come
 _LONELY_SECONDS = 0.1  # without a departure: there is no crowd any more
 
 
 class _Call(NamedTuple, Generic[T, R]):
-    """What one call asks for, and the future it waits for."""
+    """The items of one call, and the future it waits for."""
 
     items: list[T]
     answer: "asyncio.Future[list[R | Refused]]"
@@ -113,7 +113,7 @@ class Groups(Generic[T, R]):
 
 
 def _answer(answer: "asyncio.Future[list[R | Refused]]", results: Sequence[R | Exception]) -> None:
-    """What nobody foresaw is raised, for the whole call."""
+    """Answers a call. An unforeseen exception is raised for the whole of it."""
     if answer.done():  # given up
         return
     foreseen: list[R | Refused] = []

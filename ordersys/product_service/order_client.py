@@ -31,8 +31,7 @@ from ordersys.contract.splicing import hold_first
 from ordersys.runtime.base.ids import TRACEPARENT
 
 _log = logging.getLogger(__name__)
-_MOST_IN_A_CALL = 256
-_LOOK_SECONDS = 2.0
+_LOOK_SECONDS = 2.0  # to learn who is at the address: health is told every second, and must not hang for longer
 _NO_ORDER = "00000000-0000-0000-0000-000000000000"
 _STATUS_DETAILS = "grpc-status-details-bin"
 # Every call is idempotent, so that a connection that breaks is no reason to leave an outcome in doubt: within its
@@ -96,14 +95,24 @@ class OrderServiceClient:
             self._answered()
 
     async def create(self, requests: Sequence[CreateOrderRequest]) -> list[bytes | Exception]:
-        """Creates orders with one call, or a few where they are many: for each its order, or why there is none.
+        """Creates orders, 500 at most, with one call: for each its order, or why there is none.
 
         An order comes as the bytes of any message that holds it in field 1, such as a PlaceOrderResponse.
         """
-        created: list[bytes | Exception] = []
-        for first in range(0, len(requests), _MOST_IN_A_CALL):
-            created += await self._create(requests[first : first + _MOST_IN_A_CALL])
-        return created
+        try:
+            batch = BatchCreateOrdersRequest(requests=requests)
+            response = await self._stub.BatchCreateOrders(batch, timeout=self._timeout, wait_for_ready=True)
+        except grpc.aio.AioRpcError as error:
+            refused = self._refused(error)
+            if len(requests) > 1 and _is_about_the_whole(error, refused):
+                middle = len(requests) // 2
+                return [*await self.create(requests[:middle]), *await self.create(requests[middle:])]
+            return [refused for _ in requests]
+        self._answered()
+        if len(response.results) != len(requests):
+            _log.error("the Order Service at %s answered %d of %d", self._address, len(response.results), len(requests))
+            return [in_doubt() for _ in requests]
+        return [_order(result) for result in response.results]
 
     async def update(self, request: UpdateOrderRequest, traceparent: str) -> Order:
         """Changes an order."""
@@ -141,22 +150,6 @@ class OrderServiceClient:
     async def close(self) -> None:
         """Closes the connection."""
         await self._channel.close()
-
-    async def _create(self, requests: Sequence[CreateOrderRequest]) -> Sequence[bytes | Exception]:
-        try:
-            batch = BatchCreateOrdersRequest(requests=requests)
-            response = await self._stub.BatchCreateOrders(batch, timeout=self._timeout, wait_for_ready=True)
-        except grpc.aio.AioRpcError as error:
-            refused = self._refused(error)
-            if len(requests) > 1 and _is_about_the_whole(error, refused):
-                middle = len(requests) // 2
-                return [*await self._create(requests[:middle]), *await self._create(requests[middle:])]
-            return [refused] * len(requests)
-        self._answered()
-        if len(response.results) != len(requests):
-            _log.error("the Order Service at %s answered %d of %d", self._address, len(response.results), len(requests))
-            return [in_doubt()] * len(requests)
-        return [_order(result) for result in response.results]
 
     def _refused(self, error: grpc.aio.AioRpcError) -> Refused:
         self._learn(error)

@@ -50,7 +50,7 @@ class PlaceOrderSaga:
         self._recovered = ""
 
     async def place(self, requests: Iterable[PlaceOrderRequest], traceparent: str) -> list[bytes | Refused]:
-        """What became of each, in order: its PlaceOrderResponse, encoded, now or before; or why there is no order.
+        """The outcome of each, in order: its PlaceOrderResponse, encoded, now or before; or why there is no order.
 
         Raises Refused (TOO_MANY_CALLS) when none was looked at.
         """
@@ -137,7 +137,7 @@ class PlaceOrderSaga:
 
 
 def _ended(begun: Begun | Exception, settled: Mapping[str, bytes | Exception]) -> bytes | Exception:
-    """What the client of one placement is answered."""
+    """The answer to the client of one placement."""
     if isinstance(begun, Pending | Unanswered):
         return settled[begun.order_id]
     return refusing(Outcome.response, begun) if isinstance(begun, Outcome) else begun
@@ -152,6 +152,6 @@ def _is_final(result: bytes | Exception) -> bool:
 
 
 def _look_at(completion: "asyncio.Future[list[Exception | None]]") -> None:
-    """What nobody waits for is told of."""
+    """Logs the failure of a completion, which nobody waits for."""
     for error in () if completion.cancelled() else filter(None, completion.result()):
         _log.warning("not completed yet, recovery will: %s", error)

@@ -45,7 +45,7 @@ Step: TypeAlias = Callable[[list[T]], Awaitable[Sequence[R | Exception]]]
 
 
 class SagaRunner:
-    """The sagas under way, `most` at a time: who gives up a call gives its place free, not that of its saga."""
+    """Runs sagas, `most` at a time. A saga keeps its place until it is done, also when its call is cancelled."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -55,7 +55,7 @@ class SagaRunner:
         self._by_id: dict[str, asyncio.Future[Any]] = {}
 
     async def detached(self, saga: Coroutine[Any, Any, R]) -> R:
-        """What `saga` answers; it goes on when whoever waits for it is cancelled. Raises Refused (TOO_MANY_CALLS)."""
+        """Runs `saga` to its end, also when the caller is cancelled; its result. Raises Refused (TOO_MANY_CALLS)."""
         try:
             self.take_place()
         except Refused:
@@ -80,14 +80,14 @@ class SagaRunner:
         return _running(saga, self._tasks)
 
     async def background(self, work: Coroutine[Any, Any, R]) -> R:
-        """What `work` of the service itself answers; it goes on when whoever waits for it is cancelled.
+        """Runs `work` of the service itself to its end, also when the caller is cancelled; its result.
 
         So the end of recovery at SIGTERM cancels no step that a client's call shares. It takes nobody's place.
         """
         return await asyncio.shield(_running(work, self._recovering))
 
     async def once(self, saga_id: str, step: Callable[[T], Awaitable[R]], argument: T) -> R:
-        """What `step(argument)` answers; who comes while it is under way for this very saga shares the answer."""
+        """Single-flight: the result of `step(argument)`; a caller who comes while it runs for this saga shares it."""
 
         async def alone(arguments: list[T]) -> list[R | Exception]:
             return [await step(*arguments)]
@@ -98,9 +98,9 @@ class SagaRunner:
         return result
 
     async def each_once(self, step: Step[T, R], arguments: Mapping[str, T]) -> dict[str, R | Exception]:
-        """What `step` answers for each saga, by its id: one result or exception for each of those it is given.
+        """Single-flight for many: runs `step` once for the sagas not running already; running ones share their result.
 
-        It is given what is not under way already; what is shares its answer.
+        By saga id: one result or exception for each.
         """
         theirs = {saga_id: self._by_id[saga_id] for saga_id in arguments if saga_id in self._by_id}
         mine = {saga_id: argument for saga_id, argument in arguments.items() if saga_id not in theirs}
@@ -113,7 +113,7 @@ class SagaRunner:
             await asyncio.wait(under_way, timeout=seconds)
 
     async def _take(self, step: Step[T, R], mine: Mapping[str, T]) -> dict[str, R | Exception]:
-        """What `step` answers for each saga; who comes for one of them meanwhile finds it under way."""
+        """The results of `step`; a caller who comes for one of these sagas meanwhile finds it under way."""
         under_way: asyncio.Future[dict[str, R | Exception]] = asyncio.get_running_loop().create_future()
         self._by_id.update(dict.fromkeys(mine, under_way))
         try:

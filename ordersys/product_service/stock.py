@@ -36,12 +36,12 @@ def shortages(stock: Mapping[str, Stock], wanted: Quantities) -> list[Short]:
 
 
 def reserve(stock: Mapping[str, Stock], wanted: Quantities) -> dict[str, Stock]:
-    """What becomes of the products in `wanted` when it is held; there must be no shortages."""
+    """The products in `wanted` after reserving it. There must be no shortages."""
     return {product_id: _move(stock[product_id], units) for product_id, units in wanted.items()}
 
 
 def release(stock: Mapping[str, Stock], held: Quantities) -> dict[str, Stock]:
-    """What becomes of the products in `held` when it is available again."""
+    """The products in `held` after releasing it."""
     return {product_id: _move(stock[product_id], -units) for product_id, units in held.items()}
 
 
@@ -51,7 +51,7 @@ def adjust(stock: Stock, delta: int) -> Stock:
 
 
 def more(wanted: Quantities, held: Quantities) -> dict[str, int]:
-    """What `wanted` needs beyond `held`."""
+    """The units that `wanted` needs beyond `held`."""
     return dict(Counter(wanted) - Counter(held))
 
 

@@ -12,7 +12,7 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 R = TypeVar("R")
-_MAX_DELAY_SECONDS = 0.05
+_MAX_DELAY_SECONDS = 0.05  # for what nobody waits for: soon enough that a crash leaves little to be repeated
 _MUCH = 8  # the part of the limit
 _log = logging.getLogger(__name__)
 
@@ -21,8 +21,7 @@ class Batcher(Generic[T, R]):
     """Collects items for `work`, which is given up to `limit` of them and answers one result for each.
 
     A result that is an exception is raised for its item alone; an exception from `work` is raised for all.
-    After a batch it rests for `rest` seconds, unless much waits already: for work nobody waits for, of which the next
-    batch then has more.
+    Sleeps `rest` seconds after each batch unless limit/8 items wait. For background work: fewer, larger batches.
     """
 
     def __init__(
@@ -38,7 +37,7 @@ class Batcher(Generic[T, R]):
     def submit(self, item: T, urgent: bool = True) -> "asyncio.Future[R]":
         """Hands in `item`; the future has its result. Cancelling the future before its batch begins withdraws the item.
 
-        What is not urgent rides with the next item that is, or goes alone when none comes for 50 ms.
+        A non-urgent item joins the batch of the next urgent one; after 50 ms without one it is worked on by itself.
         """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[R] = loop.create_future()
@@ -55,7 +54,7 @@ class Batcher(Generic[T, R]):
         self._start()
 
     def __len__(self) -> int:
-        """How many items wait for the next batch."""
+        """The number of items that wait for the next batch."""
         return len(self._waiting)
 
     async def drained(self) -> None:

@@ -36,9 +36,9 @@ from ordersys.runtime.rabbitmq.urls import BrokerUrls
 from ordersys.runtime.storage.statements import Statement, inserting
 
 _log = logging.getLogger(__name__)
-_READ_BYTES = 16 * 1024 * 1024
+_READ_BYTES = 16 * 1024 * 1024  # of bodies in memory at a time: nothing says how large a dead letter is
 _BEGINNING = MAXIMUM_BYTES + 1
-_PUBLISH_SECONDS = 20.0
+_PUBLISH_SECONDS = 20.0  # for a portion of a replay; one that is not confirmed by then stays where it is
 
 
 class DeadLetter(NamedTuple):
@@ -51,7 +51,7 @@ class DeadLetter(NamedTuple):
 
     @property
     def death(self) -> Death:
-        """Why and when it became one, as far as the broker says."""
+        """The reason and time of its dead-lettering, as far as the broker says."""
         return death(self.delivery.properties)
 
 
@@ -180,7 +180,7 @@ def _why_not(outcome: Outcome) -> str:
 
 
 async def _published(urls: BrokerUrls, name: str, messages: Sequence[Message]) -> list[Outcome]:
-    """What became of each message: open ones have a reason, which is another's as well where there are several."""
+    """The outcome of each message. Open ones share a reason, which may be that of another one among them."""
     try:
         async with asyncio.timeout(_PUBLISH_SECONDS), opened(urls, name) as session:
             outcomes = await session.publish_each(messages)
@@ -202,7 +202,7 @@ def letter_id(delivery: Delivery) -> str:
 
 
 def _origin(its_id: str, properties: bytes) -> tuple[str, bytes, Death]:
-    """What stays the same when a message is redelivered; the broker counts on it how often that was."""
+    """A hash of the parts that stay the same when a message is redelivered (the broker counts deliveries on it)."""
     return its_id, for_a_copy(properties), death(properties)
 
 

@@ -1,4 +1,4 @@
-"""What became of each request_id (AIP-155), kept in the transaction that has the effect.
+"""The outcome of each request_id (AIP-155), stored in the transaction that has the effect.
 
 A request is open from its first commit until its outcome is known; a repeat is answered with that outcome.
 """
@@ -29,11 +29,11 @@ from ordersys.contract.errors import Refused, refuse
 from ordersys.runtime.storage.statements import Statement, inserting
 
 M = TypeVar("M", bound=Message)
-_PURGED_AT_A_TIME = 500
+_PURGED_AT_A_TIME = 500  # rows in a commit that calls wait behind: some 2 ms
 
 
 class Outcome(NamedTuple):
-    """How a request ended: code 0 with the response's bytes, else a code with the status's bytes."""
+    """The outcome of a request: code 0 with the response's bytes, else a code with the status's bytes."""
 
     code: int
     body: bytes
@@ -101,7 +101,7 @@ class Requests:
         self._purge = Statement(delete(t).where(t.c.request_id.in_(finished.limit(_PURGED_AT_A_TIME))))
 
     def find(self, connection: Connection, request_ids: Iterable[str]) -> dict[str, Remembered]:
-        """What is known of `request_ids`."""
+        """The stored requests under `request_ids`."""
         rows = self._select.rows(connection, ids=list(request_ids))
         return {row[0]: Remembered(row[1], row[2], _outcome(row[3], row[4])) for row in rows}
 
@@ -134,7 +134,7 @@ class Ledger:
         self.forgotten: list[str] = []
 
     def recall(self, request_id: str, fingerprint: bytes) -> Remembered | None:
-        """What is known of this request. Raises Refused (REQUEST_ID_REUSED) when it was another."""
+        """The stored request, None when there is none. Raises Refused (REQUEST_ID_REUSED) when it was another."""
         return recall(self._known, request_id, fingerprint)
 
     def open(self, request_id: str, fingerprint: bytes, subject: str) -> None:
@@ -167,7 +167,7 @@ class Ledger:
 
 
 def recall(known: dict[str, Remembered], request_id: str, fingerprint: bytes) -> Remembered | None:
-    """What is `known` of this request. Raises Refused (REQUEST_ID_REUSED) when it was another."""
+    """The one of `known` requests that is this one. Raises Refused (REQUEST_ID_REUSED) when it was another."""
     remembered = known.get(request_id)
     if remembered is not None and remembered.fingerprint != fingerprint:
         raise refuse(ErrorReason.REQUEST_ID_REUSED, request_id=request_id)

@@ -48,9 +48,9 @@ class Waiting(NamedTuple):
     held: bool
     """Whether an earlier event of its order waits to be tried again."""
     attempts: int = 0
-    """How often it was tried since the broker did not take it."""
+    """The number of tries since the broker did not take it."""
     reason: str = ""
-    """Why it is parked: why it can't be published as it is."""
+    """The reason why it is parked: why it can't be published as it is."""
 
 
 class Late(NamedTuple):
@@ -98,21 +98,21 @@ class Outbox:
         return appended
 
     def oldest(self, connection: Connection, most: int) -> list[Waiting]:
-        """What has waited longest of what was not tried yet, or not to its end."""
+        """The oldest events that were not tried yet, or whose try was not answered."""
         return [
             Waiting(row[0], EventMessage._make(row[1:8]), _to(row[8], row[9], row[3]), bool(row[10]))
             for row in self._oldest.rows(connection, most=most)
         ]
 
     def due(self, connection: Connection, time: int, most: int) -> list[Waiting]:
-        """What is due by `time`, what was tried longest ago first; of each order only its earliest event."""
+        """Events due by `time`, the one tried longest ago first; of each order only its earliest."""
         rows = self._due.rows(connection, time=time, most=most)
         return [
             Waiting(row[0], EventMessage._make(row[1:8]), _to(row[8], row[9], row[3]), False, *row[10:]) for row in rows
         ]
 
     def waiting(self, connection: Connection) -> int:
-        """How many events wait, whether they were tried or not."""
+        """The number of events that wait, tried or not."""
         tables = self.table, self.late
         return sum(int(connection.execute(select(func.count()).select_from(t)).scalar_one()) for t in tables)
 

@@ -1,4 +1,4 @@
-"""What a service does beside its calls: says whether it can write, forgets old requests."""
+"""Periodic jobs of a service: health probe, purge of old requests."""
 
 import asyncio
 import logging
@@ -11,8 +11,8 @@ from ordersys.runtime.retention import Retention
 from ordersys.runtime.storage.database import Database, Operation
 
 _log = logging.getLogger(__name__)
-HEALTH_SECONDS = 1.0
-PURGE_SECONDS = 5.0
+HEALTH_SECONDS = 1.0  # a load balancer that asks every few seconds is told the truth
+PURGE_SECONDS = 5.0  # often, and a little each time, so that no purge is felt
 
 
 @asynccontextmanager

@@ -1,4 +1,4 @@
-"""What every service's `python -m` does: help, settings, log, signals, exit status."""
+"""The process of a service: help, settings, log, signals, exit status."""
 
 import argparse
 import asyncio
@@ -13,14 +13,12 @@ from ordersys.console import interrupts, output
 from ordersys.console.interrupts import Interrupted
 from ordersys.console.parser import Parser, UsageError
 from ordersys.runtime.base import event_loop, log
+from ordersys.runtime.base.errors import StartupError
 from ordersys.runtime.base.failpoints import failpoint
 from ordersys.runtime.base.tasks import TaskEnded
-from ordersys.runtime.rpc.server import AddressInUse
-from ordersys.runtime.seed_files import InvalidSeedFile
-from ordersys.runtime.settings import InvalidSetting, Settings, described, misspelt, read
+from ordersys.runtime.settings import Settings, described, misspelt, read
 from ordersys.runtime.storage import backup
 from ordersys.runtime.storage.backup import Stored
-from ordersys.runtime.storage.schema import UnusableDatabase
 
 S = TypeVar("S", bound=Settings)
 Serve = Callable[[S, asyncio.Event, asyncio.TaskGroup], Awaitable[None]]
@@ -43,7 +41,7 @@ def run(name: str, meaning: str, kind: type[S], serve: Serve[S], stored: Stored)
         try:
             arguments = _parser(program, meaning, kind).parse_args()
             settings = read(kind, os.environ)
-        except (InvalidSetting, UsageError) as wrong:
+        except (StartupError, UsageError) as wrong:
             output.error(f"{name}: {wrong}")
             return WRONG_USE
         if arguments.command:
@@ -59,7 +57,7 @@ def _command(name: str, arguments: argparse.Namespace, stored: Stored, settings:
     with interrupts.interrupts.raising():
         try:
             output.line(backup.run_command(arguments, stored, settings.data_dir))
-        except UnusableDatabase as wrong:
+        except StartupError as wrong:
             output.error(f"{name}: {wrong}")
             return WRONG_USE
         except Interrupted:
@@ -77,7 +75,7 @@ def _served(name: str, settings: S, serve: Serve[S]) -> int:
     try:
         with asyncio.Runner(loop_factory=event_loop.factory(settings.event_loop)) as runner:
             runner.run(_until_stopped(settings, serve))
-    except* (UnusableDatabase, AddressInUse, InvalidSeedFile) as wrong:
+    except* StartupError as wrong:
         output.error(f"{name}: {_first(wrong)}")
         status = WRONG_USE
     except* TaskEnded:

@@ -28,23 +28,23 @@ from ordersys.runtime.rabbitmq.messages import Outgoing
 from ordersys.runtime.storage.database import Database
 
 _log = logging.getLogger(__name__)
-_CLOSE_SECONDS = 2.0
-_TRIAL = 10
+_CLOSE_SECONDS = 2.0  # for the window under way: what is not confirmed is published at the next start
+_TRIAL = 10  # events after trouble: a broker that is not ready shows it with few
 _RETRY_DELAY_SECONDS = 1.0
 _BATCH_PAUSE_SECONDS = 0.02  # a lone event goes at once; of a stream few windows are made
 _LOOK_SECONDS = 1.0  # two queries when nothing is to do
 # A node that nacks because it asks a lost one takes some 17 ms for each (docs/reliability.md); a full queue none.
 _SLOW_SECONDS = 0.5
-_PARKED_SECONDS, _PARKED_SECONDS_AT_MOST = 5.0, 600.0
-_SAID_EVERY_SECONDS = 10.0
+_PARKED_SECONDS, _PARKED_SECONDS_AT_MOST = 5.0, 600.0  # doubled each time; somebody has to change something first
+_SAID_EVERY_SECONDS = 10.0  # while a queue is full each window would have something to tell
 _LATE = frozenset({Fate.NACKED, Fate.RETURNED, Fate.IMPOSSIBLE, Fate.HELD})
 
 
 class Publisher(Protocol):
-    """Whatever publishes events with confirms."""
+    """A publisher of events with confirms."""
 
     async def publish(self, events: Sequence[Outgoing]) -> list[Outcome]:
-        """What became of each event, in order."""
+        """The outcome of each event, in order."""
         ...
 
 
@@ -89,7 +89,7 @@ class Relay:
         await asyncio.wait([self._task])
 
     def _committed(self) -> None:
-        """Whoever has asked for a change may have gone meanwhile: its event goes all the same."""
+        """Notifies the relay of appended events, also of those whose caller has gone meanwhile."""
         if self._outbox.take_appended():
             self.wake()
 
@@ -218,7 +218,7 @@ class Relay:
             removal.add_done_callback(partial(self._removed, done))
 
     def _removed(self, done: list[int], removal: "asyncio.Future[None]") -> None:
-        """What could not be removed is published again: at least once."""
+        """Forgets that the rows are leaving. Those that could not be removed are published again: at least once."""
         self._leaving.difference_update(done)
         if not removal.cancelled() and (error := removal.exception()):
             _log.warning("%d events that were published could not be removed: %s", len(done), error)
@@ -227,7 +227,7 @@ class Relay:
 
 
 class _Pace:
-    """How many events at a time, and after which pause: few after trouble, twice as many each time that goes well."""
+    """Slow start: window size and pause. Few events after trouble, twice as many after each success."""
 
     def __init__(self, size: int, most: int) -> None:
         self._most = most
@@ -255,10 +255,10 @@ class _Pace:
         self._until = asyncio.get_running_loop().time() + self.pause
 
     def left(self) -> float:
-        """How many seconds of the pause are left."""
+        """The seconds left of the pause."""
         return max(0.0, self._until - asyncio.get_running_loop().time())
 
 
 def _fewer(outcomes: Sequence[Outcome]) -> int:
-    """How many go next: one, where the broker has closed the channel for one of these. Alone it shows."""
+    """The size of the next window: one, where the broker has closed the channel for one of these events, to find it."""
     return 1 if any(reason for fate, reason in outcomes if fate is Fate.OPEN) else _TRIAL

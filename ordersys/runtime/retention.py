@@ -1,4 +1,4 @@
-"""When what is kept for a time may be forgotten, by a clock that may jump.
+"""Retention by a clock that may jump.
 
 One reading of the wall clock must not decide: a clock that is two days ahead for some seconds, as after a mistaken
 correction, would forget every request_id, and a repeat would have a second effect (docs/reliability.md).
@@ -30,7 +30,7 @@ class Retention:
         self._readings: deque[_Reading] = deque()
 
     def limit(self) -> int | None:
-        """What is from before that time, in microseconds since 1970, may be forgotten. To be called now and then.
+        """The time before which things may be forgotten, in microseconds since 1970. To be called now and then.
 
         None until the wall clock was seen for ten minutes.
         """

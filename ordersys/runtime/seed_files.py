@@ -16,13 +16,14 @@ from ordersys.console import opening
 from ordersys.contract import json_text
 from ordersys.contract.json_text import Object
 from ordersys.contract.validation import violations
+from ordersys.runtime.base.errors import StartupError
 
 M = TypeVar("M", bound=Message)
 # A million orders would be loaded in one transaction: whoever has so many has a database to restore.
 MAXIMUM_MIB = 64
 
 
-class InvalidSeedFile(Exception):
+class InvalidSeedFile(StartupError):
     """A file with an error; the text is one line that names the file and, within it, entry, id and field."""
 
 
@@ -51,7 +52,7 @@ def _array(path: Path) -> list[Any]:
 
 
 def _text(path: Path) -> str:
-    """What stands in a file. Raises OSError and ValueError."""
+    """The content of a file. Raises OSError and ValueError."""
     try:
         return opening.read_regular(path, MAXIMUM_MIB).decode()
     except UnicodeDecodeError as error:

@@ -1,7 +1,7 @@
 """The environment -> one frozen dataclass a process. A wrong value is one line that names its variable.
 
 Each setting is declared once, with its variable's name following from the field's: `grace_seconds` is read
-from ORDERSYS_GRACE_SECONDS. `--help` and the README's table derive from the same declarations.
+from ORDERSYS_GRACE_SECONDS. `--help` and the table in docs/operations.md derive from the same declarations.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -14,18 +14,19 @@ from ordersys.contract import addresses
 from ordersys.contract.addresses import Address
 from ordersys.runtime.base import event_loop as loops
 from ordersys.runtime.base import files
+from ordersys.runtime.base.errors import StartupError
 from ordersys.runtime.rabbitmq import urls
 from ordersys.runtime.rabbitmq.urls import BrokerUrls
 
 PREFIX = "ORDERSYS_"
-_MOST_DIGITS = 20
+_MOST_DIGITS = 20  # as many as 64 bits can have
 _AMQP_URL = "amqp://guest:guest@127.0.0.1:5672/%2F"
 _QUOTES = "'\""
 PRODUCTS_FILE = Path(__file__).parent.parent / "data" / "products.json"
 ORDERS_FILE = Path(__file__).parent.parent / "data" / "orders.json"
 
 
-class InvalidSetting(Exception):
+class InvalidSetting(StartupError):
     """A variable of the environment has a value that can't be used; the text names it and says what can."""
 
 
@@ -143,7 +144,7 @@ def _one_of(*choices: str) -> Callable[[str], str]:
 
 @dataclass(frozen=True)
 class Settings:
-    """What every process takes."""
+    """Settings of every service."""
 
     amqp_url: BrokerUrls = _setting(
         urls.parse(_AMQP_URL),
@@ -185,7 +186,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class OrderSettings(Settings):
-    """What the Order Service takes."""
+    """Settings of the Order Service."""
 
     order_service_address: Address = address("127.0.0.1:50052", "where the Order Service listens")
     orders_file: Path = _setting(ORDERS_FILE, files.path, "the orders a new database starts with")
@@ -194,7 +195,7 @@ class OrderSettings(Settings):
 
 @dataclass(frozen=True)
 class ProductSettings(OrderSettings):
-    """What the Product Service takes."""
+    """Settings of the Product Service."""
 
     product_service_address: Address = address("127.0.0.1:50051", "where the Product Service listens")
     products_file: Path = _setting(PRODUCTS_FILE, files.path, "the products a new database starts with")
@@ -204,7 +205,7 @@ class ProductSettings(OrderSettings):
 
 @dataclass(frozen=True)
 class NotificationSettings(Settings):
-    """What a notification service takes; its address has a variable of its own."""
+    """Settings of a notification service; its address has a variable of its own."""
 
     prefetch: int = _setting(
         500, _between(1, 10_000), "the most deliveries taken from the broker before they are acknowledged"

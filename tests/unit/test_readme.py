@@ -12,6 +12,8 @@ from ordersys.runtime.settings import Described, OrderSettings, ProductSettings,
 
 ROOT = Path(__file__).parent.parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+OPERATIONS = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+ROOMS = re.findall(r"^\| (\[.+\]\(.+\)) \| ([\d,]+) \| .+ \|$", README, re.MULTILINE)
 TAKERS = {
     "product": ProductSettings,
     "order": OrderSettings,
@@ -48,8 +50,23 @@ def sessions() -> Iterator[str]:
 
 
 def test_the_settings_table_is_current() -> None:
-    """Every setting stands in the README with its default and meaning."""
-    assert settings_table() in README
+    """Every setting stands on the page about operations with its default and meaning."""
+    assert settings_table() in OPERATIONS
+
+
+@pytest.mark.parametrize(("links", "lines"), ROOMS, ids=[links for links, _ in ROOMS])
+def test_a_room_of_the_map_is_as_large_as_it_says(links: str, lines: str) -> None:
+    """About: it need not change with every line. A folder below that has a line of its own counts there."""
+    folders = [ROOT / link for link in re.findall(r"\]\(([^)]+)\)", links)]
+    others = {ROOT / link for row, _ in ROOMS for link in re.findall(r"\]\(([^)]+)\)", row)} - set(folders)
+    files = [
+        path
+        for folder in folders
+        for path in (*folder.rglob("*.py"), *folder.rglob("*.proto"))
+        if not any(folder in other.parents and other in path.parents for other in others)
+    ]
+    counted = sum(path.read_text(encoding="utf-8").count("\n") for path in files)
+    assert counted == pytest.approx(int(lines.replace(",", "")), rel=0.1)
 
 
 @pytest.mark.parametrize("target", sorted(set(re.findall(r"\]\(([^)]+)\)", README))))

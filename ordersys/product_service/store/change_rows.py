@@ -56,7 +56,7 @@ def under_way(connection: Connection, order_ids: list[str]) -> dict[str, Pending
 
 
 def holdings(connection: Connection, order_ids: list[str]) -> dict[str, dict[str, int]]:
-    """What each of these orders holds, as far as it holds something."""
+    """The units reserved by each of these orders; those without any are left out."""
     rows = _HOLDINGS.rows(connection, ids=order_ids)
     return {order_id: quantities(holding) for order_id, holding in rows}
 

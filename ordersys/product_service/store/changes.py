@@ -57,7 +57,7 @@ class Unplaced(NamedTuple):
 
 
 def find(connection: Connection, request: Request) -> Remembered | None:
-    """What is known of `request`. Raises Refused (REQUEST_ID_REUSED)."""
+    """The stored request equal to `request`, None when there is none. Raises Refused (REQUEST_ID_REUSED)."""
     known = REQUESTS.find(connection, [request.request_id])
     return recall(known, request.request_id, fingerprint(request))
 
@@ -85,7 +85,7 @@ class _Batch:
         self._begun: list[Pending] = []
 
     def begin(self, asked: Asked) -> Pending | Busy | Unplaced | Outcome:
-        """What becomes of one request. Raises Refused (REQUEST_ID_REUSED, PRODUCT_NOT_FOUND)."""
+        """Begins one request; how far it is. Raises Refused (REQUEST_ID_REUSED, PRODUCT_NOT_FOUND)."""
         request, order_id = asked.request, asked.order.id
         mark = fingerprint(request)
         known = self._ledger.recall(request.request_id, mark)
@@ -113,7 +113,7 @@ class _Batch:
         _INSERT.run(self._connection, [row(pending) for pending in self._begun])
 
     def _needed(self, asked: Asked) -> Quantities:
-        """What the order shall hold beyond what it does: nothing where the Order Service is going to refuse."""
+        """The units to reserve beyond those reserved: none where the Order Service is going to refuse."""
         if asked.order.state != OrderState.ORDER_STATE_PLACED:
             return {}
         return more(_wanted(asked.request), self._holdings.get(asked.order.id, {}))
@@ -130,7 +130,7 @@ class _Batch:
         return begun
 
     def _hop(self, asked: Asked) -> Hop:
-        """What the Order Service is asked: pinned to the version read, so that a refusal stays one for ever."""
+        """The request to the Order Service, pinned to the version read, so that a refusal stays one for ever."""
         hop = Hop(request_id=uuid7(), order_id=asked.order.id, expected_version=asked.order.version)
         if isinstance(asked.request, CancelOrderRequest):
             hop.state = OrderState.ORDER_STATE_CANCELLED

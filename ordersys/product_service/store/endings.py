@@ -107,12 +107,12 @@ class _Ending:
 
 
 def _response(pending: Pending, order: Order) -> UpdateOrderResponse | CancelOrderResponse:
-    """What the client is answered when the change is made."""
+    """The answer to the client when the change is made."""
     return CancelOrderResponse(order=order) if pending.cancels else UpdateOrderResponse(order=order)
 
 
 def _kept(hop: Hop, held: Quantities) -> Quantities:
-    """What is left, when the change is made, of the units the order held."""
+    """The units the order has reserved after the change."""
     if hop.WhichOneof("change") == "items":
         return {item.product_id: item.quantity for item in hop.items.items}
     return {} if hop.state == OrderState.ORDER_STATE_CANCELLED else held

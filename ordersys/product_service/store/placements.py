@@ -155,7 +155,7 @@ class _Batch:
         self._events: list[EventMessage] = []
 
     def begin(self, asked: Asked) -> Pending | Unanswered | Outcome:
-        """What becomes of one request. Raises Refused (REQUEST_ID_REUSED, PRODUCT_NOT_FOUND)."""
+        """Begins one request; how far it is. Raises Refused (REQUEST_ID_REUSED, PRODUCT_NOT_FOUND)."""
         request = asked.request
         mark = fingerprint(request)
         if known := self._ledger.recall(request.request_id, mark):
@@ -191,7 +191,7 @@ class _Batch:
         return outcome
 
     def _creation(self, asked: Asked, order_id: str, wanted: Quantities) -> CreateOrderRequest:
-        """What the Order Service is asked, with the order's id as request_id: one order, one request."""
+        """The request to the Order Service, with the order's id as request_id: one order, one request."""
         creation = CreateOrderRequest(
             request_id=order_id,
             order_id=order_id,

@@ -1,4 +1,4 @@
-"""What a new database starts with: products, and what the orders that are there from the start hold of them."""
+"""The seed of a new database: products, and the reservations of the orders that are there from the start."""
 
 from collections.abc import Iterable
 

@@ -1,1 +1,1 @@
-"""What everything else stands on: log, ids, tasks, files, backoff. No gRPC, no RabbitMQ, no database."""
+"""Foundations: log, ids, tasks, files, backoff. No gRPC, no RabbitMQ, no database."""

@@ -1,4 +1,4 @@
-"""Which event loop a process runs on: uvloop where it is installed, asyncio's own elsewhere, or as it is told.
+"""The event loop of a process: uvloop where it is installed, else asyncio's own, or as set.
 
 uvloop does the same in C, with less processor time (docs/performance.md, "What paid").
 It is a dependency on the systems that it is published for; nothing else here knows of it.
@@ -28,7 +28,7 @@ def choice(text: str) -> str:
 
 
 def factory(wanted: str) -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """What makes the event loop, for asyncio.Runner: None for asyncio's own."""
+    """The loop factory for asyncio.Runner: None for asyncio's own."""
     return None if wanted == "asyncio" else UVLOOP
 
 

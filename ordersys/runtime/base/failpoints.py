@@ -13,7 +13,7 @@ VARIABLE = "ORDERSYS_CRASH_POINT"
 
 
 def _go_on(name: str) -> None:
-    """What every point is when none is named."""
+    """A failpoint where none is named: does nothing."""
 
 
 def _die_at(wanted: str) -> Callable[[str], None]:

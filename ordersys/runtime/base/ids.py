@@ -1,4 +1,4 @@
-"""What is made anew for each order: the time, an id, a trace."""
+"""Time, ids and traces, made anew for each request."""
 
 import os
 import re
@@ -32,7 +32,7 @@ def uuid7() -> str:
 
 
 def uuid7_time(text: str) -> int:
-    """When a UUID of version 7 was made, to the millisecond, in microseconds since 1970 (RFC 9562 §5.7)."""
+    """The time in a UUID of version 7, to the millisecond, in microseconds since 1970 (RFC 9562 §5.7)."""
     return (uuid.UUID(text).int >> 80) * 1000
 
 

@@ -25,16 +25,16 @@ from typing import TypeAlias
 _OUTPUT, _ERRORS = 1, 2
 # Longer texts lose their middle: what something was is told at its beginning, why it failed at its end.
 _MOST_CHARACTERS = 16_384
-_MOST_LINE = 262_144
-_MOST_DEPTH = 8
+_MOST_LINE = 262_144  # bytes: of a longer line only the message is left, and how much was left out
+_MOST_DEPTH = 8  # of nested values: deeper is an accident, or an attack on the formatter
 # Beyond it (some 300 digits) readers of JSON take an integer for infinity, and Python refuses to write it in digits.
 _MOST_BITS = 1023
-_MOST_WAITING = 1_048_576
+_MOST_WAITING = 1_048_576  # bytes for a reader that is slow; then lines are dropped, and counted
 _MANY = 65_536  # bytes of lines logged together: so many are written before there are more
 # What may be better a second later; anything else that a write fails with lasts.
 _PASSING = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.ENOBUFS, errno.ENOMEM)
 _RETRY_SECONDS = 1.0
-_DRAIN_SECONDS = 0.01
+_DRAIN_SECONDS = 0.01  # between tries while a pipe is full
 _FLUSH_SECONDS = 1.0
 
 Entry: TypeAlias = tuple[str, Mapping[str, object]]
@@ -215,7 +215,7 @@ class LineWriter:
         return not self._waiting
 
     def _next(self) -> int:
-        """How many bytes go next: whole lines, unless one alone is too long."""
+        """The number of bytes to write next: whole lines, unless one alone is too long."""
         if len(self._waiting) <= self._at_once:
             return len(self._waiting)
         return self._waiting.rfind(b"\n", 0, self._at_once) + 1 or self._at_once
@@ -240,7 +240,7 @@ class LineWriter:
 
 
 def _at_once(descriptor: int) -> int:
-    """How many bytes may be written in one go, so that nobody waits, and no line is torn by another process.
+    """The number of bytes that can be written in one go without blocking, and without being torn by another process.
 
     A pipe that is ready takes select.PIPE_BUF bytes without blocking, and undivided; a file takes any number.
     """
@@ -287,7 +287,7 @@ class JsonLines(logging.Formatter):
 
 
 def _line(start: str, message: str, fields: Mapping[str, object], error: str | None = None) -> str:
-    """What begins with `start`, then the message and its fields."""
+    """A line: `start`, then the message and its fields."""
     try:
         line = start + _JSON(_content(message, fields, error))[1:]
     except Exception as failure:  # noqa: BLE001 - whatever somebody's __str__ raises: an event is never lost for its words

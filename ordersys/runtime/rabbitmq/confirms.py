@@ -1,4 +1,4 @@
-"""What became of the events of a window: publisher confirms and returns, matched to what was sent.
+"""Publisher confirms and returns, matched to the events of a window.
 
 Confirms come in any order, with `multiple`, and may contradict each other; a return comes before its ack
 (RabbitMQ: Consumer Acknowledgements and Publisher Confirms). Doubt counts as unpublished.
@@ -15,7 +15,7 @@ _STEPS, _LEAST_STEP = 20, 10
 
 
 class Fate(Enum):
-    """What became of an event that was to be published."""
+    """The fate of an event that was to be published."""
 
     CONFIRMED = "the broker has it"
     NACKED = "a queue did not take it: it is full, or can't be reached for now; others may have it"
@@ -26,7 +26,7 @@ class Fate(Enum):
 
 
 class Outcome(NamedTuple):
-    """What became of one event. `reason` says why an event can't be sent, or may be why the channel was closed."""
+    """The outcome of one event. `reason` says why an event can't be sent, or may be why the channel was closed."""
 
     fate: Fate
     reason: str = ""
@@ -48,7 +48,7 @@ class Window:
         self._complete = False
 
     def __len__(self) -> int:
-        """How many events were sent."""
+        """The number of events sent."""
         return len(self._ids)
 
     @property
@@ -68,7 +68,7 @@ class Window:
 
     @property
     def steps(self) -> int:
-        """How far it is: in twentieths, or tens of events where these are larger. One that trickles gets nowhere."""
+        """Progress in steps of max(10 events, 5 % of the window): one confirm every few seconds is none."""
         return self.answered // max(_LEAST_STEP, len(self._ids) // _STEPS)
 
     def sent(self, event_id: str | None) -> None:
@@ -93,7 +93,7 @@ class Window:
         self._returned.add(event_id)
 
     def fates(self) -> list[Fate]:
-        """What became of each event that was sent, in order."""
+        """The fate of each event sent, in order."""
         return [self._fate(tag, event_id) for tag, event_id in enumerate(self._ids, self._first)]
 
     def _fate(self, tag: int, event_id: str | None) -> Fate:

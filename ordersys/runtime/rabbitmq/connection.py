@@ -38,7 +38,7 @@ _log = logging.getLogger(__name__)
 logging.getLogger("pika").setLevel(logging.CRITICAL)
 
 HEARTBEAT_SECONDS, BLOCKED_SECONDS = 20, 60
-_SENT_AT_A_TIME = 200
+_SENT_AT_A_TIME = 200  # messages between two turns of the event loop: some 2 ms of it
 _CLOSE_TIMEOUT_SECONDS = 1.5  # twice: a silent broker is noticed by its heartbeat, but not within a grace period
 _WAYS_OUT = "name the port of RabbitMQ, usually 5672, or use amqps:// where it wants TLS"
 _NO_TLS = frozenset({"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE"})  # the second from OpenSSL 3.2 on
@@ -164,7 +164,7 @@ class Session:
         self._connection.take(opened.channel, take)
 
     async def consumers(self, queue: str) -> int:
-        """How many consumers `queue` has, of whatever process. Raises BrokerUnavailable."""
+        """The number of consumers of `queue`, of any process. Raises BrokerUnavailable."""
         async with self.methods() as call:
             answer = await call("queue_declare", queue=queue, passive=True)
         return int(answer.method.consumer_count)
@@ -231,7 +231,7 @@ class Session:
         return ""
 
     def _outcomes(self, count: int, impossible: dict[int, str], window: Window) -> list[Outcome]:
-        """What became of each of `count` messages, given the window of those that were sent."""
+        """The outcome of each of `count` messages, given the window of those that were sent."""
         if window.confirmed and not impossible:
             return [CONFIRMED] * count
         closed = self.closed.result() if self.closed.done() else None
@@ -332,7 +332,7 @@ class Intake:
 
 
 def _unavailable(where: str, error: BaseException, method: str = "") -> BrokerUnavailable:
-    """What an error of pika, or one of ours, says of the broker `where`; `method` is what was called."""
+    """A BrokerUnavailable for an error of pika, or of ours, at `where`; `method` is the AMQP method called."""
     if isinstance(error, BrokerUnavailable):
         return error if str(error).startswith(where) else type(error)(f"{where}: {error}", error.code)
     cause = _cause(error)
@@ -357,7 +357,7 @@ def _cause(error: BaseException) -> BaseException:
 
 
 def _reason(error: BaseException) -> str:
-    """What a person needs of one of pika's errors."""
+    """One of pika's errors in words for a person."""
     if isinstance(error, ProbableAuthenticationError):
         return "it refuses the user or the password"
     if no_broker := _no_broker(error):
@@ -371,7 +371,7 @@ def _reason(error: BaseException) -> str:
 
 
 def _no_broker(error: BaseException) -> str:
-    """What an error says of a program that is no RabbitMQ, or of one that is spoken to in the wrong way; else empty."""
+    """The sentence about a peer that is no RabbitMQ, or is spoken to in the wrong way; empty for other errors."""
     if isinstance(error, IncompatibleProtocolError):
         return f"what listens there does not speak AMQP 0-9-1; {_WAYS_OUT}"
     if isinstance(error, ConnectionOpenAborted | AMQPConnectorStackTimeout):

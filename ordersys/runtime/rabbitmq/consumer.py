@@ -32,11 +32,11 @@ _HELD_SECONDS = 15.0  # longer than the database waits for a lock, much shorter 
 _IDLE_SECONDS, _COUNT_SECONDS, _ANSWER_SECONDS = 4.0, 2.0, 5.0
 _CLOSE_TIMEOUT_SECONDS = 4.0  # what is being recorded when it is to close is waited for, within any grace period
 _MOST_PAUSE_SECONDS = 60.0  # between deliveries of what fails for a reason nobody foresaw: each counts
-_COUNTS_UNTIL_SAID, _COUNTS_UNTIL_SAID_AGAIN = 3, 12
+_COUNTS_UNTIL_SAID, _COUNTS_UNTIL_SAID_AGAIN = 3, 12  # a consumer that has just gone is counted for a while yet
 
 
 class Disposition(Enum):
-    """What becomes of a delivery."""
+    """The disposition of a delivery."""
 
     ACK = "ack"
     DEAD_LETTER = "dead letter"
@@ -157,7 +157,7 @@ class Consumer:
         return count > 0
 
     async def _recorded(self, deliveries: list[Delivery], session: Session) -> Sequence[Disposition] | None:
-        """What becomes of them; None where that takes too long, or longer than the session: recording goes on then."""
+        """The dispositions; None where recording takes too long, or longer than the session. It goes on then."""
         self._recording = self._tasks.create_task(self._keep_recording(deliveries))
         await first(self._recording, session.closed, self._closing, seconds=_HELD_SECONDS)
         if self._closing.done():
@@ -213,7 +213,7 @@ class _Taking:
         self._intake = await self._session.intake(queue, self.prefetch, self._put)
 
     def patience(self) -> float:
-        """How long to wait for a delivery yet, in seconds; 0 when it was long enough."""
+        """The seconds left to wait for a delivery; 0 when the wait is over."""
         if self._in_hand:
             return _IDLE_SECONDS
         return max(0.0, self._moved + _IDLE_SECONDS - time.monotonic())
@@ -231,7 +231,7 @@ class _Taking:
         self._deliveries.put(Tagged(tag, delivery))
 
     async def _work(self, batch: list[Tagged]) -> list[None]:
-        """What can't be worked on, for a reason nobody foresaw, comes again on a new session."""
+        """Works on a batch. An unforeseen exception costs the session, and all of it comes again."""
         try:
             await self._settle(batch)
         except Exception as error:  # noqa: BLE001 - logged, and all of it comes again

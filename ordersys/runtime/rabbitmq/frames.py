@@ -72,7 +72,7 @@ def _framed(kind: int, channel: int, payload: bytes) -> bytes:
 
 
 class _Taker(NamedTuple):
-    """Who takes the deliveries on a channel."""
+    """A channel, and the callback for its deliveries."""
 
     channel: Channel
     take: Take

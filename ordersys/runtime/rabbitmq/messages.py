@@ -70,7 +70,7 @@ class RawProperties(pika.BasicProperties):
         return self
 
     def encode(self) -> list[bytes]:
-        """What came, to the byte."""
+        """The bytes as they came."""
         return [self.raw]
 
     def __getattr__(self, name: str) -> Any:
@@ -143,7 +143,7 @@ def _laid_out(event: EventMessage) -> bytes:
 
 @lru_cache(maxsize=100)
 def _constant(event_type: str, source: str) -> tuple[bytes, bytes, bytes]:
-    """What is the same for every event of a type: up to its headers, the first of these, and what comes last."""
+    """The constant parts of a type's events: the bytes before the headers, the first headers, and the last bytes."""
     origin = source.encode()
     headers = b"\x17cloudEvents:specversionS%b%b\x12cloudEvents:sourceS%b%b" % (
         len(SPEC_VERSION).to_bytes(4),

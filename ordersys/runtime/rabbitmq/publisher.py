@@ -36,7 +36,7 @@ class Publisher:
 
     @property
     def refusal(self) -> str:
-        """Why all, or what has some routing key, is not published until somebody changes something.
+        """The reason why nothing, or nothing with some routing key, is published until somebody changes something.
 
         Empty when there is nothing to be changed, also while the broker is only away.
         """
@@ -44,7 +44,7 @@ class Publisher:
         return str(lasting) if lasting else self._forbidden.reason
 
     async def publish(self, events: Sequence[Outgoing]) -> list[Outcome]:
-        """What became of each event, in order. One call at a time.
+        """The outcome of each event, in order. One call at a time.
 
         Waits while there is no session, or the topology is refused for good: nothing is published then.
         """
@@ -89,7 +89,7 @@ class Publisher:
 
 
 class _Refusal(NamedTuple):
-    """What the broker has said of a routing key, and until when that is not tried again."""
+    """The broker's refusal of a routing key, and the time from which it is tried again."""
 
     reason: str
     until: float
@@ -111,11 +111,11 @@ class Forbidden:
 
     @property
     def reason(self) -> str:
-        """What the broker has said of the first of them; empty when there is none."""
+        """The broker's refusal of the first of them; empty when there is none."""
         return next((refusal.reason for refusal in self._refusals.values()), "")
 
     def now(self, to: Publication) -> str:
-        """Why nothing is published to `to` for now; empty where it may be tried."""
+        """The reason why nothing is published to `to` for now; empty where it may be tried."""
         refusal = self._refusals.get(to)
         return refusal.reason if refusal and self._time() < refusal.until else ""
 

@@ -19,6 +19,7 @@ from ordersys.runtime.rabbitmq.topology import Declarer
 from ordersys.runtime.rabbitmq.urls import BrokerUrl, BrokerUrls
 
 _log = logging.getLogger(__name__)
+# The broker tells nobody that a binding is gone, or that it sleeps.
 _DECLARED_EVERY_SECONDS, _PROBED_EVERY_SECONDS = 5.0, 3.0
 # While a node of a cluster hangs, the others declare nothing until they have given it up.
 _NEW_SECONDS, _KNOWN_SECONDS = 30.0, 1.0
@@ -95,7 +96,7 @@ async def keep_open(
 
 
 class _Keeper:
-    """What is known over one session after the other."""
+    """Knowledge that outlives a session."""
 
     def __init__(self, urls: BrokerUrls, name: str, use: Use, tell: Tell, consumed: str) -> None:
         self._urls = urls
@@ -216,7 +217,7 @@ class _Keeper:
 
 
 class _Unusable(Exception):
-    """What nobody foresaw when a session was opened: its cause."""
+    """The cause of an unforeseen error while a session was opened."""
 
 
 @asynccontextmanager

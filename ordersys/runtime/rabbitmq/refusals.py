@@ -47,7 +47,7 @@ def is_of_a_message(code: int) -> bool:
 
 
 def explained(code: int, text: str, method: str = "") -> str:
-    """What the broker said, and the way out. `method` was called, as pika names it; none to publish or consume."""
+    """The broker's words, and the way out. `method` is the AMQP method called, empty for publish and consume."""
     if code == ACCESS_REFUSED and _TOPIC in text:
         return f"the user may not use this routing key; grant it with rabbitmqctl set_topic_permissions ({code} {text})"
     if code == ACCESS_REFUSED and (found := _RESOURCE.search(text)):

@@ -93,7 +93,7 @@ class Declarer:
 
 
 def _belonging(topology: Topology, queue: str) -> Topology:
-    """What has to be there for `queue` to get its messages, and for its dead letters to be kept."""
+    """The part of the topology that `queue` needs to get its messages and to keep its dead letters."""
     named = {queue} | {str(q.arguments.get("x-dead-letter-routing-key")) for q in topology.queues if q.name == queue}
     return Topology(
         topology.exchanges,

@@ -146,7 +146,7 @@ def _address(text: str, port: int) -> addresses.Address:
 
 
 def _check_options(query: str, encrypted: bool) -> None:
-    """What the session overwrites would be ignored without a word; what pika does not know it refuses."""
+    """Refuses options that pika does not know, and those the session overwrites: they would be ignored in silence."""
     given = query.split("&") if query else []
     for option in given:
         name = option.partition("=")[0]

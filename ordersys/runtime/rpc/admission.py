@@ -20,13 +20,13 @@ from ordersys.contract.errors import refuse
 Context = grpc.aio.ServicerContext[Any, Any]
 
 REQUEST_SECONDS = 5.0
-"""What a client may take to send the request of a call it has begun."""
+"""Seconds a client has to send the request of a call it has begun."""
 ORDERS_A_CALL = 10
 """So many orders may be under way as there may be calls, times this: a batch commits them together, which makes an
 order of a batch some ten times cheaper than one that comes alone."""
-_MOST_REQUEST_BYTES = 32 * 1024 * 1024
-_MOST_UNTAKEN_BYTES = 16 * 1024 * 1024
-_WAITING_A_CALL = 4
+_MOST_REQUEST_BYTES = 32 * 1024 * 1024  # of requests under way, all together: eight of the largest
+_MOST_UNTAKEN_BYTES = 16 * 1024 * 1024  # of responses that a connection does not take
+_WAITING_A_CALL = 4  # times what is admitted may be on its way in: these are refused, soon, not hung up on
 
 
 class _Arrival:
@@ -159,12 +159,12 @@ class Admission:
 
 
 def most_waiting(most_calls: int) -> int:
-    """How many requests may be on their way where so many calls are served."""
+    """The number of requests that may be on their way where so many calls are served."""
     return _WAITING_A_CALL * most_calls
 
 
 class Untaken:
-    """The bytes of pages on their way, by connection: a client that does not take them gets no more of them."""
+    """Response bytes a connection has not read yet. Above 16 MiB its list calls get TOO_MANY_CALLS."""
 
     def __init__(self) -> None:
         self._bytes: Counter[str] = Counter()

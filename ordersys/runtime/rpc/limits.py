@@ -1,4 +1,4 @@
-"""What gRPC's core holds its clients to, before a call of theirs reaches Python: sizes, counts, times, pings.
+"""Limits that gRPC's core enforces before a call reaches Python: sizes, counts, times, pings.
 
 Names and meaning of the options: grpc/impl/channel_arg_names.h of gRPC 1.85; those that stand nowhere in its
 documentation say where they were found.
@@ -17,7 +17,7 @@ _PONG_MILLISECONDS = 10_000
 _LEAST_PING_MILLISECONDS = 5_000
 _EARLY_PINGS = 2
 _AGE_MILLISECONDS = 3_600_000  # what a client has not taken by then is thrown away; others connect again unnoticed
-_PARTING_MILLISECONDS = 30_000
+_PARTING_MILLISECONDS = 30_000  # for calls under way on a connection that has been told to go
 # As much is read at a time, and kept for the next read, at most: gRPC's own buffer grows with what comes, per
 # connection and without an end.
 _READ_BYTES = 262_144

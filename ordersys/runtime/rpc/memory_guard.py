@@ -88,7 +88,7 @@ class MemoryGuard:
             pause = self._pause(time.monotonic(), time.thread_time() - began)
 
     def _pause(self, now: float, worked: float) -> float:
-        """How long it does not look, after a look that took `worked` seconds of processor time."""
+        """The pause before the next look, after one that took `worked` seconds of processor time."""
         if now - self._last_ended < _CALM_SECONDS:
             return max(_FLOOD_SECONDS, worked / _FLOOD_SHARE)
         grows = self._size > min(self._growing, self._calm + _GROWS * self._grown)
@@ -123,7 +123,7 @@ class MemoryGuard:
         return len(ended)
 
     def _settle(self, size: int, now: float) -> None:
-        """What there is time for once a second, when nobody had to be sent away."""
+        """Work for once a second, when nobody had to be sent away."""
         # Not while it still comes: freeing takes as long then as there is to free, and the guard's time.
         lately = _CALM_SECONDS < now - self._last_ended < _LATELY_SECONDS
         if lately or size > self._trimmed + self._grown:

@@ -24,6 +24,7 @@ from ordersys.contract import descriptors
 from ordersys.contract.addresses import parse
 from ordersys.contract.errors import Refused, invalid, refuse
 from ordersys.contract.validation import violations
+from ordersys.runtime.base.errors import StartupError
 from ordersys.runtime.base.failpoints import failpoint
 from ordersys.runtime.base.futures import Grace
 from ordersys.runtime.rpc import connections, limits
@@ -41,7 +42,7 @@ Behaviour = Callable[[Any, Context], Awaitable[Message | bytes]]
 """Answers a request with a response, or with one that is encoded already."""
 
 
-class AddressInUse(OSError):
+class AddressInUse(StartupError):
     """The address can't be listened on; the text names it."""
 
 

@@ -28,7 +28,7 @@ from ordersys.runtime.rpc.admission import Context
 HEALTH = cast(ServiceDescriptor, health_pb2.DESCRIPTOR.services_by_name["Health"])
 STREAMS_A_CONNECTION = 4
 """A client watches a server or one of its services over a connection; nobody needs more than a few such streams."""
-_LAST_WORD_SECONDS = 1.0
+_LAST_WORD_SECONDS = 1.0  # for the last status to reach whoever watches
 SERVING, NOT_SERVING = HealthCheckResponse.SERVING, HealthCheckResponse.NOT_SERVING
 
 
@@ -85,7 +85,7 @@ class Streams:
 
 
 class Health:
-    """What grpc.health.v1 answers. Unlike the servicer of grpcio, nobody who watches can make it wait."""
+    """The servicer of grpc.health.v1. Unlike grpcio's, it waits for nobody who watches."""
 
     def __init__(self, streams: Streams) -> None:
         self._streams = streams
@@ -110,12 +110,12 @@ class Health:
         return HealthCheckResponse(status=status)
 
     async def statuses(self, request: HealthListRequest, context: Context) -> HealthListResponse:
-        """What Check says of each service."""
+        """The status of each service, by name."""
         checked = {name: HealthCheckResponse(status=status) for name, status in self._statuses.items()}
         return HealthListResponse(statuses=checked)
 
     async def watch(self, request: HealthCheckRequest, context: Context) -> AsyncGenerator[HealthCheckResponse]:
-        """What becomes of a service, until the server stops; the last word is NOT_SERVING."""
+        """The statuses of a service until the server stops; the last is NOT_SERVING."""
         said = None
         async with self._watched() as changed:
             while True:

@@ -33,13 +33,13 @@ from ordersys.runtime.storage.private import FILE_MODE
 from ordersys.runtime.storage.schema import ForeignDatabase, Schema, UnusableDatabase
 
 _PAGES = 4096  # copied before Ctrl-C is looked for
-_LOCKED_SECONDS = 10
+_LOCKED_SECONDS = 10  # a running service holds the lock for milliseconds
 BACKUP, RESTORE = "backup", "restore"
 _SERVICE = re.compile("[a-z0-9-]+")
 
 
 class Stored(NamedTuple):
-    """Where a service keeps its database in its data folder, and what is in it."""
+    """The database of a service: its file in the data folder, and its schema."""
 
     file_name: str
     schema: Schema

@@ -41,13 +41,13 @@ Operation = Callable[[Connection, list[Any]], Sequence[Any]]
 """Works on a list of items in one transaction: one result for each, an exception to refuse that item alone."""
 
 _log = logging.getLogger(__name__)
-_BATCH = 256
-_READERS = 4
-_LOCK_SECONDS = 15.0
-_PROBE_SECONDS = 5.0
+_BATCH = 256  # writes in a commit: with more nothing is saved, and the first waits for the last
+_READERS = 4  # lists at a time; each may look at many rows
+_LOCK_SECONDS = 15.0  # for a process before this one to end: longer than the usual grace period
+_PROBE_SECONDS = 5.0  # a disk that takes longer is told of as one that can't be written
 _LOOK_SECONDS = 3.0  # for looking through a file at the start: 300 MB a second, from memory
 _LOOK_STEPS = 100_000  # of SQLite's machine, between two looks at the clock
-_SAY_AGAIN_SECONDS = 30.0
+_SAY_AGAIN_SECONDS = 30.0  # of a trouble that lasts
 # What SQLite says of a file, or a file system, that can't be used; whatever else it says is a bug of ours.
 # https://www.sqlite.org/rescode.html
 _DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
@@ -124,7 +124,7 @@ class Database:
         return self._writes.submit(_Write(operation, items, alone=False), urgent)
 
     async def read(self, query: Callable[..., R], *arguments: Any) -> R:
-        """What `query(connection, *arguments)` answers, from committed data.
+        """The result of `query(connection, *arguments)`, from committed data. Runs in a reader's thread.
 
         Raises Refused (STORAGE_UNAVAILABLE) when the file can't be read: it may be locked, or no descriptor be left.
         """
@@ -281,7 +281,7 @@ class Database:
             raise
 
     def _met(self, cause: Exception) -> str:
-        """What is said of it. Damage is remembered: what SQLite has met once, it writes on to at its next chance."""
+        """The sentence for the log. Damage is remembered: SQLite goes on writing to a file in which it has met some."""
         if isinstance(cause, sqlite3.Error) and _code(cause) in _DAMAGE:
             self._file.damaged(str(cause))
         return self._reason(cause)
@@ -333,7 +333,7 @@ def _look_through(connection: Connection, thoroughly: bool, path: Path) -> None:
 
 
 def _damaged(text: str) -> sqlite3.DatabaseError:
-    """What SQLite would raise, had it met it in a statement."""
+    """The error SQLite would raise, had it met the damage in a statement."""
     error = sqlite3.DatabaseError(" ".join(text.split()))
     error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
     return error
@@ -359,13 +359,13 @@ def _code(error: Exception) -> int:
 
 
 def _seen(touched: "asyncio.Future[None]") -> None:
-    """What is wrong with the file is logged where it is met; anything else is a bug."""
+    """Logs a probe's unforeseen error. Trouble with the file is logged where it is met."""
     if not touched.cancelled() and (error := touched.exception()) and not isinstance(error, Refused):
         _log.error("the database could not be probed", exc_info=error)
 
 
 def refusing(decide: Callable[[T], R], item: T) -> R | Refused:
-    """What `decide` says of `item`, a refusal as a value: in an operation it is the item's result."""
+    """The result of `decide(item)`, a refusal as a value: in an operation it is the item's result."""
     try:
         return decide(item)
     except Refused as refused:
@@ -373,7 +373,7 @@ def refusing(decide: Callable[[T], R], item: T) -> R | Refused:
 
 
 class _Write(NamedTuple):
-    """What was handed in at a time."""
+    """The items handed in by one call, and their operation."""
 
     operation: Operation
     items: list[Any]

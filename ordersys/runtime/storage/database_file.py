@@ -31,7 +31,7 @@ class FileLost(Exception):
 
 
 class Witness(NamedTuple):
-    """What a lock file remembers of its database: the mark last answered, and whether damage was met."""
+    """The content of a lock file: the mark last answered, and whether damage was met."""
 
     lineage: int
     commit: int
@@ -69,7 +69,7 @@ class DatabaseFile:
         self._locked: int | None = None
         self._file: int | None = None
         self._known: list[tuple[str, tuple[int, int]]] = []
-        """What is opened, by its path: the database first."""
+        """The paths to open: the database first."""
         self._seen = UNMARKED
         """The mark in the file itself, which follows `mark` with each checkpoint."""
 
@@ -131,7 +131,7 @@ class DatabaseFile:
 
     @property
     def witness(self) -> Witness | None:
-        """What the lock file remembers, whoever has it."""
+        """The content of the lock file, whoever has it."""
         if self._locked is not None:
             return Witness.read(self._locked)
         try:
@@ -283,12 +283,12 @@ def set_of(path: Path) -> list[Path]:
 
 
 def restore_hint(owner: str) -> str:
-    """How a database of that owner is restored."""
+    """The way out for a database of that owner: how it is restored."""
     return f"restore a backup: {command(owner, 'restore')}"
 
 
 def command(owner: str, name: str) -> str:
-    """What is typed to back up or restore a database of that owner."""
+    """The command that backs up or restores a database of that owner."""
     return f"python -m ordersys.{owner.replace('-', '_')} {name} FILE"
 
 

@@ -5,13 +5,14 @@ from typing import Any
 
 from sqlalchemy import BigInteger, Column, Connection, Integer, MetaData, String, Table, insert, inspect, select, update
 
+from ordersys.runtime.base.errors import StartupError
 from ordersys.runtime.base.failpoints import failpoint
 from ordersys.runtime.base.ids import now
 
 Upgrade = Callable[[Connection], None]
 
 
-class UnusableDatabase(Exception):
+class UnusableDatabase(StartupError):
     """A database file can't be used; the text names it and says the way out."""
 
 

@@ -25,7 +25,7 @@ class Statement:
         self._constant = {name: bind.value for name, bind in binds.items() if not bind.required}
 
     def rows(self, connection: Connection, **parameters: Any) -> list[Row]:
-        """What a query finds."""
+        """The rows of a query."""
         text, values = self._text, []
         given = {**self._constant, **parameters}
         for name in self._names:
