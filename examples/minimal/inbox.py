@@ -18,7 +18,9 @@ from typing import Any
 import pika
 from pika.adapters.blocking_connection import BlockingChannel
 
-EXCHANGE, QUEUE = "minimal.orders", "minimal.orders.log"
+EXCHANGE, QUEUE, DEAD_LETTERS = "minimal.orders", "minimal.orders.log", "minimal.orders.log.dead"
+# What is rejected goes through the default exchange to the queue of that name; without it RabbitMQ drops it.
+ARGUMENTS = {"x-queue-type": "quorum", "x-dead-letter-exchange": "", "x-dead-letter-routing-key": DEAD_LETTERS}
 PREFETCH = 100  # deliveries unacknowledged at a time; each of them comes again when this process dies
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS inbox (event_id TEXT PRIMARY KEY);
@@ -40,7 +42,8 @@ def database(path: str) -> sqlite3.Connection:
 def declare(channel: BlockingChannel) -> None:
     """As the publisher declares it: who comes first makes it, the other finds it."""
     channel.exchange_declare(EXCHANGE, "fanout", durable=True)
-    channel.queue_declare(QUEUE, durable=True, arguments={"x-queue-type": "quorum"})
+    channel.queue_declare(DEAD_LETTERS, durable=True, arguments={"x-queue-type": "quorum"})
+    channel.queue_declare(QUEUE, durable=True, arguments=ARGUMENTS)
     channel.queue_bind(QUEUE, EXCHANGE)
 
 
@@ -73,7 +76,7 @@ def consume(db: sqlite3.Connection, channel: BlockingChannel, queue: str = QUEUE
             new = record(db, properties.message_id, body)
         except Poison as error:
             print(f"dead letter: {error}")
-            # Not requeued: it goes to the queue's dead-letter exchange, if it has one, and is not tried for ever.
+            # Not requeued: it goes to the dead letters, where somebody can look at it, and is not tried for ever.
             channel.basic_reject(method.delivery_tag, requeue=False)
         else:
             print(properties.message_id, "recorded" if new else "known")

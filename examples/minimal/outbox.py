@@ -16,7 +16,9 @@ import pika
 from pika.adapters.blocking_connection import BlockingChannel
 from pika.exceptions import NackError, UnroutableError
 
-EXCHANGE, QUEUE = "minimal.orders", "minimal.orders.log"
+EXCHANGE, QUEUE, DEAD_LETTERS = "minimal.orders", "minimal.orders.log", "minimal.orders.log.dead"
+# As its consumer declares it (inbox.py): who comes first makes the queue, the other finds it.
+ARGUMENTS = {"x-queue-type": "quorum", "x-dead-letter-exchange": "", "x-dead-letter-routing-key": DEAD_LETTERS}
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS orders (id TEXT PRIMARY KEY, item TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS outbox (
@@ -48,7 +50,8 @@ def place(db: sqlite3.Connection, item: str) -> str:
 def declare(channel: BlockingChannel) -> None:
     """A durable exchange and a quorum queue: what is confirmed survives the broker's restart."""
     channel.exchange_declare(EXCHANGE, "fanout", durable=True)
-    channel.queue_declare(QUEUE, durable=True, arguments={"x-queue-type": "quorum"})
+    channel.queue_declare(DEAD_LETTERS, durable=True, arguments={"x-queue-type": "quorum"})
+    channel.queue_declare(QUEUE, durable=True, arguments=ARGUMENTS)
     channel.queue_bind(QUEUE, EXCHANGE)
 
 

@@ -1,1 +1,1 @@
-"""Reads the contract: topology, event encoding, validation, errors, documents, evolution. Pure: no I/O."""
+"""Reads the contract at run time: topology, event encoding, rules, errors, normalisation, pages. Pure: no I/O."""

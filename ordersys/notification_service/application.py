@@ -72,7 +72,12 @@ async def _serve(
         consumer = Consumer(tasks, settings.amqp_url, taken.queue, settings.prefetch, recorder.take)
         stack.push_async_callback(consumer.close)
         dead_letters = Consumer(
-            tasks, settings.amqp_url, taken.dead_letter_queue, _DEAD_LETTERS_AT_A_TIME, partial(_take_over, database)
+            tasks,
+            settings.amqp_url,
+            taken.dead_letter_queue,
+            _DEAD_LETTERS_AT_A_TIME,
+            partial(_take_over, database),
+            cautious=False,  # they are kept as bytes, whatever they hold: none kills anybody
         )
         stack.push_async_callback(dead_letters.close)
 

@@ -28,6 +28,7 @@ from tests.integration.api import Api, eventually
 from tests.integration.conftest import quietly
 
 CLOSING_SECONDS = 5
+COPIES = 30
 # Longer than it took to use up a delivery limit of 5, at a second each time, when deliveries were held.
 MANY_TIMEOUTS_SECONDS = 12
 ROLE = "notification-service-2"
@@ -102,6 +103,26 @@ async def test_a_consumer_closes_while_it_is_about_to_take_more(
         consumer = Consumer(tasks, parse(system.amqp_url), queue, 10, record)
         await asyncio.wait_for(cancelling.wait(), CLOSING_SECONDS)
         await asyncio.wait_for(consumer.close(), CLOSING_SECONDS)
+
+
+async def test_a_consumer_that_goes_over_to_many_gives_nothing_back(system: System, queue: str, post: Post) -> None:
+    """What comes between the cancelling of one subscription and the next is taken: each delivery is a first one."""
+    for _ in range(COPIES):
+        post.route("", queue, OrderCreated(order=imagined()))
+    heard: list[Delivery] = []
+    all_heard = asyncio.Event()
+
+    async def record(deliveries: list[Delivery]) -> Sequence[Disposition]:
+        heard.extend(deliveries)
+        if len(heard) > COPIES:
+            all_heard.set()
+        return [Disposition.ACK] * len(deliveries)
+
+    async with asyncio.TaskGroup() as tasks:
+        consumer = Consumer(tasks, parse(system.amqp_url), queue, 10, record)
+        await asyncio.wait_for(all_heard.wait(), CLOSING_SECONDS)
+        await asyncio.wait_for(consumer.close(), CLOSING_SECONDS)
+    assert [delivery.redelivered for delivery in heard] == [False] * (COPIES + 1)
 
 
 async def test_a_consumer_closes_while_nothing_can_be_recorded(

@@ -35,7 +35,8 @@ def channel(system: System) -> Iterator[BlockingChannel]:
     opened.confirm_delivery()
     yield opened
     if opened.is_open:
-        opened.queue_delete(pattern("outbox").QUEUE)
+        for queue in (pattern("outbox").QUEUE, pattern("outbox").DEAD_LETTERS):
+            opened.queue_delete(queue)
         opened.exchange_delete(pattern("outbox").EXCHANGE)
     connection.close()
 

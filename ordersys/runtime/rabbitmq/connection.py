@@ -299,19 +299,24 @@ class Intake:
     async def cancel(self) -> None:
         """Stops deliveries; what was delivered may still be settled. Returns soon, whatever the broker does.
 
-        What comes meanwhile is pika's, which gives it back.
+        What comes until the channel is closed is taken as well: given back, it would count toward the delivery limit,
+        and a copy of a dead letter would count as one that was kept before.
         """
-        self._session.take(self._opened, None)
         if not self._session.closed.done():
             try:
-                cancelled = self._session.call(self._opened, "basic_cancel", consumer_tag=self._consumer_tag)
-                await asyncio.wait_for(cancelled, _CLOSE_TIMEOUT_SECONDS)
+                await asyncio.wait_for(self._cancel(), _CLOSE_TIMEOUT_SECONDS)
             except TimeoutError as error:
                 self._session.fail(error)
+
+    async def _cancel(self) -> None:
+        """Cancels, and asks once more: what a queue had on its way comes after the word that all is cancelled."""
+        await self._session.call(self._opened, "basic_cancel", consumer_tag=self._consumer_tag)
+        await self._session.call(self._opened, "basic_qos", prefetch_count=1)
 
     async def close(self) -> None:
         """Closes the channel: what is not settled comes again. Returns soon, whatever the broker does."""
         self._leaving = True
+        self._session.take(self._opened, None)
         if self._opened.channel.is_open:
             self._opened.channel.close()
         await first(self._opened.closed, self._session.closed, seconds=_CLOSE_TIMEOUT_SECONDS)

@@ -62,8 +62,22 @@ class Consumer:
     several processes may share a queue, each with a part of what is in it: the consumers are counted.
     """
 
-    def __init__(self, tasks: asyncio.TaskGroup, urls: BrokerUrls, queue: str, prefetch: int, record: Record) -> None:
-        """At most `prefetch` deliveries are in hand at a time. What keeps it alive is one of `tasks`."""
+    def __init__(  # noqa: PLR0913 - a subscription: where, to what, how much at a time, and who records it
+        self,
+        tasks: asyncio.TaskGroup,
+        urls: BrokerUrls,
+        queue: str,
+        prefetch: int,
+        record: Record,
+        *,
+        cautious: bool = True,
+    ) -> None:
+        """At most `prefetch` deliveries are in hand at a time; where `cautious`, one until one was settled.
+
+        A delivery that kills the process then drives only itself to its delivery limit. To go over to more costs a
+        subscription, and a delivery that the broker had assigned to it comes again. What keeps it alive is in `tasks`.
+        """
+        self._first = 1 if cautious else prefetch
         self._tasks = tasks
         self._queue = queue
         self._prefetch = prefetch
@@ -97,8 +111,8 @@ class Consumer:
         self._refusal = refusal
 
     async def _use(self, session: Session) -> None:
-        """Begins with one delivery at a time: one that kills the process then drives only itself to its limit."""
-        prefetch = 1
+        """Subscribes again and again; with the whole prefetch once a delivery was settled."""
+        prefetch = self._first
         async with self._in_use:
             try:
                 while await self._may_take(session):

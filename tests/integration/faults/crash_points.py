@@ -101,6 +101,6 @@ def _crash(stage: Stage, service: str, name: str, number: int) -> Finding | None
 
 def _passed_by(file: Path) -> Sequence[str]:
     package = file.relative_to(_SOURCE).parts[0]
-    if package == "notification":
+    if package == "notification_service":
         return _LISTENERS
     return (package,) if package in SERVICES else _RUN_BY.get(file.name, SERVICES)
