@@ -304,14 +304,10 @@ class Intake:
         """
         if not self._session.closed.done():
             try:
-                await asyncio.wait_for(self._cancel(), _CLOSE_TIMEOUT_SECONDS)
+                cancelled = self._session.call(self._opened, "basic_cancel", consumer_tag=self._consumer_tag)
+                await asyncio.wait_for(cancelled, _CLOSE_TIMEOUT_SECONDS)
             except TimeoutError as error:
                 self._session.fail(error)
-
-    async def _cancel(self) -> None:
-        """Cancels, and asks once more: what a queue had on its way comes after the word that all is cancelled."""
-        await self._session.call(self._opened, "basic_cancel", consumer_tag=self._consumer_tag)
-        await self._session.call(self._opened, "basic_qos", prefetch_count=1)
 
     async def close(self) -> None:
         """Closes the channel: what is not settled comes again. Returns soon, whatever the broker does."""
