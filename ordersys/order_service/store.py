@@ -30,7 +30,7 @@ from ordersys.api.order.v1.order_service_pb2 import (
     UpdateOrderResponse,
 )
 from ordersys.contract import topology
-from ordersys.contract.errors import Refused, order_already_exists, order_not_found
+from ordersys.contract.errors import Refused, order_already_exists, order_not_found, refusing
 from ordersys.contract.events import EventMessage
 from ordersys.contract.normalisation import fingerprint
 from ordersys.contract.splicing import around, hold_first
@@ -39,7 +39,6 @@ from ordersys.order_service import lifecycle
 from ordersys.runtime.base.ids import now
 from ordersys.runtime.idempotency import Ledger, Requests, success
 from ordersys.runtime.outbox import Outbox, upgrade
-from ordersys.runtime.storage.database import refusing
 from ordersys.runtime.storage.schema import Schema
 from ordersys.runtime.storage.statements import Statement, inserting
 
