@@ -23,7 +23,7 @@ from ordersys.api.error.v1.error_reason_pb2 import ErrorReason
 from ordersys.api.order.v1.order_pb2 import Order
 from ordersys.api.order.v1.order_service_pb2 import CreateOrderRequest
 from ordersys.api.product.v1.product_service_pb2 import PlaceOrderRequest
-from ordersys.contract.errors import Refused, reason_of
+from ordersys.contract.errors import Refused, reason_of, refusing
 from ordersys.contract.splicing import around
 from ordersys.product_service import evidence
 from ordersys.product_service.groups import Groups
@@ -33,7 +33,7 @@ from ordersys.product_service.store import placements as store
 from ordersys.product_service.store.placements import Asked, Begun, Completed, Pending, Unanswered
 from ordersys.runtime.base.failpoints import failpoint
 from ordersys.runtime.idempotency import Outcome
-from ordersys.runtime.storage.database import Database, refusing
+from ordersys.runtime.storage.database import Database
 
 _log = logging.getLogger(__name__)
 _TAKEN = ErrorReason.Name(ErrorReason.ORDER_ALREADY_EXISTS)

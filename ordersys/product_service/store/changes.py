@@ -14,7 +14,7 @@ from ordersys.api.product.v1.product_service_pb2 import (
     ItemQuantity,
     UpdateOrderRequest,
 )
-from ordersys.contract.errors import Refused, out_of_stock
+from ordersys.contract.errors import Refused, out_of_stock, refusing
 from ordersys.contract.normalisation import fingerprint
 from ordersys.product_service.stock import Quantities, more
 from ordersys.product_service.store import placements
@@ -23,7 +23,6 @@ from ordersys.product_service.store.inventory import Inventory
 from ordersys.product_service.store.tables import CHANGES, REQUESTS
 from ordersys.runtime.base.ids import now, uuid7
 from ordersys.runtime.idempotency import Outcome, Remembered, recall, refusal
-from ordersys.runtime.storage.database import refusing
 from ordersys.runtime.storage.statements import inserting
 
 _INSERT = inserting(CHANGES)

@@ -10,7 +10,7 @@ from ordersys.api.order.v1.order_events_pb2 import OrderRejected, Shortage
 from ordersys.api.order.v1.order_service_pb2 import CreateOrderRequest
 from ordersys.api.product.v1.product_service_pb2 import PlaceOrderRequest
 from ordersys.contract import topology
-from ordersys.contract.errors import Refused, out_of_stock
+from ordersys.contract.errors import Refused, out_of_stock, refusing
 from ordersys.contract.events import EventMessage
 from ordersys.contract.normalisation import fingerprint
 from ordersys.contract.times import timestamp
@@ -19,7 +19,6 @@ from ordersys.product_service.store.inventory import Inventory
 from ordersys.product_service.store.tables import OUTBOX, PLACEMENTS, REQUESTS
 from ordersys.runtime.base.ids import now, uuid7
 from ordersys.runtime.idempotency import Outcome, refusal, success
-from ordersys.runtime.storage.database import refusing
 from ordersys.runtime.storage.statements import Row, Statement, inserting
 
 INSERT = inserting(PLACEMENTS)

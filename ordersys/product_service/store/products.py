@@ -9,13 +9,12 @@ from ordersys.api.product.v1.product_service_pb2 import (
     CreateProductRequest,
     CreateProductResponse,
 )
-from ordersys.contract.errors import Refused, out_of_stock, product_already_exists
+from ordersys.contract.errors import Refused, out_of_stock, product_already_exists, refusing
 from ordersys.contract.normalisation import fingerprint
 from ordersys.product_service.store.inventory import Inventory, product, row
 from ordersys.product_service.store.tables import PRODUCTS, REQUESTS
 from ordersys.runtime.base.ids import now
 from ordersys.runtime.idempotency import Outcome, refusal, success
-from ordersys.runtime.storage.database import refusing
 from ordersys.runtime.storage.statements import inserting
 
 _INSERT = inserting(PRODUCTS)
