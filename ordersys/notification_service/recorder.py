@@ -29,7 +29,7 @@ class Recorder:
         self._handlers = handlers
 
     async def take(self, deliveries: list[Delivery]) -> Sequence[Disposition]:
-        """The disposition of each delivery. Raises Refused while the database can't be written."""
+        """The disposition of each delivery. Raises StorageUnavailable while the database can't be written."""
         dispositions = [Disposition.DEAD_LETTER] * len(deliveries)
         events: dict[int, Event] = {}
         for index, delivery in enumerate(deliveries):
@@ -43,7 +43,7 @@ class Recorder:
         return dispositions
 
     async def record(self, events: list[Event]) -> Sequence[Disposition]:
-        """The disposition of each event. Raises Refused while the database can't be written."""
+        """The disposition of each event. Raises StorageUnavailable while the database can't be written."""
         worded = [self._render(event) for event in events]
         told = [one for one in worded if isinstance(one, Rendered)]
         recordings = await self._database.write(self._inbox.record, told) if told else []

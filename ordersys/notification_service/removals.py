@@ -46,7 +46,7 @@ class Removals:
     async def replay(self, request: ReplayDeadLettersRequest) -> Outcome:
         """The outcome of `request`, which is normalised: its own, or that of an equal one before it.
 
-        Raises Refused (BROKER_UNAVAILABLE, REQUEST_ID_REUSED, STORAGE_UNAVAILABLE, TOO_MANY_CALLS).
+        Raises Refused (BROKER_UNAVAILABLE, REQUEST_ID_REUSED, TOO_MANY_CALLS), StorageUnavailable.
         """
 
         def response(gone: Sequence[str]) -> Outcome:

@@ -17,7 +17,6 @@ from functools import partial
 from itertools import takewhile
 from typing import Protocol
 
-from ordersys.contract.errors import Refused
 from ordersys.runtime.base.backoff import jittered_backoff
 from ordersys.runtime.base.failpoints import failpoint
 from ordersys.runtime.base.ids import now
@@ -26,6 +25,7 @@ from ordersys.runtime.outbox import Late, Outbox, Waiting
 from ordersys.runtime.rabbitmq.confirms import CONFIRMED, Fate, Outcome
 from ordersys.runtime.rabbitmq.messages import Outgoing
 from ordersys.runtime.storage.database import Database
+from ordersys.runtime.storage.errors import StorageUnavailable
 
 _log = logging.getLogger(__name__)
 _CLOSE_SECONDS = 2.0  # for the window under way: what is not confirmed is published at the next start
@@ -104,7 +104,7 @@ class Relay:
                         begun = True
                     more = await self._publish_new()
                     more = await self._publish_late() or more
-            except Refused as error:  # the database can't be read or written for now
+            except StorageUnavailable as error:
                 _log.warning("the outbox has to wait: %s", error)
                 self._new.worse()
                 more = True
@@ -122,7 +122,7 @@ class Relay:
         self._woken.clear()
 
     async def _publish_new(self) -> bool:
-        """One window of what was not tried yet, or not to its end; whether there may be more. Raises Refused."""
+        """One window of what was not tried yet, or not to its end; whether there may be more. Raises StorageUnavailable."""
         asked = self._new.size
         leaving = self._leaving.copy()  # as it was before the look: what is removed meanwhile may still be seen
         found = await self._database.read(self._outbox.oldest, asked + len(leaving))
@@ -142,7 +142,7 @@ class Relay:
         return len(events) == asked or Fate.OPEN in fates
 
     async def _publish_late(self) -> bool:
-        """One window of what is tried again, when its time has come; whether there may be more. Raises Refused."""
+        """One window of what is tried again, when its time has come; whether there may be more. Raises StorageUnavailable."""
         if self._late.left() or self._new.pause:
             return False
         asked = self._late.size
@@ -188,7 +188,7 @@ class Relay:
             _log.warning("%d of %d events were not confirmed, they stay in the outbox: %s", len(left), count, why)
 
     async def _put_off(self, events: Sequence[Waiting], outcomes: Sequence[Outcome], late: list[Late]) -> None:
-        """Has those that were not taken wait, and those that can't be taken, each in its order. Raises Refused."""
+        """Has those that were not taken wait, and those that can't be taken, each in its order. Raises StorageUnavailable."""
         time = now()
         for event, (fate, reason) in zip(events, outcomes, strict=True):
             if fate is Fate.OPEN and reason and len(events) == 1:

@@ -9,10 +9,8 @@ from pathlib import Path
 import pytest
 from pika.adapters.blocking_connection import BlockingChannel
 
-from ordersys.api.error.v1.error_reason_pb2 import ErrorReason
 from ordersys.api.order.v1.order_events_pb2 import OrderCreated, OrderUpdated
 from ordersys.api.order.v1.order_pb2 import OrderState
-from ordersys.contract.errors import refuse
 from ordersys.contract.events import Delivery
 from ordersys.contract.properties import Properties, entries
 from ordersys.contract.topology import topology
@@ -22,6 +20,7 @@ from ordersys.runtime.rabbitmq.connection import Intake
 from ordersys.runtime.rabbitmq.consumer import Consumer, Disposition
 from ordersys.runtime.rabbitmq.reconnecting import declare
 from ordersys.runtime.rabbitmq.urls import parse
+from ordersys.runtime.storage.errors import StorageUnavailable
 from tests.contract.orders import imagined
 from tests.contract.post import SUBSCRIPTIONS, Post
 from tests.integration.api import Api, eventually
@@ -135,7 +134,7 @@ async def test_a_consumer_closes_while_nothing_can_be_recorded(
 
     async def record(deliveries: list[Delivery]) -> Sequence[Disposition]:
         tried.set()
-        raise refuse(ErrorReason.STORAGE_UNAVAILABLE)
+        raise StorageUnavailable("no room")
 
     async with asyncio.TaskGroup() as tasks:
         consumer = Consumer(tasks, parse(system.amqp_url), queue, 10, record)
@@ -168,7 +167,7 @@ async def test_what_can_not_be_recorded_for_long_never_becomes_a_dead_letter(
 
     async def record(deliveries: list[Delivery]) -> Sequence[Disposition]:
         if loop.time() < works_from:
-            raise refuse(ErrorReason.STORAGE_UNAVAILABLE)
+            raise StorageUnavailable("no room")
         recorded.extend(str(delivery.message_id) for delivery in deliveries)
         counts.extend(delivery_count(delivery) for delivery in deliveries)
         return [Disposition.ACK] * len(deliveries)

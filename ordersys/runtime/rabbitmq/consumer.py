@@ -14,9 +14,9 @@ from enum import Enum
 from itertools import groupby
 from typing import NamedTuple
 
-from ordersys.contract.errors import Refused
 from ordersys.contract.events import Delivery
 from ordersys.runtime.base.backoff import jittered_backoff
+from ordersys.runtime.base.errors import Unavailable
 from ordersys.runtime.base.failpoints import failpoint
 from ordersys.runtime.base.futures import first, resolve
 from ordersys.runtime.base.tasks import endless
@@ -44,7 +44,7 @@ class Disposition(Enum):
 
 
 Record = Callable[[list[Delivery]], Awaitable[Sequence[Disposition]]]
-"""Records deliveries durably: what becomes of each. Raises Refused while nothing can be recorded."""
+"""Records deliveries durably: what becomes of each. Raises Unavailable while nothing can be recorded."""
 
 
 class Tagged(NamedTuple):
@@ -183,7 +183,7 @@ class Consumer:
         for pause in jittered_backoff():
             try:
                 dispositions = await self._record(deliveries)
-            except Refused as error:
+            except Unavailable as error:
                 _log.warning("%d deliveries of %s wait: %s", len(deliveries), self._queue, error)
                 await first(self._closing, seconds=pause)
             except Exception:  # noqa: BLE001 - logged, and all of it comes again

@@ -32,6 +32,7 @@ from ordersys.runtime.rpc.admission import Admission, Arrivals, Context, Untaken
 from ordersys.runtime.rpc.memory_guard import MemoryGuard
 from ordersys.runtime.rpc.reflection import SERVICES as REFLECTION
 from ordersys.runtime.rpc.reflection import Reflection
+from ordersys.runtime.rpc.status import foreseen
 from ordersys.runtime.rpc.streams import HEALTH, Health, Streams
 from ordersys.runtime.settings import Settings
 
@@ -234,10 +235,9 @@ class _Doors(NamedTuple):
                 return await handle(context)
             except grpc.aio.BaseError:
                 raise  # aborted, or the client has gone: gRPC knows
-            except Refused as refused:
-                status = refused.status
-            except Exception as error:  # noqa: BLE001 - logged, and answered without a word of it
-                status = _internal(path, error)
+            except Exception as error:  # noqa: BLE001 - answered by a status of the contract; a bug is logged
+                refused = foreseen(error)
+            status = refused.status if isinstance(refused, Refused) else _internal(path, refused)
             await _abort(context, status)
             raise AssertionError("abort raises")
 

@@ -25,13 +25,12 @@ from sqlalchemy import (
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool, QueuePool, StaticPool
 
-from ordersys.api.error.v1.error_reason_pb2 import ErrorReason
-from ordersys.contract.errors import Refused, refuse
 from ordersys.runtime.base.backoff import jittered_backoff
 from ordersys.runtime.base.failpoints import failpoint
 from ordersys.runtime.batching import Batcher
 from ordersys.runtime.storage import marks
-from ordersys.runtime.storage.database_file import IN_USE, DatabaseFile, FileLost, uri
+from ordersys.runtime.storage.database_file import IN_USE, DatabaseFile, uri
+from ordersys.runtime.storage.errors import FileLost, StorageUnavailable
 from ordersys.runtime.storage.schema import Schema, UnusableDatabase
 from ordersys.runtime.storage.worker import Worker
 
@@ -110,7 +109,7 @@ class Database:
         Items of one operation that arrive while a commit is under way share the next one. An operation that
         fails is tried again for each item alone, so that one item never fails another. What is not urgent rides
         in the next commit somebody waits for.
-        Raises Refused (STORAGE_UNAVAILABLE) when the file can't be written, or is no longer the one at its path.
+        Raises StorageUnavailable when the file can't be written, or is no longer the one at its path.
         """
         return self._writes.submit(_Write(operation, [item], alone=True), urgent)
 
@@ -119,14 +118,14 @@ class Database:
     ) -> "asyncio.Future[list[R | Exception]]":
         """As `write` for each of `items`, in one commit where none fails: the future has a result for each, in order.
 
-        It has no exception of its own: whatever there is, Refused included, is the result of its item.
+        It has no exception of its own: whatever is raised, StorageUnavailable included, is the result of its item.
         """
         return self._writes.submit(_Write(operation, items, alone=False), urgent)
 
     async def read(self, query: Callable[..., R], *arguments: Any) -> R:
         """The result of `query(connection, *arguments)`, from committed data. Runs in a reader's thread.
 
-        Raises Refused (STORAGE_UNAVAILABLE) when the file can't be read: it may be locked, or no descriptor be left.
+        Raises StorageUnavailable when the file can't be read: it may be locked, or no descriptor be left.
         """
         loop = asyncio.get_running_loop()
         try:
@@ -135,8 +134,7 @@ class Database:
             # A reader can't write at all: a query that tries is a bug.
             if (cause := _unusable(error)) is None or _code(cause) == sqlite3.SQLITE_READONLY:
                 raise
-            self._say(f"can't be read: {self._met(cause)}")
-            raise refuse(ErrorReason.STORAGE_UNAVAILABLE) from error
+            raise self._unavailable(f"can't be read: {self._met(cause)}") from error
 
     def after_commit(self, tell: Callable[[], None]) -> None:
         """Has `tell` called in the event loop after each batch of writes, whoever still waits for their results."""
@@ -228,9 +226,10 @@ class Database:
         for tell in self._after_commit:
             tell()
         causes = [cause for of_write in results for result in of_write if (cause := _unusable(result))]
-        self._say(f"can't be written: {self._met(causes[0])}" if causes else "")
-        if causes:
-            unavailable = refuse(ErrorReason.STORAGE_UNAVAILABLE)
+        if not causes:
+            self._say("")
+        else:
+            unavailable = self._unavailable(f"can't be written: {self._met(causes[0])}")
             results = [[unavailable if _unusable(result) else result for result in of_write] for of_write in results]
         return [of_write[0] if write.alone else of_write for write, of_write in zip(batch, results, strict=True)]
 
@@ -279,6 +278,11 @@ class Database:
             if self._file.is_ours():
                 _driver(self._connection).execute("PRAGMA wal_checkpoint")
             raise
+
+    def _unavailable(self, text: str) -> StorageUnavailable:
+        """The error for whoever waits; `text` goes to the log as well."""
+        self._say(text)
+        return StorageUnavailable(f"database {self.path} {text}")
 
     def _met(self, cause: Exception) -> str:
         """The sentence for the log. Damage is remembered: SQLite goes on writing to a file in which it has met some."""
@@ -360,16 +364,8 @@ def _code(error: Exception) -> int:
 
 def _seen(touched: "asyncio.Future[None]") -> None:
     """Logs a probe's unforeseen error. Trouble with the file is logged where it is met."""
-    if not touched.cancelled() and (error := touched.exception()) and not isinstance(error, Refused):
+    if not touched.cancelled() and (error := touched.exception()) and not isinstance(error, StorageUnavailable):
         _log.error("the database could not be probed", exc_info=error)
-
-
-def refusing(decide: Callable[[T], R], item: T) -> R | Refused:
-    """The result of `decide(item)`, a refusal as a value: in an operation it is the item's result."""
-    try:
-        return decide(item)
-    except Refused as refused:
-        return refused
 
 
 class _Write(NamedTuple):

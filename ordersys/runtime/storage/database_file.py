@@ -16,6 +16,7 @@ from urllib.parse import quote
 
 from ordersys.console.opening import open_regular
 from ordersys.runtime.storage import marks
+from ordersys.runtime.storage.errors import FileLost
 from ordersys.runtime.storage.marks import UNMARKED, Log, Mark
 from ordersys.runtime.storage.private import private_file, private_folder
 from ordersys.runtime.storage.schema import UnusableDatabase
@@ -24,10 +25,6 @@ _log = logging.getLogger(__name__)
 _LONGEST_PATH = 500  # SQLite takes 512 bytes, of which `-journal` needs some
 _WITNESS = re.compile(rb"lineage=([0-9a-f]{8}) commit=([0-9a-f]{8}) (sound |damaged)\n")
 IN_USE = "another process uses it; stop that one first"
-
-
-class FileLost(Exception):
-    """The file is not the one this process has opened, or damaged: nothing may be written to it, or read from it."""
 
 
 class Witness(NamedTuple):
