@@ -122,7 +122,10 @@ class Relay:
         self._woken.clear()
 
     async def _publish_new(self) -> bool:
-        """One window of what was not tried yet, or not to its end; whether there may be more. Raises StorageUnavailable."""
+        """One window of events that were not tried yet, or not to their end; true when there may be more.
+
+        Raises StorageUnavailable.
+        """
         asked = self._new.size
         leaving = self._leaving.copy()  # as it was before the look: what is removed meanwhile may still be seen
         found = await self._database.read(self._outbox.oldest, asked + len(leaving))
@@ -142,7 +145,10 @@ class Relay:
         return len(events) == asked or Fate.OPEN in fates
 
     async def _publish_late(self) -> bool:
-        """One window of what is tried again, when its time has come; whether there may be more. Raises StorageUnavailable."""
+        """One window of events that are tried again, when their time has come; true when there may be more.
+
+        Raises StorageUnavailable.
+        """
         if self._late.left() or self._new.pause:
             return False
         asked = self._late.size
@@ -188,7 +194,10 @@ class Relay:
             _log.warning("%d of %d events were not confirmed, they stay in the outbox: %s", len(left), count, why)
 
     async def _put_off(self, events: Sequence[Waiting], outcomes: Sequence[Outcome], late: list[Late]) -> None:
-        """Has those that were not taken wait, and those that can't be taken, each in its order. Raises StorageUnavailable."""
+        """Has events wait that were not taken, and those that can't be taken, each in its order.
+
+        Raises StorageUnavailable.
+        """
         time = now()
         for event, (fate, reason) in zip(events, outcomes, strict=True):
             if fate is Fate.OPEN and reason and len(events) == 1:

@@ -11,7 +11,9 @@ from ordersys.runtime.storage.errors import StorageUnavailable
 SECONDS = 5.0
 
 
-async def test_what_finds_no_storage_is_put_off_by_name_and_done_the_next_time(caplog: pytest.LogCaptureFixture) -> None:
+async def test_what_finds_no_storage_is_put_off_by_name_and_done_the_next_time(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     """A disk without room is no reason to end: the line says which job waits."""
     answers = iter([StorageUnavailable("no room")])
     done = asyncio.Event()
