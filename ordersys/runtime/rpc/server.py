@@ -18,6 +18,7 @@ from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import DecodeError, Message
 from google.rpc.status_pb2 import Status
 from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest
+from grpc_status import rpc_status
 
 from ordersys.api.error.v1.error_reason_pb2 import ErrorReason
 from ordersys.contract import descriptors
@@ -37,7 +38,6 @@ from ordersys.runtime.rpc.streams import HEALTH, Health, Streams
 from ordersys.runtime.settings import Settings
 
 _log = logging.getLogger(__name__)
-_STATUS_DETAILS = "grpc-status-details-bin"
 _ENTRY_BYTES = 32  # what a header counts beside its octets (RFC 9113 §6.5.2)
 Behaviour = Callable[[Any, Context], Awaitable[Message | bytes]]
 """Answers a request with a response, or with one that is encoded already."""
@@ -238,7 +238,7 @@ class _Doors(NamedTuple):
             except Exception as error:  # noqa: BLE001 - answered by a status of the contract; a bug is logged
                 refused = foreseen(error)
             status = refused.status if isinstance(refused, Refused) else _internal(path, refused)
-            await _abort(context, status)
+            await context.abort_with_status(rpc_status.to_status(status))
             raise AssertionError("abort raises")
 
         return answered
@@ -293,11 +293,3 @@ def _metadata_bytes(context: Context) -> int:
 async def _stopping(context: Context) -> None:
     """The end of a stream that the client has not ended."""
     await context.abort(grpc.StatusCode.UNAVAILABLE, "The server stops; call again.")
-
-
-async def _abort(context: Context, status: Status) -> None:
-    details = ((_STATUS_DETAILS, status.SerializeToString()),)
-    await context.abort(_CODES[status.code], status.message, details)
-
-
-_CODES = {code.value[0]: code for code in grpc.StatusCode}
