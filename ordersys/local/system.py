@@ -26,7 +26,7 @@ from ordersys.local.service import Program, Service, ours
 from ordersys.runtime import settings
 from ordersys.runtime.base.files import UnusableFolder, make_private
 from ordersys.runtime.rabbitmq import urls
-from ordersys.runtime.rabbitmq.connection import BrokerUnavailable
+from ordersys.runtime.rabbitmq.errors import BrokerUnavailable
 from ordersys.runtime.rabbitmq.reconnecting import declare, opened
 from ordersys.runtime.rabbitmq.urls import BrokerUrls, shown
 

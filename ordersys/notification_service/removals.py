@@ -20,7 +20,7 @@ from ordersys.notification_service.requests import Done
 from ordersys.runtime.base.failpoints import failpoint
 from ordersys.runtime.dead_letters import Named, portions, put_back
 from ordersys.runtime.idempotency import Outcome, success
-from ordersys.runtime.rabbitmq.connection import BrokerUnavailable
+from ordersys.runtime.rabbitmq.errors import BrokerUnavailable
 from ordersys.runtime.rabbitmq.urls import BrokerUrls
 from ordersys.runtime.storage.database import Database
 

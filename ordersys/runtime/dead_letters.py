@@ -29,7 +29,7 @@ from ordersys.contract.events import MAXIMUM_BYTES, Delivery
 from ordersys.contract.properties import Death, death, for_a_copy
 from ordersys.runtime.base.ids import now
 from ordersys.runtime.rabbitmq.confirms import Fate, Outcome
-from ordersys.runtime.rabbitmq.connection import BrokerUnavailable
+from ordersys.runtime.rabbitmq.errors import BrokerUnavailable
 from ordersys.runtime.rabbitmq.messages import Message, copy, received
 from ordersys.runtime.rabbitmq.reconnecting import opened
 from ordersys.runtime.rabbitmq.urls import BrokerUrls

@@ -10,7 +10,8 @@ from pika.adapters.blocking_connection import BlockingChannel
 from ordersys.contract.events import Delivery
 from ordersys.local.system import System
 from ordersys.runtime.rabbitmq import frames
-from ordersys.runtime.rabbitmq.connection import BrokerUnavailable, Session
+from ordersys.runtime.rabbitmq.connection import Session
+from ordersys.runtime.rabbitmq.errors import BrokerUnavailable
 from ordersys.runtime.rabbitmq.messages import Message, RawProperties
 from ordersys.runtime.rabbitmq.urls import BrokerUrl, parse
 from tests.contract.raw import HOSTILE_HEADERS, counted, encoded, entry, short

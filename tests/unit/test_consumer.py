@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ordersys.contract.events import Delivery
-from ordersys.runtime.rabbitmq.connection import BrokerUnavailable
 from ordersys.runtime.rabbitmq.consumer import Disposition, Tagged, _portions, _settle
+from ordersys.runtime.rabbitmq.errors import BrokerUnavailable
 
 ACK, DEAD_LETTER, RETURN = Disposition.ACK, Disposition.DEAD_LETTER, Disposition.RETURN
 CASES = st.lists(st.tuples(st.booleans(), st.sampled_from(Disposition)), max_size=20)

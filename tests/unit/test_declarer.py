@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from ordersys.contract.topology import subscriptions, topology
-from ordersys.runtime.rabbitmq.connection import BrokerRefused, BrokerUnavailable, Call
+from ordersys.runtime.rabbitmq.connection import Call
+from ordersys.runtime.rabbitmq.errors import BrokerRefused, BrokerUnavailable
 from ordersys.runtime.rabbitmq.topology import Declarer
 
 FIRST, SECOND = subscriptions()

@@ -9,7 +9,8 @@ import pytest
 
 from ordersys.contract.topology import topology
 from ordersys.runtime.rabbitmq import reconnecting
-from ordersys.runtime.rabbitmq.connection import BrokerRefused, BrokerUnavailable, Call
+from ordersys.runtime.rabbitmq.connection import Call
+from ordersys.runtime.rabbitmq.errors import BrokerRefused, BrokerUnavailable
 from ordersys.runtime.rabbitmq.topology import Declarer
 from ordersys.runtime.rabbitmq.urls import BrokerUrl, BrokerUrls, parse
 

@@ -5,30 +5,20 @@ Together with frames.py, messages.py and urls.py all that knows pika.
 
 import asyncio
 import logging
-import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from copy import copy
 from functools import partial
 from typing import Any, NamedTuple
 
-from pika.adapters.utils.connection_workflow import AMQPConnectorStackTimeout
 from pika.channel import Channel
-from pika.exceptions import (
-    AMQPConnectionError,
-    AMQPError,
-    ChannelClosedByBroker,
-    ConnectionClosedByBroker,
-    ConnectionOpenAborted,
-    IncompatibleProtocolError,
-    ProbableAccessDeniedError,
-    ProbableAuthenticationError,
-)
+from pika.exceptions import AMQPError
 
 from ordersys.runtime.base.failpoints import failpoint
 from ordersys.runtime.base.futures import first, resolve
 from ordersys.runtime.rabbitmq import refusals
 from ordersys.runtime.rabbitmq.confirms import CONFIRMED, Confirms, Fate, Outcome, Window
+from ordersys.runtime.rabbitmq.errors import BrokerRefused, BrokerUnavailable, unavailable
 from ordersys.runtime.rabbitmq.frames import Connection, Take
 from ordersys.runtime.rabbitmq.messages import Message, delivered
 from ordersys.runtime.rabbitmq.urls import BrokerUrl
@@ -40,28 +30,11 @@ logging.getLogger("pika").setLevel(logging.CRITICAL)
 HEARTBEAT_SECONDS, BLOCKED_SECONDS = 20, 60
 _SENT_AT_A_TIME = 200  # messages between two turns of the event loop: some 2 ms of it
 _CLOSE_TIMEOUT_SECONDS = 1.5  # twice: a silent broker is noticed by its heartbeat, but not within a grace period
-_WAYS_OUT = "name the port of RabbitMQ, usually 5672, or use amqps:// where it wants TLS"
-_NO_TLS = frozenset({"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE"})  # the second from OpenSSL 3.2 on
 _RESPONSE_TIMEOUT_SECONDS = 6.0  # nor in time for another node to take over
 
 
 Call = Callable[..., Awaitable[Any]]
 """Calls an AMQP method, by its name, and waits for the answer. Raises BrokerUnavailable."""
-
-
-class BrokerUnavailable(OSError):
-    """RabbitMQ can't be used for now; the text says where and why, never a password.
-
-    `code` is the reply code of AMQP where the broker itself has said why, else 0.
-    """
-
-    def __init__(self, text: str, code: int = 0) -> None:
-        super().__init__(text)
-        self.code = code
-
-
-class BrokerRefused(BrokerUnavailable):
-    """RabbitMQ is there and refuses, until somebody changes something; the text says what."""
 
 
 class _Opened(NamedTuple):
@@ -172,7 +145,7 @@ class Session:
     def fail(self, error: BaseException) -> None:
         """Gives the session up; what is not settled comes again. The first reason is the one that counts."""
         if not self.closed.done():
-            self.closed.set_result(_unavailable(self._place, error))
+            self.closed.set_result(unavailable(self._place, error))
         if self._connection.is_open:
             self._connection.close()
 
@@ -208,7 +181,7 @@ class Session:
         await first(answered, opened.closed, self.closed)
         self.check()
         if not answered.done():
-            raise _unavailable(self._place, opened.closed.result(), method)
+            raise unavailable(self._place, opened.closed.result(), method)
         return answered.result()
 
     def send(self, method: str, *positional: Any, on: _Opened | None = None, **arguments: Any) -> Any:
@@ -330,53 +303,3 @@ class Intake:
     def _on_close(self, _: Channel, error: BaseException) -> None:
         if not self._leaving:
             self._session.fail(error)
-
-
-def _unavailable(where: str, error: BaseException, method: str = "") -> BrokerUnavailable:
-    """A BrokerUnavailable for an error of pika, or of ours, at `where`; `method` is the AMQP method called."""
-    if isinstance(error, BrokerUnavailable):
-        return error if str(error).startswith(where) else type(error)(f"{where}: {error}", error.code)
-    cause = _cause(error)
-    if isinstance(cause, ProbableAuthenticationError | ProbableAccessDeniedError):
-        # Guessed by pika from the moment at which the connection ended; for sure where the broker has said goodbye.
-        kind = BrokerRefused if "ClosedByBroker" in str(cause) else BrokerUnavailable
-        return kind(f"{where}: {_reason(cause)}", refusals.ACCESS_REFUSED)
-    if isinstance(cause, ChannelClosedByBroker | ConnectionClosedByBroker):
-        code, said = cause.reply_code, refusals.explained(cause.reply_code, cause.reply_text, method)
-        kind = BrokerRefused if refusals.is_lasting(code, cause.reply_text, method) else BrokerUnavailable
-        return kind(f"{where}: {said}", code)
-    return BrokerUnavailable(f"{where}: {_reason(cause)}")
-
-
-def _cause(error: BaseException) -> BaseException:
-    """The innermost of pika's errors, which nest and hide their causes."""
-    nested = getattr(error, "exceptions", None) or [getattr(error, "exception", None)]
-    if isinstance(nested[-1], BaseException):
-        return _cause(nested[-1])
-    told = isinstance(error, AMQPConnectionError) and error.args and isinstance(error.args[-1], BaseException)
-    return _cause(error.args[-1]) if told else error
-
-
-def _reason(error: BaseException) -> str:
-    """One of pika's errors in words for a person."""
-    if isinstance(error, ProbableAuthenticationError):
-        return "it refuses the user or the password"
-    if no_broker := _no_broker(error):
-        return no_broker
-    if isinstance(error, ProbableAccessDeniedError):
-        said = f" ({error.args[-1]})" if error.args and "ClosedByBroker" in str(error.args[-1]) else ""
-        return f"it has no such virtual host, or the user may not use it, or no more connections to it{said}"
-    if isinstance(error, AMQPConnectionError) and error.args:
-        return str(error.args[-1])
-    return str(error) or type(error).__name__
-
-
-def _no_broker(error: BaseException) -> str:
-    """The sentence about a peer that is no RabbitMQ, or is spoken to in the wrong way; empty for other errors."""
-    if isinstance(error, IncompatibleProtocolError):
-        return f"what listens there does not speak AMQP 0-9-1; {_WAYS_OUT}"
-    if isinstance(error, ConnectionOpenAborted | AMQPConnectorStackTimeout):
-        return f"what listens there does not answer as RabbitMQ does; if it is no RabbitMQ that hangs, {_WAYS_OUT}"
-    if isinstance(error, ssl.SSLError) and error.reason in _NO_TLS:
-        return "what listens there does not speak TLS; use amqp://, or name RabbitMQ's port for TLS, usually 5671"
-    return ""

@@ -7,7 +7,8 @@ from typing import NamedTuple
 from ordersys.contract.topology import Publication
 from ordersys.runtime.base.tasks import endless
 from ordersys.runtime.rabbitmq.confirms import CONFIRMED, Fate, Outcome
-from ordersys.runtime.rabbitmq.connection import BrokerRefused, BrokerUnavailable, Session
+from ordersys.runtime.rabbitmq.connection import Session
+from ordersys.runtime.rabbitmq.errors import BrokerRefused, BrokerUnavailable
 from ordersys.runtime.rabbitmq.messages import Message, Outgoing, of_event
 from ordersys.runtime.rabbitmq.reconnecting import keep_open
 from ordersys.runtime.rabbitmq.refusals import ACCESS_REFUSED, forbids

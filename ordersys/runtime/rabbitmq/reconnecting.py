@@ -14,7 +14,8 @@ from typing import Any
 from ordersys.contract.topology import topology
 from ordersys.runtime.base.backoff import jittered_backoff
 from ordersys.runtime.base.futures import first, resolve
-from ordersys.runtime.rabbitmq.connection import BrokerRefused, BrokerUnavailable, Session
+from ordersys.runtime.rabbitmq.connection import Session
+from ordersys.runtime.rabbitmq.errors import BrokerRefused, BrokerUnavailable
 from ordersys.runtime.rabbitmq.topology import Declarer
 from ordersys.runtime.rabbitmq.urls import BrokerUrl, BrokerUrls
 

@@ -11,7 +11,8 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from ordersys.contract.topology import Binding, Exchange, Queue, Topology
-from ordersys.runtime.rabbitmq.connection import BrokerRefused, BrokerUnavailable, Call
+from ordersys.runtime.rabbitmq.connection import Call
+from ordersys.runtime.rabbitmq.errors import BrokerRefused, BrokerUnavailable
 from ordersys.runtime.rabbitmq.refusals import ACCESS_REFUSED, NOT_FOUND
 
 _log = logging.getLogger(__name__)
