@@ -16,7 +16,7 @@ from ordersys.contract.properties import Properties, entries
 from ordersys.contract.topology import topology
 from ordersys.local.system import Choices, System
 from ordersys.runtime.rabbitmq import consumer as consumer_module
-from ordersys.runtime.rabbitmq.connection import Intake
+from ordersys.runtime.rabbitmq.channel import Intake
 from ordersys.runtime.rabbitmq.consumer import Consumer, Disposition
 from ordersys.runtime.rabbitmq.reconnecting import declare
 from ordersys.runtime.rabbitmq.urls import parse

@@ -9,7 +9,7 @@ import pytest
 
 from ordersys.contract.topology import topology
 from ordersys.runtime.rabbitmq import reconnecting
-from ordersys.runtime.rabbitmq.connection import Call
+from ordersys.runtime.rabbitmq.channel import RpcChannel
 from ordersys.runtime.rabbitmq.errors import BrokerRefused, BrokerUnavailable
 from ordersys.runtime.rabbitmq.topology import Declarer
 from ordersys.runtime.rabbitmq.urls import BrokerUrl, BrokerUrls, parse
@@ -45,16 +45,8 @@ class Session:
         self.closed: asyncio.Future[BrokerUnavailable] = asyncio.get_running_loop().create_future()
 
     @asynccontextmanager
-    async def methods(self) -> AsyncIterator[Call]:
-        async def call(method: str, **arguments: Any) -> None:
-            if self.state == HANGS:
-                await asyncio.get_running_loop().create_future()
-            if self.state == REFUSES:
-                raise BrokerUnavailable("refused")
-            if self.state == LASTS:
-                raise BrokerRefused("refused for good", 406)
-
-        yield call
+    async def rpc_channel(self) -> AsyncIterator[RpcChannel]:
+        yield Channel(self.state)
 
     def check(self) -> None:
         if self.closed.done():
@@ -66,6 +58,21 @@ class Session:
 
     async def close(self) -> None:
         self._broker.closed += 1
+
+
+class Channel(RpcChannel):
+    """A channel on which every method has the fate of its broker."""
+
+    def __init__(self, state: str) -> None:
+        self._state = state
+
+    async def _call(self, method: str, send: object) -> None:
+        if self._state == HANGS:
+            await asyncio.get_running_loop().create_future()
+        if self._state == REFUSES:
+            raise BrokerUnavailable("refused")
+        if self._state == LASTS:
+            raise BrokerRefused("refused for good", 406)
 
 
 def brokers(hosts: str) -> BrokerUrls:

@@ -21,7 +21,8 @@ from ordersys.runtime.base.failpoints import failpoint
 from ordersys.runtime.base.futures import first, resolve
 from ordersys.runtime.base.tasks import endless
 from ordersys.runtime.batching import Batcher
-from ordersys.runtime.rabbitmq.connection import Intake, Session
+from ordersys.runtime.rabbitmq.channel import Intake
+from ordersys.runtime.rabbitmq.connection import Session
 from ordersys.runtime.rabbitmq.errors import BrokerRefused, BrokerUnavailable
 from ordersys.runtime.rabbitmq.reconnecting import keep_open
 from ordersys.runtime.rabbitmq.urls import BrokerUrls

@@ -90,6 +90,11 @@ class Connection(AsyncioConnection):
         self._is_foreign = False
         super().__init__(*arguments, **named)
 
+    @property
+    def received(self) -> int:
+        """The number of bytes the broker has sent."""
+        return int(self.bytes_received)  # type: ignore[attr-defined]
+
     def publish(self, channel: Channel, message: Message) -> None:
         """Has a message go with the next `flush`, or at once where much is laid out; mandatory.
 

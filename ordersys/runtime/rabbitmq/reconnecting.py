@@ -38,7 +38,7 @@ async def declare(urls: BrokerUrls) -> None:
     async def open_and_declare(url: BrokerUrl) -> None:
         session = await Session.open(url, "declare")
         try:
-            await Declarer(topology()).declare(session.methods)
+            await Declarer(topology()).declare(session.rpc_channel)
         finally:
             await session.close()
 
@@ -181,7 +181,7 @@ class _Keeper:
         while not session.closed.done():
             error = None
             try:
-                await declarer.declare(session.methods)
+                await declarer.declare(session.rpc_channel)
             except BrokerUnavailable as raised:
                 error = raised
             if not session.closed.done():
@@ -265,5 +265,5 @@ async def _probe_again_and_again(session: Session) -> None:
     with suppress(BrokerUnavailable):  # whoever uses the session is told as well
         while not session.closed.done():
             await first(session.closed, seconds=_PROBED_EVERY_SECONDS)
-            async with session.methods():
+            async with session.rpc_channel():
                 pass  # a broker that is silent does not even open an AMQP channel
