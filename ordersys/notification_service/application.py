@@ -9,7 +9,6 @@ from functools import partial
 from google.protobuf.descriptor import ServiceDescriptor
 
 from ordersys.api.notification.v1 import dead_letter_service_pb2, notification_log_pb2
-from ordersys.contract.events import Delivery
 from ordersys.contract.topology import Subscription, subscription
 from ordersys.notification_service import requests
 from ordersys.notification_service.inbox import DEAD_LETTERS, Inbox, schema
@@ -20,6 +19,7 @@ from ordersys.runtime.base.futures import Grace
 from ordersys.runtime.periodic import HEALTH_SECONDS, PURGE_SECONDS, every, purge
 from ordersys.runtime.process import run
 from ordersys.runtime.rabbitmq.consumer import Consumer, Disposition
+from ordersys.runtime.rabbitmq.messages import AmqpDelivery
 from ordersys.runtime.retention import Retention
 from ordersys.runtime.rpc.server import Server
 from ordersys.runtime.settings import NotificationSettings
@@ -97,7 +97,7 @@ def _stored(taken: Subscription) -> Stored:
     return Stored(f"{taken.consumer}.db", schema(taken.consumer))
 
 
-async def _take_over(database: Database, deliveries: list[Delivery]) -> Sequence[Disposition]:
+async def _take_over(database: Database, deliveries: list[AmqpDelivery]) -> Sequence[Disposition]:
     """Keeps dead letters, so that they may go from their queue."""
     await database.write(DEAD_LETTERS.keep, deliveries)
     return [Disposition.ACK] * len(deliveries)

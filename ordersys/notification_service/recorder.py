@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Mapping, Sequence
 
-from ordersys.contract.events import Delivery, Event, Undecodable, decode
+from ordersys.contract.events import Event, Received, Undecodable, decode
 from ordersys.notification_service.inbox import Inbox, Recording, Rendered
 from ordersys.runtime.base import log
 from ordersys.runtime.rabbitmq.consumer import Disposition
@@ -28,7 +28,7 @@ class Recorder:
         self._inbox = inbox
         self._handlers = handlers
 
-    async def take(self, deliveries: list[Delivery]) -> Sequence[Disposition]:
+    async def take(self, deliveries: Sequence[Received]) -> Sequence[Disposition]:
         """The disposition of each delivery. Raises StorageUnavailable while the database can't be written."""
         dispositions = [Disposition.DEAD_LETTER] * len(deliveries)
         events: dict[int, Event] = {}
@@ -52,14 +52,14 @@ class Recorder:
         recorded = map(_DISPOSITIONS.__getitem__, recordings)
         return [next(recorded) if isinstance(one, Rendered) else one for one in worded]
 
-    async def obstacles(self, deliveries: Sequence[Delivery]) -> list[str]:
+    async def obstacles(self, deliveries: Sequence[Received]) -> list[str]:
         """For each delivery why it would be a dead letter, empty when it would not."""
         judged = [self._judge(delivery) for delivery in deliveries]
         events = [one for one in judged if isinstance(one, Event)]
         forged = iter(await self._database.read(self._inbox.forged, events) if events else ())
         return [(_FORGED if next(forged) else "") if isinstance(one, Event) else one for one in judged]
 
-    def _judge(self, delivery: Delivery) -> Event | str:
+    def _judge(self, delivery: Received) -> Event | str:
         try:
             event = decode(delivery)
         except Undecodable as error:

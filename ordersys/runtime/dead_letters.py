@@ -25,12 +25,12 @@ from sqlalchemy import (
     select,
 )
 
-from ordersys.contract.events import MAXIMUM_BYTES, Delivery
+from ordersys.contract.events import MAXIMUM_BYTES
 from ordersys.contract.properties import Death, death, for_a_copy
 from ordersys.runtime.base.ids import now
 from ordersys.runtime.rabbitmq.confirms import Fate, Outcome
 from ordersys.runtime.rabbitmq.errors import BrokerUnavailable
-from ordersys.runtime.rabbitmq.messages import Message, copy, received
+from ordersys.runtime.rabbitmq.messages import AmqpDelivery, Message, copy, received
 from ordersys.runtime.rabbitmq.reconnecting import opened
 from ordersys.runtime.rabbitmq.urls import BrokerUrls
 from ordersys.runtime.storage.statements import Statement, inserting
@@ -47,7 +47,7 @@ class DeadLetter(NamedTuple):
     sequence: int
     letter_id: str
     size: int
-    delivery: Delivery
+    delivery: AmqpDelivery
 
     @property
     def death(self) -> Death:
@@ -104,7 +104,7 @@ class DeadLetters:
         self._whole = Statement(select(t.properties, t.beginning, t.rest).where(sequences).order_by(t.sequence))
         self._remove = Statement(delete(self.table).where(t.sequence == bindparam("one")))
 
-    def keep(self, connection: Connection, batches: list[list[Delivery]]) -> list[None]:
+    def keep(self, connection: Connection, batches: list[list[AmqpDelivery]]) -> list[None]:
         """An operation: keeps each delivery, unless it is redelivered and was kept before: whoever kept it died."""
         deliveries = [delivery for batch in batches for delivery in batch]
         again = [letter_id(delivery) for delivery in deliveries if delivery.redelivered]
@@ -192,7 +192,7 @@ async def _published(urls: BrokerUrls, name: str, messages: Sequence[Message]) -
         raise BrokerUnavailable(f"publishing {len(messages)} messages took too long") from error
 
 
-def letter_id(delivery: Delivery) -> str:
+def letter_id(delivery: AmqpDelivery) -> str:
     """32 hexadecimal digits that are the same for the same message (DeadLetter.id)."""
     digest = blake2b(digest_size=16)
     for part in (delivery.message_id, delivery.type, delivery.content_type):
@@ -206,7 +206,7 @@ def _origin(its_id: str, properties: bytes) -> tuple[str, bytes, Death]:
     return its_id, for_a_copy(properties), death(properties)
 
 
-def _row(delivery: Delivery) -> dict[str, Any]:
+def _row(delivery: AmqpDelivery) -> dict[str, Any]:
     return {
         "letter_id": letter_id(delivery),
         "properties": delivery.properties,

@@ -10,8 +10,16 @@ from contextlib import contextmanager
 from enum import Enum
 from urllib.parse import urlsplit, urlunsplit
 
-from ordersys.contract.events import Delivery
-from tests.contract.frames import BrokerStream, Confirm, Publication, ServiceStream, Settlement, nack, returned
+from tests.contract.frames import (
+    BrokerStream,
+    Confirm,
+    Delivery,
+    Publication,
+    ServiceStream,
+    Settlement,
+    nack,
+    returned,
+)
 
 _CHUNK = 65_536
 _ACCEPT_SECONDS = 0.1

@@ -15,9 +15,9 @@ from ordersys.api.notification.v1.dead_letter_service_pb2 import (
     ReplayDeadLettersRequest,
 )
 from ordersys.api.order.v1.order_events_pb2 import OrderCreated
-from ordersys.contract.events import Delivery
 from tests.contract.ear import Ear
 from tests.contract.effort import tried
+from tests.contract.frames import Delivery
 from tests.contract.orders import imagined
 from tests.contract.post import SUBSCRIPTIONS, Post
 from tests.contract.proxy import Proxy, Rule, Verdict

@@ -3,7 +3,8 @@
 import threading
 from collections.abc import Callable
 
-from ordersys.contract.events import Delivery, Event, Undecodable, decode
+from ordersys.contract.events import Event, Undecodable, decode
+from tests.contract.frames import Delivery
 from tests.contract.proxy import Rule, Verdict
 
 

@@ -14,7 +14,6 @@ from enum import Enum
 from itertools import groupby
 from typing import NamedTuple
 
-from ordersys.contract.events import Delivery
 from ordersys.runtime.base.backoff import jittered_backoff
 from ordersys.runtime.base.errors import Unavailable
 from ordersys.runtime.base.failpoints import failpoint
@@ -24,6 +23,7 @@ from ordersys.runtime.batching import Batcher
 from ordersys.runtime.rabbitmq.channel import Intake
 from ordersys.runtime.rabbitmq.connection import Session
 from ordersys.runtime.rabbitmq.errors import BrokerRefused, BrokerUnavailable
+from ordersys.runtime.rabbitmq.messages import AmqpDelivery
 from ordersys.runtime.rabbitmq.reconnecting import keep_open
 from ordersys.runtime.rabbitmq.urls import BrokerUrls
 
@@ -45,7 +45,7 @@ class Disposition(Enum):
     RETURN = "return"
 
 
-Record = Callable[[list[Delivery]], Awaitable[Sequence[Disposition]]]
+Record = Callable[[list[AmqpDelivery]], Awaitable[Sequence[Disposition]]]
 """Records deliveries durably: what becomes of each. Raises Unavailable while nothing can be recorded."""
 
 
@@ -53,7 +53,7 @@ class Tagged(NamedTuple):
     """A delivery with the tag it is settled by."""
 
     tag: int
-    delivery: Delivery
+    delivery: AmqpDelivery
 
 
 class Consumer:
@@ -172,7 +172,7 @@ class Consumer:
             )
         return count > 0
 
-    async def _recorded(self, deliveries: list[Delivery], session: Session) -> Sequence[Disposition] | None:
+    async def _recorded(self, deliveries: list[AmqpDelivery], session: Session) -> Sequence[Disposition] | None:
         """The dispositions; None where recording takes too long, or longer than the session. It goes on then."""
         self._recording = self._tasks.create_task(self._keep_recording(deliveries))
         await first(self._recording, session.closed, self._closing, seconds=_HELD_SECONDS)
@@ -180,7 +180,7 @@ class Consumer:
             await first(self._recording, session.closed, seconds=_CLOSE_TIMEOUT_SECONDS)
         return self._recording.result() if self._recording.done() else None
 
-    async def _keep_recording(self, deliveries: list[Delivery]) -> Sequence[Disposition] | None:
+    async def _keep_recording(self, deliveries: list[AmqpDelivery]) -> Sequence[Disposition] | None:
         """Tries until the database takes them, or it is to close; None also for a reason nobody foresaw."""
         for pause in jittered_backoff():
             try:
@@ -206,7 +206,7 @@ class _Taking:
     def __init__(
         self,
         session: Session,
-        record: Callable[[list[Delivery], Session], Awaitable[Sequence[Disposition] | None]],
+        record: Callable[[list[AmqpDelivery], Session], Awaitable[Sequence[Disposition] | None]],
         prefetch: int,
     ) -> None:
         self._session = session
@@ -242,7 +242,7 @@ class _Taking:
             await self._deliveries.drained()
             await self._intake.close()
 
-    def _put(self, tag: int, delivery: Delivery) -> None:
+    def _put(self, tag: int, delivery: AmqpDelivery) -> None:
         self._in_hand += 1
         self._deliveries.put(Tagged(tag, delivery))
 

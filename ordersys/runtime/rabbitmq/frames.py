@@ -18,10 +18,9 @@ from pika.adapters.asyncio_connection import AsyncioConnection
 from pika.channel import Channel
 from pika.exceptions import ChannelWrongStateError
 
-from ordersys.contract.events import Delivery
-from ordersys.runtime.rabbitmq.messages import Message, received, short_string
+from ordersys.runtime.rabbitmq.messages import AmqpDelivery, Message, received, short_string
 
-Take = Callable[[int, Delivery], None]
+Take = Callable[[int, AmqpDelivery], None]
 """Takes a delivery, given the tag it is settled by."""
 
 IN_BULK = all(callable(getattr(AsyncioConnection, name, None)) for name in ("_adapter_emit_data", "_on_data_available"))
@@ -164,7 +163,7 @@ class _Found(NamedTuple):
     """A delivery, its tag, and where its last frame ends."""
 
     tag: int
-    delivery: Delivery
+    delivery: AmqpDelivery
     end: int
 
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, Protocol
 
 import pika
 
-from ordersys.contract.events import CONTENT_TYPE, SPEC_VERSION, Delivery, EventMessage, rfc3339
+from ordersys.contract.events import CONTENT_TYPE, SPEC_VERSION, EventMessage, rfc3339
 from ordersys.contract.properties import BITS, Malformed, Properties, for_a_copy
 from ordersys.contract.topology import Publication
 
@@ -32,6 +32,18 @@ class Message(NamedTuple):
     routing_key: str
     body: bytes
     properties: pika.BasicProperties
+
+
+class AmqpDelivery(NamedTuple):
+    """A message as the broker delivered it (contract.events.Received)."""
+
+    message_id: str | bytes | None
+    type: str | bytes | None
+    content_type: str | bytes | None
+    body: bytes
+    redelivered: bool = False
+    properties: bytes = b""
+    """All of them, as they came: what is needed to publish the message again."""
 
 
 class RawProperties(pika.BasicProperties):
@@ -167,13 +179,13 @@ def copy(properties: bytes, body: bytes, queue: str) -> Message:
     return Message("", queue, body, RawProperties.of(for_a_copy(properties)))
 
 
-def received(properties: bytes, body: bytes, redelivered: bool = False) -> Delivery:
+def received(properties: bytes, body: bytes, redelivered: bool = False) -> AmqpDelivery:
     """A delivery, given its properties as they came. Raises nothing."""
     found = RawProperties.of(properties)
-    return Delivery(found.message_id, found.type, found.content_type, body, redelivered, properties)
+    return AmqpDelivery(found.message_id, found.type, found.content_type, body, redelivered, properties)
 
 
-def delivered(method: Any, found: pika.BasicProperties, body: bytes) -> Delivery:
+def delivered(method: Any, found: pika.BasicProperties, body: bytes) -> AmqpDelivery:
     """A delivery, as pika gives it."""
     raw = found.raw if isinstance(found, RawProperties) else b"".join(found.encode())
-    return Delivery(found.message_id, found.type, found.content_type, body, method.redelivered, raw)
+    return AmqpDelivery(found.message_id, found.type, found.content_type, body, method.redelivered, raw)
