@@ -15,6 +15,7 @@ from ordersys.notification_service.inbox import DEAD_LETTERS, Inbox, schema
 from ordersys.notification_service.recorder import Handler, Recorder
 from ordersys.notification_service.removals import Removals
 from ordersys.notification_service.servicer import DeadLetterService, NotificationLog
+from ordersys.notification_service.settings import NotificationSettings
 from ordersys.runtime.base.futures import Grace
 from ordersys.runtime.periodic import HEALTH_SECONDS, PURGE_SECONDS, every, purge
 from ordersys.runtime.process import run
@@ -22,7 +23,6 @@ from ordersys.runtime.rabbitmq.consumer import Consumer, Disposition
 from ordersys.runtime.rabbitmq.messages import AmqpDelivery
 from ordersys.runtime.retention import Retention
 from ordersys.runtime.rpc.server import Server
-from ordersys.runtime.settings import NotificationSettings
 from ordersys.runtime.storage.backup import Stored
 from ordersys.runtime.storage.database import Database
 
@@ -38,7 +38,7 @@ def run_notification_service(
     """Runs the notification service whose subscription is `service` in the contract.
 
     `handlers` has a method for each event, named as in the subscription, that answers what a person is told.
-    `kind` declares where the service listens: a field named like the consumer, with `_address` at its end.
+    `kind` declares the settings, with a field for the address of this very service.
     """
     taken = subscription(service)
 
@@ -55,7 +55,7 @@ async def _serve(
     stop: asyncio.Event,
     tasks: asyncio.TaskGroup,
 ) -> None:
-    address = getattr(settings, f"{taken.consumer.replace('-', '_')}_address")
+    address = settings.listen_address
     async with AsyncExitStack() as stack:
         stored = _stored(taken)
         database = await Database.open(settings.data_dir / stored.file_name, stored.schema)

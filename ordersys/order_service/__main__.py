@@ -12,6 +12,7 @@ from ordersys.api.order.v1.order_pb2 import Order
 from ordersys.api.order.v1.order_service_pb2 import DESCRIPTOR
 from ordersys.order_service import store
 from ordersys.order_service.servicer import OrderService
+from ordersys.order_service.settings import OrderSettings
 from ordersys.runtime import seed_files
 from ordersys.runtime.base.futures import Grace
 from ordersys.runtime.periodic import HEALTH_SECONDS, PURGE_SECONDS, every, purge
@@ -20,7 +21,6 @@ from ordersys.runtime.rabbitmq.publisher import Publisher
 from ordersys.runtime.relay import Relay
 from ordersys.runtime.retention import Retention
 from ordersys.runtime.rpc.server import Server
-from ordersys.runtime.settings import OrderSettings
 from ordersys.runtime.storage.backup import Stored
 from ordersys.runtime.storage.database import Database
 
