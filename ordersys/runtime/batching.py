@@ -92,10 +92,15 @@ class Batcher(Generic[T, R]):
             _settle(future, result)
 
     async def _outcome(self, items: list[T]) -> Sequence[R | Exception]:
+        # Whatever goes wrong is the items' own: the task that works has no parent, and an error of it would be seen by
+        # nobody, while those who wait for a result would wait for ever.
         try:
-            return await self._work(items)
+            results = await self._work(items)
         except Exception as error:  # noqa: BLE001 - it is raised again, for each item
             return [error] * len(items)
+        if len(results) != len(items):
+            return [ValueError(f"{len(results)} results of {len(items)} items")] * len(items)
+        return results
 
 
 def _settle(future: "asyncio.Future[R] | None", result: R | Exception) -> None:

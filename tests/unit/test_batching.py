@@ -52,6 +52,20 @@ async def test_an_exception_for_one_item_is_raised_for_that_item_alone() -> None
     assert results[2] == 2
 
 
+@pytest.mark.parametrize("count", [0, 2, 4])
+async def test_another_number_of_results_is_an_error_of_every_item(count: int) -> None:
+    """Nobody waits for ever for a result that is missing, nor gets that of a neighbour; the next batch is as ever."""
+
+    async def work(items: list[int]) -> list[int]:
+        return [0] * count if len(items) == 3 else items
+
+    batcher: Batcher[int, int] = Batcher(work, 10)
+    async with asyncio.timeout(10):
+        results = await asyncio.gather(*(batcher.submit(n) for n in range(3)), return_exceptions=True)
+        assert all(isinstance(result, ValueError) for result in results)
+        assert await batcher.submit(7) == 7
+
+
 async def test_a_failure_of_the_work_is_raised_for_all_and_ends_nothing() -> None:
     """After a batch that failed as a whole the next is worked on as ever."""
     fails = True
