@@ -172,10 +172,10 @@ async def test_after_a_batch_it_rests_and_more_collects() -> None:
         batches.append(items)
         return items
 
-    batcher: Batcher[int, int] = Batcher(work, 100, rest=0.2)
+    batcher: Batcher[int, int] = Batcher(work, 100, pause=0.2)
     await batcher.submit(0)
     for number in range(1, 4):
-        batcher.put(number)
+        batcher.submit_and_log(number)
         await asyncio.sleep(0.001)
     await batcher.drained()
     assert batches == [[0], [1, 2, 3]]
@@ -189,7 +189,7 @@ async def test_it_rests_only_while_little_waits() -> None:
         sizes.append(len(items))
         return items
 
-    batcher: Batcher[int, int] = Batcher(work, 8, rest=3600)
+    batcher: Batcher[int, int] = Batcher(work, 8, pause=3600)
     async with asyncio.timeout(5):
         await asyncio.gather(*(batcher.submit(number) for number in range(80)))
     assert sizes == [8] * 10
@@ -206,8 +206,8 @@ async def test_a_failure_nobody_waits_for_is_logged(caplog: pytest.LogCaptureFix
         return items
 
     batcher: Batcher[int, int] = Batcher(work, 1)
-    batcher.put(1)
-    batcher.put(2)
+    batcher.submit_and_log(1)
+    batcher.submit_and_log(2)
     await batcher.drained()
     assert done == [2]
     assert "nobody foresaw this" in caplog.text

@@ -244,7 +244,7 @@ class _Taking:
 
     def _put(self, tag: int, delivery: AmqpDelivery) -> None:
         self._in_hand += 1
-        self._deliveries.put(Tagged(tag, delivery))
+        self._deliveries.submit_and_log(Tagged(tag, delivery))
 
     async def _work(self, batch: list[Tagged]) -> list[None]:
         """Works on a batch. An unforeseen exception costs the session, and all of it comes again."""
