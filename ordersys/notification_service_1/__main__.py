@@ -1,12 +1,16 @@
 """Notification Service 1: hears of order creations, from the fanout exchange."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+
+from google.protobuf.message import Message
 
 from ordersys.api.notification.v1.subscriptions_pb2 import DESCRIPTOR
 from ordersys.api.order.v1.order_events_pb2 import OrderCreated
 from ordersys.contract.addresses import Address
 from ordersys.notification_service import text
 from ordersys.notification_service.application import run_notification_service
+from ordersys.notification_service.recorder import Handler
 from ordersys.notification_service.settings import NotificationSettings
 from ordersys.runtime.base.settings import address
 
@@ -23,13 +27,10 @@ class Settings(NotificationSettings):
         return self.notification_service_1_address
 
 
-class Handlers:
-    """The events of the subscription NotificationService1."""
-
-    def OnOrderCreated(self, event: OrderCreated) -> str:
-        return text.created(event)
+HANDLERS: Mapping[type[Message], Handler] = {OrderCreated: text.created}
+"""One for each event of the subscription NotificationService1."""
 
 
 if __name__ == "__main__":
     service = DESCRIPTOR.services_by_name["NotificationService1"]
-    run_notification_service(service, Handlers(), Settings, __doc__ or "")
+    run_notification_service(service, HANDLERS, Settings, __doc__ or "")
