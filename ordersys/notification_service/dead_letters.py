@@ -18,7 +18,7 @@ _REASONS = {
 }
 
 
-def letter(kept: dead_letters.DeadLetter, obstacle: str) -> DeadLetter:
+def to_dead_letter(kept: dead_letters.DeadLetter, obstacle: str) -> DeadLetter:
     """The DeadLetter of the contract; `obstacle` is why the subscriber would not take it now."""
     delivery, death = kept.delivery, kept.death
     return DeadLetter(

@@ -107,7 +107,7 @@ class Removals:
         there = {letter.letter_id for letter in letters}
         left = {letter.letter_id for letter in letters if letter.sequence not in gone}
         # One that is named twice counts once.
-        answered = [one for one in dict.fromkeys(request.dead_letter_ids) if one in there - left]
+        answered = [letter_id for letter_id in dict.fromkeys(request.dead_letter_ids) if letter_id in there - left]
         done = Done(request, response(answered), gone)
         outcome = await self._database.write(requests.remember, done)
         failpoint("dead_letters.removed")

@@ -33,7 +33,7 @@ def remember(connection: Connection, done: list[Done]) -> list[Outcome]:
         ledger.close(request.request_id, fingerprint(request), request.DESCRIPTOR.name, ended)
         DEAD_LETTERS.remove(connection, gone)
     ledger.write()
-    return [one.outcome for one in done]
+    return [outcome for _, outcome, _ in done]
 
 
 def purge(connection: Connection, times: list[int]) -> list[int]:

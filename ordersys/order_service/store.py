@@ -123,10 +123,10 @@ def purge(connection: Connection, times: list[int]) -> list[int]:
 
 def get(connection: Connection, order_id: str) -> Order:
     """One order. Raises Refused (ORDER_NOT_FOUND)."""
-    found = _load(connection, [order_id])
-    if order_id not in found:
+    orders = _load(connection, [order_id])
+    if order_id not in orders:
         raise order_not_found(order_id)
-    return found[order_id].order
+    return orders[order_id].order
 
 
 def page(connection: Connection, query: ListOrdersRequest, before: int | None, size: int) -> Sequence[Any]:

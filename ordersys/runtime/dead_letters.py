@@ -109,7 +109,7 @@ class DeadLetters:
         deliveries = [delivery for batch in batches for delivery in batch]
         again = [letter_id(delivery) for delivery in deliveries if delivery.redelivered]
         known = {_origin(*row) for row in self._copies.rows(connection, ids=again)} if again else set()
-        new = [one for one in deliveries if not (one.redelivered and _origin(letter_id(one), one.properties) in known)]
+        new = [d for d in deliveries if not (d.redelivered and _origin(letter_id(d), d.properties) in known)]
         self._insert.run(connection, [_row(delivery) for delivery in new])
         return [None] * len(batches)
 
@@ -140,15 +140,15 @@ class DeadLetters:
 
 def portions(letters: Sequence[Named]) -> list[list[Named]]:
     """As many at a time as may be held in memory, at least one."""
-    found: list[list[Named]] = []
+    groups: list[list[Named]] = []
     room = 0
     for letter in letters:
-        if not found or room < letter.size:
-            found.append([])
+        if not groups or room < letter.size:
+            groups.append([])
             room = _READ_BYTES
-        found[-1].append(letter)
+        groups[-1].append(letter)
         room -= letter.size
-    return found
+    return groups
 
 
 async def put_back(urls: BrokerUrls, name: str, messages: Sequence[Message]) -> list[str]:

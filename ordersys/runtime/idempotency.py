@@ -84,7 +84,7 @@ class Requests:
             Index("requests_by_time", "time"),
         )
         t = self.table
-        one = t.c.request_id == bindparam("id")
+        by_id = t.c.request_id == bindparam("id")
         self._select = Statement(
             select(t.c.request_id, t.c.fingerprint, t.c.subject, t.c.code, t.c.body).where(
                 t.c.request_id.in_(bindparam("ids", expanding=True))
@@ -93,10 +93,10 @@ class Requests:
         self._insert = inserting(t)
         self._finish = Statement(
             update(t)
-            .where(one)
+            .where(by_id)
             .values(code=bindparam("new_code"), body=bindparam("new_body"), time=bindparam("new_time"))
         )
-        self._forget = Statement(delete(t).where(one))
+        self._forget = Statement(delete(t).where(by_id))
         finished = select(t.c.request_id).where(t.c.time < bindparam("before"), t.c.code.is_not(None))
         self._purge = Statement(delete(t).where(t.c.request_id.in_(finished.limit(_PURGED_AT_A_TIME))))
 

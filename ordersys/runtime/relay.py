@@ -128,8 +128,8 @@ class Relay:
         """
         asked = self._new.size
         leaving = self._leaving.copy()  # as it was before the look: what is removed meanwhile may still be seen
-        found = await self._database.read(self._outbox.oldest, asked + len(leaving))
-        events = [event for event in found if event.sequence not in leaving][:asked]
+        oldest = await self._database.read(self._outbox.oldest, asked + len(leaving))
+        events = [event for event in oldest if event.sequence not in leaving][:asked]
         ready = [event for event in events if not event.held]
         outcomes, took = await self._published(ready)
         self._remove([event.sequence for event, outcome in zip(ready, outcomes, strict=True) if outcome == CONFIRMED])

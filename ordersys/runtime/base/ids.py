@@ -41,7 +41,7 @@ def traceparent(given: object = None) -> str:
 
     Of a version that is not known only what version 00 has is passed on: the ids, and whether it is sampled.
     """
-    found = _TRACEPARENT.fullmatch(given) if isinstance(given, str) else None
-    if found is None or (found["version"] == "00" and found["more"]):
+    parts = _TRACEPARENT.fullmatch(given) if isinstance(given, str) else None
+    if parts is None or (parts["version"] == "00" and parts["more"]):
         return f"00-{os.urandom(16).hex()}-{os.urandom(8).hex()}-01"
-    return f"00-{found['ids']}-{int(found['flags'], 16) & _SAMPLED:02x}"
+    return f"00-{parts['ids']}-{int(parts['flags'], 16) & _SAMPLED:02x}"

@@ -41,9 +41,9 @@ S = TypeVar("S")
 
 def read(kind: type[S], environment: Mapping[str, str]) -> S:
     """The settings of `kind` as `environment` has them. Raises InvalidSetting."""
-    found = {f.name: _value(f, environment) for f in fields(kind)}  # type: ignore[arg-type]
-    _check_distinct({PREFIX + name.upper(): value for name, value in found.items() if isinstance(value, Address)})
-    return kind(**found)
+    values = {f.name: _value(f, environment) for f in fields(kind)}  # type: ignore[arg-type]
+    _check_distinct({PREFIX + name.upper(): value for name, value in values.items() if isinstance(value, Address)})
+    return kind(**values)
 
 
 def misspelt(kind: Any, environment: Mapping[str, str]) -> Iterator[tuple[str, str]]:

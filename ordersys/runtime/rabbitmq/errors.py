@@ -59,8 +59,8 @@ def _cause(error: BaseException) -> BaseException:
     nested = getattr(error, "exceptions", None) or [getattr(error, "exception", None)]
     if isinstance(nested[-1], BaseException):
         return _cause(nested[-1])
-    told = isinstance(error, AMQPConnectionError) and error.args and isinstance(error.args[-1], BaseException)
-    return _cause(error.args[-1]) if told else error
+    has_cause = isinstance(error, AMQPConnectionError) and error.args and isinstance(error.args[-1], BaseException)
+    return _cause(error.args[-1]) if has_cause else error
 
 
 def _reason(error: BaseException) -> str:

@@ -150,11 +150,11 @@ class Connection(AsyncioConnection):
         """Handles the frame, or the delivery, that begins there; where it ends. Raises _Incomplete, _Foreign."""
         kind, channel, end = _frame(data, at)
         taker = self._takers.get(channel) if kind == _METHOD else None
-        if taker and taker.channel.is_open and (found := _delivery(data, at, end, channel)):
+        if taker and taker.channel.is_open and (whole := _delivery(data, at, end, channel)):
             # pika's heartbeat asks it whether anything has come.
-            self.bytes_received += found.end - at  # type: ignore[attr-defined]
-            taker.take(found.tag, found.delivery)
-            return found.end
+            self.bytes_received += whole.end - at  # type: ignore[attr-defined]
+            taker.take(whole.tag, whole.delivery)
+            return whole.end
         super()._on_data_available(data[at:end])  # type: ignore[misc]
         return end
 

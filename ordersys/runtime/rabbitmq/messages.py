@@ -73,12 +73,12 @@ class RawProperties(pika.BasicProperties):
         """Keeps what came, and reads the texts. Raises nothing."""
         self.raw = bytes(encoded[offset:])
         try:
-            found = Properties(self.raw)
+            properties = Properties(self.raw)
         except Malformed:  # to pika it may be some, as long as it reads no further
             self._decode_all()
         else:
-            self.message_id, self.type = found.text("message_id"), found.text("type")
-            self.content_type = found.text("content_type")
+            self.message_id, self.type = properties.text("message_id"), properties.text("type")
+            self.content_type = properties.text("content_type")
         return self
 
     def encode(self) -> list[bytes]:
@@ -181,11 +181,11 @@ def copy(properties: bytes, body: bytes, queue: str) -> Message:
 
 def received(properties: bytes, body: bytes, redelivered: bool = False) -> AmqpDelivery:
     """A delivery, given its properties as they came. Raises nothing."""
-    found = RawProperties.of(properties)
-    return AmqpDelivery(found.message_id, found.type, found.content_type, body, redelivered, properties)
+    read = RawProperties.of(properties)
+    return AmqpDelivery(read.message_id, read.type, read.content_type, body, redelivered, properties)
 
 
-def delivered(method: Any, found: pika.BasicProperties, body: bytes) -> AmqpDelivery:
+def delivered(method: Any, properties: pika.BasicProperties, body: bytes) -> AmqpDelivery:
     """A delivery, as pika gives it."""
-    raw = found.raw if isinstance(found, RawProperties) else b"".join(found.encode())
-    return AmqpDelivery(found.message_id, found.type, found.content_type, body, method.redelivered, raw)
+    raw = properties.raw if isinstance(properties, RawProperties) else b"".join(properties.encode())
+    return AmqpDelivery(properties.message_id, properties.type, properties.content_type, body, method.redelivered, raw)

@@ -125,17 +125,19 @@ class Forbidden:
 
         Where that was for a routing key, what has it can't be published, and the others have nothing to do with it.
         """
-        published = {one.to for one, outcome in zip(events, outcomes, strict=True) if outcome == CONFIRMED}
+        published = {event.to for event, outcome in zip(events, outcomes, strict=True) if outcome == CONFIRMED}
         for to in published & self._refusals.keys():
             del self._refusals[to]
-        found = {one.to for one in events if closed and forbids(closed, one.to.exchange, one.to.routing_key)}
-        self._refusals.update(dict.fromkeys(found, _Refusal(closed, self._time() + _FORBIDDEN_SECONDS)))
-        if not found:
+        forbidden = {
+            event.to for event in events if closed and forbids(closed, event.to.exchange, event.to.routing_key)
+        }
+        self._refusals.update(dict.fromkeys(forbidden, _Refusal(closed, self._time() + _FORBIDDEN_SECONDS)))
+        if not forbidden:
             return list(outcomes)
         impossible, still_open = Outcome(Fate.IMPOSSIBLE, closed), Outcome(Fate.OPEN)
         return [
-            outcome if outcome.fate is not Fate.OPEN else impossible if one.to in found else still_open
-            for one, outcome in zip(events, outcomes, strict=True)
+            outcome if outcome.fate is not Fate.OPEN else impossible if event.to in forbidden else still_open
+            for event, outcome in zip(events, outcomes, strict=True)
         ]
 
 
@@ -154,17 +156,17 @@ def encoded(
     messages: dict[int, Message] = {}
     outcomes: dict[int, Outcome] = {}
     stuck: set[str] = set()
-    for number, one in enumerate(events):
-        if stuck and one.event.subject in stuck:
+    for number, outgoing in enumerate(events):
+        if stuck and outgoing.event.subject in stuck:
             outcomes[number] = Outcome(Fate.HELD)
             continue
-        reason = forbidden(one.to)
+        reason = forbidden(outgoing.to)
         if not reason:
             try:
-                messages[number] = of_event(one.event, one.to)
+                messages[number] = of_event(outgoing.event, outgoing.to)
             except Exception as error:  # noqa: BLE001 - its outcome: whatever is wrong with one harms no other
                 reason = f"it can't be encoded: {type(error).__name__}: {error}"
         if reason:
             outcomes[number] = Outcome(Fate.IMPOSSIBLE, reason)
-            stuck.add(one.event.subject)
+            stuck.add(outgoing.event.subject)
     return messages, outcomes

@@ -202,10 +202,10 @@ class _Keeper:
         if error is None or isinstance(error, BrokerRefused):
             self._tell(error)
 
-    def _log_unavailable(self, error: BrokerUnavailable, what: str) -> None:
+    def _log_unavailable(self, error: BrokerUnavailable, consequence: str) -> None:
         """A broker that is away is told of each time, one that refuses once: that is an error, and somebody's task."""
         if not isinstance(error, BrokerRefused):
-            _log.warning("%s: %s: %s", self._name, what, error)
+            _log.warning("%s: %s: %s", self._name, consequence, error)
         elif str(error) not in self._said:
             self._said.add(str(error))
             _log.error("%s: RabbitMQ refuses, and will until somebody changes it: %s", self._name, error)

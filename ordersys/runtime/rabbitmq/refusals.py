@@ -50,8 +50,8 @@ def explained(code: int, text: str, method: str = "") -> str:
     """The broker's words, and the way out. `method` is the AMQP method called, empty for publish and consume."""
     if code == ACCESS_REFUSED and _TOPIC in text:
         return f"the user may not use this routing key; grant it with rabbitmqctl set_topic_permissions ({code} {text})"
-    if code == ACCESS_REFUSED and (found := _RESOURCE.search(text)):
-        kind, resource = found.groups()
+    if code == ACCESS_REFUSED and (named := _RESOURCE.search(text)):
+        kind, resource = named.groups()
         permission = _PERMISSIONS.get((method, kind), "another")
         return (
             f"the user lacks the {permission} permission on {kind} {resource!r};"

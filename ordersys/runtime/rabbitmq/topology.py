@@ -98,8 +98,8 @@ def _belonging(topology: Topology, queue: str) -> Topology:
     named = {queue} | {str(q.arguments.get("x-dead-letter-routing-key")) for q in topology.queues if q.name == queue}
     return Topology(
         topology.exchanges,
-        tuple(one for one in topology.queues if one.name in named),
-        tuple(one for one in topology.bindings if one.to_exchange or one.destination in named),
+        tuple(q for q in topology.queues if q.name in named),
+        tuple(b for b in topology.bindings if b.to_exchange or b.destination in named),
     )
 
 

@@ -65,8 +65,8 @@ def parse(text: str) -> BrokerUrls:
 
     Reads the files of certificates that a URL names.
     """
-    found = [one.strip() for one in text.split(",")]
-    return tuple(_numbered(number, len(found), one) for number, one in enumerate(found, 1))
+    texts = [url.strip() for url in text.split(",")]
+    return tuple(_numbered(number, len(texts), url) for number, url in enumerate(texts, 1))
 
 
 def shown(urls: BrokerUrls) -> str:

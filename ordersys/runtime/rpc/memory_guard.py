@@ -110,12 +110,12 @@ class MemoryGuard:
 
     def _relieve(self, size: int) -> int:
         """Ends connections that fill this process for nothing: how many."""
-        found = connections(self._port)
-        sent = {c.peer: c.received - self._called[c.peer] - self._before.get(c.peer, 0) for c in found}
-        strangers = (c for c in found if c.peer not in self._before and not self._called[c.peer])
+        present = connections(self._port)
+        sent = {c.peer: c.received - self._called[c.peer] - self._before.get(c.peer, 0) for c in present}
+        strangers = (c for c in present if c.peer not in self._before and not self._called[c.peer])
         ended = [c for c in strangers if sent[c.peer] > self._bearable]
         if size > self._short and not ended:
-            ended = heaviest(found, sent, size - self._short)
+            ended = heaviest(present, sent, size - self._short)
         for connection in ended:
             connection.end()
         if ended:
@@ -136,14 +136,14 @@ class MemoryGuard:
 
     def _forget(self) -> None:
         """While there is memory: forgets who has gone, and what has been sent until now by those who call."""
-        found = connections(self._port)
-        present = {connection.peer for connection in found}
-        for peer in [peer for peer in list(self._called) if peer not in present]:
+        there = connections(self._port)
+        peers = {connection.peer for connection in there}
+        for peer in [peer for peer in list(self._called) if peer not in peers]:
             del self._called[peer]
-        self._before = {c.peer: c.received - self._called[c.peer] for c in found if self._called[c.peer]}
+        self._before = {c.peer: c.received - self._called[c.peer] for c in there if self._called[c.peer]}
 
 
-def heaviest(found: Iterable[Connection], sent: Mapping[str, int], excess: int) -> list[Connection]:
+def heaviest(candidates: Iterable[Connection], sent: Mapping[str, int], excess: int) -> list[Connection]:
     """The connections that sent most: as few as sent `excess` bytes together, and half of what all sent.
 
     Half: how much memory a byte takes can't be known (a header of two letters takes 13 times as much as it has), and
@@ -151,7 +151,7 @@ def heaviest(found: Iterable[Connection], sent: Mapping[str, int], excess: int) 
     """
     left = max(excess, sum(octets for octets in sent.values() if octets > 0) // 2)
     chosen: list[Connection] = []
-    for connection in sorted(found, key=lambda connection: -sent[connection.peer]):
+    for connection in sorted(candidates, key=lambda connection: -sent[connection.peer]):
         if left <= 0 or sent[connection.peer] < _LEAST_BYTES:
             break
         left -= sent[connection.peer]

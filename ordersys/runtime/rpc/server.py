@@ -129,8 +129,8 @@ async def _try(address: str) -> None:
     """
     host, port = parse(address)
     try:
-        found = {str(known[4][0]) for known in await asyncio.get_running_loop().getaddrinfo(host, port)}
-        errors = [await _lacking(one, port) for one in found]
+        addresses = {str(info[4][0]) for info in await asyncio.get_running_loop().getaddrinfo(host, port)}
+        errors = [await _lacking(address_, port) for address_ in addresses]
         if all(errors):
             raise next(filter(None, errors))
     except OSError as error:

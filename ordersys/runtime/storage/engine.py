@@ -62,13 +62,13 @@ def look_through(connection: Connection, thoroughly: bool, path: Path) -> None:
         until = time.monotonic() + _LOOK_SECONDS
         driver.set_progress_handler(lambda: time.monotonic() > until, _LOOK_STEPS)
     try:
-        found = driver.execute(f"PRAGMA {'integrity' if thoroughly else 'quick'}_check(1)").fetchone()[0]
+        verdict = driver.execute(f"PRAGMA {'integrity' if thoroughly else 'quick'}_check(1)").fetchone()[0]
     except sqlite3.OperationalError as error:
         if not is_interrupted(error):
             raise
         _log.info("database %s is large: only part of it was looked through", path)
-        found = "ok"
+        verdict = "ok"
     finally:
         driver.set_progress_handler(None, 0)
-    if found != "ok":
-        raise damaged(found)
+    if verdict != "ok":
+        raise damaged(verdict)

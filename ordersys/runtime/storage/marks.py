@@ -86,17 +86,17 @@ def of_log(path: Path) -> Log:
     Reads 24 bytes a frame: a WAL of the usual 4 MB takes some milliseconds, one of 4 GB some seconds.
     """
     frames = 0
-    found: list[Mark] = []
+    ends: list[Mark] = []
     try:
         # A WAL may be opened and closed, other than the database: SQLite's locks are not on it (howtocorrupt, 2.2).
         with os.fdopen(open_regular(path, os.O_RDONLY), "rb", buffering=0) as file:
             for page, offset in _frames(file.fileno()):
                 frames += 1
                 if page == 1 and (mark := _mark(os.pread(file.fileno(), _HEADER_BYTES, offset))):
-                    found = [*found[:1], mark]
+                    ends = [*ends[:1], mark]
     except FileNotFoundError:
         pass
-    return Log(frames, found[0], found[-1]) if found else Log(frames, None, None)
+    return Log(frames, ends[0], ends[-1]) if ends else Log(frames, None, None)
 
 
 def belongs(log: Log, database: Mark) -> bool | None:

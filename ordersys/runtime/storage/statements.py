@@ -36,8 +36,8 @@ class Statement:
                 values += padded
             else:
                 values.append(value)
-        found: list[Row] = _driver(connection).execute(text, values).fetchall()
-        return found
+        rows: list[Row] = _driver(connection).execute(text, values).fetchall()
+        return rows
 
     def put(self, connection: Connection, rows: Sequence[Sequence[Any]]) -> None:
         """Does it once for each row of values, in the order of the statement's parameters."""
@@ -47,7 +47,7 @@ class Statement:
     def run(self, connection: Connection, each: Iterable[Mapping[str, Any]]) -> int:
         """Does it once for each; how many rows it changed."""
         names, constant = self._names, self._constant
-        values = [[given[name] for name in names] for given in ({**constant, **one} for one in each)]
+        values = [[given[name] for name in names] for given in ({**constant, **parameters} for parameters in each)]
         return int(_driver(connection).executemany(self._text, values).rowcount) if values else 0
 
 
