@@ -26,7 +26,7 @@ from ordersys.runtime.storage.database import Database
 
 _log = logging.getLogger(__name__)
 _CLOSE_TIMEOUT_SECONDS = 2.0  # for what is under way at SIGTERM; what is not done then, the client repeats
-_MOST = 100  # requests under way: each is small, and their callers may all have given up
+_MAX_UNDER_WAY = 100  # requests under way: each is small, and their callers may all have given up
 Request: TypeAlias = ReplayDeadLettersRequest | DiscardDeadLettersRequest
 _Gone = Callable[[Sequence[Named]], Awaitable[Collection[int]]]
 """Deals with dead letters: the sequences of those that may be removed."""
@@ -35,11 +35,11 @@ _Gone = Callable[[Sequence[Named]], Awaitable[Collection[int]]]
 class Removals:
     """The requests that take dead letters out of the database of a subscriber."""
 
-    def __init__(self, tasks: asyncio.TaskGroup, database: Database, urls: BrokerUrls, taken: Subscription) -> None:
+    def __init__(self, tasks: asyncio.TaskGroup, database: Database, urls: BrokerUrls, own: Subscription) -> None:
         self._tasks = tasks
         self._database = database
         self._urls = urls
-        self._taken = taken
+        self._own = own
         self._in_use = asyncio.Lock()
         self._under_way: set[asyncio.Task[Outcome | Exception]] = set()
 
@@ -74,7 +74,7 @@ class Removals:
 
     async def _detached(self, request: Request, deal: _Gone, response: Callable[[Sequence[str]], Outcome]) -> Outcome:
         """Goes on when its caller is gone."""
-        if len(self._under_way) >= _MOST:
+        if len(self._under_way) >= _MAX_UNDER_WAY:
             raise refuse(ErrorReason.TOO_MANY_CALLS)
         task = self._tasks.create_task(self._once(request, deal, response))
         self._under_way.add(task)
@@ -117,8 +117,8 @@ class Removals:
         gone: set[int] = set()
         for portion in portions(letters):
             sequences = [letter.sequence for letter in portion]
-            copies = await self._database.read(DEAD_LETTERS.copies, sequences, self._taken.queue)
-            reasons = await put_back(self._urls, f"{self._taken.consumer} replay", copies)
+            copies = await self._database.read(DEAD_LETTERS.copies, sequences, self._own.queue)
+            reasons = await put_back(self._urls, f"{self._own.consumer} replay", copies)
             for letter, reason in zip(portion, reasons, strict=True):
                 if reason:
                     _log.error("dead letter %s was not replayed: %s", letter.letter_id, reason)

@@ -155,8 +155,8 @@ class _Batch:
 
     def create(self, creation: Creation) -> bytes:
         """A CreateOrderResponse: the order created, now or before. Raises Refused."""
-        request, print_ = creation.request, fingerprint(creation.request)
-        if (known := self._ledger.recall(request.request_id, print_)) and known.outcome:
+        request, digest = creation.request, fingerprint(creation.request)
+        if (known := self._ledger.recall(request.request_id, digest)) and known.outcome:
             return known.outcome.response()
         if request.order_id in self._orders:
             raise order_already_exists(request.order_id)
@@ -164,14 +164,14 @@ class _Batch:
         self._orders[created.order.id] = created
         self._created.append(created.order.id)
         response = around(created.body)
-        self._ledger.close(request.request_id, print_, created.order.id, success(response))
+        self._ledger.close(request.request_id, digest, created.order.id, success(response))
         self._events.append(_event(OrderCreated, created.order, response, creation.traceparent))
         return response
 
     def change(self, change: Change) -> bytes:
         """An UpdateOrderResponse: the order changed, now or before. Raises Refused."""
-        request, print_ = change.request, fingerprint(change.request)
-        if (known := self._ledger.recall(request.request_id, print_)) and known.outcome:
+        request, digest = change.request, fingerprint(change.request)
+        if (known := self._ledger.recall(request.request_id, digest)) and known.outcome:
             return known.outcome.response()
         before = self._orders.get(request.order_id)
         if before is None:
@@ -179,7 +179,7 @@ class _Batch:
         order = lifecycle.change(before.order, request, self._time)
         after = _encoded(order) if order.version != before.order.version else before
         response = around(after.body)
-        self._ledger.close(request.request_id, print_, order.id, success(response))
+        self._ledger.close(request.request_id, digest, order.id, success(response))
         if after is not before:
             self._orders[order.id] = after
             self._changed.add(order.id)

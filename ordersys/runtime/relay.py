@@ -63,17 +63,17 @@ class Relay:
         self._window = window
         self._woken = asyncio.Event()
         self._in_use = asyncio.Lock()
-        self._leaving: set[int] = set()
+        self._being_removed: set[int] = set()
         """The rows of confirmed events that may still be there."""
         self._new = _Pace(window, window)
         self._late = _Pace(_TRIAL, window)
         self._suspect: int | None = None
         """The event that was alone in a window for which the broker has closed the channel."""
-        self._told_at = -_SAID_EVERY_SECONDS
+        self._logged_at = -_SAID_EVERY_SECONDS
         database.after_commit(self._committed)
         self._task = endless(tasks, "relay", self._relay())
 
-    def wake(self) -> None:
+    def notify(self) -> None:
         """Says that there may be something to publish. What arrives while a window is on its way shares the next.
 
         Nobody has to say so of what a transaction has appended: its commit does.
@@ -91,7 +91,7 @@ class Relay:
     def _committed(self) -> None:
         """Notifies the relay of appended events, also of those whose caller has gone meanwhile."""
         if self._outbox.take_appended():
-            self.wake()
+            self.notify()
 
     async def _relay(self) -> None:
         """Never returns."""
@@ -127,9 +127,11 @@ class Relay:
         Raises StorageUnavailable.
         """
         asked = self._new.size
-        leaving = self._leaving.copy()  # as it was before the look: what is removed meanwhile may still be seen
-        oldest = await self._database.read(self._outbox.oldest, asked + len(leaving))
-        events = [event for event in oldest if event.sequence not in leaving][:asked]
+        being_removed = (
+            self._being_removed.copy()
+        )  # as it was before the look: what is removed meanwhile may still be seen
+        oldest = await self._database.read(self._outbox.oldest, asked + len(being_removed))
+        events = [event for event in oldest if event.sequence not in being_removed][:asked]
         ready = [event for event in events if not event.held]
         outcomes, took = await self._published(ready)
         self._remove([event.sequence for event, outcome in zip(ready, outcomes, strict=True) if outcome == CONFIRMED])
@@ -182,14 +184,14 @@ class Relay:
         outcomes = await self._publisher.publish(events)
         failpoint("outbox.published")
         if outcomes.count(CONFIRMED) < len(events) and not events[0].reason:  # of what is parked the log has been told
-            self._tell([outcome for outcome in outcomes if outcome != CONFIRMED], len(events))
+            self._log_unconfirmed([outcome for outcome in outcomes if outcome != CONFIRMED], len(events))
         return outcomes, loop.time() - began
 
-    def _tell(self, left: Sequence[Outcome], count: int) -> None:
+    def _log_unconfirmed(self, left: Sequence[Outcome], count: int) -> None:
         """Now and then: while a queue is full there is something to tell of each window."""
         time = asyncio.get_running_loop().time()
-        if time - self._told_at >= _SAID_EVERY_SECONDS:
-            self._told_at = time
+        if time - self._logged_at >= _SAID_EVERY_SECONDS:
+            self._logged_at = time
             why = "; ".join(sorted({outcome.fate.value for outcome in left}))
             _log.warning("%d of %d events were not confirmed, they stay in the outbox: %s", len(left), count, why)
 
@@ -222,16 +224,16 @@ class Relay:
     def _remove(self, done: list[int]) -> None:
         """A lone row rides with the commit of another order; of a full window the commit is its own."""
         if done:
-            self._leaving.update(done)
+            self._being_removed.update(done)
             removal = self._database.write(self._outbox.remove, done, urgent=len(done) == self._window)
             removal.add_done_callback(partial(self._removed, done))
 
     def _removed(self, done: list[int], removal: "asyncio.Future[None]") -> None:
-        """Forgets that the rows are leaving. Those that could not be removed are published again: at least once."""
-        self._leaving.difference_update(done)
+        """Forgets rows whose removal has ended. Those that could not be removed are published again: at least once."""
+        self._being_removed.difference_update(done)
         if not removal.cancelled() and (error := removal.exception()):
             _log.warning("%d events that were published could not be removed: %s", len(done), error)
-            asyncio.get_running_loop().call_later(_RETRY_DELAY_SECONDS, self.wake)
+            asyncio.get_running_loop().call_later(_RETRY_DELAY_SECONDS, self.notify)
         failpoint("outbox.removed")
 
 

@@ -101,7 +101,7 @@ async def test_nothing_is_taken_once_the_session_is_given_up(system: System, que
 
     def take(tag: int, _: AmqpDelivery) -> None:
         taken.append(tag)
-        session.fail(BrokerUnavailable("enough"))
+        session.abort(BrokerUnavailable("enough"))
 
     try:
         async with asyncio.timeout(SECONDS):

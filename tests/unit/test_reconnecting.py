@@ -52,7 +52,7 @@ class Session:
         if self.closed.done():
             raise self.closed.result()
 
-    def fail(self, error: BaseException) -> None:
+    def abort(self, error: BaseException) -> None:
         if not self.closed.done():
             self.closed.set_result(error if isinstance(error, BrokerUnavailable) else BrokerUnavailable(str(error)))
 
@@ -88,7 +88,7 @@ async def used(broker: Broker, urls: str, count: int, monkeypatch: pytest.Monkey
     left = asyncio.Semaphore(0)
 
     async def use(session: Any) -> None:
-        session.fail(BrokerUnavailable("cut"))
+        session.abort(BrokerUnavailable("cut"))
         left.release()
 
     task = asyncio.create_task(reconnecting.keep_open(brokers(urls), "test", use))
@@ -207,7 +207,7 @@ async def test_it_ends_when_cancelled_whatever_it_is_at(cut: bool, monkeypatch: 
     task = asyncio.create_task(reconnecting.keep_open(brokers("a"), "test", note))
     await asyncio.wait_for(using.wait(), SECONDS)
     if cut:
-        sessions[0].fail(BrokerUnavailable("cut"))
+        sessions[0].abort(BrokerUnavailable("cut"))
         for _ in range(3):
             await asyncio.sleep(0)
     task.cancel()

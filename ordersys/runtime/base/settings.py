@@ -18,7 +18,7 @@ from ordersys.runtime.base import files
 from ordersys.runtime.base.errors import StartupError
 
 PREFIX = "ORDERSYS_"
-_MOST_DIGITS = 20  # as many as 64 bits can have
+_MAX_DIGITS = 20  # as many as 64 bits can have
 _QUOTES = "'\""
 _SIMILAR = 0.9  # of difflib: a letter more, less, or in another place; no setting is that near to another one's
 _DIGITS = re.compile(r"\d+")
@@ -138,7 +138,7 @@ def choice(default: str, choices: Sequence[str], meaning: str) -> Any:
 
 def _is_number(text: str) -> bool:
     """Few enough digits to be read at all: Python refuses very many, in words of its own."""
-    return text.isascii() and text.isdecimal() and len(text) <= _MOST_DIGITS
+    return text.isascii() and text.isdecimal() and len(text) <= _MAX_DIGITS
 
 
 def _boolean(text: str) -> bool:

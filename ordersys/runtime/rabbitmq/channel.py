@@ -15,7 +15,7 @@ from pika.exceptions import AMQPError
 from pika.frame import Method
 from pika.spec import Basic, Queue
 
-from ordersys.runtime.base.futures import first, resolve
+from ordersys.runtime.base.futures import resolve_once, wait_first
 from ordersys.runtime.rabbitmq.errors import BrokerUnavailable, unavailable
 from ordersys.runtime.rabbitmq.frames import Connection, Take
 from ordersys.runtime.rabbitmq.messages import delivered
@@ -35,7 +35,7 @@ class Owner(Protocol):
         """Raises BrokerUnavailable when the session is closed."""
         ...
 
-    def fail(self, error: BaseException) -> None:
+    def abort(self, error: BaseException) -> None:
         """Gives the session up."""
         ...
 
@@ -58,7 +58,7 @@ class RpcChannel:
         self.amqp = amqp
         self.closed: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
         """Done when the channel is closed, with the reason."""
-        amqp.add_on_close_callback(lambda _, error: resolve(self.closed, error))
+        amqp.add_on_close_callback(lambda _, error: resolve_once(self.closed, error))
 
     async def declare_exchange(self, name: str, kind: str) -> None:
         """Makes a durable exchange, unless there is an equal one."""
@@ -125,8 +125,8 @@ class RpcChannel:
     async def _call(self, method: str, send: Callable[[_Answered], object]) -> Any:
         """The answer to a method, which `send` sends; `method` names it in the words for a refusal."""
         answered = asyncio.get_running_loop().create_future()
-        self._send(lambda: send(partial(resolve, answered)))
-        await first(answered, self.closed, self._owner.closed)
+        self._send(lambda: send(partial(resolve_once, answered)))
+        await wait_first(answered, self.closed, self._owner.closed)
         self._owner.check()
         if not answered.done():
             raise unavailable(self._owner.place, self.closed.result(), method)
@@ -137,7 +137,7 @@ class RpcChannel:
         try:
             send()
         except AMQPError as error:  # pika raises where the channel, or the connection, is closed by now
-            self._owner.fail(error)
+            self._owner.abort(error)
             raise self._owner.closed.result() from error
 
 
@@ -151,7 +151,7 @@ class Intake:
         self._consumer_tag = ""
         self._leaving = False
         channel.amqp.add_on_close_callback(self._on_close)
-        channel.amqp.add_on_cancel_callback(lambda _: owner.fail(AMQPError("the queue was deleted")))
+        channel.amqp.add_on_cancel_callback(lambda _: owner.abort(AMQPError("the queue was deleted")))
 
     async def begin(self, queue: str, prefetch: int, take: Take) -> None:
         """Returns when the broker has said that it delivers. Raises BrokerUnavailable."""
@@ -173,16 +173,16 @@ class Intake:
             try:
                 await asyncio.wait_for(self._channel.cancel(self._consumer_tag), _CLOSE_TIMEOUT_SECONDS)
             except TimeoutError as error:
-                self._owner.fail(error)
+                self._owner.abort(error)
 
     async def close(self) -> None:
         """Closes the channel: what is not settled comes again. Returns soon, whatever the broker does."""
         self._leaving = True
         self._connection.take(self._channel.amqp, None)
         self._channel.close()
-        await first(self._channel.closed, self._owner.closed, seconds=_CLOSE_TIMEOUT_SECONDS)
+        await wait_first(self._channel.closed, self._owner.closed, seconds=_CLOSE_TIMEOUT_SECONDS)
         if not self._channel.closed.done():
-            self._owner.fail(AMQPError("it does not close an AMQP channel"))
+            self._owner.abort(AMQPError("it does not close an AMQP channel"))
 
     def ack(self, tag: int, multiple: bool) -> None:
         """Settles a delivery, or all up to it. Raises BrokerUnavailable."""
@@ -194,4 +194,4 @@ class Intake:
 
     def _on_close(self, _: Channel, error: BaseException) -> None:
         if not self._leaving:
-            self._owner.fail(error)
+            self._owner.abort(error)

@@ -15,7 +15,7 @@ from pika.channel import Channel
 from pika.exceptions import AMQPError
 
 from ordersys.runtime.base.failpoints import failpoint
-from ordersys.runtime.base.futures import first, resolve
+from ordersys.runtime.base.futures import resolve_once, wait_first
 from ordersys.runtime.rabbitmq import refusals
 from ordersys.runtime.rabbitmq.channel import Intake, RpcChannel
 from ordersys.runtime.rabbitmq.confirms import CONFIRMED, Confirms, Fate, Outcome, Window
@@ -58,12 +58,12 @@ class Session:
         opened = session._loop.create_future()
         session._connection = Connection(
             parameters,
-            on_open_callback=partial(resolve, opened),
+            on_open_callback=partial(resolve_once, opened),
             on_open_error_callback=session._on_end,
             on_close_callback=session._on_end,
         )
         try:
-            await first(opened, session.closed)
+            await wait_first(opened, session.closed)
             await session._prepare()
         except BaseException:
             await session.close()
@@ -110,9 +110,9 @@ class Session:
             self._connection.flush()
             self._confirms.complete()
             failpoint("broker.sent")
-            await self._answer(self._confirms.settled, lambda: window.steps)
+            await self._answer(self._confirms.settled, lambda: window.progress)
         except (AMQPError, BrokerUnavailable) as error:
-            self.fail(error)
+            self.abort(error)
         return self._outcomes(len(messages), impossible, window)
 
     async def intake(self, queue: str, prefetch: int, take: Take) -> Intake:
@@ -126,7 +126,7 @@ class Session:
         async with self.rpc_channel() as channel:
             return (await channel.find_queue(queue)).consumers
 
-    def fail(self, error: BaseException) -> None:
+    def abort(self, error: BaseException) -> None:
         """Gives the session up; what is not settled comes again. The first reason is the one that counts."""
         if not self.closed.done():
             self.closed.set_result(unavailable(self.place, error))
@@ -144,16 +144,16 @@ class Session:
         self._connection.add_on_connection_unblocked_callback(self._on_unblocked)
         self._events = await self._open_channel()
         channel = self._events.amqp
-        channel.add_on_close_callback(lambda _, error: self.fail(error))
+        channel.add_on_close_callback(lambda _, error: self.abort(error))
         channel.add_on_return_callback(self._on_return)
         confirming = self._loop.create_future()
-        channel.confirm_delivery(self._confirms.take, callback=partial(resolve, confirming))
+        channel.confirm_delivery(self._confirms.take, callback=partial(resolve_once, confirming))
         await self._answer(confirming)
 
     async def _open_channel(self) -> RpcChannel:
         self.check()
         opened = self._loop.create_future()
-        channel = RpcChannel(self, self._connection.channel(on_open_callback=partial(resolve, opened)))
+        channel = RpcChannel(self, self._connection.channel(on_open_callback=partial(resolve_once, opened)))
         # Opening waits behind whatever the broker sends: as long as that moves, it is not silent.
         await self._answer(opened, lambda: self._connection.received)
         return channel
@@ -186,15 +186,15 @@ class Session:
         """Waits for `future`; gives the session up when nothing moves for too long, unless the broker is blocked."""
         while not (future.done() or self.closed.done()):
             before = moved()
-            await first(future, self.closed, seconds=_RESPONSE_TIMEOUT_SECONDS)
+            await wait_first(future, self.closed, seconds=_RESPONSE_TIMEOUT_SECONDS)
             if not future.done() and moved() == before and not self._blocked:
                 self._silent = True
-                self.fail(AMQPError(f"it has been silent for {_RESPONSE_TIMEOUT_SECONDS:.0f} s"))
+                self.abort(AMQPError(f"it has been silent for {_RESPONSE_TIMEOUT_SECONDS:.0f} s"))
         self.check()
 
     def _on_end(self, _: object, error: BaseException) -> None:
-        self.fail(error)
-        resolve(self._ended, None)
+        self.abort(error)
+        resolve_once(self._ended, None)
 
     def _on_return(self, _: Channel, method: Any, properties: Any, __: bytes) -> None:
         _log.warning("no queue took %s (%s): %s", properties.message_id, method.routing_key, method.reply_text)

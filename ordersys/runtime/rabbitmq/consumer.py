@@ -17,7 +17,7 @@ from typing import NamedTuple
 from ordersys.runtime.base.backoff import jittered_backoff
 from ordersys.runtime.base.errors import Unavailable
 from ordersys.runtime.base.failpoints import failpoint
-from ordersys.runtime.base.futures import first, resolve
+from ordersys.runtime.base.futures import resolve_once, wait_first
 from ordersys.runtime.base.tasks import endless
 from ordersys.runtime.batching import Batcher
 from ordersys.runtime.rabbitmq.channel import Intake
@@ -33,7 +33,7 @@ _HELD_SECONDS = 15.0  # longer than the database waits for a lock, much shorter 
 # Together less than the 15 s within which health has to say that nothing is delivered.
 _IDLE_SECONDS, _COUNT_SECONDS, _ANSWER_SECONDS = 4.0, 2.0, 5.0
 _CLOSE_TIMEOUT_SECONDS = 4.0  # what is being recorded when it is to close is waited for, within any grace period
-_MOST_PAUSE_SECONDS = 60.0  # between deliveries of what fails for a reason nobody foresaw: each counts
+_MAX_PAUSE_SECONDS = 60.0  # between deliveries of what fails for a reason nobody foresaw: each counts
 _COUNTS_UNTIL_SAID, _COUNTS_UNTIL_SAID_AGAIN = 3, 12  # a consumer that has just gone is counted for a while yet
 
 
@@ -89,9 +89,9 @@ class Consumer:
         self._in_use = asyncio.Lock()
         self._recording: asyncio.Task[Sequence[Disposition] | None] | None = None
         self._crowded = 0
-        self._pauses = jittered_backoff(most=_MOST_PAUSE_SECONDS)
+        self._pauses = jittered_backoff(most=_MAX_PAUSE_SECONDS)
         self._refusal: BrokerRefused | None = None
-        kept = keep_open(urls, f"{queue} consumer", self._use, self._told, consumed=queue)
+        kept = keep_open(urls, f"{queue} consumer", self._use, self._note_refusal, consumed=queue)
         self._task = endless(tasks, f"{queue} consumer", kept)
 
     @property
@@ -109,7 +109,7 @@ class Consumer:
             self._recording.cancel()
         await asyncio.wait([self._task])
 
-    def _told(self, refusal: BrokerRefused | None) -> None:
+    def _note_refusal(self, refusal: BrokerRefused | None) -> None:
         self._refusal = refusal
 
     async def _use(self, session: Session) -> None:
@@ -118,10 +118,10 @@ class Consumer:
         async with self._in_use:
             try:
                 while await self._may_take(session):
-                    taking = _Taking(session, self._recorded, prefetch)
-                    await self._begin(session, taking)
-                    await self._take(session, taking)
-                    prefetch = self._prefetch if taking.heard_news else prefetch
+                    subscription = _Subscription(session, self._recorded, prefetch)
+                    await self._begin(session, subscription)
+                    await self._take(session, subscription)
+                    prefetch = self._prefetch if subscription.has_settled_new else prefetch
             finally:
                 self.live = False
 
@@ -129,30 +129,34 @@ class Consumer:
         """Waits for what was given back to be recorded: however long that takes, it costs one delivery of the few."""
         while self._recording and not self._recording.done() and not (session.closed.done() or self._closing.done()):
             self.live = False
-            await first(self._recording, session.closed, self._closing)
+            await wait_first(self._recording, session.closed, self._closing)
         return not (session.closed.done() or self._closing.done())
 
-    async def _begin(self, session: Session, taking: "_Taking") -> None:
+    async def _begin(self, session: Session, subscription: "_Subscription") -> None:
         try:
             async with asyncio.timeout(_ANSWER_SECONDS):
-                await taking.begin(self._queue)
+                await subscription.begin(self._queue)
         except TimeoutError:
-            session.fail(BrokerUnavailable(f"it does not say that {self._queue} is consumed"))
+            session.abort(BrokerUnavailable(f"it does not say that {self._queue} is consumed"))
         session.check()
         self.live = not self._closing.done()
 
-    async def _take(self, session: Session, taking: "_Taking") -> None:
+    async def _take(self, session: Session, subscription: "_Subscription") -> None:
         """Takes deliveries until nothing was delivered for a while, more may be taken at a time, or it is to close."""
-        ends = taking.heard_enough if taking.prefetch < self._prefetch else self._closing, session.closed, self._closing
+        ends = (
+            subscription.settled_new if subscription.prefetch < self._prefetch else self._closing,
+            session.closed,
+            self._closing,
+        )
         consumed = True
         try:
-            while consumed and taking.patience() > 0:
-                await first(*ends, seconds=taking.patience())
+            while consumed and subscription.patience() > 0:
+                await wait_first(*ends, seconds=subscription.patience())
                 if any(end.done() for end in ends):
                     break
                 consumed = await self._is_consumed(session)
         finally:
-            await taking.end()
+            await subscription.end()
 
     async def _is_consumed(self, session: Session) -> bool:
         """Counts the consumers: false when there is none, and a word when there are others."""
@@ -175,9 +179,9 @@ class Consumer:
     async def _recorded(self, deliveries: list[AmqpDelivery], session: Session) -> Sequence[Disposition] | None:
         """The dispositions; None where recording takes too long, or longer than the session. It goes on then."""
         self._recording = self._tasks.create_task(self._keep_recording(deliveries))
-        await first(self._recording, session.closed, self._closing, seconds=_HELD_SECONDS)
+        await wait_first(self._recording, session.closed, self._closing, seconds=_HELD_SECONDS)
         if self._closing.done():
-            await first(self._recording, session.closed, seconds=_CLOSE_TIMEOUT_SECONDS)
+            await wait_first(self._recording, session.closed, seconds=_CLOSE_TIMEOUT_SECONDS)
         return self._recording.result() if self._recording.done() else None
 
     async def _keep_recording(self, deliveries: list[AmqpDelivery]) -> Sequence[Disposition] | None:
@@ -187,20 +191,20 @@ class Consumer:
                 dispositions = await self._record(deliveries)
             except Unavailable as error:
                 _log.warning("%d deliveries of %s wait: %s", len(deliveries), self._queue, error)
-                await first(self._closing, seconds=pause)
+                await wait_first(self._closing, seconds=pause)
             except Exception:  # noqa: BLE001 - logged, and all of it comes again
                 _log.exception("the deliveries under way come again")
-                await first(self._closing, seconds=next(self._pauses))
+                await wait_first(self._closing, seconds=next(self._pauses))
                 break
             else:
-                self._pauses = jittered_backoff(most=_MOST_PAUSE_SECONDS)
+                self._pauses = jittered_backoff(most=_MAX_PAUSE_SECONDS)
                 return dispositions
             if self._closing.done():
                 break
         return None
 
 
-class _Taking:
+class _Subscription:
     """Deliveries on one AMQP channel, from its opening to its end."""
 
     def __init__(
@@ -216,13 +220,13 @@ class _Taking:
         self._deliveries: Batcher[Tagged, None] = Batcher(self._work, prefetch, _BATCH_PAUSE_SECONDS)
         self._in_hand = 0
         self._moved = time.monotonic()
-        self.heard_enough: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.settled_new: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Done when something was settled that nobody had been delivered before."""
 
     @property
-    def heard_news(self) -> bool:
+    def has_settled_new(self) -> bool:
         """Whether that has happened."""
-        return self.heard_enough.done()
+        return self.settled_new.done()
 
     async def begin(self, queue: str) -> None:
         """Begins to take deliveries of `queue`. Raises BrokerUnavailable."""
@@ -252,7 +256,7 @@ class _Taking:
             await self._settle(batch)
         except Exception as error:  # noqa: BLE001 - logged, and all of it comes again
             _log.exception("the deliveries under way come again")
-            self._session.fail(error)
+            self._session.abort(error)
         self._in_hand -= len(batch)
         self._moved = time.monotonic()
         return [None] * len(batch)
@@ -264,14 +268,14 @@ class _Taking:
                 return
             dispositions = await self._record([tagged.delivery for tagged in portion], self._session)
             if dispositions is None:
-                self._session.fail(BrokerUnavailable("what could not be recorded was given back; it comes again"))
+                self._session.abort(BrokerUnavailable("what could not be recorded was given back; it comes again"))
             failpoint("consumer.recorded")
             if dispositions is None or self._session.closed.done():  # they come again on the next session
                 return
             _settle(self._intake, portion, dispositions)
             failpoint("consumer.settled")
         if not all(tagged.delivery.redelivered for tagged in batch):
-            resolve(self.heard_enough, None)
+            resolve_once(self.settled_new, None)
 
 
 def _portions(batch: list[Tagged]) -> Iterator[list[Tagged]]:

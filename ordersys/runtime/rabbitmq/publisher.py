@@ -33,7 +33,7 @@ class Publisher:
         self._refused_session: BrokerRefused | None = None
         self._refused_event: BrokerRefused | None = None
         self._forbidden = Forbidden(self._loop.time)
-        self._task = endless(tasks, "publisher", keep_open(urls, f"{name} publisher", self._use, self._told))
+        self._task = endless(tasks, "publisher", keep_open(urls, f"{name} publisher", self._use, self._note_refusal))
 
     @property
     def refusal(self) -> str:
@@ -75,7 +75,7 @@ class Publisher:
             self._nacks_borne = _NEW_CHANNEL_SECONDS
         elif self._loop.time() - self._opened_at >= self._nacks_borne:
             self._nacks_borne = min(2 * self._nacks_borne, _NEW_CHANNEL_SECONDS_AT_MOST)
-            session.fail(BrokerUnavailable("it nacks events"))
+            session.abort(BrokerUnavailable("it nacks events"))
 
     async def _use(self, session: Session) -> None:
         self._opened_at = self._loop.time()
@@ -85,7 +85,7 @@ class Publisher:
         finally:
             self._ready = self._loop.create_future()
 
-    def _told(self, refusal: BrokerRefused | None) -> None:
+    def _note_refusal(self, refusal: BrokerRefused | None) -> None:
         self._refused_session = refusal
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from ordersys.contract.topology import topology
 from ordersys.runtime.base.backoff import jittered_backoff
-from ordersys.runtime.base.futures import first, resolve
+from ordersys.runtime.base.futures import resolve_once, wait_first
 from ordersys.runtime.rabbitmq.connection import Session
 from ordersys.runtime.rabbitmq.errors import BrokerRefused, BrokerUnavailable
 from ordersys.runtime.rabbitmq.topology import Declarer
@@ -28,7 +28,7 @@ _SOUND_SECONDS = 1.0
 _OVER_SECONDS = 30.0  # whoever was not refused for that long has got what was missing
 
 Use = Callable[[Session], Awaitable[None]]
-Tell = Callable[[BrokerRefused | None], None]
+OnRefusal = Callable[[BrokerRefused | None], None]
 """Is told that the broker refuses what nobody but a person can change, and None as soon as that is over."""
 
 
@@ -82,7 +82,7 @@ async def _at_the_first(urls: BrokerUrls, work: Callable[[BrokerUrl], Awaitable[
 
 
 async def keep_open(
-    urls: BrokerUrls, name: str, use: Use, tell: Tell = lambda refusal: None, consumed: str = ""
+    urls: BrokerUrls, name: str, use: Use, on_refusal: OnRefusal = lambda refusal: None, consumed: str = ""
 ) -> None:
     """Gives `use` a declared session, and a new one whenever it broke, with jittered backoff; never returns.
 
@@ -93,17 +93,17 @@ async def keep_open(
     `use` returns or raises BrokerUnavailable when its session is closed. Raises what nobody foresaw: what happens with
     a URL as soon as none of the others works, anything else at once.
     """
-    await _Keeper(urls, name, use, tell, consumed).keep()
+    await _Keeper(urls, name, use, on_refusal, consumed).keep()
 
 
 class _Keeper:
     """Knowledge that outlives a session."""
 
-    def __init__(self, urls: BrokerUrls, name: str, use: Use, tell: Tell, consumed: str) -> None:
+    def __init__(self, urls: BrokerUrls, name: str, use: Use, on_refusal: OnRefusal, consumed: str) -> None:
         self._urls = urls
         self._name = name
         self._use = use
-        self._tell = tell
+        self._on_refusal = on_refusal
         self._consumed = consumed
         self._known = False
         """Whether everything was declared before, and not refused for good since: it is not insisted on again."""
@@ -125,7 +125,7 @@ class _Keeper:
                     unusable.append(error)
             if len(unusable) == len(self._urls):
                 raise unusable[0]
-            self._tell(refusals[0] if refusals else None)
+            self._on_refusal(refusals[0] if refusals else None)
             await asyncio.sleep(next(pauses))
 
     async def _used(self, url: BrokerUrl, refusals: list[BrokerRefused]) -> bool:
@@ -164,7 +164,7 @@ class _Keeper:
         seconds = _KNOWN_SECONDS if self._known else _NEW_SECONDS
         works = self._declare_again_and_again(session, declared), _probe_again_and_again(session)
         async with _beside(session, *works):
-            await first(declared, session.closed, seconds=seconds)
+            await wait_first(declared, session.closed, seconds=seconds)
             session.check()
             late = BrokerUnavailable(f"declaring takes longer than {seconds:.0f} s")
             if error := declared.result() if declared.done() else late:
@@ -186,8 +186,8 @@ class _Keeper:
                 error = raised
             if not session.closed.done():
                 self._conclude(session, error, declared.done())
-            resolve(declared, error)
-            await first(session.closed, seconds=_DECLARED_EVERY_SECONDS)
+            resolve_once(declared, error)
+            await wait_first(session.closed, seconds=_DECLARED_EVERY_SECONDS)
 
     def _conclude(self, session: Session, error: BrokerUnavailable | None, again: bool) -> None:
         """A refusal ends the session of whoever publishes, and is over when all was declared.
@@ -196,11 +196,11 @@ class _Keeper:
         """
         if isinstance(error, BrokerRefused) and not self._consumed:
             self._known = False
-            session.fail(error)
+            session.abort(error)
         elif error and again:
             self._log_unavailable(error, "not declared again")
         if error is None or isinstance(error, BrokerRefused):
-            self._tell(error)
+            self._on_refusal(error)
 
     def _log_unavailable(self, error: BrokerUnavailable, consequence: str) -> None:
         """A broker that is away is told of each time, one that refuses once: that is an error, and somebody's task."""
@@ -258,12 +258,12 @@ async def _beside(session: Session, *works: Coroutine[Any, Any, None]) -> AsyncI
 
 def _ended_beside(session: Session, task: "asyncio.Task[None]") -> None:
     if not task.cancelled() and (error := task.exception()):
-        session.fail(error)
+        session.abort(error)
 
 
 async def _probe_again_and_again(session: Session) -> None:
     with suppress(BrokerUnavailable):  # whoever uses the session is told as well
         while not session.closed.done():
-            await first(session.closed, seconds=_PROBED_EVERY_SECONDS)
+            await wait_first(session.closed, seconds=_PROBED_EVERY_SECONDS)
             async with session.rpc_channel():
                 pass  # a broker that is silent does not even open an AMQP channel

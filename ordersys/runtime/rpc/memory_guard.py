@@ -56,8 +56,8 @@ class MemoryGuard:
         self._before: dict[str, int] = {}
         self._size = self._trimmed = self._calm = resident_bytes()
         self._bearable = _SUSPICIOUS_BYTES
-        self._last_ended = self._looked = self._told = time.monotonic() - _LATELY_SECONDS
-        self._untold = 0
+        self._last_ended = self._looked = self._logged_at = time.monotonic() - _LATELY_SECONDS
+        self._not_logged = 0
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="memory-guard", daemon=True)
 
@@ -98,15 +98,15 @@ class MemoryGuard:
         self._size = size = resident_bytes()
         if size > min(self._growing, self._calm + self._grown) and (ended := self._relieve(size)):
             self._last_ended = now
-            self._untold += ended
+            self._not_logged += ended
         elif now - self._looked > _CALM_SECONDS:
             self._looked = now
             self._settle(size, now)
-        if self._untold and now - self._told > _CALM_SECONDS:
-            self._told = now
+        if self._not_logged and now - self._logged_at > _CALM_SECONDS:
+            self._logged_at = now
             text = "memory grows (%d MiB): ended %d connections, which sent much and called little"
-            _log.warning(text, size >> 20, self._untold)
-            self._untold = 0
+            _log.warning(text, size >> 20, self._not_logged)
+            self._not_logged = 0
 
     def _relieve(self, size: int) -> int:
         """Ends connections that fill this process for nothing: how many."""

@@ -29,7 +29,7 @@ from ordersys.runtime.base.errors import StartupError
 from ordersys.runtime.base.failpoints import failpoint
 from ordersys.runtime.base.futures import Grace
 from ordersys.runtime.rpc import connections, limits
-from ordersys.runtime.rpc.admission import Admission, Arrivals, Context, Untaken, most_waiting
+from ordersys.runtime.rpc.admission import Admission, Arrivals, Context, UnreadResponses, most_waiting
 from ordersys.runtime.rpc.memory_guard import MemoryGuard
 from ordersys.runtime.rpc.reflection import SERVICES as REFLECTION
 from ordersys.runtime.rpc.reflection import Reflection
@@ -58,7 +58,7 @@ class Server:
         self._doors = _Doors(
             Arrivals(most_waiting(settings.max_concurrent_calls)),
             Admission(settings.max_concurrent_calls),
-            Untaken(),
+            UnreadResponses(),
             self._streams,
             MemoryGuard(self._port, settings.max_memory_mib * 1024 * 1024),
             settings.max_metadata_bytes,
@@ -161,7 +161,7 @@ class _Doors(NamedTuple):
 
     arrivals: Arrivals
     admission: Admission
-    untaken: Untaken
+    unread: UnreadResponses
     streams: Streams
     guard: MemoryGuard
     most_metadata_bytes: int
@@ -182,7 +182,7 @@ class _Doors(NamedTuple):
                 failpoint("server.answering")
                 answer = response if isinstance(response, bytes) else response.SerializeToString()
                 if answers_pages:
-                    self.untaken.add(answer, context)
+                    self.unread.add(answer, context)
                 return answer
 
         return grpc.stream_unary_rpc_method_handler(self._answered(method, handle))

@@ -22,7 +22,7 @@ from grpc_health.v1.health_pb2 import (  # type: ignore[attr-defined]
 
 from ordersys.api.error.v1.error_reason_pb2 import ErrorReason
 from ordersys.contract.errors import refuse
-from ordersys.runtime.base.futures import first
+from ordersys.runtime.base.futures import wait_first
 from ordersys.runtime.rpc.admission import Context
 
 HEALTH = cast(ServiceDescriptor, health_pb2.DESCRIPTOR.services_by_name["Health"])
@@ -64,7 +64,7 @@ class Streams:
         try:
             while True:
                 read = asyncio.ensure_future(context.read())
-                await first(read, stopping)
+                await wait_first(read, stopping)
                 if not read.done():
                     read.cancel()
                     return
