@@ -99,7 +99,7 @@ def _second(seconds: int) -> str:
 
 
 class _Kind(NamedTuple):
-    """What decoding takes of an event type, looked up once."""
+    """The parts of an event type that decoding needs, looked up once."""
 
     parse: Callable[[bytes], Message]
     about: Callable[[Message], tuple[str, int]]

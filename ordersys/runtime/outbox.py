@@ -46,7 +46,7 @@ class Waiting(NamedTuple):
     event: EventMessage
     to: Publication
     held: bool
-    """Whether an earlier event of its order waits to be tried again."""
+    """True when an earlier event of its order waits to be tried again."""
     attempts: int = 0
     """The number of tries since the broker did not take it."""
     reason: str = ""
@@ -93,7 +93,7 @@ class Outbox:
         self._insert.put(connection, rows)
 
     def take_appended(self) -> bool:
-        """Whether anything was appended since this was asked last: by a transaction that may have been undone."""
+        """True when anything was appended since this was asked last: by a transaction that may have been undone."""
         appended, self._appended = self._appended, False
         return appended
 

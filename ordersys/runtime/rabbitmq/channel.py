@@ -41,7 +41,7 @@ class Owner(Protocol):
 
 
 class QueueCounts(NamedTuple):
-    """What the broker says of a queue: the messages that wait in it, and its consumers, of any process."""
+    """A queue in numbers: the messages that wait in it, and its consumers, of any process."""
 
     messages: int
     consumers: int

@@ -53,17 +53,17 @@ class Window:
 
     @property
     def settled(self) -> bool:
-        """Whether everything is sent and the broker has answered for every event."""
+        """True when everything is sent and the broker has answered for every event."""
         return self._complete and not self._unconfirmed
 
     @property
     def confirmed(self) -> bool:
-        """Whether the broker has every event for sure."""
+        """True when the broker has every event for sure."""
         return self.settled and not (self._nacked or self._returned)
 
     @property
     def answered(self) -> int:
-        """For how many events the broker has answered."""
+        """The number of events the broker has answered for."""
         return len(self._ids) - len(self._unconfirmed)
 
     @property

@@ -96,7 +96,7 @@ class Consumer:
 
     @property
     def works(self) -> bool:
-        """Whether the queue delivers, and neither it nor its dead letters wait for somebody to change something."""
+        """True while the queue delivers, and neither it nor its dead letters wait for somebody to change something."""
         return self.live and self._refusal is None
 
     async def close(self) -> None:
@@ -225,7 +225,7 @@ class _Subscription:
 
     @property
     def has_settled_new(self) -> bool:
-        """Whether that has happened."""
+        """True when that has happened."""
         return self.settled_new.done()
 
     async def begin(self, queue: str) -> None:

@@ -106,7 +106,7 @@ class _Keeper:
         self._on_refusal = on_refusal
         self._consumed = consumed
         self._known = False
-        """Whether everything was declared before, and not refused for good since: it is not insisted on again."""
+        """True when everything was declared before, and not refused for good since: it is not insisted on again."""
         self._said: set[str] = set()
         """The refusals that the log has: each is said once, and again when it was over meanwhile."""
 

@@ -26,7 +26,7 @@ class _Step(NamedTuple):
     declare: Callable[[RpcChannel], Awaitable[None]]
     look: Callable[[RpcChannel], Awaitable[None]] | None
     needed: bool
-    """Whether its refusal is one of the whole; else the log is told."""
+    """True when its refusal is one of the whole topology; else it is only logged."""
 
 
 class Declarer:

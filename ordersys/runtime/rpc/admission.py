@@ -44,7 +44,7 @@ class _Arrival:
         self._task.cancel()
 
     def was_given_up(self) -> bool:
-        """Whether a cancellation just met is this one's, and nobody else's as well: as asyncio.timeout asks."""
+        """True when a cancellation just met is this one's, and nobody else's as well: as asyncio.timeout asks."""
         return self._is_given_up and self._task.uncancel() <= self._cancelling
 
 

@@ -102,7 +102,7 @@ class Health:
         self._say(list(self._statuses), NOT_SERVING)
 
     async def check(self, request: HealthCheckRequest, context: Context) -> HealthCheckResponse:
-        """Whether a service works; NOT_FOUND for one that is not here."""
+        """The status of a service; NOT_FOUND for one that is not here."""
         status = self._statuses.get(request.service)
         if status is None:
             await context.abort(grpc.StatusCode.NOT_FOUND, "There is no such service here.")

@@ -120,7 +120,7 @@ class Database:
         self._after_commit.append(tell)
 
     async def probe(self) -> bool:
-        """Whether the file can be written, by writing: this very write comes to its end in time, or it can't."""
+        """True when the file can be written, found out by a write: one that takes longer than 5 s counts as failed."""
         self._file.keep_lock()
         touched = self.write(self._schema.touch, None)
         touched.add_done_callback(_seen)
@@ -304,7 +304,7 @@ class _Write(NamedTuple):
     operation: Operation
     items: list[Any]
     alone: bool
-    """Whether it was one item, whose result is the result."""
+    """True for one item, whose result is the result."""
 
 
 def _perform(connection: Connection, batch: list[_Write]) -> list[list[Any]]:

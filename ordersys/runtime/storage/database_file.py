@@ -155,7 +155,7 @@ class DatabaseFile:
         self._answered(mark)
 
     def check(self) -> None:
-        """Whether what is at the path is what was opened; some microseconds. Raises FileLost."""
+        """Returns when the file at the path is the one that was opened, after some microseconds. Raises FileLost."""
         self.check_paths()
         mark = self._mark_in_file()  # of what lies there now, should it have been written over
         if (
@@ -180,7 +180,7 @@ class DatabaseFile:
                 raise FileLost(f"{name} is not the one this process has opened; {self._way_out(name)}")
 
     def is_ours(self) -> bool:
-        """Whether the file itself is the one, and sound, whatever became of its WAL."""
+        """True when the file itself is the one, and sound, whatever became of its WAL."""
         try:
             mark = self._mark_in_file()
             same = (str(self.path), _identity(self.path.stat())) in self._known

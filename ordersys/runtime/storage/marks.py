@@ -39,7 +39,7 @@ class Mark(NamedTuple):
         return self._replace(commit=(self.commit + 1) & _MASK)
 
     def reaches(self, commit: int) -> bool:
-        """Whether this is that commit or a later one: what is less than 2³⁰ ahead is later (as in RFC 1982)."""
+        """True when this is that commit or a later one: what is less than 2³⁰ ahead is later (as in RFC 1982)."""
         return ((self.commit - commit) & _MASK) <= _MASK >> 1
 
 
@@ -100,7 +100,7 @@ def of_log(path: Path) -> Log:
 
 
 def belongs(log: Log, database: Mark) -> bool | None:
-    """Whether the WAL may be replayed over the file with the mark `database`; None where the marks can't tell.
+    """True when the WAL may be replayed over the file with the mark `database`; None where the marks can't tell.
 
     The first commit in it follows the state it is based on; a file that SQLite has since copied some or all of the WAL
     to is between the first and the last commit. A file with a later schema change than the WAL knows was written by

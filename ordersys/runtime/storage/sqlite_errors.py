@@ -52,7 +52,7 @@ def is_interrupted(error: sqlite3.Error) -> bool:
 
 
 def hinders_all(error: Exception) -> bool:
-    """Whether each item alone would meet the same: for as long again where somebody else holds the file."""
+    """True when each item alone would meet the same: for as long again where somebody else holds the file."""
     cause = file_error(error)
     return isinstance(cause, FileLost) or (cause is not None and _code(cause) in _LOCKED | _DAMAGE)
 
