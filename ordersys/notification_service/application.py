@@ -73,6 +73,7 @@ async def _serve(
         server.add(_DEAD_LETTER_SERVICE, DeadLetterService(database, recorder, removals))
         await server.start()
         stack.push_async_callback(server.stop, Grace(settings.grace_seconds))
+        # After the server: an address in use ends the process before a delivery is taken.
         consumers = _consumers(own, settings, tasks, recorder, database)
         for consumer in consumers:
             stack.push_async_callback(consumer.close)

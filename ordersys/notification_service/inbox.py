@@ -44,12 +44,17 @@ NOTIFICATIONS = Table(
     Column("type", String(255), nullable=False),
     Column("order_id", String(64), nullable=False),
     Column("version", BigInteger, nullable=False),
+    # A redelivered or replayed event may come behind a newer one: it is recorded all the same, and marked.
     Column("late", Boolean, nullable=False),
     Column("text", Text, nullable=False),
     Column("record_time", BigInteger, nullable=False),
     Column("body", LargeBinary, nullable=False),
+    # Once for each consumer, whatever the code above it believes: at least once on the wire becomes one record.
     UniqueConstraint("consumer", "event_id"),
+    # For the newest version of an order, which is asked with every event.
     Index("notifications_by_order", "consumer", "order_id", "version"),
+    # No number is given twice, also after the last row has gone: page tokens stand behind one
+    # (https://www.sqlite.org/autoinc.html).
     sqlite_autoincrement=True,
 )
 _T = NOTIFICATIONS.c
@@ -140,6 +145,7 @@ class _InboxBatch:
         """Decides on one event, and notes it where it is new."""
         event = rendered.event
         recorded = self._bodies.get(event.event_id)
+        # Compared by its bytes: protobuf does not promise one encoding, but a repeat comes from the same outbox row.
         if recorded is not None:
             return Recording.REPEATED if recorded == event.body else Recording.CONFLICTING
         newest = self._newest.get(event.order_id, 0)

@@ -76,6 +76,7 @@ class Recorder:
 
     def _render(self, event: Event) -> Rendered | Disposition:
         handler = self._handlers.get(event.type)
+        # Not given back: this release will not know the event the next time either, and each try counts.
         if handler is None:
             _log.error("dead letter: %r: %s", event.event_id, _not_taken(event))
             return Disposition.DEAD_LETTER

@@ -40,6 +40,7 @@ class Removals:
         self._database = database
         self._urls = urls
         self._own = own
+        # Two replays of one dead letter at once would publish it twice.
         self._in_use = asyncio.Lock()
         self._under_way: set[asyncio.Task[Outcome | Exception]] = set()
 
@@ -79,6 +80,7 @@ class Removals:
         task = self._tasks.create_task(self._once(request, deal, response))
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
+        # A client's deadline in the middle would leave copies in the queue and no record of the request.
         outcome = await asyncio.shield(task)
         if isinstance(outcome, Exception):
             raise outcome

@@ -34,6 +34,7 @@ class NotificationLog(NotificationLogServicer):
     async def ListNotifications(self, request: ListNotificationsRequest, context: Context) -> ListNotificationsResponse:
         normalise(request)
         after = pagination.last_key(request, int) or 0
+        # One row more than asked for: by it the page knows that there is another.
         rows = await self._database.read(self._inbox.page, request, after, pagination.size(request) + 1)
         notifications, more = pagination.fill(request, [(row.sequence, row) for row in rows])
         return ListNotificationsResponse(notifications=notifications, next_page_token=more)

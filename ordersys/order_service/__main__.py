@@ -35,6 +35,7 @@ async def serve(settings: OrderSettings, stop: asyncio.Event, tasks: asyncio.Tas
         first = partial(_seed, settings.orders_file)
         database = await Database.open(settings.data_dir / STORED.file_name, STORED.schema, first)
         stack.push_async_callback(database.close)
+        # Above the database, below the server: closed in reverse, so that no call is taken that could not be committed.
         publisher = Publisher(tasks, settings.amqp_url, NAME)
         stack.push_async_callback(publisher.close)
         relay = Relay(tasks, database, store.OUTBOX, publisher, settings.publish_window)

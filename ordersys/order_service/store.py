@@ -53,12 +53,16 @@ ORDERS = Table(
     Column("order_id", String(36), nullable=False, unique=True),
     Column("customer_id", String(64), nullable=False),
     Column("state", SmallInteger, nullable=False),
+    # The order, encoded once: replies, outcomes and events are made of these bytes (docs/performance.md, "What paid").
     Column("body", LargeBinary, nullable=False),
+    # A page of ListOrders is a range of one of these, whatever it is filtered by and however many orders there are.
     Index("orders_by_customer", "customer_id", "sequence"),
     Index("orders_by_state", "state", "sequence"),
+    # No number is given twice: page tokens stand behind one (https://www.sqlite.org/autoinc.html).
     sqlite_autoincrement=True,
 )
 
+# Built once: to build a statement takes longer than to run it (docs/performance.md, "What paid").
 _SELECT = Statement(
     select(ORDERS.c.order_id, ORDERS.c.body).where(ORDERS.c.order_id.in_(bindparam("ids", expanding=True)))
 )
@@ -158,6 +162,7 @@ class _Batch:
         request, digest = creation.request, fingerprint(creation.request)
         if (known := self._ledger.recall(request.request_id, digest)) and known.outcome:
             return known.outcome.response()
+        # By another request: a repeat of this one was recalled. An earlier one of this very transaction counts as well.
         if request.order_id in self._orders:
             raise order_already_exists(request.order_id)
         created = _encoded(lifecycle.place(request, self._time))
@@ -177,6 +182,7 @@ class _Batch:
         if before is None:
             raise order_not_found(request.order_id)
         order = lifecycle.change(before.order, request, self._time)
+        # What changes nothing is a success without an event: nobody has to hear of it.
         after = _encoded(order) if order.version != before.order.version else before
         response = around(after.body)
         self._ledger.close(request.request_id, digest, order.id, success(response))
@@ -223,6 +229,7 @@ def _what_changed(before: Order, order: Order) -> bytes:
 
 def _event(kind: type[Message], order: Order, body: bytes, traceparent: str) -> EventMessage:
     return EventMessage(
+        # The same however often it is published: by it each inbox knows a repeat (order_events.proto).
         event_id=f"{order.id}.{order.version}",
         type=kind.DESCRIPTOR.full_name,
         source=topology.publication(kind.DESCRIPTOR).publisher,

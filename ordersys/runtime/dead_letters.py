@@ -196,6 +196,8 @@ def letter_id(delivery: AmqpDelivery) -> str:
     """32 hexadecimal digits that are the same for the same message (DeadLetter.id)."""
     digest = blake2b(digest_size=16)
     for part in (delivery.message_id, delivery.type, delivery.content_type):
+        # repr keeps apart what a text alone would not: None from "", octets that are no UTF-8 from a text of the same
+        # letters.
         digest.update(repr(part).encode() + b"\0")
     digest.update(delivery.body)
     return digest.hexdigest()

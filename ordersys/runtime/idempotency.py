@@ -74,6 +74,7 @@ class Requests:
         self.table = Table(
             "requests",
             metadata,
+            # Not WITHOUT ROWID: the key is random, and the outcome lies beside it (docs/performance.md, "did not pay").
             Column("request_id", String(36), primary_key=True),
             Column("fingerprint", LargeBinary(16), nullable=False),
             Column("subject", String(64), nullable=False),
@@ -150,6 +151,7 @@ class Ledger:
 
         Its retention does not count from its beginning: what was in doubt for days would be forgotten at once.
         """
+        # docs/reliability.md, "an outage between the services, longer than request_ids are remembered".
         self.finished.append((outcome.code, outcome.body, self._now, request_id))
 
     def forget(self, request_id: str) -> None:

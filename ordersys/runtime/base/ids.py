@@ -24,6 +24,7 @@ def now() -> int:
 def uuid7() -> str:
     """A UUID that sorts by time (RFC 9562 §5.7), so that new rows land together in an index."""
     millis = time.time_ns() // 1_000_000
+    # 48 bits of time, 4 of version, 2 of variant; what is left is random.
     number = (millis & (1 << 48) - 1) << 80 | int.from_bytes(os.urandom(10))
     number = number & ~(0xF << 76) | 0x7 << 76
     number = number & ~(0x3 << 62) | 0x2 << 62

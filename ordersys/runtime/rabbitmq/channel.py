@@ -126,6 +126,7 @@ class RpcChannel:
         """The answer to a method, which `send` sends; `method` names it in the words for a refusal."""
         answered = asyncio.get_running_loop().create_future()
         self._send(lambda: send(partial(resolve_once, answered)))
+        # pika calls back for an answer only: where the broker refuses, it closes the channel instead.
         await wait_first(answered, self.closed, self._owner.closed)
         self._owner.check()
         if not answered.done():
@@ -159,7 +160,9 @@ class Intake:
         def on_message(_: Channel, method: Any, properties: Any, body: bytes) -> None:
             take(method.delivery_tag, delivered(method, properties, body))
 
+        # Before consume: in RabbitMQ it counts for consumers that begin afterwards (RabbitMQ: Consumer Prefetch).
         await self._channel.set_prefetch(prefetch)
+        # Also before: the first delivery may come with the very bytes that answer consume.
         self._connection.take(self._channel.amqp, take)
         self._consumer_tag = await self._channel.consume(queue, on_message)
 

@@ -86,6 +86,8 @@ class Window:
 
     def nack(self, tag: int, multiple: bool) -> None:
         """The broker does not have it, or all up to it."""
+        # `tag` as well where it was settled before: an ack and a nack contradict each other, and doubt counts as
+        # unpublished.
         self._nacked.update(self._settle(tag, multiple), [tag])
 
     def returned(self, event_id: str | None) -> None:

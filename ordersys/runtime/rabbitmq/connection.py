@@ -53,6 +53,8 @@ class Session:
         session, parameters = cls(url), copy(url.parameters)
         parameters.heartbeat = HEARTBEAT_SECONDS
         parameters.blocked_connection_timeout = BLOCKED_SECONDS
+        # pika's own limits, 10 s for each address and 15 s for all, outlast the time in which another node has to take
+        # over.
         parameters.socket_timeout = parameters.stack_timeout = _RESPONSE_TIMEOUT_SECONDS
         parameters.client_properties = {"connection_name": name}
         opened = session._loop.create_future()
@@ -187,6 +189,8 @@ class Session:
         while not (future.done() or self.closed.done()):
             before = moved()
             await wait_first(future, self.closed, seconds=_RESPONSE_TIMEOUT_SECONDS)
+            # A broker with an alarm says that it takes nothing (connection.blocked), and then answers nothing for as
+            # long as that lasts: pika gives it BLOCKED_SECONDS.
             if not future.done() and moved() == before and not self._blocked:
                 self._silent = True
                 self.abort(AMQPError(f"it has been silent for {_RESPONSE_TIMEOUT_SECONDS:.0f} s"))

@@ -166,6 +166,8 @@ class Consumer:
         except (BrokerUnavailable, TimeoutError) as error:
             _log.info("the consumers of %s were not counted: %s", self._queue, error)
             return True
+        # Each process of several would record a part of the events, healthy by all signs (docs/reliability.md, "two
+        # services of one kind with databases of their own").
         self._crowded = self._crowded + 1 if count > 1 else 0
         if self._crowded % _COUNTS_UNTIL_SAID_AGAIN == _COUNTS_UNTIL_SAID:
             _log.error(
@@ -274,6 +276,7 @@ class _Subscription:
                 return
             _settle(self._intake, portion, dispositions)
             failpoint("consumer.settled")
+        # A first delivery was settled: what may have killed a process lies behind. Redelivered ones are the suspects.
         if not all(tagged.delivery.redelivered for tagged in batch):
             resolve_once(self.settled_new, None)
 
@@ -282,6 +285,8 @@ def _portions(batch: list[Tagged]) -> Iterator[list[Tagged]]:
     """Fresh deliveries together, in order; redelivered ones each alone."""
     for redelivered, run in groupby(batch, key=lambda tagged: tagged.delivery.redelivered):
         if redelivered:
+            # One of them may have killed the process: if it does so again, only its own count rises toward the delivery
+            # limit.
             yield from ([tagged] for tagged in run)
         else:
             yield list(run)
@@ -294,6 +299,8 @@ def _settle(intake: Intake, portion: list[Tagged], dispositions: Sequence[Dispos
         for acked, run in groupby(pairs, key=lambda pair: pair[1] is Disposition.ACK):
             settled = list(run)
             if acked:
+                # `multiple` settles all up to it: of those before, each is settled by now or belongs to this run, as
+                # portions go in order of delivery. One frame for up to 500 (docs/performance.md, S5).
                 intake.ack(settled[-1][0].tag, multiple=True)
             else:
                 for tagged, disposition in settled:

@@ -49,6 +49,7 @@ class Publisher:
 
         Waits while there is no session, or the topology is refused for good: nothing is published then.
         """
+        # Shielded: who gives up here must not cancel the future that the next session is handed to.
         session = await asyncio.shield(self._ready)
         messages, outcomes = encoded(events, self._forbidden.now)
         sent = await session.publish_each(list(messages.values()))
@@ -71,6 +72,7 @@ class Publisher:
             self._refused_event = ended
         elif Fate.CONFIRMED in fates:
             self._refused_event = None
+        # docs/reliability.md, "the broker that leads the queues killed, of three", and "a queue that is full".
         if Fate.NACKED not in fates:
             self._nacks_borne = _NEW_CHANNEL_SECONDS
         elif self._loop.time() - self._opened_at >= self._nacks_borne:

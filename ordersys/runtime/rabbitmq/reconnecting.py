@@ -177,6 +177,8 @@ class _Keeper:
         self, session: Session, declared: "asyncio.Future[BrokerUnavailable | None]"
     ) -> None:
         """Resolves `declared` the first time."""
+        # On channels of its own: while a node hangs the others declare nothing, and what is published on the same
+        # channel would wait for that (docs/reliability.md, "a node of a cluster asleep").
         declarer = Declarer(topology(), self._consumed)
         while not session.closed.done():
             error = None
@@ -194,6 +196,8 @@ class _Keeper:
 
         That the broker declares nothing for now ends nothing: a cluster that gives up a node may still take events.
         """
+        # Who publishes into a topology with a queue missing loses events for that queue (docs/reliability.md, "a queue
+        # of the contract deleted"); who consumes one only hears less.
         if isinstance(error, BrokerRefused) and not self._consumed:
             self._known = False
             session.abort(error)

@@ -73,6 +73,8 @@ class Declarer:
             except BrokerRefused as error:
                 if error.code == ACCESS_REFUSED and number not in self._forbidden:
                     self._forbidden.add(number)
+                    # Not refused for good yet: it may be there, and looking needs no permission (docs/reliability.md,
+                    # "a user without the `configure` permission").
                     forbidden.append(error)
                     return
                 refused[number] = error

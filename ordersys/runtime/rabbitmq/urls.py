@@ -91,6 +91,7 @@ def _parse_one(text: str) -> BrokerUrl:
         raise ValueError("does not begin with amqp:// or amqps://")
     before, _, query = rest.partition("?")
     place, slash, path = before.partition("/")
+    # The parser takes what stands before the first / for user and host: a / in a password would move the host.
     if "@" in rest.removeprefix(place):
         raise ValueError("has a / or ? before an @: in a user, password or virtual host / is %2F, ? is %3F, @ is %40")
     if "/" in path:

@@ -112,6 +112,7 @@ class Arrivals:
             oldest.give_up()
 
     def _give_up_one(self) -> None:
+        # Not the oldest of all: a client with few would lose its only one to a client with thousands.
         theirs = max(self._by_peer.values(), key=len, default=None)
         if theirs:
             first = next(iter(theirs))

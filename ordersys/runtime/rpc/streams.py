@@ -90,10 +90,13 @@ class Health:
     def __init__(self, streams: Streams) -> None:
         self._streams = streams
         self._statuses: dict[str, int] = {"": NOT_SERVING}
+        # An event each, and nobody waits for a watcher: grpcio's servicer holds a lock while it writes
+        # (docs/reliability.md, "a watcher that reads nothing").
         self._watchers: set[asyncio.Event] = set()
 
     def set(self, names: list[str], serving: bool) -> None:
         """Says of these services whether they work, until the server stops."""
+        # A probe that ends late must not take back the last word.
         if not self._streams.stopping.is_set():
             self._say(names, SERVING if serving else NOT_SERVING)
 
@@ -119,6 +122,7 @@ class Health:
         said = None
         async with self._watched() as changed:
             while True:
+                # Before the look: a change in between sets it again, and is not slept through.
                 changed.clear()
                 stopping = self._streams.stopping.is_set()
                 status = self._statuses.get(request.service, HealthCheckResponse.SERVICE_UNKNOWN)

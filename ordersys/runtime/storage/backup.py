@@ -110,6 +110,7 @@ def restore(path: Path, schema: Schema, source: Path) -> str:
         aside = _put_aside(file.real)
         failpoint("restore.aside")
         made.rename(file.real)
+        # The new name is on the disk only with its folder (fsync(2), NOTES).
         sync(file.real.parent)
         failpoint("restore.named")
         file.begin_anew(mark)
@@ -211,6 +212,7 @@ def _copy(source: sqlite3.Connection, target: Path, schema: Schema) -> Mark:
         with create_engine("sqlite://", creator=lambda: copy, poolclass=StaticPool).connect() as connection:
             if schema.check(connection) == 0:
                 raise UnusableDatabase("it is empty")
+        # (1): the first error is enough; SQLite would look for a hundred.
         if (verdict := copy.execute("PRAGMA integrity_check(1)").fetchone()[0]) != "ok":
             raise UnusableDatabase(f"it is damaged ({' '.join(verdict.split())})")
         mark = marks.of_connection(copy)

@@ -149,6 +149,8 @@ class Database:
 
     def _connect(self, first: Callable[[Connection], None]) -> None:
         self._look()
+        # FULL: with NORMAL a power failure may undo the last commits of a WAL (https://www.sqlite.org/pragma.html,
+        # synchronous). It costs 7 µs an order where 24 share a commit (docs/performance.md, "did not pay").
         self._writer = open_engine(
             self._file.real, "rwc", StaticPool, "PRAGMA synchronous=FULL", "PRAGMA journal_mode=WAL"
         )
@@ -204,6 +206,8 @@ class Database:
 
     async def _commit(self, batch: list["_Write"]) -> Sequence[Any]:
         results = await self._writer_thread.do(self._transact, batch)
+        # Before anybody is answered, and also where whoever waited has gone: the event of a change must not wait for
+        # the next one (docs/reliability.md, "a deadline that ends while its change is committed").
         for tell in self._after_commit:
             tell()
         causes = [cause for of_write in results for result in of_write if (cause := file_error(result))]
@@ -230,6 +234,9 @@ class Database:
         else:
             return results
         return [
+            # All was undone, and whose fault it was nobody knows: each in a commit of its own, so that one item never
+            # fails another. That costs some 0.3 ms a commit (docs/performance.md, S2), and happens only after a bug or
+            # a broken disk.
             [self._transact([_Write(write.operation, [item], alone=True)])[0][0] for item in write.items]
             for write in batch
         ]
@@ -246,6 +253,8 @@ class Database:
             yield
             driver.execute("COMMIT")
         finally:
+            # After a full disk or an I/O error SQLite has rolled back by itself
+            # (https://www.sqlite.org/lang_transaction.html, 2.3).
             if driver.in_transaction:
                 driver.execute("ROLLBACK")
             if self._connection.in_transaction():
@@ -309,6 +318,8 @@ class _Write(NamedTuple):
 
 def _perform(connection: Connection, batch: list[_Write]) -> list[list[Any]]:
     """Each operation once, with all its items, in order of first appearance. The results of each write."""
+    # Grouped by operation, so that its statements run once for all callers. Within one, items keep their order of
+    # arrival: a repeated request finds the first one.
     writes: dict[Operation, list[int]] = {}
     for index, write in enumerate(batch):
         writes.setdefault(write.operation, []).append(index)

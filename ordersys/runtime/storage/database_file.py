@@ -292,6 +292,8 @@ def command(owner: str, name: str) -> str:
 def _lock(descriptor: int) -> int | None:
     """The descriptor, with the lock that ends with this process, however it ends; None, and closed, if it is taken."""
     try:
+        # flock, since SQLite's own locks are POSIX locks, which a process loses with any close of the file
+        # (https://www.sqlite.org/howtocorrupt.html, 2.2); on Linux the two know nothing of each other.
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(descriptor)

@@ -60,6 +60,7 @@ def hinders_all(error: Exception) -> bool:
 def damaged(text: str) -> sqlite3.DatabaseError:
     """The error SQLite would raise, had it met the damage in a statement."""
     error = sqlite3.DatabaseError(" ".join(text.split()))
+    # A check answers in rows, and raises nothing.
     error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
     return error
 
