@@ -81,7 +81,7 @@ class Relay:
         self._woken.set()
 
     async def close(self) -> None:
-        """Stops after the window under way, soon in any case; what is not confirmed stays in the outbox."""
+        """Stops after the window under way, or after 2 s; what is not confirmed stays in the outbox."""
         with suppress(TimeoutError):
             async with asyncio.timeout(_CLOSE_SECONDS):
                 await self._in_use.acquire()  # and never released: no other window begins
@@ -222,7 +222,7 @@ class Relay:
         return Late(event.sequence, now() + int(seconds * 1_000_000), reason)
 
     def _remove(self, done: list[int]) -> None:
-        """A lone row rides with the commit of another order; of a full window the commit is its own."""
+        """Deletes the rows of confirmed events: a full window in its own commit, fewer in the next one anyone makes."""
         if done:
             self._being_removed.update(done)
             removal = self._database.write(self._outbox.remove, done, urgent=len(done) == self._window)

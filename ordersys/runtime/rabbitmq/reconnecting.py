@@ -29,7 +29,7 @@ _OVER_SECONDS = 30.0  # whoever was not refused for that long has got what was m
 
 Use = Callable[[Session], Awaitable[None]]
 OnRefusal = Callable[[BrokerRefused | None], None]
-"""Is told that the broker refuses what nobody but a person can change, and None as soon as that is over."""
+"""Gets the refusal of a broker that only a person can change, and None as soon as that is over."""
 
 
 async def declare(urls: BrokerUrls) -> None:
@@ -207,7 +207,7 @@ class _Keeper:
             self._on_refusal(error)
 
     def _log_unavailable(self, error: BrokerUnavailable, consequence: str) -> None:
-        """A broker that is away is told of each time, one that refuses once: that is an error, and somebody's task."""
+        """Logs a warning each time a broker is away, and an error, once, when it refuses: that is somebody's task."""
         if not isinstance(error, BrokerRefused):
             _log.warning("%s: %s: %s", self._name, consequence, error)
         elif str(error) not in self._said:

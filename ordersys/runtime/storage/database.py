@@ -83,11 +83,12 @@ class Database:
     def write(
         self, operation: Callable[[Connection, list[Any]], Sequence[R | Exception]], item: Any, urgent: bool = True
     ) -> "asyncio.Future[R]":
-        """Hands `item` to `operation`; the future has its result once the commit is on disk.
+        """Hands `item` to `operation`, in the writer's thread; the future has its result once the commit is on disk.
 
         Items of one operation that arrive while a commit is under way share the next one. An operation that
-        fails is tried again for each item alone, so that one item never fails another. What is not urgent rides
-        in the next commit somebody waits for.
+        fails is tried again for each item alone, so that one item never fails another. An item that is not urgent
+        joins the next commit somebody waits for, or is committed after 50 ms. Cancelling the future before its batch
+        begins withdraws the item; later it only ends the waiting.
         Raises StorageUnavailable when the file can't be written, or is no longer the one at its path.
         """
         return self._writes.submit(_Write(operation, [item], alone=True), urgent)
