@@ -7,15 +7,15 @@ from typing import Any, NamedTuple
 import pytest
 
 from tests import virtual_host
-from tests.contract import effort, ours
-from tests.contract.ear import Ear
-from tests.contract.laws import needs
-from tests.contract.post import Post
-from tests.contract.proxy import Proxy
-from tests.contract.report import Report, known
-from tests.contract.stand_in import StandIn
-from tests.contract.wire import PRODUCT, ROLES, NoContact
-from tests.contract.world import World
+from tests.contract.harness import examples, launch
+from tests.contract.harness.amqp_proxy import Proxy
+from tests.contract.harness.client import PRODUCT, ROLES, NoContact
+from tests.contract.harness.conformance_report import Report, known
+from tests.contract.harness.event_tap import Ear
+from tests.contract.harness.fake_order_service import StandIn
+from tests.contract.harness.injector import Post
+from tests.contract.harness.law_index import needs
+from tests.contract.harness.system_under_test import World
 
 REPORT = pytest.StashKey[Report]()
 BROKER, PROXY, STAND_IN = "broker", "proxy", "stand-in"
@@ -31,7 +31,7 @@ def pytest_configure(config: pytest.Config) -> None:
     )
     if config.option.dist == "no":  # else it is a worker's
         config.pluginmanager.register(config.stash[REPORT])
-    effort.choose(config.getoption("--examples"), config.getoption("--quick"), not config.getoption("--no-shrink"))
+    examples.choose(config.getoption("--examples"), config.getoption("--quick"), not config.getoption("--no-shrink"))
 
 
 class Lone(NamedTuple):
@@ -75,7 +75,7 @@ def amqp_url(
     if named(request.config):
         return option
     given = option or virtual_host.given()
-    return started.enter_context(ours.broker(tmp_path_factory.mktemp("contract") / "broker", given))
+    return started.enter_context(launch.broker(tmp_path_factory.mktemp("contract") / "broker", given))
 
 
 @pytest.fixture(scope="package")
@@ -109,7 +109,7 @@ def world(
     if not services:
         assert proxy is not None
         folder = tmp_path_factory.mktemp("contract") / "system"
-        services = started.enter_context(ours.system(folder, proxy, request.config.getoption("--program")))
+        services = started.enter_context(launch.system(folder, proxy, request.config.getoption("--program")))
     return _open(request, started, services, amqp_url)
 
 
@@ -121,14 +121,14 @@ def lone(
     if named(request.config):
         return Lone(request.getfixturevalue("world"), stand_in)
     folder = tmp_path_factory.mktemp("contract") / "lone"
-    address = ours.free_address()
+    address = launch.free_address()
     settings = {
         **_IMPATIENT,
         "ORDERSYS_PRODUCT_SERVICE_ADDRESS": address,
         "ORDERSYS_ORDER_SERVICE_ADDRESS": stand_in.address,
         "ORDERSYS_AMQP_URL": request.getfixturevalue("amqp_url"),
     }
-    started.enter_context(ours.product_service(folder, settings, request.config.getoption("--program")))
+    started.enter_context(launch.product_service(folder, settings, request.config.getoption("--program")))
     return Lone(_open(request, started, {PRODUCT: address}, None), stand_in)
 
 
@@ -166,7 +166,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             _check_is_no_law(item)
             continue
         item.add_marker("law")
-        item.add_marker(pytest.mark.timeout(effort.seconds()))
+        item.add_marker(pytest.mark.timeout(examples.seconds()))
         config.stash[REPORT].there_is(item)
         if missing := sorted(needed - there):
             item.add_marker(pytest.mark.skip(reason=f"does not apply: no {', '.join(missing)} is judged"))

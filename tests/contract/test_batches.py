@@ -20,11 +20,11 @@ from ordersys.api.product.v1.product_service_pb2 import (
     PlaceOrderResult,
 )
 from ordersys.contract.errors import reason_of
-from tests.contract.ear import Ear
-from tests.contract.effort import tried
+from tests.contract.harness.client import ORDER, PRODUCT
+from tests.contract.harness.event_tap import Ear
+from tests.contract.harness.examples import tried
+from tests.contract.harness.system_under_test import World, new_id, placing
 from tests.contract.test_events import FANOUT, TOPIC, settle, the_one
-from tests.contract.wire import ORDER, PRODUCT
-from tests.contract.world import World, new_id, placing
 
 pytestmark = pytest.mark.judges(PRODUCT)
 MOST = 500

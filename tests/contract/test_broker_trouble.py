@@ -6,11 +6,11 @@ from ordersys.api.order.v1.order_pb2 import Order, OrderState
 from ordersys.api.order.v1.order_service_pb2 import GetOrderRequest, UpdateOrderRequest
 from ordersys.contract.events import Event
 from ordersys.contract.topology import subscriptions
-from tests.contract.ear import Ear, Heard
-from tests.contract.proxy import Proxy, Verdict
-from tests.contract.troubles import LostAcks, LostConfirms, Trouble, Watch
-from tests.contract.wire import LISTENERS, ORDER, PRODUCT
-from tests.contract.world import World, creating, new_id, placing
+from tests.contract.harness.amqp_proxy import Proxy, Verdict
+from tests.contract.harness.broker_faults import LostAcks, LostConfirms, Trouble, Watch
+from tests.contract.harness.client import LISTENERS, ORDER, PRODUCT
+from tests.contract.harness.event_tap import Ear, Heard
+from tests.contract.harness.system_under_test import World, creating, new_id, placing
 
 pytestmark = pytest.mark.judges("broker", "proxy")
 FANOUT, TOPIC = "orders.created", "orders.events"

@@ -7,8 +7,8 @@ from google.protobuf.message import Message
 
 from ordersys.api.order.v1.order_service_pb2 import GetOrderRequest
 from ordersys.api.product.v1.product_service_pb2 import GetProductRequest
-from tests.contract.wire import ORDER, PRODUCT, ROLES, RPCS
-from tests.contract.world import World, creating, new_id, placing
+from tests.contract.harness.client import ORDER, PRODUCT, ROLES, RPCS
+from tests.contract.harness.system_under_test import World, creating, new_id, placing
 
 CASES = [(role, method) for role in ROLES for method in RPCS[role]]
 every_rpc = pytest.mark.parametrize(("role", "method"), CASES, ids=[f"{role}-{method.name}" for role, method in CASES])

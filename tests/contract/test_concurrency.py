@@ -16,11 +16,11 @@ from ordersys.api.product.v1.product_service_pb2 import (
     ItemQuantities,
     UpdateOrderRequest,
 )
-from tests.contract.clients import CALLS, Client
-from tests.contract.effort import tried
-from tests.contract.linearizability import linearizable
-from tests.contract.wire import ORDER, PRODUCT
-from tests.contract.world import World, new_id, placing, quantities
+from tests.contract.harness.client import ORDER, PRODUCT
+from tests.contract.harness.examples import tried
+from tests.contract.harness.linearizability import linearizable
+from tests.contract.harness.stock_client import CALLS, Client
+from tests.contract.harness.system_under_test import World, new_id, placing, quantities
 
 CLIENTS = 6
 BUYERS = 24

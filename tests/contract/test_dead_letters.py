@@ -16,12 +16,7 @@ from ordersys.api.notification.v1.dead_letter_service_pb2 import (
 )
 from ordersys.api.order.v1.order_events_pb2 import OrderCreated
 from ordersys.contract.events import Delivery
-from tests.contract.ear import Ear
-from tests.contract.effort import tried
-from tests.contract.orders import imagined
-from tests.contract.post import SUBSCRIPTIONS, Post
-from tests.contract.proxy import Proxy, Rule, Verdict
-from tests.contract.raw import (
+from tests.contract.harness.amqp_properties import (
     COPIED,
     HOSTILE_HEADERS,
     SENT_TABLES,
@@ -32,11 +27,16 @@ from tests.contract.raw import (
     published,
     short,
 )
+from tests.contract.harness.amqp_proxy import Proxy, Rule, Verdict
+from tests.contract.harness.client import LISTENERS, ORDER
+from tests.contract.harness.event_tap import Ear
+from tests.contract.harness.examples import tried
+from tests.contract.harness.injector import SUBSCRIPTIONS, Post
+from tests.contract.harness.sample_orders import imagined
+from tests.contract.harness.system_under_test import World, new_id
 from tests.contract.test_idempotency import fence as fence_of_events
 from tests.contract.test_pages import walk
 from tests.contract.test_subscribers import NO_EVENTS, created, fence, recorded, shown
-from tests.contract.wire import LISTENERS, ORDER
-from tests.contract.world import World, new_id
 
 pytestmark = pytest.mark.judges("broker")
 every_listener = pytest.mark.parametrize("role", LISTENERS)

@@ -16,10 +16,10 @@ from ordersys.api.order.v1.order_service_pb2 import BatchCreateOrdersRequest, Or
 from ordersys.api.product.v1.product_service_pb2 import AdjustStockRequest
 from ordersys.contract.times import microseconds
 from ordersys.contract.topology import publication
-from tests.contract.ear import Ear, Heard
-from tests.contract.effort import tried
-from tests.contract.wire import ORDER, PRODUCT
-from tests.contract.world import World, creating, new_id, priced
+from tests.contract.harness.client import ORDER, PRODUCT
+from tests.contract.harness.event_tap import Ear, Heard
+from tests.contract.harness.examples import tried
+from tests.contract.harness.system_under_test import World, creating, new_id, priced
 
 pytestmark = pytest.mark.judges(ORDER, "broker")
 FANOUT, TOPIC = "orders.created", "orders.events"

@@ -10,10 +10,10 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from ordersys.contract import descriptors
-from tests.contract import strategies
-from tests.contract.effort import tried
-from tests.contract.wire import ROLES, RPCS, Answer
-from tests.contract.world import World
+from tests.contract.harness import strategies
+from tests.contract.harness.client import ROLES, RPCS, Answer
+from tests.contract.harness.examples import tried
+from tests.contract.harness.system_under_test import World
 
 CASES = [(role, method) for role in ROLES for method in RPCS[role]]
 every_rpc = pytest.mark.parametrize(("role", "method"), CASES, ids=[f"{role}-{method.name}" for role, method in CASES])

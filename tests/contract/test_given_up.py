@@ -8,9 +8,9 @@ import pytest
 
 from ordersys.api.order.v1.order_pb2 import Order
 from tests.contract.conftest import Lone
-from tests.contract.stand_in import Manner, Slow
+from tests.contract.harness.client import PRODUCT
+from tests.contract.harness.fake_order_service import Manner, Slow
 from tests.contract.test_saga import ORPHAN_SECONDS, assert_open, cancelling, changing, silent, stock
-from tests.contract.wire import PRODUCT
 
 pytestmark = pytest.mark.judges(PRODUCT, "stand-in")
 SLOW, SHORT = 0.5, 0.1

@@ -4,9 +4,9 @@ import grpc
 import pytest
 from grpc_health.v1.health_pb2 import HealthCheckResponse
 
-from tests.contract.proxy import Proxy
-from tests.contract.wire import LISTENERS, ROLES, RPCS
-from tests.contract.world import World
+from tests.contract.harness.amqp_proxy import Proxy
+from tests.contract.harness.client import LISTENERS, ROLES, RPCS
+from tests.contract.harness.system_under_test import World
 
 every_role = pytest.mark.parametrize("role", ROLES)
 

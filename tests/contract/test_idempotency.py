@@ -7,9 +7,9 @@ import grpc
 import pytest
 
 from ordersys.contract.topology import topology
-from tests.contract.asks import ASKS, Ask
-from tests.contract.wire import ORDER, ROLES, RPCS
-from tests.contract.world import World, new_id
+from tests.contract.harness.client import ORDER, ROLES, RPCS
+from tests.contract.harness.sample_requests import ASKS, Ask
+from tests.contract.harness.system_under_test import World, new_id
 
 every_ask = pytest.mark.parametrize(("role", "ask"), [(ask.role, ask) for ask in ASKS.values()], ids=list(ASKS))
 CROWD = 12

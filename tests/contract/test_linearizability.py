@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.contract.linearizability import Operation, linearizable
+from tests.contract.harness.linearizability import Operation, linearizable
 
 
 def test_the_last_unit_is_not_sold_twice() -> None:

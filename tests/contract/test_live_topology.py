@@ -5,10 +5,10 @@ import pytest
 from ordersys.api.order.v1.order_events_pb2 import OrderCreated, OrderUpdated
 from ordersys.api.order.v1.order_pb2 import OrderState
 from ordersys.contract.topology import Exchange, Queue, topology
-from tests.contract.orders import imagined
-from tests.contract.post import Post
-from tests.contract.wire import LISTENERS
-from tests.contract.world import World
+from tests.contract.harness.client import LISTENERS
+from tests.contract.harness.injector import Post
+from tests.contract.harness.sample_orders import imagined
+from tests.contract.harness.system_under_test import World
 
 pytestmark = pytest.mark.judges("broker")
 ONE, TWO = LISTENERS

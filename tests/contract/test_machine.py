@@ -26,11 +26,11 @@ from ordersys.api.product.v1.product_service_pb2 import (
     PlaceOrderRequest,
     UpdateOrderRequest,
 )
-from tests.contract.effort import share
-from tests.contract.model import Model, Verdict
+from tests.contract.harness.client import ORDER, PRODUCT, Answer, of_each
+from tests.contract.harness.examples import share
+from tests.contract.harness.model import Model, Verdict
+from tests.contract.harness.system_under_test import World, new_id, placing, quantities
 from tests.contract.test_pages import walk
-from tests.contract.wire import ORDER, PRODUCT, Answer, of_each
-from tests.contract.world import World, new_id, placing, quantities
 
 STEPS = 30
 UNITS = st.integers(1, 6)

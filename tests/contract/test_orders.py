@@ -9,10 +9,10 @@ from ordersys.api.order.v1.order_pb2 import OrderItem
 from ordersys.api.order.v1.order_service_pb2 import CreateOrderRequest, OrderItems, UpdateOrderRequest
 from ordersys.api.product.v1 import product_service_pb2 as product_api
 from ordersys.contract.times import microseconds
-from tests.contract.effort import tried
-from tests.contract.sums import total
-from tests.contract.wire import ORDER, PRODUCT
-from tests.contract.world import World, creating, new_id, priced, quantities
+from tests.contract.harness.client import ORDER, PRODUCT
+from tests.contract.harness.examples import tried
+from tests.contract.harness.expected_total import total
+from tests.contract.harness.system_under_test import World, creating, new_id, priced, quantities
 
 pytestmark = pytest.mark.judges(ORDER)
 OTHER_PRICE = Money(currency_code="EUR", units=3, nanos=1)

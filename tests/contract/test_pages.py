@@ -14,9 +14,9 @@ from ordersys.api.notification.v1.notification_log_pb2 import ListNotificationsR
 from ordersys.api.order.v1.order_pb2 import OrderState
 from ordersys.api.order.v1.order_service_pb2 import BatchCreateOrdersRequest, ListOrdersRequest, UpdateOrderRequest
 from ordersys.api.product.v1.product_service_pb2 import ListProductsRequest
-from tests.contract.effort import tried
-from tests.contract.wire import LISTENERS, ORDER, PRODUCT
-from tests.contract.world import World, creating, new_id
+from tests.contract.harness.client import LISTENERS, ORDER, PRODUCT
+from tests.contract.harness.examples import tried
+from tests.contract.harness.system_under_test import World, creating, new_id
 
 DEFAULT, MOST = 50, 500
 LISTS = [

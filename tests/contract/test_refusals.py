@@ -13,8 +13,8 @@ from ordersys.api.product.v1 import product_service_pb2 as product_api
 from ordersys.api.product.v1.product_pb2 import Product
 from ordersys.api.product.v1.product_service_pb2 import AdjustStockRequest, CreateProductRequest, GetProductRequest
 from ordersys.contract.errors import DOMAIN, reason_of
-from tests.contract.wire import ORDER, PRODUCT, Answer
-from tests.contract.world import PRICE, World, creating, new_id, placing, priced, quantities
+from tests.contract.harness.client import ORDER, PRODUCT, Answer
+from tests.contract.harness.system_under_test import PRICE, World, creating, new_id, placing, priced, quantities
 
 Code = grpc.StatusCode
 State: TypeAlias = "OrderState.ValueType"

@@ -9,9 +9,9 @@ import pytest
 from ordersys.api.order.v1.order_pb2 import Order, OrderState
 from ordersys.contract.errors import state_not_allowed
 from tests.contract.conftest import Lone
-from tests.contract.stand_in import Refuses
+from tests.contract.harness.client import PRODUCT
+from tests.contract.harness.fake_order_service import Refuses
 from tests.contract.test_saga import cancelling, changing, stock
-from tests.contract.wire import PRODUCT
 
 pytestmark = pytest.mark.judges(PRODUCT, "stand-in")
 PLACED, PAID = OrderState.ORDER_STATE_PLACED, OrderState.ORDER_STATE_PAID

@@ -4,10 +4,10 @@ import pytest
 
 from ordersys.api.order.v1.order_events_pb2 import OrderRejected
 from ordersys.contract.times import microseconds
-from tests.contract.ear import Ear, Heard
+from tests.contract.harness.client import PRODUCT
+from tests.contract.harness.event_tap import Ear, Heard
+from tests.contract.harness.system_under_test import World, new_id, placing
 from tests.contract.test_events import TOPIC, assert_properties, the_one
-from tests.contract.wire import PRODUCT
-from tests.contract.world import World, new_id, placing
 
 pytestmark = pytest.mark.judges(PRODUCT, "broker")
 

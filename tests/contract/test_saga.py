@@ -19,9 +19,9 @@ from ordersys.api.product.v1.product_service_pb2 import (
 )
 from ordersys.contract.errors import Refused, reason_of, refuse
 from tests.contract.conftest import Lone
-from tests.contract.stand_in import LosesReplies, Manner, Refuses, Slow, Unavailable
-from tests.contract.wire import PRODUCT, Answer
-from tests.contract.world import new_id, placing, quantities
+from tests.contract.harness.client import PRODUCT, Answer
+from tests.contract.harness.fake_order_service import LosesReplies, Manner, Refuses, Slow, Unavailable
+from tests.contract.harness.system_under_test import new_id, placing, quantities
 from tools.documents.error_reasons import reasons
 
 pytestmark = pytest.mark.judges(PRODUCT, "stand-in")

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from ordersys.contract import descriptors
 from ordersys.contract.topology import events
 from ordersys.contract.validation import violations
-from tests.contract import strategies
-from tests.contract.breakages import SPOILED
+from tests.contract.harness import strategies
+from tests.contract.harness.invalid_messages import SPOILED
 
 SERVICES = [service for service in descriptors.services() if not service.name.startswith("NotificationService")]
 KINDS = [*(method.input_type for service in SERVICES for method in service.methods), *events().values()]

@@ -13,13 +13,13 @@ from ordersys.api.notification.v1.notification_log_pb2 import ListNotificationsR
 from ordersys.api.order.v1.order_events_pb2 import OrderCreated, OrderUpdated
 from ordersys.api.order.v1.order_pb2 import Order, OrderState
 from ordersys.contract.topology import events
-from tests.contract import strategies
-from tests.contract.effort import tried
-from tests.contract.orders import imagined
-from tests.contract.post import SUBSCRIPTIONS, Post
-from tests.contract.raw import HOSTILE_HEADERS, counted, encoded, entry, short
-from tests.contract.wire import LISTENERS
-from tests.contract.world import World, new_id
+from tests.contract.harness import strategies
+from tests.contract.harness.amqp_properties import HOSTILE_HEADERS, counted, encoded, entry, short
+from tests.contract.harness.client import LISTENERS
+from tests.contract.harness.examples import tried
+from tests.contract.harness.injector import SUBSCRIPTIONS, Post
+from tests.contract.harness.sample_orders import imagined
+from tests.contract.harness.system_under_test import World, new_id
 
 pytestmark = pytest.mark.judges("broker")
 TAKEN = [(role, events()[name]) for role in LISTENERS for name in SUBSCRIPTIONS[role].handlers]

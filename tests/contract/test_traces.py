@@ -11,9 +11,9 @@ from ordersys.api.order.v1.order_events_pb2 import OrderRejected
 from ordersys.api.order.v1.order_pb2 import OrderState
 from ordersys.api.order.v1.order_service_pb2 import UpdateOrderRequest
 from ordersys.api.product.v1.product_service_pb2 import BatchPlaceOrdersRequest, CancelOrderRequest
-from tests.contract.ear import Ear, Heard
-from tests.contract.wire import ORDER, PRODUCT, RPCS, Answer
-from tests.contract.world import World, creating, new_id, placing
+from tests.contract.harness.client import ORDER, PRODUCT, RPCS, Answer
+from tests.contract.harness.event_tap import Ear, Heard
+from tests.contract.harness.system_under_test import World, creating, new_id, placing
 
 pytestmark = pytest.mark.judges(ORDER, "broker")
 VERSION_00 = re.compile("00-[0-9a-f]{32}-[0-9a-f]{16}-0[01]")

@@ -10,7 +10,7 @@ import pytest
 from ordersys.local.packages import NoRabbitMQ, provision
 from ordersys.local.system import Choices, System
 from tests import virtual_host
-from tests.contract.post import Post
+from tests.contract.harness.injector import Post
 from tests.integration.api import Api
 
 

@@ -22,8 +22,8 @@ from ordersys.runtime.rabbitmq.connection import Intake
 from ordersys.runtime.rabbitmq.consumer import Consumer, Disposition
 from ordersys.runtime.rabbitmq.reconnecting import declare
 from ordersys.runtime.rabbitmq.urls import parse
-from tests.contract.orders import imagined
-from tests.contract.post import SUBSCRIPTIONS, Post
+from tests.contract.harness.injector import SUBSCRIPTIONS, Post
+from tests.contract.harness.sample_orders import imagined
 from tests.integration.api import Api, eventually
 from tests.integration.conftest import quietly
 

@@ -16,9 +16,9 @@ from ordersys.api.notification.v1.dead_letter_service_pb2 import ReplayDeadLette
 from ordersys.api.order.v1.order_events_pb2 import OrderCreated
 from ordersys.local.system import System
 from ordersys.runtime.base.failpoints import VARIABLE
-from tests.contract.orders import imagined
-from tests.contract.post import SUBSCRIPTIONS, Post
-from tests.contract.raw import counted, encoded, entry, short
+from tests.contract.harness.amqp_properties import counted, encoded, entry, short
+from tests.contract.harness.injector import SUBSCRIPTIONS, Post
+from tests.contract.harness.sample_orders import imagined
 from tests.integration.api import Api, eventually, new_id
 
 SECONDS = 60

@@ -15,8 +15,8 @@ from ordersys.api.notification.v1.dead_letter_service_pb2 import DeadLetter, Dea
 from ordersys.api.notification.v1.notification_log_pb2 import Notification
 from ordersys.api.order.v1.order_events_pb2 import OrderCreated
 from ordersys.local.system import System
-from tests.contract.orders import imagined
-from tests.contract.post import Post
+from tests.contract.harness.injector import Post
+from tests.contract.harness.sample_orders import imagined
 from tests.integration.api import Api, eventually
 
 FAILS_ON_ONE = """

@@ -18,8 +18,8 @@ from ordersys.local.rabbitmq import Node
 from ordersys.local.system import Choices, System
 from ordersys.runtime.rabbitmq.reconnecting import opened
 from ordersys.runtime.rabbitmq.urls import parse
-from tests.contract.orders import imagined
-from tests.contract.post import Post
+from tests.contract.harness.injector import Post
+from tests.contract.harness.sample_orders import imagined
 from tests.integration.conftest import quietly, skip_without_rabbitmq
 from tests.integration.place import ALL, NONE, NOT_SERVING, SECONDS, SERVING, Place, running, soon
 

@@ -14,7 +14,7 @@ from xml.etree.ElementTree import Element
 import psutil
 
 from tests import virtual_host
-from tests.contract.laws import law_id
+from tests.contract.harness.law_index import law_id
 from tests.mutants.mutant import ALL, SERVICES, Mutant
 from tests.running import addresses
 

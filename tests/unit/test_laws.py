@@ -2,14 +2,14 @@
 
 from collections import Counter
 
-from tests.contract.laws import PAGE, laws, page
-from tests.contract.wire import ROLES
+from tests.contract.harness.client import ROLES
+from tests.contract.harness.law_index import PAGE, laws, page
 
 MEANS = {*ROLES, "broker", "proxy", "stand-in"}
 
 
 def test_the_page_has_the_laws_there_are() -> None:
-    """Else: python -m tests.contract.laws."""
+    """Else: python -m tests.contract.harness.law_index."""
     text = PAGE.read_text(encoding="utf-8")
     assert set(page(text).splitlines()) ^ set(text.splitlines()) == set()
     assert page(text) == text

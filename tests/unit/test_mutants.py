@@ -13,7 +13,7 @@ from google.type.money_pb2 import Money
 from ordersys import contract
 from ordersys.api.order.v1.order_pb2 import OrderItem
 from ordersys.contract import money
-from tests.contract.laws import laws
+from tests.contract.harness.law_index import laws
 from tests.mutants import catalogue
 from tests.mutants.catalogue import MUTANTS
 from tests.mutants.matrix import UNBROKEN, Row, all_killed, matrix

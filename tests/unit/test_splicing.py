@@ -16,7 +16,7 @@ from ordersys.api.order.v1.order_service_pb2 import (
 )
 from ordersys.api.product.v1.product_service_pb2 import PlaceOrderResponse, PlaceOrderResult
 from ordersys.contract.splicing import around, hold_first
-from tests.contract.orders import imagined
+from tests.contract.harness.sample_orders import imagined
 
 HOLDERS = (
     CreateOrderResponse,

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, closing, contextmanager
 from functools import partial
 
 from ordersys.contract.topology import subscriptions
-from tests.contract.wire import LISTENERS
+from tests.contract.harness.client import LISTENERS
 from tests.integration.faults.facts import Finding, Kind
 from tests.integration.faults.fault import Act, Fault, Scene
 from tests.integration.faults.stage import BROKERS, Stage

@@ -7,7 +7,7 @@ import grpc
 from google.rpc.status_pb2 import Status
 
 from ordersys.contract import descriptors
-from tests.contract.wire import RPCS, Answer
+from tests.contract.harness.client import RPCS, Answer
 from tests.integration.api import status
 
 # The first that serves a call is asked, where more than one does.

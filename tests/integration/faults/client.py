@@ -12,7 +12,7 @@ from ordersys.api.notification.v1.notification_log_pb2 import ListNotificationsR
 from ordersys.api.order.v1 import order_service_pb2 as order_api
 from ordersys.api.order.v1.order_pb2 import Order
 from ordersys.api.product.v1 import product_service_pb2 as product_api
-from tests.contract.wire import LISTENERS, of_each
+from tests.contract.harness.client import LISTENERS, of_each
 from tests.integration.api import quantities
 from tests.integration.faults.calls import Calls
 from tests.integration.faults.history import History, Operation, Outcome

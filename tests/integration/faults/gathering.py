@@ -13,7 +13,7 @@ from ordersys.api.order.v1.order_pb2 import Order
 from ordersys.api.order.v1.order_service_pb2 import ListOrdersRequest
 from ordersys.api.product.v1.product_service_pb2 import ListProductsRequest
 from ordersys.contract.events import Event
-from tests.contract.wire import LISTENERS
+from tests.contract.harness.client import LISTENERS
 from tests.integration.faults import ears
 from tests.integration.faults.calls import Calls
 from tests.integration.faults.facts import Facts, Finding, Kind, Stock

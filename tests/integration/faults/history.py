@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import grpc
 from google.protobuf.json_format import MessageToDict
 
-from tests.contract.wire import Answer
+from tests.contract.harness.client import Answer
 
 # A refusal for want of stock is an outcome: no try of the request gets another one.
 KEPT = "OUT_OF_STOCK"

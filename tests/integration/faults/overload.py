@@ -15,7 +15,7 @@ import grpc
 from google.rpc.status_pb2 import Status
 
 from ordersys.api.product.v1.product_service_pb2 import PlaceOrderRequest, PlaceOrderResponse
-from tests.contract.wire import Answer
+from tests.contract.harness.client import Answer
 from tests.integration.faults.facts import Finding, Kind
 from tests.integration.faults.fault import Act, Fault, Scene
 from tests.integration.faults.history import History, Try

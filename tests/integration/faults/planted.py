@@ -11,7 +11,7 @@ from ordersys.api.order.v1.order_pb2 import Order
 from ordersys.api.order.v1.order_service_pb2 import GetOrderRequest, GetOrderResponse
 from ordersys.api.product.v1.product_service_pb2 import PlaceOrderResponse
 from ordersys.contract.errors import refuse
-from tests.contract.wire import Answer
+from tests.contract.harness.client import Answer
 from tests.integration.faults.facts import CREATED, TOPIC, Facts, Kind, Stock
 from tests.integration.faults.tale import UNAVAILABLE, ok, tale
 

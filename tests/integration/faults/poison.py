@@ -15,9 +15,9 @@ from ordersys.api.notification.v1.dead_letter_service_pb2 import (
 from ordersys.api.notification.v1.dead_letter_service_pb2_grpc import DeadLetterServiceStub
 from ordersys.api.order.v1.order_events_pb2 import OrderCreated
 from ordersys.contract.topology import subscriptions
-from tests.contract.orders import imagined
-from tests.contract.post import Post
-from tests.contract.world import new_id
+from tests.contract.harness.injector import Post
+from tests.contract.harness.sample_orders import imagined
+from tests.contract.harness.system_under_test import new_id
 from tests.integration.faults.facts import Finding, Kind
 from tests.integration.faults.fault import Fault, Scene
 from tests.integration.faults.mortal import DEADLY

@@ -16,7 +16,7 @@ import psutil
 from ordersys.local.rabbitmq import Node
 from ordersys.local.service import NotHealthy, Service
 from ordersys.local.system import SERVICES, Choices, System
-from tests.contract.wire import ROLES
+from tests.contract.harness.client import ROLES
 from tests.integration.faults.network import LOOPBACK, Link
 
 BROKER = "rabbitmq"

@@ -15,7 +15,7 @@ from ordersys.api.product.v1 import product_service_pb2 as api
 from ordersys.contract.errors import out_of_stock
 from ordersys.contract.events import Event
 from ordersys.contract.times import timestamp
-from tests.contract.wire import Answer
+from tests.contract.harness.client import Answer
 from tests.integration.api import quantities
 from tests.integration.faults.facts import CREATED, TOPIC, Facts, Stock
 from tests.integration.faults.history import Operation, Try

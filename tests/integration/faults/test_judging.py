@@ -4,7 +4,7 @@ import grpc
 import pytest
 from google.rpc.status_pb2 import Status
 
-from tests.contract.wire import Answer
+from tests.contract.harness.client import Answer
 from tests.integration.faults.facts import Kind, Stock
 from tests.integration.faults.history import Outcome
 from tests.integration.faults.judging import CHECKERS, findings

@@ -4,8 +4,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 
 from ordersys.api.order.v1.order_pb2 import OrderState
-from tests.contract.linearizability import Operation as Move
-from tests.contract.linearizability import linearizable
+from tests.contract.harness.linearizability import Operation as Move
+from tests.contract.harness.linearizability import linearizable
 from tests.integration.faults.facts import Facts, Finding, Kind
 from tests.integration.faults.history import KEPT, Operation, Outcome
 

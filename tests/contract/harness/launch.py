@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests import virtual_host
-from tests.contract.proxy import Proxy
-from tests.contract.wire import PRODUCT, ROLES
+from tests.contract.harness.amqp_proxy import Proxy
+from tests.contract.harness.client import PRODUCT, ROLES
 from tests.running import addresses, local
 
 _END_SECONDS = 30.0

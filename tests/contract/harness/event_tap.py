@@ -10,7 +10,7 @@ from pika.exceptions import AMQPConnectionError
 
 from ordersys.contract.events import Delivery, Event, Undecodable, decode
 from ordersys.contract.topology import Exchange, topology
-from tests.contract.wire import NoContact
+from tests.contract.harness.client import NoContact
 
 T = TypeVar("T")
 

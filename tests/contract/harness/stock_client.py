@@ -13,9 +13,9 @@ from ordersys.api.product.v1.product_service_pb2 import (
     ItemQuantities,
     UpdateOrderRequest,
 )
-from tests.contract.linearizability import Operation
-from tests.contract.wire import Answer
-from tests.contract.world import World, new_id, placing, quantities
+from tests.contract.harness.client import Answer
+from tests.contract.harness.linearizability import Operation
+from tests.contract.harness.system_under_test import World, new_id, placing, quantities
 
 CALLS = 3
 _MOST_UNITS = 3

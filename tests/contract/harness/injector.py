@@ -10,8 +10,8 @@ from pika.adapters.blocking_connection import BlockingChannel
 
 from ordersys.contract.events import CONTENT_TYPE
 from ordersys.contract.topology import Subscription, publication, subscriptions, topology
-from tests.contract.raw import Raw
-from tests.contract.world import new_id
+from tests.contract.harness.amqp_properties import Raw
+from tests.contract.harness.system_under_test import new_id
 
 SUBSCRIPTIONS = {taken.consumer: taken for taken in subscriptions()}
 

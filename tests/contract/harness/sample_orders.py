@@ -5,9 +5,9 @@ from collections.abc import Iterable, Mapping
 from ordersys.api.order.v1.order_pb2 import Order, OrderItem, OrderState
 from ordersys.api.order.v1.order_service_pb2 import CreateOrderRequest, UpdateOrderRequest
 from ordersys.contract.errors import state_not_allowed
-from tests.contract.model import FOLLOWS
-from tests.contract.sums import total
-from tests.contract.world import new_id, priced
+from tests.contract.harness.expected_total import total
+from tests.contract.harness.model import FOLLOWS
+from tests.contract.harness.system_under_test import new_id, priced
 
 
 def created(request: CreateOrderRequest) -> Order:

@@ -13,10 +13,10 @@ from ordersys.api.order.v1.order_events_pb2 import OrderCreated
 from ordersys.api.order.v1.order_pb2 import OrderState
 from ordersys.api.product.v1 import product_service_pb2 as product_api
 from ordersys.api.product.v1.product_pb2 import Product
-from tests.contract.orders import imagined
-from tests.contract.post import Post
-from tests.contract.wire import LISTENERS, ORDER, PRODUCT
-from tests.contract.world import PRICE, World, creating, new_id, placing, priced, quantities
+from tests.contract.harness.client import LISTENERS, ORDER, PRODUCT
+from tests.contract.harness.injector import Post
+from tests.contract.harness.sample_orders import imagined
+from tests.contract.harness.system_under_test import PRICE, World, creating, new_id, placing, priced, quantities
 
 
 class Ask(NamedTuple):

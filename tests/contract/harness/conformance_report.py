@@ -15,9 +15,9 @@ import pytest
 
 from ordersys.contract.topology import events, publication, topology
 from tests import workers
-from tests.contract.laws import law_id, sentence
-from tests.contract.wire import ROLES, publisher
-from tests.contract.world import World
+from tests.contract.harness.client import ROLES, publisher
+from tests.contract.harness.law_index import law_id, sentence
+from tests.contract.harness.system_under_test import World
 
 # The worst of its cases is what a law comes to.
 _RESULTS = ("failed", "known", "fixed", "passed", "skipped")

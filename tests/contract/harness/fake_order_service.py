@@ -17,7 +17,7 @@ from ordersys.api.order.v1 import order_service_pb2 as api
 from ordersys.api.order.v1.order_pb2 import Order
 from ordersys.api.order.v1.order_service_pb2_grpc import OrderServiceServicer, add_OrderServiceServicer_to_server
 from ordersys.contract.errors import Refused, order_already_exists, order_not_found, version_mismatch
-from tests.contract.orders import change, created
+from tests.contract.harness.sample_orders import change, created
 
 _DETAILS = "grpc-status-details-bin"
 _CODES = {code.value[0]: code for code in grpc.StatusCode}

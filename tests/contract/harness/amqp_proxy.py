@@ -11,7 +11,15 @@ from enum import Enum
 from urllib.parse import urlsplit, urlunsplit
 
 from ordersys.contract.events import Delivery
-from tests.contract.frames import BrokerStream, Confirm, Publication, ServiceStream, Settlement, nack, returned
+from tests.contract.harness.amqp_frames import (
+    BrokerStream,
+    Confirm,
+    Publication,
+    ServiceStream,
+    Settlement,
+    nack,
+    returned,
+)
 
 _CHUNK = 65_536
 _ACCEPT_SECONDS = 0.1

@@ -17,8 +17,8 @@ from hypothesis.strategies import SearchStrategy
 from buf.validate import validate_pb2
 from ordersys.api.rules.v1 import rules_pb2
 from ordersys.contract import descriptors
-from tests.contract.model import FOLLOWS, PLACED
-from tests.contract.sums import total
+from tests.contract.harness.expected_total import total
+from tests.contract.harness.model import FOLLOWS, PLACED
 
 Values = SearchStrategy[Any]
 _MOST_ITEMS = 4

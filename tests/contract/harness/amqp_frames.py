@@ -11,7 +11,7 @@ import pika.frame
 from pika import spec
 
 from ordersys.contract.events import Delivery
-from tests.contract.raw import Raw
+from tests.contract.harness.amqp_properties import Raw
 
 _NO_ROUTE = 312
 # Bytes in front of what a frame holds, and of the properties in a content header (AMQP 0-9-1 §2.3.5.2).

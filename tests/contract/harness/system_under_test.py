@@ -24,8 +24,8 @@ from ordersys.api.product.v1.product_service_pb2 import (
     ItemQuantity,
     PlaceOrderRequest,
 )
-from tests.contract.ear import Ear
-from tests.contract.wire import Answer, Wire
+from tests.contract.harness.client import Answer, Wire
+from tests.contract.harness.event_tap import Ear
 
 T = TypeVar("T")
 PRICE = Money(currency_code="EUR", units=7, nanos=990_000_000)

@@ -1,7 +1,7 @@
 """The laws of the suite, read from the tests themselves: id, sentence, and what each needs to be judged.
 
 A test is a law when it is about something that is judged; the others test the contract and the suite.
-`python -m tests.contract.laws` brings the table in docs/conformance.md up to date.
+`python -m tests.contract.harness.law_index` brings the table in docs/conformance.md up to date.
 """
 
 from collections.abc import Iterable, Iterator
@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-PAGE = Path(__file__).parent.parent.parent / "docs" / "conformance.md"
+PAGE = Path(__file__).parents[3] / "docs" / "conformance.md"
 _BEGIN, _END = "<!-- laws: begin -->", "<!-- laws: end -->"
 _PREFIX = "test_"
 
@@ -42,7 +42,7 @@ def sentence(function: Any) -> str:
 
 def laws() -> Iterator[Law]:
     """Every law of the suite, by module."""
-    for path in sorted(Path(__file__).parent.glob(f"{_PREFIX}*.py")):
+    for path in sorted(Path(__file__).parents[1].glob(f"{_PREFIX}*.py")):
         module = import_module(f"tests.contract.{path.stem}")
         for name, function in vars(module).items():
             if name.startswith(_PREFIX) and (law := _law(module, name, function)):

@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable
 
 from ordersys.contract.events import Delivery, Event, Undecodable, decode
-from tests.contract.proxy import Rule, Verdict
+from tests.contract.harness.amqp_proxy import Rule, Verdict
 
 
 class Trouble(Rule):

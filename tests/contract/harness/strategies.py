@@ -11,8 +11,8 @@ from hypothesis.strategies import SearchStrategy
 
 from ordersys.contract import descriptors
 from ordersys.contract.rules import stated
-from tests.contract.breakages import SPOILED, Broken, breakages, broken
-from tests.contract.values import EXAMPLES, valid
+from tests.contract.harness.invalid_messages import SPOILED, Broken, breakages, broken
+from tests.contract.harness.valid_values import EXAMPLES, valid
 
 __all__ = ["Broken", "has_rules", "invalid", "unknown_rules", "valid"]
 

@@ -11,7 +11,18 @@ from hypothesis import strategies as st
 
 from buf.validate import validate_pb2
 from ordersys.api.rules.v1 import rules_pb2
-from tests.contract.values import EXAMPLES, LAST_SECOND, SCALARS, TEXT, Values, elements, numbers, put, rules, valid
+from tests.contract.harness.valid_values import (
+    EXAMPLES,
+    LAST_SECOND,
+    SCALARS,
+    TEXT,
+    Values,
+    elements,
+    numbers,
+    put,
+    rules,
+    valid,
+)
 
 
 class Broken(NamedTuple):
