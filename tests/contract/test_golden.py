@@ -18,9 +18,9 @@ from ordersys.contract import descriptors
 from ordersys.contract.events import CONTENT_TYPE, Delivery, decode
 from ordersys.contract.topology import events, kinds
 from ordersys.contract.validation import violations
+from tests.compat.image import image
 from tests.contract.harness.client import ROLES, RPCS
 from tests.contract.harness.system_under_test import World
-from tests.contract.image import image
 from tools.compat import complete
 from tools.compat.__main__ import narrowings
 from tools.compat.golden import golden as made

@@ -21,8 +21,8 @@ from ordersys.contract import checks, descriptors
 from ordersys.contract.checks import check, source
 from ordersys.contract.money import total
 from ordersys.contract.validation import violations
+from tests.compat.contract_changes import ORDER, planted
 from tests.contract.harness.strategies import has_rules, invalid, valid
-from tests.contract.planted import ORDER, planted
 from tests.unit.test_lifecycle import order
 
 EXAMPLES = 20

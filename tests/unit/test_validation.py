@@ -10,8 +10,8 @@ from ordersys.api.order.v1.order_pb2 import Order, OrderState
 from ordersys.contract import descriptors
 from ordersys.contract.validation import violations
 from ordersys.order_service.lifecycle import ITEMS_MAY_CHANGE, TRANSITIONS
-from tests.contract.image import image
-from tests.contract.planted import ORDER, planted
+from tests.compat.contract_changes import ORDER, planted
+from tests.compat.image import image
 from tests.unit.test_lifecycle import order
 
 

@@ -2,11 +2,11 @@
 
 import pytest
 
-from tests.contract.image import image
-from tests.contract.moved import MOVED
-from tests.contract.planted import ORDER, Change, planted
-from tests.contract.stricter import REWORDED, STRICTER
-from tests.contract.wider import WIDER
+from tests.compat.compatible_changes import WIDER
+from tests.compat.contract_changes import ORDER, Change, planted
+from tests.compat.image import image
+from tests.compat.incompatible_topology import MOVED
+from tests.compat.stricter_rules import REWORDED, STRICTER
 from tools.compat import complete, findings, release
 
 

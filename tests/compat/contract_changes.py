@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from google.protobuf import text_format
 from google.protobuf.descriptor_pb2 import DescriptorProto, FileDescriptorProto, FileDescriptorSet
 
-from tests.contract.image import image
+from tests.compat.image import image
 
 PRODUCT, ORDER, NOTIFICATION = "ordersys.api.product.v1", "ordersys.api.order.v1", "ordersys.api.notification.v1"
 

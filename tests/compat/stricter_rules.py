@@ -1,6 +1,6 @@
 """Rules made stricter in every way there is, and what is said of each."""
 
-from tests.contract.planted import NOTIFICATION, ORDER, PRODUCT, Change
+from tests.compat.contract_changes import NOTIFICATION, ORDER, PRODUCT, Change
 
 SLUG = "ordersys.api.rules.v1.slug"
 

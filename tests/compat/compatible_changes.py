@@ -1,6 +1,6 @@
 """What may be added to a contract, or said better."""
 
-from tests.contract.planted import NOTIFICATION, ORDER, PRODUCT, Change
+from tests.compat.contract_changes import NOTIFICATION, ORDER, PRODUCT, Change
 
 EVENTS, CREATED = "ordersys/api/order/v1/order_events.proto", f"{ORDER}.OrderCreated"
 SUBSCRIPTIONS, REASONS = "ordersys/api/notification/v1/subscriptions.proto", "ordersys.api.error.v1.ErrorReason"

@@ -1,6 +1,6 @@
 """Topology and error reasons that are not what they were, in every way there is, and what is said of each."""
 
-from tests.contract.planted import NOTIFICATION, ORDER, PRODUCT, Change
+from tests.compat.contract_changes import NOTIFICATION, ORDER, PRODUCT, Change
 
 EVENTS, CREATED = "ordersys/api/order/v1/order_events.proto", f"{ORDER}.OrderCreated"
 LISTENER, REASONS = f"{NOTIFICATION}.NotificationService2", "ordersys.api.error.v1.ErrorReason"

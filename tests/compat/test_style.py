@@ -11,7 +11,7 @@ from buf.validate import validate_pb2
 from ordersys.api.amqp.v1 import topology_pb2
 from ordersys.api.error.v1 import error_reason_pb2
 from ordersys.contract import descriptors, topology
-from tests.contract.image import contract, things
+from tests.compat.image import contract, things
 
 SERVED = [s for s in descriptors.services() if not s.GetOptions().HasExtension(topology_pb2.subscription)]
 METHODS = [method for service in SERVED for method in service.methods]
