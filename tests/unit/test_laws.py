@@ -9,7 +9,7 @@ MEANS = {*ROLES, "broker", "proxy", "stand-in"}
 
 
 def test_the_page_has_the_laws_there_are() -> None:
-    """Else: python -m tests.contract.harness.law_index."""
+    """Else: python -m tests.contract.laws."""
     text = PAGE.read_text(encoding="utf-8")
     assert set(page(text).splitlines()) ^ set(text.splitlines()) == set()
     assert page(text) == text

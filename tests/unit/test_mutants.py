@@ -167,7 +167,7 @@ def report(**cases: str) -> str:
     """A report of pytest: what came of tests of the events, by name."""
     ended = {"passed": "", "failed": "<failure/>", "error": "<error/>", "skipped": "<skipped/>"}
     lines = [
-        f'<testcase classname="tests.contract.test_events" name="test_{n}">{ended[e]}</testcase>'
+        f'<testcase classname="tests.contract.laws.messaging.test_events" name="test_{n}">{ended[e]}</testcase>'
         for n, e in cases.items()
     ]
     return f"<testsuites><testsuite>{''.join(lines)}</testsuite></testsuites>"

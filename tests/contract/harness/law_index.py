@@ -1,7 +1,7 @@
 """The laws of the suite, read from the tests themselves: id, sentence, and what each needs to be judged.
 
 A test is a law when it is about something that is judged; the others test the contract and the suite.
-`python -m tests.contract.harness.law_index` brings the table in docs/conformance.md up to date.
+`python -m tests.contract.laws` brings the table in docs/conformance.md up to date.
 """
 
 from collections.abc import Iterable, Iterator
@@ -11,7 +11,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
-PAGE = Path(__file__).parents[3] / "docs" / "conformance.md"
+_ROOT = Path(__file__).parents[3]
+_LAWS = Path(__file__).parents[1] / "laws"
+PAGE = _ROOT / "docs" / "conformance.md"
 _BEGIN, _END = "<!-- laws: begin -->", "<!-- laws: end -->"
 _PREFIX = "test_"
 
@@ -26,7 +28,7 @@ class Law(NamedTuple):
 
 
 def law_id(module: str, function: str) -> str:
-    """tests.contract.test_events, test_x -> events/x."""
+    """tests.contract.laws.messaging.test_events, test_x -> events/x."""
     return f"{module.rpartition('.')[2].removeprefix(_PREFIX)}/{function.removeprefix(_PREFIX)}"
 
 
@@ -41,12 +43,19 @@ def sentence(function: Any) -> str:
 
 
 def laws() -> Iterator[Law]:
-    """Every law of the suite, by module."""
-    for path in sorted(Path(__file__).parents[1].glob(f"{_PREFIX}*.py")):
-        module = import_module(f"tests.contract.{path.stem}")
+    """Every law of the suite, by subject and module."""
+    for path in _modules():
+        module = import_module(".".join(path.relative_to(_ROOT).with_suffix("").parts))
         for name, function in vars(module).items():
             if name.startswith(_PREFIX) and (law := _law(module, name, function)):
                 yield law
+
+
+def node_id(law: str) -> str:
+    """The law for pytest: events/x -> tests/contract/laws/messaging/test_events.py::test_x."""
+    module, _, function = law.partition("/")
+    (path,) = (path for path in _modules() if path.stem == f"{_PREFIX}{module}")
+    return f"{path.relative_to(_ROOT)}::{_PREFIX}{function}"
 
 
 def table() -> str:
@@ -60,6 +69,10 @@ def page(text: str) -> str:
     before, _, rest = text.partition(_BEGIN)
     _, _, after = rest.partition(_END)
     return f"{before}{_BEGIN}\n{table()}\n{_END}{after}"
+
+
+def _modules() -> list[Path]:
+    return sorted(_LAWS.glob(f"*/{_PREFIX}*.py"))
 
 
 def _law(module: Any, name: str, function: Any) -> Law | None:
@@ -92,7 +105,3 @@ def _judged(law: Law) -> str:
 
 def _escaped(text: str) -> str:
     return text.replace("|", "\\|")
-
-
-if __name__ == "__main__":
-    PAGE.write_text(page(PAGE.read_text(encoding="utf-8")), encoding="utf-8")

@@ -24,7 +24,7 @@ from tests.contract.harness.client import ORDER, PRODUCT
 from tests.contract.harness.event_tap import Ear
 from tests.contract.harness.examples import tried
 from tests.contract.harness.system_under_test import World, new_id, placing
-from tests.contract.test_events import FANOUT, TOPIC, settle, the_one
+from tests.contract.laws.messaging.test_events import FANOUT, TOPIC, settle, the_one
 
 pytestmark = pytest.mark.judges(PRODUCT)
 MOST = 500

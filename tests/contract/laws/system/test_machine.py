@@ -30,7 +30,7 @@ from tests.contract.harness.client import ORDER, PRODUCT, Answer, of_each
 from tests.contract.harness.examples import share
 from tests.contract.harness.model import Model, Verdict
 from tests.contract.harness.system_under_test import World, new_id, placing, quantities
-from tests.contract.test_pages import walk
+from tests.contract.laws.rpc.test_pages import walk
 
 STEPS = 30
 UNITS = st.integers(1, 6)

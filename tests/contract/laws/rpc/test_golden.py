@@ -25,7 +25,7 @@ from tools.compat import complete
 from tools.compat.__main__ import narrowings
 from tools.compat.golden import golden as made
 
-RELEASED = Path(__file__).parent.parent.parent / "proto/released"
+RELEASED = Path(__file__).parents[4] / "proto/released"
 
 
 class Golden(NamedTuple):

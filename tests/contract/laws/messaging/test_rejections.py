@@ -7,7 +7,7 @@ from ordersys.contract.times import microseconds
 from tests.contract.harness.client import PRODUCT
 from tests.contract.harness.event_tap import Ear, Heard
 from tests.contract.harness.system_under_test import World, new_id, placing
-from tests.contract.test_events import TOPIC, assert_properties, the_one
+from tests.contract.laws.messaging.test_events import TOPIC, assert_properties, the_one
 
 pytestmark = pytest.mark.judges(PRODUCT, "broker")
 

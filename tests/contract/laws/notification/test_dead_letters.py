@@ -34,9 +34,9 @@ from tests.contract.harness.examples import tried
 from tests.contract.harness.injector import SUBSCRIPTIONS, Post
 from tests.contract.harness.sample_orders import imagined
 from tests.contract.harness.system_under_test import World, new_id
-from tests.contract.test_idempotency import fence as fence_of_events
-from tests.contract.test_pages import walk
-from tests.contract.test_subscribers import NO_EVENTS, created, fence, recorded, shown
+from tests.contract.laws.notification.test_subscribers import NO_EVENTS, created, fence, recorded, shown
+from tests.contract.laws.rpc.test_idempotency import fence as fence_of_events
+from tests.contract.laws.rpc.test_pages import walk
 
 pytestmark = pytest.mark.judges("broker")
 every_listener = pytest.mark.parametrize("role", LISTENERS)
