@@ -1,4 +1,4 @@
-"""Laws of evolution: what breaks somebody is found and says whom, and what only widens the contract is not."""
+"""Tests of evolution: what breaks somebody is found and says whom, and what only widens the contract is not."""
 
 import pytest
 

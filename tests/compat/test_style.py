@@ -1,4 +1,4 @@
-"""Laws about how the contract is written (AIP-155, AIP-158, AIP-191, AIP-192, AIP-193)."""
+"""Tests of how the contract is written (AIP-155, AIP-158, AIP-191, AIP-192, AIP-193)."""
 
 import re
 from pathlib import Path

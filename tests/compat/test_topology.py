@@ -1,4 +1,4 @@
-"""Laws about the topology the contract states: what is published arrives, and nothing is lost on the way."""
+"""Tests of the topology the contract states: what is published arrives, and nothing is lost on the way."""
 
 import re
 
