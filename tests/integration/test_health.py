@@ -24,8 +24,8 @@ from ordersys.contract import descriptors
 from ordersys.local import ports
 from ordersys.local.system import SERVICES, System
 from tests.integration.api import Api, eventually, placing, reason
-from tests.integration.faults import http2
-from tests.integration.faults.crowd import Crowd
+from tests.integration.faults.workload import http2
+from tests.integration.faults.workload.raw_clients import Crowd
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING

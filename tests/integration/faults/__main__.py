@@ -10,12 +10,12 @@ from contextlib import closing
 from pathlib import Path
 
 from ordersys.local import ports
-from tests.integration.faults import leftovers
-from tests.integration.faults.performance import Run, perform
-from tests.integration.faults.programme import every_fault, programme
-from tests.integration.faults.report import Figures
-from tests.integration.faults.stage import PORTS
-from tests.integration.faults.stages import Played, deal, leave, raised
+from tests.integration.faults.checkers import leftovers
+from tests.integration.faults.environment.environment import PORTS
+from tests.integration.faults.runner.processes import Played, deal, leave, raised
+from tests.integration.faults.runner.round_report import Figures
+from tests.integration.faults.runner.runner import Run, perform
+from tests.integration.faults.runner.schedule import every_fault, programme
 
 _STAGES = 2
 

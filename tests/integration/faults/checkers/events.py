@@ -1,0 +1,67 @@
+"""Events: one for every change, a change for every one, and each tells what was answered."""
+
+from collections.abc import Iterator, Sequence
+
+from ordersys.contract.events import Event
+from ordersys.contract.times import microseconds
+from tests.integration.faults.checkers.observations import CREATED, TOPIC, Facts, Finding, Kind, answered_orders
+from tests.integration.faults.workload.history import KEPT, Outcome
+
+
+def change_without_event(facts: Facts) -> Iterator[Finding]:
+    """Each version is told of on the topic exchange, the first on the fanout exchange too, and each refusal."""
+    told = {exchange: {(e.order_id, e.version) for e in events} for exchange, events in facts.heard.items()}
+    for order in facts.orders:
+        for version in range(1, order.version + 1):
+            for exchange in (CREATED, TOPIC) if version == 1 else (TOPIC,):
+                audible = microseconds(order.create_time) >= facts.missed_before.get(exchange, 0)
+                if audible and (order.id, version) not in told.get(exchange, set()):
+                    yield Finding(Kind.LOST, f"version {version} of order {order.id} was not heard on {exchange}")
+    told_refused = {event.message.customer_id for event in _rejections(facts)}
+    for operation in facts.asked("PlaceOrder") if TOPIC not in facts.missed_before else ():
+        refused = operation.outcome is Outcome.FAIL and operation.reason == KEPT
+        if refused and operation.request.customer_id not in told_refused:
+            yield Finding(Kind.LOST, f"the refusal of operation {operation.number} was not heard")
+
+
+def event_without_change(facts: Facts) -> Iterator[Finding]:
+    """What is told of is there; a refusal told of was one, and is told of once."""
+    for exchange, events in facts.heard.items():
+        for event in _distinct(events):
+            there = facts.by_id.get(event.order_id)
+            if event.version and (there is None or there.version < event.version):
+                yield Finding(Kind.DUPLICATED, f"{event.event_id} on {exchange} tells of a change that is not there")
+    owners = {operation.request.customer_id: operation for operation in facts.asked("PlaceOrder")}
+    told: set[str] = set()
+    for event in _rejections(facts):
+        owner = owners.get(event.message.customer_id)
+        possible = owner and (owner.outcome is Outcome.UNKNOWN or owner.reason == KEPT)
+        if not possible or event.message.customer_id in told:
+            yield Finding(Kind.DUPLICATED, f"{event.event_id} tells of a refusal that was none, or once more")
+        told.add(event.message.customer_id)
+
+
+def told_otherwise(facts: Facts) -> Iterator[Finding]:
+    """The order in an event is, to the byte, the order that was answered and, at the end, the one there is."""
+    told = {(e.order_id, e.version): e.message.order for e in facts.heard.get(TOPIC, ()) if e.version}
+    answered = [order for operation in facts.operations for order in answered_orders(operation)]
+    for order in (*answered, *facts.orders):
+        if told.get((order.id, order.version), order) != order:
+            yield Finding(Kind.LOST, f"version {order.version} of order {order.id} is told of otherwise")
+
+
+def forged(facts: Facts) -> Iterator[Finding]:
+    """An event that comes again comes as it was, and one on the fanout exchange is the one on the topic exchange."""
+    bodies: dict[str, bytes] = {}
+    for events in facts.heard.values():
+        for event in events:
+            if bodies.setdefault(event.event_id, event.body) != event.body:
+                yield Finding(Kind.DUPLICATED, f"two events are called {event.event_id}")
+
+
+def _rejections(facts: Facts) -> Iterator[Event]:
+    return (e for e in _distinct(facts.heard.get(TOPIC, ())) if e.type.endswith("OrderRejected"))
+
+
+def _distinct(events: Sequence[Event]) -> list[Event]:
+    return list({event.event_id: event for event in events}.values())

@@ -1,0 +1,45 @@
+"""Orders: each one acknowledged is there, each one there was asked for, once."""
+
+from collections import Counter
+from collections.abc import Iterator
+
+from tests.integration.faults.checkers.observations import Facts, Finding, Kind, answered_orders, placed
+from tests.integration.faults.workload.history import Operation, Outcome
+
+PLACEMENTS = ("PlaceOrder", "CreateOrder", "BatchCreateOrders")
+
+
+def acknowledged_and_missing(facts: Facts) -> Iterator[Finding]:
+    """What was answered is there, no older than it was answered."""
+    for operation in facts.operations:
+        for order in answered_orders(operation):
+            there = facts.by_id.get(order.id)
+            if there is None or there.version < order.version:
+                found = f"at version {there.version}" if there else "not there"
+                yield Finding(
+                    Kind.LOST,
+                    f"operation {operation.number} was answered order {order.id} at version {order.version};"
+                    f" it is {found}",
+                )
+
+
+def present_and_never_asked(facts: Facts) -> Iterator[Finding]:
+    """What is there was asked for, and not refused."""
+    owners = _owners(facts)
+    for order in facts.orders:
+        owner = owners.get(order.customer_id)
+        if owner is None:
+            yield Finding(Kind.DUPLICATED, f"order {order.id} is there and nobody asked for it")
+        elif owner.outcome is Outcome.FAIL:
+            yield Finding(Kind.DUPLICATED, f"order {order.id} is there; operation {owner.number} was refused it")
+
+
+def placed_twice(facts: Facts) -> Iterator[Finding]:
+    """One request, one order."""
+    for customer, times in Counter(order.customer_id for order in facts.orders).items():
+        for _ in range(times - 1):
+            yield Finding(Kind.DUPLICATED, f"customer {customer} asked for one order and has another one")
+
+
+def _owners(facts: Facts) -> dict[str, Operation]:
+    return {one.customer_id: operation for operation in facts.asked(*PLACEMENTS) for one in placed(operation)}

@@ -1,0 +1,15 @@
+"""What is still to be done when everything works again: nothing."""
+
+from collections.abc import Iterator
+
+from tests.integration.faults.checkers.observations import Facts, Finding, Kind
+
+RESERVATIONS = frozenset({"placements without an outcome", "changes without an outcome"})
+
+
+def left_undone(facts: Facts) -> Iterator[Finding]:
+    """No reservation without an outcome, no event unpublished, 30 s after the fault has cleared."""
+    for name, count in facts.left.items():
+        if count:
+            kind = Kind.ORPHAN if name in RESERVATIONS else Kind.UNRECOVERED
+            yield Finding(kind, f"{name}: {count}")

@@ -1,0 +1,180 @@
+"""Faults of what lies between the processes, and beneath them: network, broker, impatient clients, locks."""
+
+import socket
+import sqlite3
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing
+
+import pika
+from pika.adapters.blocking_connection import BlockingChannel
+
+from ordersys.contract.topology import Subscription, subscriptions, topology
+from ordersys.local.system import SERVICES
+from tests.integration.faults.checkers.observations import Finding, Kind
+from tests.integration.faults.environment.network import Away, Dribble, HalfOpen, RepliesLost, Slow, Weather
+from tests.integration.faults.faults.fault import Act, Fault, Scene, stops
+from tests.integration.faults.workload.client_behaviour import Hurried
+
+_LINKS = ("client", "hop", "amqp")
+_WEATHERS: dict[str, Callable[[], Weather]] = {
+    "away": Away,
+    "half-open": HalfOpen,
+    "replies lost": RepliesLost,
+    "slow": lambda: Slow(0.02),
+    "one byte at a time": Dribble,
+}
+_DATABASES = ("product", "order", "notification-service-1", "notification-service-2")
+_LOCKED_SECONDS = 10.0
+_STORM = 300
+_HURRIED, _HURRIED_QUICKLY, _HURRIED_SECONDS = 3000, 300, 120.0
+_DECLARED_AGAIN_SECONDS = 7.0  # every 5 s, whoever is connected does
+_POLL = 0.1
+
+
+def network_faults() -> Iterator[Fault]:
+    """Each weather on each link, and connections that break."""
+    for link in _LINKS:
+        yield Fault(f"reset of {link}", _resets(link))
+        for name, weather in _WEATHERS.items():
+            yield Fault(f"{name} on {link}", _weather(link, weather))
+    yield Fault("replies lost on hop for longer than request_ids are remembered", _outlasts_retention)
+    for service in SERVICES:
+        yield Fault(f"stop {service} while the broker is silent", _stops_in_silence(service))
+
+
+def broker_faults() -> Iterator[Fault]:
+    """What somebody takes away from the broker while it works."""
+    for taken in subscriptions():
+        missing = frozenset({taken.consumer})
+        yield Fault(f"queue of {taken.consumer} deleted", _deletes_queue(taken), misses=missing)
+        yield Fault(f"bindings of {taken.consumer} deleted", _deletes_bindings(taken), misses=missing)
+    everybody = frozenset([*(taken.consumer for taken in subscriptions()), *(e.name for e in topology().exchanges)])
+    for exchange in topology().exchanges:
+        yield Fault(f"exchange {exchange.name} deleted", _deletes_exchange(exchange.name), misses=everybody)
+
+
+def other_faults() -> Iterator[Fault]:
+    """Clients in a hurry, and databases somebody else holds."""
+    hurried = Hurried()
+    yield Fault("clients in a hurry", _hurries(hurried), hurried)
+    yield Fault("storm of connections", _storm)
+    for name in _DATABASES:
+        yield Fault(f"database {name} locked", _locks(name))
+
+
+def _resets(link: str) -> Act:
+    def act(scene: Scene) -> Sequence[Finding]:
+        for _ in range(5):
+            scene.stage.links[link].reset()
+            time.sleep(scene.dice.uniform(0.0, 0.4))
+        return ()
+
+    return act
+
+
+def _weather(link: str, weather: Callable[[], Weather]) -> Act:
+    def act(scene: Scene) -> Sequence[Finding]:
+        scene.stage.links[link].weather = weather()
+        if isinstance(scene.stage.links[link].weather, Away):
+            scene.stage.links[link].reset()
+        scene.last(2.2, 8.0)
+        scene.stage.links[link].clear()
+        return ()
+
+    return act
+
+
+def _outlasts_retention(scene: Scene) -> Sequence[Finding]:
+    """What the Product Service asked took effect, unanswered; when it asks again, the Order Service remembers nothing.
+
+    Instead of two days of outage its request_ids are deleted: those of the Product Service, which are UUIDs of
+    version 7. Those of clients, of version 4, are promised to be remembered, and stay.
+    """
+    scene.stage.links["hop"].weather = RepliesLost()
+    scene.last(2.2, 8.0)
+    scene.stage.kill("order_service")
+    with closing(sqlite3.connect(scene.stage.databases / "order.db", isolation_level=None)) as database:
+        database.execute("DELETE FROM requests WHERE substr(request_id, 15, 1) = '7'")
+    scene.stage.start("order_service")
+    scene.stage.links["hop"].clear()
+    return ()
+
+
+def _stops_in_silence(service: str) -> Act:
+    """It ends in time although nobody answers its farewell."""
+
+    def act(scene: Scene) -> Sequence[Finding]:
+        scene.stage.links["amqp"].weather = HalfOpen()
+        return stops(service, 1)(scene)
+
+    return act
+
+
+def _at_the_broker(work: Callable[[BlockingChannel], object], seconds: float = 1.0) -> Act:
+    def act(scene: Scene) -> Sequence[Finding]:
+        connection = pika.BlockingConnection(pika.URLParameters(scene.stage.amqp_url))
+        work(connection.channel())
+        connection.close()
+        scene.last(seconds, seconds + 2.0)
+        return ()
+
+    return act
+
+
+def _deletes_queue(taken: Subscription) -> Act:
+    return _at_the_broker(lambda channel: channel.queue_delete(taken.queue))
+
+
+def _deletes_exchange(name: str) -> Act:
+    return _at_the_broker(lambda channel: channel.exchange_delete(name))
+
+
+def _deletes_bindings(taken: Subscription) -> Act:
+    def work(channel: BlockingChannel) -> None:
+        for binding in topology().bindings:
+            if binding.destination == taken.queue:
+                channel.queue_unbind(taken.queue, binding.source, binding.routing_key)
+
+    return _at_the_broker(work, _DECLARED_AGAIN_SECONDS)
+
+
+def _locks(name: str) -> Act:
+    """Another process holds the write lock of a database for 10 s."""
+
+    def act(scene: Scene) -> Sequence[Finding]:
+        file = scene.stage.databases / f"{name}.db"
+        with closing(sqlite3.connect(file, timeout=_LOCKED_SECONDS, isolation_level=None)) as database:
+            database.execute("BEGIN IMMEDIATE")
+            time.sleep(_LOCKED_SECONDS)
+            database.execute("ROLLBACK")
+        return ()
+
+    return act
+
+
+def _hurries(manner: Hurried) -> Act:
+    """So many calls that each deadline, and each moment to cancel, had its turn several times."""
+
+    def act(scene: Scene) -> Sequence[Finding]:
+        enough = manner.calls + (_HURRIED_QUICKLY if scene.quick else _HURRIED)
+        until = time.monotonic() + _HURRIED_SECONDS
+        while manner.calls < enough:
+            if time.monotonic() > until:
+                return [Finding(Kind.UNRECOVERED, f"{enough - manner.calls} calls in a hurry were not even made")]
+            time.sleep(_POLL)
+        return ()
+
+    return act
+
+
+def _storm(scene: Scene) -> Sequence[Finding]:
+    """Many connect to the Product Service; half of them say what nobody understands, the others nothing."""
+    host, _, port = scene.stage.service("product_service").address.rpartition(":")
+    with ExitStack() as open_ones:
+        for number in range(_STORM):
+            one = open_ones.enter_context(socket.create_connection((host, int(port))))
+            if number % 2:
+                one.sendall(scene.dice.randbytes(100))
+        scene.last(1.0, 5.0)
+    return ()
