@@ -1,10 +1,10 @@
-"""What may be added to a contract, or said better."""
+"""Compatible changes: additions to the contract, and better comments."""
 
 from tests.compat.contract_changes import NOTIFICATION, ORDER, PRODUCT, Change
 
 EVENTS, CREATED = "ordersys/api/order/v1/order_events.proto", f"{ORDER}.OrderCreated"
 SUBSCRIPTIONS, REASONS = "ordersys/api/notification/v1/subscriptions.proto", "ordersys.api.error.v1.ErrorReason"
-WIDER = {
+COMPATIBLE_CHANGES = {
     "a field": Change(f"{PRODUCT}.GetProductRequest", 'field { name: "note" number: 9 type: TYPE_STRING }'),
     "a field that may be left out": Change(
         f"{PRODUCT}.GetProductRequest",

@@ -1,4 +1,4 @@
-"""The contract with one thing changed: a released one, or the next one."""
+"""The contract with one change: a released one, or the next one."""
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -21,10 +21,10 @@ class Change(NamedTuple):
 
     def made(self) -> FileDescriptorSet:
         """The contract with this change."""
-        return planted(self.name, self.new, self.old)
+        return contract_with(self.name, self.new, self.old)
 
 
-def planted(name: str, new: str, old: str = "") -> FileDescriptorSet:
+def contract_with(name: str, new: str, old: str = "") -> FileDescriptorSet:
     """The contract with `new` in the descriptor of `name`, in text format: for the first `old`, or at its end."""
     changed = FileDescriptorSet()
     changed.CopyFrom(image())

@@ -1,11 +1,11 @@
-"""Topology and error reasons that are not what they were, in every way there is, and what is said of each."""
+"""Incompatible changes of topology and error reasons, one of each kind, and the finding each has to produce."""
 
 from tests.compat.contract_changes import NOTIFICATION, ORDER, PRODUCT, Change
 
 EVENTS, CREATED = "ordersys/api/order/v1/order_events.proto", f"{ORDER}.OrderCreated"
 LISTENER, REASONS = f"{NOTIFICATION}.NotificationService2", "ordersys.api.error.v1.ErrorReason"
 QUEUE, DEAD_LETTERS = "notification-service-2.v1", "notification-service-2.dead-letters.v1"
-MOVED = {
+INCOMPATIBLE_TOPOLOGY = {
     "an exchange renamed": Change(
         EVENTS,
         'name: "orders.all"',

@@ -1,4 +1,4 @@
-"""Rules made stricter in every way there is, and what is said of each."""
+"""Rules made stricter, one of each kind, and the finding each has to produce."""
 
 from tests.compat.contract_changes import NOTIFICATION, ORDER, PRODUCT, Change
 
@@ -11,7 +11,7 @@ def ruled(field: str, rules: str, refused: str) -> Change:
     return Change(f"{PRODUCT}.{field}", f"options {{ [buf.validate.field] {{ {rules} }} }}", said)
 
 
-STRICTER = {
+STRICTER_RULES = {
     "gte raised": ruled("ListProductsRequest.page_size", "int32 { gte: 1 }", "below 1 (int32.gte: 0 → 1)"),
     "gt added": Change(
         f"{NOTIFICATION}.Notification.version",

@@ -11,7 +11,7 @@ import pika.frame
 from pika import spec
 
 from ordersys.contract.events import Delivery
-from tests.contract.harness.amqp_properties import Raw
+from tests.contract.harness.amqp_properties import EncodedProperties
 
 _NO_ROUTE = 312
 # Bytes in front of what a frame holds, and of the properties in a content header (AMQP 0-9-1 §2.3.5.2).
@@ -207,7 +207,7 @@ def _decoded(data: bytes) -> tuple[int, Any]:
         return pika.frame.decode_frame(data)
     content = data[_HEAD:size]
     number, body_size = int.from_bytes(data[1:3]), int.from_bytes(content[4:_ABOUT])
-    return size + 1, pika.frame.Header(number, body_size, Raw.of(content[_ABOUT:]))
+    return size + 1, pika.frame.Header(number, body_size, EncodedProperties.of(content[_ABOUT:]))
 
 
 def _parts(frame: Any) -> tuple[int, Any]:

@@ -57,7 +57,7 @@ def nested(kind: bytes, depth: int) -> bytes:
     return value
 
 
-class Raw(pika.BasicProperties):
+class EncodedProperties(pika.BasicProperties):
     """Properties that are bytes, whatever they mean; with the texts that say which event it is."""
 
     raw = b""
@@ -66,11 +66,11 @@ class Raw(pika.BasicProperties):
     content_type: str | bytes | None  # type: ignore[assignment]
 
     @classmethod
-    def of(cls, raw: bytes) -> "Raw":
+    def of(cls, raw: bytes) -> "EncodedProperties":
         """The properties in `raw`."""
         return cls().decode(raw)
 
-    def decode(self, encoded: bytes, offset: int = 0) -> "Raw":
+    def decode(self, encoded: bytes, offset: int = 0) -> "EncodedProperties":
         """Raises nothing."""
         self.raw = bytes(encoded[offset:])
         try:

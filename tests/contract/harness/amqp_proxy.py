@@ -1,4 +1,4 @@
-"""Stands between services and their RabbitMQ: passes everything on, and can lose, refuse or watch what passes.
+"""An AMQP proxy between services and RabbitMQ: passes everything on, and can lose, refuse or watch what passes.
 
 What a service sees is what a broken connection or a broker in trouble would show it. One rule at a time.
 """
@@ -54,7 +54,7 @@ class Rule:
         return Verdict.PASS
 
 
-class Proxy:
+class AmqpProxy:
     """Listens until it is closed."""
 
     def __init__(self, url: str, listen: tuple[str, int] = (_LOOPBACK, 0)) -> None:
@@ -137,7 +137,7 @@ class Proxy:
 class _Connection:
     """One connection of a service, and the one to the broker that goes with it."""
 
-    def __init__(self, proxy: Proxy, service: socket.socket, broker: socket.socket) -> None:
+    def __init__(self, proxy: AmqpProxy, service: socket.socket, broker: socket.socket) -> None:
         self._proxy = proxy
         self._service = service
         self._broker = broker

@@ -1,4 +1,4 @@
-"""What can happen between a service and the broker: rules for the proxy."""
+"""Faults between a service and the broker: rules for the AMQP proxy."""
 
 import threading
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from ordersys.contract.events import Delivery, Event, Undecodable, decode
 from tests.contract.harness.amqp_proxy import Rule, Verdict
 
 
-class Trouble(Rule):
+class BrokerFault(Rule):
     """Every publication of the event that fits meets the same fate; sets `met` when one did."""
 
     def __init__(self, fits: Callable[[Event], bool], verdict: Verdict) -> None:

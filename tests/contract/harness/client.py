@@ -1,4 +1,4 @@
-"""Calls as a stranger makes them: bytes over gRPC, answered by a status of the contract."""
+"""A client that knows the contract only: bytes over gRPC, answered by a message or a status of the contract."""
 
 from collections import Counter
 from typing import Any, NamedTuple
@@ -62,11 +62,11 @@ class Answer(NamedTuple):
         return found
 
 
-class NoContact(Exception):
+class NotReachable(Exception):
     """What is to be judged does not answer; the text names it."""
 
 
-class Wire:
+class ContractClient:
     """Connections to the services that are judged, by role. Raises NoContact when one does not answer in time."""
 
     def __init__(self, addresses: dict[str, str], timeout: float) -> None:
@@ -78,7 +78,7 @@ class Wire:
             try:
                 grpc.channel_ready_future(self._channels[role]).result(timeout)
             except grpc.FutureTimeoutError:
-                raise NoContact(f"the {role} at {address} does not answer within {timeout:.0f} s") from None
+                raise NotReachable(f"the {role} at {address} does not answer within {timeout:.0f} s") from None
 
     def call(self, request: Message, role: str | None = None, timeout: float | None = None) -> Answer:
         """The RPC that takes this request; `role` where more than one service has it."""

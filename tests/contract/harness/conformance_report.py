@@ -1,4 +1,4 @@
-"""What came out, law by law: told at the end of the run, and written as JSON for programs.
+"""The report of a run, law by law: printed at its end, and written as JSON for programs.
 
 A law is kept when all its cases are; one that was never tried says so. A run that made no contact is no proof.
 """
@@ -17,7 +17,7 @@ from ordersys.contract.topology import events, publication, topology
 from tests import workers
 from tests.contract.harness.client import ROLES, publisher
 from tests.contract.harness.law_index import law_id, sentence
-from tests.contract.harness.system_under_test import World
+from tests.contract.harness.system_under_test import SystemUnderTest
 
 # The worst of its cases is what a law comes to.
 _RESULTS = ("failed", "known", "fixed", "passed", "skipped")
@@ -73,7 +73,7 @@ class Report:
         self._kept: set[frozenset[str]] = set()
         self._there: set[str] = set()
         self._began = time.monotonic()
-        self.worlds: list[World] = []
+        self.systems: list[SystemUnderTest] = []
 
     def there_is(self, item: pytest.Item) -> None:
         """Takes note of a law, whether it is going to be tried or not."""
@@ -155,7 +155,7 @@ class Report:
                 **{result: len(self._with(result)) for result in _RESULTS},
                 "seconds": round(time.monotonic() - self._began, 3),
                 "calls": self._calls(),
-                "heard": self._heard(),
+                "heard": self._received(),
                 "troubles": self.troubles(),
                 "ok": not self._with("failed") and not self.troubles(),
             },
@@ -181,21 +181,23 @@ class Report:
 
     def _untouched(self) -> Iterator[str]:
         """Whom laws were kept about without anybody having talked to it."""
-        calls, heard = self._calls(), self._heard()
+        calls, received = self._calls(), self._received()
         for role in ROLES:
             if any(role in needs for needs in self._kept) and not calls.get(role):
                 yield f"no call reached the {role}: its laws prove nothing"
         published = {(to.exchange, publisher(to)) for to in map(publication, events().values())}
         for exchange, role in sorted(published):
-            if any({"broker", role} <= needs for needs in self._kept) and not heard[exchange]:
+            if any({"broker", role} <= needs for needs in self._kept) and not received[exchange]:
                 yield f"nothing of the {role} was heard from {exchange}: its laws prove nothing"
 
     def _calls(self) -> dict[str, int]:
-        return {role: sum(world.wire.calls[role] for world in self.worlds) for role in ROLES}
+        return {role: sum(system.client.calls[role] for system in self.systems) for role in ROLES}
 
-    def _heard(self) -> dict[str, int]:
-        everything = [heard for world in self.worlds if world.ear for heard in world.ear.everything()]
-        return {e.name: sum(heard.exchange == e.name for heard in everything) for e in topology().exchanges}
+    def _received(self) -> dict[str, int]:
+        everything = [
+            received for system in self.systems if system.event_tap for received in system.event_tap.everything()
+        ]
+        return {e.name: sum(received.exchange == e.name for received in everything) for e in topology().exchanges}
 
 
 def known(file: str | None) -> frozenset[str]:

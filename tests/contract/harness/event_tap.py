@@ -1,4 +1,4 @@
-"""Hears every event published, on each exchange of the contract, with queues of its own."""
+"""An event tap: receives every event published, on each exchange of the contract, by queues of its own."""
 
 import threading
 import time
@@ -10,12 +10,12 @@ from pika.exceptions import AMQPConnectionError
 
 from ordersys.contract.events import Delivery, Event, Undecodable, decode
 from ordersys.contract.topology import Exchange, topology
-from tests.contract.harness.client import NoContact
+from tests.contract.harness.client import NotReachable
 
 T = TypeVar("T")
 
 
-class Heard(NamedTuple):
+class Received(NamedTuple):
     """A message as it came from an exchange."""
 
     exchange: str
@@ -26,32 +26,32 @@ class Heard(NamedTuple):
     """The event in it, None when it is none of the contract."""
 
 
-class Ear:
-    """Listens from now on, in a thread of its own, until it is closed. Raises NoContact."""
+class EventTap:
+    """Receives from now on, in a thread of its own, until it is closed. Raises NoContact."""
 
     def __init__(self, url: str) -> None:
-        self._heard: list[Heard] = []
+        self._received: list[Received] = []
         self._changed = threading.Condition()
         try:
             self._connection = pika.BlockingConnection(pika.URLParameters(url))
         except AMQPConnectionError as error:
-            raise NoContact(f"the RabbitMQ of --amqp-url can't be used: {error!r}") from error
+            raise NotReachable(f"the RabbitMQ of --amqp-url can't be used: {error!r}") from error
         self._channel = self._connection.channel()
         for exchange in topology().exchanges:
             self._listen(exchange)
-        self._thread = threading.Thread(target=self._run, name="ear")
+        self._thread = threading.Thread(target=self._run, name="event-tap")
         self._thread.start()
 
-    def heard(self, order_id: str, exchange: str | None = None) -> list[Heard]:
+    def received(self, order_id: str, exchange: str | None = None) -> list[Received]:
         """What came about an order, in order of arrival; from one exchange or from all."""
         with self._changed:
-            found = [h for h in self._heard if h.event and h.event.order_id == order_id]
+            found = [h for h in self._received if h.event and h.event.order_id == order_id]
         return [h for h in found if exchange in (None, h.exchange)]
 
-    def everything(self) -> list[Heard]:
+    def everything(self) -> list[Received]:
         """All that came."""
         with self._changed:
-            return list(self._heard)
+            return list(self._received)
 
     def wait(self, look: Callable[[], T | None], seconds: float) -> T:
         """The first true answer of `look`, asked whenever something came; fails when there is none in time."""
@@ -76,7 +76,7 @@ class Ear:
 
     def _take(self, exchange: str, method: Any, properties: Any, body: bytes) -> None:
         with self._changed:
-            self._heard.append(Heard(exchange, method.routing_key, properties, body, _event(properties, body)))
+            self._received.append(Received(exchange, method.routing_key, properties, body, _event(properties, body)))
             self._changed.notify_all()
 
     def _run(self) -> None:

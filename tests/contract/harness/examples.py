@@ -1,4 +1,4 @@
-"""How many examples a law is tried with: chosen once, before the laws are read."""
+"""The number of examples each law is tried with: set once, before the laws are imported."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -11,7 +11,7 @@ _DEFAULT, _QUICK = 40, 8
 _LAW_SECONDS = 900
 
 
-def choose(examples: int | None, quick: bool, shrink: bool = True) -> None:
+def configure(examples: int | None, quick: bool, shrink: bool = True) -> None:
     """Sets the number of examples, and whether what fails is made as small as it can be."""
     # What `explain` adds is about this suite's own lines, which say nothing to whoever is judged.
     phases = [phase for phase in Phase if phase is not Phase.explain and (shrink or phase is not Phase.shrink)]
@@ -25,7 +25,7 @@ def choose(examples: int | None, quick: bool, shrink: bool = True) -> None:
     )
 
 
-def tried(law: F) -> F:
+def with_examples(law: F) -> F:
     """A law that is tried with that many examples."""
     found: F = settings.get_profile(_PROFILE)(law)
     return found
@@ -41,4 +41,4 @@ def seconds() -> int:
     return max(_LAW_SECONDS, _LAW_SECONDS * settings.get_profile(_PROFILE).max_examples // _DEFAULT)
 
 
-choose(None, quick=True)
+configure(None, quick=True)

@@ -1,4 +1,4 @@
-"""Stands in for the Order Service, so that a Product Service can be judged alone: well, or as a law wants it.
+"""A fake Order Service, so that a Product Service can be judged alone: it answers well, or as a law wants it.
 
 What it keeps is small and plain: it is what the saga of the Product Service is held against.
 """
@@ -25,8 +25,8 @@ Context = grpc.ServicerContext
 R = TypeVar("R")
 
 
-class Manner:
-    """How the stand-in answers what would change something; this one answers well."""
+class Behaviour:
+    """How the fake answers calls that change something; this one answers well."""
 
     def before(self, request: Any) -> None:
         """Before anything is done. May raise Refused, or take its time."""
@@ -35,7 +35,7 @@ class Manner:
         """When it is done, before it is answered. May raise Refused: then the reply is lost."""
 
 
-class Slow(Manner):
+class Slow(Behaviour):
     """Takes its time before it does anything."""
 
     def __init__(self, seconds: float) -> None:
@@ -45,21 +45,21 @@ class Slow(Manner):
         time.sleep(self._seconds)
 
 
-class Unavailable(Manner):
+class Unavailable(Behaviour):
     """Does nothing, and says so."""
 
     def before(self, request: Any) -> None:
         raise Refused(Status(code=grpc.StatusCode.UNAVAILABLE.value[0], message="not now"))
 
 
-class LosesReplies(Manner):
+class LosesReplies(Behaviour):
     """Does it, and the reply does not arrive."""
 
     def after(self, request: Any) -> None:
         raise Refused(Status(code=grpc.StatusCode.UNAVAILABLE.value[0], message="connection reset"))
 
 
-class Refuses(Manner):
+class Refuses(Behaviour):
     """Refuses changes."""
 
     def __init__(self, refused: Refused) -> None:
@@ -69,32 +69,32 @@ class Refuses(Manner):
         raise self._refused
 
 
-class StandIn(OrderServiceServicer):
+class FakeOrderService(OrderServiceServicer):
     """An Order Service in memory, listening until it is closed."""
 
     def __init__(self, address: str) -> None:
         self._lock = threading.Lock()
-        self._manner = Manner()
+        self._behaviour = Behaviour()
         self._answers: dict[str, Any] = {}
         self.orders: dict[str, Order] = {}
         self.changes: list[Any] = []
         """Every change it was asked for that had an effect, in order."""
         self.asked: list[Any] = []
         """Every request for a change that came, repeats among them."""
-        self._server = grpc.server(ThreadPoolExecutor(64, "stand-in"), options=[("grpc.so_reuseport", 0)])
+        self._server = grpc.server(ThreadPoolExecutor(64, "fake-order-service"), options=[("grpc.so_reuseport", 0)])
         add_OrderServiceServicer_to_server(self, self._server)
         port = self._server.add_insecure_port(address)
         self.address = f"{address.rpartition(':')[0]}:{port}"
         self._server.start()
 
     @contextmanager
-    def answering(self, manner: Manner) -> Iterator[None]:
+    def answering(self, behaviour: Behaviour) -> Iterator[None]:
         """Answers in this manner for a while."""
-        self._manner = manner
+        self._behaviour = behaviour
         try:
             yield
         finally:
-            self._manner = Manner()
+            self._behaviour = Behaviour()
 
     def forget(self) -> None:
         """Forgets every request_id, as an Order Service may that was asked longer ago than it remembers."""
@@ -123,12 +123,12 @@ class StandIn(OrderServiceServicer):
         return self._answer(request, context, lambda: api.ListOrdersResponse(orders=self.orders.values()))
 
     def _answer(self, request: Any, context: Context, act: Callable[[], R]) -> R:
-        manner = self._manner if _changes(request) else Manner()
+        behaviour = self._behaviour if _changes(request) else Behaviour()
         try:
-            manner.before(request)
+            behaviour.before(request)
             with self._lock:
                 response = act()
-            manner.after(request)
+            behaviour.after(request)
         except Refused as refused:
             _abort(context, refused.status)
         else:

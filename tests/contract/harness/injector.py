@@ -1,4 +1,4 @@
-"""Puts messages before a subscriber, as publishers do or past them, and looks into its queues."""
+"""Injects messages into a subscriber's queues, as publishers do or past every exchange; counts what waits there."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -10,13 +10,13 @@ from pika.adapters.blocking_connection import BlockingChannel
 
 from ordersys.contract.events import CONTENT_TYPE
 from ordersys.contract.topology import Subscription, publication, subscriptions, topology
-from tests.contract.harness.amqp_properties import Raw
+from tests.contract.harness.amqp_properties import EncodedProperties
 from tests.contract.harness.system_under_test import new_id
 
 SUBSCRIPTIONS = {taken.consumer: taken for taken in subscriptions()}
 
 
-class Post:
+class Injector:
     """A connection of the suite's own to the broker. Closed by `close`."""
 
     def __init__(self, url: str) -> None:
@@ -55,7 +55,7 @@ class Post:
 
     def put_raw(self, queue: str, body: bytes, properties: bytes) -> None:
         """Puts a message into a queue with properties as no library has them."""
-        self._channel.basic_publish("", queue, body, Raw.of(properties), mandatory=True)
+        self._channel.basic_publish("", queue, body, EncodedProperties.of(properties), mandatory=True)
 
     def make_anew(self, queue: str, seconds: float) -> None:
         """Deletes a queue with all that is in it, and declares it again as the contract has it, so much later."""

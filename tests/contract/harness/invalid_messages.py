@@ -1,4 +1,4 @@
-"""Every way to break exactly one rule of a message of the contract."""
+"""Invalid messages: every way to break exactly one rule of a message of the contract."""
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
@@ -25,7 +25,7 @@ from tests.contract.harness.valid_values import (
 )
 
 
-class Broken(NamedTuple):
+class InvalidMessage(NamedTuple):
     """A message with one rule broken: the path of the field as google.rpc.BadRequest names it, and the rule's id."""
 
     message: Message
@@ -76,7 +76,7 @@ def _walk(kind: Descriptor, steps: tuple[FieldDescriptor, ...]) -> Iterator[Brea
 
 
 @st.composite
-def broken(draw: Any, kind: Descriptor, breakage: Breakage) -> Broken:
+def broken(draw: Any, kind: Descriptor, breakage: Breakage) -> InvalidMessage:
     """A message of `kind`, broken in this way and no other."""
     message = root = draw(valid(kind))
     path = []
@@ -86,13 +86,13 @@ def broken(draw: Any, kind: Descriptor, breakage: Breakage) -> Broken:
     target = breakage.target
     if target is None:
         SPOILED[breakage.bad.rule](draw, message)
-        return Broken(root, ".".join([*path, *filter(None, [breakage.bad.place])]), breakage.bad.rule)
+        return InvalidMessage(root, ".".join([*path, *filter(None, [breakage.bad.place])]), breakage.bad.rule)
     if isinstance(target, OneofDescriptor) or breakage.bad.rule == "required":
         cleared = message.WhichOneof(target.name) if isinstance(target, OneofDescriptor) else target.name
         message.ClearField(cleared)
     else:
         put(message, target, draw(breakage.bad.values))
-    return Broken(root, ".".join([*path, f"{target.name}{breakage.bad.place}"]), breakage.bad.rule)
+    return InvalidMessage(root, ".".join([*path, f"{target.name}{breakage.bad.place}"]), breakage.bad.rule)
 
 
 def _enter(draw: Any, message: Any, field: FieldDescriptor) -> tuple[Any, str]:

@@ -1,4 +1,4 @@
-"""Our own services, started for the run: the system with the proxy before its broker, and a Product Service alone."""
+"""Launches our own services for a run: the system with the proxy before its broker, and a Product Service alone."""
 
 import os
 import shlex
@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests import virtual_host
-from tests.contract.harness.amqp_proxy import Proxy
+from tests.contract.harness.amqp_proxy import AmqpProxy
 from tests.contract.harness.client import PRODUCT, ROLES
 from tests.running import addresses, local
 
@@ -30,7 +30,7 @@ def broker(folder: Path, given: str | None) -> Iterator[str]:
 
 
 @contextmanager
-def system(folder: Path, proxy: Proxy, programs: Sequence[str]) -> Iterator[dict[str, str]]:
+def system(folder: Path, proxy: AmqpProxy, programs: Sequence[str]) -> Iterator[dict[str, str]]:
     """All services; their addresses by role. `programs` run in the place of ours, each ROLE=COMMAND."""
     replaced = [word for program in programs for word in ("--program", program)]
     with local(folder, "--amqp-url", proxy.url, *replaced) as process:

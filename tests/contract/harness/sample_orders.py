@@ -1,4 +1,4 @@
-"""Orders as the contract has them, made without a service: for stand-ins and for events nobody caused."""
+"""Sample orders, made without a service: for the fake Order Service and for injected events."""
 
 from collections.abc import Iterable, Mapping
 
@@ -49,7 +49,7 @@ def _advance(order: Order, state: "OrderState.ValueType") -> None:
     order.state = state
 
 
-def imagined(version: int = 1, wanted: Mapping[str, int] | None = None) -> Order:
+def sample_order(version: int = 1, wanted: Mapping[str, int] | None = None) -> Order:
     """An order nobody has placed."""
     order = created(
         CreateOrderRequest(order_id=new_id(), customer_id="anna", items=priced(wanted or {"lamp": 2})),

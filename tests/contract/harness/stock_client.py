@@ -1,4 +1,4 @@
-"""A client that does this and that with the stock of a few products, and remembers what it did to each and when."""
+"""A client that adjusts, places, changes and cancels at random, with a history of what each call did to the stock."""
 
 import random
 import time
@@ -15,17 +15,17 @@ from ordersys.api.product.v1.product_service_pb2 import (
 )
 from tests.contract.harness.client import Answer
 from tests.contract.harness.linearizability import Operation
-from tests.contract.harness.system_under_test import World, new_id, placing, quantities
+from tests.contract.harness.system_under_test import SystemUnderTest, new_id, placing, quantities
 
 CALLS = 3
 _MOST_UNITS = 3
 
 
-class Client:
+class StockClient:
     """Lives for a few calls. Its orders are its own, so that it knows what each of them holds."""
 
-    def __init__(self, world: World, products: Sequence[str], dice: random.Random) -> None:
-        self._world = world
+    def __init__(self, system: SystemUnderTest, products: Sequence[str], dice: random.Random) -> None:
+        self._system = system
         self._products = products
         self._dice = dice
         self._orders: dict[str, dict[str, int]] = {}
@@ -70,7 +70,7 @@ class Client:
 
     def _ask(self, request: Any, taken: Mapping[str, int]) -> Answer:
         called = time.monotonic()
-        answer = self._world.call(request)
+        answer = self._system.call(request)
         answered = time.monotonic()
         for product, outcome in _outcomes(answer, taken).items():
             self.histories[product].append(Operation(called, answered, taken[product], outcome))

@@ -11,10 +11,10 @@ from hypothesis.strategies import SearchStrategy
 
 from ordersys.contract import descriptors
 from ordersys.contract.rules import stated
-from tests.contract.harness.invalid_messages import SPOILED, Broken, breakages, broken
+from tests.contract.harness.invalid_messages import SPOILED, InvalidMessage, breakages, broken
 from tests.contract.harness.valid_values import EXAMPLES, valid
 
-__all__ = ["Broken", "has_rules", "invalid", "unknown_rules", "valid"]
+__all__ = ["InvalidMessage", "has_rules", "invalid", "unknown_rules", "valid"]
 
 _KNOWN = {
     "required",
@@ -44,7 +44,7 @@ _KNOWN = {
 }
 
 
-def invalid(kind: Descriptor) -> SearchStrategy[Broken]:
+def invalid(kind: Descriptor) -> SearchStrategy[InvalidMessage]:
     """A message of `kind` with exactly one rule broken. Only for kinds that have rules: see `has_rules`."""
     return st.sampled_from(breakages(kind)).flatmap(lambda breakage: broken(kind, breakage))
 

@@ -1,4 +1,4 @@
-"""What the laws talk to: the services that are judged, and an ear at the broker they use."""
+"""The system under test: clients of the services that are judged, and an event tap at their broker."""
 
 import time
 import uuid
@@ -24,15 +24,15 @@ from ordersys.api.product.v1.product_service_pb2 import (
     ItemQuantity,
     PlaceOrderRequest,
 )
-from tests.contract.harness.client import Answer, Wire
-from tests.contract.harness.event_tap import Ear
+from tests.contract.harness.client import Answer, ContractClient
+from tests.contract.harness.event_tap import EventTap
 
 T = TypeVar("T")
 PRICE = Money(currency_code="EUR", units=7, nanos=990_000_000)
 
 
 @dataclass
-class World:
+class SystemUnderTest:
     """The services that are judged, by role, and how long a condition may take."""
 
     addresses: dict[str, str]
@@ -41,18 +41,18 @@ class World:
 
     def __post_init__(self) -> None:
         """Returns when everything answers. Raises NoContact."""
-        self.wire = Wire(self.addresses, self.patience)
-        self.ear = Ear(self.amqp_url) if self.amqp_url else None
+        self.client = ContractClient(self.addresses, self.patience)
+        self.event_tap = EventTap(self.amqp_url) if self.amqp_url else None
 
     def close(self) -> None:
         """Ends all connections."""
-        self.wire.close()
-        if self.ear:
-            self.ear.close()
+        self.client.close()
+        if self.event_tap:
+            self.event_tap.close()
 
     def call(self, request: Message, role: str | None = None) -> Answer:
         """What a request is answered."""
-        return self.wire.call(request, role)
+        return self.client.call(request, role)
 
     def ok(self, request: Message, role: str | None = None) -> Any:
         """The response to a request that has to succeed."""

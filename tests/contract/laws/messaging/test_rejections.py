@@ -5,30 +5,32 @@ import pytest
 from ordersys.api.order.v1.order_events_pb2 import OrderRejected
 from ordersys.contract.times import microseconds
 from tests.contract.harness.client import PRODUCT
-from tests.contract.harness.event_tap import Ear, Heard
-from tests.contract.harness.system_under_test import World, new_id, placing
+from tests.contract.harness.event_tap import EventTap, Received
+from tests.contract.harness.system_under_test import SystemUnderTest, new_id, placing
 from tests.contract.laws.messaging.test_events import TOPIC, assert_properties, the_one
 
 pytestmark = pytest.mark.judges(PRODUCT, "broker")
 
 
-def test_a_refusal_for_want_of_stock_is_heard_once_on_the_topic_exchange_only(world: World, ear: Ear) -> None:
+def test_a_refusal_for_want_of_stock_is_heard_once_on_the_topic_exchange_only(
+    system: SystemUnderTest, event_tap: EventTap
+) -> None:
     """OrderRejected names each product that was short, and a repeat publishes nothing more."""
-    short, enough = world.new_product(1), world.new_product(9)
+    short, enough = system.new_product(1), system.new_product(9)
     request = placing({short: 3, enough: 2}, customer_id=f"c-{new_id()}")
     for _ in range(3):
-        assert world.call(request).reason == "OUT_OF_STOCK"
-    heard = ear.wait(lambda: _rejections(ear, request.customer_id), world.patience)
+        assert system.call(request).reason == "OUT_OF_STOCK"
+    received = event_tap.wait(lambda: _rejections(event_tap, request.customer_id), system.patience)
     sentinel = placing({short: 2}, customer_id=f"c-{new_id()}")
-    assert world.call(sentinel).reason == "OUT_OF_STOCK"
-    ear.wait(lambda: _rejections(ear, sentinel.customer_id), world.patience)
-    heard = _rejections(ear, request.customer_id)
-    assert [(h.exchange, h.routing_key) for h in heard] == [(TOPIC, "order.rejected")]
-    event: OrderRejected = the_one(heard)
+    assert system.call(sentinel).reason == "OUT_OF_STOCK"
+    event_tap.wait(lambda: _rejections(event_tap, sentinel.customer_id), system.patience)
+    received = _rejections(event_tap, request.customer_id)
+    assert [(h.exchange, h.routing_key) for h in received] == [(TOPIC, "order.rejected")]
+    event: OrderRejected = the_one(received)
     assert [(s.product_id, s.asked, s.available) for s in event.shortages] == [(short, 3, 1)]
-    assert_properties(heard[0], event.order_id, microseconds(event.reject_time))
+    assert_properties(received[0], event.order_id, microseconds(event.reject_time))
 
 
-def _rejections(ear: Ear, customer_id: str) -> list[Heard]:
-    found = [h for h in ear.everything() if h.event and isinstance(h.event.message, OrderRejected)]
+def _rejections(event_tap: EventTap, customer_id: str) -> list[Received]:
+    found = [h for h in event_tap.everything() if h.event and isinstance(h.event.message, OrderRejected)]
     return [h for h in found if h.event and h.event.message.customer_id == customer_id]

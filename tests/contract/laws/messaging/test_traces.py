@@ -12,23 +12,23 @@ from ordersys.api.order.v1.order_pb2 import OrderState
 from ordersys.api.order.v1.order_service_pb2 import UpdateOrderRequest
 from ordersys.api.product.v1.product_service_pb2 import BatchPlaceOrdersRequest, CancelOrderRequest
 from tests.contract.harness.client import ORDER, PRODUCT, RPCS, Answer
-from tests.contract.harness.event_tap import Ear, Heard
-from tests.contract.harness.system_under_test import World, creating, new_id, placing
+from tests.contract.harness.event_tap import EventTap, Received
+from tests.contract.harness.system_under_test import SystemUnderTest, creating, new_id, placing
 
 pytestmark = pytest.mark.judges(ORDER, "broker")
 VERSION_00 = re.compile("00-[0-9a-f]{32}-[0-9a-f]{16}-0[01]")
 CALLS = {
-    "CreateOrder": (ORDER, lambda world: creating()),
+    "CreateOrder": (ORDER, lambda system: creating()),
     "UpdateOrder": (
         ORDER,
-        lambda world: UpdateOrderRequest(
-            request_id=new_id(), order_id=world.create().id, state=OrderState.ORDER_STATE_PAID
+        lambda system: UpdateOrderRequest(
+            request_id=new_id(), order_id=system.create().id, state=OrderState.ORDER_STATE_PAID
         ),
     ),
-    "PlaceOrder": (PRODUCT, lambda world: placing({world.new_product(): 1})),
+    "PlaceOrder": (PRODUCT, lambda system: placing({system.new_product(): 1})),
     "CancelOrder": (
         PRODUCT,
-        lambda world: CancelOrderRequest(request_id=new_id(), order_id=world.place({world.new_product(): 1}).id),
+        lambda system: CancelOrderRequest(request_id=new_id(), order_id=system.place({system.new_product(): 1}).id),
     ),
 }
 
@@ -43,33 +43,33 @@ def trace_id(traceparent: str) -> str:
     return traceparent.split("-")[1]
 
 
-def traced(world: World, role: str, request: Any, traceparent: str) -> Answer:
+def traced(system: SystemUnderTest, role: str, request: Any, traceparent: str) -> Answer:
     """What a request is answered that carries a trace context in its metadata."""
     (method,) = [method for method in RPCS[role] if method.input_type is request.DESCRIPTOR]
-    return world.wire.send(method, request.SerializeToString(), role, metadata=(("traceparent", traceparent),))
+    return system.client.send(method, request.SerializeToString(), role, metadata=(("traceparent", traceparent),))
 
 
-def context_heard(world: World, ear: Ear, fits: Callable[[Heard], bool]) -> str:
+def context_heard(system: SystemUnderTest, event_tap: EventTap, fits: Callable[[Received], bool]) -> str:
     """The trace context of the first event that fits, which is one of version 00."""
-    found = ear.wait(lambda: [one for one in ear.everything() if one.event and fits(one)], world.patience)
+    found = event_tap.wait(lambda: [one for one in event_tap.everything() if one.event and fits(one)], system.patience)
     context: str = found[0].properties.headers["traceparent"]
     assert VERSION_00.fullmatch(context)
     return context
 
 
-def heard(world: World, ear: Ear, fits: Callable[[Heard], bool]) -> str:
+def received(system: SystemUnderTest, event_tap: EventTap, fits: Callable[[Received], bool]) -> str:
     """The trace the first event that fits belongs to."""
-    return trace_id(context_heard(world, ear, fits))
+    return trace_id(context_heard(system, event_tap, fits))
 
 
 @pytest.mark.parametrize(("role", "make"), CALLS.values(), ids=list(CALLS))
 def test_an_event_belongs_to_the_trace_of_the_call(
-    world: World, ear: Ear, role: str, make: Callable[[World], Any]
+    system: SystemUnderTest, event_tap: EventTap, role: str, make: Callable[[SystemUnderTest], Any]
 ) -> None:
     """Whichever service was called, its traceparent comes out at the broker."""
     traceparent = new_trace()
-    order = traced(world, role, make(world), traceparent).response.order
-    last = heard(world, ear, lambda one: ear_version(one) == (order.id, order.version))
+    order = traced(system, role, make(system), traceparent).response.order
+    last = received(system, event_tap, lambda one: ear_version(one) == (order.id, order.version))
     assert last == trace_id(traceparent)
 
 
@@ -78,12 +78,12 @@ def test_an_event_belongs_to_the_trace_of_the_call(
     "later", ["01-{0}-{1}-01", "01-{0}-{1}-00-x", "cc-{0}-{1}-ff-what-the-future-brings", "fe-{0}-{1}-fe-"]
 )
 def test_a_trace_context_of_a_later_version_is_read_as_far_as_it_is_known(
-    world: World, ear: Ear, role: str, make: Callable[[World], Any], later: str
+    system: SystemUnderTest, event_tap: EventTap, role: str, make: Callable[[SystemUnderTest], Any], later: str
 ) -> None:
     """Ids and whether it is sampled; what is sent on is version 00, which knows no more (W3C Trace Context §4.3)."""
     _, trace, span, _ = new_trace().split("-")
-    order = traced(world, role, make(world), later.format(trace, span)).response.order
-    context = context_heard(world, ear, lambda one: ear_version(one) == (order.id, order.version))
+    order = traced(system, role, make(system), later.format(trace, span)).response.order
+    context = context_heard(system, event_tap, lambda one: ear_version(one) == (order.id, order.version))
     assert trace_id(context) == trace
     assert int(context[-2:], 16) == int(later.split("-")[3], 16) & 1
 
@@ -91,47 +91,49 @@ def test_a_trace_context_of_a_later_version_is_read_as_far_as_it_is_known(
 @pytest.mark.parametrize(
     "wrong", ["ff-{0}-{1}-01", "00-{0}-{1}-01-x", "01-{0}-{1}-01.x", "01-{0}-{1}", "00-{0}-0000000000000000-01"]
 )
-def test_what_is_no_trace_context_begins_a_trace(world: World, ear: Ear, wrong: str) -> None:
+def test_what_is_no_trace_context_begins_a_trace(system: SystemUnderTest, event_tap: EventTap, wrong: str) -> None:
     """The call is served as one that carries none (§3.2.2), and its event belongs to a trace all the same."""
     _, trace, span, _ = new_trace().split("-")
-    order = traced(world, ORDER, creating(), wrong.format(trace, span)).response.order
-    found = heard(world, ear, lambda one: ear_version(one) == (order.id, 1))
+    order = traced(system, ORDER, creating(), wrong.format(trace, span)).response.order
+    found = received(system, event_tap, lambda one: ear_version(one) == (order.id, 1))
     assert found not in (trace, "0" * 32)
 
 
-def ear_version(one: Heard) -> tuple[str, int]:
+def ear_version(one: Received) -> tuple[str, int]:
     """Which version of which order an event tells of."""
     assert one.event is not None
     return one.event.order_id, one.event.version
 
 
 @pytest.mark.judges(PRODUCT)
-def test_a_refusals_event_belongs_to_the_trace_of_the_call(world: World, ear: Ear) -> None:
+def test_a_refusals_event_belongs_to_the_trace_of_the_call(system: SystemUnderTest, event_tap: EventTap) -> None:
     """OrderRejected is no less part of it."""
     traceparent = new_trace()
-    request = placing({world.new_product(0): 1}, customer_id=f"c-{new_id()}")
-    assert traced(world, PRODUCT, request, traceparent).reason == "OUT_OF_STOCK"
+    request = placing({system.new_product(0): 1}, customer_id=f"c-{new_id()}")
+    assert traced(system, PRODUCT, request, traceparent).reason == "OUT_OF_STOCK"
 
-    def fits(one: Heard) -> bool:
+    def fits(one: Received) -> bool:
         message = one.event.message if one.event else None
         return isinstance(message, OrderRejected) and message.customer_id == request.customer_id
 
-    assert heard(world, ear, fits) == trace_id(traceparent)
+    assert received(system, event_tap, fits) == trace_id(traceparent)
 
 
-def test_an_order_of_a_batch_may_be_part_of_a_trace_of_its_own(world: World, ear: Ear) -> None:
+def test_an_order_of_a_batch_may_be_part_of_a_trace_of_its_own(system: SystemUnderTest, event_tap: EventTap) -> None:
     """What stands in the request comes before what the call carries."""
     request, traceparent = creating(), new_trace()
     request.traceparent = traceparent
-    order = traced(world, ORDER, request, new_trace()).response.order
-    assert heard(world, ear, lambda one: ear_version(one) == (order.id, 1)) == trace_id(traceparent)
+    order = traced(system, ORDER, request, new_trace()).response.order
+    assert received(system, event_tap, lambda one: ear_version(one) == (order.id, 1)) == trace_id(traceparent)
 
 
 @pytest.mark.judges(PRODUCT)
-def test_every_order_placed_in_a_batch_belongs_to_the_trace_of_the_call(world: World, ear: Ear) -> None:
+def test_every_order_placed_in_a_batch_belongs_to_the_trace_of_the_call(
+    system: SystemUnderTest, event_tap: EventTap
+) -> None:
     """They have one cause."""
-    traceparent, product = new_trace(), world.new_product()
+    traceparent, product = new_trace(), system.new_product()
     batch = BatchPlaceOrdersRequest(requests=[placing({product: 1}) for _ in range(3)])
-    for result in traced(world, PRODUCT, batch, traceparent).response.results:
+    for result in traced(system, PRODUCT, batch, traceparent).response.results:
         order = result.order
-        assert heard(world, ear, lambda one, o=order: ear_version(one) == (o.id, 1)) == trace_id(traceparent)  # type: ignore[misc]
+        assert received(system, event_tap, lambda one, o=order: ear_version(one) == (o.id, 1)) == trace_id(traceparent)  # type: ignore[misc]

@@ -10,9 +10,9 @@ from ordersys.api.order.v1.order_service_pb2 import CreateOrderRequest, OrderIte
 from ordersys.api.product.v1 import product_service_pb2 as product_api
 from ordersys.contract.times import microseconds
 from tests.contract.harness.client import ORDER, PRODUCT
-from tests.contract.harness.examples import tried
+from tests.contract.harness.examples import with_examples
 from tests.contract.harness.expected_total import total
-from tests.contract.harness.system_under_test import World, creating, new_id, priced, quantities
+from tests.contract.harness.system_under_test import SystemUnderTest, creating, new_id, priced, quantities
 
 pytestmark = pytest.mark.judges(ORDER)
 OTHER_PRICE = Money(currency_code="EUR", units=3, nanos=1)
@@ -27,45 +27,47 @@ def named(lines: list[OrderItem]) -> list[OrderItem]:
     return [OrderItem(product_id=f"p-{n}", quantity=i.quantity, unit_price=i.unit_price) for n, i in enumerate(lines)]
 
 
-@tried
+@with_examples
 @given(first=LINES, then=LINES)
-def test_the_total_is_the_exact_sum_of_the_items(world: World, first: list[OrderItem], then: list[OrderItem]) -> None:
+def test_the_total_is_the_exact_sum_of_the_items(
+    system: SystemUnderTest, first: list[OrderItem], then: list[OrderItem]
+) -> None:
     """Quantity × unit price to the last nano, when the order is created and when its items change."""
     request = CreateOrderRequest(request_id=new_id(), order_id=new_id(), customer_id="anna", items=named(first))
-    assert world.ok(request).order.total == total(first)
+    assert system.ok(request).order.total == total(first)
     items = OrderItems(items=named(then))
     change = UpdateOrderRequest(request_id=new_id(), order_id=request.order_id, items=items)
-    assert world.ok(change).order.total == total(then)
+    assert system.ok(change).order.total == total(then)
 
 
 @pytest.mark.judges(PRODUCT)
-def test_an_item_that_stays_keeps_the_price_it_was_ordered_at(world: World) -> None:
+def test_an_item_that_stays_keeps_the_price_it_was_ordered_at(system: SystemUnderTest) -> None:
     """An update prices only what is new to the order; the total follows."""
-    stays, comes = world.new_product(), world.new_product()
+    stays, comes = system.new_product(), system.new_product()
     ordered = creating({stays: 2})
     ordered.items[0].unit_price.CopyFrom(OTHER_PRICE)
-    world.ok(ordered)
+    system.ok(ordered)
     items = product_api.ItemQuantities(items=quantities({stays: 5, comes: 1}))
     request = product_api.UpdateOrderRequest(request_id=new_id(), order_id=ordered.order_id, items=items)
-    order = world.ok(request).order
+    order = system.ok(request).order
     prices = {item.product_id: item.unit_price for item in order.items}
-    assert prices == {stays: OTHER_PRICE, comes: world.product(comes).unit_price}
+    assert prices == {stays: OTHER_PRICE, comes: system.product(comes).unit_price}
     assert order.total == total(order.items)
 
 
-def test_an_order_says_when_it_was_created_and_when_it_changed(world: World) -> None:
+def test_an_order_says_when_it_was_created_and_when_it_changed(system: SystemUnderTest) -> None:
     """One time at version 1; afterwards the first stays and the second never goes back."""
-    created = world.create()
+    created = system.create()
     assert created.create_time == created.update_time
     items = OrderItems(items=priced({"lamp": 3}))
-    changed = world.ok(UpdateOrderRequest(request_id=new_id(), order_id=created.id, items=items)).order
+    changed = system.ok(UpdateOrderRequest(request_id=new_id(), order_id=created.id, items=items)).order
     assert changed.create_time == created.create_time
     assert microseconds(changed.update_time) >= microseconds(created.update_time)
 
 
-def test_a_change_that_changes_nothing_makes_no_version(world: World) -> None:
+def test_a_change_that_changes_nothing_makes_no_version(system: SystemUnderTest) -> None:
     """The items it has already: the order is answered, and kept, as it was."""
-    order = world.create()
+    order = system.create()
     request = UpdateOrderRequest(request_id=new_id(), order_id=order.id, items=OrderItems(items=order.items))
-    assert world.ok(request).order == order
-    assert world.order(order.id) == order
+    assert system.ok(request).order == order
+    assert system.order(order.id) == order

@@ -1,4 +1,4 @@
-"""Laws of changes the Order Service, for which the suite stands in, refuses for good though nobody could foresee it."""
+"""Laws of changes the Order Service refuses for good though nobody could foresee it."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,7 +8,7 @@ import pytest
 
 from ordersys.api.order.v1.order_pb2 import Order, OrderState
 from ordersys.contract.errors import state_not_allowed
-from tests.contract.conftest import Lone
+from tests.contract.conftest import ProductServiceAlone
 from tests.contract.harness.client import PRODUCT
 from tests.contract.harness.fake_order_service import Refuses
 from tests.contract.laws.product.test_saga import cancelling, changing, stock
@@ -22,14 +22,16 @@ PLACED, PAID = OrderState.ORDER_STATE_PLACED, OrderState.ORDER_STATE_PAID
     [(lambda order: changing(order, 7), 7), (lambda order: changing(order, 1), 1), (cancelling, 0)],
     ids=["more", "fewer", "cancel"],
 )
-def test_a_refused_change_leaves_nothing_behind(lone: Lone, ask: Callable[[Order], Any], left: int) -> None:
+def test_a_refused_change_leaves_nothing_behind(
+    alone: ProductServiceAlone, ask: Callable[[Order], Any], left: int
+) -> None:
     """It is refused as the Order Service did, its stock is given back, its id is free and the next change is made."""
-    product = lone.world.new_product(10)
-    order = lone.world.place({product: 4})
+    product = alone.system.new_product(10)
+    order = alone.system.place({product: 4})
     request = ask(order)
-    with lone.stand_in.answering(Refuses(state_not_allowed(order.id, PAID, PLACED))):
-        answer = lone.world.call(request)
+    with alone.fake_order_service.answering(Refuses(state_not_allowed(order.id, PAID, PLACED))):
+        answer = alone.system.call(request)
     assert (answer.code, answer.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "STATE_NOT_ALLOWED")
-    lone.world.eventually(lambda: stock(lone, product) == (6, 4))
-    assert lone.world.ok(request).order.version == 2
-    lone.world.eventually(lambda: stock(lone, product) == (10 - left, left))
+    alone.system.eventually(lambda: stock(alone, product) == (6, 4))
+    assert alone.system.ok(request).order.version == 2
+    alone.system.eventually(lambda: stock(alone, product) == (10 - left, left))

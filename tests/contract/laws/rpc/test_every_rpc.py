@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from ordersys.contract import descriptors
 from tests.contract.harness import strategies
 from tests.contract.harness.client import ROLES, RPCS, Answer
-from tests.contract.harness.examples import tried
-from tests.contract.harness.system_under_test import World
+from tests.contract.harness.examples import with_examples
+from tests.contract.harness.system_under_test import SystemUnderTest
 
 CASES = [(role, method) for role in ROLES for method in RPCS[role]]
 every_rpc = pytest.mark.parametrize(("role", "method"), CASES, ids=[f"{role}-{method.name}" for role, method in CASES])
@@ -29,25 +29,25 @@ def assert_proper(answer: Answer) -> None:
 
 
 @every_rpc
-@tried
+@with_examples
 @given(data=st.data())
 def test_a_valid_request_never_ends_in_an_unforeseen_status(
-    world: World, role: str, method: MethodDescriptor, data: st.DataObject
+    system: SystemUnderTest, role: str, method: MethodDescriptor, data: st.DataObject
 ) -> None:
     """Whatever keeps the rules is answered with OK or with a refusal of the contract."""
     request = data.draw(strategies.valid(method.input_type))
-    assert_proper(world.wire.send(method, request.SerializeToString(), role))
+    assert_proper(system.client.send(method, request.SerializeToString(), role))
 
 
 @every_rpc
-@tried
+@with_examples
 @given(data=st.data())
 def test_a_broken_rule_is_answered_with_its_field(
-    world: World, role: str, method: MethodDescriptor, data: st.DataObject
+    system: SystemUnderTest, role: str, method: MethodDescriptor, data: st.DataObject
 ) -> None:
     """One broken rule is INVALID_ARGUMENT, INVALID_REQUEST, and names exactly that field and that rule."""
     broken = data.draw(strategies.invalid(method.input_type))
-    answer = world.wire.send(method, broken.message.SerializeToString(), role)
+    answer = system.client.send(method, broken.message.SerializeToString(), role)
     assert (answer.code, answer.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST")
     assert answer.fields == [(broken.field, broken.rule)]
 
@@ -92,10 +92,10 @@ def odd_field(draw: st.DrawFn, numbers: list[int]) -> bytes:
 
 
 @every_rpc
-@tried
+@with_examples
 @given(data=st.data())
 def test_whatever_stands_on_the_wire_is_answered_as_the_contract_foresees(
-    world: World, role: str, method: MethodDescriptor, data: st.DataObject
+    system: SystemUnderTest, role: str, method: MethodDescriptor, data: st.DataObject
 ) -> None:
     """Fields twice, all members of a oneof, other wire types, unknown numbers: OK or a refusal of the contract.
 
@@ -105,7 +105,7 @@ def test_whatever_stands_on_the_wire_is_answered_as_the_contract_foresees(
     body = data.draw(strategies.valid(method.input_type)).SerializeToString()
     odd = data.draw(st.lists(odd_field([*own, 15, 1000, 2**29 - 1] if own else [1, 15]), min_size=1, max_size=4))
     again = data.draw(st.sampled_from([b"", body]))
-    assert_proper(world.wire.send(method, b"".join(data.draw(st.permutations([body, again, *odd]))), role))
+    assert_proper(system.client.send(method, b"".join(data.draw(st.permutations([body, again, *odd]))), role))
 
 
 @st.composite
@@ -148,13 +148,13 @@ def _no_text(draw: st.DrawFn, body: bytes) -> bytes:
 
 
 @every_rpc
-@tried
+@with_examples
 @given(data=st.data())
 def test_garbage_is_answered_with_a_constant_text(
-    world: World, role: str, method: MethodDescriptor, data: st.DataObject
+    system: SystemUnderTest, role: str, method: MethodDescriptor, data: st.DataObject
 ) -> None:
     """Truncated, flipped, random, no UTF-8, nested too deep: UNDECODABLE_REQUEST, in the same words each time."""
-    answer = world.wire.send(method, data.draw(garbage(method)), role)
+    answer = system.client.send(method, data.draw(garbage(method)), role)
     assert (answer.code, answer.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "UNDECODABLE_REQUEST")
     assert_proper(answer)
     texts = _TEXTS.setdefault(role, answer.status.message)

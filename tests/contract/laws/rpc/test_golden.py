@@ -6,7 +6,7 @@ from google.protobuf.descriptor import MethodDescriptor
 
 from tests.contract.harness.client import ROLES, RPCS
 from tests.contract.harness.golden_messages import GOLDEN, Golden, case_name
-from tests.contract.harness.system_under_test import World
+from tests.contract.harness.system_under_test import SystemUnderTest
 
 REQUESTS = [
     (role, method, golden)
@@ -18,8 +18,10 @@ REQUESTS = [
 
 
 @pytest.mark.parametrize(("role", "method", "golden"), REQUESTS, ids=case_name)
-def test_a_golden_request_is_taken(world: World, role: str, method: MethodDescriptor, golden: Golden) -> None:
+def test_a_golden_request_is_taken(
+    system: SystemUnderTest, role: str, method: MethodDescriptor, golden: Golden
+) -> None:
     """Answered on its merits: neither undecodable nor against a rule."""
-    answer = world.wire.send(method, golden.body, role)
+    answer = system.client.send(method, golden.body, role)
     assert answer.reason not in ("UNDECODABLE_REQUEST", "INVALID_REQUEST"), answer.fields
     assert answer.code is grpc.StatusCode.OK or answer.reason, answer.status

@@ -8,10 +8,12 @@ import pytest
 
 from ordersys.contract.topology import topology
 from tests.contract.harness.client import ORDER, ROLES, RPCS
-from tests.contract.harness.sample_requests import ASKS, Ask
-from tests.contract.harness.system_under_test import World, new_id
+from tests.contract.harness.sample_requests import SAMPLE_REQUESTS, SampleRequest
+from tests.contract.harness.system_under_test import SystemUnderTest, new_id
 
-every_ask = pytest.mark.parametrize(("role", "ask"), [(ask.role, ask) for ask in ASKS.values()], ids=list(ASKS))
+every_ask = pytest.mark.parametrize(
+    ("role", "ask"), [(ask.role, ask) for ask in SAMPLE_REQUESTS.values()], ids=list(SAMPLE_REQUESTS)
+)
 CROWD = 12
 
 
@@ -30,51 +32,51 @@ def test_every_changing_rpc_is_asked_for() -> None:
         for method in RPCS[role]
         if not method.name.startswith(("Get", "List", "Batch"))
     }
-    assert {name.split(" ")[0] for name in ASKS} == changing
+    assert {name.split(" ")[0] for name in SAMPLE_REQUESTS} == changing
 
 
 @every_ask
-def test_a_repeated_request_is_answered_as_at_first(world: World, role: str, ask: Ask) -> None:
+def test_a_repeated_request_is_answered_as_at_first(system: SystemUnderTest, role: str, ask: SampleRequest) -> None:
     """The same id and the same request: the same answer, to the byte."""
-    request = ask.request(world)
-    first = world.ok(request, role)
-    assert world.ok(request, role) == first
-    assert world.ok(request, role).SerializeToString(deterministic=True) == first.SerializeToString(deterministic=True)
+    request = ask.request(system)
+    first = system.ok(request, role)
+    assert system.ok(request, role) == first
+    assert system.ok(request, role).SerializeToString(deterministic=True) == first.SerializeToString(deterministic=True)
 
 
 @every_ask
-def test_repeats_that_come_all_at_once_have_one_effect(world: World, role: str, ask: Ask) -> None:
+def test_repeats_that_come_all_at_once_have_one_effect(system: SystemUnderTest, role: str, ask: SampleRequest) -> None:
     """A crowd of equal requests gets one answer."""
-    request = ask.request(world)
+    request = ask.request(system)
     with ThreadPoolExecutor(CROWD) as pool:
-        answers = list(pool.map(lambda _: world.ok(request, role), range(CROWD)))
+        answers = list(pool.map(lambda _: system.ok(request, role), range(CROWD)))
     assert all(answer == answers[0] for answer in answers)
 
 
 @every_ask
-def test_an_id_used_for_another_request_is_refused(world: World, role: str, ask: Ask) -> None:
+def test_an_id_used_for_another_request_is_refused(system: SystemUnderTest, role: str, ask: SampleRequest) -> None:
     """REQUEST_ID_REUSED, and the first answer stays what a repeat gets."""
-    request = ask.request(world)
-    first = world.ok(request, role)
+    request = ask.request(system)
+    first = system.ok(request, role)
     other = copy(request)
     ask.alter(other)
-    answer = world.call(other, role)
+    answer = system.call(other, role)
     assert (answer.code, answer.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "REQUEST_ID_REUSED")
-    assert world.ok(request, role) == first
+    assert system.ok(request, role) == first
 
 
 @every_ask
-def test_equal_after_normalisation_is_equal(world: World, role: str, ask: Ask) -> None:
+def test_equal_after_normalisation_is_equal(system: SystemUnderTest, role: str, ask: SampleRequest) -> None:
     """UUIDs in upper case, items in another order and unknown fields do not make another request."""
-    request = ask.request(world)
-    first = world.ok(request, role)
+    request = ask.request(system)
+    first = system.ok(request, role)
     same = copy(request)
     same.request_id = same.request_id.upper()
     if "order_id" in same.DESCRIPTOR.fields_by_name:
         same.order_id = same.order_id.upper()
     _turn_items(same)
     same.MergeFromString(b"\xfa\x7f\x07unknown")
-    assert world.ok(same, role) == first
+    assert system.ok(same, role) == first
 
 
 def _turn_items(request: Any) -> None:
@@ -88,14 +90,14 @@ def _turn_items(request: Any) -> None:
 
 
 @every_ask
-def test_a_failed_validation_burns_no_id(world: World, role: str, ask: Ask) -> None:
+def test_a_failed_validation_burns_no_id(system: SystemUnderTest, role: str, ask: SampleRequest) -> None:
     """An invalid request may be mended and sent again under its id."""
-    request = ask.request(world)
+    request = ask.request(system)
     broken = copy(request)
     broken.MergeFromString(_broken_id(broken))
-    answer = world.call(broken, role)
+    answer = system.call(broken, role)
     assert answer.reason == "INVALID_REQUEST"
-    assert world.ok(request, role)
+    assert system.ok(request, role)
 
 
 def _broken_id(request: Any) -> bytes:
@@ -112,49 +114,52 @@ def _broken_id(request: Any) -> bytes:
 
 
 @every_ask
-def test_an_id_is_one_for_all_calls(world: World, role: str, ask: Ask) -> None:
+def test_an_id_is_one_for_all_calls(system: SystemUnderTest, role: str, ask: SampleRequest) -> None:
     """The id of one call used in another is refused, whichever call it was."""
-    request = ask.request(world)
-    world.ok(request, role)
-    for other in ASKS.values():
+    request = ask.request(system)
+    system.ok(request, role)
+    for other in SAMPLE_REQUESTS.values():
         if other.role == role and other is not ask:
-            stolen = other.request(world)
+            stolen = other.request(system)
             if type(stolen) is not type(request):
                 stolen.request_id = request.request_id
-                assert world.call(stolen, role).reason == "REQUEST_ID_REUSED"
+                assert system.call(stolen, role).reason == "REQUEST_ID_REUSED"
 
 
 @pytest.mark.judges(ORDER, "broker")
 @every_ask
-def test_a_repeat_publishes_no_second_event(world: World, role: str, ask: Ask) -> None:
+def test_a_repeat_publishes_no_second_event(system: SystemUnderTest, role: str, ask: SampleRequest) -> None:
     """However often a request is repeated, each exchange hears of its effect once."""
-    ear = world.ear
-    assert ear is not None
-    request = ask.request(world)
-    answers = [world.ok(request, role) for _ in range(3)]
+    event_tap = system.event_tap
+    assert event_tap is not None
+    request = ask.request(system)
+    answers = [system.ok(request, role) for _ in range(3)]
     if "order" not in answers[0].DESCRIPTOR.fields_by_name:
         return
     order = answers[0].order
-    ear.wait(lambda: [h for h in ear.heard(order.id) if h.event and h.event.version == order.version], world.patience)
-    fence(world)
+    event_tap.wait(
+        lambda: [h for h in event_tap.received(order.id) if h.event and h.event.version == order.version],
+        system.patience,
+    )
+    fence(system)
     for exchange in topology().exchanges:
-        versions = [h.event.version for h in ear.heard(order.id, exchange.name) if h.event]
+        versions = [h.event.version for h in event_tap.received(order.id, exchange.name) if h.event]
         assert len(versions) == len(set(versions)), versions
 
 
-def fence(world: World) -> None:
+def fence(system: SystemUnderTest) -> None:
     """Returns when everything published before has been heard: events of one service come in order."""
-    ear = world.ear
-    assert ear is not None
-    mark = world.create().id
-    ear.wait(lambda: ear.heard(mark), world.patience)
+    event_tap = system.event_tap
+    assert event_tap is not None
+    mark = system.create().id
+    event_tap.wait(lambda: event_tap.received(mark), system.patience)
 
 
 @pytest.mark.judges(ORDER)
-def test_a_refused_request_leaves_its_id_unused(world: World) -> None:
+def test_a_refused_request_leaves_its_id_unused(system: SystemUnderTest) -> None:
     """After NOT_FOUND the same id serves another request."""
-    request = ASKS["OrderService.UpdateOrder state"].request(world)
+    request = SAMPLE_REQUESTS["OrderService.UpdateOrder state"].request(system)
     missing = copy(request)
     missing.order_id = new_id()
-    assert world.call(missing).reason == "ORDER_NOT_FOUND"
-    assert world.ok(request)
+    assert system.call(missing).reason == "ORDER_NOT_FOUND"
+    assert system.ok(request)

@@ -29,7 +29,7 @@ from ordersys.api.product.v1.product_service_pb2 import (
 from tests.contract.harness.client import ORDER, PRODUCT, Answer, of_each
 from tests.contract.harness.examples import share
 from tests.contract.harness.model import Model, Verdict
-from tests.contract.harness.system_under_test import World, new_id, placing, quantities
+from tests.contract.harness.system_under_test import SystemUnderTest, new_id, placing, quantities
 from tests.contract.laws.rpc.test_pages import walk
 
 STEPS = 30
@@ -49,7 +49,7 @@ EXPECTED = st.none() | st.integers(1, 3)
 class Story(RuleBasedStateMachine):
     """Requests of one customer about a few products."""
 
-    world: World
+    system: SystemUnderTest
     products = Bundle("products")
     asked = Bundle("asked")
     placings = Bundle("placings")
@@ -66,7 +66,7 @@ class Story(RuleBasedStateMachine):
 
     @rule(target=products, available=st.integers(0, 12))
     def create_product(self, available: int) -> str:
-        product_id = self.world.new_product(available)
+        product_id = self.system.new_product(available)
         self.model.create_product(product_id, available)
         return product_id
 
@@ -79,7 +79,7 @@ class Story(RuleBasedStateMachine):
     @rule(targets=(asked, placings), wanted=wanted)
     def place(self, wanted: dict[str, int]) -> tuple[Any, Answer]:
         request = placing(wanted, self.customer)
-        answer = self.world.call(request)
+        answer = self.system.call(request)
         self.compare_placing(wanted, answer)
         return request, answer
 
@@ -116,13 +116,13 @@ class Story(RuleBasedStateMachine):
 
     def at_once(self, requests: list[PlaceOrderRequest]) -> list[Answer]:
         """What each is answered when all are placed in one call."""
-        return of_each(self.world.call(BatchPlaceOrdersRequest(requests=requests)), len(requests))
+        return of_each(self.system.call(BatchPlaceOrdersRequest(requests=requests)), len(requests))
 
     @rule(asked=asked)
     def repeat(self, asked: tuple[Any, Answer]) -> None:
         """A success, or a refusal for want of stock, is answered again whatever happened since."""
         if has_outcome(asked[1]):
-            again = self.world.call(asked[0])
+            again = self.system.call(asked[0])
             assert (again.code, again.response, again.status.details) == (
                 asked[1].code,
                 asked[1].response,
@@ -142,20 +142,20 @@ class Story(RuleBasedStateMachine):
         """The id of a request that had an outcome serves no other."""
         if has_outcome(asked[1]):
             other = AdjustStockRequest(request_id=asked[0].request_id, product_id=product, delta=999_999)
-            assert self.world.call(other).reason == "REQUEST_ID_REUSED"
+            assert self.system.call(other).reason == "REQUEST_ID_REUSED"
 
     @rule(size=st.integers(1, 5))
     def list_orders(self, size: int) -> None:
         """The customer's orders, each as the model has it, on pages of any size."""
         query = ListOrdersRequest(customer_id=self.customer)
-        found: list[Order] = walk(self.world, ORDER, query, lambda page: page.orders, [size])
+        found: list[Order] = walk(self.system, ORDER, query, lambda page: page.orders, [size])
         assert sorted(order.id for order in found) == sorted(self.model.orders)
         for order in found:
             self.compare_order(order)
 
     def ask(self, request: Any, verdict: Verdict) -> tuple[Any, Answer]:
         """Sends a request; the answer has to be one the model allows, and everything as the model has it."""
-        answer = self.world.call(request)
+        answer = self.system.call(request)
         if verdict.succeeds:
             assert answer.response is not None, f"the model takes it, the system says {answer.status}"
             if hasattr(answer.response, "order") and answer.response.order.id in self.model.orders:
@@ -189,27 +189,27 @@ class Story(RuleBasedStateMachine):
     def compare_stock(self, product_id: str) -> None:
         """As the model has it."""
         expected = (self.model.available[product_id], self.model.held[product_id])
-        self.world.eventually(lambda: self.world.stock(product_id) == expected)
+        self.system.eventually(lambda: self.system.stock(product_id) == expected)
 
     def teardown(self) -> None:
         """At the end: every order, and the events seen on each exchange."""
         for order_id, known in self.model.orders.items():
-            self.compare_order(self.world.order(order_id))
+            self.compare_order(self.system.order(order_id))
             self.compare_events(order_id, known.version)
 
     def compare_events(self, order_id: str, version: int) -> None:
         """Each version once on the topic exchange, the creation alone on the fanout exchange."""
-        ear = self.world.ear
-        if ear is None:
+        event_tap = self.system.event_tap
+        if event_tap is None:
             return
-        ear.wait(lambda: len(ear.heard(order_id, "orders.events")) >= version, self.world.patience)
-        ear.wait(lambda: ear.heard(order_id, "orders.created"), self.world.patience)
-        heard = ear.heard(order_id, "orders.events")
-        assert [h.event.version for h in heard if h.event] == list(range(1, version + 1))
-        assert [h.event.version for h in ear.heard(order_id, "orders.created") if h.event] == [1]
-        last = heard[-1].event
+        event_tap.wait(lambda: len(event_tap.received(order_id, "orders.events")) >= version, self.system.patience)
+        event_tap.wait(lambda: event_tap.received(order_id, "orders.created"), self.system.patience)
+        received = event_tap.received(order_id, "orders.events")
+        assert [h.event.version for h in received if h.event] == list(range(1, version + 1))
+        assert [h.event.version for h in event_tap.received(order_id, "orders.created") if h.event] == [1]
+        last = received[-1].event
         assert last is not None
-        assert last.message.order == self.world.order(order_id)
+        assert last.message.order == self.system.order(order_id)
 
 
 def has_outcome(answer: Answer) -> bool:
@@ -218,13 +218,13 @@ def has_outcome(answer: Answer) -> bool:
 
 
 @pytest.mark.judges(PRODUCT, ORDER)
-def test_any_story_goes_as_the_model_says(world: World) -> None:
+def test_any_story_goes_as_the_model_says(system: SystemUnderTest) -> None:
     """Products, restocks, placements, repeats, reuse, changes, cancellations, reads and lists, in any order."""
 
     class StoryOfThisWorld(Story):
         pass
 
-    StoryOfThisWorld.world = world
+    StoryOfThisWorld.system = system
     run_state_machine_as_test(
         StoryOfThisWorld,
         settings=settings(settings.get_profile("contract"), max_examples=share(1), stateful_step_count=STEPS),

@@ -1,4 +1,4 @@
-"""A Notification Service 2 that dies of one event: `python -m tests.integration.faults.environment.crashing_subscriber`."""
+"""A Notification Service 2 that crashes at one event; run by `python -m` with the name of this module."""
 
 import os
 

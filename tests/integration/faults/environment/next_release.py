@@ -1,4 +1,4 @@
-"""A release of tomorrow: `python -m tests.integration.faults.environment.next_release SERVICE` runs one of ours with a newer schema."""
+"""A newer release: `python -m …faults.environment.next_release SERVICE` runs a service with a newer schema."""
 
 import runpy
 import sys

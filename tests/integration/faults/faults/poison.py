@@ -15,8 +15,8 @@ from ordersys.api.notification.v1.dead_letter_service_pb2 import (
 from ordersys.api.notification.v1.dead_letter_service_pb2_grpc import DeadLetterServiceStub
 from ordersys.api.order.v1.order_events_pb2 import OrderCreated
 from ordersys.contract.topology import subscriptions
-from tests.contract.harness.injector import Post
-from tests.contract.harness.sample_orders import imagined
+from tests.contract.harness.injector import Injector
+from tests.contract.harness.sample_orders import sample_order
 from tests.contract.harness.system_under_test import new_id
 from tests.integration.faults.checkers.observations import Finding, Kind
 from tests.integration.faults.environment.crashing_subscriber import DEADLY
@@ -57,13 +57,13 @@ def _poison(scene: Scene) -> Sequence[Finding]:
 def _deadly(scene: Scene) -> Sequence[Finding]:
     """An event in a backlog kills its consumer each time it comes, with as many under way as there may be."""
     stage, role, name = scene.stage, "notification-service-2", "notification_service_2"
-    order = imagined()
+    order = sample_order()
     order.customer_id = DEADLY
     event_id = new_id()
     stage.kill(name)
     scene.last(0.5, 4.0)
-    with closing(Post(stage.amqp_url)) as post:
-        post.deliver(role, OrderCreated(order=order), message_id=event_id)
+    with closing(Injector(stage.amqp_url)) as injector:
+        injector.deliver(role, OrderCreated(order=order), message_id=event_id)
     scene.last(0.2, 2.0)
     stage.give(name, **{RUN: "-m tests.integration.faults.environment.crashing_subscriber"})
     found = _dies_until_dead_lettered(scene, name, event_id)

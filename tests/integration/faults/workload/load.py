@@ -1,4 +1,4 @@
-"""Offered load, from a process of its own: `python -m tests.integration.faults.workload.load ADDRESS '{…}'` (an Offer as JSON).
+"""Offered load, from a process of its own: `python -m …faults.workload.load ADDRESS '{…}'` (an Offer as JSON).
 
 First as many calls at a time as a client may have, each answer followed by the next call: what the service can
 do. Then so many times as much, whether it answers or not; then as at first again, since others may have come to
