@@ -2,15 +2,15 @@
 
 from collections.abc import Iterator
 
-from tests.integration.faults.checkers.observations import Facts, Finding, Kind, answered_orders
+from tests.integration.faults.checkers.observations import Finding, Kind, Observations, answered_orders
 from tests.integration.faults.workload.history import Outcome
 
 _READS = ("GetProduct", "ListProducts", "GetOrder", "ListOrders", "ListNotifications")
 
 
-def answered_otherwise(facts: Facts) -> Iterator[Finding]:
+def answered_otherwise(observations: Observations) -> Iterator[Finding]:
     """A request that is repeated after its success is answered the same again (AIP-155)."""
-    for operation in facts.operations:
+    for operation in observations.operations:
         ends = [one for one in operation.tries if one.outcome is not Outcome.UNKNOWN]
         if operation.outcome is not Outcome.OK or operation.call in _READS:
             continue
@@ -19,29 +19,29 @@ def answered_otherwise(facts: Facts) -> Iterator[Finding]:
             yield Finding(Kind.DUPLICATED, f"operation {operation.number} was answered one thing, then another")
 
 
-def answered_by_a_bug(facts: Facts) -> Iterator[Finding]:
+def answered_by_a_bug(observations: Observations) -> Iterator[Finding]:
     """Whatever goes wrong has a reason of the contract."""
-    for operation in facts.operations:
+    for operation in observations.operations:
         if any(one.answer.reason == "INTERNAL_ERROR" for one in operation.tries):
             yield Finding(Kind.UNRECOVERED, f"operation {operation.number} ({operation.call}) met a bug")
 
 
-def never_answered(facts: Facts) -> Iterator[Finding]:
+def never_answered(observations: Observations) -> Iterator[Finding]:
     """Whatever was left open, repeating the request resolves it; reads are not repeated."""
-    for operation in facts.operations:
-        if not (operation.settled or operation.deserted or operation.call in _READS):
+    for operation in observations.operations:
+        if not (operation.settled or operation.abandoned or operation.call in _READS):
             yield Finding(Kind.UNRECOVERED, f"operation {operation.number} ({operation.call}) is open for good")
 
 
-def read_stale(facts: Facts) -> Iterator[Finding]:
+def read_stale(observations: Observations) -> Iterator[Finding]:
     """What was answered to anybody is seen by everybody who asks afterwards."""
     written = [
         (operation.answered, order)
-        for operation in facts.operations
+        for operation in observations.operations
         if operation.outcome is Outcome.OK and operation.call not in _READS
         for order in answered_orders(operation)[:1]
     ]
-    for operation in facts.asked("GetOrder"):
+    for operation in observations.asked("GetOrder"):
         for read in answered_orders(operation):
             known = [order.version for moment, order in written if order.id == read.id and moment < operation.called]
             if read.version < max(known, default=0):

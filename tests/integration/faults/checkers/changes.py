@@ -5,18 +5,20 @@ from collections.abc import Iterator
 from typing import Any
 
 from ordersys.api.order.v1.order_pb2 import OrderState
-from tests.integration.faults.checkers.observations import TOPIC, Facts, Finding, Kind, answered_orders
+from tests.integration.faults.checkers.observations import TOPIC, Finding, Kind, Observations, answered_orders
 from tests.integration.faults.workload.history import Operation, Outcome
 
 Change = tuple[str, object]
 """An order's id, and the state or the items it is to have."""
 
 
-def made_twice_or_never_asked(facts: Facts) -> Iterator[Finding]:
+def made_twice_or_never_asked(observations: Observations) -> Iterator[Finding]:
     """A version nobody was answered is the work of a request without an answer, one for each."""
-    explained = {(o.id, o.version) for operation in _changes(facts) for o in answered_orders(operation)}
-    open_ones = Counter(asked(operation) for operation in _changes(facts) if operation.outcome is Outcome.UNKNOWN)
-    for order_id, version, change in sorted(_told(facts), key=lambda told: told[:2]):
+    explained = {(o.id, o.version) for operation in _changes(observations) for o in answered_orders(operation)}
+    open_ones = Counter(
+        asked(operation) for operation in _changes(observations) if operation.outcome is Outcome.UNKNOWN
+    )
+    for order_id, version, change in sorted(_told(observations), key=lambda told: told[:2]):
         if (order_id, version) in explained:
             continue
         open_ones[change] -= 1
@@ -24,10 +26,10 @@ def made_twice_or_never_asked(facts: Facts) -> Iterator[Finding]:
             yield Finding(Kind.DUPLICATED, f"version {version} of order {order_id}: nobody asked for it, or not again")
 
 
-def one_version_for_two(facts: Facts) -> Iterator[Finding]:
+def one_version_for_two(observations: Observations) -> Iterator[Finding]:
     """Two requests that changed something were never answered the same version."""
     owners: dict[tuple[str, int], Operation] = {}
-    for operation in _changes(facts):
+    for operation in _changes(observations):
         for order in answered_orders(operation)[:1]:
             owner = owners.setdefault((order.id, order.version), operation)
             if owner is not operation:
@@ -48,13 +50,13 @@ def asked(operation: Operation) -> Change:
     return request.order_id, _units(request.items.items)
 
 
-def _changes(facts: Facts) -> Iterator[Operation]:
-    return facts.asked("UpdateOrder", "CancelOrder")
+def _changes(observations: Observations) -> Iterator[Operation]:
+    return observations.asked("UpdateOrder", "CancelOrder")
 
 
-def _told(facts: Facts) -> set[tuple[str, int, Change]]:
+def _told(observations: Observations) -> set[tuple[str, int, Change]]:
     """Every version beyond the first that events tell of, with what had changed."""
-    updates = [event for event in facts.heard.get(TOPIC, ()) if event.type.endswith("OrderUpdated")]
+    updates = [event for event in observations.received.get(TOPIC, ()) if event.type.endswith("OrderUpdated")]
     return {(event.order_id, event.version, _change(event.message)) for event in updates}
 
 

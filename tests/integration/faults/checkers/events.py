@@ -4,36 +4,36 @@ from collections.abc import Iterator, Sequence
 
 from ordersys.contract.events import Event
 from ordersys.contract.times import microseconds
-from tests.integration.faults.checkers.observations import CREATED, TOPIC, Facts, Finding, Kind, answered_orders
+from tests.integration.faults.checkers.observations import CREATED, TOPIC, Finding, Kind, Observations, answered_orders
 from tests.integration.faults.workload.history import KEPT, Outcome
 
 
-def change_without_event(facts: Facts) -> Iterator[Finding]:
+def change_without_event(observations: Observations) -> Iterator[Finding]:
     """Each version is told of on the topic exchange, the first on the fanout exchange too, and each refusal."""
-    told = {exchange: {(e.order_id, e.version) for e in events} for exchange, events in facts.heard.items()}
-    for order in facts.orders:
+    told = {exchange: {(e.order_id, e.version) for e in events} for exchange, events in observations.received.items()}
+    for order in observations.orders:
         for version in range(1, order.version + 1):
             for exchange in (CREATED, TOPIC) if version == 1 else (TOPIC,):
-                audible = microseconds(order.create_time) >= facts.missed_before.get(exchange, 0)
+                audible = microseconds(order.create_time) >= observations.missed_before.get(exchange, 0)
                 if audible and (order.id, version) not in told.get(exchange, set()):
                     yield Finding(Kind.LOST, f"version {version} of order {order.id} was not heard on {exchange}")
-    told_refused = {event.message.customer_id for event in _rejections(facts)}
-    for operation in facts.asked("PlaceOrder") if TOPIC not in facts.missed_before else ():
+    told_refused = {event.message.customer_id for event in _rejections(observations)}
+    for operation in observations.asked("PlaceOrder") if TOPIC not in observations.missed_before else ():
         refused = operation.outcome is Outcome.FAIL and operation.reason == KEPT
         if refused and operation.request.customer_id not in told_refused:
             yield Finding(Kind.LOST, f"the refusal of operation {operation.number} was not heard")
 
 
-def event_without_change(facts: Facts) -> Iterator[Finding]:
+def event_without_change(observations: Observations) -> Iterator[Finding]:
     """What is told of is there; a refusal told of was one, and is told of once."""
-    for exchange, events in facts.heard.items():
+    for exchange, events in observations.received.items():
         for event in _distinct(events):
-            there = facts.by_id.get(event.order_id)
+            there = observations.by_id.get(event.order_id)
             if event.version and (there is None or there.version < event.version):
                 yield Finding(Kind.DUPLICATED, f"{event.event_id} on {exchange} tells of a change that is not there")
-    owners = {operation.request.customer_id: operation for operation in facts.asked("PlaceOrder")}
+    owners = {operation.request.customer_id: operation for operation in observations.asked("PlaceOrder")}
     told: set[str] = set()
-    for event in _rejections(facts):
+    for event in _rejections(observations):
         owner = owners.get(event.message.customer_id)
         possible = owner and (owner.outcome is Outcome.UNKNOWN or owner.reason == KEPT)
         if not possible or event.message.customer_id in told:
@@ -41,26 +41,26 @@ def event_without_change(facts: Facts) -> Iterator[Finding]:
         told.add(event.message.customer_id)
 
 
-def told_otherwise(facts: Facts) -> Iterator[Finding]:
+def told_otherwise(observations: Observations) -> Iterator[Finding]:
     """The order in an event is, to the byte, the order that was answered and, at the end, the one there is."""
-    told = {(e.order_id, e.version): e.message.order for e in facts.heard.get(TOPIC, ()) if e.version}
-    answered = [order for operation in facts.operations for order in answered_orders(operation)]
-    for order in (*answered, *facts.orders):
+    told = {(e.order_id, e.version): e.message.order for e in observations.received.get(TOPIC, ()) if e.version}
+    answered = [order for operation in observations.operations for order in answered_orders(operation)]
+    for order in (*answered, *observations.orders):
         if told.get((order.id, order.version), order) != order:
             yield Finding(Kind.LOST, f"version {order.version} of order {order.id} is told of otherwise")
 
 
-def forged(facts: Facts) -> Iterator[Finding]:
+def forged(observations: Observations) -> Iterator[Finding]:
     """An event that comes again comes as it was, and one on the fanout exchange is the one on the topic exchange."""
     bodies: dict[str, bytes] = {}
-    for events in facts.heard.values():
+    for events in observations.received.values():
         for event in events:
             if bodies.setdefault(event.event_id, event.body) != event.body:
                 yield Finding(Kind.DUPLICATED, f"two events are called {event.event_id}")
 
 
-def _rejections(facts: Facts) -> Iterator[Event]:
-    return (e for e in _distinct(facts.heard.get(TOPIC, ())) if e.type.endswith("OrderRejected"))
+def _rejections(observations: Observations) -> Iterator[Event]:
+    return (e for e in _distinct(observations.received.get(TOPIC, ())) if e.type.endswith("OrderRejected"))
 
 
 def _distinct(events: Sequence[Event]) -> list[Event]:

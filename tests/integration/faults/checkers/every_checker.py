@@ -1,11 +1,11 @@
-"""What is wrong with the facts of a round: one law a function, none with a look at the system. Pure."""
+"""Every checker: finds violations in the observations of a round, one law a function. Pure."""
 
 from collections.abc import Callable, Iterator, Sequence
 
 from tests.integration.faults.checkers import answers, changes, events, orders, records, stock, unfinished
-from tests.integration.faults.checkers.observations import Facts, Finding
+from tests.integration.faults.checkers.observations import Finding, Observations
 
-Checker = Callable[[Facts], Iterator[Finding]]
+Checker = Callable[[Observations], Iterator[Finding]]
 CHECKERS: Sequence[Checker] = (
     orders.acknowledged_and_missing,
     orders.present_and_never_asked,
@@ -31,6 +31,6 @@ CHECKERS: Sequence[Checker] = (
 )
 
 
-def findings(facts: Facts) -> list[Finding]:
+def findings(observations: Observations) -> list[Finding]:
     """Everything that must not be; nothing when all is well."""
-    return [found for check in CHECKERS for found in check(facts)]
+    return [finding for check in CHECKERS for finding in check(observations)]

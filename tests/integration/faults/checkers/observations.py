@@ -1,4 +1,4 @@
-"""What a round has left behind, and what is wrong with it. Pure.
+"""The observations of a round, and the findings about them. Pure.
 
 Every order is placed for a customer of its own, so that whoever it was asked by can be told from the order.
 """
@@ -44,7 +44,7 @@ class Stock(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Facts:
+class Observations:
     """What was asked, what is there, and what was told."""
 
     operations: Sequence[Operation]
@@ -52,7 +52,7 @@ class Facts:
     """Every order of the round, as it is at the end."""
     stock: Mapping[str, Stock] = field(default_factory=dict)
     """Every product of the round that is there at the end."""
-    heard: Mapping[str, Sequence[Event]] = field(default_factory=dict)
+    received: Mapping[str, Sequence[Event]] = field(default_factory=dict)
     """What came from each exchange, in order."""
     recorded: Mapping[str, Sequence[Notification]] = field(default_factory=dict)
     """What each consumer has recorded, in order."""

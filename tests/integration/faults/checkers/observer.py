@@ -1,4 +1,4 @@
-"""Gathers the facts of a round when all is quiet: over the wire, and by a look into the databases for what is left."""
+"""Observes a round when all is quiet: by calls, event taps, and queries of the databases for unfinished work."""
 
 import sqlite3
 import time
@@ -14,7 +14,7 @@ from ordersys.api.order.v1.order_service_pb2 import ListOrdersRequest
 from ordersys.api.product.v1.product_service_pb2 import ListProductsRequest
 from ordersys.contract.events import Event
 from tests.contract.harness.client import LISTENERS
-from tests.integration.faults.checkers.observations import Facts, Finding, Kind, Stock
+from tests.integration.faults.checkers.observations import Finding, Kind, Observations, Stock
 from tests.integration.faults.checkers.records import EXCHANGES, happened
 from tests.integration.faults.environment import event_taps
 from tests.integration.faults.workload.calls import Calls
@@ -32,8 +32,8 @@ _STILL_TO_DO = {
 }
 
 
-class Gatherer:
-    """Gathers round after round of one stage."""
+class Observer:
+    """Observes round after round in one environment."""
 
     def __init__(self, calls: Calls, amqp_url: str, databases: Path, patience: float = QUIET_SECONDS) -> None:
         self._calls = calls
@@ -44,25 +44,27 @@ class Gatherer:
         self._recorded: dict[str, dict[int, Notification]] = {listener: {} for listener in LISTENERS}
         self._reckoned: dict[str, object] = {}
 
-    def facts(self, name: str, operations: Sequence[Operation], missed_before: Mapping[str, int]) -> Facts:
-        """The facts of the round called `name`, when all is quiet, or patience ends."""
+    def observations(
+        self, name: str, operations: Sequence[Operation], missed_before: Mapping[str, int]
+    ) -> Observations:
+        """The observations of the round called `name`, when all is quiet, or patience ends."""
         until = time.monotonic() + self._patience
         while any(left := self._left()) and any(left.values()) and time.monotonic() < until:
             time.sleep(_POLL)
-        heard = self._heard(name)
-        self._wait_for_records(heard, missed_before)
+        received = self._heard(name)
+        self._wait_for_records(received, missed_before)
         recorded = {
             listener: [one for one in found.values() if _told_about(one).startswith(name)]
             for listener, found in self._recorded.items()
         }
         orders, stock = self._orders(name), self._stock(name)
         self._reckoned.update({**_versions(orders), **stock})
-        return Facts(operations, orders, stock, heard, recorded, missed_before, left)
+        return Observations(operations, orders, stock, received, recorded, missed_before, left)
 
-    def _wait_for_records(self, heard: Mapping[str, Sequence[Event]], missed_before: Mapping[str, int]) -> None:
+    def _wait_for_records(self, received: Mapping[str, Sequence[Event]], missed_before: Mapping[str, int]) -> None:
         """Until all is recorded, or patience ends without another record: what is late is not lost."""
         known, until = -1, 0.0
-        while not self._all_recorded(heard, missed_before):
+        while not self._all_recorded(received, missed_before):
             now = sum(map(len, self._recorded.values()))
             if now > known:
                 known, until = now, time.monotonic() + self._patience
@@ -80,17 +82,17 @@ class Gatherer:
         return {name: _count(self._databases / file, query) for name, (file, query) in _STILL_TO_DO.items()}
 
     def _heard(self, name: str) -> dict[str, list[Event]]:
-        everything = event_taps.listen(self._amqp_url)
+        everything = event_taps.read(self._amqp_url)
         return {exchange: [e for e in es if _about(e.message).startswith(name)] for exchange, es in everything.items()}
 
-    def _all_recorded(self, heard: Mapping[str, Sequence[Event]], missed_before: Mapping[str, int]) -> bool:
+    def _all_recorded(self, received: Mapping[str, Sequence[Event]], missed_before: Mapping[str, int]) -> bool:
         for listener in LISTENERS:
             self._read_on(listener)
         known = {listener: {one.event_id for one in self._recorded[listener].values()} for listener in LISTENERS}
         return all(
             event.event_id in known[listener]
             for listener in LISTENERS
-            for event in heard[EXCHANGES[listener]]
+            for event in received[EXCHANGES[listener]]
             if happened(event) >= missed_before.get(listener, 0)
         )
 

@@ -3,17 +3,17 @@
 from collections import Counter
 from collections.abc import Iterator
 
-from tests.integration.faults.checkers.observations import Facts, Finding, Kind, answered_orders, placed
+from tests.integration.faults.checkers.observations import Finding, Kind, Observations, answered_orders, placed
 from tests.integration.faults.workload.history import Operation, Outcome
 
 PLACEMENTS = ("PlaceOrder", "CreateOrder", "BatchCreateOrders")
 
 
-def acknowledged_and_missing(facts: Facts) -> Iterator[Finding]:
+def acknowledged_and_missing(observations: Observations) -> Iterator[Finding]:
     """What was answered is there, no older than it was answered."""
-    for operation in facts.operations:
+    for operation in observations.operations:
         for order in answered_orders(operation):
-            there = facts.by_id.get(order.id)
+            there = observations.by_id.get(order.id)
             if there is None or there.version < order.version:
                 found = f"at version {there.version}" if there else "not there"
                 yield Finding(
@@ -23,10 +23,10 @@ def acknowledged_and_missing(facts: Facts) -> Iterator[Finding]:
                 )
 
 
-def present_and_never_asked(facts: Facts) -> Iterator[Finding]:
+def present_and_never_asked(observations: Observations) -> Iterator[Finding]:
     """What is there was asked for, and not refused."""
-    owners = _owners(facts)
-    for order in facts.orders:
+    owners = _owners(observations)
+    for order in observations.orders:
         owner = owners.get(order.customer_id)
         if owner is None:
             yield Finding(Kind.DUPLICATED, f"order {order.id} is there and nobody asked for it")
@@ -34,12 +34,12 @@ def present_and_never_asked(facts: Facts) -> Iterator[Finding]:
             yield Finding(Kind.DUPLICATED, f"order {order.id} is there; operation {owner.number} was refused it")
 
 
-def placed_twice(facts: Facts) -> Iterator[Finding]:
+def placed_twice(observations: Observations) -> Iterator[Finding]:
     """One request, one order."""
-    for customer, times in Counter(order.customer_id for order in facts.orders).items():
+    for customer, times in Counter(order.customer_id for order in observations.orders).items():
         for _ in range(times - 1):
             yield Finding(Kind.DUPLICATED, f"customer {customer} asked for one order and has another one")
 
 
-def _owners(facts: Facts) -> dict[str, Operation]:
-    return {one.customer_id: operation for operation in facts.asked(*PLACEMENTS) for one in placed(operation)}
+def _owners(observations: Observations) -> dict[str, Operation]:
+    return {one.customer_id: operation for operation in observations.asked(*PLACEMENTS) for one in placed(operation)}

@@ -6,37 +6,37 @@ from collections.abc import Iterator
 from ordersys.contract.events import Event
 from ordersys.contract.times import microseconds
 from ordersys.contract.topology import subscriptions
-from tests.integration.faults.checkers.observations import Facts, Finding, Kind
+from tests.integration.faults.checkers.observations import Finding, Kind, Observations
 
 EXCHANGES = {taken.consumer: taken.exchange for taken in subscriptions()}
 
 
-def recorded_as_told(facts: Facts) -> Iterator[Finding]:
+def recorded_as_told(observations: Observations) -> Iterator[Finding]:
     """Everything heard is recorded by whoever takes it, and nothing else is."""
     for consumer, exchange in EXCHANGES.items():
-        heard = {event.event_id: event for event in facts.heard.get(exchange, ())}
-        recorded = {one.event_id: one for one in facts.recorded.get(consumer, ())}
-        for event_id in heard.keys() - recorded.keys():
-            if happened(heard[event_id]) >= facts.missed_before.get(consumer, 0):
+        received = {event.event_id: event for event in observations.received.get(exchange, ())}
+        recorded = {one.event_id: one for one in observations.recorded.get(consumer, ())}
+        for event_id in received.keys() - recorded.keys():
+            if happened(received[event_id]) >= observations.missed_before.get(consumer, 0):
                 yield Finding(Kind.LOST, f"{event_id} is not recorded by {consumer}")
-        for event_id in recorded.keys() - heard.keys() if exchange not in facts.missed_before else ():
+        for event_id in recorded.keys() - received.keys() if exchange not in observations.missed_before else ():
             yield Finding(Kind.DUPLICATED, f"{consumer} has recorded {event_id}, which was not heard on {exchange}")
-        for event_id in heard.keys() & recorded.keys():
-            if recorded[event_id].event.value != heard[event_id].body:
+        for event_id in received.keys() & recorded.keys():
+            if recorded[event_id].event.value != received[event_id].body:
                 yield Finding(Kind.LOST, f"{consumer} has recorded {event_id} otherwise than it was told")
 
 
-def recorded_once(facts: Facts) -> Iterator[Finding]:
+def recorded_once(observations: Observations) -> Iterator[Finding]:
     """The recorded row is the effect: one for each event."""
-    for consumer, recorded in facts.recorded.items():
+    for consumer, recorded in observations.recorded.items():
         for event_id, times in Counter(one.event_id for one in recorded).items():
             for _ in range(times - 1):
                 yield Finding(Kind.DUPLICATED, f"{consumer} has recorded {event_id} twice")
 
 
-def late_and_not_said(facts: Facts) -> Iterator[Finding]:
+def late_and_not_said(observations: Observations) -> Iterator[Finding]:
     """What is recorded after a newer version of its order is marked as late, and nothing else is."""
-    for consumer, recorded in facts.recorded.items():
+    for consumer, recorded in observations.recorded.items():
         newest: dict[str, int] = {}
         for one in sorted(recorded, key=lambda one: one.sequence):
             if one.late != (one.version < newest.get(one.order_id, 0)):

@@ -1,6 +1,6 @@
-"""The real system on a stage of its own: every connection passes through a link of ours, every start may be changed.
+"""The environment of a round: the real system, every connection through a link of ours, every start changeable.
 
-What is done to it, `heal` undoes: good weather, everything awake, running and healthy.
+What is done to it, `heal` undoes: links without faults, everything awake, running and healthy.
 """
 
 import contextlib
@@ -28,8 +28,8 @@ def _way(broker: str) -> str:
     return broker.replace(BROKER, "amqp")
 
 
-PORTS = (*SERVICES, *BROKERS, "client", "hop", *map(_way, BROKERS))
-"""What has a port on a stage: every process, and every link."""
+PORTS = (*SERVICES, *BROKERS, "client", "internal", *map(_way, BROKERS))
+"""Everything that has a port: every process, and every link."""
 RECOVERY_SECONDS = 30.0
 _OPEN_FILES = 100
 RUN = "RUN"
@@ -42,7 +42,7 @@ _SETTINGS = {
 }
 
 
-class Stage:
+class Environment:
     """Everything a fault may be done to. A context manager that starts it all and leaves nothing behind."""
 
     def __init__(self, folder: Path, numbers: Sequence[int], may_mount: bool = False, brokers: int = 1) -> None:
@@ -58,11 +58,11 @@ class Stage:
         self.links: dict[str, Link] = {}
         self._saboteurs: dict[str, str] = {}
 
-    def __enter__(self) -> "Stage":
+    def __enter__(self) -> "Environment":
         with ExitStack() as started:
-            (self.folder / "environments").mkdir(parents=True)
+            (self.folder / "variables").mkdir(parents=True)
             self._link(started, "client", "product_service")
-            self._link(started, "hop", "order_service")
+            self._link(started, "internal", "order_service")
             for broker, way in self.ways.items():
                 self._link(started, way, broker)
             for name in SERVICES:
@@ -101,7 +101,7 @@ class Stage:
 
     @property
     def all_ports(self) -> list[int]:
-        """Every port anything of this stage listens on."""
+        """Every port anything of this environment listens on."""
         return list(self._ports.values())
 
     def service(self, name: str) -> Service:
@@ -119,17 +119,17 @@ class Stage:
             del self._saboteurs[name]
             self._start_anew(name)
 
-    def give(self, name: str, **environment: str) -> None:
+    def give(self, name: str, **variables: str) -> None:
         """Lets a service have this in its environment from its next start on, and nothing else of the kind."""
-        hop = f"{LOOPBACK}:{self._ports['hop']}"
+        internal = f"{LOOPBACK}:{self._ports['internal']}"
         urls = [f"amqp://guest:guest@{LOOPBACK}:{self._ports[way]}/%2F" for way in self.ways.values()]
-        given = {"ORDERSYS_AMQP_URL": ",".join(urls), **environment}
+        given = {"ORDERSYS_AMQP_URL": ",".join(urls), **variables}
         if name in self._saboteurs:
             given[RUN] = self._saboteurs[name]
         if name == "product_service":
-            given["ORDERSYS_ORDER_SERVICE_ADDRESS"] = hop
+            given["ORDERSYS_ORDER_SERVICE_ADDRESS"] = internal
         lines = (f"export {variable}={shlex.quote(value)}\n" for variable, value in given.items())
-        self._environment(name).write_text("".join(lines))
+        self._variables_file(name).write_text("".join(lines))
 
     def kill(self, name: str) -> None:
         """Kills a process at once."""
@@ -211,12 +211,12 @@ class Stage:
 
     def _program(self, name: str) -> list[str]:
         """The service, in the environment it is given at each start."""
-        environment, python = shlex.quote(str(self._environment(name))), shlex.quote(sys.executable)
-        run = f". {environment}; exec {python} ${{{RUN}:--m ordersys.{name}}}"
+        variables, python = shlex.quote(str(self._variables_file(name))), shlex.quote(sys.executable)
+        run = f". {variables}; exec {python} ${{{RUN}:--m ordersys.{name}}}"
         return ["/bin/sh", "-c", run]
 
-    def _environment(self, name: str) -> Path:
-        return self.folder / "environments" / name
+    def _variables_file(self, name: str) -> Path:
+        return self.folder / "variables" / name
 
     def _link(self, started: ExitStack, name: str, target: str) -> None:
         self.links[name] = started.enter_context(closing(Link(name, self._ports[name], self._ports[target])))

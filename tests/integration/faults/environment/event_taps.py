@@ -1,4 +1,4 @@
-"""Ears at both exchanges: durable queues of the harness' own, which no fault of a listener can touch."""
+"""Event taps at both exchanges: durable queues of the harness' own, which no fault of a subscriber can touch."""
 
 import uuid
 from collections.abc import Iterator
@@ -14,8 +14,8 @@ _ARGUMENTS = {"x-queue-type": "quorum"}
 _LONGEST_SECONDS = 30.0
 
 
-def prick_up(url: str) -> None:
-    """Lets the broker keep what comes from each exchange from now on; an ear that is there already goes on."""
+def declare(url: str) -> None:
+    """Lets the broker keep what comes from each exchange from now on; a tap that is there already goes on."""
     connection = pika.BlockingConnection(pika.URLParameters(url))
     channel = connection.channel()
     for exchange, queue in _QUEUES.items():
@@ -24,15 +24,15 @@ def prick_up(url: str) -> None:
     connection.close()
 
 
-def listen(url: str) -> dict[str, list[Event]]:
+def read(url: str) -> dict[str, list[Event]]:
     """Takes what came from each exchange since the last time: all that was confirmed to anybody by now."""
     connection = pika.BlockingConnection(pika.URLParameters(url))
     channel = connection.channel()
     channel.confirm_delivery()
     channel.basic_qos(prefetch_count=1000)
-    heard = {exchange: list(_take(channel, queue)) for exchange, queue in _QUEUES.items()}
+    received = {exchange: list(_take(channel, queue)) for exchange, queue in _QUEUES.items()}
     connection.close()
-    return heard
+    return received
 
 
 def _take(channel: BlockingChannel, queue: str) -> Iterator[Event]:

@@ -1,4 +1,4 @@
-"""A network between two that talk over TCP, good or bad: everything passes through here, as its weather says."""
+"""A TCP link between two processes: everything passes through here, under the condition it is given."""
 
 import contextlib
 import socket
@@ -12,7 +12,7 @@ _RESET = struct.pack("ii", 1, 0)  # SO_LINGER on, for no time: closing sends RST
 LOOPBACK = "127.0.0.1"
 
 
-class Weather:
+class Condition:
     """What becomes of bytes on their way; these pass."""
 
     def connects(self) -> bool:
@@ -28,14 +28,14 @@ class Weather:
         return [chunk]
 
 
-class Away(Weather):
+class Away(Condition):
     """Nobody is reached."""
 
     def connects(self) -> bool:
         return False
 
 
-class HalfOpen(Weather):
+class HalfOpen(Condition):
     """Everything stays open, and nothing arrives."""
 
     def there(self, chunk: bytes) -> list[bytes]:
@@ -45,14 +45,14 @@ class HalfOpen(Weather):
         return []
 
 
-class RepliesLost(Weather):
+class RepliesLost(Condition):
     """The request goes through, the reply does not."""
 
     def back(self, chunk: bytes) -> list[bytes]:
         return []
 
 
-class Slow(Weather):
+class Slow(Condition):
     """Everything takes its time, in both directions."""
 
     def __init__(self, seconds: float) -> None:
@@ -65,7 +65,7 @@ class Slow(Weather):
     back = there
 
 
-class Dribble(Weather):
+class Dribble(Condition):
     """One byte at a time."""
 
     def there(self, chunk: bytes) -> list[bytes]:
@@ -80,7 +80,7 @@ class Link:
     def __init__(self, name: str, port: int, target: int) -> None:
         self.name = name
         self.port = port
-        self.weather = Weather()
+        self.condition = Condition()
         self._target = target
         self._closed = threading.Event()
         self._lock = threading.Lock()
@@ -108,9 +108,9 @@ class Link:
                 one.shutdown(socket.SHUT_RD)
 
     def clear(self) -> None:
-        """Good weather again, on new connections: what was lost is lost for good."""
-        bad, self.weather = self.weather, Weather()
-        if type(bad) is not Weather:
+        """The normal condition again, on new connections: what was lost is lost for good."""
+        bad, self.condition = self.condition, Condition()
+        if type(bad) is not Condition:
             self.reset()
 
     def close(self) -> None:
@@ -127,7 +127,7 @@ class Link:
 
     def _connect(self, client: socket.socket) -> None:
         try:
-            if not self.weather.connects():
+            if not self.condition.connects():
                 raise ConnectionRefusedError
             server = socket.create_connection((LOOPBACK, self._target))
         except OSError:
@@ -143,7 +143,7 @@ class Link:
     def _pump(self, direction: str, source: socket.socket, sink: socket.socket) -> None:
         with contextlib.suppress(OSError):
             while chunk := source.recv(_CHUNK):
-                for piece in getattr(self.weather, direction)(chunk):
+                for piece in getattr(self.condition, direction)(chunk):
                     sink.sendall(piece)
         with self._lock:
             broken = source in self._broken

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, inspect, text
 
 from ordersys.runtime.storage.schema import Schema, Upgrade
 
-COLUMN = "tomorrow"
+COLUMN = "next_release"
 
 
 def _add_columns(connection: Connection) -> None:

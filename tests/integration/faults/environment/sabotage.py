@@ -1,4 +1,4 @@
-"""Services that break a promise on purpose: `python sabotage.py NAME` runs one of ours with one thing wrong.
+"""Sabotaged services: `python -m …environment.sabotage NAME` runs one with one thing wrong on purpose.
 
 They are there to show that a round with the right fault finds out.
 """

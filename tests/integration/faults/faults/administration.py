@@ -7,8 +7,8 @@ from contextlib import closing
 
 from ordersys.contract.topology import Subscription, subscriptions
 from tests.integration.faults.checkers.observations import Finding, Kind
-from tests.integration.faults.environment.environment import Stage
-from tests.integration.faults.faults.fault import Act, Fault, Scene
+from tests.integration.faults.environment.environment import Environment
+from tests.integration.faults.faults.fault import Act, Fault, FaultContext
 
 _USER = "guest"
 _FED_SECONDS = 30.0
@@ -27,24 +27,24 @@ def administration_faults() -> Iterator[Fault]:
 def _alarms(command: str, raised: Sequence[str], lifted: Sequence[str]) -> Act:
     """The broker takes no events for a while, for minutes when there is time."""
 
-    def act(scene: Scene) -> Sequence[Finding]:
-        scene.stage.node.control(command, *raised)
+    def act(context: FaultContext) -> Sequence[Finding]:
+        context.environment.node.control(command, *raised)
         try:
-            scene.last(3.0, 120.0)
+            context.last(3.0, 120.0)
         finally:
-            scene.stage.node.control(command, *lifted)
+            context.environment.node.control(command, *lifted)
         return ()
 
     return act
 
 
-def _revokes(scene: Scene) -> Sequence[Finding]:
+def _revokes(context: FaultContext) -> Sequence[Finding]:
     """Everybody is thrown out, and let in again later."""
-    node = scene.stage.node
+    node = context.environment.node
     node.control("change_password", _USER, "another")
     try:
         node.control("close_all_connections", "revoked")
-        scene.last(1.0, 20.0)
+        context.last(1.0, 20.0)
     finally:
         node.control("change_password", _USER, _USER)
     return ()
@@ -55,14 +55,14 @@ def _fills(taken: Subscription) -> Act:
     name = taken.consumer.replace("-", "_")
     others = [other for other in subscriptions() if other != taken]
 
-    def act(scene: Scene) -> Sequence[Finding]:
-        node = scene.stage.node
+    def act(context: FaultContext) -> Sequence[Finding]:
+        node = context.environment.node
         pattern = f"^{taken.queue.replace('.', '[.]')}$"
         node.control("set_policy", "--apply-to", "queues", "full", pattern, '{"max-length":1}')
         try:
-            with scene.stage.asleep(name):
-                scene.last(2.0, 20.0)
-                found = [finding for other in others for finding in _starves(scene.stage, other)]
+            with context.environment.asleep(name):
+                context.last(2.0, 20.0)
+                found = [finding for other in others for finding in _starves(context.environment, other)]
         finally:
             node.control("clear_policy", "full")
         return found
@@ -70,7 +70,7 @@ def _fills(taken: Subscription) -> Act:
     return act
 
 
-def _starves(stage: Stage, taken: Subscription) -> Iterator[Finding]:
+def _starves(environment: Environment, taken: Subscription) -> Iterator[Finding]:
     """What waits to be published now does not come to a subscriber whose queue has room, though it has time enough.
 
     The first event of each order, that is: the others keep their place behind it.
@@ -80,21 +80,21 @@ def _starves(stage: Stage, taken: Subscription) -> Iterator[Finding]:
         event_id
         for database in ("order", "product")
         for table in ("outbox", "outbox_late")
-        for event_id, event_type in _rows(stage, database, f"SELECT event_id, type FROM {table}")  # noqa: S608
+        for event_id, event_type in _rows(environment, database, f"SELECT event_id, type FROM {table}")  # noqa: S608
         if event_type in types
     }
     until = time.monotonic() + _FED_SECONDS
     missing = waiting
     while missing and time.monotonic() < until:
-        missing = waiting - {row[0] for row in _rows(stage, taken.consumer, "SELECT event_id FROM notifications")}
+        missing = waiting - {row[0] for row in _rows(environment, taken.consumer, "SELECT event_id FROM notifications")}
         time.sleep(_POLL)
     if missing:
         text = f"{taken.consumer} has not got {len(missing)} of {len(waiting)} events while another's queue is full"
         yield Finding(Kind.UNRECOVERED, text)
 
 
-def _rows(stage: Stage, database: str, query: str) -> Sequence[tuple[str, ...]]:
-    with closing(sqlite3.connect(f"file:{stage.databases / database}.db?mode=ro", uri=True)) as connection:
+def _rows(environment: Environment, database: str, query: str) -> Sequence[tuple[str, ...]]:
+    with closing(sqlite3.connect(f"file:{environment.databases / database}.db?mode=ro", uri=True)) as connection:
         rows: Sequence[tuple[str, ...]] = connection.execute(query).fetchall()
     return rows
 

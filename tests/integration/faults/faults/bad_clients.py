@@ -18,11 +18,11 @@ from ordersys.api.product.v1.product_service_pb2 import (
     ListProductsRequest,
 )
 from tests.integration.faults.checkers.observations import Finding, Kind
-from tests.integration.faults.faults.fault import Act, Fault, Scene
+from tests.integration.faults.faults.fault import Act, Fault, FaultContext
 from tests.integration.faults.faults.service_watch import MOST_BYTES, Ask, harm, watching
 from tests.integration.faults.workload import http2
 from tests.integration.faults.workload.load import PATH
-from tests.integration.faults.workload.raw_clients import Boor, Crowd
+from tests.integration.faults.workload.raw_clients import RawClient, RawClients
 from tests.integration.faults.workload.requests import creating, new_id
 
 _SERVICE = "/ordersys.api.product.v1.ProductService/"
@@ -40,9 +40,9 @@ _CANCEL_CODE = (8).to_bytes(4)
 
 
 class Misdeed(NamedTuple):
-    """What a crowd does, whether the service has to put an end to it, whether it needs large pages."""
+    """What raw clients do, whether the service has to put an end to it, whether it needs large pages."""
 
-    do: Callable[[Crowd], None]
+    do: Callable[[RawClients], None]
     ended: bool = False
     large: bool = False
     most_bytes: int = MOST_BYTES
@@ -58,14 +58,14 @@ def bad_client_faults() -> Iterator[Fault]:
 def suffers(misdeed: Misdeed) -> Act:
     """The Product Service suffers it."""
 
-    def act(scene: Scene) -> Sequence[Finding]:
-        address = scene.stage.service("product_service").address
+    def act(context: FaultContext) -> Sequence[Finding]:
+        address = context.environment.service("product_service").address
         if misdeed.large:
-            _fill_pages(scene)
-        with watching(scene.stage, buying(scene)) as seen, Crowd(address, scene.dice) as crowd:
-            misdeed.do(crowd)
-            borne = crowd.borne_after(_BEARABLE_SECONDS) if misdeed.ended else 0
-            scene.last(4.0 if misdeed.large else 1.0, 10.0)
+            _fill_pages(context)
+        with watching(context.environment, buying(context)) as seen, RawClients(address, context.dice) as raw_clients:
+            misdeed.do(raw_clients)
+            borne = raw_clients.borne_after(_BEARABLE_SECONDS) if misdeed.ended else 0
+            context.last(4.0 if misdeed.large else 1.0, 10.0)
         return [*unended(borne), *harm(seen, misdeed.most_bytes)]
 
     return act
@@ -77,9 +77,9 @@ def unended(borne: int) -> Iterator[Finding]:
         yield Finding(Kind.UNRECOVERED, f"{borne} connections were still borne with after {_BEARABLE_SECONDS:.0f} s")
 
 
-def buying(scene: Scene) -> Ask:
+def buying(context: FaultContext) -> Ask:
     """What a client that does no harm asks for."""
-    request = GetProductRequest(product_id=scene.goods.plenty[0])
+    request = GetProductRequest(product_id=context.goods.plenty[0])
 
     def ask(channel: grpc.Channel, timeout: float) -> object:
         get: Any = channel.unary_unary(_SERVICE + "GetProduct", request_serializer=GetProductRequest.SerializeToString)
@@ -88,72 +88,72 @@ def buying(scene: Scene) -> Ask:
     return ask
 
 
-def _uses_up_descriptors(scene: Scene) -> Sequence[Finding]:
+def _uses_up_descriptors(context: FaultContext) -> Sequence[Finding]:
     """Only so many files may the service still open; many more connect. Who was there before goes on."""
-    process = psutil.Process(scene.stage.pid("product_service"))
+    process = psutil.Process(context.environment.pid("product_service"))
     before = process.rlimit(psutil.RLIMIT_NOFILE)
     try:
-        with watching(scene.stage, buying(scene)) as seen:
+        with watching(context.environment, buying(context)) as seen:
             process.rlimit(psutil.RLIMIT_NOFILE, (process.num_fds() + _SPARE_FILES, before[1]))
-            with Crowd(scene.stage.service("product_service").address, scene.dice) as crowd:
-                _idle(crowd)
-                scene.last(2.0, 10.0)
+            with RawClients(context.environment.service("product_service").address, context.dice) as raw_clients:
+                _idle(raw_clients)
+                context.last(2.0, 10.0)
     finally:
         process.rlimit(psutil.RLIMIT_NOFILE, before)
     return list(harm(seen))
 
 
-def _say_nothing(crowd: Crowd) -> None:
+def _say_nothing(raw_clients: RawClients) -> None:
     for _ in range(_MANY):
-        crowd.connect()
+        raw_clients.connect()
 
 
-def _idle(crowd: Crowd) -> None:
+def _idle(raw_clients: RawClients) -> None:
     for _ in range(_MANY):
-        crowd.connect().greet()
+        raw_clients.connect().greet()
 
 
-def _stall(crowd: Crowd) -> None:
+def _stall(raw_clients: RawClients) -> None:
     """The headers of calls, and nothing more."""
-    for boor in _few(crowd):
+    for client in _few(raw_clients):
         for _ in range(_CALLS):
-            boor.call(PATH)
+            client.call(PATH)
 
 
-def _announce_giants(crowd: Crowd) -> None:
+def _announce_giants(raw_clients: RawClients) -> None:
     """Requests of 4 GiB, as they say, and the beginning of them."""
-    for boor in _few(crowd):
+    for client in _few(raw_clients):
         for _ in range(_CALLS):
-            boor.say(http2.frame(http2.DATA, 0, boor.call(PATH), _GIANT))
+            client.say(http2.frame(http2.DATA, 0, client.call(PATH), _GIANT))
 
 
-def _send_giant_frames(crowd: Crowd) -> None:
+def _send_giant_frames(raw_clients: RawClients) -> None:
     """Frames of 16 MiB, as they say."""
     for kind in (http2.DATA, http2.HEADERS, http2.SETTINGS, http2.PING):
-        boor = crowd.connect().greet()
-        boor.call(PATH)
-        boor.say(b"\xff\xff\xff" + bytes([kind, 0]) + b"\0\0\0\1" + bytes(100_000))
+        client = raw_clients.connect().greet()
+        client.call(PATH)
+        client.say(b"\xff\xff\xff" + bytes([kind, 0]) + b"\0\0\0\1" + bytes(100_000))
 
 
-def _send_bombs(crowd: Crowd) -> None:
+def _send_bombs(raw_clients: RawClients) -> None:
     """Requests that become a thousand times as large when they are unpacked."""
     bomb = gzip.compress(bytes(_BOMB_BYTES), 9)
-    for boor in _few(crowd):
-        stream = boor.call(PATH, [("grpc-encoding", "gzip")])
-        boor.say(http2.message(stream, bomb, compressed=True))
+    for client in _few(raw_clients):
+        stream = client.call(PATH, [("grpc-encoding", "gzip")])
+        client.say(http2.message(stream, bomb, compressed=True))
 
 
-def _flood_with_metadata(crowd: Crowd) -> None:
+def _flood_with_metadata(raw_clients: RawClients) -> None:
     """More than is taken with a call; and some that never ends (the CONTINUATION flood of 2024)."""
-    for boor in _few(crowd):
+    for client in _few(raw_clients):
         for _ in range(_CALLS):
-            boor.call(PATH, _FIELDS, http2.END_HEADERS | http2.END_STREAM)
-        endless = boor.call(PATH, flags=0)
+            client.call(PATH, _FIELDS, http2.END_HEADERS | http2.END_STREAM)
+        endless = client.call(PATH, flags=0)
         for _ in range(_MANY):
-            boor.say(http2.frame(http2.CONTINUATION, 0, endless, http2.block(_FIELDS)))
+            client.say(http2.frame(http2.CONTINUATION, 0, endless, http2.block(_FIELDS)))
 
 
-def _flood_with_headers(crowd: Crowd) -> None:
+def _flood_with_headers(raw_clients: RawClients) -> None:
     """Headers in CONTINUATION frames, many at once and 1.1 MB each, from clients that acknowledge nothing.
 
     Until they do, no limit on metadata holds: gRPC keeps what comes, and most of it even becomes a call. What a service
@@ -161,36 +161,36 @@ def _flood_with_headers(crowd: Crowd) -> None:
     """
     blocks = [_in_frames(1 + 2 * number, http2.call_fields(PATH) + _MANY_FIELDS) for number in range(_FLOODS)]
     with ThreadPoolExecutor(_FLOODERS) as flooders:
-        for boor in [crowd.connect().greet() for _ in range(_FLOODERS)]:
-            flooders.submit(boor.say, b"".join(blocks))
+        for client in [raw_clients.connect().greet() for _ in range(_FLOODERS)]:
+            flooders.submit(client.say, b"".join(blocks))
 
 
-def _flood_with_endless_headers(crowd: Crowd) -> None:
+def _flood_with_endless_headers(raw_clients: RawClients) -> None:
     """The same, and no call ever begins: each its 16 MiB."""
     endless = http2.frame(http2.HEADERS, 0, 1, http2.block(http2.call_fields(PATH)))
     part = http2.frame(http2.CONTINUATION, 0, 1, http2.block(_FIELDS))
     with ThreadPoolExecutor(_FLOODERS) as flooders:
-        for boor in [crowd.connect().greet() for _ in range(_FLOODERS)]:
-            flooders.submit(boor.say, endless + part * 800)
+        for client in [raw_clients.connect().greet() for _ in range(_FLOODERS)]:
+            flooders.submit(client.say, endless + part * 800)
 
 
-def _fill_windows(crowd: Crowd) -> None:
+def _fill_windows(raw_clients: RawClients) -> None:
     """The beginning of requests of 4 MB, as much of each as is taken before anybody reads it."""
     begun = bytes([0]) + (4_000_000).to_bytes(4) + b"x" * 60_000
     frames = [begun[at : at + http2.FRAME_SIZE] for at in range(0, len(begun), http2.FRAME_SIZE)]
     with ThreadPoolExecutor(_FLOODERS) as flooders:
-        for boor in [crowd.connect().greet() for _ in range(_FLOODERS)]:
-            calls = [boor.call(PATH) for _ in range(_CALLS)]
+        for client in [raw_clients.connect().greet() for _ in range(_FLOODERS)]:
+            calls = [client.call(PATH) for _ in range(_CALLS)]
             said = b"".join(http2.frame(http2.DATA, 0, stream, part) for stream in calls for part in frames)
-            flooders.submit(boor.say, said)
+            flooders.submit(client.say, said)
 
 
-def _watch_and_never_read(crowd: Crowd) -> None:
+def _watch_and_never_read(raw_clients: RawClients) -> None:
     """Streams of health, as many as are taken and more, and a window that lets no word of them through."""
     for _ in range(_MANY // 10):
-        boor = crowd.connect().greet({http2.INITIAL_WINDOW_SIZE: 0})
+        client = raw_clients.connect().greet({http2.INITIAL_WINDOW_SIZE: 0})
         for _ in range(10):
-            boor.say(http2.message(boor.call("/grpc.health.v1.Health/Watch"), b""))
+            client.say(http2.message(client.call("/grpc.health.v1.Health/Watch"), b""))
 
 
 def _in_frames(stream: int, fields: Sequence[tuple[str, str]]) -> bytes:
@@ -204,57 +204,57 @@ def _in_frames(stream: int, fields: Sequence[tuple[str, str]]) -> bytes:
     )
 
 
-def _reset_rapidly(crowd: Crowd) -> None:
+def _reset_rapidly(raw_clients: RawClients) -> None:
     """Calls given up in the same breath (CVE-2023-44487); had they not been, they would be refused."""
-    for boor in _few(crowd):
+    for client in _few(raw_clients):
         for _ in range(10 * _CALLS):
-            unknown = CancelOrderRequest(request_id=new_id(crowd.dice), order_id=new_id(crowd.dice))
-            stream = boor.call(_SERVICE + "CancelOrder")
+            unknown = CancelOrderRequest(request_id=new_id(raw_clients.dice), order_id=new_id(raw_clients.dice))
+            stream = client.call(_SERVICE + "CancelOrder")
             given_up = http2.frame(http2.RST_STREAM, 0, stream, _CANCEL_CODE)
-            boor.say(http2.message(stream, unknown.SerializeToString()) + given_up)
+            client.say(http2.message(stream, unknown.SerializeToString()) + given_up)
 
 
-def _come_and_go(crowd: Crowd) -> None:
+def _come_and_go(raw_clients: RawClients) -> None:
     for _ in range(_MANY):
-        boor = crowd.connect().greet()
-        boor.call(PATH)
-        boor.leave(rudely=True)
+        client = raw_clients.connect().greet()
+        client.call(PATH)
+        client.leave(rudely=True)
 
 
-def _take_nothing(crowd: Crowd) -> None:
+def _take_nothing(raw_clients: RawClients) -> None:
     """Calls for large pages, and a window that lets none of it through."""
     for _ in range(_READERS):
-        _list(crowd.connect().greet({http2.INITIAL_WINDOW_SIZE: 0}))
+        _list(raw_clients.connect().greet({http2.INITIAL_WINDOW_SIZE: 0}))
 
 
-def _never_read(crowd: Crowd) -> None:
+def _never_read(raw_clients: RawClients) -> None:
     """Calls for large pages, every window wide open, and nobody listens."""
     for _ in range(_READERS):
-        _list(crowd.connect(buffer=4096).greet({http2.INITIAL_WINDOW_SIZE: http2.WIDEST_WINDOW}))
+        _list(raw_clients.connect(buffer=4096).greet({http2.INITIAL_WINDOW_SIZE: http2.WIDEST_WINDOW}))
 
 
-def _few(crowd: Crowd) -> Iterator[Boor]:
-    return (crowd.connect().greet() for _ in range(_FEW))
+def _few(raw_clients: RawClients) -> Iterator[RawClient]:
+    return (raw_clients.connect().greet() for _ in range(_FEW))
 
 
-def _fill_pages(scene: Scene) -> None:
+def _fill_pages(context: FaultContext) -> None:
     """Lets a page of products be large."""
     texts = {f"wordy-{number}": "x" * 2000 for number in range(_WORDY)}
-    with grpc.insecure_channel(scene.stage.service("product_service").address) as channel:
+    with grpc.insecure_channel(context.environment.service("product_service").address) as channel:
         path, serializer = _SERVICE + "CreateProduct", CreateProductRequest.SerializeToString
         create: Any = channel.unary_unary(path, request_serializer=serializer)
-        creations = [creating(new_id(scene.dice), product, 0) for product in texts]
+        creations = [creating(new_id(context.dice), product, 0) for product in texts]
         for creation in creations:
             creation.product.description = texts[creation.product.id]
         for under_way in [create.future(creation, timeout=_PATIENCE) for creation in creations]:
             under_way.exception()
 
 
-def _list(boor: Boor) -> None:
-    boor.say(http2.window_update(0, http2.WIDEST_WINDOW - http2.FIRST_WINDOW))
+def _list(client: RawClient) -> None:
+    client.say(http2.window_update(0, http2.WIDEST_WINDOW - http2.FIRST_WINDOW))
     page = ListProductsRequest(page_size=500).SerializeToString()
     for _ in range(_PAGES):
-        boor.say(http2.message(boor.call(_SERVICE + "ListProducts"), page))
+        client.say(http2.message(client.call(_SERVICE + "ListProducts"), page))
 
 
 MISDEEDS = {

@@ -12,8 +12,8 @@ from functools import partial
 from ordersys.contract.topology import subscriptions
 from tests.contract.harness.client import LISTENERS
 from tests.integration.faults.checkers.observations import Finding, Kind
-from tests.integration.faults.environment.environment import BROKERS, Stage
-from tests.integration.faults.faults.fault import Act, Fault, Scene
+from tests.integration.faults.environment.environment import BROKERS, Environment
+from tests.integration.faults.faults.fault import Act, Fault, FaultContext
 
 GOES_ON_SECONDS = 30.0
 _POLL = 0.1
@@ -25,9 +25,9 @@ _LEADER = re.compile(r'<<"([^"]+)">>,\s*(ordersys\d@\w+)')
 _CUT = "[begin erlang:set_cookie(N, cut), erlang:disconnect_node(N) end || N <- {others}]."
 _MENDED = "[erlang:set_cookie(N, erlang:get_cookie()) || N <- {others}]."
 
-Choose = Callable[[Stage], str]
+Choose = Callable[[Environment], str]
 """Which of the brokers it is."""
-Lost = Callable[[Scene, str], AbstractContextManager[None]]
+Lost = Callable[[FaultContext, str], AbstractContextManager[None]]
 """Has a broker be lost for a while."""
 
 
@@ -60,104 +60,107 @@ def _faults() -> Iterator[tuple[str, Act]]:
     yield "brokers restarted in turn", _restarts_in_turn
 
 
-def in_use(stage: Stage) -> str:
+def in_use(environment: Environment) -> str:
     """The one most connections lead to."""
-    return max(stage.brokers, key=lambda name: stage.links[stage.ways[name]].used)
+    return max(environment.brokers, key=lambda name: environment.links[environment.ways[name]].used)
 
 
-def leading(stage: Stage) -> str:
+def leading(environment: Environment) -> str:
     """The one that leads the queue every creation comes to."""
-    leader = _leaders(stage)[subscriptions()[0].queue]
-    return next(name for name in stage.brokers if stage.broker(name).name == leader)
+    leader = _leaders(environment)[subscriptions()[0].queue]
+    return next(name for name in environment.brokers if environment.broker(name).name == leader)
 
 
-def following(stage: Stage) -> str:
+def following(environment: Environment) -> str:
     """The one that leads fewest queues, and has fewest connections."""
-    led = Counter(_leaders(stage).values())
-    return min(stage.brokers, key=lambda name: (led[stage.broker(name).name], stage.links[stage.ways[name]].used))
+    led = Counter(_leaders(environment).values())
+    return min(
+        environment.brokers,
+        key=lambda name: (led[environment.broker(name).name], environment.links[environment.ways[name]].used),
+    )
 
 
-def _complete(stage: Stage) -> bool:
+def _complete(environment: Environment) -> bool:
     """Whether no queue lacks a member: who takes a node away while one is only just coming back takes two."""
-    return stage.node.control("eval", _CRITICAL).split() == ["[]"]
+    return environment.node.control("eval", _CRITICAL).split() == ["[]"]
 
 
-def _make_whole(stage: Stage) -> None:
+def _make_whole(environment: Environment) -> None:
     """Returns when no queue lacks a member. Where one does not come back by itself after the round before, its broker
     is restarted, as whoever runs a cluster would: with one more away, a queue would rightly stand still.
 
     Raises SeedMismatch when that does not help.
     """
-    for broker in (None, *stage.brokers):
+    for broker in (None, *environment.brokers):
         if broker is not None:
             print(f"    a queue lacks a member: restarting {broker}", file=sys.stderr, flush=True)
-            stage.broker(broker).stop()
-            stage.broker(broker).start()
-        if _soon(lambda: _complete(stage), time.monotonic() + GOES_ON_SECONDS):
+            environment.broker(broker).stop()
+            environment.broker(broker).start()
+        if _soon(lambda: _complete(environment), time.monotonic() + GOES_ON_SECONDS):
             return
     raise SeedMismatch("a queue of the cluster lacks a member")
 
 
-def _leaders(stage: Stage) -> dict[str, str]:
+def _leaders(environment: Environment) -> dict[str, str]:
     """The node that leads each queue."""
-    return dict(_LEADER.findall(stage.node.control("eval", _LEADERS)))
+    return dict(_LEADER.findall(environment.node.control("eval", _LEADERS)))
 
 
 def _loses(choose: Choose, lost: Lost) -> Act:
-    def act(scene: Scene) -> Sequence[Finding]:
-        _make_whole(scene.stage)
-        name = choose(scene.stage)
-        with lost(scene, name):
-            return _goes_on(scene.stage, f"{name} was lost")
+    def act(context: FaultContext) -> Sequence[Finding]:
+        _make_whole(context.environment)
+        name = choose(context.environment)
+        with lost(context, name):
+            return _goes_on(context.environment, f"{name} was lost")
 
     return act
 
 
 @contextmanager
-def _killed(scene: Scene, name: str) -> Iterator[None]:
-    scene.stage.kill(name)
+def _killed(context: FaultContext, name: str) -> Iterator[None]:
+    context.environment.kill(name)
     yield
-    scene.last(0.0, 5.0)
+    context.last(0.0, 5.0)
 
 
 @contextmanager
-def _stopped(scene: Scene, name: str) -> Iterator[None]:
-    scene.stage.broker(name).stop()
+def _stopped(context: FaultContext, name: str) -> Iterator[None]:
+    context.environment.broker(name).stop()
     yield
-    scene.last(0.0, 5.0)
+    context.last(0.0, 5.0)
 
 
 @contextmanager
-def _asleep(scene: Scene, name: str) -> Iterator[None]:
+def _asleep(context: FaultContext, name: str) -> Iterator[None]:
     """When there is time, longer than the others wait for it: it comes back to a cluster that goes without it."""
-    with scene.stage.asleep(name):
+    with context.environment.asleep(name):
         yield
-        scene.last(0.0, _BEYOND_NET_TICK)
+        context.last(0.0, _BEYOND_NET_TICK)
 
 
 @contextmanager
-def _cut_off(scene: Scene, name: str) -> Iterator[None]:
+def _cut_off(context: FaultContext, name: str) -> Iterator[None]:
     """It and the others refuse each other's connections, while everybody else reaches all of them."""
-    node = scene.stage.broker(name)
-    others = f"[{','.join(one.name for one in scene.stage.system.nodes if one is not node)}]"
+    node = context.environment.broker(name)
+    others = f"[{','.join(one.name for one in context.environment.system.nodes if one is not node)}]"
     node.control("eval", _CUT.format(others=others))
     try:
         yield
-        scene.last(0.0, 10.0)
+        context.last(0.0, 10.0)
     finally:
         node.control("eval", _MENDED.format(others=others))
 
 
-def _goes_on(stage: Stage, why: str) -> Sequence[Finding]:
+def _goes_on(environment: Environment, why: str) -> Sequence[Finding]:
     """Returns when a change that was committed after now has been published, and events are recorded again."""
-    last, began = _appended(stage), time.monotonic()
+    last, began = _appended(environment), time.monotonic()
     until = began + GOES_ON_SECONDS
-    if not _soon(lambda: _published(stage) > last, until):
+    if not _soon(lambda: _published(environment) > last, until):
         return [Finding(Kind.UNRECOVERED, f"nothing was published for {GOES_ON_SECONDS:.0f} s after {why}")]
     print(f"    publishing went on {time.monotonic() - began:.1f} s after {why}", file=sys.stderr, flush=True)
-    recorded = {name: _recorded(stage, name) for name in LISTENERS}
+    recorded = {name: _recorded(environment, name) for name in LISTENERS}
     until += GOES_ON_SECONDS
-    silent = [name for name in LISTENERS if not _soon(partial(_records, stage, name, recorded[name]), until)]
+    silent = [name for name in LISTENERS if not _soon(partial(_records, environment, name, recorded[name]), until)]
     return [Finding(Kind.UNRECOVERED, f"{name} records nothing after {why}") for name in silent]
 
 
@@ -169,18 +172,18 @@ def _soon(condition: Callable[[], bool], until: float) -> bool:
     return True
 
 
-def _loses_majority(scene: Scene) -> Sequence[Finding]:
+def _loses_majority(context: FaultContext) -> Sequence[Finding]:
     """Orders are taken, nothing counts as published; it is when the others are back."""
-    stage = scene.stage
-    for name in scene.dice.sample(stage.brokers, 2):
-        stage.kill(name)
+    environment = context.environment
+    for name in context.dice.sample(environment.brokers, 2):
+        environment.kill(name)
     time.sleep(_CALM_SECONDS)
-    before = _appended(stage), _published(stage)
+    before = _appended(environment), _published(environment)
     time.sleep(_ALONE_SECONDS)
-    scene.last(0.0, 10.0)
-    after = _appended(stage), _published(stage)
-    stage.system.start_brokers()
-    found = [*_goes_on(stage, "two brokers had come back")]
+    context.last(0.0, 10.0)
+    after = _appended(environment), _published(environment)
+    environment.system.start_brokers()
+    found = [*_goes_on(environment, "two brokers had come back")]
     if after[1] > before[1]:
         found.append(Finding(Kind.LOST, f"{after[1] - before[1]} events were confirmed by one broker of three"))
     if after[0] == before[0]:
@@ -188,37 +191,37 @@ def _loses_majority(scene: Scene) -> Sequence[Finding]:
     return found
 
 
-def _restarts_in_turn(scene: Scene) -> Sequence[Finding]:
+def _restarts_in_turn(context: FaultContext) -> Sequence[Finding]:
     """As somebody does who upgrades them."""
     found: list[Finding] = []
-    for name in scene.stage.brokers:
-        scene.stage.broker(name).stop()
-        found += _goes_on(scene.stage, f"{name} was stopped")
-        scene.stage.broker(name).start()
+    for name in context.environment.brokers:
+        context.environment.broker(name).stop()
+        found += _goes_on(context.environment, f"{name} was stopped")
+        context.environment.broker(name).start()
     return found
 
 
-def _records(stage: Stage, listener: str, since: int) -> bool:
-    return _recorded(stage, listener) > since
+def _records(environment: Environment, listener: str, since: int) -> bool:
+    return _recorded(environment, listener) > since
 
 
-def _recorded(stage: Stage, listener: str) -> int:
+def _recorded(environment: Environment, listener: str) -> int:
     """How much a listener has recorded."""
-    return _look(stage, "SELECT coalesce(max(sequence), 0) FROM notifications", f"{listener}.db")
+    return _look(environment, "SELECT coalesce(max(sequence), 0) FROM notifications", f"{listener}.db")
 
 
-def _appended(stage: Stage) -> int:
+def _appended(environment: Environment) -> int:
     """The last change of an order that was committed with its event."""
-    return _look(stage, "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'outbox'")
+    return _look(environment, "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'outbox'")
 
 
-def _published(stage: Stage) -> int:
+def _published(environment: Environment) -> int:
     """The last one up to which all events were published."""
-    waiting = _look(stage, "SELECT coalesce(min(sequence), 0) FROM outbox")
-    return waiting - 1 if waiting else _appended(stage)
+    waiting = _look(environment, "SELECT coalesce(min(sequence), 0) FROM outbox")
+    return waiting - 1 if waiting else _appended(environment)
 
 
-def _look(stage: Stage, query: str, name: str = "order.db") -> int:
-    file = stage.databases / name
+def _look(environment: Environment, query: str, name: str = "order.db") -> int:
+    file = environment.databases / name
     with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True, timeout=GOES_ON_SECONDS)) as database:
         return int(database.execute(query).fetchone()[0])

@@ -11,8 +11,8 @@ import ordersys
 from ordersys.local.system import SERVICES
 from ordersys.runtime.base.failpoints import VARIABLE
 from tests.integration.faults.checkers.observations import Finding, Kind
-from tests.integration.faults.environment.environment import Stage
-from tests.integration.faults.faults.fault import Act, Fault, Scene
+from tests.integration.faults.environment.environment import Environment
+from tests.integration.faults.faults.fault import Act, Fault, FaultContext
 
 _SOURCE = Path(ordersys.__file__).parent
 _PUBLISHERS, _LISTENERS = ("order_service", "product_service"), ("notification_service_1", "notification_service_2")
@@ -73,26 +73,28 @@ def crash_faults(quick: bool) -> Iterator[Fault]:
 def crashes(service: str, points: Sequence[Point]) -> Act:
     """Dies at each point, at the first pass and, when there is time, at a later one; each time it is started again."""
 
-    def act(scene: Scene) -> Sequence[Finding]:
+    def act(context: FaultContext) -> Sequence[Finding]:
         found = []
         for point in points:
-            later = scene.dice.randint(2, _MOST_PASSES) if point.passed_often else 1
-            passes = [scene.dice.choice([1, later])] if scene.quick else [1, later]
-            found += [reached for number in passes if (reached := _crash(scene.stage, service, point.name, number))]
-        scene.stage.give(service)
-        scene.stage.kill(service)
-        scene.stage.start(service)
+            later = context.dice.randint(2, _MOST_PASSES) if point.passed_often else 1
+            passes = [context.dice.choice([1, later])] if context.quick else [1, later]
+            found += [
+                reached for number in passes if (reached := _crash(context.environment, service, point.name, number))
+            ]
+        context.environment.give(service)
+        context.environment.kill(service)
+        context.environment.start(service)
         return found
 
     return act
 
 
-def _crash(stage: Stage, service: str, name: str, number: int) -> Finding | None:
-    stage.give(service, **{VARIABLE: f"{name}:{number}"})
-    stage.kill(service)
-    stage.start(service)
+def _crash(environment: Environment, service: str, name: str, number: int) -> Finding | None:
+    environment.give(service, **{VARIABLE: f"{name}:{number}"})
+    environment.kill(service)
+    environment.start(service)
     until = time.monotonic() + _DEATH_SECONDS
-    while stage.service(service).running:
+    while environment.service(service).running:
         if time.monotonic() > until:
             return Finding(Kind.UNRECOVERED, f"{service} did not reach {name} {number} times")
         time.sleep(_POLL)

@@ -14,9 +14,9 @@ import psutil
 from ordersys.local.system import SERVICES
 from tests.integration.faults.checkers.observations import Finding, Kind
 from tests.integration.faults.environment import mounts
-from tests.integration.faults.environment.environment import BROKER, Stage
+from tests.integration.faults.environment.environment import BROKER, Environment
 from tests.integration.faults.faults.administration import DISK_ALARM
-from tests.integration.faults.faults.fault import Act, Fault, Scene
+from tests.integration.faults.faults.fault import Act, Fault, FaultContext
 from tests.integration.faults.faults.releases import file_of, refuses
 
 _ROOM = 96 << 20
@@ -42,19 +42,19 @@ def disk_faults() -> Iterator[Fault]:
 def _fills_disks(*names: str) -> Act:
     """No file of theirs may grow any more: every write of a database fails, and of a log, too."""
 
-    def act(scene: Scene) -> Sequence[Finding]:
+    def act(context: FaultContext) -> Sequence[Finding]:
         with ExitStack() as limited:
             for name in names:
-                limited.enter_context(_limited(scene.stage, name))
-            scene.last(2.0, 10.0)
+                limited.enter_context(_limited(context.environment, name))
+            context.last(2.0, 10.0)
         return ()
 
     return act
 
 
 @contextmanager
-def _limited(stage: Stage, name: str) -> Iterator[None]:
-    process = psutil.Process(stage.pid(name))
+def _limited(environment: Environment, name: str) -> Iterator[None]:
+    process = psutil.Process(environment.pid(name))
     before = process.rlimit(psutil.RLIMIT_FSIZE)
     process.rlimit(psutil.RLIMIT_FSIZE, (1, before[1]))
     yield
@@ -64,14 +64,18 @@ def _limited(stage: Stage, name: str) -> Iterator[None]:
 def _fills_file_system(folder: str, room: int, names: Sequence[str], otherwise: Act) -> Act:
     """They work on a small file system, on which there is that little room for a while; then they are started anew."""
 
-    def act(scene: Scene) -> Sequence[Finding]:
-        if not scene.stage.may_mount:
-            return otherwise(scene)
-        path = scene.stage.folder / folder
-        with _stopped(scene.stage, names), mounts.small(path, _size(path) + _ROOM), _running(scene.stage, names):
+    def act(context: FaultContext) -> Sequence[Finding]:
+        if not context.environment.may_mount:
+            return otherwise(context)
+        path = context.environment.folder / folder
+        with (
+            _stopped(context.environment, names),
+            mounts.small(path, _size(path) + _ROOM),
+            _running(context.environment, names),
+        ):
             time.sleep(_TRAFFIC_SECONDS)
             with mounts.filled(path, room):
-                scene.last(2.0, 20.0)
+                context.last(2.0, 20.0)
             time.sleep(_TRAFFIC_SECONDS)
         return ()
 
@@ -79,56 +83,56 @@ def _fills_file_system(folder: str, room: int, names: Sequence[str], otherwise: 
 
 
 @contextmanager
-def _stopped(stage: Stage, names: Sequence[str]) -> Iterator[None]:
+def _stopped(environment: Environment, names: Sequence[str]) -> Iterator[None]:
     for name in names:
-        stage.stop(name)
+        environment.stop(name)
     yield
     for name in names:
-        stage.start(name)
+        environment.start(name)
 
 
 @contextmanager
-def _running(stage: Stage, names: Sequence[str]) -> Iterator[None]:
+def _running(environment: Environment, names: Sequence[str]) -> Iterator[None]:
     for name in names:
-        stage.start(name)
+        environment.start(name)
     for name in set(names) & set(SERVICES):
-        stage.service(name).wait_healthy()
+        environment.service(name).wait_healthy()
     yield
     for name in names:
-        stage.stop(name)
+        environment.stop(name)
 
 
-def _moves_databases(scene: Scene) -> Sequence[Finding]:
+def _moves_databases(context: FaultContext) -> Sequence[Finding]:
     """Nothing is answered from files that are not at their path, and all go on when they are there again."""
-    folder = scene.stage.databases
+    folder = context.environment.databases
     folder.rename(aside := folder.with_name("moved"))
-    scene.last(2.0, 10.0)
+    context.last(2.0, 10.0)
     # Nobody may have made another meanwhile: none of them runs on anything but what it had opened.
     aside.rename(folder)
     return ()
 
 
-def _copies_backup(scene: Scene) -> Sequence[Finding]:
+def _copies_backup(context: FaultContext) -> Sequence[Finding]:
     """Under load each backup is made; copied by hand over what a crash left, it is refused until all is put back."""
-    stage, name = scene.stage, scene.dice.choice(SERVICES)
-    backups = stage.folder / f"backups-{scene.name}"
+    environment, name = context.environment, context.dice.choice(SERVICES)
+    backups = environment.folder / f"backups-{context.name}"
     backups.mkdir()
-    found = [finding for service in SERVICES for finding in _backup(stage, service, backups / f"{service}.db")]
+    found = [finding for service in SERVICES for finding in _backup(environment, service, backups / f"{service}.db")]
     time.sleep(_TRAFFIC_SECONDS)
-    stage.kill(name)
-    file = file_of(stage, name)
-    shutil.copytree(stage.databases, aside := backups / "crashed")
+    environment.kill(name)
+    file = file_of(environment, name)
+    shutil.copytree(environment.databases, aside := backups / "crashed")
     file.write_bytes((backups / f"{name}.db").read_bytes())
-    found += refuses(stage, name, "was exchanged")
+    found += refuses(environment, name, "was exchanged")
     file.write_bytes((aside / file.name).read_bytes())
-    stage.start(name)
+    environment.start(name)
     return found
 
 
-def _backup(stage: Stage, name: str, target: Path) -> Iterator[Finding]:
+def _backup(environment: Environment, name: str, target: Path) -> Iterator[Finding]:
     command = [sys.executable, "-m", f"ordersys.{name}", "backup", str(target)]
-    environment = {**os.environ, "ORDERSYS_DATA_DIR": str(stage.databases)}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    variables = {**os.environ, "ORDERSYS_DATA_DIR": str(environment.databases)}
+    done = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         yield Finding(Kind.UNRECOVERED, f"no backup of {name} beside it: {done.stderr}")
 

@@ -12,12 +12,12 @@ from pika.adapters.blocking_connection import BlockingChannel
 from ordersys.contract.topology import Subscription, subscriptions, topology
 from ordersys.local.system import SERVICES
 from tests.integration.faults.checkers.observations import Finding, Kind
-from tests.integration.faults.environment.network import Away, Dribble, HalfOpen, RepliesLost, Slow, Weather
-from tests.integration.faults.faults.fault import Act, Fault, Scene, stops
+from tests.integration.faults.environment.network import Away, Condition, Dribble, HalfOpen, RepliesLost, Slow
+from tests.integration.faults.faults.fault import Act, Fault, FaultContext, stops
 from tests.integration.faults.workload.client_behaviour import Hurried
 
-_LINKS = ("client", "hop", "amqp")
-_WEATHERS: dict[str, Callable[[], Weather]] = {
+_LINKS = ("client", "internal", "amqp")
+_WEATHERS: dict[str, Callable[[], Condition]] = {
     "away": Away,
     "half-open": HalfOpen,
     "replies lost": RepliesLost,
@@ -33,12 +33,12 @@ _POLL = 0.1
 
 
 def network_faults() -> Iterator[Fault]:
-    """Each weather on each link, and connections that break."""
+    """Each condition on each link, and connections that break."""
     for link in _LINKS:
         yield Fault(f"reset of {link}", _resets(link))
-        for name, weather in _WEATHERS.items():
-            yield Fault(f"{name} on {link}", _weather(link, weather))
-    yield Fault("replies lost on hop for longer than request_ids are remembered", _outlasts_retention)
+        for name, condition in _WEATHERS.items():
+            yield Fault(f"{name} on {link}", _weather(link, condition))
+    yield Fault("replies lost on internal calls for longer than request_ids are remembered", _outlasts_retention)
     for service in SERVICES:
         yield Fault(f"stop {service} while the broker is silent", _stops_in_silence(service))
 
@@ -64,59 +64,59 @@ def other_faults() -> Iterator[Fault]:
 
 
 def _resets(link: str) -> Act:
-    def act(scene: Scene) -> Sequence[Finding]:
+    def act(context: FaultContext) -> Sequence[Finding]:
         for _ in range(5):
-            scene.stage.links[link].reset()
-            time.sleep(scene.dice.uniform(0.0, 0.4))
+            context.environment.links[link].reset()
+            time.sleep(context.dice.uniform(0.0, 0.4))
         return ()
 
     return act
 
 
-def _weather(link: str, weather: Callable[[], Weather]) -> Act:
-    def act(scene: Scene) -> Sequence[Finding]:
-        scene.stage.links[link].weather = weather()
-        if isinstance(scene.stage.links[link].weather, Away):
-            scene.stage.links[link].reset()
-        scene.last(2.2, 8.0)
-        scene.stage.links[link].clear()
+def _weather(link: str, condition: Callable[[], Condition]) -> Act:
+    def act(context: FaultContext) -> Sequence[Finding]:
+        context.environment.links[link].condition = condition()
+        if isinstance(context.environment.links[link].condition, Away):
+            context.environment.links[link].reset()
+        context.last(2.2, 8.0)
+        context.environment.links[link].clear()
         return ()
 
     return act
 
 
-def _outlasts_retention(scene: Scene) -> Sequence[Finding]:
+def _outlasts_retention(context: FaultContext) -> Sequence[Finding]:
     """What the Product Service asked took effect, unanswered; when it asks again, the Order Service remembers nothing.
 
     Instead of two days of outage its request_ids are deleted: those of the Product Service, which are UUIDs of
     version 7. Those of clients, of version 4, are promised to be remembered, and stay.
     """
-    scene.stage.links["hop"].weather = RepliesLost()
-    scene.last(2.2, 8.0)
-    scene.stage.kill("order_service")
-    with closing(sqlite3.connect(scene.stage.databases / "order.db", isolation_level=None)) as database:
+    context.environment.links["internal"].condition = RepliesLost()
+    context.last(2.2, 8.0)
+    context.environment.kill("order_service")
+    with closing(sqlite3.connect(context.environment.databases / "order.db", isolation_level=None)) as database:
         database.execute("DELETE FROM requests WHERE substr(request_id, 15, 1) = '7'")
-    scene.stage.start("order_service")
-    scene.stage.links["hop"].clear()
+    context.environment.start("order_service")
+    context.environment.links["internal"].clear()
     return ()
 
 
 def _stops_in_silence(service: str) -> Act:
     """It ends in time although nobody answers its farewell."""
 
-    def act(scene: Scene) -> Sequence[Finding]:
-        scene.stage.links["amqp"].weather = HalfOpen()
-        return stops(service, 1)(scene)
+    def act(context: FaultContext) -> Sequence[Finding]:
+        context.environment.links["amqp"].condition = HalfOpen()
+        return stops(service, 1)(context)
 
     return act
 
 
 def _at_the_broker(work: Callable[[BlockingChannel], object], seconds: float = 1.0) -> Act:
-    def act(scene: Scene) -> Sequence[Finding]:
-        connection = pika.BlockingConnection(pika.URLParameters(scene.stage.amqp_url))
+    def act(context: FaultContext) -> Sequence[Finding]:
+        connection = pika.BlockingConnection(pika.URLParameters(context.environment.amqp_url))
         work(connection.channel())
         connection.close()
-        scene.last(seconds, seconds + 2.0)
+        context.last(seconds, seconds + 2.0)
         return ()
 
     return act
@@ -142,8 +142,8 @@ def _deletes_bindings(taken: Subscription) -> Act:
 def _locks(name: str) -> Act:
     """Another process holds the write lock of a database for 10 s."""
 
-    def act(scene: Scene) -> Sequence[Finding]:
-        file = scene.stage.databases / f"{name}.db"
+    def act(context: FaultContext) -> Sequence[Finding]:
+        file = context.environment.databases / f"{name}.db"
         with closing(sqlite3.connect(file, timeout=_LOCKED_SECONDS, isolation_level=None)) as database:
             database.execute("BEGIN IMMEDIATE")
             time.sleep(_LOCKED_SECONDS)
@@ -153,28 +153,28 @@ def _locks(name: str) -> Act:
     return act
 
 
-def _hurries(manner: Hurried) -> Act:
+def _hurries(behaviour: Hurried) -> Act:
     """So many calls that each deadline, and each moment to cancel, had its turn several times."""
 
-    def act(scene: Scene) -> Sequence[Finding]:
-        enough = manner.calls + (_HURRIED_QUICKLY if scene.quick else _HURRIED)
+    def act(context: FaultContext) -> Sequence[Finding]:
+        enough = behaviour.calls + (_HURRIED_QUICKLY if context.quick else _HURRIED)
         until = time.monotonic() + _HURRIED_SECONDS
-        while manner.calls < enough:
+        while behaviour.calls < enough:
             if time.monotonic() > until:
-                return [Finding(Kind.UNRECOVERED, f"{enough - manner.calls} calls in a hurry were not even made")]
+                return [Finding(Kind.UNRECOVERED, f"{enough - behaviour.calls} calls in a hurry were not even made")]
             time.sleep(_POLL)
         return ()
 
     return act
 
 
-def _storm(scene: Scene) -> Sequence[Finding]:
+def _storm(context: FaultContext) -> Sequence[Finding]:
     """Many connect to the Product Service; half of them say what nobody understands, the others nothing."""
-    host, _, port = scene.stage.service("product_service").address.rpartition(":")
+    host, _, port = context.environment.service("product_service").address.rpartition(":")
     with ExitStack() as open_ones:
         for number in range(_STORM):
             one = open_ones.enter_context(socket.create_connection((host, int(port))))
             if number % 2:
-                one.sendall(scene.dice.randbytes(100))
-        scene.last(1.0, 5.0)
+                one.sendall(context.dice.randbytes(100))
+        context.last(1.0, 5.0)
     return ()

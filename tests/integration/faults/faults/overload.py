@@ -17,7 +17,7 @@ from google.rpc.status_pb2 import Status
 from ordersys.api.product.v1.product_service_pb2 import PlaceOrderRequest, PlaceOrderResponse
 from tests.contract.harness.client import Answer
 from tests.integration.faults.checkers.observations import Finding, Kind
-from tests.integration.faults.faults.fault import Act, Fault, Scene
+from tests.integration.faults.faults.fault import Act, Fault, FaultContext
 from tests.integration.faults.faults.service_watch import harm, watching
 from tests.integration.faults.workload.history import History, Try
 from tests.integration.faults.workload.load import CANCELLED, OK, RESOURCE_EXHAUSTED, Call, Offer, put, requests
@@ -55,12 +55,12 @@ def overload_faults() -> Iterator[Fault]:
 def overloads(times: float) -> Act:
     """Offers that much."""
 
-    def act(scene: Scene) -> Sequence[Finding]:
-        measured, seconds = (1.0, 2.5) if scene.quick else (5.0, 60.0)
-        offer = Offer(scene.name, scene.goods.plenty, times, measured, seconds, _TIMEOUT)
-        with watching(scene.stage) as seen:
-            calls = put(scene.stage.service("product_service").address, offer)
-        remember(scene.history, calls, requests(offer))
+    def act(context: FaultContext) -> Sequence[Finding]:
+        measured, seconds = (1.0, 2.5) if context.quick else (5.0, 60.0)
+        offer = Offer(context.name, context.goods.plenty, times, measured, seconds, _TIMEOUT)
+        with watching(context.environment) as seen:
+            calls = put(context.environment.service("product_service").address, offer)
+        remember(context.history, calls, requests(offer))
         load = Load([c for c in calls if not c.offered], [c for c in calls if c.offered])
         not_told = untold(load) if times <= _TOLD_FACTOR else ()
         return list(chain(unsaid(load), not_told, late(load), collapsed(load), harm(seen)))
@@ -136,7 +136,7 @@ def remember(history: History, calls: Sequence[Call], asked: Iterator[PlaceOrder
         if call.code not in (CANCELLED, RESOURCE_EXHAUSTED):
             operation = history.begin(-1, request)
             operation.tries.append(Try(call.due, call.ended, _answer(call)))
-            operation.deserted = call.code != OK
+            operation.abandoned = call.code != OK
 
 
 def _answer(call: Call) -> Answer:

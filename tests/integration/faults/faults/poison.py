@@ -21,7 +21,7 @@ from tests.contract.harness.system_under_test import new_id
 from tests.integration.faults.checkers.observations import Finding, Kind
 from tests.integration.faults.environment.crashing_subscriber import DEADLY
 from tests.integration.faults.environment.environment import RUN
-from tests.integration.faults.faults.fault import Fault, Scene
+from tests.integration.faults.faults.fault import Fault, FaultContext
 
 _POISONS = 20
 _DEAD_SECONDS = 15.0
@@ -37,54 +37,54 @@ def poison_faults() -> Iterator[Fault]:
     yield Fault("deadly event", _deadly)
 
 
-def _poison(scene: Scene) -> Sequence[Finding]:
+def _poison(context: FaultContext) -> Sequence[Finding]:
     """Messages that are no events: they, and nothing else, end in the dead-letter queues."""
-    connection = pika.BlockingConnection(pika.URLParameters(scene.stage.amqp_url))
+    connection = pika.BlockingConnection(pika.URLParameters(context.environment.amqp_url))
     channel = connection.channel()
     for number in range(_POISONS):
         properties = pika.BasicProperties(message_id=f"poison-{number}", type="nonsense", delivery_mode=2)
-        channel.basic_publish("orders.created", "order.created", scene.dice.randbytes(20), properties)
-        time.sleep(scene.dice.uniform(0.0, 0.05))
+        channel.basic_publish("orders.created", "order.created", context.dice.randbytes(20), properties)
+        time.sleep(context.dice.uniform(0.0, 0.05))
     connection.close()
     expected = [f"poison-{number}" for number in range(_POISONS)]
     found: list[str] = []
     for taken in subscriptions():
-        with closing(_letters(scene, taken.consumer)) as letters:
+        with closing(_letters(context, taken.consumer)) as letters:
             found.append(letters.wrong(expected))
     return [Finding(Kind.LOST, text) for text in found if text]
 
 
-def _deadly(scene: Scene) -> Sequence[Finding]:
+def _deadly(context: FaultContext) -> Sequence[Finding]:
     """An event in a backlog kills its consumer each time it comes, with as many under way as there may be."""
-    stage, role, name = scene.stage, "notification-service-2", "notification_service_2"
+    environment, role, name = context.environment, "notification-service-2", "notification_service_2"
     order = sample_order()
     order.customer_id = DEADLY
     event_id = new_id()
-    stage.kill(name)
-    scene.last(0.5, 4.0)
-    with closing(Injector(stage.amqp_url)) as injector:
+    environment.kill(name)
+    context.last(0.5, 4.0)
+    with closing(Injector(environment.amqp_url)) as injector:
         injector.deliver(role, OrderCreated(order=order), message_id=event_id)
-    scene.last(0.2, 2.0)
-    stage.give(name, **{RUN: "-m tests.integration.faults.environment.crashing_subscriber"})
-    found = _dies_until_dead_lettered(scene, name, event_id)
-    stage.give(name)
-    stage.kill(name)
-    stage.start(name)
+    context.last(0.2, 2.0)
+    environment.give(name, **{RUN: "-m tests.integration.faults.environment.crashing_subscriber"})
+    found = _dies_until_dead_lettered(context, name, event_id)
+    environment.give(name)
+    environment.kill(name)
+    environment.start(name)
     return [Finding(Kind.LOST, found)] if found else ()
 
 
-def _dies_until_dead_lettered(scene: Scene, name: str, event_id: str) -> str:
+def _dies_until_dead_lettered(context: FaultContext, name: str, event_id: str) -> str:
     """Starts it again whenever it has died; what is wrong, nothing when this message alone is dead-lettered."""
     until = time.monotonic() + _DEADLY_SECONDS
-    with closing(_letters(scene, "notification-service-2")) as letters:
+    with closing(_letters(context, "notification-service-2")) as letters:
         while time.monotonic() < until and not letters.now():
-            scene.stage.start(name)
+            context.environment.start(name)
             time.sleep(_POLL)
         return letters.wrong([event_id])
 
 
-def _letters(scene: Scene, role: str) -> "_Letters":
-    return _Letters(role, scene.stage.addresses[role])
+def _letters(context: FaultContext, role: str) -> "_Letters":
+    return _Letters(role, context.environment.addresses[role])
 
 
 class _Letters:

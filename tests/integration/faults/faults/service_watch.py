@@ -13,7 +13,7 @@ from grpc_health.v1.health_pb2 import HealthCheckRequest
 
 from ordersys.local.system import SERVICES
 from tests.integration.faults.checkers.observations import Finding, Kind
-from tests.integration.faults.environment.environment import Stage
+from tests.integration.faults.environment.environment import Environment
 
 MOST_BYTES = 256 * 1024 * 1024
 """The memory no service takes more of (resident), whatever clients do."""
@@ -56,11 +56,11 @@ def health(channel: grpc.Channel, timeout: float) -> object:
 
 
 @contextmanager
-def watching(stage: Stage, ask: Ask = health) -> Iterator[Seen]:
+def watching(environment: Environment, ask: Ask = health) -> Iterator[Seen]:
     """Asks the Product Service again and again, and looks at all of them."""
     seen, over = Seen(), threading.Event()
-    processes = {name: psutil.Process(stage.pid(name)) for name in SERVICES}
-    with grpc.insecure_channel(stage.service("product_service").address) as channel:
+    processes = {name: psutil.Process(environment.pid(name)) for name in SERVICES}
+    with grpc.insecure_channel(environment.service("product_service").address) as channel:
         health(channel, _PATIENCE)
         asking = threading.Thread(target=_ask, args=(channel, ask, seen, over))
         looking = threading.Thread(target=_look, args=(processes, seen, over))

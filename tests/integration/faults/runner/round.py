@@ -1,4 +1,4 @@
-"""One round: traffic, a fault in its midst, healing, quiet, and the reckoning."""
+"""One round: traffic, a fault in the midst of it, recovery, quiet, and the check of everything observed."""
 
 import random
 import threading
@@ -8,11 +8,11 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from tests.integration.faults.checkers.every_checker import findings
-from tests.integration.faults.checkers.observations import Facts, Finding, Kind
-from tests.integration.faults.checkers.observer import QUIET_SECONDS, Gatherer
+from tests.integration.faults.checkers.observations import Finding, Kind, Observations
+from tests.integration.faults.checkers.observer import QUIET_SECONDS, Observer
 from tests.integration.faults.environment import event_taps
-from tests.integration.faults.environment.environment import Stage
-from tests.integration.faults.faults.fault import Fault, Scene
+from tests.integration.faults.environment.environment import Environment
+from tests.integration.faults.faults.fault import Fault, FaultContext
 from tests.integration.faults.workload.calls import Calls
 from tests.integration.faults.workload.client import Client, Shared, ask
 from tests.integration.faults.workload.history import History, Operation
@@ -26,55 +26,55 @@ _BREATH = 0.1
 
 
 class Round(NamedTuple):
-    """What came of one round."""
+    """The result of one round."""
 
     name: str
     fault: Fault
     history: History
-    facts: Facts
+    observations: Observations
     findings: list[Finding]
     recovered_after: float
     """Seconds from the end of the fault until every service said that it works."""
 
 
-class Play(NamedTuple):
-    """Everything the rounds on one stage share."""
+class RoundRunner(NamedTuple):
+    """Runs rounds in one environment."""
 
-    stage: Stage
+    environment: Environment
     calls: Calls
-    gatherer: Gatherer
+    observer: Observer
 
     def round(self, name: str, fault: Fault, seconds: float, quick: bool) -> Round:
-        """Plays a round: `name` seeds everything in it that is drawn."""
+        """Runs a round: `name` seeds everything in it that is drawn."""
         history = History()
         goods = assortment(name)
-        scene = Scene(self.stage, random.Random(name), quick, name, goods, history)
+        context = FaultContext(self.environment, random.Random(name), quick, name, goods, history)
         products = [history.begin(-1, request) for request in goods.creations]
         _insist(self.calls, history, products)
         shared = Shared(self.calls, history, goods, Scarcity(goods.scarce), _BREATH if quick else 0.0)
         clients = [Client(number, name, shared) for number in range(_CLIENTS)]
-        seen = list(_trouble(clients, scene, fault, seconds))
+        seen = list(_run_fault(clients, context, fault, seconds))
         ended = time.monotonic()
-        seen += [Finding(Kind.UNRECOVERED, f"{name} did not recover by itself") for name in self.stage.heal()]
+        seen += [Finding(Kind.UNRECOVERED, f"{name} did not recover by itself") for name in self.environment.heal()]
         recovered_after = time.monotonic() - ended
-        event_taps.prick_up(self.stage.amqp_url)
+        event_taps.declare(self.environment.amqp_url)
         missed_before = dict.fromkeys(fault.misses, time.time_ns() // 1000)
-        history.begin(-1, placing(new_id(scene.dice), f"{name}-afterwards", {goods.plenty[0]: 1}))
-        _insist(self.calls, history, [one for one in history.operations if not (one.settled or one.deserted)])
-        facts = self.gatherer.facts(f"{name}-", history.operations, missed_before)
-        facts = replace(facts, left={**facts.left, **self.stage.excess()})
-        return Round(name, fault, history, facts, [*seen, *findings(facts)], recovered_after)
+        history.begin(-1, placing(new_id(context.dice), f"{name}-afterwards", {goods.plenty[0]: 1}))
+        _insist(self.calls, history, [one for one in history.operations if not (one.settled or one.abandoned)])
+        observations = self.observer.observations(f"{name}-", history.operations, missed_before)
+        observations = replace(observations, left={**observations.left, **self.environment.excess()})
+        return Round(name, fault, history, observations, [*seen, *findings(observations)], recovered_after)
 
 
-def _trouble(clients: list[Client], scene: Scene, fault: Fault, seconds: float) -> list[Finding]:
+def _run_fault(clients: list[Client], context: FaultContext, fault: Fault, seconds: float) -> list[Finding]:
     """Lets all clients live for that long, or until the fault is over."""
     stopped = threading.Event()
     until = time.monotonic() + seconds
     with ThreadPoolExecutor(len(clients)) as pool:
-        lives = [pool.submit(client.live, stopped, fault.manner) for client in clients]
+        lives = [pool.submit(client.live, stopped, fault.behaviour) for client in clients]
         try:
-            stopped.wait(seconds * scene.dice.uniform(0.2, 0.6))
-            seen = list(fault.act(scene))
+            stopped.wait(seconds * context.dice.uniform(0.2, 0.6))
+            seen = list(fault.act(context))
             stopped.wait(max(until - time.monotonic(), _AFTER_SECONDS))
         finally:
             stopped.set()

@@ -1,4 +1,4 @@
-"""What is played: every fault there is, in the order in which they are told of, and in which round."""
+"""The schedule: every fault there is, in the order of the documentation, or drawn at random."""
 
 import random
 from collections.abc import Iterator, Sequence
@@ -17,14 +17,14 @@ from tests.integration.faults.faults.poison import poison_faults
 from tests.integration.faults.faults.releases import release_faults
 
 
-class Part(NamedTuple):
-    """One round: its number, and the name of its fault; or the trial of a sabotage by name. And where it is played."""
+class Job(NamedTuple):
+    """One round: its number and fault, or a self-test by the name of its sabotage; and its environment."""
 
     number: int
     name: str
     brokers: int = 1
     alone: bool = False
-    is_trial: bool = False
+    is_selftest: bool = False
 
 
 def every_fault(quick: bool) -> list[Fault]:
@@ -35,18 +35,18 @@ def every_fault(quick: bool) -> list[Fault]:
     return [*process_faults(), *outside, *overwhelming, *broken]
 
 
-def programme(words: str, rounds: int | None, seed: int, number: int | None) -> Iterator[Part]:
+def schedule(words: str, rounds: int | None, seed: int, number: int | None) -> Iterator[Job]:
     """The rounds of the faults that have `words` in their name: each once, or so many at random; or one of these.
 
-    The same for the same arguments. What is played as a whole ends with the trial of each sabotage.
+    The same for the same arguments. A whole run ends with the self-test of each sabotage.
     """
     there = [fault for fault in every_fault(rounds is None) if words in fault.name]
     faults = there if rounds is None else _drawn(there, rounds, seed)
     yield from (
-        Part(i, fault.name, fault.brokers, fault.measures) for i, fault in enumerate(faults) if number in (None, i)
+        Job(i, fault.name, fault.brokers, fault.measures) for i, fault in enumerate(faults) if number in (None, i)
     )
     if not words and rounds is None and number is None:
-        yield from (Part(index, name, is_trial=True) for index, name in enumerate(SABOTAGES))
+        yield from (Job(index, name, is_selftest=True) for index, name in enumerate(SABOTAGES))
 
 
 def _drawn(faults: Sequence[Fault], rounds: int, seed: int) -> list[Fault]:

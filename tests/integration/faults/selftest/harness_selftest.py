@@ -7,15 +7,15 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from tests.integration.faults.checkers.observations import Finding, Kind
-from tests.integration.faults.checkers.observer import Gatherer
+from tests.integration.faults.checkers.observer import Observer
 from tests.integration.faults.environment.sabotage import SABOTAGES
 from tests.integration.faults.faults.bad_clients import MISDEEDS, suffers
 from tests.integration.faults.faults.crash_points import Point, crashes
 from tests.integration.faults.faults.fault import Fault, kills
 from tests.integration.faults.faults.outside import network_faults
 from tests.integration.faults.faults.overload import overloads
-from tests.integration.faults.runner.round import Play
-from tests.integration.faults.workload.client_behaviour import Deserters
+from tests.integration.faults.runner.round import RoundRunner
+from tests.integration.faults.workload.client_behaviour import AbandoningClients
 
 _SECONDS = 3.0
 _QUIET_SECONDS = 4.0
@@ -41,23 +41,27 @@ REVEALED = {
         {Kind.LOST: "was not heard on orders.events", Kind.UNRECOVERED: "changes not published"},
     ),
     "no-sweep": Revealed(
-        Fault("crash", crashes("product_service", [Point("placement.reserved", ())] * 3), Deserters()),
+        Fault("crash", crashes("product_service", [Point("placement.reserved", ())] * 3), AbandoningClients()),
         {Kind.ORPHAN: "placements without an outcome"},
     ),
     "no-limit": Revealed(Fault("overload", overloads(5)), {Kind.UNRECOVERED: "calls "}),
     "endless-patience": Revealed(
         Fault("stalled", suffers(MISDEEDS["send no requests"])), {Kind.UNRECOVERED: "still borne with"}
     ),
-    "release-twice": Revealed(Fault("nothing", lambda scene: ()), {Kind.OVERSOLD: "orders hold"}),
+    "release-twice": Revealed(Fault("nothing", lambda context: ()), {Kind.OVERSOLD: "orders hold"}),
 }
 
 
-def try_sabotage(play: Play, name: str) -> list[Finding]:
+def try_sabotage(round_runner: RoundRunner, name: str) -> list[Finding]:
     """Plays a round with the sabotage of that name, soon impatient: what gives it away, nothing when it goes unseen."""
-    impatient = Gatherer(play.calls, play.stage.amqp_url, play.stage.databases, _QUIET_SECONDS)
-    with play.stage.sabotaged(SABOTAGES[name].service, name):
-        played = play._replace(gatherer=impatient).round(f"sabotage-{name}", REVEALED[name].fault, _SECONDS, quick=True)
-    return giving_away(name, played.findings)
+    impatient = Observer(
+        round_runner.calls, round_runner.environment.amqp_url, round_runner.environment.databases, _QUIET_SECONDS
+    )
+    with round_runner.environment.sabotaged(SABOTAGES[name].service, name):
+        result = round_runner._replace(observer=impatient).round(
+            f"sabotage-{name}", REVEALED[name].fault, _SECONDS, quick=True
+        )
+    return giving_away(name, result.findings)
 
 
 def giving_away(name: str, findings: Sequence[Finding]) -> list[Finding]:

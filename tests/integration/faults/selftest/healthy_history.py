@@ -1,4 +1,4 @@
-"""A round as it goes when all is well, told without a system: what checkers are shown, and what is spoilt for them."""
+"""A healthy history: a round in which all is well, made without a system; the self-tests plant violations in it."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ from ordersys.contract.events import Event
 from ordersys.contract.times import timestamp
 from tests.contract.harness.client import Answer
 from tests.integration.api import quantities
-from tests.integration.faults.checkers.observations import CREATED, TOPIC, Facts, Stock
+from tests.integration.faults.checkers.observations import CREATED, TOPIC, Observations, Stock
 from tests.integration.faults.checkers.records import EXCHANGES
 from tests.integration.faults.workload.history import Operation, Try
 from tests.integration.faults.workload.requests import creating, placing
@@ -32,7 +32,7 @@ def ok(response: Message) -> Answer:
 
 
 @dataclass
-class Tale:
+class HealthyHistory:
     """One product called lamp and one called scarce-lamp, and what happens to them."""
 
     operations: list[Operation] = field(default_factory=list)
@@ -111,13 +111,18 @@ class Tale:
         request = api.AdjustStockRequest(request_id="r", product_id="lamp", delta=delta)
         self.ask(request, *(answers or [ok(api.AdjustStockResponse())]))
 
-    def facts(self, **spoilt: Any) -> Facts:
+    def observations(self, **spoilt: Any) -> Observations:
         """What is found at the end, but for what is spoilt."""
         created = [event for event in self.events if event.version == 1]
-        heard = {CREATED: created, TOPIC: self.events}
-        recorded = {consumer: list(_records(heard[exchange])) for consumer, exchange in EXCHANGES.items()}
-        sound = {"orders": list(self.orders.values()), "stock": dict(self.stock), "heard": heard, "recorded": recorded}
-        return Facts(self.operations, **{**sound, **spoilt})
+        received = {CREATED: created, TOPIC: self.events}
+        recorded = {consumer: list(_records(received[exchange])) for consumer, exchange in EXCHANGES.items()}
+        sound = {
+            "orders": list(self.orders.values()),
+            "stock": dict(self.stock),
+            "received": received,
+            "recorded": recorded,
+        }
+        return Observations(self.operations, **{**sound, **spoilt})
 
     def _move(self, product: str, units: int) -> None:
         available, held = self.stock[product]
@@ -135,22 +140,22 @@ class Tale:
         self.events.append(Event(f"{order_id}.{version}", name, order_id, version, message, body))
 
 
-def tale() -> Tale:
+def healthy_history() -> HealthyHistory:
     """Some of everything, all of it well; some of it open."""
-    told = Tale()
-    anna = told.place("anna", 2)
-    told.change(anna, 3)
-    bert = told.place("bert", 1, "scarce-lamp")
-    told.cancel(bert)
-    told.refuse("carl")
-    told.adjust(5)
-    dora = told.place("dora", 1, "lamp", UNAVAILABLE)
-    told.repeat(ok(api.PlaceOrderResponse(order=dora)))
-    emil = told.place("emil", 1, "lamp", UNAVAILABLE)
-    told.operations[-1].deserted = True
-    told.cancel(emil, UNAVAILABLE)
-    told.operations[-1].deserted = True
-    return told
+    history = HealthyHistory()
+    anna = history.place("anna", 2)
+    history.change(anna, 3)
+    bert = history.place("bert", 1, "scarce-lamp")
+    history.cancel(bert)
+    history.refuse("carl")
+    history.adjust(5)
+    dora = history.place("dora", 1, "lamp", UNAVAILABLE)
+    history.repeat(ok(api.PlaceOrderResponse(order=dora)))
+    emil = history.place("emil", 1, "lamp", UNAVAILABLE)
+    history.operations[-1].abandoned = True
+    history.cancel(emil, UNAVAILABLE)
+    history.operations[-1].abandoned = True
+    return history
 
 
 def _records(events: Iterable[Event]) -> Iterable[Notification]:

@@ -1,4 +1,4 @@
-"""Rounds that went well but for one fault planted in each: what every checker is shown."""
+"""Rounds that went well but for one violation planted in each, for the self-test of every checker."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -12,13 +12,13 @@ from ordersys.api.order.v1.order_service_pb2 import GetOrderRequest, GetOrderRes
 from ordersys.api.product.v1.product_service_pb2 import PlaceOrderResponse
 from ordersys.contract.errors import refuse
 from tests.contract.harness.client import Answer
-from tests.integration.faults.checkers.observations import CREATED, TOPIC, Facts, Kind, Stock
-from tests.integration.faults.selftest.healthy_history import UNAVAILABLE, ok, tale
+from tests.integration.faults.checkers.observations import CREATED, TOPIC, Kind, Observations, Stock
+from tests.integration.faults.selftest.healthy_history import UNAVAILABLE, healthy_history, ok
 
 ONE, TWO = "notification-service-1", "notification-service-2"
 NOT_ALLOWED = Answer(grpc.StatusCode.FAILED_PRECONDITION, None, refuse(ErrorReason.STATE_NOT_ALLOWED).status)
 BUG = Answer(grpc.StatusCode.INTERNAL, None, refuse(ErrorReason.INTERNAL_ERROR).status)
-Plant = Callable[[], Facts]
+Plant = Callable[[], Observations]
 
 
 def without(events: Sequence[Any], event_id: str) -> list[Any]:
@@ -26,181 +26,181 @@ def without(events: Sequence[Any], event_id: str) -> list[Any]:
     return [event for event in events if event.event_id != event_id]
 
 
-def altered(part: str, key: str, change: Callable[[Any], Any]) -> Facts:
-    """The facts with one entry of one part spoilt."""
-    facts = tale().facts()
-    spoilt: dict[str, Any] = {part: {**getattr(facts, part), key: change(getattr(facts, part)[key])}}
-    return replace(facts, **spoilt)
+def altered(part: str, key: str, change: Callable[[Any], Any]) -> Observations:
+    """The observations with one entry of one part spoilt."""
+    observations = healthy_history().observations()
+    spoilt: dict[str, Any] = {part: {**getattr(observations, part), key: change(getattr(observations, part)[key])}}
+    return replace(observations, **spoilt)
 
 
-def unpublished(exchange: str, consumer: str, event_id: str) -> Facts:
-    """The facts without one event, heard by nobody."""
-    heard = altered("heard", exchange, lambda events: without(events, event_id)).heard
-    return replace(altered("recorded", consumer, lambda found: without(found, event_id)), heard=heard)
+def unpublished(exchange: str, consumer: str, event_id: str) -> Observations:
+    """The observations without one event, received by nobody."""
+    received = altered("received", exchange, lambda events: without(events, event_id)).received
+    return replace(altered("recorded", consumer, lambda found: without(found, event_id)), received=received)
 
 
-def acknowledged_before_the_commit() -> Facts:
-    told = tale()
+def acknowledged_before_the_commit() -> Observations:
+    history = healthy_history()
     order = Order(id="order-fred", customer_id="fred", version=1)
-    told.ask(told.operations[2].request, ok(PlaceOrderResponse(order=order)))
-    return told.facts()
+    history.ask(history.operations[2].request, ok(PlaceOrderResponse(order=order)))
+    return history.observations()
 
 
-def an_old_version_came_back() -> Facts:
-    facts = tale().facts()
+def an_old_version_came_back() -> Observations:
+    observations = healthy_history().observations()
     old = Order()
-    old.CopyFrom(facts.by_id["order-anna"])
+    old.CopyFrom(observations.by_id["order-anna"])
     old.version, old.items[0].quantity = 1, 3
-    return replace(facts, orders=[old, *(order for order in facts.orders if order.id != old.id)])
+    return replace(observations, orders=[old, *(order for order in observations.orders if order.id != old.id)])
 
 
-def nobody_asked() -> Facts:
-    told = tale()
-    told.place("gina", 1)
-    told.operations.pop()
-    return told.facts()
+def nobody_asked() -> Observations:
+    history = healthy_history()
+    history.place("gina", 1)
+    history.operations.pop()
+    return history.observations()
 
 
-def refused_and_there() -> Facts:
-    told = tale()
-    told.place("hans", 1, "lamp", NOT_ALLOWED)
-    return told.facts()
+def refused_and_there() -> Observations:
+    history = healthy_history()
+    history.place("hans", 1, "lamp", NOT_ALLOWED)
+    return history.observations()
 
 
-def placed_twice() -> Facts:
-    told = tale()
-    told.place("anna", 1)
-    again = told.orders["order-anna"]
+def placed_twice() -> Observations:
+    history = healthy_history()
+    history.place("anna", 1)
+    again = history.orders["order-anna"]
     again.id = "order-anna-again"
-    told.operations.pop()
-    event = told.events[-1]
+    history.operations.pop()
+    event = history.events[-1]
     event.message.order.id = again.id
-    told.events[-1] = event._replace(order_id=again.id, event_id=f"{again.id}.1")
-    first = tale().orders["order-anna"]
-    return told.facts(orders=[first, *told.orders.values()])
+    history.events[-1] = event._replace(order_id=again.id, event_id=f"{again.id}.1")
+    first = healthy_history().orders["order-anna"]
+    return history.observations(orders=[first, *history.orders.values()])
 
 
-def changed_twice() -> Facts:
-    told = tale()
-    told.change(told.orders["order-anna"], 4)
-    told.operations.pop()
-    return told.facts()
+def changed_twice() -> Observations:
+    history = healthy_history()
+    history.change(history.orders["order-anna"], 4)
+    history.operations.pop()
+    return history.observations()
 
 
-def one_version_for_two() -> Facts:
-    told = tale()
-    change = told.operations[3]
-    told.ask(change.request, change.tries[0].answer)
-    return told.facts()
+def one_version_for_two() -> Observations:
+    history = healthy_history()
+    change = history.operations[3]
+    history.ask(change.request, change.tries[0].answer)
+    return history.observations()
 
 
-def a_cursor_instead_of_rows() -> Facts:
+def a_cursor_instead_of_rows() -> Observations:
     return unpublished(TOPIC, TWO, "order-anna.2")
 
 
-def a_refusal_without_event() -> Facts:
+def a_refusal_without_event() -> Observations:
     return unpublished(TOPIC, TWO, "order-carl.0")
 
 
-def only_one_exchange() -> Facts:
+def only_one_exchange() -> Observations:
     return unpublished(CREATED, ONE, "order-anna.1")
 
 
-def published_before_the_commit() -> Facts:
-    told = tale()
-    ghost = told.place("ida", 1, "lamp", UNAVAILABLE)
-    told.operations[-1].deserted = True
-    del told.orders[ghost.id]
-    return told.facts(stock=tale().stock)
+def published_before_the_commit() -> Observations:
+    history = healthy_history()
+    ghost = history.place("ida", 1, "lamp", UNAVAILABLE)
+    history.operations[-1].abandoned = True
+    del history.orders[ghost.id]
+    return history.observations(stock=healthy_history().stock)
 
 
-def a_refusal_that_was_none() -> Facts:
-    told = tale()
-    told.refuse("jan")
-    told.operations[-1].tries[0] = told.operations[-1].tries[0]._replace(answer=NOT_ALLOWED)
-    return told.facts()
+def a_refusal_that_was_none() -> Observations:
+    history = healthy_history()
+    history.refuse("jan")
+    history.operations[-1].tries[0] = history.operations[-1].tries[0]._replace(answer=NOT_ALLOWED)
+    return history.observations()
 
 
-def told_otherwise() -> Facts:
-    facts = tale().facts()
-    facts.by_id["order-anna"].items[0].quantity += 1
-    return replace(facts, stock={**facts.stock, "lamp": Stock(9, 5)})
+def told_otherwise() -> Observations:
+    observations = healthy_history().observations()
+    observations.by_id["order-anna"].items[0].quantity += 1
+    return replace(observations, stock={**observations.stock, "lamp": Stock(9, 5)})
 
 
-def forged() -> Facts:
-    return altered("heard", CREATED, lambda events: [*events, events[0]._replace(body=b"other")])
+def forged() -> Observations:
+    return altered("received", CREATED, lambda events: [*events, events[0]._replace(body=b"other")])
 
 
-def acknowledged_to_the_broker_before_the_commit() -> Facts:
+def acknowledged_to_the_broker_before_the_commit() -> Observations:
     return altered("recorded", TWO, lambda found: without(found, "order-anna.2"))
 
 
-def no_inbox() -> Facts:
+def no_inbox() -> Observations:
     return altered("recorded", ONE, lambda found: [*found, found[0]])
 
 
-def late_and_not_said() -> Facts:
-    facts = tale().facts()
-    one, two = (next(n for n in facts.recorded[TWO] if n.event_id == f"order-anna.{v}") for v in (1, 2))
+def late_and_not_said() -> Observations:
+    observations = healthy_history().observations()
+    one, two = (next(n for n in observations.recorded[TWO] if n.event_id == f"order-anna.{v}") for v in (1, 2))
     one.sequence, two.sequence = two.sequence, one.sequence
-    return facts
+    return observations
 
 
-def a_product_vanished() -> Facts:
-    return tale().facts(stock={})
+def a_product_vanished() -> Observations:
+    return healthy_history().observations(stock={})
 
 
-def a_unit_vanished() -> Facts:
+def a_unit_vanished() -> Observations:
     return altered("stock", "lamp", lambda stock: stock._replace(available=stock.available - 1))
 
 
-def released_twice() -> Facts:
+def released_twice() -> Observations:
     return altered("stock", "lamp", lambda stock: Stock(stock.available + 1, stock.held - 1))
 
 
-def no_sweep() -> Facts:
+def no_sweep() -> Observations:
     return altered("stock", "lamp", lambda stock: Stock(stock.available - 1, stock.held + 1))
 
 
-def the_last_one_sold_twice() -> Facts:
-    told = tale()
+def the_last_one_sold_twice() -> Observations:
+    history = healthy_history()
     for name in ("karl", "lisa"):
-        told.place(name, 6, "scarce-lamp")
-    return told.facts(stock={**told.stock, "scarce-lamp": Stock(-2, 12)})
+        history.place(name, 6, "scarce-lamp")
+    return history.observations(stock={**history.stock, "scarce-lamp": Stock(-2, 12)})
 
 
-def answered_otherwise() -> Facts:
-    told = tale()
-    told.place("mona", 1)
-    told.repeat(ok(PlaceOrderResponse()))
-    return told.facts()
+def answered_otherwise() -> Observations:
+    history = healthy_history()
+    history.place("mona", 1)
+    history.repeat(ok(PlaceOrderResponse()))
+    return history.observations()
 
 
-def a_bug() -> Facts:
-    told = tale()
-    told.operations[2].tries.insert(0, told.operations[2].tries[0]._replace(answer=BUG))
-    return told.facts()
+def a_bug() -> Observations:
+    history = healthy_history()
+    history.operations[2].tries.insert(0, history.operations[2].tries[0]._replace(answer=BUG))
+    return history.observations()
 
 
-def never_answered() -> Facts:
-    told = tale()
-    told.operations[-1].deserted = False
-    return told.facts()
+def never_answered() -> Observations:
+    history = healthy_history()
+    history.operations[-1].abandoned = False
+    return history.observations()
 
 
-def a_stale_read() -> Facts:
-    told = tale()
-    first = told.operations[2].response.order
-    told.ask(GetOrderRequest(order_id=first.id), ok(GetOrderResponse(order=first)))
-    return told.facts()
+def a_stale_read() -> Observations:
+    history = healthy_history()
+    first = history.operations[2].response.order
+    history.ask(GetOrderRequest(order_id=first.id), ok(GetOrderResponse(order=first)))
+    return history.observations()
 
 
-def a_reservation_left() -> Facts:
-    return tale().facts(left={"placements without an outcome": 1})
+def a_reservation_left() -> Observations:
+    return healthy_history().observations(left={"placements without an outcome": 1})
 
 
-def an_event_left() -> Facts:
-    return tale().facts(left={"changes not published": 1})
+def an_event_left() -> Observations:
+    return healthy_history().observations(left={"changes not published": 1})
 
 
 PLANTED: Mapping[Plant, tuple[str, Kind]] = {

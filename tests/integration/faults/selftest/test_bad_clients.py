@@ -1,4 +1,4 @@
-"""What a crowd says and hears, at a server that does not put an end to anything, and at one that does."""
+"""Raw clients at a server that does not put an end to anything, and at one that does."""
 
 import random
 import socket
@@ -11,7 +11,7 @@ import pytest
 from tests.integration.faults.checkers.observations import Kind
 from tests.integration.faults.faults.bad_clients import unended
 from tests.integration.faults.workload import http2
-from tests.integration.faults.workload.raw_clients import Crowd
+from tests.integration.faults.workload.raw_clients import RawClients
 
 _SOON = 0.3
 _CONNECTIONS = 3
@@ -24,9 +24,9 @@ def listening() -> Iterator[socket.socket]:
 
 
 @pytest.fixture
-def crowd(listening: socket.socket) -> Iterator[Crowd]:
-    with Crowd("{}:{}".format(*listening.getsockname()), random.Random(1)) as crowd:
-        yield crowd
+def raw_clients(listening: socket.socket) -> Iterator[RawClients]:
+    with RawClients("{}:{}".format(*listening.getsockname()), random.Random(1)) as raw_clients:
+        yield raw_clients
 
 
 def serve(listening: socket.socket, said: bytes, kept: ExitStack) -> None:
@@ -41,24 +41,24 @@ def serve(listening: socket.socket, said: bytes, kept: ExitStack) -> None:
             connection.close()
 
 
-def test_a_service_that_bears_everything_is_found_out(crowd: Crowd) -> None:
+def test_a_service_that_bears_everything_is_found_out(raw_clients: RawClients) -> None:
     """Connections that say nothing, and calls that are never answered."""
     for _ in range(_CONNECTIONS - 1):
-        crowd.connect()
-    crowd.connect().greet().call("/a/b")
-    borne = crowd.borne_after(_SOON)
+        raw_clients.connect()
+    raw_clients.connect().greet().call("/a/b")
+    borne = raw_clients.borne_after(_SOON)
     assert borne == _CONNECTIONS
     assert [found.kind for found in unended(borne)] == [Kind.UNRECOVERED]
 
 
 @pytest.mark.parametrize("said", [b"", http2.frame(http2.RST_STREAM, 0, 1, b"\0\0\0\1")], ids=["closed", "reset"])
-def test_what_is_ended_is_borne_no_more(listening: socket.socket, crowd: Crowd, said: bytes) -> None:
+def test_what_is_ended_is_borne_no_more(listening: socket.socket, raw_clients: RawClients, said: bytes) -> None:
     """The connection, or each of its calls."""
     for _ in range(_CONNECTIONS):
-        crowd.connect().greet().call("/a/b")
+        raw_clients.connect().greet().call("/a/b")
     with ExitStack() as kept:
         serving = threading.Thread(target=serve, args=(listening, said, kept))
         serving.start()
-        assert crowd.borne_after(10) == 0
+        assert raw_clients.borne_after(10) == 0
         serving.join()
     assert list(unended(0)) == []

@@ -80,17 +80,17 @@ def test_good_weather_passes_everything(link: Link) -> None:
         assert said(connection) == _SENT
 
 
-@pytest.mark.parametrize("weather", [Dribble(), Slow(0.01)], ids=["one byte at a time", "slow"])
-def test_hard_weather_passes_everything_in_the_end(link: Link, weather: Dribble | Slow) -> None:
+@pytest.mark.parametrize("condition", [Dribble(), Slow(0.01)], ids=["one byte at a time", "slow"])
+def test_hard_weather_passes_everything_in_the_end(link: Link, condition: Dribble | Slow) -> None:
     """Nothing is lost on the way."""
-    link.weather = weather
+    link.condition = condition
     with connect(link) as connection:
         assert said(connection) == _SENT
 
 
 def test_a_lost_reply_is_one_to_a_request_that_went_through(link: Link, echo: Echo) -> None:
     """The other side has heard it."""
-    link.weather = RepliesLost()
+    link.condition = RepliesLost()
     with connect(link) as connection:
         connection.sendall(_SENT)
         assert echo.told.wait(_SECONDS)
@@ -102,7 +102,7 @@ def test_a_lost_reply_is_one_to_a_request_that_went_through(link: Link, echo: Ec
 def test_on_a_half_open_connection_nothing_arrives(link: Link, echo: Echo) -> None:
     """And nobody is told."""
     with connect(link) as connection:
-        link.weather = HalfOpen()
+        link.condition = HalfOpen()
         connection.sendall(_SENT)
         assert not echo.told.wait(_BRIEFLY)
 
@@ -120,7 +120,7 @@ def test_after_bad_weather_new_connections_are_good(link: Link) -> None:
     """And the old ones are gone, with all that was lost on them."""
     with connect(link) as old:
         assert said(old) == _SENT
-        link.weather = HalfOpen()
+        link.condition = HalfOpen()
         link.clear()
         with pytest.raises(ConnectionResetError):
             old.recv(1)
@@ -130,6 +130,6 @@ def test_after_bad_weather_new_connections_are_good(link: Link) -> None:
 
 def test_nobody_is_reached_who_is_away(link: Link) -> None:
     """The connection ends at once."""
-    link.weather = Away()
+    link.condition = Away()
     with connect(link) as connection:
         assert connection.recv(1) == b""

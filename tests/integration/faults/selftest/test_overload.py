@@ -103,7 +103,7 @@ def test_what_was_refused_is_nothing_anybody_asked_for() -> None:
     _, second, third = islice(requests(OFFER), 3)
     assert [operation.request for operation in history.operations] == [second, third]
     assert [operation.outcome for operation in history.operations] == [Outcome.OK, Outcome.UNKNOWN]
-    assert [operation.deserted for operation in history.operations] == [False, True]
+    assert [operation.abandoned for operation in history.operations] == [False, True]
 
 
 def test_frames_are_taken_out_whole_and_in_order() -> None:

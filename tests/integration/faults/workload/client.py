@@ -16,7 +16,7 @@ from tests.contract.harness.client import LISTENERS, of_each
 from tests.integration.api import quantities
 from tests.integration.faults.checkers.stock import SCARCE
 from tests.integration.faults.workload.calls import Calls
-from tests.integration.faults.workload.client_behaviour import Manner
+from tests.integration.faults.workload.client_behaviour import ClientBehaviour
 from tests.integration.faults.workload.history import History, Operation, Outcome
 from tests.integration.faults.workload.requests import (
     NEXT,
@@ -33,9 +33,9 @@ _PAUSE_SECONDS = 0.05
 _BREATH_SECONDS = 0.2
 _AT_ONCE = 0.05
 """How likely a client is to place many orders in one call next."""
-_DESERTED = ("PlaceOrder", "UpdateOrder", "CancelOrder")
+_ABANDONED = ("PlaceOrder", "UpdateOrder", "CancelOrder")
 """What shows by itself whether it was done: it may be left open for ever."""
-_REPEATED = (*_DESERTED, "AdjustStock", "CreateProduct", "CreateOrder", "BatchCreateOrders")
+_REPEATED = (*_ABANDONED, "AdjustStock", "CreateProduct", "CreateOrder", "BatchCreateOrders")
 
 
 class Shared(NamedTuple):
@@ -46,7 +46,7 @@ class Shared(NamedTuple):
     goods: Assortment
     scarcity: Scarcity
     breath: float = 0.0
-    """How likely a client is to take breath between two operations: where many rounds are played, each in bursts."""
+    """How likely a client is to take breath between two operations: where many rounds are run, each in bursts."""
 
 
 class Client:
@@ -61,14 +61,14 @@ class Client:
         self._acknowledged: list[Operation] = []
         self._customers = 0
 
-    def live(self, stopped: threading.Event, manner: Manner) -> None:
+    def live(self, stopped: threading.Event, behaviour: ClientBehaviour) -> None:
         """Makes calls until it is told to stop."""
         actions, weights = zip(*self._habits(), strict=True)
         while not stopped.is_set():
             if self._dice.random() < _AT_ONCE:
-                self._place_many(stopped, manner)
+                self._place_many(stopped, behaviour)
             elif (operation := self._dice.choices(actions, weights)[0](self._dice)) is not None:
-                self._carry_out(operation, stopped, manner)
+                self._carry_out(operation, stopped, behaviour)
             if self._dice.random() < self._breath:
                 stopped.wait(_BREATH_SECONDS)
 
@@ -87,27 +87,29 @@ class Client:
             (self._repeat, 3),
         ]
 
-    def _carry_out(self, operation: Operation, stopped: threading.Event, manner: Manner) -> None:
+    def _carry_out(self, operation: Operation, stopped: threading.Event, behaviour: ClientBehaviour) -> None:
         known = operation.settled
-        ask(self._calls, self._history, operation, manner.timeout(self._dice), manner.given_up_after(self._dice))
-        self._follow_up(operation, known, stopped, manner)
+        ask(self._calls, self._history, operation, behaviour.timeout(self._dice), behaviour.given_up_after(self._dice))
+        self._follow_up(operation, known, stopped, behaviour)
 
-    def _place_many(self, stopped: threading.Event, manner: Manner) -> None:
+    def _place_many(self, stopped: threading.Event, behaviour: ClientBehaviour) -> None:
         """A few orders in one call; what it leaves open is asked for alone."""
         operations = [self._place(self._dice) for _ in range(self._dice.randint(2, 6))]
-        patience = manner.timeout(self._dice), manner.given_up_after(self._dice)
+        patience = behaviour.timeout(self._dice), behaviour.given_up_after(self._dice)
         place_at_once(self._calls, self._history, operations, *patience)
         for operation in operations:
-            self._follow_up(operation, False, stopped, manner)
+            self._follow_up(operation, False, stopped, behaviour)
 
-    def _follow_up(self, operation: Operation, known: bool, stopped: threading.Event, manner: Manner) -> None:
+    def _follow_up(
+        self, operation: Operation, known: bool, stopped: threading.Event, behaviour: ClientBehaviour
+    ) -> None:
         """Asks again while nothing is known, now and then gives up: forgets it for now, or for ever."""
-        while not operation.settled and self._dice.random() < manner.asks_again and not stopped.wait(_PAUSE_SECONDS):
-            ask(self._calls, self._history, operation, manner.timeout(self._dice))
+        while not operation.settled and self._dice.random() < behaviour.asks_again and not stopped.wait(_PAUSE_SECONDS):
+            ask(self._calls, self._history, operation, behaviour.timeout(self._dice))
         if operation.outcome is Outcome.OK and not known:
             self._note(operation)
         elif not operation.settled:
-            operation.deserted = operation.call in _DESERTED and self._dice.random() < manner.deserts
+            operation.abandoned = operation.call in _ABANDONED and self._dice.random() < behaviour.abandons
 
     def _note(self, operation: Operation) -> None:
         if operation.call in _REPEATED:

@@ -8,7 +8,7 @@ _DEADLINES = 300
 _MOMENTS, _LATEST_SECONDS = 200, 0.1
 
 
-class Manner:
+class ClientBehaviour:
     """How patient clients are; these are."""
 
     seconds = 2.0
@@ -16,7 +16,7 @@ class Manner:
 
     asks_again = 0.7
     """How likely a client is to repeat a request it has no answer to."""
-    deserts = 0.3
+    abandons = 0.3
     """How likely it is, if it does not, never to come back for it."""
 
     def timeout(self, dice: random.Random) -> float:
@@ -28,7 +28,7 @@ class Manner:
         return None
 
 
-class Hurried(Manner):
+class Hurried(ClientBehaviour):
     """Deadlines from 1 to 300 ms, one after the other, and a cancellation in every third call, later and later."""
 
     def __init__(self) -> None:
@@ -45,8 +45,8 @@ class Hurried(Manner):
         return None if third else (number % _MOMENTS / _MOMENTS) ** 2 * _LATEST_SECONDS
 
 
-class Deserters(Manner):
+class AbandoningClients(ClientBehaviour):
     """Never ask twice."""
 
     asks_again = 0.0
-    deserts = 1.0
+    abandons = 1.0

@@ -62,7 +62,7 @@ class Operation:
     client: int
     request: Any
     tries: list[Try] = field(default_factory=list)
-    deserted: bool = False
+    abandoned: bool = False
     """Its client is gone and will never ask again."""
 
     @property

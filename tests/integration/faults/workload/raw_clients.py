@@ -1,4 +1,4 @@
-"""A crowd of clients without manners: raw connections to a service, each saying whatever it likes."""
+"""Raw clients: connections to a service on which any bytes may be sent, valid or not."""
 
 import contextlib
 import random
@@ -17,7 +17,7 @@ _SECONDS = 1.0
 _POLL = 0.1
 
 
-class Boor:
+class RawClient:
     """One connection. It says as much as the service takes: that may well have enough of it."""
 
     def __init__(self, peer: tuple[str, int], buffer: int | None) -> None:
@@ -44,7 +44,7 @@ class Boor:
         with contextlib.suppress(OSError):
             self._socket.sendall(octets)
 
-    def greet(self, settings: Mapping[int, int] | None = None) -> "Boor":
+    def greet(self, settings: Mapping[int, int] | None = None) -> "RawClient":
         """Begins as HTTP/2 wants it."""
         self._greeted = True
         self.say(http2.greeting(settings or {}))
@@ -79,40 +79,40 @@ class Boor:
         return bool(octets) and (self._next == 1 or bool(self._unanswered))
 
 
-class Crowd:
+class RawClients:
     """Connections to one address: a context manager that closes them."""
 
     def __init__(self, address: str, dice: random.Random) -> None:
         host, _, port = address.rpartition(":")
         self._peer = (host, int(port))
-        self._boors: list[Boor] = []
+        self._boors: list[RawClient] = []
         self.dice = dice
 
-    def __enter__(self) -> "Crowd":
+    def __enter__(self) -> "RawClients":
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        for boor in self._boors:
-            boor.leave()
+        for client in self._boors:
+            client.leave()
 
-    def connect(self, buffer: int | None = None) -> Boor:
+    def connect(self, buffer: int | None = None) -> RawClient:
         """One more, with so small a buffer for what it hears, when given."""
-        boor = Boor(self._peer, buffer)
-        self._boors.append(boor)
-        return boor
+        client = RawClient(self._peer, buffer)
+        self._boors.append(client)
+        return client
 
     def borne_after(self, seconds: float) -> int:
         """How many of them the service has not put an end to in that time."""
         until = time.monotonic() + seconds
         with selectors.DefaultSelector() as selector:
-            for boor in self._boors:
-                if boor.connected and boor.fileno() >= 0:
-                    selector.register(boor, selectors.EVENT_READ)
+            for client in self._boors:
+                if client.connected and client.fileno() >= 0:
+                    selector.register(client, selectors.EVENT_READ)
             while selector.get_map() and time.monotonic() < until:
                 for key, _ in selector.select(_POLL):
-                    boor = key.fileobj  # type: ignore[assignment]
-                    if not boor.hear():
-                        selector.unregister(boor)
+                    client = key.fileobj  # type: ignore[assignment]
+                    if not client.hear():
+                        selector.unregister(client)
             return len(selector.get_map())
