@@ -16,7 +16,7 @@ class Change(NamedTuple):
 
     name: str
     new: str
-    said: str = ""
+    finding: str = ""
     old: str = ""
 
     def made(self) -> FileDescriptorSet:
@@ -28,20 +28,20 @@ def contract_with(name: str, new: str, old: str = "") -> FileDescriptorSet:
     """The contract with `new` in the descriptor of `name`, in text format: for the first `old`, or at its end."""
     changed = FileDescriptorSet()
     changed.CopyFrom(image())
-    thing = dict(_things(changed))[name]
-    text = text_format.MessageToString(thing, as_one_line=True)
+    descriptor = dict(_descriptors(changed))[name]
+    text = text_format.MessageToString(descriptor, as_one_line=True)
     assert old in text, f"{name} has no {old}: {text}"
-    thing.Clear()
-    text_format.Merge(text.replace(old, new, 1) if old else f"{text} {new}", thing)
+    descriptor.Clear()
+    text_format.Merge(text.replace(old, new, 1) if old else f"{text} {new}", descriptor)
     return changed
 
 
-def _things(of: FileDescriptorSet) -> Iterator[tuple[str, Any]]:
+def _descriptors(of: FileDescriptorSet) -> Iterator[tuple[str, Any]]:
     for file in of.file:
         file.ClearField("source_code_info")
         yield file.name, file
-        for name, thing in _parts(file):
-            yield f"{file.package}.{name}", thing
+        for name, descriptor in _parts(file):
+            yield f"{file.package}.{name}", descriptor
 
 
 def _parts(file: FileDescriptorProto) -> Iterator[tuple[str, Any]]:

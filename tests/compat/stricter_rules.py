@@ -7,8 +7,8 @@ SLUG = "ordersys.api.rules.v1.slug"
 
 def ruled(field: str, rules: str, refused: str) -> Change:
     """A field of a request with more rules, or with other limits."""
-    said = f"Clients that send {PRODUCT}.{field} {refused} are refused from now on."
-    return Change(f"{PRODUCT}.{field}", f"options {{ [buf.validate.field] {{ {rules} }} }}", said)
+    finding = f"Clients that send {PRODUCT}.{field} {refused} are refused from now on."
+    return Change(f"{PRODUCT}.{field}", f"options {{ [buf.validate.field] {{ {rules} }} }}", finding)
 
 
 STRICTER_RULES = {

@@ -19,7 +19,7 @@ def test_a_contract_breaks_nothing_of_itself() -> None:
 @pytest.mark.parametrize("change", STRICTER_RULES.values(), ids=STRICTER_RULES)
 def test_a_stricter_rule_is_found(change: Change) -> None:
     """Once, with the field, the values that are refused, and whom that breaks."""
-    assert findings(image(), change.made()) == [change.said]
+    assert findings(image(), change.made()) == [change.finding]
 
 
 @pytest.mark.parametrize("change", STRICTER_RULES.values(), ids=STRICTER_RULES)
@@ -31,8 +31,8 @@ def test_a_rule_made_looser_breaks_nobody(change: Change) -> None:
 @pytest.mark.parametrize("change", REWORDED.values(), ids=REWORDED)
 def test_a_rule_in_other_words_is_found(change: Change) -> None:
     """Whichever way: nobody can tell whether it became looser."""
-    (found,) = findings(image(), change.made())
-    assert found.startswith(change.said)
+    (finding,) = findings(image(), change.made())
+    assert finding.startswith(change.finding)
     assert len(findings(change.made(), image())) == 1
 
 
@@ -47,7 +47,7 @@ def test_a_rule_is_found_for_everybody_it_breaks() -> None:
 @pytest.mark.parametrize("change", INCOMPATIBLE_TOPOLOGY.values(), ids=INCOMPATIBLE_TOPOLOGY)
 def test_a_topology_or_a_reason_that_is_not_what_it_was_is_found(change: Change) -> None:
     """With what it is now, and whom that breaks."""
-    assert change.said in findings(image(), change.made())
+    assert change.finding in findings(image(), change.made())
 
 
 def test_an_event_gone_is_found() -> None:

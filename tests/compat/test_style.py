@@ -25,9 +25,9 @@ PROTOS = sorted(PROTO.rglob("*.proto"))
 ENUMS = [enum for file in descriptors.files() for enum in file.enum_types_by_name.values()]
 
 
-def name(thing: object) -> str:
+def name(value: object) -> str:
     """What a case is called; in every process the same, or it could not be distributed."""
-    return str(getattr(thing, "full_name", "") or getattr(thing, "name"))  # noqa: B009 - of several types
+    return str(getattr(value, "full_name", "") or getattr(value, "name"))  # noqa: B009 - of several types
 
 
 def rules(field: FieldDescriptor) -> validate_pb2.FieldRules:
@@ -50,7 +50,7 @@ def test_there_is_a_contract_to_speak_of() -> None:
 
 def test_everything_with_a_name_has_a_comment() -> None:
     """Every file, message, field, enum value, option and RPC says what it means (AIP-192)."""
-    assert [thing for thing in things() if len(thing.comment.split()) < 2] == []
+    assert [entry for entry in things() if len(entry.comment.split()) < 2] == []
 
 
 @pytest.mark.parametrize("file", contract(), ids=name)
@@ -91,12 +91,12 @@ def test_every_list_comes_in_pages(method: MethodDescriptor) -> None:
 
 def unbounded(message: Descriptor, seen: frozenset[str] = frozenset()) -> list[str]:
     """The fields of a request that may grow without a limit of the contract."""
-    found = [field.full_name for field in message.fields if not bounded(field)]
+    names = [field.full_name for field in message.fields if not bounded(field)]
     nested = [field.message_type for field in message.fields if field.message_type]
     for kind in nested:
         if kind.full_name not in seen | {"google.type.Money"}:
-            found += unbounded(kind, seen | {message.full_name})
-    return found
+            names += unbounded(kind, seen | {message.full_name})
+    return names
 
 
 def bounded(field: FieldDescriptor) -> bool:

@@ -24,9 +24,9 @@ EVENTS = tuple(events().values())
 SERVICES = {service.full_name: service for service in descriptors.services()}
 
 
-def name(thing: object) -> str:
+def name(value: object) -> str:
     """What a failing case is called."""
-    return str(getattr(thing, "consumer", None) or getattr(thing, "name", thing))
+    return str(getattr(value, "consumer", None) or getattr(value, "name", value))
 
 
 def matches(pattern: str, routing_key: str) -> bool:
@@ -42,12 +42,12 @@ def passes(binding: Binding, routing_key: str) -> bool:
 
 def reached(exchange: str, routing_key: str) -> list[str]:
     """The queues a message gets to, once for each way it takes."""
-    found = []
+    queues = []
     for binding in topology().bindings:
         if binding.source == exchange and passes(binding, routing_key):
             further = binding.to_exchange
-            found += reached(binding.destination, routing_key) if further else [binding.destination]
-    return found
+            queues += reached(binding.destination, routing_key) if further else [binding.destination]
+    return queues
 
 
 def test_the_contract_has_a_fanout_and_a_topic_exchange() -> None:
@@ -86,11 +86,11 @@ def test_every_event_reaches_exactly_the_queues_whose_subscribers_take_it(event:
     assert sorted(reached(stated.exchange, stated.routing_key)) == sorted(takers)
 
 
-@pytest.mark.parametrize("taken", subscriptions(), ids=name)
-def test_every_subscription_takes_events_of_the_contract(taken: Subscription) -> None:
+@pytest.mark.parametrize("subscription", subscriptions(), ids=name)
+def test_every_subscription_takes_events_of_the_contract(subscription: Subscription) -> None:
     """By handlers named after them."""
-    assert taken.handlers
-    for event, handler in taken.handlers.items():
+    assert subscription.handlers
+    for event, handler in subscription.handlers.items():
         assert handler == f"On{events()[event].name}"
 
 
@@ -116,22 +116,22 @@ def test_every_queue_keeps_what_it_holds(queue: Queue) -> None:
     assert re.search(r"\.v[1-9]\d*$", queue.name)
 
 
-@pytest.mark.parametrize("taken", subscriptions(), ids=name)
-def test_every_queue_has_a_dead_letter_queue_of_its_own(taken: Subscription) -> None:
+@pytest.mark.parametrize("subscription", subscriptions(), ids=name)
+def test_every_queue_has_a_dead_letter_queue_of_its_own(subscription: Subscription) -> None:
     """Reached through the default exchange, at least once, before it is declared itself."""
-    arguments = QUEUES[taken.queue].arguments
+    arguments = QUEUES[subscription.queue].arguments
     assert arguments["x-dead-letter-exchange"] == ""
-    assert arguments["x-dead-letter-routing-key"] == taken.dead_letter_queue
+    assert arguments["x-dead-letter-routing-key"] == subscription.dead_letter_queue
     assert (arguments["x-dead-letter-strategy"], arguments["x-overflow"]) == ("at-least-once", "reject-publish")
-    assert list(QUEUES).index(taken.dead_letter_queue) < list(QUEUES).index(taken.queue)
-    assert "x-dead-letter-exchange" not in QUEUES[taken.dead_letter_queue].arguments
+    assert list(QUEUES).index(subscription.dead_letter_queue) < list(QUEUES).index(subscription.queue)
+    assert "x-dead-letter-exchange" not in QUEUES[subscription.dead_letter_queue].arguments
 
 
-@pytest.mark.parametrize("thing", [*topology().exchanges, *topology().queues], ids=name)
-def test_every_name_fits_amqp(thing: Exchange | Queue) -> None:
+@pytest.mark.parametrize("entity", [*topology().exchanges, *topology().queues], ids=name)
+def test_every_name_fits_amqp(entity: Exchange | Queue) -> None:
     """A short string that is not reserved (AMQP 0-9-1 §3.1.3.1)."""
-    assert 0 < len(thing.name.encode()) <= 255
-    assert not thing.name.startswith("amq.")
+    assert 0 < len(entity.name.encode()) <= 255
+    assert not entity.name.startswith("amq.")
 
 
 def test_what_is_no_event_and_no_subscription_is_told_apart() -> None:

@@ -45,8 +45,8 @@ class ProductServiceAlone(NamedTuple):
 
 def named(config: pytest.Config) -> dict[str, str]:
     """The services named on the command line, by role; none when our own are judged."""
-    found = {role: config.getoption(f"--{role}") for role in ROLES}
-    return {role: address for role, address in found.items() if address}
+    addresses = {role: config.getoption(f"--{role}") for role in ROLES}
+    return {role: address for role, address in addresses.items() if address}
 
 
 def judged(config: pytest.Config) -> set[str]:
@@ -55,7 +55,7 @@ def judged(config: pytest.Config) -> set[str]:
     if not services:
         return {*ROLES, BROKER, PROXY, STAND_IN}
     options = {BROKER: "--amqp-url", PROXY: "--amqp-proxy", STAND_IN: "--stand-in"}
-    return {*services, *(thing for thing, option in options.items() if config.getoption(option))}
+    return {*services, *(means for means, option in options.items() if config.getoption(option))}
 
 
 @pytest.fixture(scope="package")

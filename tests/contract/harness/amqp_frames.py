@@ -175,8 +175,8 @@ class BrokerStream:
         if isinstance(method, spec.Basic.Deliver):
             self._messages.begin(channel, method, raw)
         elif channel in self._messages and (whole := self._messages.add(channel, frame, raw)):
-            found = _delivery(whole.header.properties, whole.body, whole.method.redelivered)
-            self._unsettled[channel, whole.method.delivery_tag] = found
+            delivery = _delivery(whole.header.properties, whole.body, whole.method.redelivered)
+            self._unsettled[channel, whole.method.delivery_tag] = delivery
 
 
 def returned(publication: Publication) -> bytes:
@@ -221,5 +221,5 @@ def _covers(settlement: Settlement, channel: int, tag: int) -> bool:
     return tag <= settlement.tag if settlement.multiple else tag == settlement.tag
 
 
-def _delivery(found: Any, body: bytes, redelivered: bool) -> Delivery:
-    return Delivery(found.message_id, found.type, found.content_type, body, redelivered, found.raw)
+def _delivery(properties: Any, body: bytes, redelivered: bool) -> Delivery:
+    return Delivery(properties.message_id, properties.type, properties.content_type, body, redelivered, properties.raw)

@@ -74,11 +74,11 @@ class EncodedProperties(pika.BasicProperties):
         """Raises nothing."""
         self.raw = bytes(encoded[offset:])
         try:
-            found = Properties(self.raw)
+            parsed = Properties(self.raw)
         except Malformed:
             return self
-        self.message_id, self.type = found.text("message_id"), found.text("type")
-        self.content_type = found.text("content_type")
+        self.message_id, self.type = parsed.text("message_id"), parsed.text("type")
+        self.content_type = parsed.text("content_type")
         return self
 
     def encode(self) -> list[bytes]:
@@ -163,6 +163,6 @@ def properties(draw: st.DrawFn, names: Sequence[str] = NAMES, tables: Bytes = TA
     return found
 
 
-def published(found: Mapping[str, bytes]) -> dict[str, bytes]:
+def published(values: Mapping[str, bytes]) -> dict[str, bytes]:
     """What a copy has of properties: all of them but a user_id, which the broker checks."""
-    return {name: raw for name, raw in found.items() if name != "user_id"}
+    return {name: raw for name, raw in values.items() if name != "user_id"}

@@ -49,7 +49,7 @@ class LostAcks(Rule):
         self.met = threading.Event()
 
     def acknowledged(self, queue: str, deliveries: list[Delivery]) -> Verdict:
-        if queue != self._queue or not any(_is_about(one, self._order_id) for one in deliveries):
+        if queue != self._queue or not any(_is_about(delivery, self._order_id) for delivery in deliveries):
             return Verdict.PASS
         self.met.set()
         return Verdict.LOSE

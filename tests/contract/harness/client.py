@@ -56,10 +56,12 @@ class Answer(NamedTuple):
         bad = BadRequest()
         return [(v.field, v.reason) for d in self.status.details if d.Unpack(bad) for v in bad.field_violations]
 
-    def detail(self, found: Any) -> Any:
+    def detail(self, message: Any) -> Any:
         """The detail of that type, filled in; fails when there is none."""
-        assert any(detail.Unpack(found) for detail in self.status.details), f"no {found.DESCRIPTOR.name}: {self.status}"
-        return found
+        assert any(detail.Unpack(message) for detail in self.status.details), (
+            f"no {message.DESCRIPTOR.name}: {self.status}"
+        )
+        return message
 
 
 class NotReachable(Exception):
@@ -140,6 +142,6 @@ def _same(body: bytes) -> bytes:
 
 def _refused(error: grpc.RpcError) -> Answer:
     assert isinstance(error, grpc.Call)
-    found = rpc_status.from_call(error)
-    status = found if found is not None else Status(code=error.code().value[0], message=error.details() or "")
+    attached = rpc_status.from_call(error)
+    status = attached if attached is not None else Status(code=error.code().value[0], message=error.details() or "")
     return Answer(error.code(), None, status)

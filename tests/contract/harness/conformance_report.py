@@ -47,12 +47,12 @@ class Verdict:
         if report.when == "call" or report.outcome != "passed":
             self.results.append(_result(report))
 
-    def found(self, case: str, error: BaseException) -> None:
+    def add_failure(self, case: str, error: BaseException) -> None:
         """What breaks it."""
         self.failed.append(case)
         self.counterexample = self.counterexample or counterexample(error)
 
-    def told(self) -> Iterator[str]:
+    def lines(self) -> Iterator[str]:
         """How it was broken, for people."""
         yield f"BROKEN {self.id}"
         yield f"  the law: {self.sentence}"
@@ -81,10 +81,10 @@ class Report:
 
     def expect(self, item: pytest.Item, needs: frozenset[str]) -> None:
         """Takes note of a law that is going to be tried; one that is known to fail is tried all the same."""
-        found = _id(item)
-        self._laws.setdefault(found, Verdict(found, sentence(getattr(item, "function", None))))
-        self._cases[item.nodeid] = self._laws[found], needs
-        if found in self._known:
+        law = _id(item)
+        self._laws.setdefault(law, Verdict(law, sentence(getattr(item, "function", None))))
+        self._cases[item.nodeid] = self._laws[law], needs
+        if law in self._known:
             item.add_marker(pytest.mark.xfail(reason="known to fail", strict=False))
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -99,7 +99,7 @@ class Report:
         """What was found that breaks a law."""
         skipped = call.excinfo is not None and call.excinfo.errisinstance(pytest.skip.Exception)
         if call.excinfo is not None and not skipped and item.nodeid in self._cases:
-            self._cases[item.nodeid][0].found(item.name.partition("[")[2].rstrip("]"), call.excinfo.value)
+            self._cases[item.nodeid][0].add_failure(item.name.partition("[")[2].rstrip("]"), call.excinfo.value)
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
@@ -172,7 +172,7 @@ class Report:
         yield f"judged: {', '.join(judged) or 'our own services'}"
         for verdict in self._with("failed"):
             yield ""
-            yield from verdict.told()
+            yield from verdict.lines()
         yield from (f"\nTROUBLE {trouble}" for trouble in self.troubles())
         if skipped := self._with("skipped"):
             yield f"\ndo not apply here: {', '.join(verdict.id for verdict in skipped)}"

@@ -45,8 +45,8 @@ class EventTap:
     def received(self, order_id: str, exchange: str | None = None) -> list[Received]:
         """What came about an order, in order of arrival; from one exchange or from all."""
         with self._changed:
-            found = [h for h in self._received if h.event and h.event.order_id == order_id]
-        return [h for h in found if exchange in (None, h.exchange)]
+            about_order = [h for h in self._received if h.event and h.event.order_id == order_id]
+        return [h for h in about_order if exchange in (None, h.exchange)]
 
     def everything(self) -> list[Received]:
         """All that came."""
@@ -56,11 +56,11 @@ class EventTap:
     def wait(self, look: Callable[[], T | None], seconds: float) -> T:
         """The first true answer of `look`, asked whenever something came; fails when there is none in time."""
         until = time.monotonic() + seconds
-        while not (found := look()):
+        while not (answer := look()):
             with self._changed:
                 self._changed.wait(timeout=0.05)
             assert time.monotonic() < until, f"not heard within {seconds:.0f} s"
-        return found
+        return answer
 
     def close(self) -> None:
         """Stops listening; the queues go with the connection."""

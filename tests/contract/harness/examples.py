@@ -27,8 +27,8 @@ def configure(examples: int | None, quick: bool, shrink: bool = True) -> None:
 
 def with_examples(law: F) -> F:
     """A law that is tried with that many examples."""
-    found: F = settings.get_profile(_PROFILE)(law)
-    return found
+    configured: F = settings.get_profile(_PROFILE)(law)
+    return configured
 
 
 def share(part: int) -> int:

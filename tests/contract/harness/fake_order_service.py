@@ -140,11 +140,11 @@ class FakeOrderService(OrderServiceServicer):
         if request.request_id not in self._answers:
             self._answers[request.request_id] = act()
             self.changes.append(request)
-        found: Order = self._answers[request.request_id]
-        return found
+        order: Order = self._answers[request.request_id]
+        return order
 
     def _create_all(self, request: api.BatchCreateOrdersRequest) -> list[api.CreateOrderResult]:
-        return [self._result(one) for one in request.requests]
+        return [self._result(creation) for creation in request.requests]
 
     def _result(self, request: api.CreateOrderRequest) -> api.CreateOrderResult:
         try:

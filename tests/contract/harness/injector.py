@@ -13,7 +13,7 @@ from ordersys.contract.topology import Subscription, publication, subscriptions,
 from tests.contract.harness.amqp_properties import EncodedProperties
 from tests.contract.harness.system_under_test import new_id
 
-SUBSCRIPTIONS = {taken.consumer: taken for taken in subscriptions()}
+SUBSCRIPTIONS = {subscription.consumer: subscription for subscription in subscriptions()}
 
 
 class Injector:
@@ -59,7 +59,7 @@ class Injector:
 
     def make_anew(self, queue: str, seconds: float) -> None:
         """Deletes a queue with all that is in it, and declares it again as the contract has it, so much later."""
-        (declared,) = [one for one in topology().queues if one.name == queue]
+        (declared,) = [candidate for candidate in topology().queues if candidate.name == queue]
         self._channel.queue_delete(queue)
         self._connection.sleep(seconds)
         self._channel.queue_declare(queue, durable=True, arguments=dict(declared.arguments))
@@ -101,6 +101,6 @@ class Injector:
         return str(said["message_id"])
 
 
-def takes(taken: Subscription, event: Message) -> bool:
+def takes(subscription: Subscription, event: Message) -> bool:
     """Whether a subscriber has a handler for an event."""
-    return event.DESCRIPTOR.full_name in taken.handlers
+    return event.DESCRIPTOR.full_name in subscription.handlers

@@ -126,18 +126,18 @@ def _bad(field: FieldDescriptor) -> Iterator[_Bad]:
 
 
 def _bad_lists(field: FieldDescriptor, stated: validate_pb2.RepeatedRules) -> Iterator[_Bad]:
-    one = elements(field, stated.items)
+    single = elements(field, stated.items)
     unique = stated.Extensions[rules_pb2.unique_products]
     if stated.min_items:
         yield _Bad("repeated.min_items", st.just([]))
     if stated.max_items:
-        yield _Bad("repeated.max_items", one.map(lambda element: _copies(element, stated.max_items + 1, stated)))
+        yield _Bad("repeated.max_items", single.map(lambda element: _copies(element, stated.max_items + 1, stated)))
     for bad in _bad_texts(stated.items):
         yield _Bad(bad.rule, bad.values.map(lambda text: [text]), "[0]")
     if unique:
-        yield _Bad("repeated.unique_products", one.map(lambda element: [element, element]))
+        yield _Bad("repeated.unique_products", single.map(lambda element: [element, element]))
     if stated.unique:
-        yield _Bad("repeated.unique", one.map(lambda element: [element, element]))
+        yield _Bad("repeated.unique", single.map(lambda element: [element, element]))
 
 
 def _copies(element: Any, count: int, stated: validate_pb2.RepeatedRules) -> list[Any]:

@@ -59,9 +59,9 @@ def product_service(folder: Path, settings: Mapping[str, str], programs: Sequenc
 
 def free_address() -> str:
     """An address of this machine nobody listens on now."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        host, port = one.getsockname()
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        host, port = probe.getsockname()
         return f"{host}:{port}"
 
 

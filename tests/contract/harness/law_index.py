@@ -34,7 +34,7 @@ def law_id(module: str, function: str) -> str:
 
 def needs(marks: Iterable[Any]) -> frozenset[str]:
     """What the marks of a test say it needs."""
-    return frozenset(thing for mark in marks if mark.name == "judges" for thing in mark.args)
+    return frozenset(need for mark in marks if mark.name == "judges" for need in mark.args)
 
 
 def sentence(function: Any) -> str:

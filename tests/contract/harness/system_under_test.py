@@ -64,10 +64,10 @@ class SystemUnderTest:
         """The first true answer of `look`; fails when none comes within the patience there is, or that many seconds."""
         patience = max(self.patience, seconds)
         until = time.monotonic() + patience
-        while not (found := look()):
-            assert time.monotonic() < until, f"not so within {patience:.0f} s: {found!r}"
+        while not (answer := look()):
+            assert time.monotonic() < until, f"not so within {patience:.0f} s: {answer!r}"
             time.sleep(0.02)
-        return found
+        return answer
 
     def new_product(self, available: int = 1_000_000) -> str:
         """The id of a new product."""
@@ -76,8 +76,8 @@ class SystemUnderTest:
 
     def product(self, product_id: str) -> Product:
         """A product as it is now."""
-        found: Product = self.ok(GetProductRequest(product_id=product_id)).product
-        return found
+        product: Product = self.ok(GetProductRequest(product_id=product_id)).product
+        return product
 
     def stock(self, product_id: str) -> tuple[int, int]:
         """(available, held) of a product."""
@@ -106,24 +106,24 @@ class SystemUnderTest:
 
     def dead_letters(self, role: str) -> list[DeadLetter]:
         """What a notification service could not take, the oldest first."""
-        found: list[DeadLetter] = []
+        letters: list[DeadLetter] = []
         request = ListDeadLettersRequest(page_size=500)
         while True:
             page = self.ok(request, role)
-            found += page.dead_letters
+            letters += page.dead_letters
             request.page_token = page.next_page_token
             if not request.page_token:
-                return found
+                return letters
 
     def dead_letter(self, role: str, event_id: str) -> DeadLetter | None:
         """A dead letter by the id of its event, None when it is none."""
-        return next((one for one in self.dead_letters(role) if one.event_id == event_id), None)
+        return next((letter for letter in self.dead_letters(role) if letter.event_id == event_id), None)
 
-    def taken_out(self, role: str, fits: Callable[[DeadLetter], bool]) -> DeadLetter:
+    def discard_dead_letter(self, role: str, fits: Callable[[DeadLetter], bool]) -> DeadLetter:
         """The dead letter that fits, as soon as there is one; discarded, so that the list stays short."""
-        found = self.eventually(lambda: next((one for one in self.dead_letters(role) if fits(one)), None))
-        self.ok(DiscardDeadLettersRequest(request_id=new_id(), dead_letter_ids=[found.id]), role)
-        return found
+        discarded = self.eventually(lambda: next((letter for letter in self.dead_letters(role) if fits(letter)), None))
+        self.ok(DiscardDeadLettersRequest(request_id=new_id(), dead_letter_ids=[discarded.id]), role)
+        return discarded
 
 
 def new_id() -> str:

@@ -33,7 +33,7 @@ def test_what_is_called_valid_keeps_all_rules(kind: Descriptor, data: st.DataObj
 def test_what_is_called_invalid_breaks_exactly_the_rule_it_names(kind: Descriptor, data: st.DataObject) -> None:
     """One violation, of that rule, at that path; in an event perhaps also of the rules between its fields."""
     broken = data.draw(strategies.invalid(kind))
-    found = [(v.field, v.rule) for v in violations(broken.message)]
-    assert (broken.field, broken.rule) in found
-    assert {rule for _, rule in found} - {broken.rule} <= SPOILED.keys()
-    assert kind.full_name in events() or len(found) == 1
+    broken_rules = [(v.field, v.rule) for v in violations(broken.message)]
+    assert (broken.field, broken.rule) in broken_rules
+    assert {rule for _, rule in broken_rules} - {broken.rule} <= SPOILED.keys()
+    assert kind.full_name in events() or len(broken_rules) == 1

@@ -33,7 +33,7 @@ def pay(order: Order) -> UpdateOrderRequest:
 
 def ids(received: list[Received]) -> set[str]:
     """The event ids heard."""
-    return {one.properties.message_id for one in received}
+    return {message.properties.message_id for message in received}
 
 
 @pytest.mark.judges(ORDER)
@@ -102,7 +102,7 @@ def test_an_event_whose_confirm_is_lost_comes_again_under_its_id(
         event_tap.wait(lambda: event_tap.received(request.order_id, FANOUT), system.patience)
     received = event_tap.wait(lambda: _twice(event_tap.received(request.order_id, FANOUT)), system.patience)
     assert len(ids(received)) == 1
-    assert len({one.body for one in received}) == 1
+    assert len({message.body for message in received}) == 1
 
 
 def _twice(received: list[Received]) -> list[Received] | None:

@@ -35,8 +35,8 @@ def test_a_creation_published_once_reaches_both_subscribers(system: SystemUnderT
     event = OrderCreated(order=sample_order())
     event_id = injector.publish(event)
     for role in LISTENERS:
-        (found,) = system.eventually(lambda role=role: system.notifications(role, event.order.id))  # type: ignore[misc]
-        assert found.event_id == event_id
+        (record,) = system.eventually(lambda role=role: system.notifications(role, event.order.id))  # type: ignore[misc]
+        assert record.event_id == event_id
 
 
 @pytest.mark.judges(*LISTENERS)

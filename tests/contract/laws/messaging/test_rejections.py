@@ -25,12 +25,16 @@ def test_a_refusal_for_want_of_stock_is_heard_once_on_the_topic_exchange_only(
     assert system.call(sentinel).reason == "OUT_OF_STOCK"
     event_tap.wait(lambda: _rejections(event_tap, sentinel.customer_id), system.patience)
     received = _rejections(event_tap, request.customer_id)
-    assert [(h.exchange, h.routing_key) for h in received] == [(TOPIC, "order.rejected")]
+    assert [(message.exchange, message.routing_key) for message in received] == [(TOPIC, "order.rejected")]
     event: OrderRejected = the_one(received)
     assert [(s.product_id, s.asked, s.available) for s in event.shortages] == [(short, 3, 1)]
     assert_properties(received[0], event.order_id, microseconds(event.reject_time))
 
 
 def _rejections(event_tap: EventTap, customer_id: str) -> list[Received]:
-    found = [h for h in event_tap.everything() if h.event and isinstance(h.event.message, OrderRejected)]
-    return [h for h in found if h.event and h.event.message.customer_id == customer_id]
+    rejections = [
+        message
+        for message in event_tap.everything()
+        if message.event and isinstance(message.event.message, OrderRejected)
+    ]
+    return [message for message in rejections if message.event and message.event.message.customer_id == customer_id]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from ordersys.api.order.v1.order_events_pb2 import OrderRejected
-from ordersys.api.order.v1.order_pb2 import OrderState
+from ordersys.api.order.v1.order_pb2 import Order, OrderState
 from ordersys.api.order.v1.order_service_pb2 import UpdateOrderRequest
 from ordersys.api.product.v1.product_service_pb2 import BatchPlaceOrdersRequest, CancelOrderRequest
 from tests.contract.harness.client import ORDER, PRODUCT, RPCS, Answer
@@ -49,17 +49,19 @@ def traced(system: SystemUnderTest, role: str, request: Any, traceparent: str) -
     return system.client.send(method, request.SerializeToString(), role, metadata=(("traceparent", traceparent),))
 
 
-def context_heard(system: SystemUnderTest, event_tap: EventTap, fits: Callable[[Received], bool]) -> str:
+def received_context(system: SystemUnderTest, event_tap: EventTap, fits: Callable[[Received], bool]) -> str:
     """The trace context of the first event that fits, which is one of version 00."""
-    found = event_tap.wait(lambda: [one for one in event_tap.everything() if one.event and fits(one)], system.patience)
-    context: str = found[0].properties.headers["traceparent"]
+    messages = event_tap.wait(
+        lambda: [message for message in event_tap.everything() if message.event and fits(message)], system.patience
+    )
+    context: str = messages[0].properties.headers["traceparent"]
     assert VERSION_00.fullmatch(context)
     return context
 
 
 def received(system: SystemUnderTest, event_tap: EventTap, fits: Callable[[Received], bool]) -> str:
     """The trace the first event that fits belongs to."""
-    return trace_id(context_heard(system, event_tap, fits))
+    return trace_id(received_context(system, event_tap, fits))
 
 
 @pytest.mark.parametrize(("role", "make"), CALLS.values(), ids=list(CALLS))
@@ -69,7 +71,7 @@ def test_an_event_belongs_to_the_trace_of_the_call(
     """Whichever service was called, its traceparent comes out at the broker."""
     traceparent = new_trace()
     order = traced(system, role, make(system), traceparent).response.order
-    last = received(system, event_tap, lambda one: ear_version(one) == (order.id, order.version))
+    last = received(system, event_tap, lambda message: version_of(message) == (order.id, order.version))
     assert last == trace_id(traceparent)
 
 
@@ -83,7 +85,7 @@ def test_a_trace_context_of_a_later_version_is_read_as_far_as_it_is_known(
     """Ids and whether it is sampled; what is sent on is version 00, which knows no more (W3C Trace Context §4.3)."""
     _, trace, span, _ = new_trace().split("-")
     order = traced(system, role, make(system), later.format(trace, span)).response.order
-    context = context_heard(system, event_tap, lambda one: ear_version(one) == (order.id, order.version))
+    context = received_context(system, event_tap, lambda message: version_of(message) == (order.id, order.version))
     assert trace_id(context) == trace
     assert int(context[-2:], 16) == int(later.split("-")[3], 16) & 1
 
@@ -95,14 +97,19 @@ def test_what_is_no_trace_context_begins_a_trace(system: SystemUnderTest, event_
     """The call is served as one that carries none (§3.2.2), and its event belongs to a trace all the same."""
     _, trace, span, _ = new_trace().split("-")
     order = traced(system, ORDER, creating(), wrong.format(trace, span)).response.order
-    found = received(system, event_tap, lambda one: ear_version(one) == (order.id, 1))
-    assert found not in (trace, "0" * 32)
+    trace_of_event = received(system, event_tap, creation_of(order))
+    assert trace_of_event not in (trace, "0" * 32)
 
 
-def ear_version(one: Received) -> tuple[str, int]:
+def creation_of(order: Order) -> Callable[[Received], bool]:
+    """Fits the event of the first version of an order."""
+    return lambda message: version_of(message) == (order.id, 1)
+
+
+def version_of(message: Received) -> tuple[str, int]:
     """Which version of which order an event tells of."""
-    assert one.event is not None
-    return one.event.order_id, one.event.version
+    assert message.event is not None
+    return message.event.order_id, message.event.version
 
 
 @pytest.mark.judges(PRODUCT)
@@ -112,9 +119,9 @@ def test_a_refusals_event_belongs_to_the_trace_of_the_call(system: SystemUnderTe
     request = placing({system.new_product(0): 1}, customer_id=f"c-{new_id()}")
     assert traced(system, PRODUCT, request, traceparent).reason == "OUT_OF_STOCK"
 
-    def fits(one: Received) -> bool:
-        message = one.event.message if one.event else None
-        return isinstance(message, OrderRejected) and message.customer_id == request.customer_id
+    def fits(message: Received) -> bool:
+        event = message.event.message if message.event else None
+        return isinstance(event, OrderRejected) and event.customer_id == request.customer_id
 
     assert received(system, event_tap, fits) == trace_id(traceparent)
 
@@ -124,7 +131,7 @@ def test_an_order_of_a_batch_may_be_part_of_a_trace_of_its_own(system: SystemUnd
     request, traceparent = creating(), new_trace()
     request.traceparent = traceparent
     order = traced(system, ORDER, request, new_trace()).response.order
-    assert received(system, event_tap, lambda one: ear_version(one) == (order.id, 1)) == trace_id(traceparent)
+    assert received(system, event_tap, creation_of(order)) == trace_id(traceparent)
 
 
 @pytest.mark.judges(PRODUCT)
@@ -135,5 +142,4 @@ def test_every_order_placed_in_a_batch_belongs_to_the_trace_of_the_call(
     traceparent, product = new_trace(), system.new_product()
     batch = BatchPlaceOrdersRequest(requests=[placing({product: 1}) for _ in range(3)])
     for result in traced(system, PRODUCT, batch, traceparent).response.results:
-        order = result.order
-        assert received(system, event_tap, lambda one, o=order: ear_version(one) == (o.id, 1)) == trace_id(traceparent)  # type: ignore[misc]
+        assert received(system, event_tap, creation_of(result.order)) == trace_id(traceparent)

@@ -49,7 +49,7 @@ CLOCKS_SECONDS = 60
 def aside(system: SystemUnderTest, injector: Injector, role: str, *events: OrderCreated) -> list[DeadLetter]:
     """Events that became dead letters, as they are listed."""
     ids = [injector.put_aside(role, event) for event in events or [created(sample_order())]]
-    return [system.eventually(lambda one=one: system.dead_letter(role, one)) for one in ids]  # type: ignore[misc]
+    return [system.eventually(lambda event_id=event_id: system.dead_letter(role, event_id)) for event_id in ids]  # type: ignore[misc]
 
 
 def replay(system: SystemUnderTest, role: str, *ids: str) -> list[str]:
@@ -122,7 +122,7 @@ def test_listing_takes_nothing_away(system: SystemUnderTest, injector: Injector,
     """However often they are listed, all dead letters are there, in their order."""
     letters = [letter.id for letter in aside(system, injector, role, *(created(sample_order()) for _ in range(5)))]
     for _ in range(5):
-        assert [one for one in listed(system, role) if one in letters] == letters
+        assert [letter for letter in listed(system, role) if letter in letters] == letters
 
 
 @every_listener
@@ -131,7 +131,7 @@ def test_dead_letters_come_in_pages(system: SystemUnderTest, injector: Injector,
     aside(system, injector, role, *(created(sample_order()) for _ in range(7)))
     whole = listed(system, role)
     query = ListDeadLettersRequest()
-    assert [one.id for one in walk(system, role, query, lambda page: page.dead_letters, [3, 1, 2])] == whole
+    assert [letter.id for letter in walk(system, role, query, lambda page: page.dead_letters, [3, 1, 2])] == whole
 
 
 @every_listener
@@ -140,8 +140,8 @@ def test_a_replayed_dead_letter_is_recorded(system: SystemUnderTest, injector: I
     order = sample_order()
     (letter,) = aside(system, injector, role, created(order))
     assert replay(system, role, letter.id) == [letter.id]
-    (found,) = recorded(system, role, order.id)
-    assert found.event_id == letter.event_id
+    (record,) = recorded(system, role, order.id)
+    assert record.event_id == letter.event_id
     assert letter.id not in listed(system, role)
 
 
@@ -201,28 +201,30 @@ def test_a_replay_of_what_can_not_be_taken_comes_back(system: SystemUnderTest, i
 
 
 def _rejected(system: SystemUnderTest, role: str, event_id: str) -> DeadLetter | None:
-    found = system.dead_letter(role, event_id)
-    return found if found and found.reason == DeadLetterReason.DEAD_LETTER_REASON_REJECTED else None
+    letter = system.dead_letter(role, event_id)
+    return letter if letter and letter.reason == DeadLetterReason.DEAD_LETTER_REASON_REJECTED else None
 
 
 @every_listener
 def test_only_what_is_named_is_replayed(system: SystemUnderTest, injector: Injector, role: str) -> None:
     """The others stay where they are, in their order."""
     orders = [sample_order() for _ in range(4)]
-    first, second, third, fourth = [one.id for one in aside(system, injector, role, *(created(o) for o in orders))]
+    first, second, third, fourth = [
+        letter.id for letter in aside(system, injector, role, *(created(o) for o in orders))
+    ]
     assert replay(system, role, third, NOWHERE, first) == [third, first]
     recorded(system, role, orders[0].id)
     recorded(system, role, orders[2].id)
-    assert [one for one in listed(system, role) if one in (first, second, third, fourth)] == [second, fourth]
+    assert [letter for letter in listed(system, role) if letter in (first, second, third, fourth)] == [second, fourth]
 
 
 @every_listener
 def test_a_discarded_dead_letter_is_gone_and_no_other(system: SystemUnderTest, injector: Injector, role: str) -> None:
     """It is neither listed nor recorded any more; the others are listed as before."""
     orders = [sample_order() for _ in range(3)]
-    first, second, third = [one.id for one in aside(system, injector, role, *(created(o) for o in orders))]
+    first, second, third = [letter.id for letter in aside(system, injector, role, *(created(o) for o in orders))]
     assert discard(system, role, second, NOWHERE) == [second]
-    assert [one for one in listed(system, role) if one in (first, second, third)] == [first, third]
+    assert [letter for letter in listed(system, role) if letter in (first, second, third)] == [first, third]
     fence(system, injector, role)
     assert system.notifications(role, orders[1].id) == []
 
@@ -242,7 +244,7 @@ def test_what_the_broker_let_expire_is_listed_as_expired(
     event_id = new_id()
     with injector.leading_to(SUBSCRIPTIONS[role].dead_letter_queue, {"x-message-ttl": 1}) as queue:
         injector.route("", queue, created(sample_order()), message_id=event_id)
-        letter = system.taken_out(role, lambda one: one.event_id == event_id)
+        letter = system.discard_dead_letter(role, lambda letter: letter.event_id == event_id)
     assert letter.reason == DeadLetterReason.DEAD_LETTER_REASON_EXPIRED
 
 
@@ -253,7 +255,7 @@ def test_what_was_one_too_many_is_listed_so(system: SystemUnderTest, injector: I
     with injector.leading_to(SUBSCRIPTIONS[role].dead_letter_queue, {"x-max-length": 1}) as queue:
         injector.route("", queue, created(sample_order()), message_id=event_id)
         injector.route("", queue, created(sample_order()))
-        letter = system.taken_out(role, lambda one: one.event_id == event_id)
+        letter = system.discard_dead_letter(role, lambda letter: letter.event_id == event_id)
     assert letter.reason == DeadLetterReason.DEAD_LETTER_REASON_MAXLEN
 
 
@@ -315,7 +317,7 @@ def test_whatever_is_wrong_with_a_dead_letter_it_can_be_dealt_with(
     assert json_format.Parse(json_format.MessageToJson(letter), DeadLetter()) == letter
     assert replay(system, role, letter.id, innocent.id) == [letter.id, innocent.id]
     recorded(system, role, order.id)
-    again = system.taken_out(role, lambda one: one.body_beginning == body)
+    again = system.discard_dead_letter(role, lambda letter: letter.body_beginning == body)
     assert (again.id, again.event_id) == (letter.id, letter.event_id)
 
 
@@ -330,7 +332,7 @@ def test_a_replay_goes_to_nobody_its_headers_name(system: SystemUnderTest, injec
         )
         assert injector.left_in(queue) == 1
         assert replay(system, role, letter.id) == [letter.id]
-        system.taken_out(role, lambda one: one.body_beginning == body)
+        system.discard_dead_letter(role, lambda letter: letter.body_beginning == body)
         assert injector.left_in(queue) == 1
 
 
@@ -365,7 +367,7 @@ def test_a_replay_is_the_same_to_the_byte(
         assert replay(system, role, letter.id) == [letter.id]
     finally:
         proxy.rule = Rule()
-    system.taken_out(role, lambda one: one.body_beginning == body)
+    system.discard_dead_letter(role, lambda letter: letter.body_beginning == body)
     (seen,) = rule.seen
     assert seen == encoded(published(properties))
 
@@ -406,7 +408,7 @@ def test_dead_letters_are_listed_and_discarded_while_the_broker_is_away(
     request = ReplayDeadLettersRequest(request_id=new_id(), dead_letter_ids=[second.id])
     assert proxy is not None
     with proxy.away():
-        assert [one for one in listed(system, role) if one in (first.id, second.id)] == [first.id, second.id]
+        assert [letter for letter in listed(system, role) if letter in (first.id, second.id)] == [first.id, second.id]
         assert discard(system, role, first.id) == [first.id]
         assert system.call(request, role).reason == "BROKER_UNAVAILABLE"
     system.eventually(lambda: system.call(request, role).response)

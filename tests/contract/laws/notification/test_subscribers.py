@@ -45,8 +45,8 @@ def recorded(system: SystemUnderTest, role: str, order_id: str, count: int = 1) 
     """What is recorded of an order, as soon as it is so many."""
 
     def look() -> list[Notification] | None:
-        found = system.notifications(role, order_id)
-        return found if len(found) >= count else None
+        records = system.notifications(role, order_id)
+        return records if len(records) >= count else None
 
     return system.eventually(look)
 
@@ -68,12 +68,12 @@ def test_every_event_it_takes_is_recorded_as_it_was_published(
     event = data.draw(strategies.valid(kind))
     order_id = _make_unique(event)
     event_id = injector.publish(event)
-    (found,) = recorded(system, role, order_id)
-    assert (found.event_id, found.order_id, found.late) == (event_id, order_id, False)
-    assert found.event.type_url == f"type.googleapis.com/{kind.full_name}"
-    assert type(event).FromString(found.event.value) == event
-    assert found.version == (event.order.version if hasattr(event, "order") else 0)
-    assert found.text
+    (record,) = recorded(system, role, order_id)
+    assert (record.event_id, record.order_id, record.late) == (event_id, order_id, False)
+    assert record.event.type_url == f"type.googleapis.com/{kind.full_name}"
+    assert type(event).FromString(record.event.value) == event
+    assert record.version == (event.order.version if hasattr(event, "order") else 0)
+    assert record.text
 
 
 def _make_unique(event: Any) -> str:
@@ -92,7 +92,10 @@ def test_an_event_that_breaks_a_rule_is_a_dead_letter(
     """With any one rule of the contract broken, it is a dead letter as it came."""
     broken = data.draw(strategies.invalid(kind)).message
     event_id = injector.deliver(role, broken)
-    letter, body = system.taken_out(role, lambda one: one.event_id == event_id), broken.SerializeToString()
+    letter, body = (
+        system.discard_dead_letter(role, lambda letter: letter.event_id == event_id),
+        broken.SerializeToString(),
+    )
     assert (letter.size_bytes, letter.body_beginning) == (len(body), body[:BEGINNING])
 
 
@@ -128,7 +131,9 @@ def test_what_is_no_event_is_a_dead_letter_at_once(
     fence(system, injector, role)
     body = wrong.get("body", event.SerializeToString())[:BEGINNING]
     about = shown(wrong.get("message_id", sent_as)), shown(wrong.get("type", event.DESCRIPTOR.full_name)), body
-    letter = system.taken_out(role, lambda one: (one.event_id, one.type, one.body_beginning) == about)
+    letter = system.discard_dead_letter(
+        role, lambda letter: (letter.event_id, letter.type, letter.body_beginning) == about
+    )
     assert letter.reason == DeadLetterReason.DEAD_LETTER_REASON_REJECTED
 
 
@@ -137,7 +142,7 @@ def test_an_event_it_does_not_take_is_a_dead_letter(system: SystemUnderTest, inj
     """An update in the queue of a subscriber that takes creations only."""
     order = sample_order(version=2)
     event_id = injector.deliver(role, updated(order))
-    assert system.taken_out(role, lambda one: one.event_id == event_id)
+    assert system.discard_dead_letter(role, lambda letter: letter.event_id == event_id)
     assert system.notifications(role, order.id) == []
 
 
@@ -172,7 +177,7 @@ def test_an_id_that_comes_with_another_body_is_a_dead_letter(
     event_id = injector.deliver(role, created(genuine))
     recorded(system, role, genuine.id)
     injector.deliver(role, created(forged), message_id=event_id)
-    assert system.taken_out(role, lambda one: one.event_id == event_id)
+    assert system.discard_dead_letter(role, lambda letter: letter.event_id == event_id)
     assert system.notifications(role, forged.id) == []
     assert len(system.notifications(role, genuine.id)) == 1
 
@@ -186,8 +191,8 @@ def test_an_older_version_is_recorded_as_late(system: SystemUnderTest, injector:
     older.version = 2
     for order in (newer, older):
         injector.deliver(role, updated(order))
-    found = recorded(system, role, newer.id, 2)
-    assert [(one.version, one.late) for one in found] == [(3, False), (2, True)]
+    records = recorded(system, role, newer.id, 2)
+    assert [(one.version, one.late) for one in records] == [(3, False), (2, True)]
 
 
 @pytest.mark.parametrize("role", ["notification-service-2"])
@@ -196,9 +201,9 @@ def test_hostile_text_is_recorded_as_it_is(system: SystemUnderTest, injector: In
     order = sample_order(version=2)
     event = updated(order)
     event_id = injector.publish(event, message_id=f"{HOSTILE}{new_id()}")
-    (found,) = recorded(system, role, order.id)
-    assert found.event_id == event_id
-    assert OrderUpdated.FromString(found.event.value) == event
+    (record,) = recorded(system, role, order.id)
+    assert record.event_id == event_id
+    assert OrderUpdated.FromString(record.event.value) == event
 
 
 @every_listener
@@ -212,7 +217,7 @@ def test_poison_does_not_hold_up_what_is_healthy(system: SystemUnderTest, inject
     for order in orders:
         recorded(system, role, order.id)
     for event_id in poison:
-        assert system.taken_out(role, lambda one, event_id=event_id: one.event_id == event_id)  # type: ignore[misc]
+        assert system.discard_dead_letter(role, lambda letter, event_id=event_id: letter.event_id == event_id)  # type: ignore[misc]
 
 
 @every_listener
@@ -231,7 +236,7 @@ def test_a_header_nobody_can_decode_costs_nothing(
     }
     injector.put_raw(SUBSCRIPTIONS[role].queue, event.SerializeToString(), encoded(properties))
     fence(system, injector, role)
-    assert [one.event_id for one in recorded(system, role, order.id)] == [event_id]
+    assert [record.event_id for record in recorded(system, role, order.id)] == [event_id]
 
 
 @pytest.mark.parametrize("seconds", [0.0, 0.005, 0.02, 0.1])
@@ -244,7 +249,7 @@ def test_a_queue_that_is_made_anew_is_consumed(
         injector.make_anew(queue, seconds)
     fence(system, injector, role)
     event_id = injector.deliver(role, created(sample_order()), b"\xff\xff")
-    assert system.taken_out(role, lambda one: one.event_id == event_id)
+    assert system.discard_dead_letter(role, lambda letter: letter.event_id == event_id)
 
 
 @every_listener
@@ -253,8 +258,8 @@ def test_records_are_numbered_in_the_order_of_recording(system: SystemUnderTest,
     orders = [sample_order() for _ in range(5)]
     for order in orders:
         injector.deliver(role, created(order))
-    found = [recorded(system, role, order.id)[0].sequence for order in orders]
-    assert found == sorted(set(found))
+    sequences = [recorded(system, role, order.id)[0].sequence for order in orders]
+    assert sequences == sorted(set(sequences))
 
 
 @pytest.mark.parametrize("role", ["notification-service-2"])
@@ -267,9 +272,9 @@ def test_versions_that_come_in_order_are_recorded_in_order(
     for version in range(2, 6):
         order.version = version
         injector.deliver(role, updated(order))
-    found = recorded(system, role, order.id, 5)
-    assert [one.version for one in found] == [1, 2, 3, 4, 5]
-    assert [one.sequence for one in found] == sorted({one.sequence for one in found})
+    records = recorded(system, role, order.id, 5)
+    assert [one.version for one in records] == [1, 2, 3, 4, 5]
+    assert [one.sequence for one in records] == sorted({one.sequence for one in records})
 
 
 IMPOSSIBLE: dict[str, Callable[[Order], None]] = {
@@ -302,8 +307,8 @@ def discard(system: SystemUnderTest, role: str, *event_ids: str) -> None:
     """Takes these events from the dead letters, among which they have to come."""
 
     def letters() -> list[str] | None:
-        found = [letter.id for letter in system.dead_letters(role) if letter.event_id in event_ids]
-        return found if len(found) == len(event_ids) else None
+        ids = [letter.id for letter in system.dead_letters(role) if letter.event_id in event_ids]
+        return ids if len(ids) == len(event_ids) else None
 
     system.ok(DiscardDeadLettersRequest(request_id=new_id(), dead_letter_ids=system.eventually(letters)), role)
 
@@ -320,8 +325,8 @@ def test_what_is_recorded_can_be_answered_again(system: SystemUnderTest, injecto
     """In protobuf and in JSON, each page of it, whatever has come: an id that is no text, times that are none."""
     injector.deliver(role, created(sample_order()), message_id=b"\xff\xfe")
     seconds = [1_764_000_000_000, -62_135_596_801, 253_402_300_800, 2**63 - 1, -(2**63)]
-    orders = [strange(sample_order(), seconds=one) for one in seconds]
-    orders += [strange(sample_order(), nanos=one) for one in (-1, 1_000_000_000, -(2**31))]
+    orders = [strange(sample_order(), seconds=second) for second in seconds]
+    orders += [strange(sample_order(), nanos=nano) for nano in (-1, 1_000_000_000, -(2**31))]
     event_ids = [injector.deliver(role, order) for order in orders]
     injector.deliver(role, created(sample_order()), message_id=f"\x00{HOSTILE}{new_id()}")
     fence(system, injector, role)

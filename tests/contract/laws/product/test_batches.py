@@ -40,9 +40,9 @@ def batch(system: SystemUnderTest, *requests: PlaceOrderRequest) -> list[PlaceOr
 
 def orders(results: Iterable[PlaceOrderResult]) -> list[Order]:
     """The orders of a batch in which each has to succeed."""
-    found = list(results)
-    assert [reason_of(result.status) for result in found if not result.HasField("order")] == []
-    return [result.order for result in found]
+    listed = list(results)
+    assert [reason_of(result.status) for result in listed if not result.HasField("order")] == []
+    return [result.order for result in listed]
 
 
 def reasons(results: Iterable[PlaceOrderResult]) -> list[str]:
@@ -72,14 +72,16 @@ def test_each_request_has_its_result_at_its_index(system: SystemUnderTest, units
 @pytest.mark.judges(ORDER)
 def test_each_order_of_a_batch_is_there_and_its_stock_held(system: SystemUnderTest) -> None:
     """As the Order Service has it, priced by the product, in the listing of its customer."""
-    one, other = system.new_product(20), system.new_product(20)
+    product, other = system.new_product(20), system.new_product(20)
     customer = f"c-{new_id()}"
-    placed = orders(batch(system, *(placing({one: 2, other: 1}, customer) for _ in range(5))))
+    placed = orders(batch(system, *(placing({product: 2, other: 1}, customer) for _ in range(5))))
     assert [system.order(order.id) for order in placed] == placed
-    assert {item.unit_price.units for order in placed for item in order.items} == {system.product(one).unit_price.units}
+    assert {item.unit_price.units for order in placed for item in order.items} == {
+        system.product(product).unit_price.units
+    }
     listed = system.ok(ListOrdersRequest(customer_id=customer)).orders
     assert sorted(order.id for order in listed) == sorted(order.id for order in placed)
-    assert (system.stock(one), system.stock(other)) == ((10, 10), (15, 5))
+    assert (system.stock(product), system.stock(other)) == ((10, 10), (15, 5))
 
 
 @pytest.mark.judges(ORDER, "broker")

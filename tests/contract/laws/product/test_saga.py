@@ -326,9 +326,11 @@ def test_an_order_wanted_by_nobody_else_is_asked_for_under_one_id(alone: Product
         assert_open(alone.system.call(request))
     order = resolved(alone, request)
     asked = [change for change in alone.fake_order_service.changes if getattr(change, "order_id", "") == order.id]
-    assert [(one.customer_id, one.items[0].product_id, one.items[0].quantity) for one in asked] == [
+    assert [(request.customer_id, request.items[0].product_id, request.items[0].quantity) for request in asked] == [
         ("bert", product, 4)
     ]
-    tries = [one.request_id for one in alone.fake_order_service.asked if getattr(one, "order_id", "") == order.id]
+    tries = [
+        request.request_id for request in alone.fake_order_service.asked if getattr(request, "order_id", "") == order.id
+    ]
     assert len(tries) > 1
     assert set(tries) == {asked[0].request_id}

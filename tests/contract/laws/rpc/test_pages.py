@@ -95,9 +95,9 @@ def test_a_filter_leaves_only_what_fits(system: SystemUnderTest) -> None:
     for order in orders[1::2]:
         system.ok(UpdateOrderRequest(request_id=new_id(), order_id=order.id, state=paid), ORDER)
     query = ListOrdersRequest(customer_id=customer, state=paid)
-    found = walk(system, ORDER, query, lambda page: page.orders, [1])
-    assert [order.id for order in found] == [order.id for order in orders[1::2]][::-1]
-    assert {order.state for order in found} == {paid}
+    listed = walk(system, ORDER, query, lambda page: page.orders, [1])
+    assert [order.id for order in listed] == [order.id for order in orders[1::2]][::-1]
+    assert {order.state for order in listed} == {paid}
 
 
 @pytest.mark.judges(ORDER)
@@ -136,7 +136,7 @@ def test_pages_of_products_cover_everything_once(system: SystemUnderTest, sizes:
     """By id, none skipped, none twice."""
     while len(whole := system.ok(ListProductsRequest(page_size=MOST)).products) < 20:
         system.new_product()
-    found = walk(system, PRODUCT, ListProductsRequest(), lambda page: page.products, sizes)
-    ids = [product.id for product in found]
+    listed = walk(system, PRODUCT, ListProductsRequest(), lambda page: page.products, sizes)
+    ids = [product.id for product in listed]
     assert ids == sorted(set(ids))
     assert ids[: len(whole)] == [product.id for product in whole]

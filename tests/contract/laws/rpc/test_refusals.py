@@ -51,9 +51,9 @@ WAYS: dict[State, list[State]] = {
 
 def info(answer: Answer) -> dict[str, str]:
     """The metadata of a refusal of this system."""
-    found: ErrorInfo = answer.detail(ErrorInfo())
-    assert found.domain == DOMAIN
-    return dict(found.metadata)
+    info: ErrorInfo = answer.detail(ErrorInfo())
+    assert info.domain == DOMAIN
+    return dict(info.metadata)
 
 
 @pytest.mark.judges(PRODUCT)
@@ -102,8 +102,8 @@ def test_want_of_stock_names_each_product_and_takes_nothing(system: SystemUnderT
     short, enough, none = system.new_product(3), system.new_product(9), system.new_product(0)
     answer = system.call(placing({short: 5, enough: 9, none: 1}))
     assert (answer.code, answer.reason) == (Code.FAILED_PRECONDITION, "OUT_OF_STOCK")
-    found = answer.detail(PreconditionFailure()).violations
-    assert {(v.type, v.subject, v.description) for v in found} == {
+    violations = answer.detail(PreconditionFailure()).violations
+    assert {(v.type, v.subject, v.description) for v in violations} == {
         ("OUT_OF_STOCK", short, "asked 5, available 3"),
         ("OUT_OF_STOCK", none, "asked 1, available 0"),
     }
@@ -134,11 +134,11 @@ def test_a_taken_product_id_is_refused(system: SystemUnderTest) -> None:
 def test_a_taken_order_id_is_refused(system: SystemUnderTest) -> None:
     """ALREADY_EXISTS, alone and in a batch, whose other orders are created all the same."""
     order = system.create()
-    taken, free = creating(), creating()
-    taken.order_id = order.id
-    answer = system.call(taken)
+    existing, free = creating(), creating()
+    existing.order_id = order.id
+    answer = system.call(existing)
     assert (answer.code, answer.reason) == (Code.ALREADY_EXISTS, "ORDER_ALREADY_EXISTS")
-    refused, created = system.ok(BatchCreateOrdersRequest(requests=[taken, free])).results
+    refused, created = system.ok(BatchCreateOrdersRequest(requests=[existing, free])).results
     assert reason_of(refused.status) == "ORDER_ALREADY_EXISTS"
     assert created.order.id == free.order_id
     assert system.order(order.id) == order

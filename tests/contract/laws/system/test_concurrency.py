@@ -132,7 +132,7 @@ def test_every_change_of_a_crowd_is_answered_with_itself(system: SystemUnderTest
     asked = range(2, 42)
     with ThreadPoolExecutor(CLIENTS) as pool:
         changed = list(pool.map(change, asked))
-    assert [one.items[0].quantity for one in changed] == list(asked)
-    assert sorted(one.version for one in changed) == list(asked)
+    assert [order.items[0].quantity for order in changed] == list(asked)
+    assert sorted(order.version for order in changed) == list(asked)
     last = system.order(order.id)
     system.eventually(lambda: system.stock(product) == (1000 - last.items[0].quantity, last.items[0].quantity))

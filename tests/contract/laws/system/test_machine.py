@@ -148,9 +148,9 @@ class Story(RuleBasedStateMachine):
     def list_orders(self, size: int) -> None:
         """The customer's orders, each as the model has it, on pages of any size."""
         query = ListOrdersRequest(customer_id=self.customer)
-        found: list[Order] = walk(self.system, ORDER, query, lambda page: page.orders, [size])
-        assert sorted(order.id for order in found) == sorted(self.model.orders)
-        for order in found:
+        listed: list[Order] = walk(self.system, ORDER, query, lambda page: page.orders, [size])
+        assert sorted(order.id for order in listed) == sorted(self.model.orders)
+        for order in listed:
             self.compare_order(order)
 
     def ask(self, request: Any, verdict: Verdict) -> tuple[Any, Answer]:
