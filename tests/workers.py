@@ -64,8 +64,8 @@ def interrupted_once(number: int, frame: FrameType | None) -> None:
 
     Ctrl-C reaches a worker twice: from the terminal, and from the process it works for.
     """
-    for one in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(one, _ignored)  # not SIG_IGN: what is started would inherit that
+    for ending in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(ending, _ignored)  # not SIG_IGN: what is started would inherit that
     raise KeyboardInterrupt
 
 

@@ -11,18 +11,18 @@ _READS = ("GetProduct", "ListProducts", "GetOrder", "ListOrders", "ListNotificat
 def answered_otherwise(observations: Observations) -> Iterator[Finding]:
     """A request that is repeated after its success is answered the same again (AIP-155)."""
     for operation in observations.operations:
-        ends = [one for one in operation.tries if one.outcome is not Outcome.UNKNOWN]
+        ends = [attempt for attempt in operation.tries if attempt.outcome is not Outcome.UNKNOWN]
         if operation.outcome is not Outcome.OK or operation.call in _READS:
             continue
-        first = next(index for index, one in enumerate(ends) if one.outcome is Outcome.OK)
-        if any(one.answer.response != ends[first].answer.response for one in ends[first:]):
+        first = next(index for index, attempt in enumerate(ends) if attempt.outcome is Outcome.OK)
+        if any(attempt.answer.response != ends[first].answer.response for attempt in ends[first:]):
             yield Finding(Kind.DUPLICATED, f"operation {operation.number} was answered one thing, then another")
 
 
 def answered_by_a_bug(observations: Observations) -> Iterator[Finding]:
     """Whatever goes wrong has a reason of the contract."""
     for operation in observations.operations:
-        if any(one.answer.reason == "INTERNAL_ERROR" for one in operation.tries):
+        if any(attempt.answer.reason == "INTERNAL_ERROR" for attempt in operation.tries):
             yield Finding(Kind.UNRECOVERED, f"operation {operation.number} ({operation.call}) met a bug")
 
 

@@ -18,7 +18,7 @@ def made_twice_or_never_asked(observations: Observations) -> Iterator[Finding]:
     open_ones = Counter(
         asked(operation) for operation in _changes(observations) if operation.outcome is Outcome.UNKNOWN
     )
-    for order_id, version, change in sorted(_told(observations), key=lambda told: told[:2]):
+    for order_id, version, change in sorted(_told(observations), key=lambda entry: entry[:2]):
         if (order_id, version) in explained:
             continue
         open_ones[change] -= 1

@@ -10,17 +10,19 @@ from tests.integration.faults.workload.history import KEPT, Outcome
 
 def change_without_event(observations: Observations) -> Iterator[Finding]:
     """Each version is told of on the topic exchange, the first on the fanout exchange too, and each refusal."""
-    told = {exchange: {(e.order_id, e.version) for e in events} for exchange, events in observations.received.items()}
+    announced = {
+        exchange: {(e.order_id, e.version) for e in events} for exchange, events in observations.received.items()
+    }
     for order in observations.orders:
         for version in range(1, order.version + 1):
             for exchange in (CREATED, TOPIC) if version == 1 else (TOPIC,):
                 audible = microseconds(order.create_time) >= observations.missed_before.get(exchange, 0)
-                if audible and (order.id, version) not in told.get(exchange, set()):
+                if audible and (order.id, version) not in announced.get(exchange, set()):
                     yield Finding(Kind.LOST, f"version {version} of order {order.id} was not heard on {exchange}")
-    told_refused = {event.message.customer_id for event in _rejections(observations)}
+    announced_refusals = {event.message.customer_id for event in _rejections(observations)}
     for operation in observations.asked("PlaceOrder") if TOPIC not in observations.missed_before else ():
         refused = operation.outcome is Outcome.FAIL and operation.reason == KEPT
-        if refused and operation.request.customer_id not in told_refused:
+        if refused and operation.request.customer_id not in announced_refusals:
             yield Finding(Kind.LOST, f"the refusal of operation {operation.number} was not heard")
 
 
@@ -32,21 +34,21 @@ def event_without_change(observations: Observations) -> Iterator[Finding]:
             if event.version and (there is None or there.version < event.version):
                 yield Finding(Kind.DUPLICATED, f"{event.event_id} on {exchange} tells of a change that is not there")
     owners = {operation.request.customer_id: operation for operation in observations.asked("PlaceOrder")}
-    told: set[str] = set()
+    announced: set[str] = set()
     for event in _rejections(observations):
         owner = owners.get(event.message.customer_id)
         possible = owner and (owner.outcome is Outcome.UNKNOWN or owner.reason == KEPT)
-        if not possible or event.message.customer_id in told:
+        if not possible or event.message.customer_id in announced:
             yield Finding(Kind.DUPLICATED, f"{event.event_id} tells of a refusal that was none, or once more")
-        told.add(event.message.customer_id)
+        announced.add(event.message.customer_id)
 
 
 def told_otherwise(observations: Observations) -> Iterator[Finding]:
     """The order in an event is, to the byte, the order that was answered and, at the end, the one there is."""
-    told = {(e.order_id, e.version): e.message.order for e in observations.received.get(TOPIC, ()) if e.version}
+    announced = {(e.order_id, e.version): e.message.order for e in observations.received.get(TOPIC, ()) if e.version}
     answered = [order for operation in observations.operations for order in answered_orders(operation)]
     for order in (*answered, *observations.orders):
-        if told.get((order.id, order.version), order) != order:
+        if announced.get((order.id, order.version), order) != order:
             yield Finding(Kind.LOST, f"version {order.version} of order {order.id} is told of otherwise")
 
 

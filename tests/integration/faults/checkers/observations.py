@@ -78,8 +78,8 @@ def placed(operation: Operation) -> list[Any]:
 
 def answered_orders(operation: Operation) -> list[Order]:
     """The orders an operation has written, as each of its answers has them."""
-    found = [one.answer.response for one in operation.tries if one.outcome is Outcome.OK]
-    return [order for response in found for order in _orders_in(response)]
+    responses = [attempt.answer.response for attempt in operation.tries if attempt.outcome is Outcome.OK]
+    return [order for response in responses for order in _orders_in(response)]
 
 
 def _orders_in(response: Message) -> list[Any]:

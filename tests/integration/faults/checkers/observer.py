@@ -54,8 +54,8 @@ class Observer:
         received = self._heard(name)
         self._wait_for_records(received, missed_before)
         recorded = {
-            listener: [one for one in found.values() if _told_about(one).startswith(name)]
-            for listener, found in self._recorded.items()
+            listener: [record for record in records.values() if _told_about(record).startswith(name)]
+            for listener, records in self._recorded.items()
         }
         orders, stock = self._orders(name), self._stock(name)
         self._reckoned.update({**_versions(orders), **stock})
@@ -88,7 +88,7 @@ class Observer:
     def _all_recorded(self, received: Mapping[str, Sequence[Event]], missed_before: Mapping[str, int]) -> bool:
         for listener in LISTENERS:
             self._read_on(listener)
-        known = {listener: {one.event_id for one in self._recorded[listener].values()} for listener in LISTENERS}
+        known = {listener: {record.event_id for record in self._recorded[listener].values()} for listener in LISTENERS}
         return all(
             event.event_id in known[listener]
             for listener in LISTENERS
@@ -101,32 +101,32 @@ class Observer:
         token = self._token[listener]
         while True:
             page = self._ok(ListNotificationsRequest(page_size=_PAGE, page_token=token), listener)
-            self._recorded[listener].update((one.sequence, one) for one in page.notifications)
+            self._recorded[listener].update((record.sequence, record) for record in page.notifications)
             if not page.next_page_token:
                 return
             self._token[listener] = token = page.next_page_token
 
     def _orders(self, name: str, all_pages: bool = False) -> list[Order]:
         """The newest first; those of the last round lie at the beginning, apart from what an earlier one left open."""
-        found: list[Order] = []
+        orders: list[Order] = []
         token = ""
         while True:
             page = self._ok(ListOrdersRequest(page_size=_PAGE, page_token=token))
             ours = [order for order in page.orders if order.customer_id.startswith(name)]
-            found += ours
+            orders += ours
             token = page.next_page_token
             if not token or not (ours or all_pages):
-                return found
+                return orders
 
     def _stock(self, name: str) -> dict[str, Stock]:
-        found: dict[str, Stock] = {}
+        stock: dict[str, Stock] = {}
         token = ""
         while True:
             page = self._ok(ListProductsRequest(page_size=_PAGE, page_token=token))
-            found.update((p.id, Stock(p.available, p.held)) for p in page.products if f"-{name}" in p.id)
+            stock.update((p.id, Stock(p.available, p.held)) for p in page.products if f"-{name}" in p.id)
             token = page.next_page_token
             if not token:
-                return found
+                return stock
 
     def _ok(self, request: Any, role: str | None = None) -> Any:
         """The answer of a service that works, or is about to."""

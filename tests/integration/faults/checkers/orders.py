@@ -15,11 +15,11 @@ def acknowledged_and_missing(observations: Observations) -> Iterator[Finding]:
         for order in answered_orders(operation):
             there = observations.by_id.get(order.id)
             if there is None or there.version < order.version:
-                found = f"at version {there.version}" if there else "not there"
+                state = f"at version {there.version}" if there else "not there"
                 yield Finding(
                     Kind.LOST,
                     f"operation {operation.number} was answered order {order.id} at version {order.version};"
-                    f" it is {found}",
+                    f" it is {state}",
                 )
 
 
@@ -42,4 +42,8 @@ def placed_twice(observations: Observations) -> Iterator[Finding]:
 
 
 def _owners(observations: Observations) -> dict[str, Operation]:
-    return {one.customer_id: operation for operation in observations.asked(*PLACEMENTS) for one in placed(operation)}
+    return {
+        placement.customer_id: operation
+        for operation in observations.asked(*PLACEMENTS)
+        for placement in placed(operation)
+    }

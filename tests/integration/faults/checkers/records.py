@@ -8,14 +8,14 @@ from ordersys.contract.times import microseconds
 from ordersys.contract.topology import subscriptions
 from tests.integration.faults.checkers.observations import Finding, Kind, Observations
 
-EXCHANGES = {taken.consumer: taken.exchange for taken in subscriptions()}
+EXCHANGES = {subscription.consumer: subscription.exchange for subscription in subscriptions()}
 
 
 def recorded_as_told(observations: Observations) -> Iterator[Finding]:
     """Everything heard is recorded by whoever takes it, and nothing else is."""
     for consumer, exchange in EXCHANGES.items():
         received = {event.event_id: event for event in observations.received.get(exchange, ())}
-        recorded = {one.event_id: one for one in observations.recorded.get(consumer, ())}
+        recorded = {record.event_id: record for record in observations.recorded.get(consumer, ())}
         for event_id in received.keys() - recorded.keys():
             if happened(received[event_id]) >= observations.missed_before.get(consumer, 0):
                 yield Finding(Kind.LOST, f"{event_id} is not recorded by {consumer}")
@@ -29,7 +29,7 @@ def recorded_as_told(observations: Observations) -> Iterator[Finding]:
 def recorded_once(observations: Observations) -> Iterator[Finding]:
     """The recorded row is the effect: one for each event."""
     for consumer, recorded in observations.recorded.items():
-        for event_id, times in Counter(one.event_id for one in recorded).items():
+        for event_id, times in Counter(record.event_id for record in recorded).items():
             for _ in range(times - 1):
                 yield Finding(Kind.DUPLICATED, f"{consumer} has recorded {event_id} twice")
 
@@ -38,10 +38,10 @@ def late_and_not_said(observations: Observations) -> Iterator[Finding]:
     """What is recorded after a newer version of its order is marked as late, and nothing else is."""
     for consumer, recorded in observations.recorded.items():
         newest: dict[str, int] = {}
-        for one in sorted(recorded, key=lambda one: one.sequence):
-            if one.late != (one.version < newest.get(one.order_id, 0)):
-                yield Finding(Kind.LOST, f"{consumer} says of {one.event_id}: late is {one.late}")
-            newest[one.order_id] = max(one.version, newest.get(one.order_id, 0))
+        for record in sorted(recorded, key=lambda record: record.sequence):
+            if record.late != (record.version < newest.get(record.order_id, 0)):
+                yield Finding(Kind.LOST, f"{consumer} says of {record.event_id}: late is {record.late}")
+            newest[record.order_id] = max(record.version, newest.get(record.order_id, 0))
 
 
 def happened(event: Event) -> int:

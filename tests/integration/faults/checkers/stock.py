@@ -61,15 +61,15 @@ def linear(observations: Observations) -> Iterator[Finding]:
 
 
 def _moves(observations: Observations) -> Mapping[str, list[Move]]:
-    found: defaultdict[str, list[Move]] = defaultdict(list)
+    moves: defaultdict[str, list[Move]] = defaultdict(list)
     for operation in observations.asked("PlaceOrder", "AdjustStock", "CancelOrder"):
         if operation.outcome is Outcome.FAIL and operation.reason != KEPT:
             continue
-        for product, taken in _taken(observations, operation).items():
+        for product, units in _taken(observations, operation).items():
             if product.startswith(SCARCE):
                 outcome = _OUTCOMES[operation.outcome]
-                found[product].append(Move(operation.called, operation.answered, taken, outcome))
-    return found
+                moves[product].append(Move(operation.called, operation.answered, units, outcome))
+    return moves
 
 
 def _taken(observations: Observations, operation: Operation) -> dict[str, int]:
@@ -91,6 +91,6 @@ def _first(observations: Observations) -> Mapping[str, int]:
 def _sums(units: list[int]) -> set[int]:
     """What comes of it when each may have happened or not."""
     sums = {0}
-    for one in units:
-        sums |= {so_far + one for so_far in sums}
+    for count in units:
+        sums |= {so_far + count for so_far in sums}
     return sums

@@ -188,9 +188,9 @@ class Environment:
 
     def pid(self, name: str) -> int:
         """The process of a service, or the one that leads a broker's group."""
-        found = self.broker(name).pid if name in self.brokers else self.service(name).pid
-        assert found is not None
-        return found
+        number = self.broker(name).pid if name in self.brokers else self.service(name).pid
+        assert number is not None
+        return number
 
     def _signal(self, name: str, number: signal.Signals) -> None:
         with contextlib.suppress(psutil.NoSuchProcess):

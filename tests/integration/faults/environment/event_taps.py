@@ -39,14 +39,14 @@ def _take(channel: BlockingChannel, queue: str) -> Iterator[Event]:
     """Up to a mark that is put at the end. Raises TimeoutError when that does not come."""
     mark = str(uuid.uuid4())
     channel.basic_publish("", queue, b"", pika.BasicProperties(message_id=mark, delivery_mode=2), mandatory=True)
-    for method, found, body in channel.consume(queue, inactivity_timeout=_LONGEST_SECONDS):
-        if method is None or found is None or body is None:
+    for method, properties, body in channel.consume(queue, inactivity_timeout=_LONGEST_SECONDS):
+        if method is None or properties is None or body is None:
             raise TimeoutError(f"{queue} brings no more, and not its end")
         channel.basic_ack(method.delivery_tag or 0)
-        if found.message_id == mark:
+        if properties.message_id == mark:
             break
         try:
-            yield decode(Delivery(found.message_id, found.type, found.content_type, body))
+            yield decode(Delivery(properties.message_id, properties.type, properties.content_type, body))
         except Undecodable:
             continue  # poison of our own, or a mark nobody has come for
     channel.cancel()

@@ -102,10 +102,10 @@ class Link:
         with self._lock:
             sockets = list(self._sockets)
             self._broken.update(sockets)
-        for one in sockets:
+        for side in sockets:
             with contextlib.suppress(OSError):
-                one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-                one.shutdown(socket.SHUT_RD)
+                side.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+                side.shutdown(socket.SHUT_RD)
 
     def clear(self) -> None:
         """The normal condition again, on new connections: what was lost is lost for good."""
@@ -149,7 +149,7 @@ class Link:
             broken = source in self._broken
             self._sockets.discard(source)
             self._broken.discard(source)
-        for one in () if broken else (source, sink):
+        for side in () if broken else (source, sink):
             with contextlib.suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)
+                side.shutdown(socket.SHUT_RDWR)
         source.close()

@@ -52,12 +52,12 @@ def no_inbox() -> None:
     """Records what comes again, again."""
     record = inbox._InboxBatch.record
 
-    def again(entry: Any, told: inbox.Rendered) -> inbox.Recording:
-        recording = record(entry, told)
+    def again(entry: Any, rendered: inbox.Rendered) -> inbox.Recording:
+        recording = record(entry, rendered)
         if recording is not inbox.Recording.REPEATED:
             return recording
-        other = told.event._replace(event_id=f"{told.event.event_id}-again")
-        return record(entry, told._replace(event=other))
+        other = rendered.event._replace(event_id=f"{rendered.event.event_id}-again")
+        return record(entry, rendered._replace(event=other))
 
     _replace(inbox._InboxBatch, "record", again)
 
@@ -68,9 +68,9 @@ def cursor_instead_of_rows() -> None:
     read: list[int] = [0]
 
     def after_the_last(outbox: Outbox, connection: Connection, most: int) -> list[Waiting]:
-        found = [one for one in oldest(outbox, connection, 10_000) if one.sequence > read[0]][:most]
-        read[0] = max([read[0], *(one.sequence for one in found)])
-        return found
+        rows = [row for row in oldest(outbox, connection, 10_000) if row.sequence > read[0]][:most]
+        read[0] = max([read[0], *(row.sequence for row in rows)])
+        return rows
 
     _replace(Outbox, "oldest", after_the_last)
 

@@ -20,8 +20,8 @@ def administration_faults() -> Iterator[Fault]:
     yield Fault("memory alarm", _alarms("set_vm_memory_high_watermark", ("absolute", "1MB"), ("absolute", "1GB")))
     yield Fault("disk alarm", DISK_ALARM)
     yield Fault("credentials revoked", _revokes)
-    for taken in subscriptions():
-        yield Fault(f"queue of {taken.consumer} full", _fills(taken))
+    for subscription in subscriptions():
+        yield Fault(f"queue of {subscription.consumer} full", _fills(subscription))
 
 
 def _alarms(command: str, raised: Sequence[str], lifted: Sequence[str]) -> Act:
@@ -50,32 +50,32 @@ def _revokes(context: FaultContext) -> Sequence[Finding]:
     return ()
 
 
-def _fills(taken: Subscription) -> Act:
+def _fills(subscription: Subscription) -> Act:
     """Its consumer sleeps, and the queue takes one message only: the broker refuses what others get all the same."""
-    name = taken.consumer.replace("-", "_")
-    others = [other for other in subscriptions() if other != taken]
+    name = subscription.consumer.replace("-", "_")
+    others = [other for other in subscriptions() if other != subscription]
 
     def act(context: FaultContext) -> Sequence[Finding]:
         node = context.environment.node
-        pattern = f"^{taken.queue.replace('.', '[.]')}$"
+        pattern = f"^{subscription.queue.replace('.', '[.]')}$"
         node.control("set_policy", "--apply-to", "queues", "full", pattern, '{"max-length":1}')
         try:
             with context.environment.asleep(name):
                 context.last(2.0, 20.0)
-                found = [finding for other in others for finding in _starves(context.environment, other)]
+                findings = [finding for other in others for finding in _starves(context.environment, other)]
         finally:
             node.control("clear_policy", "full")
-        return found
+        return findings
 
     return act
 
 
-def _starves(environment: Environment, taken: Subscription) -> Iterator[Finding]:
+def _starves(environment: Environment, subscription: Subscription) -> Iterator[Finding]:
     """What waits to be published now does not come to a subscriber whose queue has room, though it has time enough.
 
     The first event of each order, that is: the others keep their place behind it.
     """
-    types = [event_type for event_type in taken.handlers if not event_type.endswith("OrderUpdated")]
+    types = [event_type for event_type in subscription.handlers if not event_type.endswith("OrderUpdated")]
     waiting = {
         event_id
         for database in ("order", "product")
@@ -86,10 +86,14 @@ def _starves(environment: Environment, taken: Subscription) -> Iterator[Finding]
     until = time.monotonic() + _FED_SECONDS
     missing = waiting
     while missing and time.monotonic() < until:
-        missing = waiting - {row[0] for row in _rows(environment, taken.consumer, "SELECT event_id FROM notifications")}
+        missing = waiting - {
+            row[0] for row in _rows(environment, subscription.consumer, "SELECT event_id FROM notifications")
+        }
         time.sleep(_POLL)
     if missing:
-        text = f"{taken.consumer} has not got {len(missing)} of {len(waiting)} events while another's queue is full"
+        text = (
+            f"{subscription.consumer} has not got {len(missing)} of {len(waiting)} events while another's queue is full"
+        )
         yield Finding(Kind.UNRECOVERED, text)
 
 

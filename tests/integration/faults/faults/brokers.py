@@ -142,7 +142,7 @@ def _asleep(context: FaultContext, name: str) -> Iterator[None]:
 def _cut_off(context: FaultContext, name: str) -> Iterator[None]:
     """It and the others refuse each other's connections, while everybody else reaches all of them."""
     node = context.environment.broker(name)
-    others = f"[{','.join(one.name for one in context.environment.system.nodes if one is not node)}]"
+    others = f"[{','.join(other.name for other in context.environment.system.nodes if other is not node)}]"
     node.control("eval", _CUT.format(others=others))
     try:
         yield
@@ -183,22 +183,22 @@ def _loses_majority(context: FaultContext) -> Sequence[Finding]:
     context.last(0.0, 10.0)
     after = _appended(environment), _published(environment)
     environment.system.start_brokers()
-    found = [*_goes_on(environment, "two brokers had come back")]
+    findings = [*_goes_on(environment, "two brokers had come back")]
     if after[1] > before[1]:
-        found.append(Finding(Kind.LOST, f"{after[1] - before[1]} events were confirmed by one broker of three"))
+        findings.append(Finding(Kind.LOST, f"{after[1] - before[1]} events were confirmed by one broker of three"))
     if after[0] == before[0]:
-        found.append(Finding(Kind.UNRECOVERED, "no change was taken while two of three brokers were lost"))
-    return found
+        findings.append(Finding(Kind.UNRECOVERED, "no change was taken while two of three brokers were lost"))
+    return findings
 
 
 def _restarts_in_turn(context: FaultContext) -> Sequence[Finding]:
     """As somebody does who upgrades them."""
-    found: list[Finding] = []
+    findings: list[Finding] = []
     for name in context.environment.brokers:
         context.environment.broker(name).stop()
-        found += _goes_on(context.environment, f"{name} was stopped")
+        findings += _goes_on(context.environment, f"{name} was stopped")
         context.environment.broker(name).start()
-    return found
+    return findings
 
 
 def _records(environment: Environment, listener: str, since: int) -> bool:

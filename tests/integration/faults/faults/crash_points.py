@@ -74,17 +74,17 @@ def crashes(service: str, points: Sequence[Point]) -> Act:
     """Dies at each point, at the first pass and, when there is time, at a later one; each time it is started again."""
 
     def act(context: FaultContext) -> Sequence[Finding]:
-        found = []
+        findings = []
         for point in points:
             later = context.dice.randint(2, _MOST_PASSES) if point.passed_often else 1
             passes = [context.dice.choice([1, later])] if context.quick else [1, later]
-            found += [
+            findings += [
                 reached for number in passes if (reached := _crash(context.environment, service, point.name, number))
             ]
         context.environment.give(service)
         context.environment.kill(service)
         context.environment.start(service)
-        return found
+        return findings
 
     return act
 

@@ -117,16 +117,16 @@ def _copies_backup(context: FaultContext) -> Sequence[Finding]:
     environment, name = context.environment, context.dice.choice(SERVICES)
     backups = environment.folder / f"backups-{context.name}"
     backups.mkdir()
-    found = [finding for service in SERVICES for finding in _backup(environment, service, backups / f"{service}.db")]
+    findings = [finding for service in SERVICES for finding in _backup(environment, service, backups / f"{service}.db")]
     time.sleep(_TRAFFIC_SECONDS)
     environment.kill(name)
     file = file_of(environment, name)
     shutil.copytree(environment.databases, aside := backups / "crashed")
     file.write_bytes((backups / f"{name}.db").read_bytes())
-    found += refuses(environment, name, "was exchanged")
+    findings += refuses(environment, name, "was exchanged")
     file.write_bytes((aside / file.name).read_bytes())
     environment.start(name)
-    return found
+    return findings
 
 
 def _backup(environment: Environment, name: str, target: Path) -> Iterator[Finding]:

@@ -110,14 +110,14 @@ def stops(name: str, most: int = _MOMENTS) -> Act:
     """SIGTERM in a burst, at one moment of it after the other: each time it ends in good order, in time."""
 
     def act(context: FaultContext) -> Sequence[Finding]:
-        found: list[Finding] = []
+        findings: list[Finding] = []
         moments = 1 if context.quick else most
         for moment in range(moments):
             if moment > 0:
                 context.environment.service(name).wait_healthy()
             time.sleep((moment + context.dice.random()) * _BURST_SECONDS / moments)
-            found += _stop(context.environment, name)
-        return found
+            findings += _stop(context.environment, name)
+        return findings
 
     return act
 

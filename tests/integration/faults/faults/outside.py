@@ -45,11 +45,13 @@ def network_faults() -> Iterator[Fault]:
 
 def broker_faults() -> Iterator[Fault]:
     """What somebody takes away from the broker while it works."""
-    for taken in subscriptions():
-        missing = frozenset({taken.consumer})
-        yield Fault(f"queue of {taken.consumer} deleted", _deletes_queue(taken), misses=missing)
-        yield Fault(f"bindings of {taken.consumer} deleted", _deletes_bindings(taken), misses=missing)
-    everybody = frozenset([*(taken.consumer for taken in subscriptions()), *(e.name for e in topology().exchanges)])
+    for subscription in subscriptions():
+        missing = frozenset({subscription.consumer})
+        yield Fault(f"queue of {subscription.consumer} deleted", _deletes_queue(subscription), misses=missing)
+        yield Fault(f"bindings of {subscription.consumer} deleted", _deletes_bindings(subscription), misses=missing)
+    everybody = frozenset(
+        [*(subscription.consumer for subscription in subscriptions()), *(e.name for e in topology().exchanges)]
+    )
     for exchange in topology().exchanges:
         yield Fault(f"exchange {exchange.name} deleted", _deletes_exchange(exchange.name), misses=everybody)
 
@@ -122,19 +124,19 @@ def _at_the_broker(work: Callable[[BlockingChannel], object], seconds: float = 1
     return act
 
 
-def _deletes_queue(taken: Subscription) -> Act:
-    return _at_the_broker(lambda channel: channel.queue_delete(taken.queue))
+def _deletes_queue(subscription: Subscription) -> Act:
+    return _at_the_broker(lambda channel: channel.queue_delete(subscription.queue))
 
 
 def _deletes_exchange(name: str) -> Act:
     return _at_the_broker(lambda channel: channel.exchange_delete(name))
 
 
-def _deletes_bindings(taken: Subscription) -> Act:
+def _deletes_bindings(subscription: Subscription) -> Act:
     def work(channel: BlockingChannel) -> None:
         for binding in topology().bindings:
-            if binding.destination == taken.queue:
-                channel.queue_unbind(taken.queue, binding.source, binding.routing_key)
+            if binding.destination == subscription.queue:
+                channel.queue_unbind(subscription.queue, binding.source, binding.routing_key)
 
     return _at_the_broker(work, _DECLARED_AGAIN_SECONDS)
 
@@ -173,8 +175,8 @@ def _storm(context: FaultContext) -> Sequence[Finding]:
     host, _, port = context.environment.service("product_service").address.rpartition(":")
     with ExitStack() as open_ones:
         for number in range(_STORM):
-            one = open_ones.enter_context(socket.create_connection((host, int(port))))
+            connection = open_ones.enter_context(socket.create_connection((host, int(port))))
             if number % 2:
-                one.sendall(context.dice.randbytes(100))
+                connection.sendall(context.dice.randbytes(100))
         context.last(1.0, 5.0)
     return ()

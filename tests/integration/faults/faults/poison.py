@@ -48,8 +48,8 @@ def _poison(context: FaultContext) -> Sequence[Finding]:
     connection.close()
     expected = [f"poison-{number}" for number in range(_POISONS)]
     found: list[str] = []
-    for taken in subscriptions():
-        with closing(_letters(context, taken.consumer)) as letters:
+    for subscription in subscriptions():
+        with closing(_letters(context, subscription.consumer)) as letters:
             found.append(letters.wrong(expected))
     return [Finding(Kind.LOST, text) for text in found if text]
 
@@ -112,8 +112,8 @@ class _Letters:
         until = time.monotonic() + _DEAD_SECONDS
         while len(found := self.now()) < len(expected) and time.monotonic() < until:
             time.sleep(_POLL)
-        request = DiscardDeadLettersRequest(request_id=new_id(), dead_letter_ids=[one.id for one in found])
+        request = DiscardDeadLettersRequest(request_id=new_id(), dead_letter_ids=[letter.id for letter in found])
         if found:
             self._service.DiscardDeadLetters(request, timeout=_CALL_SECONDS)
-        ids = sorted(one.event_id for one in found)
+        ids = sorted(letter.event_id for letter in found)
         return "" if ids == sorted(expected) else f"{self._role} has the dead letters {ids}"

@@ -37,16 +37,16 @@ def _there_and_back(name: str) -> Act:
         environment, next_release = context.environment, f"-m tests.integration.faults.environment.next_release {name}"
         environment.service(name).stop()
         upgrading = {RUN: next_release, VARIABLE: "schema.upgraded"}
-        found = [*_ends(environment, name, -signal.SIGKILL, "while it upgrades", upgrading)]
+        findings = [*_ends(environment, name, -signal.SIGKILL, "while it upgrades", upgrading)]
         environment.give(name, **{RUN: next_release})
         environment.start(name)
         environment.service(name).wait_healthy()
         context.last(0.5, 4.0)
         environment.service(name).stop()
-        found += refuses(environment, name, "is newer than")
+        findings += refuses(environment, name, "is newer than")
         put_back(file_of(environment, name))
         environment.start(name)
-        return found
+        return findings
 
     return act
 

@@ -105,6 +105,6 @@ def distribute(jobs: Iterable[Job], pipes: Sequence[Pipe]) -> Iterator[JobResult
 
 def leave(number: int, frame: object) -> None:
     """Ends this process on a signal, without a word, with all that it has started; once it does, no other stops it."""
-    for one in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(one, signal.SIG_IGN)
+    for ignored in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(ignored, signal.SIG_IGN)
     sys.exit(128 + number)

@@ -60,7 +60,11 @@ class RoundRunner(NamedTuple):
         event_taps.declare(self.environment.amqp_url)
         missed_before = dict.fromkeys(fault.misses, time.time_ns() // 1000)
         history.begin(-1, placing(new_id(context.dice), f"{name}-afterwards", {goods.plenty[0]: 1}))
-        _insist(self.calls, history, [one for one in history.operations if not (one.settled or one.abandoned)])
+        _insist(
+            self.calls,
+            history,
+            [operation for operation in history.operations if not (operation.settled or operation.abandoned)],
+        )
         observations = self.observer.observations(f"{name}-", history.operations, missed_before)
         observations = replace(observations, left={**observations.left, **self.environment.excess()})
         return Round(name, fault, history, observations, [*seen, *findings(observations)], recovered_after)

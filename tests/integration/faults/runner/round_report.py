@@ -89,15 +89,15 @@ def keep(finished: Round, logs: Path, folder: Path, repeat: str) -> None:
 
 
 def _story(finished: Round, repeat: str) -> str:
-    told = [f"- {finding.kind.value}: {finding.text}" for finding in finished.findings[:_TOLD]]
-    more = len(finished.findings) - len(told)
+    lines = [f"- {finding.kind.value}: {finding.text}" for finding in finished.findings[:_TOLD]]
+    more = len(finished.findings) - len(lines)
     return "\n".join(
         [
             f"# {finished.name}: {finished.fault.name}",
             "",
             summary(finished),
             "",
-            *told,
+            *lines,
             *([f"- … and {more} more"] if more else []),
             "",
             f"What was asked and answered stands in history.jsonl, what the services said in their logs. `{repeat}`",

@@ -83,10 +83,10 @@ class JobRunner:
 
     def end(self, late: Sequence[Finding]) -> JobResult:
         """Closes the environment; what was found late, and what it has left behind."""
-        found = [*self._found, *self._leave(late)]
+        findings = [*self._found, *self._leave(late)]
         figures = Figures()
-        figures.note(found)
-        return JobResult(figures, _lines(found))
+        figures.note(findings)
+        return JobResult(figures, _lines(findings))
 
     def _leave(self, late: Sequence[Finding]) -> list[Finding]:
         environment = None if self._round_runner is None else self._round_runner.environment
@@ -105,9 +105,9 @@ class JobRunner:
         return JobResult(figures, [summary(result), *_lines(result.findings)])
 
     def _selftest(self, round_runner: RoundRunner, job: Job) -> JobResult:
-        found = try_sabotage(round_runner, job.name)
-        verdict = f"found out: {found[0].text}" if found else "WAS NOT FOUND OUT"
-        return JobResult(Figures(selftests={job.name: bool(found)}), [f"{'sabotage':<10} {job.name:<45} {verdict}"])
+        findings = try_sabotage(round_runner, job.name)
+        verdict = f"found out: {findings[0].text}" if findings else "WAS NOT FOUND OUT"
+        return JobResult(Figures(selftests={job.name: bool(findings)}), [f"{'sabotage':<10} {job.name:<45} {verdict}"])
 
     def _name(self, number: object) -> str:
         return f"s{self._run.seed}r{number}"

@@ -67,4 +67,4 @@ def try_sabotage(round_runner: RoundRunner, name: str) -> list[Finding]:
 def giving_away(name: str, findings: Sequence[Finding]) -> list[Finding]:
     """Those of the findings that say what the sabotage of that name does."""
     expected = REVEALED[name].found
-    return [one for one in findings if one.kind in expected and expected[one.kind] in one.text]
+    return [finding for finding in findings if finding.kind in expected and expected[finding.kind] in finding.text]

@@ -36,7 +36,7 @@ def altered(part: str, key: str, change: Callable[[Any], Any]) -> Observations:
 def unpublished(exchange: str, consumer: str, event_id: str) -> Observations:
     """The observations without one event, received by nobody."""
     received = altered("received", exchange, lambda events: without(events, event_id)).received
-    return replace(altered("recorded", consumer, lambda found: without(found, event_id)), received=received)
+    return replace(altered("recorded", consumer, lambda records: without(records, event_id)), received=received)
 
 
 def acknowledged_before_the_commit() -> Observations:
@@ -132,17 +132,17 @@ def forged() -> Observations:
 
 
 def acknowledged_to_the_broker_before_the_commit() -> Observations:
-    return altered("recorded", TWO, lambda found: without(found, "order-anna.2"))
+    return altered("recorded", TWO, lambda records: without(records, "order-anna.2"))
 
 
 def no_inbox() -> Observations:
-    return altered("recorded", ONE, lambda found: [*found, found[0]])
+    return altered("recorded", ONE, lambda records: [*records, records[0]])
 
 
 def late_and_not_said() -> Observations:
     observations = healthy_history().observations()
-    one, two = (next(n for n in observations.recorded[TWO] if n.event_id == f"order-anna.{v}") for v in (1, 2))
-    one.sequence, two.sequence = two.sequence, one.sequence
+    first, second = (next(n for n in observations.recorded[TWO] if n.event_id == f"order-anna.{v}") for v in (1, 2))
+    first.sequence, second.sequence = second.sequence, first.sequence
     return observations
 
 

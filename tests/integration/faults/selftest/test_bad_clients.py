@@ -48,7 +48,7 @@ def test_a_service_that_bears_everything_is_found_out(raw_clients: RawClients) -
     raw_clients.connect().greet().call("/a/b")
     borne = raw_clients.borne_after(_SOON)
     assert borne == _CONNECTIONS
-    assert [found.kind for found in unended(borne)] == [Kind.UNRECOVERED]
+    assert [finding.kind for finding in unended(borne)] == [Kind.UNRECOVERED]
 
 
 @pytest.mark.parametrize("said", [b"", http2.frame(http2.RST_STREAM, 0, 1, b"\0\0\0\1")], ids=["closed", "reset"])

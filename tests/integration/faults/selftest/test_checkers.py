@@ -22,7 +22,7 @@ def test_a_planted_fault_is_found_by_its_checker(plant: Plant) -> None:
     """And counts as what it is."""
     name, kind = PLANTED[plant]
     (checker,) = (checker for checker in CHECKERS if checker.__name__ == name)
-    assert [found.kind for found in checker(plant())][:1] == [kind]
+    assert [finding.kind for finding in checker(plant())][:1] == [kind]
 
 
 def test_every_checker_has_a_fault_it_was_shown_to_catch() -> None:
@@ -49,4 +49,4 @@ def test_an_unknown_adjustment_may_have_happened_or_not() -> None:
     assert findings(history.observations()) == []
     assert findings(history.observations(stock=HealthyHistory().stock)) == []
     spoilt = {**history.stock, "lamp": Stock(12, 0)}
-    assert [found.kind for found in findings(history.observations(stock=spoilt))] == [Kind.OVERSOLD]
+    assert [finding.kind for finding in findings(history.observations(stock=spoilt))] == [Kind.OVERSOLD]

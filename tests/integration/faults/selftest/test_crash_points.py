@@ -38,10 +38,10 @@ asyncio.run(main())
 
 def run(*command: str, point: str = "", **environment: str) -> int:
     """A Python process that may die at a point; its exit status."""
-    told = {VARIABLE: point} if point else {}
+    failpoint = {VARIABLE: point} if point else {}
     done = subprocess.run(
         [sys.executable, *command],
-        env={**os.environ, **environment, **told},
+        env={**os.environ, **environment, **failpoint},
         timeout=_SECONDS,
         check=False,
         capture_output=True,

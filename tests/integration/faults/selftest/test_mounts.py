@@ -43,5 +43,5 @@ def test_a_small_file_system_is_full_and_keeps_what_is_in_it(tmp_path: Path) -> 
     assert done.returncode == 0, done.stderr.decode()
     assert str(folder) in done.stdout.decode()
     assert str(folder) not in Path("/proc/self/mounts").read_text()
-    found = {str(file.relative_to(folder)): file.read_text() for file in folder.rglob("*") if file.is_file()}
-    assert found == {"below/kept": "below/kept", "new": "made", "fits": "ENOSPC"}
+    contents = {str(file.relative_to(folder)): file.read_text() for file in folder.rglob("*") if file.is_file()}
+    assert contents == {"below/kept": "below/kept", "new": "made", "fits": "ENOSPC"}

@@ -21,7 +21,7 @@ class Echo:
     def __init__(self) -> None:
         self._listener = socket.create_server((LOOPBACK, 0))
         self.port = int(self._listener.getsockname()[1])
-        self.told = threading.Event()
+        self.closed = threading.Event()
         threading.Thread(target=self._serve, daemon=True).start()
 
     def close(self) -> None:
@@ -40,7 +40,7 @@ class Echo:
         with closing(client):
             try:
                 while chunk := client.recv(1024):
-                    self.told.set()
+                    self.closed.set()
                     client.sendall(chunk)
             except OSError:
                 return
@@ -49,15 +49,15 @@ class Echo:
 @pytest.fixture
 def echo() -> Iterator[Echo]:
     """Somebody to talk to."""
-    with closing(Echo()) as one:
-        yield one
+    with closing(Echo()) as echo_server:
+        yield echo_server
 
 
 @pytest.fixture
 def link(echo: Echo) -> Iterator[Link]:
     """The way there."""
-    with closing(Link("test", ports.free(1)[0], echo.port)) as one:
-        yield one
+    with closing(Link("test", ports.free(1)[0], echo.port)) as new_link:
+        yield new_link
 
 
 def connect(link: Link) -> socket.socket:
@@ -68,10 +68,10 @@ def connect(link: Link) -> socket.socket:
 def said(connection: socket.socket) -> bytes:
     """What comes back of a word."""
     connection.sendall(_SENT)
-    found = b""
-    while len(found) < len(_SENT) and (chunk := connection.recv(1024)):
-        found += chunk
-    return found
+    answer = b""
+    while len(answer) < len(_SENT) and (chunk := connection.recv(1024)):
+        answer += chunk
+    return answer
 
 
 def test_good_weather_passes_everything(link: Link) -> None:
@@ -93,7 +93,7 @@ def test_a_lost_reply_is_one_to_a_request_that_went_through(link: Link, echo: Ec
     link.condition = RepliesLost()
     with connect(link) as connection:
         connection.sendall(_SENT)
-        assert echo.told.wait(_SECONDS)
+        assert echo.closed.wait(_SECONDS)
         connection.settimeout(_BRIEFLY)
         with pytest.raises(TimeoutError):
             connection.recv(1)
@@ -104,7 +104,7 @@ def test_on_a_half_open_connection_nothing_arrives(link: Link, echo: Echo) -> No
     with connect(link) as connection:
         link.condition = HalfOpen()
         connection.sendall(_SENT)
-        assert not echo.told.wait(_BRIEFLY)
+        assert not echo.closed.wait(_BRIEFLY)
 
 
 def test_a_reset_is_seen_by_the_client(link: Link) -> None:

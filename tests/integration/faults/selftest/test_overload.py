@@ -72,7 +72,7 @@ def test_what_is_served_or_told_to_come_again_in_time_is_fine() -> None:
 )
 def test_what_must_not_be_is_found(checker: Checker, bad: Load) -> None:
     """By its checker, as not recovered."""
-    assert {found.kind for found in checker(bad)} == {Kind.UNRECOVERED}
+    assert {finding.kind for finding in checker(bad)} == {Kind.UNRECOVERED}
 
 
 def test_a_slow_machine_is_not_taken_for_a_long_queue() -> None:
@@ -92,7 +92,7 @@ def test_a_slow_machine_is_not_taken_for_a_long_queue() -> None:
 )
 def test_harm_is_found(seen: Seen) -> None:
     """Memory beyond what is stated; a good client not served, or not in time."""
-    assert [found.kind for found in harm(seen)] == [Kind.UNRECOVERED]
+    assert [finding.kind for finding in harm(seen)] == [Kind.UNRECOVERED]
 
 
 def test_what_was_refused_is_nothing_anybody_asked_for() -> None:
@@ -110,11 +110,11 @@ def test_frames_are_taken_out_whole_and_in_order() -> None:
     """However they arrive; a long header has its length in several octets."""
     sent = http2.headers(1, "/a/b", [("x", "y" * 300)]) + http2.message(1, b"z" * 20_000) + b"\0"
     heard = bytearray()
-    found: list[http2.Frame] = []
+    frames: list[http2.Frame] = []
     for octet in sent:
         heard.append(octet)
-        found += http2.frames(heard)
-    assert [(frame.kind, frame.ends) for frame in found] == [(1, False), (0, False), (0, True)]
+        frames += http2.frames(heard)
+    assert [(frame.kind, frame.ends) for frame in frames] == [(1, False), (0, False), (0, True)]
     assert heard == b"\0"
-    assert b"y" * 300 in found[0].payload
+    assert b"y" * 300 in frames[0].payload
     assert http2.status_in(http2.block([("grpc-status", "8")])) == RESOURCE_EXHAUSTED

@@ -17,8 +17,8 @@ def round_with(*findings: Finding) -> Round:
     history = History()
     for operation in healthy_history().operations:
         asked = history.begin(operation.client, operation.request)
-        for one in operation.tries:
-            history.end(asked, history.invoke(asked), one.answer)
+        for attempt in operation.tries:
+            history.end(asked, history.invoke(asked), attempt.answer)
     return Round(
         "s1r0", Fault("kill", lambda context: ()), history, healthy_history().observations(), list(findings), 1.5
     )

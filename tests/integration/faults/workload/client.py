@@ -204,8 +204,8 @@ class Client:
 
     def _one_of_its_orders(self, dice: random.Random) -> Order | None:
         """One that is not of a scarce product; whoever changes it forgets it until it is answered."""
-        found = [o for o in self._orders.values() if not o.items[0].product_id.startswith(SCARCE)]
-        return self._orders.pop(dice.choice(found).id) if found else None
+        orders = [o for o in self._orders.values() if not o.items[0].product_id.startswith(SCARCE)]
+        return self._orders.pop(dice.choice(orders).id) if orders else None
 
 
 def ask(

@@ -73,7 +73,7 @@ class Operation:
     @property
     def outcome(self) -> Outcome:
         """What is known. A refusal after a try without an answer says nothing of that try, unless it is kept."""
-        ends = {one.outcome for one in self.tries}
+        ends = {attempt.outcome for attempt in self.tries}
         if Outcome.OK in ends:
             return Outcome.OK
         sure = Outcome.UNKNOWN not in ends or self.reason == KEPT
@@ -82,17 +82,17 @@ class Operation:
     @property
     def settled(self) -> bool:
         """Whether another try would tell no more."""
-        return any(one.outcome is not Outcome.UNKNOWN for one in self.tries)
+        return any(attempt.outcome is not Outcome.UNKNOWN for attempt in self.tries)
 
     @property
     def response(self) -> Any:
         """The first response, None when there is none."""
-        return next((one.answer.response for one in self.tries if one.outcome is Outcome.OK), None)
+        return next((attempt.answer.response for attempt in self.tries if attempt.outcome is Outcome.OK), None)
 
     @property
     def reason(self) -> str:
         """The reason of the last refusal for good, empty when there is none."""
-        return next((one.answer.reason for one in reversed(self.tries) if one.outcome is Outcome.FAIL), "")
+        return next((attempt.answer.reason for attempt in reversed(self.tries) if attempt.outcome is Outcome.FAIL), "")
 
     @property
     def called(self) -> float:
@@ -104,7 +104,7 @@ class Operation:
         """When it was known what became of it; never, when it is not."""
         if self.outcome is Outcome.UNKNOWN:
             return math.inf
-        return min(one.ended for one in self.tries if one.outcome is not Outcome.UNKNOWN)
+        return min(attempt.ended for attempt in self.tries if attempt.outcome is not Outcome.UNKNOWN)
 
 
 class History:
@@ -130,9 +130,9 @@ class History:
 
     def end(self, operation: Operation, called: float, answer: Answer) -> None:
         """Notes how that try ended."""
-        one = Try(called, time.monotonic(), answer)
-        operation.tries.append(one)
-        self._events.append((one.ended, operation, one.outcome.value, answer))
+        attempt = Try(called, time.monotonic(), answer)
+        operation.tries.append(attempt)
+        self._events.append((attempt.ended, operation, attempt.outcome.value, answer))
 
     def save(self, file: Path) -> None:
         """Writes what happened, a JSON object a line, in order of time."""

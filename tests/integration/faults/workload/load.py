@@ -198,7 +198,7 @@ class _Generator:
 
     def _call(self, due: float) -> None:
         """Makes a call, unless there are as many under way as the service lets its clients have."""
-        connection = min(self._connections, key=lambda one: len(one.open) - one.most)
+        connection = min(self._connections, key=lambda candidate: len(candidate.open) - candidate.most)
         if len(connection.open) < connection.most:
             opened = _Open(len(self._calls), due)
             self._calls.append(None)
