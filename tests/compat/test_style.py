@@ -26,7 +26,7 @@ ENUMS = [enum for file in descriptors.files() for enum in file.enum_types_by_nam
 
 
 def name(value: object) -> str:
-    """What a case is called; in every process the same, or it could not be distributed."""
+    """The name of a case; the same in every process, so that tests can be distributed."""
     return str(getattr(value, "full_name", "") or getattr(value, "name"))  # noqa: B009 - of several types
 
 
@@ -36,7 +36,7 @@ def rules(field: FieldDescriptor) -> validate_pb2.FieldRules:
 
 
 def request_of(method: MethodDescriptor) -> Descriptor:
-    """What one change is asked with: a batch asks with several."""
+    """The request of one change; a batch holds several."""
     several = method.input_type.fields_by_name.get("requests")
     return several.message_type if several and several.message_type else method.input_type
 
@@ -100,7 +100,7 @@ def unbounded(message: Descriptor, seen: frozenset[str] = frozenset()) -> list[s
 
 
 def bounded(field: FieldDescriptor) -> bool:
-    """Whether a list or a text has an upper bound: its own, that of UUIDs, of a pattern or a predefined rule."""
+    """True if a list or a text has an upper bound: its own, that of UUIDs, of a pattern or a predefined rule."""
     if field.is_repeated:
         return bool(rules(field).repeated.max_items)
     text = rules(field).string

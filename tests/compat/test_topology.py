@@ -25,18 +25,18 @@ SERVICES = {service.full_name: service for service in descriptors.services()}
 
 
 def name(value: object) -> str:
-    """What a failing case is called."""
+    """The name of a case."""
     return str(getattr(value, "consumer", None) or getattr(value, "name", value))
 
 
 def matches(pattern: str, routing_key: str) -> bool:
-    """Whether a topic binding's pattern fits (AMQP 0-9-1 §3.1.3.3)."""
+    """True if a topic binding's pattern fits (AMQP 0-9-1 §3.1.3.3)."""
     words = {"*": r"[^.]+", "#": r".*"}
     return bool(re.fullmatch(r"\.".join(words.get(word, re.escape(word)) for word in pattern.split(".")), routing_key))
 
 
 def passes(binding: Binding, routing_key: str) -> bool:
-    """Whether a binding lets a message through."""
+    """True if a binding lets a message through."""
     return EXCHANGES[binding.source].type == "fanout" or matches(binding.routing_key, routing_key)
 
 

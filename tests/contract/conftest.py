@@ -50,7 +50,7 @@ def named(config: pytest.Config) -> dict[str, str]:
 
 
 def judged(config: pytest.Config) -> set[str]:
-    """What there is to judge."""
+    """The roles and means there are to judge."""
     services = named(config)
     if not services:
         return {*ROLES, BROKER, PROXY, STAND_IN}
@@ -60,7 +60,7 @@ def judged(config: pytest.Config) -> set[str]:
 
 @pytest.fixture(scope="package")
 def started(request: pytest.FixtureRequest) -> Iterator[ExitStack]:
-    """What is ended when the run is."""
+    """Everything that is ended with the run."""
     with ExitStack() as stack:
         try:
             yield stack
@@ -82,7 +82,7 @@ def amqp_url(
 
 @pytest.fixture(scope="package")
 def proxy(request: pytest.FixtureRequest, started: ExitStack, amqp_url: str | None) -> AmqpProxy | None:
-    """What stands between the services and the broker, where it does."""
+    """The proxy between the services and the broker, where there is one."""
     listen = request.config.getoption("--amqp-proxy") or ("" if named(request.config) else _ANY_PORT)
     if not listen or not amqp_url:
         return None
@@ -182,7 +182,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """What is left of the laws is going to be tried."""
+    """Tells the report which laws are going to be tried."""
     for item in session.items:
         if item.get_closest_marker("law"):
             session.config.stash[REPORT].expect(item, needs(item.iter_markers()) | _role(item))

@@ -27,7 +27,7 @@ _SHOWN_LETTERS = 160
 
 @dataclass
 class Verdict:
-    """What came of one law."""
+    """The result of one law."""
 
     id: str
     sentence: str
@@ -42,18 +42,18 @@ class Verdict:
         return next((result for result in _RESULTS if result in self.results), "skipped")
 
     def note(self, report: pytest.TestReport) -> None:
-        """What came of one case."""
+        """Notes the result of one case."""
         self.seconds += report.duration
         if report.when == "call" or report.outcome != "passed":
             self.results.append(_result(report))
 
     def add_failure(self, case: str, error: BaseException) -> None:
-        """What breaks it."""
+        """Adds a case that breaks the law."""
         self.failed.append(case)
         self.counterexample = self.counterexample or counterexample(error)
 
     def lines(self) -> Iterator[str]:
-        """How it was broken, for people."""
+        """The lines about a broken law, for people."""
         yield f"BROKEN {self.id}"
         yield f"  the law: {self.sentence}"
         if any(self.failed):
@@ -88,7 +88,7 @@ class Report:
             item.add_marker(pytest.mark.xfail(reason="known to fail", strict=False))
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """What came of one case."""
+        """Notes the result of one case."""
         if report.nodeid in self._cases:
             verdict, needs = self._cases[report.nodeid]
             verdict.note(report)
@@ -96,7 +96,7 @@ class Report:
                 self._kept.add(needs)
 
     def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> None:
-        """What was found that breaks a law."""
+        """Notes the counterexample of a broken law."""
         skipped = call.excinfo is not None and call.excinfo.errisinstance(pytest.skip.Exception)
         if call.excinfo is not None and not skipped and item.nodeid in self._cases:
             self._cases[item.nodeid][0].add_failure(item.name.partition("[")[2].rstrip("]"), call.excinfo.value)
@@ -126,7 +126,7 @@ class Report:
             terminalreporter.write_line(line)
 
     def troubles(self) -> list[str]:
-        """What spoils the run beside broken laws, a sentence each."""
+        """Troubles that spoil the run beside broken laws, a sentence each."""
         fixed = [verdict.id for verdict in self._with("fixed")]
         listed = self._known - self._there
         return [
@@ -180,7 +180,7 @@ class Report:
         yield f"\n{len(tried)} laws tried: {len(self._with('passed'))} kept, {len(self._with('failed'))} broken"
 
     def _untouched(self) -> Iterator[str]:
-        """Whom laws were kept about without anybody having talked to it."""
+        """Roles whose laws were kept although no call or event of theirs was seen."""
         calls, received = self._calls(), self._received()
         for role in ROLES:
             if any(role in needs for needs in self._kept) and not calls.get(role):
@@ -223,7 +223,7 @@ def _result(report: pytest.TestReport) -> str:
 
 
 def counterexample(error: BaseException) -> str:
-    """What was found, as small as it could be made; the first, where there are several."""
+    """The counterexample, as small as it could be made; the first, where there are several."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return "".join(traceback.format_exception_only(error)).strip()

@@ -43,7 +43,7 @@ class EventTap:
         self._thread.start()
 
     def received(self, order_id: str, exchange: str | None = None) -> list[Received]:
-        """What came about an order, in order of arrival; from one exchange or from all."""
+        """The messages about an order, in order of arrival; from one exchange or from all."""
         with self._changed:
             about_order = [h for h in self._received if h.event and h.event.order_id == order_id]
         return [h for h in about_order if exchange in (None, h.exchange)]

@@ -37,7 +37,7 @@ def share(part: int) -> int:
 
 
 def seconds() -> int:
-    """How long a law may take: what fails is also made as small as it can be, and patience is part of many laws."""
+    """The time limit of a law: failing examples are also made smaller, and many laws wait."""
     return max(_LAW_SECONDS, _LAW_SECONDS * settings.get_profile(_PROFILE).max_examples // _DEFAULT)
 
 

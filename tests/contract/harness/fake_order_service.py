@@ -26,13 +26,13 @@ R = TypeVar("R")
 
 
 class Behaviour:
-    """How the fake answers calls that change something; this one answers well."""
+    """The fake's behaviour at calls that change something; this one answers well."""
 
     def before(self, request: Any) -> None:
         """Before anything is done. May raise Refused, or take its time."""
 
     def after(self, request: Any) -> None:
-        """When it is done, before it is answered. May raise Refused: then the reply is lost."""
+        """Called when a change is done, before it is answered. May raise Refused: then the reply is lost."""
 
 
 class Slow(Behaviour):

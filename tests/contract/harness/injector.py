@@ -68,15 +68,15 @@ class Injector:
                 self._channel.queue_bind(queue, binding.source, binding.routing_key)
 
     def waiting(self, role: str) -> int:
-        """How many messages in a subscriber's queue wait to be delivered."""
+        """The number of messages in a subscriber's queue that wait to be delivered."""
         return self.left_in(SUBSCRIPTIONS[role].queue)
 
     def left_in(self, queue: str) -> int:
-        """How many messages in a queue wait to be delivered."""
+        """The number of messages in a queue that wait to be delivered."""
         return int(self._channel.queue_declare(queue, passive=True).method.message_count)
 
     def try_to(self, act: Callable[[BlockingChannel], object]) -> str:
-        """What the broker says to something that may cost the channel, empty when it is content."""
+        """The broker's error for an action that may close the channel, empty when there is none."""
         channel = self._connection.channel()
         try:
             act(channel)
@@ -102,5 +102,5 @@ class Injector:
 
 
 def takes(subscription: Subscription, event: Message) -> bool:
-    """Whether a subscriber has a handler for an event."""
+    """True if a subscriber has a handler for an event."""
     return event.DESCRIPTOR.full_name in subscription.handlers

@@ -39,7 +39,7 @@ class _Bad(NamedTuple):
     rule: str
     values: Values
     place: str = ""
-    """Where in the field, as a path goes on behind its name."""
+    """The place in the field, as the path goes on behind its name."""
 
 
 class Breakage(NamedTuple):
@@ -163,7 +163,7 @@ def _bad_enums(field: FieldDescriptor, stated: validate_pb2.EnumRules) -> Iterat
 
 
 def _bad_beyond_cel(field: FieldDescriptor) -> Iterator[_Bad]:
-    """What breaks the rules CEL can't say."""
+    """Values that break the rules CEL can't express."""
     options = field.GetOptions()
     if rules(field).timestamp.Extensions[rules_pb2.instant]:
         yield _Bad("timestamp.instant", st.sampled_from(_NO_INSTANTS))

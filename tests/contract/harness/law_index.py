@@ -33,12 +33,12 @@ def law_id(module: str, function: str) -> str:
 
 
 def needs(marks: Iterable[Any]) -> frozenset[str]:
-    """What the marks of a test say it needs."""
+    """The needs of a test, from its marks."""
     return frozenset(need for mark in marks if mark.name == "judges" for need in mark.args)
 
 
 def sentence(function: Any) -> str:
-    """What a test proves: its docstring in one line."""
+    """The sentence a test proves: its docstring in one line."""
     return " ".join((function.__doc__ or "").split())
 
 

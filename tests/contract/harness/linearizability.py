@@ -1,4 +1,4 @@
-"""Whether a history of one product could have happened one operation after the other (Wing & Gong 1993).
+"""Checks that a history of one product could have happened one operation after the other (Wing & Gong 1993).
 
 An operation takes effect at some moment between its call and its answer. One whose outcome is unknown may have
 taken effect at any time after its call, or never.
@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 
 class Operation(NamedTuple):
-    """What was done to the stock of a product: `taken` units (negative: added), between two moments.
+    """An operation on the stock of a product: `taken` units (negative: added), between two moments.
 
     `outcome` is True when it was done, False when it was refused for want of stock, None when nobody knows.
     """
@@ -21,7 +21,7 @@ class Operation(NamedTuple):
 
 
 def linearizable(history: Sequence[Operation], stock: int) -> bool:
-    """Whether there is an order of the operations, true to their times, in which each outcome is right.
+    """True if there is an order of the operations, true to their times, in which each outcome is right.
 
     `stock` is what was available at first.
     """
@@ -50,7 +50,7 @@ def _end(operation: Operation) -> float:
 
 
 def _afterwards(operation: Operation, available: int) -> list[int]:
-    """What may be available after it, none when its outcome would be wrong."""
+    """The amounts that may be available after it, none when its outcome would be wrong."""
     enough = operation.taken <= available
     done = [available - operation.taken] if enough else []
     if operation.outcome is None:

@@ -34,7 +34,7 @@ class Verdict(NamedTuple):
 
     @property
     def succeeds(self) -> bool:
-        """Whether the request has to succeed."""
+        """True if the request has to succeed."""
         return not self.reasons
 
 
@@ -58,7 +58,7 @@ class Model:
         return _refused()
 
     def may_place(self, items: Mapping[str, int]) -> Verdict:
-        """Whether there is enough for a new order."""
+        """True if there is enough for a new order."""
         return _refused("OUT_OF_STOCK") if any(self._short(items)) else _refused()
 
     def place(self, order_id: str, items: Mapping[str, int]) -> None:

@@ -78,7 +78,7 @@ class StockClient:
 
 
 def _outcomes(answer: Answer, taken: Mapping[str, int]) -> dict[str, bool | None]:
-    """What a call did to each product: done, refused for want of it, or unknown. Of those not short nothing is told."""
+    """The outcome of a call for each product: done, refused for want of it, or unknown; those not short are absent."""
     if answer.response is not None:
         return dict.fromkeys(taken, True)
     if answer.reason == "OUTCOME_OPEN":

@@ -51,7 +51,7 @@ class SystemUnderTest:
             self.event_tap.close()
 
     def call(self, request: Message, role: str | None = None) -> Answer:
-        """What a request is answered."""
+        """The answer to a request."""
         return self.client.call(request, role)
 
     def ok(self, request: Message, role: str | None = None) -> Any:
@@ -100,12 +100,12 @@ class SystemUnderTest:
         return order
 
     def notifications(self, role: str, order_id: str) -> list[Notification]:
-        """What a notification service has recorded of an order."""
+        """The records of a notification service about an order."""
         request = ListNotificationsRequest(order_id=order_id, page_size=500)
         return list(self.ok(request, role).notifications)
 
     def dead_letters(self, role: str) -> list[DeadLetter]:
-        """What a notification service could not take, the oldest first."""
+        """The dead letters of a notification service, the oldest first."""
         letters: list[DeadLetter] = []
         request = ListDeadLettersRequest(page_size=500)
         while True:

@@ -41,7 +41,7 @@ def one_version_for_two(observations: Observations) -> Iterator[Finding]:
 
 
 def asked(operation: Operation) -> Change:
-    """What an operation wants an order to become."""
+    """The change an operation asks for."""
     request = operation.request
     if operation.call == "CancelOrder":
         return request.order_id, OrderState.ORDER_STATE_CANCELLED

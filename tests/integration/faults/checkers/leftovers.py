@@ -1,4 +1,4 @@
-"""What is left when everything has ended: nothing but sound databases."""
+"""Leftovers when everything has ended: none but sound databases are allowed."""
 
 import sqlite3
 import time

@@ -20,7 +20,7 @@ CREATED, TOPIC = "orders.created", "orders.events"
 
 
 class Kind(Enum):
-    """What a finding counts as."""
+    """The kinds of findings."""
 
     LOST = "lost"
     DUPLICATED = "duplicated_effects"
@@ -45,7 +45,7 @@ class Stock(NamedTuple):
 
 @dataclass(frozen=True)
 class Observations:
-    """What was asked, what is there, and what was told."""
+    """The operations of a round, the state at its end, and the events published."""
 
     operations: Sequence[Operation]
     orders: Sequence[Order] = ()
@@ -53,13 +53,13 @@ class Observations:
     stock: Mapping[str, Stock] = field(default_factory=dict)
     """Every product of the round that is there at the end."""
     received: Mapping[str, Sequence[Event]] = field(default_factory=dict)
-    """What came from each exchange, in order."""
+    """The events from each exchange, in order."""
     recorded: Mapping[str, Sequence[Notification]] = field(default_factory=dict)
-    """What each consumer has recorded, in order."""
+    """The records of each consumer, in order."""
     missed_before: Mapping[str, int] = field(default_factory=dict)
     """By consumer, or exchange: what happened before that time (microseconds since 1970) may not have come from it."""
     left: Mapping[str, int] = field(default_factory=dict)
-    """What the services still had to do at the end, by name."""
+    """The amounts of unfinished work at the end, by name."""
 
     def asked(self, *calls: str) -> Iterator[Operation]:
         """The operations of these calls."""

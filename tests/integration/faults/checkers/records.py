@@ -45,6 +45,6 @@ def late_and_not_said(observations: Observations) -> Iterator[Finding]:
 
 
 def happened(event: Event) -> int:
-    """When what an event tells of happened, in microseconds since 1970."""
+    """The time of the change an event tells of, in microseconds since 1970."""
     message = event.message
     return microseconds(message.order.update_time if event.version else message.reject_time)

@@ -89,7 +89,7 @@ def _first(observations: Observations) -> Mapping[str, int]:
 
 
 def _sums(units: list[int]) -> set[int]:
-    """What comes of it when each may have happened or not."""
+    """The possible sums when each may have happened or not."""
     sums = {0}
     for count in units:
         sums |= {so_far + count for so_far in sums}

@@ -1,4 +1,4 @@
-"""What is still to be done when everything works again: nothing."""
+"""Unfinished work when everything works again: there must be none."""
 
 from collections.abc import Iterator
 

@@ -33,7 +33,7 @@ PORTS = (*SERVICES, *BROKERS, "client", "internal", *map(_way, BROKERS))
 RECOVERY_SECONDS = 30.0
 _OPEN_FILES = 100
 RUN = "RUN"
-"""What is run as a service is named by this variable, where it is not ours."""
+"""The variable that names the program to run in place of one of our services."""
 SABOTAGE = "-m tests.integration.faults.environment.sabotage"
 _SETTINGS = {
     "ORDERSYS_CALL_TIMEOUT_SECONDS": "2",
@@ -76,7 +76,7 @@ class Environment:
 
     @property
     def addresses(self) -> dict[str, str]:
-        """Where clients find the services, by role."""
+        """The addresses at which clients find the services, by role."""
         direct = {role: f"{LOOPBACK}:{self._ports[role.replace('-', '_')]}" for role in ROLES}
         return {**direct, "product-service": f"{LOOPBACK}:{self._ports['client']}"}
 
@@ -171,7 +171,7 @@ class Environment:
         self.service(name).wait_healthy()
 
     def _recovers(self, name: str) -> bool:
-        """Whether a service works again by itself; one that does not is started anew."""
+        """True if a service works again by itself; one that does not is started anew."""
         try:
             self.service(name).wait_healthy(RECOVERY_SECONDS)
         except NotHealthy:

@@ -13,18 +13,18 @@ LOOPBACK = "127.0.0.1"
 
 
 class Condition:
-    """What becomes of bytes on their way; these pass."""
+    """The condition of a link: what happens to bytes on their way; here they pass."""
 
     def connects(self) -> bool:
-        """Whether a new connection comes about."""
+        """True if a new connection comes about."""
         return True
 
     def there(self, chunk: bytes) -> list[bytes]:
-        """What arrives, piece by piece, of what was sent to the server."""
+        """The pieces that arrive of a chunk sent to the server."""
         return [chunk]
 
     def back(self, chunk: bytes) -> list[bytes]:
-        """What arrives of its answer."""
+        """The pieces that arrive of its answer."""
         return [chunk]
 
 
@@ -93,7 +93,7 @@ class Link:
 
     @property
     def used(self) -> int:
-        """How many connections pass through it."""
+        """The number of connections that pass through it."""
         with self._lock:
             return len(self._sockets) // 2
 

@@ -40,7 +40,7 @@ _CANCEL_CODE = (8).to_bytes(4)
 
 
 class Misdeed(NamedTuple):
-    """What raw clients do, whether the service has to put an end to it, whether it needs large pages."""
+    """The actions of raw clients, whether the service has to end them, whether they need large pages."""
 
     do: Callable[[RawClients], None]
     ended: bool = False
@@ -72,13 +72,13 @@ def suffers(misdeed: Misdeed) -> Act:
 
 
 def unended(borne: int) -> Iterator[Finding]:
-    """What is never going to end is ended."""
+    """Finds connections that the service should have ended."""
     if borne:
         yield Finding(Kind.UNRECOVERED, f"{borne} connections were still borne with after {_BEARABLE_SECONDS:.0f} s")
 
 
 def buying(context: FaultContext) -> Ask:
-    """What a client that does no harm asks for."""
+    """The call of a client that does no harm."""
     request = GetProductRequest(product_id=context.goods.plenty[0])
 
     def ask(channel: grpc.Channel, timeout: float) -> object:

@@ -81,7 +81,7 @@ def following(environment: Environment) -> str:
 
 
 def _complete(environment: Environment) -> bool:
-    """Whether no queue lacks a member: who takes a node away while one is only just coming back takes two."""
+    """True if no queue lacks a member: who takes a node away while one is only just coming back takes two."""
     return environment.node.control("eval", _CRITICAL).split() == ["[]"]
 
 
@@ -206,7 +206,7 @@ def _records(environment: Environment, listener: str, since: int) -> bool:
 
 
 def _recorded(environment: Environment, listener: str) -> int:
-    """How much a listener has recorded."""
+    """The number of records of a subscriber."""
     return _look(environment, "SELECT coalesce(max(sequence), 0) FROM notifications", f"{listener}.db")
 
 

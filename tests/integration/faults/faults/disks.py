@@ -20,7 +20,7 @@ from tests.integration.faults.faults.fault import Act, Fault, FaultContext
 from tests.integration.faults.faults.releases import file_of, refuses
 
 _ROOM = 96 << 20
-"""How much more than what they hold the small file systems take: more than a broker wants to have free (50 MB)."""
+"""The bytes that small file systems take beyond their contents: more than a broker wants to have free (50 MB)."""
 _LOW = 24 << 20
 """What a broker has left whose disk is low. One that has nothing left may lose what it has confirmed; see
 docs/reliability.md.

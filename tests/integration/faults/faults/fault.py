@@ -19,7 +19,7 @@ _MOMENTS = 8
 
 
 class FaultContext(NamedTuple):
-    """Where a fault strikes: the environment, its dice, whether time is short, and what it may take part in."""
+    """The context of a fault: the environment, its dice, whether time is short, and the traffic it may join."""
 
     environment: Environment
     dice: random.Random
@@ -49,7 +49,7 @@ class Fault(NamedTuple):
     brokers: int = 1
     """The number of brokers in the environment it is made for."""
     measures: bool = False
-    """Whether it holds what it sees against what the machine can do: no other round runs meanwhile."""
+    """True if it compares results with what the machine can do: no other round runs meanwhile."""
 
 
 def process_faults() -> Iterator[Fault]:

@@ -44,7 +44,7 @@ def network_faults() -> Iterator[Fault]:
 
 
 def broker_faults() -> Iterator[Fault]:
-    """What somebody takes away from the broker while it works."""
+    """Queues, bindings and exchanges deleted while the broker works."""
     for subscription in subscriptions():
         missing = frozenset({subscription.consumer})
         yield Fault(f"queue of {subscription.consumer} deleted", _deletes_queue(subscription), misses=missing)
@@ -88,7 +88,7 @@ def _weather(link: str, condition: Callable[[], Condition]) -> Act:
 
 
 def _outlasts_retention(context: FaultContext) -> Sequence[Finding]:
-    """What the Product Service asked took effect, unanswered; when it asks again, the Order Service remembers nothing.
+    """The Product Service's calls took effect, unanswered; when it asks again, the Order Service remembers nothing.
 
     Instead of two days of outage its request_ids are deleted: those of the Product Service, which are UUIDs of
     version 7. Those of clients, of version 4, are promised to be remembered, and stay.

@@ -40,7 +40,7 @@ _WELL = 0.9  # quantile
 
 
 class Load(NamedTuple):
-    """How calls fared: with as many at a time as are admitted, and with many more."""
+    """The results of calls: with as many at a time as are admitted, and with many more."""
 
     measured: Sequence[Call]
     offered: Sequence[Call]
@@ -115,7 +115,7 @@ def _refused(calls: Iterable[Call]) -> list[Call]:
 
 
 def _usual(calls: Iterable[Call]) -> float:
-    """How long nine of ten take at most."""
+    """The time nine of ten take at most."""
     took = sorted(call.took for call in calls)
     return took[int(_WELL * len(took))] if took else 0.0
 

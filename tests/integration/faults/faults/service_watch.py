@@ -18,7 +18,7 @@ from tests.integration.faults.environment.environment import Environment
 MOST_BYTES = 256 * 1024 * 1024
 """The memory no service takes more of (resident), whatever clients do."""
 MOST_SECONDS = 10.0
-"""How long a call of a client that does no harm takes at most, whatever others do."""
+"""The longest a call of a client that does no harm may take, whatever others do."""
 _PAUSE = 0.1
 _PATIENCE = 20.0
 Ask = Callable[[grpc.Channel, float], object]
@@ -26,18 +26,18 @@ Ask = Callable[[grpc.Channel, float], object]
 
 @dataclass
 class Seen:
-    """What was seen."""
+    """The measurements: seconds of calls, failures, and memory."""
 
     memory: dict[str, int] = field(default_factory=dict)
     """The most memory each service had, in bytes."""
     took: list[float] = field(default_factory=list)
     """Seconds each call that was answered took."""
     failed: list[str] = field(default_factory=list)
-    """How the others ended."""
+    """The failures of the other calls."""
 
 
 def harm(seen: Seen, most_bytes: int = MOST_BYTES) -> Iterator[Finding]:
-    """What was seen and must not be: too much memory, or a client that does no harm and was not served in time."""
+    """Finds harm: too much memory, or a client that does no harm and was not served in time."""
     for name, most in seen.memory.items():
         if most > most_bytes:
             yield Finding(Kind.UNRECOVERED, f"{name} took {most >> 20} MiB of memory")

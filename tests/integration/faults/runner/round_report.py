@@ -25,7 +25,7 @@ class Figures:
     found: Counter[Kind] = field(default_factory=Counter)
     slowest_recovery: float = 0.0
     selftests: dict[str, bool] = field(default_factory=dict)
-    """Whether each sabotage that was tried was found out."""
+    """By sabotage: true if it was found out."""
 
     def add(self, finished: Round) -> None:
         """One round more."""
@@ -53,7 +53,7 @@ class Figures:
 
     @property
     def failed(self) -> bool:
-        """Whether anything was found that must not be, or not found that must."""
+        """True if there were findings, or a sabotage was not found out."""
         return bool(self.found) or not all(self.selftests.values())
 
     @property

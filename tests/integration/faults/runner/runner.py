@@ -78,7 +78,7 @@ class JobRunner:
             return JobResult.failed(f"{job.name} could not be run: {str(error).partition(chr(10))[0]}")
 
     def changed(self) -> list[Finding]:
-        """What became of its rounds since they were over."""
+        """Changes of orders and products since their rounds were over."""
         return [] if self._round_runner is None else self._round_runner.observer.changed_since(self._name(""))
 
     def end(self, late: Sequence[Finding]) -> JobResult:

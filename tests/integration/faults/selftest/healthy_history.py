@@ -112,7 +112,7 @@ class HealthyHistory:
         self.ask(request, *(answers or [ok(api.AdjustStockResponse())]))
 
     def observations(self, **spoilt: Any) -> Observations:
-        """What is found at the end, but for what is spoilt."""
+        """The observations at the end, except those that are replaced."""
         created = [event for event in self.events if event.version == 1]
         received = {CREATED: created, TOPIC: self.events}
         recorded = {consumer: list(_records(received[exchange])) for consumer, exchange in EXCHANGES.items()}

@@ -1,4 +1,4 @@
-"""What a service under too much load must not do is found, planted in calls that fared well."""
+"""The checks of overload find each violation planted in calls that went well."""
 
 import base64
 from collections.abc import Callable, Iterator, Sequence

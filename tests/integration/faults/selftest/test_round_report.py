@@ -1,4 +1,4 @@
-"""What a run says at its end, and what it leaves of a round that failed."""
+"""The report of a run, and the folder of a round that failed."""
 
 import json
 from pathlib import Path

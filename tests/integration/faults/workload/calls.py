@@ -24,7 +24,7 @@ class Calls:
     def call(
         self, request: Any, timeout: float, given_up_after: float | None = None, role: str | None = None
     ) -> Answer:
-        """What a request is answered in that many seconds; cancelled by the client after so many, when given."""
+        """The answer to a request within that many seconds; cancelled by the client after so many, when given."""
         served_by, method = _METHODS[request.DESCRIPTOR.full_name]
         call: Any = self._channels[role or served_by].unary_unary(
             descriptors.path(method),

@@ -32,21 +32,21 @@ from tests.integration.faults.workload.requests import (
 _PAUSE_SECONDS = 0.05
 _BREATH_SECONDS = 0.2
 _AT_ONCE = 0.05
-"""How likely a client is to place many orders in one call next."""
+"""The probability that a client places many orders in one call next."""
 _ABANDONED = ("PlaceOrder", "UpdateOrder", "CancelOrder")
-"""What shows by itself whether it was done: it may be left open for ever."""
+"""Calls whose effect shows by itself: they may be left open for ever."""
 _REPEATED = (*_ABANDONED, "AdjustStock", "CreateProduct", "CreateOrder", "BatchCreateOrders")
 
 
 class Shared(NamedTuple):
-    """What the clients of a round have in common."""
+    """State shared by the clients of a round."""
 
     calls: Calls
     history: History
     goods: Assortment
     scarcity: Scarcity
     breath: float = 0.0
-    """How likely a client is to take breath between two operations: where many rounds are run, each in bursts."""
+    """The probability of a pause between two operations, for rounds in bursts."""
 
 
 class Client:

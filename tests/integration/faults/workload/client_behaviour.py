@@ -1,4 +1,4 @@
-"""How long clients wait for an answer, and whether they do."""
+"""The behaviour of clients: how long they wait for an answer, and whether they ask again."""
 
 import random
 from itertools import count
@@ -9,22 +9,22 @@ _MOMENTS, _LATEST_SECONDS = 200, 0.1
 
 
 class ClientBehaviour:
-    """How patient clients are; these are."""
+    """The behaviour of patient clients."""
 
     seconds = 2.0
-    """How long a client waits for an answer."""
+    """The seconds a client waits for an answer."""
 
     asks_again = 0.7
-    """How likely a client is to repeat a request it has no answer to."""
+    """The probability that a client repeats a request it has no answer to."""
     abandons = 0.3
-    """How likely it is, if it does not, never to come back for it."""
+    """The probability that, if it does not, it never comes back for it."""
 
     def timeout(self, dice: random.Random) -> float:
-        """How long this time."""
+        """The deadline of the next call, in seconds."""
         return self.seconds
 
     def given_up_after(self, dice: random.Random) -> float | None:
-        """When the client cancels this call, if it does."""
+        """The seconds after which the client cancels the next call, None if it does not."""
         return None
 
 

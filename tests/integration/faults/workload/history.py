@@ -1,4 +1,4 @@
-"""What was asked and what was answered, when: every operation with every try of it.
+"""The history of a round: every operation with every try of it, and their times.
 
 A try ends ok, with a fail (a refusal that is for good) or unknown: it may or may not have had its effect, now or
 later. Times are seconds of the monotonic clock.
@@ -32,7 +32,7 @@ _OPEN = {
 
 
 class Outcome(Enum):
-    """How a try, or an operation, ended."""
+    """The outcome of a try, or of an operation."""
 
     OK = "ok"
     FAIL = "fail"
@@ -48,7 +48,7 @@ class Try(NamedTuple):
 
     @property
     def outcome(self) -> Outcome:
-        """What is known by it."""
+        """The outcome, as far as this try shows it."""
         if self.answer.code is grpc.StatusCode.OK:
             return Outcome.OK
         return Outcome.UNKNOWN if self.answer.code in _OPEN else Outcome.FAIL
@@ -72,7 +72,7 @@ class Operation:
 
     @property
     def outcome(self) -> Outcome:
-        """What is known. A refusal after a try without an answer says nothing of that try, unless it is kept."""
+        """The outcome. A refusal after a try without an answer says nothing of that try, unless it is kept."""
         ends = {attempt.outcome for attempt in self.tries}
         if Outcome.OK in ends:
             return Outcome.OK
@@ -81,7 +81,7 @@ class Operation:
 
     @property
     def settled(self) -> bool:
-        """Whether another try would tell no more."""
+        """True if another try would tell no more."""
         return any(attempt.outcome is not Outcome.UNKNOWN for attempt in self.tries)
 
     @property
@@ -96,12 +96,12 @@ class Operation:
 
     @property
     def called(self) -> float:
-        """When it was asked for first."""
+        """The time of the first try."""
         return self.tries[0].called
 
     @property
     def answered(self) -> float:
-        """When it was known what became of it; never, when it is not."""
+        """The time at which the outcome was known; infinite if it is not."""
         if self.outcome is Outcome.UNKNOWN:
             return math.inf
         return min(attempt.ended for attempt in self.tries if attempt.outcome is not Outcome.UNKNOWN)

@@ -11,7 +11,7 @@ DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION =
 END_STREAM, ACK, END_HEADERS = 1, 1, 4
 HEADER_TABLE_SIZE, MAX_CONCURRENT_STREAMS, INITIAL_WINDOW_SIZE = 1, 3, 4
 TRUE_BINARY = 0xFE03
-"""What grpc calls it when metadata need not travel in Base64."""
+"""The grpc header that says that metadata need not travel in Base64."""
 WIDEST_WINDOW = 2**31 - 1
 FIRST_WINDOW = 65_535
 FRAME_SIZE = 16_384
@@ -29,7 +29,7 @@ class Frame(NamedTuple):
 
     @property
     def ends(self) -> bool:
-        """Whether nothing more comes of its stream."""
+        """True if nothing more comes of its stream."""
         return self.kind == RST_STREAM or (self.kind in (DATA, HEADERS) and bool(self.flags & END_STREAM))
 
 
@@ -39,7 +39,7 @@ def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
 
 
 def greeting(settings: Mapping[int, int]) -> bytes:
-    """What a connection begins with: the preface and these settings."""
+    """The beginning of a connection: the preface and these settings."""
     entries = {HEADER_TABLE_SIZE: 0, TRUE_BINARY: 1, **settings}
     payload = b"".join(key.to_bytes(2) + value.to_bytes(4) for key, value in entries.items())
     return PREFACE + frame(SETTINGS, 0, 0, payload)
@@ -51,7 +51,7 @@ def headers(stream: int, path: str, more: Iterable[tuple[str, str]] = (), flags:
 
 
 def call_fields(path: str) -> list[tuple[str, str]]:
-    """What a gRPC call says of itself."""
+    """The header fields of a gRPC call."""
     fields = [(":method", "POST"), (":scheme", "http"), (":path", path), (":authority", "localhost")]
     return [*fields, ("te", "trailers"), ("content-type", "application/grpc")]
 
@@ -72,7 +72,7 @@ def message(stream: int, body: bytes, compressed: bool = False) -> bytes:
 
 
 def answer_to(heard: Frame) -> bytes:
-    """What manners demand at once: settings and pings are acknowledged."""
+    """The frames a client has to answer with at once: acknowledgements of settings and pings."""
     asked = heard.kind in (SETTINGS, PING) and not heard.flags & ACK
     return frame(heard.kind, ACK, 0, heard.payload if heard.kind == PING else b"") if asked else b""
 

@@ -30,7 +30,7 @@ _PREFIX = 5  # of a gRPC message: compressed or not, and its length
 
 
 class Offer(NamedTuple):
-    """What is asked of the generator: `times` as much as the service does, for so many seconds."""
+    """The load to generate: `times` as much as the service does, for so many seconds."""
 
     name: str
     products: Sequence[str]
@@ -47,11 +47,11 @@ class Call(NamedTuple):
     ended: float
     code: int
     retry: bool
-    """Whether it came with google.rpc.RetryInfo."""
+    """True if it came with google.rpc.RetryInfo."""
     body: str
     """The response, in Base64."""
     offered: bool
-    """Whether it was one too many, or measured what the service can do."""
+    """True if it was part of the offered load; false if it measured what the service can do."""
 
     @property
     def took(self) -> float:
@@ -60,7 +60,7 @@ class Call(NamedTuple):
 
 
 def requests(offer: Offer) -> Iterator[PlaceOrderRequest]:
-    """What is asked for, the same for the same offer: each for a customer of its own."""
+    """The requests, the same for the same offer: each for a customer of its own."""
     dice = random.Random(offer.name)
     number = 0
     while True:
@@ -167,7 +167,7 @@ class _Generator:
             self._quiet.set()
 
     async def _measure(self) -> float:
-        """How many calls a second are answered when each answer is followed by the next call."""
+        """The calls a second that are answered when each answer is followed by the next call."""
         self._follows = True
         for _ in range(AT_A_TIME):
             self._call(time.monotonic())

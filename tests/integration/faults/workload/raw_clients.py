@@ -104,7 +104,7 @@ class RawClients:
         return client
 
     def borne_after(self, seconds: float) -> int:
-        """How many of them the service has not put an end to in that time."""
+        """The number of connections that the service has not ended in that time."""
         until = time.monotonic() + seconds
         with selectors.DefaultSelector() as selector:
             for client in self._boors:

@@ -1,4 +1,4 @@
-"""What clients ask for: requests of every call, each made anew from a client's dice."""
+"""Requests of every call, each made anew from a client's dice."""
 
 import random
 import threading
