@@ -138,7 +138,7 @@ def input_of(result: Result) -> Input:
 def reserved_after(order_request: OrderRequest, reserved: Quantities) -> Quantities:
     """The units an order holds when `order_request` was made; `reserved` is what it and the saga hold before."""
     if isinstance(order_request, CreateOrderRequest):
-        return {item.product_id: item.quantity for item in order_request.items}
+        return reserved
     if order_request.WhichOneof("change") == "items":
         return {item.product_id: item.quantity for item in order_request.items.items}
     return {} if order_request.state == OrderState.ORDER_STATE_CANCELLED else reserved

