@@ -19,13 +19,14 @@ from ordersys.contract.errors import Refused, order_already_exists, refuse
 from ordersys.order_service import lifecycle
 from ordersys.product_service.__main__ import DESCRIPTIONS
 from ordersys.product_service.place_order import PlaceOrderSaga
-from ordersys.product_service.saga import OutcomeUnknown
+from ordersys.product_service.saga import OutcomeUnknown, Saga
 from ordersys.product_service.saga_engine import SagaEngine
 from ordersys.product_service.saga_runner import SagaRunner
 from ordersys.product_service.store import products
 from ordersys.product_service.store import sagas as store
 from ordersys.product_service.store.seed import seed
 from ordersys.product_service.store.tables import SAGAS, SCHEMA
+from ordersys.product_service.store.transaction import Transaction
 from ordersys.runtime.storage.database import Database
 from tests.integration.api import new_id, quantities
 
@@ -107,6 +108,30 @@ def forget_placements(connection: Connection, _: list[Any]) -> list[None]:
     """An operation: what an earlier release did when an order was cancelled before its placement was completed."""
     connection.execute(delete(SAGAS))
     return [None]
+
+
+def begin_change(connection: Connection, order_ids: list[str]) -> list[None]:
+    """An operation: a change of an order is pending."""
+    transaction = Transaction(connection)
+    for order_id in order_ids:
+        change = OrderUpdate(order_id=order_id, request_id=new_id(), state=OrderState.ORDER_STATE_PAID)
+        transaction.begin(Saga(new_id(), change, {}, ""), bytes(16))
+    transaction.write()
+    return [None] * len(order_ids)
+
+
+async def test_an_open_request_is_not_answered_with_a_change_of_its_order(
+    database: Database, orders: OrderServiceDouble, placement: PlaceOrderSaga
+) -> None:
+    """A database of an earlier release: its placement is gone, and a change of the order is pending."""
+    request = placing()
+    orders.lost = True
+    await placement.place([request], "")
+    await database.write(forget_placements, None)
+    (order,) = orders.orders.values()
+    await database.write(begin_change, order.id)
+    assert await placement.place([request], "") == [response(order)]
+    assert [saga.order_id for saga in await database.read(store.pending, "", 9)] == [order.id]
 
 
 async def test_an_open_request_whose_placement_is_gone_is_answered(

@@ -73,7 +73,7 @@ def _begin(transaction: Transaction, placement: NewPlacement) -> Begun:
     request = placement.request
     fingerprint = normalisation.fingerprint(request)
     if known := transaction.ledger.recall(request.request_id, fingerprint):
-        return known.outcome or transaction.pending(known.subject) or Unanswered(request.request_id, known.subject)
+        return known.outcome or _begun_before(transaction, request.request_id, known.subject)
     wanted = {item.product_id: item.quantity for item in request.items}
     transaction.inventory.check(wanted)
     order_id = uuid7()
@@ -84,6 +84,12 @@ def _begin(transaction: Transaction, placement: NewPlacement) -> Begun:
         return transaction.reject(request.request_id, fingerprint, order_id, outcome, event)
     creation = _creation(transaction, placement, order_id)
     return transaction.begin(Saga(request.request_id, creation, wanted, placement.traceparent), fingerprint)
+
+
+def _begun_before(transaction: Transaction, request_id: str, order_id: str) -> Saga | Unanswered:
+    """The saga of an open request; that which is pending may be a change of the order."""
+    saga = transaction.pending(order_id)
+    return saga if saga is not None and saga.request_id == request_id else Unanswered(request_id, order_id)
 
 
 def _creation(transaction: Transaction, placement: NewPlacement, order_id: str) -> CreateOrderRequest:
