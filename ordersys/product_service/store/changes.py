@@ -68,11 +68,11 @@ def _begin(transaction: Transaction, change: NewChange) -> Begun:
     """How far one request is. Raises Refused (REQUEST_ID_REUSED, PRODUCT_NOT_FOUND)."""
     request, order = change.request, change.order
     fingerprint = normalisation.fingerprint(request)
-    known = transaction.ledger.recall(request.request_id, fingerprint)
-    if known and known.outcome:
+    if (known := transaction.ledger.recall(request.request_id, fingerprint)) and known.outcome:
         return known.outcome
     if pending := transaction.pending(order.id):
-        return pending if known else OtherPending(pending)  # its own, begun before; or Input.BUSY
+        is_own = pending.request_id == request.request_id  # begun before
+        return pending if is_own else OtherPending(pending)
     transaction.inventory.check(_wanted(request))
     needed = _needed(transaction, change)
     shortages = transaction.inventory.shortages(needed)
