@@ -20,11 +20,18 @@ from ordersys.api.order.v1.order_service_pb2 import (
     GetOrderRequest,
     UpdateOrderRequest,
 )
+from ordersys.api.order.v1.order_service_pb2 import UpdateOrderResponse as OrderServiceUpdateResponse
 from ordersys.api.order.v1.order_service_pb2_grpc import OrderServiceStub
-from ordersys.api.product.v1.product_service_pb2 import PlaceOrderResponse, PlaceOrderResult
+from ordersys.api.product.v1.product_service_pb2 import (
+    CancelOrderResponse,
+    PlaceOrderResponse,
+    PlaceOrderResult,
+    UpdateOrderResponse,
+)
 from ordersys.contract.addresses import Address, channel_options
-from ordersys.contract.errors import Refused, is_final, reason_of, refuse
+from ordersys.contract.errors import Refused, is_final, reason_of
 from ordersys.contract.splicing import hold_first
+from ordersys.product_service.saga import OutcomeUnknown, in_doubt
 from ordersys.runtime.base.ids import TRACEPARENT
 from ordersys.runtime.rpc.status import status_of
 
@@ -52,10 +59,6 @@ _OPTIONS = (
     ("grpc.client_idle_timeout_ms", 240_000),
     ("grpc.max_receive_message_length", 64 * 1024 * 1024),
 )
-
-
-class OutcomeUnknown(Refused):
-    """In doubt: the call may or may not have had its effect."""
 
 
 class OrderServiceClient:
@@ -111,8 +114,8 @@ class OrderServiceClient:
             return [in_doubt() for _ in requests]
         return [_order(result) for result in response.results]
 
-    async def update(self, request: UpdateOrderRequest, traceparent: str) -> Order:
-        """Changes an order."""
+    async def update(self, request: UpdateOrderRequest, traceparent: str) -> bytes:
+        """Changes an order; its bytes come as those of `create` do."""
         metadata = ((TRACEPARENT, traceparent),)
         try:
             call = self._stub.UpdateOrder(request, timeout=self._timeout, wait_for_ready=True, metadata=metadata)
@@ -120,7 +123,7 @@ class OrderServiceClient:
         except grpc.aio.AioRpcError as error:
             raise self._refused(error) from error
         self._answered()
-        return response.order
+        return response.SerializeToString()
 
     async def get(self, order_id: str) -> Order:
         """Reads an order."""
@@ -187,15 +190,19 @@ def _is_about_the_whole(error: grpc.aio.AioRpcError, refused: Refused) -> bool:
     return error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED and not reason_of(status_of(error))
 
 
-hold_first("order", CreateOrderResult, PlaceOrderResponse, PlaceOrderResult)
+# One body serves as the Order Service's reply, the outcome of the client's request and the response to it.
+hold_first(
+    "order",
+    CreateOrderResult,
+    PlaceOrderResponse,
+    PlaceOrderResult,
+    OrderServiceUpdateResponse,
+    UpdateOrderResponse,
+    CancelOrderResponse,
+)
 
 
 def _order(result: CreateOrderResult) -> bytes | Exception:
     if result.HasField("order"):
         return result.SerializeToString()
     return Refused(result.status) if is_final(result.status) else in_doubt()
-
-
-def in_doubt() -> OutcomeUnknown:
-    """The refusal of a request whose outcome is open: repeating it tells."""
-    return OutcomeUnknown(refuse(ErrorReason.OUTCOME_OPEN).status)
