@@ -12,7 +12,7 @@ from typing import cast
 
 from ordersys.api.error.v1.error_reason_pb2 import ErrorReason
 from ordersys.api.order.v1.order_service_pb2 import UpdateOrderRequest as OrderUpdate
-from ordersys.contract.errors import Refused, reason_of, version_mismatch
+from ordersys.contract.errors import Refused, reason_of
 from ordersys.product_service.order_client import OrderServiceClient
 from ordersys.product_service.saga import OutcomeUnknown, Result, Saga, in_doubt
 from ordersys.product_service.saga_engine import Description, SagaEngine
@@ -95,8 +95,6 @@ class ChangeOrderSaga:
 
     async def _begin(self, request: Request, traceparent: str) -> Begun:
         order = await self._orders.get(request.order_id)
-        if request.HasField("expected_version") and request.expected_version != order.version:
-            raise version_mismatch(order.id, order.version)
         return await self._database.write(store.begin, NewChange(request, order, traceparent))
 
     async def _settle_other(self, saga: Saga) -> None:

@@ -65,14 +65,14 @@ class PlaceOrderSaga:
             return error
         if order is None:
             return in_doubt()
-        creation = CreateOrderRequest(order_id=order.id, customer_id=order.customer_id, items=order.items)
-        response = around(first_version(creation, order).SerializeToString())
+        first = CreateOrderRequest(order_id=order.id, customer_id=order.customer_id, items=order.items)
+        response = around(first_version(unanswered.creation or first, order).SerializeToString())
         (failure,) = await self._database.write_each(store.answer, [Answered(unanswered.request_id, response)])
         return failure or response
 
 
 def _result(begun: Begun | Exception, results: Mapping[str, Result]) -> Result:
-    """The answer to the client of one placement; a placement's order id is its saga's."""
+    """The answer to the client of one placement."""
     if isinstance(begun, Saga | Unanswered):
-        return results[begun.order_id]
+        return results[begun.saga_id if isinstance(begun, Saga) else begun.order_id]
     return refusing(Outcome.response, begun) if isinstance(begun, Outcome) else begun

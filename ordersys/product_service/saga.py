@@ -43,10 +43,13 @@ class Saga(NamedTuple):
     order_request: OrderRequest
     """The request to the Order Service, the same at each try."""
     reserved: Quantities
-    """The units reserved for it, beyond those its order holds."""
+    """The units reserved for it, beyond the reservation of its order."""
     traceparent: str
     resumed: bool = False
-    """True when it was begun before: a try of it may have had its effect, and its request_id may be forgotten since."""
+    """True when it was read from the database, not begun by this commit.
+
+    An earlier try of it may have had its effect then, and the Order Service may have forgotten its request_id since.
+    """
 
     @property
     def kind(self) -> Kind:
@@ -74,7 +77,7 @@ def in_doubt() -> OutcomeUnknown:
 
 
 class State(StrEnum):
-    """A state of a saga, as its rows tell it."""
+    """A state of a saga, as its row tells it: ENDED has none any more, completed or compensated."""
 
     NEW = "–"
     PENDING = "pending"
@@ -99,7 +102,7 @@ class Step(StrEnum):
     REJECT = "store the refusal; of a placement OrderRejected goes into the outbox"
     WAIT = "nothing; the other saga is settled first"
     COMPLETE = "release the surplus; store reservation and answer; delete the saga"
-    COMPENSATE = "release what was reserved; delete saga and request: its id is unused"
+    COMPENSATE = "release what was reserved; delete saga and request, whose id is unused again"
     KEEP = "nothing; it is asked for again under the same ids"
     IGNORE = "nothing: a late reply ends nothing twice"
 
@@ -111,18 +114,20 @@ class Transition(NamedTuple):
     next: State
 
 
-# Read a line as: in this state, when this happens, this is committed, and that is the state then.
-# A pair that is not here can't happen, and is a KeyError.
+# Read a line as: in this state, when this happens, this is committed, and that is the state then. BEGIN and REJECT are
+# committed by `begin` of placements and of changes, COMPLETE and COMPENSATE by `sagas.settle`. WAIT and KEEP commit
+# nothing: the callers are told so by OtherPending and OutcomeUnknown.
 TRANSITIONS: Mapping[tuple[State, Input], Transition] = MappingProxyType(
     {
         (State.NEW, Input.ENOUGH): Transition(Step.BEGIN, State.PENDING),
         (State.NEW, Input.SHORT): Transition(Step.REJECT, State.ENDED),
         (State.NEW, Input.BUSY): Transition(Step.WAIT, State.NEW),
         (State.PENDING, Input.MADE): Transition(Step.COMPLETE, State.ENDED),
-        (State.PENDING, Input.REFUSED): Transition(Step.COMPENSATE, State.NEW),
+        (State.PENDING, Input.REFUSED): Transition(Step.COMPENSATE, State.ENDED),
         (State.PENDING, Input.UNKNOWN): Transition(Step.KEEP, State.PENDING),
         (State.ENDED, Input.MADE): Transition(Step.IGNORE, State.ENDED),
         (State.ENDED, Input.REFUSED): Transition(Step.IGNORE, State.ENDED),
+        (State.ENDED, Input.UNKNOWN): Transition(Step.IGNORE, State.ENDED),
     }
 )
 
@@ -135,13 +140,13 @@ def input_of(result: Result) -> Input:
     return Input.REFUSED if is_final else Input.UNKNOWN
 
 
-def reserved_after(order_request: OrderRequest, reserved: Quantities) -> Quantities:
-    """The units an order holds when `order_request` was made; `reserved` is what it and the saga hold before."""
+def reserved_after(order_request: OrderRequest, held: Quantities) -> Quantities:
+    """The reservation of an order when `order_request` was made; `held` is what it and its saga hold before."""
     if isinstance(order_request, CreateOrderRequest):
-        return reserved
+        return held  # a placement has reserved what it asks for, and its order nothing yet
     if order_request.WhichOneof("change") == "items":
         return {item.product_id: item.quantity for item in order_request.items.items}
-    return {} if order_request.state == OrderState.ORDER_STATE_CANCELLED else reserved
+    return {} if order_request.state == OrderState.ORDER_STATE_CANCELLED else held
 
 
 def verdict(order_request: OrderRequest, order: Order | None, refused: Refused) -> Order | Refused:

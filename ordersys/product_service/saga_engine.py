@@ -1,6 +1,7 @@
 """The saga engine: call, complete or compensate, recover. Of a saga's kind it knows what a description says.
 
-What it does in which state stands in `saga.TRANSITIONS`; each step is committed by `store.sagas.settle`.
+What is done in which state stands in `saga.TRANSITIONS`. A saga is begun by `place_order` or `change_order`, and ended
+here, by `store.sagas.settle`.
 """
 
 import asyncio
@@ -78,8 +79,8 @@ class SagaEngine:
     async def recover(self) -> None:
         """Asks for the pending sagas again, the oldest order first, a portion at a time.
 
-        Ends with the first portion of which something is left in doubt: the Order Service is away, or busy. The next
-        time goes on behind it, so that what fails for ever keeps nothing behind it from being recovered.
+        Ends with the first portion of which none came to its end: the Order Service is away, or busy, or nothing can be
+        stored. The next time goes on behind it, so that what fails for ever keeps nothing behind it waiting.
         """
         portion = await self._portion()
         if self._recovered and not portion:  # there was nothing behind it: from the beginning
@@ -87,7 +88,7 @@ class SagaEngine:
             portion = await self._portion()
         while portion:
             self._recovered = portion[-1].order_id
-            if await self._settle_portion(portion):
+            if not await self._settle_portion(portion):
                 return
             portion = await self._portion()
         self._recovered = ""
@@ -96,7 +97,7 @@ class SagaEngine:
         return await self._database.read(store.pending, self._recovered, _RECOVERED_AT_A_TIME)
 
     async def _settle_portion(self, portion: list[Saga]) -> bool:
-        """True when one of them is left in doubt.
+        """True when one of them came to its end, or none was due.
 
         The work goes on when recovery is cancelled: at SIGTERM a client's call may share a step of it.
         """
@@ -106,10 +107,12 @@ class SagaEngine:
             saga_id: result for settled in await asyncio.gather(*settling) for saga_id, result in settled.items()
         }
         for saga in due:
-            result = results[saga.saga_id]
-            if isinstance(result, Exception) and not isinstance(result, OutcomeUnknown):
-                _log.warning("the saga of order %s came to no success: %s", saga.order_id, result)
-        return any(isinstance(result, OutcomeUnknown) for result in results.values())
+            if input_of(result := results[saga.saga_id]) is Input.REFUSED:
+                _log.warning("the saga of order %s was compensated: %s", saga.order_id, result)
+        unknown = [result for result in results.values() if input_of(result) is Input.UNKNOWN]
+        if failures := {str(result) for result in unknown if not isinstance(result, OutcomeUnknown)}:
+            _log.warning("%d of %d sagas are still pending: %s", len(unknown), len(due), "; ".join(sorted(failures)))
+        return len(unknown) < len(due) or not due
 
     def _calls(self, sagas: list[Saga]) -> Iterable[list[Saga]]:
         """As they are asked for: one that has a call of its own does not wait for others."""

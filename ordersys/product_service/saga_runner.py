@@ -50,12 +50,12 @@ class SagaRunner:
         """Runs `saga`, to which places were given, in a task that `drained` waits for."""
         return _running(saga, self._tasks)
 
-    async def background(self, work: Coroutine[Any, Any, R]) -> R:
+    def background(self, work: Coroutine[Any, Any, R]) -> "asyncio.Future[R]":
         """Runs `work` of the service itself to its end, also when the caller is cancelled; its result.
 
         So the end of recovery at SIGTERM cancels no step that a client's call shares. It takes nobody's place.
         """
-        return await asyncio.shield(_running(work, self._recovering))
+        return asyncio.shield(_running(work, self._recovering))
 
     async def single_flight(self, step: Step[T, R], arguments: Mapping[str, T]) -> dict[str, R | Exception]:
         """Single-flight for many: runs `step` once for the sagas not running already; running ones share their result.

@@ -54,6 +54,7 @@ def test_a_saga_that_has_ended_stays_ended_and_one_that_is_pending_ends_by_a_fin
         assert (transition.next is State.ENDED) or state is not State.ENDED
         ends = state is State.PENDING and transition.next is not State.PENDING
         assert ends == (state is State.PENDING and input_ is not Input.UNKNOWN)
+        assert (transition.step is Step.IGNORE) == (state is State.ENDED)
         assert (transition.step is Step.COMPENSATE) == ((state, input_) == (State.PENDING, Input.REFUSED))
     assert {step for step, _ in TRANSITIONS.values()} == set(Step)
     assert {input_ for _, input_ in TRANSITIONS} == set(Input)

@@ -24,6 +24,7 @@ from ordersys.product_service.store.tables import SCHEMA
 from ordersys.product_service.store.transaction import Transaction
 from ordersys.runtime.base.ids import now, uuid7, uuid7_time
 from ordersys.runtime.storage.database import Database
+from ordersys.runtime.storage.errors import StorageUnavailable
 from tests.integration.api import new_id
 
 OLD = uuid7_time(uuid7()) - 60_000_000
@@ -158,10 +159,36 @@ async def test_what_stays_in_doubt_for_ever_keeps_nothing_behind_it(
     assert sum(portion[0] == "000000" for portion in orders.asked) > 1
 
 
+async def test_one_doubt_holds_up_no_others(database: Database, engine: SagaEngine, orders: OrderServiceDouble) -> None:
+    """A change in doubt in each portion: one round recovers all the rest."""
+    kinds = [UpdateOrderRequest, *[CreateOrderRequest] * 99]
+    await database.write_each(begin, [saga(number, kind=kinds[number % 100]) for number in range(500)])
+    orders.doubtful = {f"{number:06d}" for number in range(0, 500, 100)}
+    await engine.recover()
+    assert set(await pending(database)) == orders.doubtful
+
+
+async def test_a_full_disk_ends_the_round_with_one_line(
+    database: Database, engine: SagaEngine, orders: OrderServiceDouble, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nothing comes to its end while nothing can be stored: not every saga is asked for, and told of, again."""
+    await database.write_each(begin, [saga(number, kind=UpdateOrderRequest) for number in range(300)])
+
+    async def full(operation: object, items: Sequence[object], urgent: bool = True) -> list[Exception]:
+        return [StorageUnavailable("no space left") for _ in items]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(database, "write_each", full)
+        await engine.recover()
+    assert len(orders.asked) == 100
+    assert len([record for record in caplog.records if record.name.endswith("saga_engine")]) == 1
+    assert len(await pending(database)) == 300
+
+
 async def test_a_service_that_is_away_is_asked_for_one_portion_at_a_time(
     database: Database, engine: SagaEngine, orders: OrderServiceDouble
 ) -> None:
-    """The first doubt ends the round: there is another soon."""
+    """A portion that is all in doubt ends the round: there is another soon."""
     await database.write_each(begin, [saga(number) for number in range(700)])
     orders.doubtful = {f"{number:06d}" for number in range(700)}
     await engine.recover()

@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection, inspect, select
 
+from ordersys.api.order.v1.order_service_pb2 import CreateOrderRequest
 from ordersys.contract import topology
 from ordersys.order_service import store
-from ordersys.product_service.saga import Kind
-from ordersys.product_service.store import products, sagas, tables
+from ordersys.product_service.saga import Kind, Saga
+from ordersys.product_service.store import placements, products, sagas, tables
+from ordersys.product_service.store.transaction import Transaction
 from ordersys.runtime.outbox import Outbox
 from ordersys.runtime.storage.database import Database
 from ordersys.runtime.storage.schema import Schema
@@ -107,12 +109,32 @@ async def test_sagas_of_an_older_release_go_on(tmp_path: Path) -> None:
 
 
 async def test_a_change_that_overtook_its_placement_goes_on_alone(tmp_path: Path) -> None:
-    """A release before 0.2 had both pending: the order exists and holds what it was placed with; its change goes on."""
+    """A release before 0.2 had both pending: the order exists and holds what it was placed with; its change goes on.
+
+    What the placement asked for is kept for its client, who is answered with the order as it was created.
+    """
     creation = "(SELECT creation FROM placements WHERE pending)"
     overtaken = f"UPDATE placements SET pending = 1, creation = {creation} WHERE NOT pending"  # noqa: S608 - ours
-    database = await Database.open(old(tmp_path, "product", overtaken, version=2), tables.SCHEMA)
+    reopened = (
+        "UPDATE requests SET code = NULL, body = NULL WHERE request_id = (SELECT request_id FROM placements LIMIT 1)"
+    )
+    path = old(tmp_path, "product", overtaken, reopened, version=2)
+    with closing(sqlite3.connect(path)) as before:
+        ((request_id, order_id, kept),) = before.execute(
+            "SELECT request_id, order_id, creation FROM placements WHERE order_id IN (SELECT order_id FROM changes)"
+        ).fetchall()
+    database = await Database.open(path, tables.SCHEMA)
     change, _ = await database.read(sagas.pending, "", 9)
     assert change.kind is Kind.CHANGE_ORDER
     held, reserved = await database.read(units)
     assert held == reserved
+    unanswered = await database.write(unanswered_of, (request_id, order_id))
+    assert isinstance(unanswered, placements.Unanswered)
+    assert unanswered.creation == CreateOrderRequest.FromString(kept)
     await database.close()
+
+
+def unanswered_of(connection: Connection, requests: list[tuple[str, str]]) -> list[Saga | placements.Unanswered]:
+    """An operation: how far these open requests are."""
+    transaction = Transaction(connection)
+    return [placements.begun_before(transaction, *request) for request in requests]

@@ -12,7 +12,7 @@ from ordersys.api.order.v1.order_service_pb2 import OrderItems
 from ordersys.api.order.v1.order_service_pb2 import UpdateOrderRequest as OrderUpdate
 from ordersys.api.product.v1.product_service_pb2 import CancelOrderRequest, ItemQuantity, UpdateOrderRequest
 from ordersys.contract import normalisation
-from ordersys.contract.errors import Refused, out_of_stock, refusing
+from ordersys.contract.errors import Refused, out_of_stock, refusing, version_mismatch
 from ordersys.product_service.saga import TRANSITIONS, Input, Saga, State, Step
 from ordersys.product_service.stock import Quantities, more
 from ordersys.product_service.store.tables import REQUESTS
@@ -64,14 +64,19 @@ def begin(connection: Connection, changes: list[NewChange]) -> list[Begun | Refu
 
 
 def _begin(transaction: Transaction, change: NewChange) -> Begun:
-    """How far one request is. Raises Refused (REQUEST_ID_REUSED, PRODUCT_NOT_FOUND)."""
+    """How far one request is. Raises Refused (REQUEST_ID_REUSED, VERSION_MISMATCH, PRODUCT_NOT_FOUND)."""
     request, order = change.request, change.order
     fingerprint = normalisation.fingerprint(request)
     if (known := transaction.ledger.recall(request.request_id, fingerprint)) and known.outcome:
         return known.outcome
-    if pending := transaction.pending(order.id):
-        is_own = pending.request_id == request.request_id  # begun before
-        return pending if is_own else OtherPending(pending)
+    pending = transaction.pending(order.id)
+    if pending and pending.request_id == request.request_id:
+        return pending
+    # Not before: the order is at a later version where this very request was made and its reply lost.
+    if request.HasField("expected_version") and request.expected_version != order.version:
+        raise version_mismatch(order.id, order.version)
+    if pending:
+        return OtherPending(pending)
     transaction.inventory.check(_wanted(request))
     needed = _needed(transaction, change)
     shortages = transaction.inventory.shortages(needed)
@@ -86,7 +91,7 @@ def _needed(transaction: Transaction, change: NewChange) -> Quantities:
     """The units to reserve beyond those reserved: none where the Order Service is going to refuse."""
     if change.order.state != OrderState.ORDER_STATE_PLACED:
         return {}
-    return more(_wanted(change.request), transaction.reserved(change.order.id))
+    return more(_wanted(change.request), transaction.reservation(change.order.id))
 
 
 def _warn_of_another_owner(transaction: Transaction, order: Order) -> None:
@@ -94,7 +99,7 @@ def _warn_of_another_owner(transaction: Transaction, order: Order) -> None:
 
     With two Product Services on one Order Service it is a mistake: the other one would hold its stock for ever.
     """
-    if not transaction.reserved(order.id) and order.state in _HOLDING_STATES:
+    if not transaction.reservation(order.id) and order.state in _HOLDING_STATES:
         _log.warning("order %s, which holds no stock in this database, is changed", order.id)
 
 

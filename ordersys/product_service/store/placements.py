@@ -3,7 +3,7 @@
 from functools import partial
 from typing import NamedTuple, TypeAlias
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, bindparam, select
 
 from ordersys.api.order.v1.order_events_pb2 import OrderRejected, Shortage
 from ordersys.api.order.v1.order_service_pb2 import CreateOrderRequest
@@ -17,6 +17,7 @@ from ordersys.product_service.store.tables import REQUESTS
 from ordersys.product_service.store.transaction import Transaction
 from ordersys.runtime.base.ids import now, uuid7
 from ordersys.runtime.idempotency import Outcome, refusal, success
+from ordersys.runtime.storage.statements import Statement
 
 
 class NewPlacement(NamedTuple):
@@ -34,6 +35,8 @@ class Unanswered(NamedTuple):
 
     request_id: str
     order_id: str
+    creation: CreateOrderRequest | None
+    """What was asked for, where that is known."""
 
 
 class Answered(NamedTuple):
@@ -43,6 +46,7 @@ class Answered(NamedTuple):
     response: bytes
 
 
+_KEPT_CREATION = Statement(select(REQUESTS.table.c.body).where(REQUESTS.table.c.request_id == bindparam("id")))
 Begun: TypeAlias = Saga | Unanswered | Outcome
 
 
@@ -72,7 +76,7 @@ def _begin(transaction: Transaction, placement: NewPlacement) -> Begun:
     request = placement.request
     fingerprint = normalisation.fingerprint(request)
     if known := transaction.ledger.recall(request.request_id, fingerprint):
-        return known.outcome or _begun_before(transaction, request.request_id, known.subject)
+        return known.outcome or begun_before(transaction, request.request_id, known.subject)
     wanted = {item.product_id: item.quantity for item in request.items}
     transaction.inventory.check(wanted)
     order_id = uuid7()
@@ -85,10 +89,13 @@ def _begin(transaction: Transaction, placement: NewPlacement) -> Begun:
     return transaction.begin(Saga(request.request_id, creation, wanted, placement.traceparent), fingerprint)
 
 
-def _begun_before(transaction: Transaction, request_id: str, order_id: str) -> Saga | Unanswered:
+def begun_before(transaction: Transaction, request_id: str, order_id: str) -> Saga | Unanswered:
     """The saga of an open request; that which is pending may be a change of the order."""
     saga = transaction.pending(order_id)
-    return saga if saga is not None and saga.request_id == request_id else Unanswered(request_id, order_id)
+    if saga is not None and saga.request_id == request_id:
+        return saga
+    ((body,),) = _KEPT_CREATION.rows(transaction.connection, id=request_id)
+    return Unanswered(request_id, order_id, CreateOrderRequest.FromString(body) if body else None)
 
 
 def _creation(transaction: Transaction, placement: NewPlacement, order_id: str) -> CreateOrderRequest:

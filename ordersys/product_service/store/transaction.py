@@ -59,7 +59,7 @@ class Transaction:
         holding_ids: Sequence[str] = (),
     ) -> None:
         """`order_ids`: the orders whose saga matters; `holding_ids`: those that may hold something already."""
-        self._connection = connection
+        self.connection = connection
         self.time = now()
         self.ledger = REQUESTS.ledger(connection, request_ids, self.time)
         self.inventory = Inventory(connection, product_ids, self.time)
@@ -80,15 +80,15 @@ class Transaction:
             return self._begun[order_id]
         if order_id in self._order_ids and order_id not in self._saga_ids:
             return None
-        rows = _SAGA_OF.rows(self._connection, id=order_id)
+        rows = _SAGA_OF.rows(self.connection, id=order_id)
         return saga_of(rows[0]) if rows else None
 
     def state(self, saga: Saga) -> State:
         """Where `saga` is, of one of `order_ids`; another saga of its order does not make it pending."""
         return State.PENDING if self._saga_ids.get(saga.order_id) == saga.saga_id else State.ENDED
 
-    def reserved(self, order_id: str) -> Quantities:
-        """The units held by one of `holding_ids`, without those of its saga; empty when it holds none."""
+    def reservation(self, order_id: str) -> Quantities:
+        """The units one of `holding_ids` holds, without those of its saga; empty when it holds none."""
         return self._reserved.get(order_id, {})
 
     def begin(self, saga: Saga, fingerprint: bytes) -> Saga:
@@ -109,12 +109,12 @@ class Transaction:
     def complete(self, saga: Saga, response: bytes) -> None:
         """Step.COMPLETE: the order holds what it needs from now on, the rest is released."""
         order_id = self._end(saga)
-        reserved = self.reserved(order_id)
-        before = plus(reserved, saga.reserved) if reserved else saga.reserved
-        after = reserved_after(saga.order_request, before)
-        if after != before:
-            self._released.append(more(before, after))
-        self._reservations[order_id] = after
+        reservation = self.reservation(order_id)
+        held = plus(reservation, saga.reserved) if reservation else saga.reserved
+        kept = reserved_after(saga.order_request, held)
+        if kept != held:
+            self._released.append(more(held, kept))
+        self._reservations[order_id] = kept
         self.ledger.finish(saga.request_id, success(response))
 
     def compensate(self, saga: Saga) -> None:
@@ -128,10 +128,10 @@ class Transaction:
         self._release()
         self.ledger.write()
         self.inventory.write()
-        _DELETE_SAGA.put(self._connection, [(order_id,) for order_id in self._ended])
-        _INSERT_SAGA.put(self._connection, [_row(saga) for saga in self._begun.values()])
+        _DELETE_SAGA.put(self.connection, [(order_id,) for order_id in self._ended])
+        _INSERT_SAGA.put(self.connection, [_row(saga) for saga in self._begun.values()])
         self._write_reservations()
-        OUTBOX.append(self._connection, self._events)
+        OUTBOX.append(self.connection, self._events)
 
     def _end(self, saga: Saga) -> str:
         """Notes that the saga is over; its order's id."""
@@ -150,10 +150,10 @@ class Transaction:
         """An order that holds nothing has no row."""
         kept = [(order_id, stored(units)) for order_id, units in self._reservations.items() if units]
         known = self._reserved
-        _INSERT_RESERVATION.put(self._connection, [row for row in kept if row[0] not in known])
-        _UPDATE_RESERVATION.put(self._connection, [(units, order) for order, units in kept if order in known])
+        _INSERT_RESERVATION.put(self.connection, [row for row in kept if row[0] not in known])
+        _UPDATE_RESERVATION.put(self.connection, [(units, order) for order, units in kept if order in known])
         gone = [(order_id,) for order_id, units in self._reservations.items() if not units and order_id in known]
-        _DELETE_RESERVATION.put(self._connection, gone)
+        _DELETE_RESERVATION.put(self.connection, gone)
 
 
 def saga_of(row: Row) -> Saga:

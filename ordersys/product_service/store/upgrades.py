@@ -31,6 +31,12 @@ _INSERT_SAGA = """
     INSERT INTO sagas (order_id, saga_id, kind, request_id, order_request, reserved, traceparent)
     VALUES (:order_id, :saga_id, :kind, :request_id, :order_request, :reserved, :traceparent)
 """
+# The creation of an overtaken placement, where the answer to its request is going to stand.
+_KEEP_CREATION = """
+    UPDATE requests SET body = placements.creation FROM placements
+    WHERE placements.request_id = requests.request_id AND placements.pending
+    AND placements.order_id IN (SELECT order_id FROM changes)
+"""
 _RESERVE = """
     INSERT INTO reservations (order_id, units) SELECT order_id, holding FROM placements
     WHERE holding <> '{}' AND (NOT pending OR order_id IN (SELECT order_id FROM changes))
@@ -47,6 +53,7 @@ def split_placements(connection: Connection) -> None:
         connection.execute(text(table))
     _insert_sagas(connection, _CHANGES, _change)
     _insert_sagas(connection, _PLACEMENTS, _placement)
+    connection.execute(text(_KEEP_CREATION))
     connection.execute(text(_RESERVE))
     connection.execute(text("DROP TABLE placements"))
     connection.execute(text("DROP TABLE changes"))

@@ -182,6 +182,21 @@ def test_no_outage_is_too_long_for_a_change_that_was_made(
 
 
 @pytest.mark.parametrize("ask", [lambda order: changing(order, 7), cancelling], ids=["change", "cancel"])
+def test_a_change_in_doubt_is_no_match_for_its_own_version(
+    alone: ProductServiceAlone, ask: Callable[[Order], Any]
+) -> None:
+    """Made on the expected version, its reply lost: a repeat is no VERSION_MISMATCH, which would mean no effect."""
+    product = alone.system.new_product(10)
+    order = alone.system.place({product: 4})
+    request = ask(order)
+    request.expected_version = order.version
+    with alone.fake_order_service.answering(LosesReplies()):
+        for _ in range(3):
+            assert_open(alone.system.call(request))
+    assert resolved(alone, request).version == order.version + 1
+
+
+@pytest.mark.parametrize("ask", [lambda order: changing(order, 7), cancelling], ids=["change", "cancel"])
 def test_a_change_that_overtakes_its_placement_waits_for_it(
     alone: ProductServiceAlone, ask: Callable[[Order], Any]
 ) -> None:
