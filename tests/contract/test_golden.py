@@ -16,7 +16,7 @@ from google.protobuf.json_format import MessageToDict
 
 from ordersys.contract import descriptors
 from ordersys.contract.events import CONTENT_TYPE, Delivery, decode
-from ordersys.contract.topology import events, kinds
+from ordersys.contract.topology import events, wire_messages
 from ordersys.contract.validation import violations
 from tests.contract.image import image
 from tests.contract.wire import ROLES, RPCS
@@ -41,7 +41,7 @@ def _read(path: Path) -> list[Golden]:
     return [Golden(entry["type"], entry["says"], bytes.fromhex(entry["bytes"])) for entry in entries]
 
 
-KINDS = {kind.full_name: kind for kind in kinds()}
+KINDS = {kind.full_name: kind for kind in wire_messages()}
 GOLDEN = [golden for path in sorted(RELEASED.glob("*.golden.json")) for golden in _read(path)]
 EVENTS = [golden for golden in GOLDEN if golden.type in events()]
 REQUESTS = [
@@ -75,7 +75,7 @@ def parsed(golden: Golden) -> Any:
 def test_there_are_golden_messages_of_every_kind() -> None:
     """Of each request, response and event that was released."""
     released = FileDescriptorSet.FromString((RELEASED / "v1.binpb").read_bytes())
-    written = {kind.full_name for kind in kinds(descriptors.link(complete(released, image())))}
+    written = {kind.full_name for kind in wire_messages(descriptors.link(complete(released, image())))}
     assert {golden.type for golden in GOLDEN} == written
 
 

@@ -2,7 +2,7 @@
 
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
-from ordersys.contract.descriptors import link, ours
+from ordersys.contract.descriptors import is_own, link
 from tools.compat import error_reasons, messages, topology
 
 
@@ -14,7 +14,7 @@ def findings(released: FileDescriptorSet, current: FileDescriptorSet) -> list[st
 
 def release(image: FileDescriptorSet) -> FileDescriptorSet:
     """What is kept of an image: the contract's own files, without their comments and places."""
-    kept = FileDescriptorSet(file=[file for file in image.file if ours(file.name)])
+    kept = FileDescriptorSet(file=[file for file in image.file if is_own(file.name)])
     for file in kept.file:
         file.ClearField("source_code_info")
     return kept
@@ -22,5 +22,5 @@ def release(image: FileDescriptorSet) -> FileDescriptorSet:
 
 def complete(released: FileDescriptorSet, image: FileDescriptorSet) -> FileDescriptorSet:
     """A released contract together with what it imports, which it takes from `image`."""
-    imported = [file for file in image.file if not ours(file.name)]
-    return FileDescriptorSet(file=[*imported, *(file for file in released.file if ours(file.name))])
+    imported = [file for file in image.file if not is_own(file.name)]
+    return FileDescriptorSet(file=[*imported, *(file for file in released.file if is_own(file.name))])

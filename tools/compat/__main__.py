@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
 from ordersys.contract.json_text import parse
-from ordersys.contract.topology import kinds
+from ordersys.contract.topology import wire_messages
 from tools.codegen import IMAGE, ROOT, tool
 from tools.compat import complete, findings, release
 from tools.compat.golden import entry, golden
@@ -68,7 +68,7 @@ def write(root: Path = ROOT) -> None:
     (root / RELEASED).parent.mkdir(exist_ok=True)
     (root / RELEASED).write_bytes(release(_read(root / IMAGE)).SerializeToString(deterministic=True))
     kept = json.loads((root / GOLDEN).read_text(encoding="utf-8")) if (root / GOLDEN).exists() else []
-    made = [entry(message) for kind in kinds() for message in golden(kind)]
+    made = [entry(message) for kind in wire_messages() for message in golden(kind)]
     (root / GOLDEN).write_text(_lines([*kept, *(new for new in made if new not in kept)]), encoding="utf-8")
 
 

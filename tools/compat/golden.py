@@ -16,7 +16,7 @@ from google.protobuf.message import Message
 from google.type import money_pb2
 
 from ordersys.contract.descriptors import message_class
-from ordersys.contract.rules import stated
+from ordersys.contract.rules import rules_of
 from ordersys.contract.validation import violations
 
 _TIME = timestamp_pb2.Timestamp(seconds=1_790_000_000, nanos=123_456_000)
@@ -88,7 +88,7 @@ def _made(kind: Descriptor, number: int, place: str) -> Any:
 
 
 def _put(message: Any, field: FieldDescriptor, place: str) -> None:
-    rules = {name.removeprefix("repeated.items."): value for name, value in stated(field).items()}
+    rules = {name.removeprefix("repeated.items."): value for name, value in rules_of(field).items()}
     values = _full(field.message_type, place) if field.message_type else [_scalar(field, rules, place)]
     if field.is_repeated:
         getattr(message, field.name).extend(values)

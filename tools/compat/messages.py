@@ -7,8 +7,8 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor, OneofDescrip
 
 from ordersys.contract import descriptors
 from ordersys.contract.descriptors import Files
-from ordersys.contract.rules import stated
-from ordersys.contract.topology import events, served
+from ordersys.contract.rules import rules_of
+from ordersys.contract.topology import events, grpc_services
 from ordersys.contract.validation import violations
 from tools.compat.changes import pairs
 from tools.compat.strictness import tightened
@@ -26,14 +26,14 @@ def findings(released: Files, current: Files) -> Iterator[str]:
         for refused in (*_stricter(old, new), *_missing(old, new, validator)):
             yield from (sentence.format(refused) for sentence in sentences(new))
     for before, now in pairs(_predefined(released), _predefined(current)):
-        for refused in tightened(stated(before), stated(now)):
+        for refused in tightened(rules_of(before), rules_of(now)):
             yield _CLIENTS.format(f"a field with the rule {now.full_name} {refused}")
 
 
 def _audience(of: Files) -> Callable[[Descriptor], list[str]]:
     """The sentences about whoever meets a message."""
-    asked = descriptors.reached(method.input_type for service in served(of) for method in service.methods)
-    published = descriptors.reached(events(of).values())
+    asked = descriptors.reachable(method.input_type for service in grpc_services(of) for method in service.methods)
+    published = descriptors.reachable(events(of).values())
 
     def sentences(message: Descriptor) -> list[str]:
         clients = [_CLIENTS] if message.full_name in asked else []
@@ -51,7 +51,7 @@ def _stricter(old: Descriptor, new: Descriptor) -> Iterator[str]:
         *pairs(old.oneofs_by_name, new.oneofs_by_name),
     ]
     for before, now in things:
-        yield from (f"{now.full_name} {refused}" for refused in tightened(stated(before), stated(now)))
+        yield from (f"{now.full_name} {refused}" for refused in tightened(rules_of(before), rules_of(now)))
 
 
 def _missing(old: Descriptor, new: Descriptor, validator: protovalidate.Validator) -> Iterator[str]:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from google.protobuf.descriptor_pb2 import DescriptorProto, EnumDescriptorProto, FileDescriptorProto, FileDescriptorSet
 
-from ordersys.contract.descriptors import ours
+from ordersys.contract.descriptors import is_own
 
 Path = tuple[int, ...]
 # The numbers of the parts in descriptor.proto, of which a place is made.
@@ -24,7 +24,7 @@ class Described(NamedTuple):
 
 def described(image: FileDescriptorSet) -> Iterator[Described]:
     """Everything that has a name in the contract's own files."""
-    for file in (file for file in image.file if ours(file.name)):
+    for file in (file for file in image.file if is_own(file.name)):
         comments = {tuple(place.path): place.leading_comments.strip() for place in file.source_code_info.location}
         yield Described("file", file.name, comments.get((_SYNTAX,), ""))
         for kind, name, path in _parts(file):

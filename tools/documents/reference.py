@@ -9,7 +9,7 @@ from google.protobuf.descriptor_pb2 import FieldDescriptorProto
 from buf.validate.validate_pb2 import Ignore
 from ordersys.api.rules.v1 import rules_pb2
 from ordersys.contract import descriptors, topology
-from ordersys.contract.rules import stated
+from ordersys.contract.rules import rules_of
 from tools.documents.error_reasons import reasons
 
 Comments = Mapping[str, str]
@@ -22,10 +22,10 @@ those of this contract come last."""
 
 def page(comments: Comments) -> str:
     """The page in Markdown, with the comment of everything by full name."""
-    reached = descriptors.reached(topology.kinds())
+    reached = descriptors.reachable(topology.wire_messages())
     messages = [message for message in descriptors.messages() if message.full_name in reached]
     chapters = {
-        "Services": [part for service in topology.served() for part in _service(service, comments)],
+        "Services": [part for service in topology.grpc_services() for part in _service(service, comments)],
         "Events": [_events(comments)],
         "Subscriptions": [_subscriptions(comments)],
         "Error reasons": [_reasons(comments)],
@@ -88,17 +88,17 @@ def _message(message: Descriptor, comments: Comments) -> Iterator[str]:
     yield f"### {_short(message)}"
     yield comments[message.full_name]
     rows = [
-        (f"{field.number}", f"`{field.name}`", _type(field), _rules(stated(field)), comments[field.full_name])
+        (f"{field.number}", f"`{field.name}`", _type(field), _rules(rules_of(field)), comments[field.full_name])
         for field in message.fields
     ]
     yield _table(("no.", "field", "type", "rules", "meaning"), rows)
-    if of_all := stated(message):
+    if of_all := rules_of(message):
         yield f"As a whole: {_rules(of_all)}"
     yield from (_choice(oneof) for oneof in message.oneofs if len(oneof.fields) > 1)
 
 
 def _choice(oneof: OneofDescriptor) -> str:
-    most = "" if stated(oneof).get("required") else "at most "
+    most = "" if rules_of(oneof).get("required") else "at most "
     return f"Of {', '.join(f'`{field.name}`' for field in oneof.fields)} {most}one is set."
 
 
@@ -122,7 +122,7 @@ def _predefined(comments: Comments) -> str:
 
 def _behind(rule: FieldDescriptor) -> list[tuple[str, str]]:
     """The id and the expression of a predefined rule, none where CEL has no words for it."""
-    return [(name, f"`{cel}`") for name, cel in stated(rule).items()] or [(rule.name, "")]
+    return [(name, f"`{cel}`") for name, cel in rules_of(rule).items()] or [(rule.name, "")]
 
 
 def _type(field: FieldDescriptor) -> str:
