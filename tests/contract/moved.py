@@ -9,7 +9,7 @@ MOVED = {
     "an exchange renamed": Change(
         EVENTS,
         'name: "orders.all"',
-        "Whoever relies on exchange orders.events is left alone with it: no service declares it any more.",
+        "Exchange orders.events is no longer declared: existing brokers keep it, new ones lack it.",
         old='name: "orders.events"',
     ),
     "an exchange of another type": Change(
@@ -92,7 +92,7 @@ MOVED = {
     "a queue gone": Change(
         LISTENER,
         '"notification-service-2.v2"',
-        f"Whoever relies on queue {QUEUE} is left alone with it: no service declares it any more.",
+        f"Queue {QUEUE} is no longer declared: existing brokers keep it, new ones lack it.",
         old=f'"{QUEUE}"',
     ),
     "another binding": Change(

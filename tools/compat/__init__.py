@@ -1,4 +1,4 @@
-"""What a changed contract breaks of a released one that buf can't see: rules, topology, error reasons."""
+"""Breaking changes of a released contract that buf can't see: in rules, topology and error reasons."""
 
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
@@ -13,7 +13,7 @@ def findings(released: FileDescriptorSet, current: FileDescriptorSet) -> list[st
 
 
 def release(image: FileDescriptorSet) -> FileDescriptorSet:
-    """What is kept of an image: the contract's own files, without their comments and places."""
+    """The part of an image that is stored with a release: the contract's own files, without comments and positions."""
     kept = FileDescriptorSet(file=[file for file in image.file if is_own(file.name)])
     for file in kept.file:
         file.ClearField("source_code_info")

@@ -1,4 +1,4 @@
-"""What a changed topology breaks: for brokers that have declared the old one, for subscribers, for any listener."""
+"""Breaking changes of the topology: for brokers that have the old one declared, for subscribers, for any listener."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
@@ -31,7 +31,7 @@ def findings(released: Files, current: Files) -> Iterator[str]:
 def _declared(old: Mapping[str, Mapping[str, Any]], new: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     for name, arguments in old.items():
         if name not in new:
-            yield f"Whoever relies on {name} is left alone with it: no service declares it any more."
+            yield f"{name[0].upper()}{name[1:]} is no longer declared: existing brokers keep it, new ones lack it."
         for argument, before, now in changes(arguments, new.get(name, arguments)):
             yield f"A broker that has {name} declared answers 406 to every service ({argument}: {before} → {now})."
 
@@ -70,10 +70,10 @@ def _subscriptions(old: Mapping[str, Subscription], new: Mapping[str, Subscripti
 
 
 def _arguments(of: Files) -> dict[str, Mapping[str, Any]]:
-    """What everything is declared with, by its name in a sentence."""
-    stated = topology(of)
-    exchanges: dict[str, Mapping[str, Any]] = {f"exchange {e.name}": {"type": e.type} for e in stated.exchanges}
-    return exchanges | {f"queue {queue.name}": queue.arguments for queue in stated.queues}
+    """The arguments of each exchange and queue, by its name as it stands in a sentence."""
+    declared = topology(of)
+    exchanges: dict[str, Mapping[str, Any]] = {f"exchange {e.name}": {"type": e.type} for e in declared.exchanges}
+    return exchanges | {f"queue {queue.name}": queue.arguments for queue in declared.queues}
 
 
 def _fed(of: Files) -> set[tuple[str, str]]:
@@ -81,4 +81,4 @@ def _fed(of: Files) -> set[tuple[str, str]]:
 
 
 def _by_consumer(of: Files) -> dict[str, Subscription]:
-    return {taken.consumer: taken for taken in subscriptions(of)}
+    return {subscription.consumer: subscription for subscription in subscriptions(of)}
