@@ -26,7 +26,7 @@ from ordersys.local.system import CannotStart
 from ordersys.runtime.rabbitmq.connection import BrokerUnavailable
 
 _FAILED = 1
-_QUIET_LOAD = 0.5
+_QUIET_LOAD = 0.5  # of the last minute; above it the run begins with a warning
 
 
 def main() -> None:
@@ -35,13 +35,13 @@ def main() -> None:
     wanted = options()
     before = _read(wanted.compare) if wanted.compare else None
     try:
-        found = _read(results.LATEST) if wanted.only_docs else _measure(wanted)
+        result = _read(results.LATEST) if wanted.only_docs else _measure(wanted)
     except (Unsound, ChildFailed, CannotStart, NoRabbitMQ, NotStarted, NotHealthy, BrokerUnavailable) as error:
         print(f"benchmarks: {error}", file=sys.stderr)
         sys.exit(_FAILED)
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)
-    _publish(wanted, found, before)
+    _publish(wanted, result, before)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
@@ -65,9 +65,9 @@ def _measure(wanted: Options) -> dict[str, Any]:
         if more["load_before"] > _QUIET_LOAD:
             shown.line(f"this machine is busy (load {more['load_before']}): the figures will say little")
         more["profile"] = questions.ask(bench, wanted.peers)
-    found = results.document(plan, bench.figures, began, time.monotonic() - clock, more)
-    print(f"written: {results.write(found)}")
-    return found
+    result = results.document(plan, bench.figures, began, time.monotonic() - clock, more)
+    print(f"written: {results.write(result)}")
+    return result
 
 
 def _publish(wanted: Options, found: Mapping[str, Any], before: Mapping[str, Any] | None) -> None:

@@ -1,4 +1,4 @@
-"""What every question is given: the plan, the folder, the figures, the terminal, and children to ask."""
+"""The context of every measurement: plan, folder, figures, terminal, and child processes."""
 
 import tempfile
 from collections.abc import Callable, Iterator
@@ -21,7 +21,7 @@ class Bench:
     plan: Plan
     folder: Path
     loop: str
-    """The event loop of the services, and of the baselines they are held against."""
+    """The event loop of the services and of their baselines."""
     figures: Figures
     terminal: Terminal
     guard: Guard
@@ -39,7 +39,7 @@ class Bench:
 
 
 def in_turn(number: int, *measurements: Callable[[], None]) -> None:
-    """Makes each measurement of round `number`, in the opposite order every second time: nobody is always first."""
+    """Makes each measurement of round `number`, in reverse order every second time: none is always first."""
     for measure in measurements if number % 2 == 0 else reversed(measurements):
         measure()
 

@@ -12,7 +12,7 @@ from typing import Any
 from ordersys.local.groups import end
 from ordersys.local.guard import Guard
 
-_END_SECONDS = 5.0
+_END_SECONDS = 5.0  # for a child to end by itself, before it is killed
 
 
 class ChildFailed(Exception):

@@ -33,7 +33,7 @@ def compare(before: Figures, now: Figures, same_machine: bool) -> list[Compariso
 
 
 def verdict(change: float, noise: float, higher_is_better: bool) -> Verdict:
-    """What to say of a change, given how much of it may be noise."""
+    """The verdict on a change, given the noise: same, better or worse."""
     if abs(change) <= noise:
         return "same"
     return "better" if (change > 0) == higher_is_better else "worse"

@@ -1,4 +1,4 @@
-"""What pytest-benchmark measures with: a broker nobody else uses, and a system in a virtual host beside it."""
+"""Fixtures of the micro-benchmarks: a private broker, and a system in a virtual host of its own."""
 
 import asyncio
 from collections.abc import Iterator

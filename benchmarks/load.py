@@ -22,7 +22,7 @@ from ordersys.api.product.v1.product_service_pb2_grpc import ProductServiceStub
 if TYPE_CHECKING:
     from ordersys.api.product.v1.product_service_pb2_grpc import ProductServiceAsyncStub
 
-_TIMEOUT = 30.0
+_TIMEOUT = 30.0  # seconds for a call; more than any call takes at the largest load
 Call = Callable[[], Awaitable[Sequence[str]]]
 """Makes one call; what it returns is the ids of the orders it placed, none for an echo."""
 
@@ -35,12 +35,12 @@ class NotPlaced(Exception):
         self._status = status
 
     def code(self) -> grpc.StatusCode:
-        """As of a call that was refused."""
+        """The fields of a call that was refused."""
         return next(code for code in grpc.StatusCode if code.value[0] == self._status.code)
 
 
 class Tally:
-    """What became of the calls of one round: latencies in seconds, ids of accepted orders, refusals by code."""
+    """The results of one round: latencies in seconds, ids of accepted orders, refusals by code."""
 
     def __init__(self) -> None:
         self.latencies: list[float] = []
@@ -137,7 +137,7 @@ class Loads:
     ) -> dict[str, Any]:
         """Makes a round: closed loop with `in_flight`, `seconds`, `most`, or open loop with `rate`, `seconds`.
 
-        `orders` is how many are in each call, where many are placed in one.
+        `orders` is the number of orders in each call of a batch.
         """
         if target not in self._channels:
             self._channels[target] = grpc.aio.insecure_channel(target)

@@ -11,7 +11,7 @@ from typing import Any
 from ordersys.runtime.base import event_loop
 
 ALL = ("asyncio",) if event_loop.UVLOOP is None else ("asyncio", "uvloop")
-"""Those that are installed."""
+"""The installed event loops."""
 
 
 def of_services(environment: Mapping[str, str] = os.environ) -> str:

@@ -1,4 +1,4 @@
-"""What the services keep in memory after few orders and after many: S7.
+"""Resident memory of the services after few orders and after many: S7.
 
 Freshly started services work through the first orders on an empty system, and through many more on one that has
 the most orders stored. A million orders processed would take the better part of an hour: the second reading is
@@ -10,7 +10,7 @@ from benchmarks.pipeline import place
 from benchmarks.plan import USUAL_IN_FLIGHT
 from benchmarks.systems import Measured
 
-_READINGS = 20
+_READINGS = 20  # a curve has that many points
 _MEGABYTE = 1e6
 
 

@@ -1,4 +1,4 @@
-"""What pytest-benchmark is good at, run by it: calls one after the other, and the parts of the runtime alone."""
+"""Micro-benchmarks by pytest-benchmark: calls one after the other, and parts of the runtime by themselves."""
 
 import json
 import subprocess
@@ -24,9 +24,9 @@ def measure(bench: Bench) -> None:
         done = subprocess.run([*command, *effort], stdin=subprocess.DEVNULL, stdout=output, stderr=output, check=False)
     if done.returncode:
         raise Unsound("benchmarks/test_*.py failed:\n" + log.read_text(errors="replace")[-3000:])
-    for one in json.loads(report.read_text())["benchmarks"]:
-        name = one["name"].removeprefix("test_")
-        for value in portions(one["stats"]["data"], bench.plan.rounds):
+    for benchmark in json.loads(report.read_text())["benchmarks"]:
+        name = benchmark["name"].removeprefix("test_")
+        for value in portions(benchmark["stats"]["data"], bench.plan.rounds):
             bench.figures.add(f"pytest.{name}", 1000 * value, "ms", "pytest-benchmark; the service's own guarantees")
 
 

@@ -1,4 +1,4 @@
-"""How long it takes from PlaceOrder's reply until both notification services have the record, at low load: S8."""
+"""The time from PlaceOrder's reply until both notification services have the record, at low load: S8."""
 
 import time
 from contextlib import closing
@@ -16,7 +16,7 @@ from benchmarks.summary import percentile
 from benchmarks.systems import Measured
 from ordersys.api.product.v1.product_service_pb2_grpc import ProductServiceStub
 
-_POLL = 0.0001
+_POLL = 0.0001  # seconds: the resolution of this latency of some 3 ms
 _COMMITTED = f"{GUARANTEED}; until the commit is seen, looked for every 0.1 ms"
 _ONE = "BlockingConnection, persistent, confirmed by both quorum queues, one after the other"
 

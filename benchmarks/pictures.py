@@ -92,8 +92,8 @@ def _concurrency(figures: Figures) -> Figure:
 
 
 def _growth(figures: Figures) -> Figure:
-    found = [name for name in figures if name.startswith("growth.") and f"{name}.empty" in figures]
-    values = [(_grown(name), 100 * figures[name].median / figures[f"{name}.empty"].median, True) for name in found]
+    names = [name for name in figures if name.startswith("growth.") and f"{name}.empty" in figures]
+    values = [(_grown(name), 100 * figures[name].median / figures[f"{name}.empty"].median, True) for name in names]
     if "growth.waiting.large" in figures:
         ratio = figures["growth.waiting.large"].median / figures["growth.waiting.empty"].median
         values.append(("most stored, events waiting", 100 * ratio, True))
@@ -103,8 +103,8 @@ def _growth(figures: Figures) -> Figure:
 
 
 def _grown(name: str) -> str:
-    _, what, count = name.split(".")
-    return f"{int(count):,} {'orders stored' if what == 'stored' else what}"
+    _, kind, count = name.split(".")
+    return f"{int(count):,} {'orders stored' if kind == 'stored' else kind}"
 
 
 def _memory(figures: Figures) -> Figure:

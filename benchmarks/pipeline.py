@@ -13,7 +13,7 @@ from benchmarks.observing import Unsound
 from benchmarks.plan import Batch
 from benchmarks.systems import Measured
 
-UNLIMITED = 10**9
+UNLIMITED = 10**9  # calls: more than any round makes
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""How fast something that has begun goes on: from the first progress that is seen to the end, starts not counted."""
+"""The rate of work under way: from the first observed progress to the end, so that start-up is not counted."""
 
 import time
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""How fast events leave the outbox, beside bare pika: S4.
+"""The rate at which events leave the outbox, beside bare pika: S4.
 
 The real Order Service is started with events in its outbox; what counts is from the first window that is gone
 to the last. Nobody consumes meanwhile, on either side.
@@ -22,7 +22,7 @@ _RELAYED = "outbox row → confirmed by both quorum queues → removed, durably"
 _BARE = f"persistent, confirmed by both quorum queues, {WINDOW} on their way; no outbox"
 _ALIKE = "persistent, confirmed by both quorum queues; no outbox"
 _FEWER = 4
-QUEUES = tuple(taken.queue for taken in subscriptions())
+QUEUES = tuple(subscription.queue for subscription in subscriptions())
 
 
 def measure(bench: Bench, measured: Measured, pika: Child, others: Mapping[str, Child]) -> None:
@@ -74,6 +74,6 @@ def _check(pika: Child, count: int) -> None:
     """Every event is in both queues, once; then they are emptied. Raises Unsound."""
     for queue in QUEUES:
         until(lambda queue=queue: pika.ask(do="ready", queue=queue) >= count)  # type: ignore[misc]
-        if (found := pika.ask(do="ready", queue=queue)) != count:
-            raise Unsound(f"{count} events were published, {found} are in {queue}")
+        if (ready := pika.ask(do="ready", queue=queue)) != count:
+            raise Unsound(f"{count} events were published, {ready} are in {queue}")
         pika.ask(do="purge", queue=queue)

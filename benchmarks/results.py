@@ -38,7 +38,7 @@ _PACKAGES = (
 
 
 def document(plan: Plan, figures: Figures, began: str, seconds: float, more: Mapping[str, Any]) -> dict[str, Any]:
-    """The whole of a run; goals stand at the top, by name."""
+    """The result of a run as JSON; the goals are at the top, by name."""
     return {
         "date": began,
         "mode": plan.mode,
@@ -63,13 +63,13 @@ def write(found: Mapping[str, Any], folder: Path = FOLDER) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     text = json.dumps(found, indent=1, ensure_ascii=False) + "\n"
     path = folder / f"{found['date'].replace(':', '')}.json"
-    for one in (path, folder / LATEST.name):
-        one.write_text(text, encoding="utf-8")
+    for file in (path, folder / LATEST.name):
+        file.write_text(text, encoding="utf-8")
     return path
 
 
 def machine() -> dict[str, Any]:
-    """What it was measured on: enough to know whether two runs may be compared."""
+    """The machine and the versions: enough to tell whether two runs may be compared."""
     return {
         "system": f"{platform.system()} {platform.release()}",
         "architecture": platform.machine(),
@@ -80,12 +80,12 @@ def machine() -> dict[str, Any]:
 
 
 def load_average() -> float:
-    """How busy the machine was over the last minute: a busy one gives figures that say little."""
+    """The load average of the last minute: figures of a busy machine say little."""
     return round(os.getloadavg()[0], 2)
 
 
 def interpreter() -> dict[str, Any]:
-    """How this Python was built, as far as it says so, and how fast a loop in it is: builds differ by half."""
+    """The build of this Python, as far as it is recorded, and the speed of a loop: builds differ by half."""
     said = " ".join(str(value) for value in sysconfig.get_config_vars().values())
     profiled = "--enable-optimizations" in said or "-fprofile-use" in str(sysconfig.get_config_var("PY_CFLAGS"))
     linked = "--with-lto" in said or "-flto" in said
@@ -112,12 +112,12 @@ def _a_million_additions() -> None:
 
 def versions() -> dict[str, str]:
     """Of everything that counts."""
-    found = {name: _version(name) for name in _PACKAGES}
+    versions = {name: _version(name) for name in _PACKAGES}
     return {
         "python": platform.python_version(),
         "sqlite": sqlite3.sqlite_version,
         "rabbitmq": provision().version,
-        **{name: number for name, number in found.items() if number},
+        **{name: number for name, number in versions.items() if number},
     }
 
 

@@ -79,5 +79,5 @@ def created(order_id: str) -> EventMessage:
 
 
 def events(count: int) -> Sequence[EventMessage]:
-    """As many events, each of an order of its own."""
+    """`count` events, each about an order of its own."""
     return [created(uuid7()) for _ in range(count)]

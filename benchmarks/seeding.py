@@ -30,7 +30,7 @@ from ordersys.product_service.store.tables import SCHEMA as PRODUCT_SCHEMA
 from ordersys.runtime.base.ids import now
 from ordersys.runtime.storage.schema import Schema
 
-_CHUNK = 20_000
+_CHUNK = 20_000  # rows in a transaction: bounded memory, few commits
 _ANY_ID = "0" * 8 + "-0000-7000-8000-" + "0" * 12
 _OLD = 1_700_000_000_000  # milliseconds: ids from then sort before every new one
 _FINGERPRINT = bytes(16)
@@ -39,7 +39,7 @@ Rows = Iterator[dict[str, Any]]
 
 @dataclass(frozen=True)
 class Stored:
-    """What stands in the databases of a system."""
+    """The content of the databases of a system, as counts."""
 
     orders: int = 0
     products: int = SMALL_CATALOGUE

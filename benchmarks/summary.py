@@ -4,8 +4,8 @@ import math
 from collections.abc import Sequence
 from statistics import median
 
-_MAD_OF_A_NORMAL = 1.4826
-_MEDIAN_OF_A_NORMAL = 1.2533
+_MAD_OF_A_NORMAL = 1.4826  # standard deviations in a median absolute deviation, for a normal distribution
+_MEDIAN_OF_A_NORMAL = 1.2533  # standard errors of the median in one of the mean, √(π/2)
 
 
 def percentile(values: Sequence[float], percent: float) -> float:

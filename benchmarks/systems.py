@@ -18,7 +18,7 @@ from ordersys.local.rabbitmq import Node, NotStarted
 from ordersys.local.system import SERVICES, Choices, System
 
 BROKER = "rabbitmq"
-_TRIES = 3
+_TRIES = 3  # of a rabbitmqctl command: it may hang on a busy machine
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Measured:
 
     @property
     def records(self) -> Records:
-        """What its notification services have recorded."""
+        """The records of its notification services."""
         return Records(self.system.folder / "databases")
 
     def meter(self, *names: str) -> Meter:

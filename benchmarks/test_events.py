@@ -1,4 +1,4 @@
-"""What an event costs on its way into a message and out of it."""
+"""The cost of encoding an event into a message, validating and decoding it."""
 
 from pytest_benchmark.fixture import BenchmarkFixture
 

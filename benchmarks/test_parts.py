@@ -85,12 +85,12 @@ def test_consume_with_acks(benchmark: BenchmarkFixture, runner: asyncio.Runner, 
     async def consume() -> int:
         session, tags = await Session.open(parse(broker.amqp_url)[0], "benchmark"), asyncio.Queue[int]()
         intake = await session.intake(QUEUE, PREFETCH, lambda tag, _: tags.put_nowait(tag))
-        for taken in range(1, EVENTS + 1):
+        for count in range(1, EVENTS + 1):
             tag = await tags.get()
-            if taken % 100 == 0:
+            if count % 100 == 0:
                 intake.ack(tag, multiple=True)
         await session.close()
-        return taken
+        return count
 
     assert _rounds(benchmark, runner, pika, consume) == EVENTS
 
@@ -105,10 +105,10 @@ def test_relay(
         # An outbox tells nobody that it is empty.
         async with asyncio.TaskGroup() as tasks:
             publisher = Publisher(tasks, parse(broker.amqp_url), "benchmark")
-            one = Relay(tasks, database, OUTBOX, publisher, WINDOW)
+            relay = Relay(tasks, database, OUTBOX, publisher, WINDOW)
             while await database.read(OUTBOX.waiting):  # noqa: ASYNC110
                 await asyncio.sleep(0.001)
-            await one.close()
+            await relay.close()
             await publisher.close()
         return await database.read(OUTBOX.waiting)
 

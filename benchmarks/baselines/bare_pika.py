@@ -17,7 +17,7 @@ from benchmarks.baselines.messages import Message, Route, created_route, message
 from benchmarks.children import answer_all
 from benchmarks.processor import Spent, Stopwatch
 
-_ACKED_AT_A_TIME = 100
+_ACKED_AT_A_TIME = 100  # messages, with one ack (multiple): the cheapest way that bare clients have
 
 
 class Pipelined:
@@ -114,7 +114,7 @@ class Answers:
         self._confirming.confirm_delivery()
 
     def answer(self, do: str, **arguments: Any) -> Any:
-        """What the method named `do` returns."""
+        """Calls the method named `do`; its result."""
         self._blocking.process_data_events(0)
         return getattr(self, do)(**arguments)
 
@@ -141,7 +141,7 @@ class Answers:
         return Consumed(self._url, queue, count, prefetch).spent
 
     def ready(self, queue: str) -> int:
-        """How many messages wait in `queue`."""
+        """The number of messages ready in `queue`."""
         return int(self._channel.queue_declare(queue, passive=True).method.message_count)
 
     def purge(self, queue: str) -> None:

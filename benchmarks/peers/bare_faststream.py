@@ -25,7 +25,7 @@ async def publish(url: str, count: int, window: int, queue: str = "") -> Spent:
         sent, watch = list(messages(count)), Stopwatch()
         for first in range(0, count, window):
             portion = sent[first : first + window]
-            await asyncio.gather(*(_publish(broker, exchange, route.routing_key, one) for one in portion))
+            await asyncio.gather(*(_publish(broker, exchange, route.routing_key, message) for message in portion))
         return watch.read()
 
 

@@ -12,7 +12,7 @@ from benchmarks.baselines.messages import Route, created_route, messages
 from benchmarks.children import answer_all
 from benchmarks.processor import Spent, Stopwatch
 
-_ACKED_AT_A_TIME = 100
+_ACKED_AT_A_TIME = 100  # messages, with one ack (multiple): the cheapest way that bare clients have
 
 
 class Answers:
@@ -22,7 +22,7 @@ class Answers:
         self._url = url
 
     def answer(self, do: str, **arguments: Any) -> Spent:
-        """What the method named `do` returns."""
+        """Calls the method named `do`; its result."""
         with Connection(self._url, transport_options={"confirm_publish": True}) as connection:
             spent: Spent = getattr(self, do)(connection, **arguments)
             return spent

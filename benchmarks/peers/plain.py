@@ -26,7 +26,7 @@ from ordersys.api.product.v1.product_service_pb2_grpc import add_ProductServiceS
 from ordersys.contract.events import EventMessage
 from ordersys.runtime.base.ids import now, uuid7
 
-_WORKERS = 300
+_WORKERS = 300  # threads: as many as calls that ours admits
 _RESERVE = "UPDATE products SET available = available - ?1, held = held + ?1 WHERE product_id = ?2 AND available >= ?1"
 _REQUEST = "INSERT INTO requests VALUES (?, zeroblob(16), ?, 0, NULL, ?)"
 _PLACEMENT = "INSERT INTO placements VALUES (?, ?, ?, NULL, '{}')"

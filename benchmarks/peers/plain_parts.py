@@ -1,4 +1,4 @@
-"""What the plain services share: a connection to a database, one to the broker, a server that listens."""
+"""Parts shared by the plain services: a connection to a database, one to the broker, a server that listens."""
 
 import os
 import sqlite3

@@ -46,7 +46,7 @@ def once(
     request: Request,
     effect: Callable[[sqlite3.Connection, Request], dict[str, Any]],
 ) -> dict[str, Any]:
-    """What `effect` answers, now or the first time. Raises RequestIdReused, and whatever `effect` raises.
+    """The answer of `effect`, from now or from the first time. Raises RequestIdReused, and whatever `effect` raises.
 
     A request that fails leaves its id unused: it may succeed when it is repeated.
     """

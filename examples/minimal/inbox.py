@@ -40,7 +40,7 @@ def database(path: str) -> sqlite3.Connection:
 
 
 def declare(channel: BlockingChannel) -> None:
-    """As the publisher declares it: who comes first makes it, the other finds it."""
+    """Declares the queue as the publisher does: declaring is idempotent, and either may be first."""
     channel.exchange_declare(EXCHANGE, "fanout", durable=True)
     channel.queue_declare(DEAD_LETTERS, durable=True, arguments={"x-queue-type": "quorum"})
     channel.queue_declare(QUEUE, durable=True, arguments=ARGUMENTS)
