@@ -11,7 +11,7 @@ from tests.contract.wire import LISTENERS
 from tests.contract.world import World
 
 pytestmark = pytest.mark.judges("broker")
-ONE, TWO = LISTENERS
+ONE, TWO, *_ = LISTENERS
 
 
 @pytest.mark.parametrize("exchange", topology().exchanges, ids=lambda exchange: exchange.name)
