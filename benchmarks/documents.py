@@ -90,8 +90,8 @@ def processor(columns: Mapping[str, str]) -> Callable[[Mapping[str, Any]], str]:
 def idle(document: Mapping[str, Any]) -> str:
     """The processor time of an idle system."""
     used = sum(_costs(read(document), "idle").values())
-    said = f"{used / 1000:.0f} ms of processor time in each second, which is not taken off what an order costs"
-    return f"When nothing is asked of it, the system uses {said}." if used else _NOTHING
+    said = f"{used / 1000:.0f} ms of processor time a second, which is not subtracted from the cost of an order"
+    return f"An idle system uses {said}." if used else _NOTHING
 
 
 def profile(document: Mapping[str, Any]) -> str:

@@ -46,8 +46,8 @@ MOVED = {
     "an event of another publisher": Change(
         CREATED,
         f'publisher: "{PRODUCT}.ProductService"',
-        f"Whoever takes what {ORDER}.OrderService publishes misses {CREATED}, "
-        f"which comes from {PRODUCT}.ProductService.",
+        f"Whoever takes the events of {ORDER}.OrderService misses {CREATED}, "
+        f"which is published by {PRODUCT}.ProductService.",
         old=f'publisher: "{ORDER}.OrderService"',
     ),
     "another delivery limit": Change(
@@ -72,8 +72,8 @@ MOVED = {
     "other dead letters": Change(
         LISTENER,
         "dead-letters.v2",
-        f"Whoever looks after the dead letters in {DEAD_LETTERS} misses those of notification-service-2: "
-        "they go to notification-service-2.dead-letters.v2.",
+        f"Whoever watches dead-letter queue {DEAD_LETTERS} misses those of notification-service-2, "
+        "which go to notification-service-2.dead-letters.v2.",
         old="dead-letters.v1",
     ),
     "dead letters under the old queue": Change(
@@ -86,7 +86,8 @@ MOVED = {
     "another queue": Change(
         LISTENER,
         '"notification-service-2.v2"',
-        f"What waits in queue {QUEUE} is taken by nobody: notification-service-2 reads notification-service-2.v2.",
+        f"Messages left in queue {QUEUE} have no consumer any more: "
+        "notification-service-2 consumes notification-service-2.v2.",
         old=f'"{QUEUE}"',
     ),
     "a queue gone": Change(
@@ -98,14 +99,14 @@ MOVED = {
     "another binding": Change(
         LISTENER,
         'exchange: "orders.created"',
-        "A broker that has declared the binding to orders.events keeps it: "
-        "notification-service-2 hears from there besides orders.created.",
+        "Existing brokers keep the binding to orders.events: "
+        "there notification-service-2 gets its events, besides those of orders.created.",
         old='exchange: "orders.events"',
     ),
     "a subscription gone": Change(
         LISTENER,
         'consumer: "somebody"',
-        "Subscriber notification-service-2 hears nothing any more: it has no subscription.",
+        "Subscriber notification-service-2 gets no events any more: it has no subscription.",
         old='consumer: "notification-service-2"',
     ),
     "an event taken no longer": Change(
@@ -118,7 +119,7 @@ MOVED = {
     "a reason gone": Change(
         f"{REASONS}.OUT_OF_STOCK",
         '"SOLD_OUT"',
-        "Clients that decide on reason OUT_OF_STOCK wait for it in vain: it is gone.",
+        "Clients that decide on reason OUT_OF_STOCK never get it again: it is gone.",
         old='"OUT_OF_STOCK"',
     ),
     "a reason with another code": Change(

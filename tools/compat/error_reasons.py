@@ -20,7 +20,7 @@ def findings(released: Files, current: Files) -> Iterator[str]:
     now_stated = reasons(current)
     for name, reason in reasons(released).items():
         if name not in now_stated:
-            yield f"Clients that decide on reason {name} wait for it in vain: it is gone."
+            yield f"Clients that decide on reason {name} never get it again: it is gone."
             continue
         for fact, before, now in changes(asdict(reason), asdict(now_stated[name])):
             # Harmless: a client that takes the reason for a doubt repeats the request, and is refused again.
