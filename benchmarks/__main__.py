@@ -10,7 +10,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from benchmarks import documents, figures, loops, questions, results, terminal
+from benchmarks import documents, figures, loops, measurements, results, terminal
 from benchmarks.bench import opened
 from benchmarks.chart import svg
 from benchmarks.children import ChildFailed
@@ -61,10 +61,10 @@ def _measure(wanted: Options) -> dict[str, Any]:
         "load_before": results.load_average(),
         "interpreter": {**results.interpreter(), "loop": loop},
     }
-    with terminal.Terminal(questions.count(wanted.peers)) as shown, opened(plan, loop, shown) as bench:
+    with terminal.Terminal(measurements.count(wanted.peers)) as shown, opened(plan, loop, shown) as bench:
         if more["load_before"] > _QUIET_LOAD:
             shown.line(f"this machine is busy (load {more['load_before']}): the figures will say little")
-        more["profile"] = questions.ask(bench, wanted.peers)
+        more["profile"] = measurements.ask(bench, wanted.peers)
     result = results.document(plan, bench.figures, began, time.monotonic() - clock, more)
     print(f"written: {results.write(result)}")
     return result

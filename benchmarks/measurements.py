@@ -2,7 +2,7 @@
 
 from benchmarks import consuming, growth, micro, notice, placing, profiling, relaying
 from benchmarks.bench import Bench
-from benchmarks.peers import asked as peers
+from benchmarks.peers import measurements as peers
 from benchmarks.seeding import Stored
 from benchmarks.systems import Measured, running
 
