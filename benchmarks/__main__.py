@@ -64,7 +64,7 @@ def _measure(wanted: Options) -> dict[str, Any]:
     with terminal.Terminal(measurements.count(wanted.peers)) as shown, opened(plan, loop, shown) as bench:
         if more["load_before"] > _QUIET_LOAD:
             shown.line(f"this machine is busy (load {more['load_before']}): the figures will say little")
-        more["profile"] = measurements.ask(bench, wanted.peers)
+        more["profile"] = measurements.make_all(bench, wanted.peers)
     result = results.document(plan, bench.figures, began, time.monotonic() - clock, more)
     print(f"written: {results.write(result)}")
     return result

@@ -127,7 +127,7 @@ async def opened(call: Call, tally: Tally, rate: float, seconds: float) -> None:
 
 
 class Loads:
-    """Answers questions; a channel to each address is kept, so that no round pays for connecting."""
+    """Serves requests; a channel to each address is kept, so that no round pays for connecting."""
 
     def __init__(self) -> None:
         self._channels: dict[str, grpc.aio.Channel] = {}
@@ -149,7 +149,7 @@ class Loads:
 
 
 async def main() -> None:
-    """Answers until there are no more questions."""
+    """Serves requests from standard input until it ends."""
     loads, loop = Loads(), asyncio.get_running_loop()
     while line := await loop.run_in_executor(None, sys.stdin.readline):
         print(json.dumps(await loads.answer(**json.loads(line))), flush=True)

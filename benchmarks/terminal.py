@@ -20,7 +20,7 @@ _COLOURS = {"better": "green", "worse": "red", "same": ""}
 class Terminal:
     """Progress on standard error: a bar of measurements, and the round under way."""
 
-    def __init__(self, questions: int) -> None:
+    def __init__(self, sections: int) -> None:
         self._console = Console(stderr=True, highlight=False)
         self._progress = Progress(
             SpinnerColumn(),
@@ -31,7 +31,7 @@ class Terminal:
             console=self._console,
             disable=not self._console.is_terminal,
         )
-        self._all = self._progress.add_task("questions", total=questions)
+        self._all = self._progress.add_task("measurements", total=sections)
 
     def __enter__(self) -> "Terminal":
         self._progress.start()
@@ -41,8 +41,8 @@ class Terminal:
         self._progress.stop()
 
     @contextmanager
-    def question(self, words: str) -> Iterator[None]:
-        """Shows a question while it is answered."""
+    def section(self, words: str) -> Iterator[None]:
+        """Shows a group of measurements while they are made, and afterwards how long they took."""
         began = time.monotonic()
         self._progress.update(self._all, description=words)
         yield

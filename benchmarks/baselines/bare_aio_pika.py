@@ -19,7 +19,7 @@ _ACKED_AT_A_TIME = 100  # messages, with one ack (multiple): the cheapest way th
 
 
 class Answers:
-    """Answers questions about one broker."""
+    """Serves the requests of the benchmark about one broker."""
 
     def __init__(self, connection: aio_pika.abc.AbstractConnection) -> None:
         self._connection = connection
@@ -77,7 +77,7 @@ def _message(message: Message) -> aio_pika.Message:
 
 
 async def main(url: str) -> None:
-    """Answers until there are no more questions."""
+    """Serves requests from standard input until it ends."""
     loop = asyncio.get_running_loop()
     async with await aio_pika.connect(url) as connection:
         answers = Answers(connection)

@@ -102,12 +102,12 @@ def _connected(url: str, on_channel: Any) -> SelectConnection:
 
 
 class Answers:
-    """Answers questions about one broker."""
+    """Serves the requests of the benchmark about one broker."""
 
     def __init__(self, url: str) -> None:
         self._url = url
         parameters = pika.URLParameters(url)
-        parameters.heartbeat = 0  # nobody answers heartbeats between two questions
+        parameters.heartbeat = 0  # nobody answers heartbeats between two requests
         self._blocking = pika.BlockingConnection(parameters)
         self._channel = self._blocking.channel()
         self._confirming = self._blocking.channel()

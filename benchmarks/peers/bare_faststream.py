@@ -63,7 +63,7 @@ async def _publish(broker: RabbitBroker, exchange: RabbitExchange | None, key: s
 
 
 async def main(url: str) -> None:
-    """Answers until there are no more questions."""
+    """Serves requests from standard input until it ends."""
     loop = asyncio.get_running_loop()
     known: dict[str, Callable[..., Awaitable[Spent]]] = {"publish": publish, "consume": consume}
     while line := await loop.run_in_executor(None, sys.stdin.readline):

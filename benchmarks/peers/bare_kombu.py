@@ -16,7 +16,7 @@ _ACKED_AT_A_TIME = 100  # messages, with one ack (multiple): the cheapest way th
 
 
 class Answers:
-    """Answers questions about one broker."""
+    """Serves the requests of the benchmark about one broker."""
 
     def __init__(self, url: str) -> None:
         self._url = url

@@ -29,7 +29,7 @@ register(_SERIALIZER, bytes, bytes, content_type=CONTENT_TYPE, content_encoding=
 
 
 class Answers:
-    """Answers questions about one broker."""
+    """Serves the requests of the benchmark about one broker."""
 
     def __init__(self, url: str) -> None:
         self._url = url
