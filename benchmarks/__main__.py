@@ -30,7 +30,7 @@ _QUIET_LOAD = 0.5  # of the last minute; above it the run begins with a warning
 
 
 def main() -> None:
-    """Does what the command line says; exits 1 when what was measured can't be counted."""
+    """Runs the benchmarks as the command line says; exits with 1 when a measurement is invalid."""
     signal.signal(signal.SIGTERM, _interrupt)
     wanted = options()
     before = _read(wanted.compare) if wanted.compare else None
@@ -45,7 +45,7 @@ def main() -> None:
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    """SIGTERM ends it as Ctrl-C does."""
+    """Ends the run on SIGTERM as on Ctrl-C."""
     raise KeyboardInterrupt
 
 

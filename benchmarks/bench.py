@@ -29,11 +29,11 @@ class Bench:
     load: Child
 
     def child(self, module: str, *arguments: str) -> Child:
-        """A child that ends with the run."""
+        """Starts a child process that ends with the run."""
         return self.stack.enter_context(closing(Child(self.guard, self.folder, module, *arguments)))
 
     def calls(self, target: str, call: str, **manner: Any) -> dict[str, Any]:
-        """A round of load."""
+        """Makes a round of load; its results."""
         answer: dict[str, Any] = self.load.ask(target=target, call=call, **manner)
         return answer
 
@@ -46,7 +46,7 @@ def in_turn(number: int, *measurements: Callable[[], None]) -> None:
 
 @contextmanager
 def opened(plan: Plan, loop: str, terminal: Terminal) -> Iterator[Bench]:
-    """A bench in a temporary folder: the load generator runs, nothing is left when it is closed."""
+    """A bench in a temporary folder, with the load generator running; nothing is left when it is closed."""
     with tempfile.TemporaryDirectory(prefix="ordersys-bench-") as name, ExitStack() as stack:
         folder = Path(name)
         guard = stack.enter_context(closing(Guard(folder)))

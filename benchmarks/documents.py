@@ -40,7 +40,7 @@ _MARKS = {True: "met", False: "**missed**", None: "not measured"}
 
 
 def written(page: str, document: Mapping[str, Any]) -> str:
-    """The page with the figures of `document` in it. Raises KeyError when a block has a name nobody knows."""
+    """The page with the figures of `document`. Raises KeyError for a block with an unknown name."""
     return _BLOCK.sub(lambda found: f"{found[1]}\n{BLOCKS[found[2]](document)}\n\n{found[3]}", page)
 
 
@@ -58,7 +58,7 @@ def machine(document: Mapping[str, Any]) -> str:
 
 
 def goals(document: Mapping[str, Any]) -> str:
-    """The goals, each part a line."""
+    """The table of goals, with a line for each part."""
     rows = []
     for name in (name for name in document if re.fullmatch(r"S\d(_batch)?", name)):
         goal = document[name]
@@ -70,7 +70,7 @@ def goals(document: Mapping[str, Any]) -> str:
 
 
 def processor(columns: Mapping[str, str]) -> Callable[[Mapping[str, Any]], str]:
-    """A block of microseconds by process; each of `columns` is something measured, and its heading."""
+    """A table of microseconds by process; `columns` are names of figures and their headings."""
 
     def block(document: Mapping[str, Any]) -> str:
         figures = read(document)
@@ -197,7 +197,7 @@ def calls(document: Mapping[str, Any]) -> str:
 
 
 def chosen(*prefixes: str) -> Callable[[Mapping[str, Any]], str]:
-    """A block with every figure whose name begins so."""
+    """A table of every figure whose name begins with one of these."""
 
     def block(document: Mapping[str, Any]) -> str:
         figures = read(document)
@@ -215,7 +215,7 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def number(value: float) -> str:
-    """Three digits that count: 1,234 or 12.3 or 0.123."""
+    """A number with three significant digits: 1,234 or 12.3 or 0.123."""
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 

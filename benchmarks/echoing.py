@@ -28,7 +28,7 @@ class Echo:
     server: Child
 
     def calls(self, in_flight: int) -> None:
-        """A round of a closed loop; its processor time is that of client and server."""
+        """Makes a round of calls in a closed loop; its processor time is that of client and server."""
         bench, name = self.bench, f"echo.{in_flight}"
         meter = partial(_used, self.server)
         before = meter()
@@ -43,13 +43,13 @@ class Echo:
         bench.figures.add_processor(name + self.suffix, each, "µs/call", self.said)
 
     def warm_up(self) -> None:
-        """Connections are made and code is warm when the first round begins."""
+        """Makes connections and warms up code before the first round."""
         _warm_up(self.bench, self.address)
 
 
 @dataclass(frozen=True)
 class TwoHops:
-    """A server that asks another before it answers. The figures begin with `name` and end with `suffix`."""
+    """A server that calls another before it answers. Its figures begin with `name` and end with `suffix`."""
 
     bench: Bench
     name: str
@@ -59,7 +59,7 @@ class TwoHops:
     servers: tuple[Child, Child]
 
     def calls(self) -> None:
-        """A round at low load."""
+        """Makes a round of calls at low load."""
         bench, said = self.bench, f"{self.said}; {LOW_RATE:g} calls a second"
         meter = partial(_used, *self.servers)
         before = meter()
@@ -73,7 +73,7 @@ class TwoHops:
             bench.figures.series[f"latency.{self.name}"] = curve_in_milliseconds(answer["latencies"])
 
     def warm_up(self) -> None:
-        """Connections are made and code is warm when the first round begins."""
+        """Makes connections and warms up code before the first round."""
         _warm_up(self.bench, self.address)
 
 
@@ -85,7 +85,7 @@ class Baselines:
     hops: list[TwoHops]
 
     def warm_up(self) -> None:
-        """All of them."""
+        """Warms up all servers."""
         for echo in self.echoes:
             echo.warm_up()
         for hops in self.hops:

@@ -24,7 +24,7 @@ class Figure:
 
     @property
     def higher_is_better(self) -> bool:
-        """Rates rise, times and sizes fall."""
+        """True for rates; times and sizes are better when they are smaller."""
         return self.unit.endswith("/s")
 
 
@@ -37,7 +37,7 @@ class Figures:
         """Curves for the pictures, by name: pairs of x and y."""
 
     def add(self, name: str, value: float, unit: str, said: str = "") -> None:
-        """One more round of a figure."""
+        """Adds a round of a figure."""
         self._by_name.setdefault(name, Figure(unit, said)).rounds.append(value)
 
     def add_processor(self, name: str, used: Mapping[str, float], unit: str, said: str) -> None:

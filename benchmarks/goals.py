@@ -58,7 +58,7 @@ class Part:
     """The difference to the first part of the goal."""
 
     def value(self, figures: Figures) -> float:
-        """The worst. Raises KeyError when one was not measured."""
+        """The worst of the values. Raises KeyError when one was not measured."""
         return self.bound.worst(list(self._values(figures)))
 
     def _values(self, figures: Figures) -> Iterator[float]:
@@ -194,7 +194,7 @@ GOALS = (
 
 
 def judged(figures: Figures) -> dict[str, dict[str, Any]]:
-    """For each goal its value, its bound and whether it is met: None for both where something was not measured."""
+    """The value, bound and verdict of each goal; value and verdict are None where something was not measured."""
     return {goal.name: _judged(goal, figures) for goal in GOALS}
 
 

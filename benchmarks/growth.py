@@ -22,7 +22,7 @@ _AWAY = "accepted, both commits durable, the broker away on both sides"
 
 
 class Accepted(NamedTuple):
-    """A round of orders that nothing can record; `rate` in orders/s, processor time in seconds an order, by process."""
+    """A round of orders while the broker is away; `rate` in orders/s, processor time in seconds an order."""
 
     orders: int
     rate: float
@@ -30,7 +30,7 @@ class Accepted(NamedTuple):
 
 
 def measure(bench: Bench) -> None:
-    """All of it."""
+    """Adds all figures of S6 and S7."""
     few, *more = bench.plan.stored
     with running(bench, "empty", Stored(orders=few)) as empty:
         if bench.plan.products:
@@ -61,10 +61,10 @@ def _round(bench: Bench, measured: Measured, name: str) -> None:
 
 
 def _waiting(bench: Bench, empty: Measured, large: Measured) -> None:
-    """With the broker away; when it is back, everything that waited has to arrive, once. Raises Unsound.
+    """Measures with the broker away. When it is back, every waiting event has to arrive once. Raises Unsound.
 
-    Both Order Services are started anew, though events are put into one database only: in the first seconds after a
-    start an order may be dearer.
+    Both Order Services are restarted, though events are added to one database only: orders may cost more in the first
+    seconds after a start, which then holds for both.
     """
     with closing(large.records) as records:
         marks = records.marks()
@@ -88,7 +88,7 @@ def _waiting(bench: Bench, empty: Measured, large: Measured) -> None:
 
 
 def _drained(records: Records, marks: list[int], whole: int) -> float:
-    """The moment both had recorded that many since `marks`. Raises Unsound when more are."""
+    """The moment when both had recorded `whole` events since `marks`. Raises Unsound when there are more."""
 
     def left() -> list[int]:
         return [whole - (now - mark) for mark, now in zip(marks, records.marks(), strict=True)]

@@ -1,7 +1,8 @@
-"""The load, in a process of its own: `python -m benchmarks.load`, asked by lines of JSON.
+"""The load generator, a process of its own: `python -m benchmarks.load`, with requests as lines of JSON.
 
-Closed loop: so many callers, each with its next call when the last is answered. Open loop: calls at a fixed rate
-whatever becomes of them, each timed from when it was due, so that a stall counts against everybody it kept waiting.
+Closed loop: a number of callers, each of which makes its next call when the last is answered. Open loop: calls at a
+fixed rate whether or not earlier ones were answered, timed from when they were due, so that a stall counts for each call
+that it delayed.
 """
 
 import asyncio
@@ -59,7 +60,7 @@ class Tally:
 
 
 def echo(channel: grpc.aio.Channel) -> Call:
-    """An empty call."""
+    """A call with an empty message."""
     method: Any = channel.unary_unary(PATH)
 
     async def call() -> list[str]:
@@ -103,7 +104,7 @@ CALLS: dict[str, Callable[[grpc.aio.Channel, int, int], Call]] = {
 
 
 async def closed(call: Call, tally: Tally, in_flight: int, seconds: float, most: int) -> None:
-    """Keeps `in_flight` calls under way for that long, or until `most` calls were made."""
+    """Keeps `in_flight` calls under way for `seconds`, or until `most` calls were made."""
     end = time.monotonic() + seconds
     left = iter(range(most))
 
@@ -115,7 +116,7 @@ async def closed(call: Call, tally: Tally, in_flight: int, seconds: float, most:
 
 
 async def opened(call: Call, tally: Tally, rate: float, seconds: float) -> None:
-    """Makes `rate` calls a second for that long, and waits for the last answer."""
+    """Makes `rate` calls a second for `seconds`, and waits for the last answer."""
     began = time.monotonic()
     calls = set()
     for number in range(int(rate * seconds)):

@@ -15,7 +15,7 @@ ALL = ("asyncio",) if event_loop.UVLOOP is None else ("asyncio", "uvloop")
 
 
 def of_services(environment: Mapping[str, str] = os.environ) -> str:
-    """The loop that services of ours choose in this environment."""
+    """The event loop that our services choose in this environment."""
     return event_loop.name(environment.get("ORDERSYS_EVENT_LOOP", "").strip().lower() or event_loop.AUTO)
 
 

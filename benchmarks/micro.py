@@ -31,7 +31,7 @@ def measure(bench: Bench) -> None:
 
 
 def portions(values: Sequence[float], count: int) -> Iterator[float]:
-    """The medians of `count` portions of `values`, in order; of each value alone where there are fewer."""
+    """The medians of `count` portions of `values`, in order; the values themselves where there are fewer."""
     size = max(1, len(values) // count)
     for first in range(0, min(count, len(values)) * size, size):
         yield median(values[first : first + size])

@@ -22,7 +22,7 @@ _ONE = "BlockingConnection, persistent, confirmed by both quorum queues, one aft
 
 
 def measure(bench: Bench, measured: Measured, pika: Child) -> None:
-    """All of it."""
+    """Adds the figures of S8."""
     with closing(measured.records) as records, grpc.insecure_channel(measured.door) as channel:
         stub = ProductServiceStub(channel)
         stub.PlaceOrder(samples.place_order(measured.catalogue))
@@ -46,7 +46,7 @@ def _notices(bench: Bench, measured: Measured, records: Records, stub: ProductSe
 
 
 def _publishes(bench: Bench, records: Records, pika: Child) -> None:
-    """The services record these events too: the broker has the same work as with ours."""
+    """Publishes events that the services record as well, so that the broker has the same work as with ours."""
     marks, count = records.marks(), int(100 * bench.plan.seconds)
     took = pika.ask(do="publish_one_by_one", count=count)
     until(lambda: all(now - mark >= count for mark, now in zip(marks, records.marks(), strict=True)))

@@ -37,7 +37,7 @@ class Reading:
         return [row[0] for row in self._connection.execute(statement, parameters)]
 
     def close(self) -> None:
-        """Closes it."""
+        """Closes the connection."""
         self._connection.close()
 
 
@@ -48,7 +48,7 @@ class Records:
         self._readings = [Reading(databases / f"{consumer}.db") for consumer in _CONSUMERS]
 
     def marks(self) -> list[int]:
-        """The last record of each: what comes later is new."""
+        """The sequence of the last record of each; later records are new."""
         return [reading.number(f"SELECT max(sequence) FROM {NOTIFICATIONS.name}") for reading in self._readings]
 
     def wait(self, marks: list[int], orders: list[str]) -> float:
@@ -77,7 +77,7 @@ class Records:
 
 
 def outbox(databases: Path) -> "closing[Reading]":
-    """The Order Service's database."""
+    """Opens the Order Service's database."""
     return closing(Reading(databases / "order.db"))
 
 

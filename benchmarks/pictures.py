@@ -43,7 +43,7 @@ _ORDERS = {
 
 
 def pictures(figures: Figures) -> Iterator[tuple[str, Figure]]:
-    """(name, picture) for everything there are figures for."""
+    """The (name, picture) pairs for which there are figures."""
     drawings: Mapping[str, Callable[[Figures], Figure]] = {
         "latency": _latency,
         "concurrency": _concurrency,
@@ -75,7 +75,7 @@ def _nines(points: Sequence[Point]) -> list[Point]:
 
 
 def _nine(percent: float) -> float:
-    """A scale on which each nine takes as much room as the one before: 0 for 0 %, 1 for 90 %, 2 for 99 %."""
+    """A scale of percentiles by the number of nines: 0 for 0 %, 1 for 90 %, 2 for 99 %."""
     return math.log10(100 / (100 - percent))
 
 

@@ -38,7 +38,7 @@ def measure(bench: Bench, measured: Measured) -> None:
 
 
 def warm_up(bench: Bench, measured: Measured, base: Baselines) -> None:
-    """Connections are made and code is warm when the first round begins."""
+    """Makes connections and warms up code before the first round."""
     place(bench, measured, USUAL_IN_FLIGHT, bench.plan.seconds / 2)
     for batch in (USUAL_BATCH, LARGE_BATCH):
         place_many(bench, measured, batch, bench.plan.seconds / 4)

@@ -39,7 +39,7 @@ QUICK = Plan("quick", 3, 1.0, 1, 4_000, 4_000, (1_000, 20_000), 2_000, 0, (1_000
 
 
 class Batch(NamedTuple):
-    """Orders in each call, where many are placed in one, and calls in flight."""
+    """The shape of batches: orders in each call, and calls in flight."""
 
     orders: int
     calls: int

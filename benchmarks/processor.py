@@ -54,5 +54,5 @@ class Stopwatch:
         self._began, self._worked = time.monotonic(), time.process_time()
 
     def read(self) -> Spent:
-        """Both."""
+        """The sum of two readings."""
         return time.monotonic() - self._began, time.process_time() - self._worked

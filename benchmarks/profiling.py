@@ -30,7 +30,7 @@ _START_SECONDS = 1.0  # for py-spy to attach
 
 
 def measure(bench: Bench, measured: Measured) -> dict[str, dict[str, float]]:
-    """The shares of each service's samples, by code, largest first; empty where nobody may look into a process."""
+    """The shares of each service's samples, by code, largest first; empty where tracing a process is not permitted."""
     outputs = {name: bench.folder / f"{name}.profile" for name in measured.system.services}
     spies = [_spy(bench, measured, name, path) for name, path in outputs.items()]
     place(bench, measured, USUAL_IN_FLIGHT, bench.plan.profiled + _START_SECONDS)

@@ -26,7 +26,7 @@ QUEUES = tuple(subscription.queue for subscription in subscriptions())
 
 
 def measure(bench: Bench, measured: Measured, pika: Child, others: Mapping[str, Child]) -> None:
-    """All of it; leaves the services stopped. `others` answer to the names of their figures."""
+    """Adds the figures of S4; leaves the services stopped. `others` are clients by the names of their figures."""
     for service in reversed(measured.system.services.values()):
         service.stop()
     for number in bench.terminal.rounds("relay", bench.plan.rounds):
@@ -63,7 +63,7 @@ def _bare(bench: Bench, measured: Measured, pika: Child) -> None:
 
 
 def _publish(bench: Bench, pika: Child, name: str, client: Child) -> None:
-    """Fewer: some confirm one before they send the next."""
+    """A smaller number of events, for clients that confirm each before they send the next."""
     count = bench.plan.relayed // _FEWER
     seconds, _ = client.ask(do="publish", count=count, window=WINDOW)
     _check(pika, count)
@@ -71,7 +71,7 @@ def _publish(bench: Bench, pika: Child, name: str, client: Child) -> None:
 
 
 def _check(pika: Child, count: int) -> None:
-    """Every event is in both queues, once; then they are emptied. Raises Unsound."""
+    """Checks that every event is in both queues, once; then empties them. Raises Unsound."""
     for queue in QUEUES:
         until(lambda queue=queue: pika.ask(do="ready", queue=queue) >= count)  # type: ignore[misc]
         if (ready := pika.ask(do="ready", queue=queue)) != count:

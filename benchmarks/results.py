@@ -59,7 +59,7 @@ def document(plan: Plan, figures: Figures, began: str, seconds: float, more: Map
 
 
 def write(found: Mapping[str, Any], folder: Path = FOLDER) -> Path:
-    """Writes a file of its own and `latest.json`; where the first is."""
+    """Writes a new file and `latest.json`; the path of the first."""
     folder.mkdir(parents=True, exist_ok=True)
     text = json.dumps(found, indent=1, ensure_ascii=False) + "\n"
     path = folder / f"{found['date'].replace(':', '')}.json"
@@ -99,7 +99,7 @@ def interpreter() -> dict[str, Any]:
 
 
 def built(profiled: bool, linked: bool) -> str:
-    """In words. What a distribution does in ways of its own, its configuration does not say."""
+    """A description of the build. A distribution may optimise in ways that the configuration does not show."""
     done = [name for name, was in (("PGO", profiled), ("LTO", linked)) if was]
     return f"built with {' and '.join(done)}" if done else "built without PGO and LTO, as far as its configuration says"
 
@@ -111,7 +111,7 @@ def _a_million_additions() -> None:
 
 
 def versions() -> dict[str, str]:
-    """Of everything that counts."""
+    """The versions of everything that affects speed."""
     versions = {name: _version(name) for name in _PACKAGES}
     return {
         "python": platform.python_version(),
@@ -129,7 +129,7 @@ def _version(package: str) -> str:
 
 
 def _processor() -> str:
-    """The model's name where the system tells it."""
+    """The name of the processor model, where the system knows it."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

@@ -22,7 +22,7 @@ _TOTAL = Money(currency_code="EUR", units=59, nanos=970_000_000)
 
 
 def product_id(number: int) -> str:
-    """The id of the product with that number, from 0."""
+    """The id of a product by its number, from 0."""
     return f"product-{number:06d}"
 
 
@@ -34,7 +34,7 @@ def products(count: int) -> Iterator[Product]:
 
 
 def place_order(catalogue: int) -> PlaceOrderRequest:
-    """A new request for two products, any of a catalogue of that size."""
+    """A new request for two random products of a catalogue."""
     first, second = random.sample(range(catalogue), 2)
     return PlaceOrderRequest(
         request_id=str(uuid.uuid4()),

@@ -109,7 +109,7 @@ def _order_id(number: int) -> str:
 
 
 def _request_id(number: int) -> str:
-    """A client's: spread over the whole index as a random one is, and the same each time."""
+    """A client's request_id: spread over the whole index like a random one, but deterministic."""
     return str(uuid.uuid5(uuid.NAMESPACE_OID, str(number)))
 
 

@@ -70,14 +70,14 @@ class Terminal:
 
 
 def show(goals: Mapping[str, Any], figures: Figures) -> None:
-    """The goals and the figures, as tables on standard output."""
+    """Shows the goals and the figures as tables on standard output."""
     console = Console(highlight=False)
     console.print(_goals_table(goals))
     console.print(_figures_table(figures))
 
 
 def show_comparison(comparisons: Sequence[Comparison], against: str) -> None:
-    """A verdict for each figure."""
+    """Shows the verdict on each figure."""
     table = Table("figure", "before", "now", "change", "noise", "verdict", title=f"compared with {against}")
     for comparison in comparisons:
         change, noise = f"{comparison.change:+.1%}", f"± {comparison.noise:.1%}"

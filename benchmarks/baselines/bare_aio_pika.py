@@ -25,7 +25,7 @@ class Answers:
         self._connection = connection
 
     async def publish(self, count: int, window: int, queue: str = "") -> Spent:
-        """For that many, `window` at a time under way."""
+        """Publishes `count` messages, `window` of them unconfirmed at a time; the time it took."""
         route = Route("", queue) if queue else created_route()
         async with self._connection.channel(publisher_confirms=True) as channel:
             exchange = await channel.get_exchange(route.exchange, ensure=False) if route.exchange else None
@@ -38,7 +38,7 @@ class Answers:
             return watch.read()
 
     async def consume(self, queue: str, count: int, prefetch: int) -> Spent:
-        """For as many, from the first delivery to the last ack, an ack for every hundred."""
+        """Consumes `count` messages, an ack for every hundred; the time from the first delivery to the last ack."""
         async with self._connection.channel() as channel:
             await channel.set_qos(prefetch)
             deliveries = _Taken(count)

@@ -37,7 +37,7 @@ def messages(count: int) -> Iterator[Message]:
 
 
 def as_message(event: EventMessage) -> Message:
-    """An event as it goes on the wire."""
+    """An event as a message, ready to be published."""
     properties = pika.BasicProperties(
         content_type=CONTENT_TYPE,
         delivery_mode=pika.DeliveryMode.Persistent,

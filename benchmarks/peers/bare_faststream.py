@@ -18,7 +18,7 @@ from benchmarks.processor import Spent, Stopwatch
 
 
 async def publish(url: str, count: int, window: int, queue: str = "") -> Spent:
-    """For that many, `window` at a time under way."""
+    """Publishes `count` messages, `window` of them unconfirmed at a time; the time it took."""
     route = Route("", queue) if queue else created_route()
     exchange = RabbitExchange(route.exchange, declare=False) if route.exchange else None
     async with RabbitBroker(url, default_channel=Channel(publisher_confirms=True), logger=None) as broker:
@@ -30,7 +30,7 @@ async def publish(url: str, count: int, window: int, queue: str = "") -> Spent:
 
 
 async def consume(url: str, queue: str, count: int, prefetch: int) -> Spent:
-    """For as many, from the first delivery to the last one's handling."""
+    """Consumes `count` messages; the time from the first delivery to the end of the last handler."""
     done: asyncio.Future[Spent] = asyncio.get_running_loop().create_future()
     left, watch = count, Stopwatch()
     broker = RabbitBroker(url, default_channel=Channel(prefetch_count=prefetch), logger=None)

@@ -1,4 +1,4 @@
-"""RabbitMQ through kombu and nothing else: `python -m benchmarks.peers.bare_kombu URL`, asked by lines of JSON.
+"""RabbitMQ through kombu and nothing else: `python -m benchmarks.peers.bare_kombu URL`, with requests as lines of JSON.
 
 The same messages, queues, confirms and acks as bare pika has; kombu confirms one message before the next.
 """
@@ -28,7 +28,7 @@ class Answers:
             return spent
 
     def publish(self, connection: Any, count: int, window: int, queue: str = "") -> Spent:
-        """For that many; kombu knows no window."""
+        """Publishes `count` messages; kombu has no window. The time it took."""
         route = Route("", queue) if queue else created_route()
         producer, sent = Producer(connection.channel(), auto_declare=False), list(messages(count))
         watch = Stopwatch()
@@ -47,7 +47,7 @@ class Answers:
         return watch.read()
 
     def consume(self, connection: Any, queue: str, count: int, prefetch: int) -> Spent:
-        """For as many, an ack for every hundred."""
+        """Consumes `count` messages, with an ack for every hundred; the time it took."""
         left, watch = count, Stopwatch()
 
         def take(message: Any) -> None:

@@ -1,4 +1,4 @@
-"""RabbitMQ through nameko and nothing else: `python -m benchmarks.peers.bare_nameko URL`, asked by lines of JSON.
+"""RabbitMQ through nameko and nothing else: `python -m benchmarks.peers.bare_nameko URL`, with requests as lines of JSON.
 
 The same messages and queues as bare pika has; a green thread for each delivery, acknowledged by itself. nameko
 publishes as kombu does, one confirmed message before the next, and is not asked to.
@@ -35,7 +35,7 @@ class Answers:
         self._url = url
 
     def answer(self, do: str, queue: str, count: int, prefetch: int) -> Spent:
-        """For consuming as many, from the first delivery to the last one's handling."""
+        """Consumes `count` messages; the time from the first delivery to the end of the last handler."""
         watch, left, done = Stopwatch(), count, Event()
 
         def take(service: object, body: Any) -> None:

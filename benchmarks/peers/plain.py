@@ -37,7 +37,7 @@ _WAITING = f"SELECT sequence, {', '.join(_FIELDS)} FROM outbox ORDER BY sequence
 
 
 class Products(ProductServiceServicer):
-    """Reserves, asks the Order Service, confirms."""
+    """Reserves stock, calls the Order Service, completes."""
 
     def __init__(self, guaranteed: bool) -> None:
         self._database = Database("product", guaranteed)
@@ -82,7 +82,7 @@ class Orders(OrderServiceServicer):
         return CreateOrderResponse(order=order)
 
     def _relay(self) -> None:
-        """One event after the other: published, confirmed, removed."""
+        """Publishes one event after the other: each is confirmed and deleted before the next."""
         while True:
             with self._database.transaction() as connection:
                 rows = connection.execute(_WAITING).fetchall()

@@ -25,7 +25,7 @@ _RECORD = (
 
 
 class Subscriber:
-    """Takes deliveries of one queue."""
+    """Consumes one queue."""
 
     def __init__(self, consumer: str, guaranteed: bool) -> None:
         self._consumer = consumer
