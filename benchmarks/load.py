@@ -1,8 +1,8 @@
 """The load generator, a process of its own: `python -m benchmarks.load`, with requests as lines of JSON.
 
 Closed loop: a number of callers, each of which makes its next call when the last is answered. Open loop: calls at a
-fixed rate whether or not earlier ones were answered, timed from when they were due, so that a stall counts for each call
-that it delayed.
+fixed rate whether or not earlier ones were answered, timed from when they were due, so that a stall counts for each
+call that it delayed.
 """
 
 import asyncio

@@ -1,8 +1,8 @@
 """Resident memory of the services after few orders and after many: S7.
 
 Services are freshly started; the first reading is taken after a few orders on an empty system, the second after many
-more on a system with the most orders stored. To place a million orders would take most of an hour: the plan says how many
-are placed, and the growth per order in between is reported as well.
+more on a system with the most orders stored. To place a million orders would take most of an hour: the plan says how
+many are placed, and the growth per order in between is reported as well.
 """
 
 from benchmarks.bench import Bench

@@ -1,4 +1,4 @@
-"""RabbitMQ through pika and nothing else: `python -m benchmarks.baselines.bare_pika URL`, with requests as lines of JSON.
+"""RabbitMQ through pika and nothing else: `python -m benchmarks.baselines.bare_pika URL`; requests are lines of JSON.
 
 Persistent messages into the product's own durable quorum queues, with confirms; consumed with acks. No outbox and
 no inbox: what is lost or doubled here stays so.

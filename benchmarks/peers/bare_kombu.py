@@ -1,4 +1,4 @@
-"""RabbitMQ through kombu and nothing else: `python -m benchmarks.peers.bare_kombu URL`, with requests as lines of JSON.
+"""RabbitMQ through kombu and nothing else: `python -m benchmarks.peers.bare_kombu URL`; requests are lines of JSON.
 
 The same messages, queues, confirms and acks as bare pika has; kombu confirms one message before the next.
 """

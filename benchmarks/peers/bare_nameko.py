@@ -1,4 +1,4 @@
-"""RabbitMQ through nameko and nothing else: `python -m benchmarks.peers.bare_nameko URL`, with requests as lines of JSON.
+"""RabbitMQ through nameko and nothing else: `python -m benchmarks.peers.bare_nameko URL`; requests are lines of JSON.
 
 The same messages and queues as bare pika has; a green thread for each delivery, acknowledged by itself. nameko
 publishes as kombu does, one confirmed message before the next, and is not asked to.
