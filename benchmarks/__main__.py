@@ -25,7 +25,7 @@ from ordersys.local.service import NotHealthy
 from ordersys.local.system import CannotStart
 from ordersys.runtime.rabbitmq.connection import BrokerUnavailable
 
-_FAILED = 1
+_FAILED = 1  # exit status of a run that could not be measured
 _QUIET_LOAD = 0.5  # of the last minute; above it the run begins with a warning
 
 

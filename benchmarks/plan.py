@@ -50,7 +50,7 @@ class Batch(NamedTuple):
         return self.orders * self.calls
 
 
-IN_FLIGHT = (1, 8, 64, 256)
+IN_FLIGHT = (1, 8, 64, 256)  # calls, from a single one to nearly as many as a service admits (300)
 USUAL_IN_FLIGHT = 64  # calls
 USUAL_BATCH, LARGE_BATCH = Batch(16, 4), Batch(64, 8)
 LOW_RATE = 20.0

@@ -21,7 +21,7 @@ from ordersys.contract.topology import subscriptions
 _RELAYED = "outbox row → confirmed by both quorum queues → removed, durably"
 _BARE = f"persistent, confirmed by both quorum queues, {WINDOW} on their way; no outbox"
 _ALIKE = "persistent, confirmed by both quorum queues; no outbox"
-_FEWER = 4
+_FEWER = 4  # times fewer events, for clients that are as much slower
 QUEUES = tuple(subscription.queue for subscription in subscriptions())
 
 

@@ -15,7 +15,7 @@ from ordersys.contract.times import timestamp
 from ordersys.contract.topology import publication
 from ordersys.runtime.base.ids import now, traceparent, uuid7
 
-AMPLE = 10**9
+AMPLE = 10**9  # units of each product: more than any run sells
 TO = publication(OrderCreated.DESCRIPTOR)
 PRICE = Money(currency_code="EUR", units=19, nanos=990_000_000)
 _TOTAL = Money(currency_code="EUR", units=59, nanos=970_000_000)

@@ -29,9 +29,9 @@ from ordersys.runtime.relay import Relay
 from ordersys.runtime.storage.database import Database
 from ordersys.runtime.storage.schema import Schema
 
-EVENTS = 1000
-ITEMS = 64
-ROUNDS = 5
+EVENTS = 1000  # a round; as many as a publish window
+ITEMS = 64  # callers that write at once, as with 64 calls in flight
+ROUNDS = 5  # as in a full run
 QUEUE = subscriptions()[0].queue
 SCHEMA = Schema("benchmarks")
 OUTBOX = Outbox(SCHEMA.metadata)
