@@ -75,7 +75,8 @@ class Goal:
     """A goal by its name; the first part's value is the goal's."""
 
     name: str
-    what: str
+    ratio: str
+    """The two figures that are compared, in words."""
     parts: tuple[Part, ...]
 
 
@@ -202,7 +203,7 @@ def _judged(goal: Goal, figures: Figures) -> dict[str, Any]:
     parts = [_part(part, figures) for part in goal.parts]
     mets = [part["met"] for part in parts if part["judges"]]
     met = None if None in mets else all(mets)
-    return {"value": parts[0]["value"], "goal": parts[0]["goal"], "met": met, "what": goal.what, "parts": parts}
+    return {"value": parts[0]["value"], "goal": parts[0]["goal"], "met": met, "what": goal.ratio, "parts": parts}
 
 
 def _part(part: Part, figures: Figures) -> dict[str, Any]:

@@ -38,7 +38,7 @@ class EventMessage(NamedTuple):
 
 
 class Delivery(NamedTuple):
-    """What the broker delivered, as far as the contract knows it."""
+    """A message that was delivered, as far as the contract knows it."""
 
     message_id: str | bytes | None
     type: str | bytes | None
