@@ -13,7 +13,7 @@ from ordersys.runtime.rabbitmq import frames
 from ordersys.runtime.rabbitmq.connection import BrokerUnavailable, Session
 from ordersys.runtime.rabbitmq.messages import Message, RawProperties
 from ordersys.runtime.rabbitmq.urls import BrokerUrl, parse
-from tests.contract.raw import HOSTILE_HEADERS, counted, encoded, entry, short
+from tests.contract.harness.amqp_properties import HOSTILE_HEADERS, counted, encoded, entry, short
 
 SECONDS = 20
 PREFETCH = 50

@@ -10,7 +10,7 @@ from ordersys.notification_service.inbox import DEAD_LETTERS, schema
 from ordersys.runtime.dead_letters import Named, letter_id, portions
 from ordersys.runtime.rabbitmq.messages import received
 from ordersys.runtime.storage.database import Database
-from tests.contract.raw import counted, encoded, entry, short
+from tests.contract.harness.amqp_properties import counted, encoded, entry, short
 
 MANY = 70_000
 FULL = 500

@@ -19,7 +19,7 @@ from ordersys.contract.events import Delivery
 from ordersys.runtime.rabbitmq import frames
 from ordersys.runtime.rabbitmq.frames import Connection, publication
 from ordersys.runtime.rabbitmq.messages import Message, RawProperties
-from tests.contract.raw import encoded, properties
+from tests.contract.harness.amqp_properties import encoded, properties
 
 OURS, OTHER = 3, 4
 SMALLEST, LARGEST_WRITE = 4096, 131_072

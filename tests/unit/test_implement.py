@@ -11,7 +11,7 @@ from typing import NamedTuple
 import pytest
 
 from ordersys.api.error.v1.error_reason_pb2 import ErrorReason
-from tests.contract.laws import Law, laws
+from tests.contract.harness.law_index import Law, laws
 
 ROOT = Path(__file__).parent.parent.parent
 PAGE = (ROOT / "docs" / "implement.md").read_text(encoding="utf-8")
