@@ -23,11 +23,18 @@ from ordersys.api.order.v1.order_service_pb2 import (
     GetOrderRequest,
     UpdateOrderRequest,
 )
+from ordersys.api.order.v1.order_service_pb2 import UpdateOrderResponse as OrderServiceUpdateResponse
 from ordersys.api.order.v1.order_service_pb2_grpc import OrderServiceStub
-from ordersys.api.product.v1.product_service_pb2 import PlaceOrderResponse, PlaceOrderResult
+from ordersys.api.product.v1.product_service_pb2 import (
+    CancelOrderResponse,
+    PlaceOrderResponse,
+    PlaceOrderResult,
+    UpdateOrderResponse,
+)
 from ordersys.contract.addresses import Address, channel_options
-from ordersys.contract.errors import Refused, is_final, reason_of, refuse
+from ordersys.contract.errors import Refused, is_final, reason_of
 from ordersys.contract.splicing import hold_first
+from ordersys.product_service.saga import OutcomeUnknown, in_doubt
 from ordersys.runtime.base.ids import TRACEPARENT
 
 _log = logging.getLogger(__name__)
@@ -55,10 +62,6 @@ _OPTIONS = (
     ("grpc.client_idle_timeout_ms", 240_000),
     ("grpc.max_receive_message_length", 64 * 1024 * 1024),
 )
-
-
-class OutcomeUnknown(Refused):
-    """In doubt: the call may or may not have had its effect."""
 
 
 class OrderServiceClient:
@@ -114,8 +117,8 @@ class OrderServiceClient:
             return [in_doubt() for _ in requests]
         return [_order(result) for result in response.results]
 
-    async def update(self, request: UpdateOrderRequest, traceparent: str) -> Order:
-        """Changes an order."""
+    async def update(self, request: UpdateOrderRequest, traceparent: str) -> bytes:
+        """Changes an order; its bytes come as those of `create` do."""
         metadata = ((TRACEPARENT, traceparent),)
         try:
             call = self._stub.UpdateOrder(request, timeout=self._timeout, wait_for_ready=True, metadata=metadata)
@@ -123,7 +126,7 @@ class OrderServiceClient:
         except grpc.aio.AioRpcError as error:
             raise self._refused(error) from error
         self._answered()
-        return response.order
+        return response.SerializeToString()
 
     async def get(self, order_id: str) -> Order:
         """Reads an order."""
@@ -190,7 +193,16 @@ def _is_about_the_whole(error: grpc.aio.AioRpcError, refused: Refused) -> bool:
     return error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED and not reason_of(_status(error))
 
 
-hold_first("order", CreateOrderResult, PlaceOrderResponse, PlaceOrderResult)
+# One body serves as the Order Service's reply, the outcome of the client's request and the response to it.
+hold_first(
+    "order",
+    CreateOrderResult,
+    PlaceOrderResponse,
+    PlaceOrderResult,
+    OrderServiceUpdateResponse,
+    UpdateOrderResponse,
+    CancelOrderResponse,
+)
 
 
 def _order(result: CreateOrderResult) -> bytes | Exception:
@@ -206,8 +218,3 @@ def _status(error: grpc.aio.AioRpcError) -> Status:
             with contextlib.suppress(DecodeError):  # what can't be read says nothing: in doubt
                 return Status.FromString(value)
     return Status(code=error.code().value[0], message=error.details() or "")
-
-
-def in_doubt() -> OutcomeUnknown:
-    """The refusal of a request whose outcome is open: repeating it tells."""
-    return OutcomeUnknown(refuse(ErrorReason.OUTCOME_OPEN).status)

@@ -22,7 +22,8 @@ from ordersys.api.order.v1.order_service_pb2 import (
 from ordersys.api.order.v1.order_service_pb2_grpc import OrderServiceServicer, add_OrderServiceServicer_to_server
 from ordersys.contract.addresses import Address
 from ordersys.contract.errors import Refused, order_not_found, reason_of, refuse
-from ordersys.product_service.order_client import OrderServiceClient, OutcomeUnknown
+from ordersys.product_service.order_client import OrderServiceClient
+from ordersys.product_service.saga import OutcomeUnknown
 from tests.integration.api import new_id
 
 Answer = Callable[[Sequence[CreateOrderRequest]], BatchCreateOrdersResponse]

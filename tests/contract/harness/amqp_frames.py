@@ -180,18 +180,20 @@ class BrokerStream:
 
 
 def returned(publication: Publication) -> bytes:
-    """What the broker sends when no queue took a mandatory message: it comes back, and is acknowledged."""
+    """What the broker sends when no queue took a message: one that is mandatory comes back; all are acknowledged."""
+    confirm = pika.frame.Method(publication.channel, spec.Basic.Ack(publication.tag))
+    frames = [*_return(publication), confirm] if publication.method.mandatory else [confirm]
+    return b"".join(frame.marshal() for frame in frames)
+
+
+def _return(publication: Publication) -> list[Any]:
     method = publication.method
-    frames = [
-        pika.frame.Method(
-            publication.channel,
-            spec.Basic.Return(_NO_ROUTE, "NO_ROUTE", exchange=method.exchange, routing_key=method.routing_key),
-        ),
+    stated = spec.Basic.Return(_NO_ROUTE, "NO_ROUTE", exchange=method.exchange, routing_key=method.routing_key)
+    return [
+        pika.frame.Method(publication.channel, stated),
         pika.frame.Header(publication.channel, len(publication.body), publication.properties),
         *([pika.frame.Body(publication.channel, publication.body)] if publication.body else []),
-        pika.frame.Method(publication.channel, spec.Basic.Ack(publication.tag)),
     ]
-    return b"".join(frame.marshal() for frame in frames)
 
 
 def nack(publication: Publication) -> bytes:

@@ -25,8 +25,7 @@ _PAGE = 500
 _TIMEOUT = 10.0
 _POLL = 0.1
 _STILL_TO_DO = {
-    "placements without an outcome": ("product.db", "SELECT count(*) FROM placements WHERE pending"),
-    "changes without an outcome": ("product.db", "SELECT count(*) FROM changes"),
+    "sagas without an outcome": ("product.db", "SELECT count(*) FROM sagas"),
     "refusals not published": ("product.db", "SELECT count(*) FROM outbox"),
     "changes not published": ("order.db", "SELECT count(*) FROM outbox"),
 }

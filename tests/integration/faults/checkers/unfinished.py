@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from tests.integration.faults.checkers.observations import Finding, Kind, Observations
 
-RESERVATIONS = frozenset({"placements without an outcome", "changes without an outcome"})
+RESERVATIONS = frozenset({"sagas without an outcome"})
 
 
 def left_undone(observations: Observations) -> Iterator[Finding]:

@@ -16,8 +16,8 @@ from sqlalchemy import Connection
 from ordersys.contract.events import Event
 from ordersys.notification_service import inbox
 from ordersys.notification_service.recorder import Recorder
-from ordersys.product_service import change_order, place_order
-from ordersys.product_service.store import endings
+from ordersys.product_service.saga_engine import SagaEngine
+from ordersys.product_service.store.transaction import Transaction
 from ordersys.runtime.outbox import Outbox, Waiting
 from ordersys.runtime.rabbitmq.consumer import Disposition
 from ordersys.runtime.rpc import admission
@@ -77,13 +77,13 @@ def cursor_instead_of_rows() -> None:
 
 def release_twice() -> None:
     """Gives back what an order needs no more, and once more."""
-    write = endings._Ending.write
+    write = Transaction.write
 
-    def twice(ending: Any) -> None:
-        ending._released *= 2
-        write(ending)
+    def twice(transaction: Transaction) -> None:
+        transaction._released *= 2
+        write(transaction)
 
-    _replace(endings._Ending, "write", twice)
+    _replace(Transaction, "write", twice)
 
 
 def no_sweep() -> None:
@@ -92,8 +92,7 @@ def no_sweep() -> None:
     async def nothing(_: object) -> None:
         return None
 
-    _replace(place_order.PlaceOrderSaga, "recover", nothing)
-    _replace(change_order.ChangeOrderSaga, "recover", nothing)
+    _replace(SagaEngine, "recover", nothing)
 
 
 def no_limit() -> None:

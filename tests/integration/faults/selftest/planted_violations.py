@@ -196,7 +196,7 @@ def a_stale_read() -> Observations:
 
 
 def a_reservation_left() -> Observations:
-    return healthy_history().observations(left={"placements without an outcome": 1})
+    return healthy_history().observations(left={"sagas without an outcome": 1})
 
 
 def an_event_left() -> Observations:
