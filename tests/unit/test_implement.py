@@ -118,12 +118,6 @@ def test_settings_that_are_named_exist(variable: str) -> None:
     assert f"| `{variable}` |" in OPERATIONS
 
 
-@pytest.mark.parametrize("target", sorted(set(re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", PAGE))))
-def test_links_lead_to_files(target: str) -> None:
-    """Relative to the page."""
-    assert (ROOT / "docs" / target).exists()
-
-
 def test_reasons_that_are_named_are_those_of_the_contract() -> None:
     """A word in capitals with an underscore, between backticks, is a reason."""
     named = {name for name in re.findall(r"`([A-Z]+_[A-Z_]+)`", PAGE) if not name.startswith("ORDERSYS_")}
