@@ -67,7 +67,7 @@ def test_each_kind_of_service_has_its_steps() -> None:
 
 @every_step
 def test_a_step_has_options_of_the_suite(step: Step, pytestconfig: pytest.Config) -> None:
-    """What the command of a step gives is what `nox -s contract` takes."""
+    """`nox -s contract` takes every option of every command."""
     assert f"--{step.role}" in step.options or "--program" in step.options
     for option in step.options:
         pytestconfig.getoption(option)  # raises ValueError for one there is not
