@@ -4,12 +4,12 @@ from collections.abc import Iterator
 
 from tests.integration.faults.checkers.observations import Finding, Kind, Observations
 
-RESERVATIONS = frozenset({"sagas without an outcome"})
+_SAGAS = frozenset({"sagas without an outcome"})
 
 
 def left_undone(observations: Observations) -> Iterator[Finding]:
     """No reservation without an outcome, no event unpublished, 30 s after the fault has cleared."""
     for name, count in observations.left.items():
         if count:
-            kind = Kind.ORPHAN if name in RESERVATIONS else Kind.UNRECOVERED
+            kind = Kind.ORPHAN if name in _SAGAS else Kind.UNRECOVERED
             yield Finding(kind, f"{name}: {count}")
