@@ -17,6 +17,7 @@ from ordersys.product_service.saga import Kind
 from ordersys.product_service.saga_engine import SagaEngine
 from ordersys.product_service.saga_runner import SagaRunner
 from ordersys.product_service.servicer import ProductService
+from ordersys.product_service.settings import ProductSettings
 from ordersys.product_service.store import products, seed
 from ordersys.product_service.store.tables import OUTBOX, SCHEMA
 from ordersys.runtime import seed_files
@@ -27,7 +28,6 @@ from ordersys.runtime.rabbitmq.publisher import Publisher
 from ordersys.runtime.relay import Relay
 from ordersys.runtime.retention import Retention
 from ordersys.runtime.rpc.server import Server
-from ordersys.runtime.settings import ProductSettings
 from ordersys.runtime.storage.backup import Stored
 from ordersys.runtime.storage.database import Database
 

@@ -5,14 +5,11 @@ may be released. Everything else leaves the outcome in doubt: a status without a
 all. No status code decides (docs/reliability.md, "an outage longer than request_ids are remembered").
 """
 
-import contextlib
 import json
 import logging
 from collections.abc import Sequence
 
 import grpc
-from google.protobuf.message import DecodeError
-from google.rpc.status_pb2 import Status
 
 from ordersys.api.error.v1.error_reason_pb2 import ErrorReason
 from ordersys.api.order.v1.order_pb2 import Order
@@ -36,11 +33,11 @@ from ordersys.contract.errors import Refused, is_final, reason_of
 from ordersys.contract.splicing import hold_first
 from ordersys.product_service.saga import OutcomeUnknown, in_doubt
 from ordersys.runtime.base.ids import TRACEPARENT
+from ordersys.runtime.rpc.status import status_of
 
 _log = logging.getLogger(__name__)
 _LOOK_SECONDS = 2.0  # to learn who is at the address: health is told every second, and must not hang for longer
 _NO_ORDER = "00000000-0000-0000-0000-000000000000"
-_STATUS_DETAILS = "grpc-status-details-bin"
 # Every call is idempotent, so that a connection that breaks is no reason to leave an outcome in doubt: within its
 # timeout a call is made again. CANCELLED is how a grpc server that stops answers what it had not begun.
 _RETRY = {
@@ -156,7 +153,7 @@ class OrderServiceClient:
 
     def _refused(self, error: grpc.aio.AioRpcError) -> Refused:
         self._learn(error)
-        status = _status(error)
+        status = status_of(error)
         if is_final(status):
             return Refused(status)
         if error.code() is not grpc.StatusCode.UNIMPLEMENTED:
@@ -165,7 +162,7 @@ class OrderServiceClient:
 
     def _learn(self, error: grpc.aio.AioRpcError) -> None:
         """Draws from a status who has answered, if anybody: only an Order Service has reasons of the contract."""
-        if reason_of(_status(error)):
+        if reason_of(status_of(error)):
             self._answered()
         elif error.code() is grpc.StatusCode.UNIMPLEMENTED:
             if not self.astray:
@@ -190,7 +187,7 @@ def _is_about_the_whole(error: grpc.aio.AioRpcError, refused: Refused) -> bool:
     """
     if not isinstance(refused, OutcomeUnknown):
         return True
-    return error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED and not reason_of(_status(error))
+    return error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED and not reason_of(status_of(error))
 
 
 # One body serves as the Order Service's reply, the outcome of the client's request and the response to it.
@@ -209,12 +206,3 @@ def _order(result: CreateOrderResult) -> bytes | Exception:
     if result.HasField("order"):
         return result.SerializeToString()
     return Refused(result.status) if is_final(result.status) else in_doubt()
-
-
-def _status(error: grpc.aio.AioRpcError) -> Status:
-    """The status with its details, as the other side sent it."""
-    for key, value in error.trailing_metadata() or ():
-        if key == _STATUS_DETAILS and isinstance(value, bytes):
-            with contextlib.suppress(DecodeError):  # what can't be read says nothing: in doubt
-                return Status.FromString(value)
-    return Status(code=error.code().value[0], message=error.details() or "")

@@ -6,7 +6,7 @@ from typing import cast
 
 from ordersys.api.order.v1.order_service_pb2 import CreateOrderRequest
 from ordersys.api.product.v1.product_service_pb2 import PlaceOrderRequest
-from ordersys.contract.errors import Refused
+from ordersys.contract.errors import Refused, refusing
 from ordersys.contract.splicing import around
 from ordersys.product_service.groups import Groups
 from ordersys.product_service.order_client import OrderServiceClient
@@ -16,7 +16,7 @@ from ordersys.product_service.saga_runner import SagaRunner
 from ordersys.product_service.store import placements as store
 from ordersys.product_service.store.placements import Answered, Begun, NewPlacement, Unanswered
 from ordersys.runtime.idempotency import Outcome
-from ordersys.runtime.storage.database import Database, refusing
+from ordersys.runtime.storage.database import Database
 
 
 async def _call(orders: OrderServiceClient, sagas: Sequence[Saga]) -> list[Result]:

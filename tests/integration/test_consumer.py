@@ -9,19 +9,18 @@ from pathlib import Path
 import pytest
 from pika.adapters.blocking_connection import BlockingChannel
 
-from ordersys.api.error.v1.error_reason_pb2 import ErrorReason
 from ordersys.api.order.v1.order_events_pb2 import OrderCreated, OrderUpdated
 from ordersys.api.order.v1.order_pb2 import OrderState
-from ordersys.contract.errors import refuse
-from ordersys.contract.events import Delivery
 from ordersys.contract.properties import Properties, entries
 from ordersys.contract.topology import topology
 from ordersys.local.system import Choices, System
 from ordersys.runtime.rabbitmq import consumer as consumer_module
-from ordersys.runtime.rabbitmq.connection import Intake
+from ordersys.runtime.rabbitmq.channel import Intake
 from ordersys.runtime.rabbitmq.consumer import Consumer, Disposition
+from ordersys.runtime.rabbitmq.messages import AmqpDelivery
 from ordersys.runtime.rabbitmq.reconnecting import declare
 from ordersys.runtime.rabbitmq.urls import parse
+from ordersys.runtime.storage.errors import StorageUnavailable
 from tests.contract.harness.injector import SUBSCRIPTIONS, Injector
 from tests.contract.harness.sample_orders import sample_order
 from tests.integration.api import Api, eventually
@@ -95,7 +94,7 @@ async def test_a_consumer_closes_while_it_is_about_to_take_more(
         cancelling.set()
         await cancel(intake)
 
-    async def record(deliveries: list[Delivery]) -> Sequence[Disposition]:
+    async def record(deliveries: list[AmqpDelivery]) -> Sequence[Disposition]:
         return [Disposition.ACK] * len(deliveries)
 
     monkeypatch.setattr(Intake, "cancel", note)
@@ -111,10 +110,10 @@ async def test_a_consumer_that_takes_many_from_the_start_gives_nothing_back(
     """It needs no second subscription, to which RabbitMQ gives again what it had assigned to the first."""
     for _ in range(COPIES):
         injector.route("", queue, OrderCreated(order=sample_order()))
-    heard: list[Delivery] = []
+    heard: list[AmqpDelivery] = []
     all_heard = asyncio.Event()
 
-    async def record(deliveries: list[Delivery]) -> Sequence[Disposition]:
+    async def record(deliveries: list[AmqpDelivery]) -> Sequence[Disposition]:
         heard.extend(deliveries)
         if len(heard) > COPIES:
             all_heard.set()
@@ -133,9 +132,9 @@ async def test_a_consumer_closes_while_nothing_can_be_recorded(
     """What waits for the database goes back to the queue, and is not lost."""
     tried = asyncio.Event()
 
-    async def record(deliveries: list[Delivery]) -> Sequence[Disposition]:
+    async def record(deliveries: list[AmqpDelivery]) -> Sequence[Disposition]:
         tried.set()
-        raise refuse(ErrorReason.STORAGE_UNAVAILABLE)
+        raise StorageUnavailable("no room")
 
     async with asyncio.TaskGroup() as tasks:
         consumer = Consumer(tasks, parse(system.amqp_url), queue, 10, record)
@@ -166,9 +165,9 @@ async def test_what_can_not_be_recorded_for_long_never_becomes_a_dead_letter(
     loop = asyncio.get_running_loop()
     works_from = loop.time() + MANY_TIMEOUTS_SECONDS
 
-    async def record(deliveries: list[Delivery]) -> Sequence[Disposition]:
+    async def record(deliveries: list[AmqpDelivery]) -> Sequence[Disposition]:
         if loop.time() < works_from:
-            raise refuse(ErrorReason.STORAGE_UNAVAILABLE)
+            raise StorageUnavailable("no room")
         recorded.extend(str(delivery.message_id) for delivery in deliveries)
         counts.extend(delivery_count(delivery) for delivery in deliveries)
         return [Disposition.ACK] * len(deliveries)
@@ -194,7 +193,7 @@ async def test_what_was_given_back_is_not_recorded_beside_what_still_is(
     under_way, may_end = asyncio.Event(), asyncio.Event()
     may_end.set()
 
-    async def record(deliveries: list[Delivery]) -> Sequence[Disposition]:
+    async def record(deliveries: list[AmqpDelivery]) -> Sequence[Disposition]:
         batches.append(len(deliveries))
         under_way.set()
         await may_end.wait()
@@ -225,7 +224,7 @@ async def test_what_was_given_back_is_not_recorded_beside_what_still_is(
         await consumer.close()
 
 
-def delivery_count(delivery: Delivery) -> int:
+def delivery_count(delivery: AmqpDelivery) -> int:
     """How often the broker says that it was delivered before."""
     found = {one.name: one.value for one in entries(Properties(delivery.properties).table())}
     return int.from_bytes(found.get(b"x-delivery-count", b""))
@@ -237,7 +236,7 @@ async def test_two_consumers_of_one_queue_are_said_loudly(
     """Each would record a part of the events, and nobody would know."""
     monkeypatch.setattr(consumer_module, "_IDLE_SECONDS", 0.1)
 
-    async def record(deliveries: list[Delivery]) -> Sequence[Disposition]:
+    async def record(deliveries: list[AmqpDelivery]) -> Sequence[Disposition]:
         return [Disposition.ACK] * len(deliveries)
 
     def said() -> list[str]:

@@ -22,16 +22,18 @@ from tests.integration.api import Api, eventually
 FAILS_ON_ONE = """
 import logging, os, sys
 from ordersys.api.notification.v1.subscriptions_pb2 import DESCRIPTOR
+from ordersys.api.order.v1.order_events_pb2 import OrderCreated
+from ordersys.notification_service import text
 from ordersys.notification_service.application import run_notification_service
-from ordersys.notification_service_2.__main__ import Handlers, Settings
+from ordersys.notification_service_2.__main__ import HANDLERS, Settings
 
-class Fails(Handlers):
-    def OnOrderCreated(self, event):
-        if event.order.customer_id == "poison":
-            {how}
-        return super().OnOrderCreated(event)
+def created(event):
+    if event.order.customer_id == "poison":
+        {how}
+    return text.created(event)
 
-run_notification_service(DESCRIPTOR.services_by_name["NotificationService2"], Fails(), Settings, "")
+service = DESCRIPTOR.services_by_name["NotificationService2"]
+run_notification_service(service, {{**HANDLERS, OrderCreated: created}}, Settings, "")
 """
 
 

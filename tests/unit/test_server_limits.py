@@ -318,13 +318,13 @@ class Taker:
 
 def test_who_takes_no_pages_gets_no_more_of_them() -> None:
     """So many bytes wait for one connection; another one gets its pages, and so does this one later."""
-    untaken = admission.Untaken()
+    unread = admission.UnreadResponses()
     reader = Taker("slow")
 
     def answer(taker: Taker) -> None:
-        untaken.add(_PAGE, cast(Any, taker))
+        unread.add(_PAGE, cast(Any, taker))
 
-    for _ in range(admission._MOST_UNTAKEN_BYTES // len(_PAGE) + 1):
+    for _ in range(admission._MAX_UNREAD_BYTES // len(_PAGE) + 1):
         answer(reader)
     with pytest.raises(Refused) as refused:
         answer(reader)

@@ -12,14 +12,13 @@ from ordersys.api.order.v1.order_service_pb2 import OrderItems
 from ordersys.api.order.v1.order_service_pb2 import UpdateOrderRequest as OrderUpdate
 from ordersys.api.product.v1.product_service_pb2 import CancelOrderRequest, ItemQuantity, UpdateOrderRequest
 from ordersys.contract import normalisation
-from ordersys.contract.errors import Refused, out_of_stock
+from ordersys.contract.errors import Refused, out_of_stock, refusing
 from ordersys.product_service.saga import TRANSITIONS, Input, Saga, State, Step
 from ordersys.product_service.stock import Quantities, more
 from ordersys.product_service.store.tables import REQUESTS
 from ordersys.product_service.store.transaction import Transaction
 from ordersys.runtime.base.ids import uuid7
 from ordersys.runtime.idempotency import Outcome, Remembered, recall, refusal
-from ordersys.runtime.storage.database import refusing
 
 _log = logging.getLogger(__name__)
 _HOLDING_STATES = {state for state in OrderState.values() if state != OrderState.ORDER_STATE_CANCELLED}

@@ -9,7 +9,7 @@ from ordersys.api.order.v1.order_events_pb2 import OrderRejected, Shortage
 from ordersys.api.order.v1.order_service_pb2 import CreateOrderRequest
 from ordersys.api.product.v1.product_service_pb2 import PlaceOrderRequest
 from ordersys.contract import normalisation, topology
-from ordersys.contract.errors import Refused, out_of_stock
+from ordersys.contract.errors import Refused, out_of_stock, refusing
 from ordersys.contract.events import EventMessage
 from ordersys.contract.times import timestamp
 from ordersys.product_service.saga import TRANSITIONS, Input, Saga, State, Step
@@ -17,7 +17,6 @@ from ordersys.product_service.store.tables import REQUESTS
 from ordersys.product_service.store.transaction import Transaction
 from ordersys.runtime.base.ids import now, uuid7
 from ordersys.runtime.idempotency import Outcome, refusal, success
-from ordersys.runtime.storage.database import refusing
 
 
 class NewPlacement(NamedTuple):

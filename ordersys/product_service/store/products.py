@@ -12,12 +12,11 @@ from ordersys.api.product.v1.product_service_pb2 import (
     CreateProductResponse,
 )
 from ordersys.contract import normalisation
-from ordersys.contract.errors import Refused, out_of_stock, product_already_exists
+from ordersys.contract.errors import Refused, out_of_stock, product_already_exists, refusing
 from ordersys.product_service.store.inventory import Inventory, product
 from ordersys.product_service.store.tables import PRODUCTS, REQUESTS
 from ordersys.product_service.store.transaction import Transaction
 from ordersys.runtime.idempotency import Outcome, refusal, success
-from ordersys.runtime.storage.database import refusing
 
 
 def create(connection: Connection, requests: list[CreateProductRequest]) -> list[Outcome | Refused]:

@@ -5,17 +5,27 @@ Bytes in, parts out: what nobody asks about stays the bytes it was.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import pika.frame
 from pika import spec
 
-from ordersys.contract.events import Delivery
 from tests.contract.harness.amqp_properties import EncodedProperties
 
 _NO_ROUTE = 312
 # Bytes in front of what a frame holds, and of the properties in a content header (AMQP 0-9-1 §2.3.5.2).
 _HEAD, _ABOUT = 7, 12
+
+
+class Delivery(NamedTuple):
+    """A message as a consumer gets it (contract.events.Received); `properties` as they are on the wire."""
+
+    message_id: str | bytes | None
+    type: str | bytes | None
+    content_type: str | bytes | None
+    body: bytes
+    redelivered: bool
+    properties: bytes
 
 
 @dataclass

@@ -10,10 +10,10 @@ from contextlib import contextmanager
 from enum import Enum
 from urllib.parse import urlsplit, urlunsplit
 
-from ordersys.contract.events import Delivery
 from tests.contract.harness.amqp_frames import (
     BrokerStream,
     Confirm,
+    Delivery,
     Publication,
     ServiceStream,
     Settlement,

@@ -3,7 +3,8 @@
 import threading
 from collections.abc import Callable
 
-from ordersys.contract.events import Delivery, Event, Undecodable, decode
+from ordersys.contract.events import Event, Undecodable, decode
+from tests.contract.harness.amqp_frames import Delivery
 from tests.contract.harness.amqp_proxy import Rule, Verdict
 
 

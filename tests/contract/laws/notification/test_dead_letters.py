@@ -15,7 +15,7 @@ from ordersys.api.notification.v1.dead_letter_service_pb2 import (
     ReplayDeadLettersRequest,
 )
 from ordersys.api.order.v1.order_events_pb2 import OrderCreated
-from ordersys.contract.events import Delivery
+from tests.contract.harness.amqp_frames import Delivery
 from tests.contract.harness.amqp_properties import (
     COPIED,
     HOSTILE_HEADERS,
