@@ -190,21 +190,15 @@ def imports(session: nox.Session) -> None:
 def package(session: nox.Session) -> None:
     """Build the source distribution, of it the wheel, and run its services from a clean environment."""
     session.install("build")
+    programs = [path.parent.name for path in Path("ordersys").glob("*/__main__.py")]
     folder = Path(session.create_tmp()) / "dist"
     shutil.rmtree(folder, ignore_errors=True)
     session.run("python", "-m", "build", "--outdir", str(folder), silent=True)
     (wheel,) = folder.glob("*.whl")
     session.install("--force-reinstall", str(wheel))
     with session.chdir(folder):
-        for service in (
-            "product_service",
-            "order_service",
-            "notification_service_1",
-            "notification_service_2",
-            "grpc_client",
-            "local",
-        ):
-            session.run("python", "-m", f"ordersys.{service}", "--help", silent=True)
+        for program in programs:
+            session.run("python", "-m", f"ordersys.{program}", "--help", silent=True)
 
 
 @nox.session

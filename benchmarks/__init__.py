@@ -1,1 +1,1 @@
-"""What it costs and how fast it is: every goal a ratio, measured in one run on one machine, guarantees beside it."""
+"""Benchmarks: every goal is a ratio to a baseline of the same run on the same machine, with all guarantees on."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from benchmarks import documents, figures, loops, questions, results, terminal
+from benchmarks import documents, figures, loops, measurements, results, terminal
 from benchmarks.bench import opened
 from benchmarks.chart import svg
 from benchmarks.children import ChildFailed
@@ -25,27 +25,27 @@ from ordersys.local.service import NotHealthy
 from ordersys.local.system import CannotStart
 from ordersys.runtime.rabbitmq.errors import BrokerUnavailable
 
-_FAILED = 1
-_QUIET_LOAD = 0.5
+_FAILED = 1  # exit status of a run that could not be measured
+_QUIET_LOAD = 0.5  # of the last minute; above it the run begins with a warning
 
 
 def main() -> None:
-    """Does what the command line says; exits 1 when what was measured can't be counted."""
+    """Runs the benchmarks as the command line says; exits with 1 when a measurement is invalid."""
     signal.signal(signal.SIGTERM, _interrupt)
     wanted = options()
     before = _read(wanted.compare) if wanted.compare else None
     try:
-        found = _read(results.LATEST) if wanted.only_docs else _measure(wanted)
+        result = _read(results.LATEST) if wanted.only_docs else _measure(wanted)
     except (Unsound, ChildFailed, CannotStart, NoRabbitMQ, NotStarted, NotHealthy, BrokerUnavailable) as error:
         print(f"benchmarks: {error}", file=sys.stderr)
         sys.exit(_FAILED)
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)
-    _publish(wanted, found, before)
+    _publish(wanted, result, before)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    """SIGTERM ends it as Ctrl-C does."""
+    """Ends the run on SIGTERM as on Ctrl-C."""
     raise KeyboardInterrupt
 
 
@@ -61,13 +61,13 @@ def _measure(wanted: Options) -> dict[str, Any]:
         "load_before": results.load_average(),
         "interpreter": {**results.interpreter(), "loop": loop},
     }
-    with terminal.Terminal(questions.count(wanted.peers)) as shown, opened(plan, loop, shown) as bench:
+    with terminal.Terminal(measurements.count(wanted.peers)) as shown, opened(plan, loop, shown) as bench:
         if more["load_before"] > _QUIET_LOAD:
             shown.line(f"this machine is busy (load {more['load_before']}): the figures will say little")
-        more["profile"] = questions.ask(bench, wanted.peers)
-    found = results.document(plan, bench.figures, began, time.monotonic() - clock, more)
-    print(f"written: {results.write(found)}")
-    return found
+        more["profile"] = measurements.make_all(bench, wanted.peers)
+    result = results.document(plan, bench.figures, began, time.monotonic() - clock, more)
+    print(f"written: {results.write(result)}")
+    return result
 
 
 def _publish(wanted: Options, found: Mapping[str, Any], before: Mapping[str, Any] | None) -> None:

@@ -1,4 +1,4 @@
-"""What every question is given: the plan, the folder, the figures, the terminal, and children to ask."""
+"""The context of every measurement: plan, folder, figures, terminal, and child processes."""
 
 import tempfile
 from collections.abc import Callable, Iterator
@@ -21,7 +21,7 @@ class Bench:
     plan: Plan
     folder: Path
     loop: str
-    """The event loop of the services, and of the baselines they are held against."""
+    """The event loop of the services and of their baselines."""
     figures: Figures
     terminal: Terminal
     guard: Guard
@@ -29,24 +29,24 @@ class Bench:
     load: Child
 
     def child(self, module: str, *arguments: str) -> Child:
-        """A child that ends with the run."""
+        """Starts a child process that ends with the run."""
         return self.stack.enter_context(closing(Child(self.guard, self.folder, module, *arguments)))
 
     def calls(self, target: str, call: str, **manner: Any) -> dict[str, Any]:
-        """A round of load."""
+        """Makes a round of load; its results."""
         answer: dict[str, Any] = self.load.ask(target=target, call=call, **manner)
         return answer
 
 
 def in_turn(number: int, *measurements: Callable[[], None]) -> None:
-    """Makes each measurement of round `number`, in the opposite order every second time: nobody is always first."""
+    """Makes each measurement of round `number`, in reverse order every second time: none is always first."""
     for measure in measurements if number % 2 == 0 else reversed(measurements):
         measure()
 
 
 @contextmanager
 def opened(plan: Plan, loop: str, terminal: Terminal) -> Iterator[Bench]:
-    """A bench in a temporary folder: the load generator runs, nothing is left when it is closed."""
+    """A bench in a temporary folder, with the load generator running; nothing is left when it is closed."""
     with tempfile.TemporaryDirectory(prefix="ordersys-bench-") as name, ExitStack() as stack:
         folder = Path(name)
         guard = stack.enter_context(closing(Guard(folder)))

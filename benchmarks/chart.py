@@ -61,7 +61,7 @@ def lines(
     series: Mapping[str, Sequence[Point]],
     scales: Callable[[Axes], None] = lambda axes: None,
 ) -> Figure:
-    """A line for each of `series`, by name. `names` are those of the axes, across and up; `scales` sets them up."""
+    """A line chart of `series` by name. `names` are those of the x and y axes; `scales` configures them."""
     with mpl.rc_context(_STYLE):
         figure = Figure((_WIDTH, _HEIGHT))
         axes = figure.subplots()
@@ -75,7 +75,7 @@ def lines(
 
 
 def bars(title: str, unit: str, values: Sequence[tuple[str, float, bool]]) -> Figure:
-    """A bar for each of (name, value, ours), with its value beside it, the first at the top."""
+    """A bar chart of (name, value, ours), with values beside the bars, the first at the top."""
     with mpl.rc_context(_STYLE):
         figure = Figure((_WIDTH, _BARS_AROUND + _BAR_HEIGHT * len(values)))
         axes = figure.subplots()
@@ -95,28 +95,28 @@ def bars(title: str, unit: str, values: Sequence[tuple[str, float, bool]]) -> Fi
 
 
 def labelled(axes: Axes, ticks: Mapping[float, str]) -> None:
-    """Ticks across at these places, with these labels."""
+    """An x axis with ticks at these places, with these labels."""
     axes.xaxis.set_major_locator(FixedLocator(list(ticks)))
     axes.xaxis.set_major_formatter(FixedFormatter(list(ticks.values())))
     axes.xaxis.set_minor_locator(NullLocator())
 
 
 def logarithmic(axes: Axes) -> None:
-    """Upwards, in steps of 1, 2, 5."""
+    """A logarithmic y axis with steps of 1, 2, 5."""
     axes.set_yscale("log")
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_minor_locator(NullLocator())
 
 
 def from_nothing(axes: Axes) -> None:
-    """Axes that begin at 0, across with thousands set apart."""
+    """Axes that begin at 0, with thousands separators on the x axis."""
     axes.set_ylim(bottom=0)
     axes.set_xlim(left=0)
     axes.xaxis.set_major_formatter(FuncFormatter(_number))
 
 
 def svg(figure: Figure) -> str:
-    """The file: no date, colours for both grounds, and a title for those who can't see it."""
+    """The SVG file: no date, colours for light and dark backgrounds, and a title for screen readers."""
     drawn = io.StringIO()
     with mpl.rc_context(_STYLE):
         figure.savefig(drawn, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
@@ -127,7 +127,7 @@ def svg(figure: Figure) -> str:
 
 
 def _for_dark_ground() -> str:
-    """matplotlib writes the colours into each element: what is important takes precedence."""
+    """matplotlib writes colours into each element, so CSS needs `!important` to take precedence."""
     rules = "".join(
         f'[style*="fill: {light}"]{{fill:{dark}!important}}[style*="stroke: {light}"]{{stroke:{dark}!important}}'
         for light, dark in _DARK.items()

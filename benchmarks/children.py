@@ -1,5 +1,7 @@
-"""Programs of this folder as processes of their own, asked by lines of JSON: what measures is never in the way of
-what is measured, and nothing is left behind, however the run ends."""
+"""Programs of this folder as child processes, with requests and replies as lines of JSON.
+
+The load generator and the baselines so share no interpreter with the measurement, and none outlives the run.
+"""
 
 import json
 import os
@@ -12,7 +14,7 @@ from typing import Any
 from ordersys.local.groups import end
 from ordersys.local.guard import Guard
 
-_END_SECONDS = 5.0
+_END_SECONDS = 5.0  # for a child to end by itself, before it is killed
 
 
 class ChildFailed(Exception):
@@ -40,7 +42,7 @@ class Child:
 
     @property
     def pid(self) -> int:
-        """The process."""
+        """The process id."""
         return self._process.pid
 
     def ask(self, **question: Any) -> Any:
@@ -56,7 +58,7 @@ class Child:
             raise ChildFailed(f"benchmarks.{self.module} did not answer; the end of {self._log}: {last}") from error
 
     def close(self) -> None:
-        """Ends it, first by having nothing more to ask."""
+        """Ends the child: closes its standard input, and kills it if that is not enough."""
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
                 pipe.close()
@@ -69,6 +71,6 @@ class Child:
 
 
 def answer_all(answer: Callable[..., Any]) -> None:
-    """A child's side: answers every question until there are no more."""
+    """Runs in the child: answers each request on standard input until it ends."""
     for line in sys.stdin:
         print(json.dumps(answer(**json.loads(line))), flush=True)

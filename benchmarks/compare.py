@@ -1,4 +1,4 @@
-"""Holds a run against an older one: a verdict for each figure, and none where noise explains the difference. Pure."""
+"""Comparison of a run with an older one: a verdict for each figure, which is "same" within the noise. Pure."""
 
 import math
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ _CERTAINTY = 3.0
 
 
 class Comparison(NamedTuple):
-    """A figure then and now. `change` and `noise` are parts of what it was."""
+    """A figure before and now. `change` and `noise` are relative to the value before."""
 
     name: str
     before: float
@@ -33,7 +33,7 @@ def compare(before: Figures, now: Figures, same_machine: bool) -> list[Compariso
 
 
 def verdict(change: float, noise: float, higher_is_better: bool) -> Verdict:
-    """What to say of a change, given how much of it may be noise."""
+    """The verdict on a change, given the noise: same, better or worse."""
     if abs(change) <= noise:
         return "same"
     return "better" if (change > 0) == higher_is_better else "worse"
@@ -54,7 +54,7 @@ def _ratios(before: Figures, now: Figures) -> Iterator[Comparison]:
 
 
 def _ratio(name: str, part: Part, before: Figures, now: Figures) -> Comparison:
-    """Its noise is that of all figures it comes from."""
+    """The noise of a goal: that of all figures it is computed from."""
     old, new = (part.value(figures) for figures in (before, now))
     sources = [figures[source] for figures in (before, now) for source in (*part.ours[:1], *part.base[:1])]
     label = f"{name} ({part.ours[0]} ÷ {part.base[0]})" if part.base else f"{name} ({part.ours[0]})"

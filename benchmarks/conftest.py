@@ -1,4 +1,4 @@
-"""What pytest-benchmark measures with: a broker nobody else uses, and a system in a virtual host beside it."""
+"""Fixtures of the micro-benchmarks: a private broker, and a system in a virtual host of its own."""
 
 import asyncio
 from collections.abc import Iterator
@@ -16,13 +16,13 @@ from ordersys.runtime.rabbitmq.urls import parse
 
 @contextmanager
 def quietly(name: str) -> Iterator[Any]:
-    """A stage nobody looks at."""
+    """A stage that shows nothing."""
     yield lambda word: None
 
 
 @pytest.fixture(scope="session")
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    """A private RabbitMQ with the topology of the contract, and nobody who consumes."""
+    """A private RabbitMQ with the topology of the contract, without consumers."""
     with System(tmp_path_factory.mktemp("broker"), quietly, Choices(services=())) as system:
         asyncio.run(declare(parse(system.amqp_url)))
         yield system

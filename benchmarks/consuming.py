@@ -1,4 +1,4 @@
-"""How fast events are recorded, beside bare pika and bare aio-pika: S5.
+"""The rate at which events are recorded, beside bare pika and bare aio-pika: S5.
 
 The real Notification Service 1 is started with events in its queue; what counts is from the first record that is
 there to the last. GUARANTEED is what the service does and bare clients do not: once, durably, before the ack.
@@ -64,7 +64,7 @@ def _fill(pika: Child, count: int) -> None:
 
 
 def _check_empty(pika: Child) -> None:
-    """What is not acknowledged comes back. Raises Unsound."""
+    """Raises Unsound unless unacknowledged events come back, as they must."""
     until(lambda: pika.ask(do="ready", queue=_TAKEN.queue) == 0, patience=10)
 
 

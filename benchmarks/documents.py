@@ -40,12 +40,12 @@ _MARKS = {True: "met", False: "**missed**", None: "not measured"}
 
 
 def written(page: str, document: Mapping[str, Any]) -> str:
-    """The page with the figures of `document` in it. Raises KeyError when a block has a name nobody knows."""
+    """The page with the figures of `document`. Raises KeyError for a block with an unknown name."""
     return _BLOCK.sub(lambda found: f"{found[1]}\n{BLOCKS[found[2]](document)}\n\n{found[3]}", page)
 
 
 def machine(document: Mapping[str, Any]) -> str:
-    """What was measured on, when, how long."""
+    """The machine, the date and the duration of the run."""
     on, versions, interpreter = document["machine"], document["versions"], document["interpreter"]
     named = ", ".join(f"{name} {number}" for name, number in versions.items())
     return (
@@ -58,7 +58,7 @@ def machine(document: Mapping[str, Any]) -> str:
 
 
 def goals(document: Mapping[str, Any]) -> str:
-    """The goals, each part a line."""
+    """The table of goals, with a line for each part."""
     rows = []
     for name in (name for name in document if re.fullmatch(r"S\d(_batch)?", name)):
         goal = document[name]
@@ -70,7 +70,7 @@ def goals(document: Mapping[str, Any]) -> str:
 
 
 def processor(columns: Mapping[str, str]) -> Callable[[Mapping[str, Any]], str]:
-    """A block of microseconds by process; each of `columns` is something measured, and its heading."""
+    """A table of microseconds by process; `columns` are names of figures and their headings."""
 
     def block(document: Mapping[str, Any]) -> str:
         figures = read(document)
@@ -88,14 +88,14 @@ def processor(columns: Mapping[str, str]) -> Callable[[Mapping[str, Any]], str]:
 
 
 def idle(document: Mapping[str, Any]) -> str:
-    """What the system uses when nothing is asked of it."""
+    """The processor time of an idle system."""
     used = sum(_costs(read(document), "idle").values())
-    said = f"{used / 1000:.0f} ms of processor time in each second, which is not taken off what an order costs"
-    return f"When nothing is asked of it, the system uses {said}." if used else _NOTHING
+    said = f"{used / 1000:.0f} ms of processor time a second, which is not subtracted from the cost of an order"
+    return f"An idle system uses {said}." if used else _NOTHING
 
 
 def profile(document: Mapping[str, Any]) -> str:
-    """Where the processor time of an order goes within each service, by the code that ran; microseconds."""
+    """The processor time of an order within each service, by the code that ran; microseconds."""
     costs = _costs(read(document), "pipeline.64")
     rows = []
     for process, shares in document["profile"].items():
@@ -106,7 +106,7 @@ def profile(document: Mapping[str, Any]) -> str:
 
 
 def floor(document: Mapping[str, Any]) -> str:
-    """How far an order is from the floor: an empty call, and what an order costs where many share everything else."""
+    """An order compared with the floor: an empty call, plus an order whose call and commits are shared by many."""
     figures = read(document)
     if not _has_floor(figures):
         return _NOTHING
@@ -122,7 +122,7 @@ def floor(document: Mapping[str, Any]) -> str:
 
 
 def peers_floor(document: Mapping[str, Any]) -> str:
-    """How S9 would come out if an order of ours cost what the floor is."""
+    """The ratios of S9 if an order of ours cost no more than the floor."""
     figures = read(document)
     if not (_has_floor(figures) and "processor.plain.careless.ours" in figures):
         return _NOTHING
@@ -139,14 +139,14 @@ def _has_floor(figures: Figures) -> bool:
 
 
 def _floor(figures: Figures) -> tuple[float, float, float]:
-    """What an order costs, an empty call, and what an order costs where many share everything else; microseconds."""
+    """The processor time of an order, of an empty call, and of an order of a large batch; microseconds."""
     order, call = figures["processor.pipeline.64"].median, figures["processor.echo.64"].median
     shared = _costs(figures, "pipeline.512.batch64")
     return order, call, sum(micros for process, micros in shared.items() if process != "client")
 
 
 def low_load(document: Mapping[str, Any]) -> str:
-    """How far PlaceOrder is from the floor at low load: two hops, and two hops that commit as often as it does."""
+    """PlaceOrder at low load compared with two calls in a row, and with two that commit as often as it does."""
     figures = read(document)
     names = {
         "two_hops.p50": "two empty hops",
@@ -197,7 +197,7 @@ def calls(document: Mapping[str, Any]) -> str:
 
 
 def chosen(*prefixes: str) -> Callable[[Mapping[str, Any]], str]:
-    """A block with every figure whose name begins so."""
+    """A table of every figure whose name begins with one of these."""
 
     def block(document: Mapping[str, Any]) -> str:
         figures = read(document)
@@ -215,7 +215,7 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def number(value: float) -> str:
-    """Three digits that count: 1,234 or 12.3 or 0.123."""
+    """A number with three significant digits: 1,234 or 12.3 or 0.123."""
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
@@ -226,8 +226,8 @@ def _value(part: Mapping[str, Any]) -> str:
 def _costs(figures: Figures, name: str) -> dict[str, float]:
     """Microseconds by process."""
     first = f"processor.{name}."
-    found = {each.removeprefix(first): figures[each].median for each in figures if each.startswith(first)}
-    return {process: micros for process, micros in found.items() if process in _PROCESSES}
+    medians = {each.removeprefix(first): figures[each].median for each in figures if each.startswith(first)}
+    return {process: micros for process, micros in medians.items() if process in _PROCESSES}
 
 
 def _micros(value: float | None) -> str:

@@ -1,4 +1,4 @@
-"""Servers that do nothing, or nothing but commit, which orders are held against (S1, S2)."""
+"""The baselines of S1 and S2: servers that do nothing, or nothing but commit."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -12,7 +12,7 @@ from benchmarks.summary import curve_in_milliseconds, percentile
 from ordersys.local import ports
 
 OTHER = ".other_loop"
-"""The figures of a baseline that does not run on the services' event loop end so."""
+"""The suffix of figures of a baseline that runs on another event loop than the services."""
 _EMPTY = "empty message, no validation, nothing kept"
 _COMMITTING = "empty message, no validation; each server commits one row durably before it goes on"
 
@@ -28,7 +28,7 @@ class Echo:
     server: Child
 
     def calls(self, in_flight: int) -> None:
-        """A round of a closed loop; its processor time is that of client and server."""
+        """Makes a round of calls in a closed loop; its processor time is that of client and server."""
         bench, name = self.bench, f"echo.{in_flight}"
         meter = partial(_used, self.server)
         before = meter()
@@ -43,13 +43,13 @@ class Echo:
         bench.figures.add_processor(name + self.suffix, each, "µs/call", self.said)
 
     def warm_up(self) -> None:
-        """Connections are made and code is warm when the first round begins."""
+        """Makes connections and warms up code before the first round."""
         _warm_up(self.bench, self.address)
 
 
 @dataclass(frozen=True)
 class TwoHops:
-    """A server that asks another before it answers. The figures begin with `name` and end with `suffix`."""
+    """A server that calls another before it answers. Its figures begin with `name` and end with `suffix`."""
 
     bench: Bench
     name: str
@@ -59,7 +59,7 @@ class TwoHops:
     servers: tuple[Child, Child]
 
     def calls(self) -> None:
-        """A round at low load."""
+        """Makes a round of calls at low load."""
         bench, said = self.bench, f"{self.said}; {LOW_RATE:g} calls a second"
         meter = partial(_used, *self.servers)
         before = meter()
@@ -73,19 +73,19 @@ class TwoHops:
             bench.figures.series[f"latency.{self.name}"] = curve_in_milliseconds(answer["latencies"])
 
     def warm_up(self) -> None:
-        """Connections are made and code is warm when the first round begins."""
+        """Makes connections and warms up code before the first round."""
         _warm_up(self.bench, self.address)
 
 
 @dataclass(frozen=True)
 class Baselines:
-    """What orders are held against, first that on the event loop of the services."""
+    """The servers that orders are compared with; the first runs on the event loop of the services."""
 
     echoes: list[Echo]
     hops: list[TwoHops]
 
     def warm_up(self) -> None:
-        """All of them."""
+        """Warms up all servers."""
         for echo in self.echoes:
             echo.warm_up()
         for hops in self.hops:
@@ -93,23 +93,23 @@ class Baselines:
 
 
 def baselines(bench: Bench) -> Baselines:
-    """Empty servers on each event loop there is; on that of the services two more, which commit as ours do.
+    """Starts empty servers on each installed event loop; on that of the services two more, which commit durably.
 
-    PlaceOrder waits for one commit in each of its two services, so that these wait for as many.
+    PlaceOrder waits for one commit in each of its two services; so do these.
     """
-    found = Baselines([], [])
+    base = Baselines([], [])
     for loop in (bench.loop, *(other for other in loops.ALL if other != bench.loop)):
         suffix, said = "" if loop == bench.loop else OTHER, f"{_EMPTY}; server on {loop}"
         near, far, servers = _started(bench, loop)
-        found.echoes.append(Echo(bench, suffix, said, near, servers[0]))
-        found.hops.append(TwoHops(bench, "two_hops", suffix, said, far, servers))
+        base.echoes.append(Echo(bench, suffix, said, near, servers[0]))
+        base.hops.append(TwoHops(bench, "two_hops", suffix, said, far, servers))
     _, far, servers = _started(bench, bench.loop, commit=True)
-    found.hops.append(TwoHops(bench, "two_hops.durable", "", f"{_COMMITTING}; server on {bench.loop}", far, servers))
-    return found
+    base.hops.append(TwoHops(bench, "two_hops.durable", "", f"{_COMMITTING}; server on {bench.loop}", far, servers))
+    return base
 
 
 def _started(bench: Bench, loop: str, commit: bool = False) -> tuple[str, str, tuple[Child, Child]]:
-    """Two servers: the address of one, and of one that asks it."""
+    """Starts two servers: the address of the first, and of a second that calls the first."""
     near, far = (f"{ports.LOOPBACK}:{port}" for port in ports.free(2))
     first, second = (["--commit", str(bench.folder / f"{name}.db")] if commit else [] for name in ("near", "far"))
     servers = (

@@ -1,4 +1,4 @@
-"""What was measured: figures by name, each the values of its rounds, its unit, and what was guaranteed meanwhile."""
+"""Figures by name: the values of their rounds, their unit, and the guarantees that were kept meanwhile."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ class Figure:
 
     unit: str
     said: str = ""
-    """What was guaranteed, or is less than ours, and how it was measured where that is not obvious."""
+    """The guarantees that were kept, or which of ours were not, and the method where it is not obvious."""
     rounds: list[float] = field(default_factory=list)
 
     @property
@@ -24,7 +24,7 @@ class Figure:
 
     @property
     def higher_is_better(self) -> bool:
-        """Rates rise, times and sizes fall."""
+        """True for rates; times and sizes are better when they are smaller."""
         return self.unit.endswith("/s")
 
 
@@ -34,10 +34,10 @@ class Figures:
     def __init__(self) -> None:
         self._by_name: dict[str, Figure] = {}
         self.series: dict[str, list[tuple[float, float]]] = {}
-        """Curves for the pictures, by name: pairs of what is drawn to the right and upwards."""
+        """Curves for the pictures, by name: pairs of x and y."""
 
     def add(self, name: str, value: float, unit: str, said: str = "") -> None:
-        """One more round of a figure."""
+        """Adds a round of a figure."""
         self._by_name.setdefault(name, Figure(unit, said)).rounds.append(value)
 
     def add_processor(self, name: str, used: Mapping[str, float], unit: str, said: str) -> None:
@@ -59,7 +59,7 @@ class Figures:
         return iter(self._by_name)
 
     def document(self) -> dict[str, Any]:
-        """As it stands in a result file."""
+        """The figures as they are stored in a result file."""
         return {
             name: {"median": f.median, "unit": f.unit, "said": f.said, "rounds": f.rounds}
             for name, f in self._by_name.items()
@@ -69,8 +69,8 @@ class Figures:
 def read(document: Mapping[str, Any]) -> Figures:
     """The figures of a result file."""
     figures = Figures()
-    for name, found in document["figures"].items():
-        for value in found["rounds"]:
-            figures.add(name, value, found["unit"], found["said"])
+    for name, figure in document["figures"].items():
+        for value in figure["rounds"]:
+            figures.add(name, value, figure["unit"], figure["said"])
     figures.series = {name: [(x, y) for x, y in points] for name, points in document["series"].items()}
     return figures

@@ -1,8 +1,7 @@
 """The goals S1 to S9: ratios of medians of rounds that alternated in one run, and whether they are met. Pure.
 
-Where a goal is about how much is done in a time, its verdict rests on processor time: how much of it the baseline uses
-for one of its calls or events, divided by what ours uses for one of its orders or events. That stays true on a busy
-machine. The ratio by the clock stands beside it.
+The verdict on a throughput goal depends on processor time: that of the baseline for a call or event, divided by ours
+for an order or event. It stays valid on a busy machine. The ratio by the clock is shown beside it.
 """
 
 import math
@@ -17,7 +16,7 @@ SERVICES = ("order_service", "product_service", "notification_service_1", "notif
 
 
 class Measure(StrEnum):
-    """How a part of a goal is measured; the value is what a person reads."""
+    """The kinds of measurement; the value is shown to people."""
 
     PROCESSOR = "processor time"
     CLOCK = "clock"
@@ -25,7 +24,7 @@ class Measure(StrEnum):
 
 
 class Bound(NamedTuple):
-    """How far a value may go; to infinity where none was set."""
+    """A limit for a value; infinite where none was set."""
 
     relation: str
     value: float
@@ -34,17 +33,17 @@ class Bound(NamedTuple):
         return "–" if math.isinf(self.value) else f"{'≥' if self.relation == '>=' else '≤'} {self.value:g}"
 
     def met(self, value: float) -> bool:
-        """Whether `value` keeps it."""
+        """True if `value` is within the bound."""
         return value >= self.value if self.relation == ">=" else value <= self.value
 
     def worst(self, values: Sequence[float]) -> float:
-        """The one of `values` that is nearest to breaking it, or farthest beyond."""
+        """The value that is nearest to breaking the bound, or farthest beyond."""
         return min(values) if self.relation == ">=" else max(values)
 
 
 @dataclass(frozen=True)
 class Part:
-    """What is held against a bound: a figure, or its ratio to another; of several the worst counts.
+    """A figure with a bound, or its ratio to another figure; of several figures the worst counts.
 
     The ratio of processor times is the baseline's to ours, so that it says the same as that of rates.
     """
@@ -54,12 +53,12 @@ class Part:
     base: tuple[str, ...]
     bound: Bound
     judges: bool = True
-    """Whether the verdict rests on it; else it stands beside."""
+    """True if the verdict depends on it; else it is shown beside."""
     said: str = ""
-    """In which way it differs from the goal's first part."""
+    """The difference to the first part of the goal."""
 
     def value(self, figures: Figures) -> float:
-        """The worst. Raises KeyError when one was not measured."""
+        """The worst of the values. Raises KeyError when one was not measured."""
         return self.bound.worst(list(self._values(figures)))
 
     def _values(self, figures: Figures) -> Iterator[float]:
@@ -76,7 +75,8 @@ class Goal:
     """A goal by its name; the first part's value is the goal's."""
 
     name: str
-    what: str
+    ratio: str
+    """The two figures that are compared, in words."""
     parts: tuple[Part, ...]
 
 
@@ -195,7 +195,7 @@ GOALS = (
 
 
 def judged(figures: Figures) -> dict[str, dict[str, Any]]:
-    """For each goal its value, its bound and whether it is met: None for both where something was not measured."""
+    """The value, bound and verdict of each goal; value and verdict are None where something was not measured."""
     return {goal.name: _judged(goal, figures) for goal in GOALS}
 
 
@@ -203,7 +203,7 @@ def _judged(goal: Goal, figures: Figures) -> dict[str, Any]:
     parts = [_part(part, figures) for part in goal.parts]
     mets = [part["met"] for part in parts if part["judges"]]
     met = None if None in mets else all(mets)
-    return {"value": parts[0]["value"], "goal": parts[0]["goal"], "met": met, "what": goal.what, "parts": parts}
+    return {"value": parts[0]["value"], "goal": parts[0]["goal"], "met": met, "what": goal.ratio, "parts": parts}
 
 
 def _part(part: Part, figures: Figures) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What becomes of orders/s when there is much: orders stored, products, events waiting (S6); and of memory (S7).
+"""Orders/s with many stored orders, products and waiting events (S6); and memory (S7).
 
 Each is measured beside an empty system on the same broker, in rounds that alternate.
 """
@@ -17,12 +17,12 @@ from benchmarks.plan import USUAL_IN_FLIGHT
 from benchmarks.seeding import Stored, append_events
 from benchmarks.systems import Measured, beside, running
 
-_DRAIN_SECONDS = 600.0
+_DRAIN_SECONDS = 600.0  # at most, for 100,000 waiting events to be recorded; then the run fails
 _AWAY = "accepted, both commits durable, the broker away on both sides"
 
 
 class Accepted(NamedTuple):
-    """A round of orders that nothing can record; `rate` in orders/s, processor time in seconds an order, by process."""
+    """A round of orders while the broker is away; `rate` in orders/s, processor time in seconds an order."""
 
     orders: int
     rate: float
@@ -30,7 +30,7 @@ class Accepted(NamedTuple):
 
 
 def measure(bench: Bench) -> None:
-    """All of it."""
+    """Adds all figures of S6 and S7."""
     few, *more = bench.plan.stored
     with running(bench, "empty", Stored(orders=few)) as empty:
         if bench.plan.products:
@@ -45,8 +45,8 @@ def measure(bench: Bench) -> None:
 
 
 def _compare(bench: Bench, empty: Measured, large: Measured, name: str) -> None:
-    for one in (empty, large):
-        place(bench, one, USUAL_IN_FLIGHT, bench.plan.seconds / 2)
+    for system in (empty, large):
+        place(bench, system, USUAL_IN_FLIGHT, bench.plan.seconds / 2)
     for number in bench.terminal.rounds(name, bench.plan.curve_rounds):
         in_turn(
             number,
@@ -61,10 +61,10 @@ def _round(bench: Bench, measured: Measured, name: str) -> None:
 
 
 def _waiting(bench: Bench, empty: Measured, large: Measured) -> None:
-    """With the broker away; when it is back, everything that waited has to arrive, once. Raises Unsound.
+    """Measures with the broker away. When it is back, every waiting event has to arrive once. Raises Unsound.
 
-    Both Order Services are started anew, though events are put into one database only: in the first seconds after a
-    start an order may be dearer.
+    Both Order Services are restarted, though events are added to one database only: orders may cost more in the first
+    seconds after a start, which then holds for both.
     """
     with closing(large.records) as records:
         marks = records.marks()
@@ -88,7 +88,7 @@ def _waiting(bench: Bench, empty: Measured, large: Measured) -> None:
 
 
 def _drained(records: Records, marks: list[int], whole: int) -> float:
-    """The moment both had recorded that many since `marks`. Raises Unsound when more are."""
+    """The moment when both had recorded `whole` events since `marks`. Raises Unsound when there are more."""
 
     def left() -> list[int]:
         return [whole - (now - mark) for mark, now in zip(marks, records.marks(), strict=True)]
@@ -100,13 +100,13 @@ def _drained(records: Records, marks: list[int], whole: int) -> float:
 
 
 def _rounds(bench: Bench, empty: Measured, large: Measured) -> int:
-    """How many orders the large system took."""
+    """Measures S6; the number of orders that the large system accepted."""
     _accepted(bench, empty, bench.plan.seconds)
-    taken = [_accepted(bench, large, bench.plan.seconds).orders]
+    accepted = [_accepted(bench, large, bench.plan.seconds).orders]
 
     def round_of_large() -> None:
         done = _accepted(bench, large, bench.plan.seconds)
-        taken.append(done.orders)
+        accepted.append(done.orders)
         said = f"{_AWAY}; {bench.plan.stored[-1]:,} orders stored, {bench.plan.waiting:,} events waiting"
         _add(bench, "growth.waiting.large", done, said)
 
@@ -115,7 +115,7 @@ def _rounds(bench: Bench, empty: Measured, large: Measured) -> int:
 
     for number in bench.terminal.rounds("broker away", bench.plan.rounds):
         in_turn(number, round_of_large, round_of_empty)
-    return sum(taken)
+    return sum(accepted)
 
 
 def _accepted(bench: Bench, measured: Measured, seconds: float) -> Accepted:

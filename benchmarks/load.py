@@ -1,7 +1,8 @@
-"""The load, in a process of its own: `python -m benchmarks.load`, asked by lines of JSON.
+"""The load generator, a process of its own: `python -m benchmarks.load`, with requests as lines of JSON.
 
-Closed loop: so many callers, each with its next call when the last is answered. Open loop: calls at a fixed rate
-whatever becomes of them, each timed from when it was due, so that a stall counts against everybody it kept waiting.
+Closed loop: a number of callers, each of which makes its next call when the last is answered. Open loop: calls at a
+fixed rate whether or not earlier ones were answered, timed from when they were due, so that a stall counts for each
+call that it delayed.
 """
 
 import asyncio
@@ -22,7 +23,7 @@ from ordersys.api.product.v1.product_service_pb2_grpc import ProductServiceStub
 if TYPE_CHECKING:
     from ordersys.api.product.v1.product_service_pb2_grpc import ProductServiceAsyncStub
 
-_TIMEOUT = 30.0
+_TIMEOUT = 30.0  # seconds for a call; more than any call takes at the largest load
 Call = Callable[[], Awaitable[Sequence[str]]]
 """Makes one call; what it returns is the ids of the orders it placed, none for an echo."""
 
@@ -35,12 +36,12 @@ class NotPlaced(Exception):
         self._status = status
 
     def code(self) -> grpc.StatusCode:
-        """As of a call that was refused."""
+        """The fields of a call that was refused."""
         return next(code for code in grpc.StatusCode if code.value[0] == self._status.code)
 
 
 class Tally:
-    """What became of the calls of one round: latencies in seconds, ids of accepted orders, refusals by code."""
+    """The results of one round: latencies in seconds, ids of accepted orders, refusals by code."""
 
     def __init__(self) -> None:
         self.latencies: list[float] = []
@@ -59,7 +60,7 @@ class Tally:
 
 
 def echo(channel: grpc.aio.Channel) -> Call:
-    """An empty call."""
+    """A call with an empty message."""
     method: Any = channel.unary_unary(PATH)
 
     async def call() -> list[str]:
@@ -103,7 +104,7 @@ CALLS: dict[str, Callable[[grpc.aio.Channel, int, int], Call]] = {
 
 
 async def closed(call: Call, tally: Tally, in_flight: int, seconds: float, most: int) -> None:
-    """Keeps `in_flight` calls under way for that long, or until `most` calls were made."""
+    """Keeps `in_flight` calls under way for `seconds`, or until `most` calls were made."""
     end = time.monotonic() + seconds
     left = iter(range(most))
 
@@ -115,7 +116,7 @@ async def closed(call: Call, tally: Tally, in_flight: int, seconds: float, most:
 
 
 async def opened(call: Call, tally: Tally, rate: float, seconds: float) -> None:
-    """Makes `rate` calls a second for that long, and waits for the last answer."""
+    """Makes `rate` calls a second for `seconds`, and waits for the last answer."""
     began = time.monotonic()
     calls = set()
     for number in range(int(rate * seconds)):
@@ -127,7 +128,7 @@ async def opened(call: Call, tally: Tally, rate: float, seconds: float) -> None:
 
 
 class Loads:
-    """Answers questions; a channel to each address is kept, so that no round pays for connecting."""
+    """Serves requests; a channel to each address is kept, so that no round pays for connecting."""
 
     def __init__(self) -> None:
         self._channels: dict[str, grpc.aio.Channel] = {}
@@ -137,7 +138,7 @@ class Loads:
     ) -> dict[str, Any]:
         """Makes a round: closed loop with `in_flight`, `seconds`, `most`, or open loop with `rate`, `seconds`.
 
-        `orders` is how many are in each call, where many are placed in one.
+        `orders` is the number of orders in each call of a batch.
         """
         if target not in self._channels:
             self._channels[target] = grpc.aio.insecure_channel(target)
@@ -149,7 +150,7 @@ class Loads:
 
 
 async def main() -> None:
-    """Answers until there are no more questions."""
+    """Serves requests from standard input until it ends."""
     loads, loop = Loads(), asyncio.get_running_loop()
     while line := await loop.run_in_executor(None, sys.stdin.readline):
         print(json.dumps(await loads.answer(**json.loads(line))), flush=True)

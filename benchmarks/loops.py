@@ -11,11 +11,11 @@ from typing import Any
 from ordersys.runtime.base import event_loop
 
 ALL = ("asyncio",) if event_loop.UVLOOP is None else ("asyncio", "uvloop")
-"""Those that are installed."""
+"""The installed event loops."""
 
 
 def of_services(environment: Mapping[str, str] = os.environ) -> str:
-    """The loop that services of ours choose in this environment."""
+    """The event loop that our services choose in this environment."""
     return event_loop.name(environment.get("ORDERSYS_EVENT_LOOP", "").strip().lower() or event_loop.AUTO)
 
 

@@ -1,8 +1,8 @@
-"""What the services keep in memory after few orders and after many: S7.
+"""Resident memory of the services after few orders and after many: S7.
 
-Freshly started services work through the first orders on an empty system, and through many more on one that has
-the most orders stored. A million orders processed would take the better part of an hour: the second reading is
-taken after as many as the plan says, and how much each order added since the first is told beside it.
+Services are freshly started; the first reading is taken after a few orders on an empty system, the second after many
+more on a system with the most orders stored. To place a million orders would take most of an hour: the plan says how
+many are placed, and the growth per order in between is reported as well.
 """
 
 from benchmarks.bench import Bench
@@ -10,12 +10,12 @@ from benchmarks.pipeline import place
 from benchmarks.plan import USUAL_IN_FLIGHT
 from benchmarks.systems import Measured
 
-_READINGS = 20
+_READINGS = 20  # a curve has that many points
 _MEGABYTE = 1e6
 
 
 def measure(bench: Bench, empty: Measured, large: Measured) -> None:
-    """All of it; restarts the services."""
+    """Adds the figures of S7; restarts the services."""
     few, many = bench.plan.memory_orders
     stored = bench.plan.stored[-1]
     _settle(bench, _readings(bench, empty, few), "after_few", f"after {few:,} orders, few stored")
@@ -28,7 +28,7 @@ def measure(bench: Bench, empty: Measured, large: Measured) -> None:
 
 
 def _readings(bench: Bench, measured: Measured, orders: int) -> dict[str, list[tuple[float, float]]]:
-    """(orders processed, megabytes) along the way, by service."""
+    """Points of (orders processed, megabytes) along the way, by service."""
     for service in measured.system.services.values():
         service.stop()
         service.start()
@@ -44,7 +44,7 @@ def _readings(bench: Bench, measured: Measured, orders: int) -> dict[str, list[t
 
 
 def _settle(bench: Bench, readings: dict[str, list[tuple[float, float]]], after: str, said: str) -> None:
-    """The last readings are the rounds of the figure."""
+    """Adds the last readings as rounds of the figure."""
     for service, points in readings.items():
         for _, megabytes in points[-bench.plan.rounds :]:
             bench.figures.add(f"memory.{after}.{service}", megabytes, "MB", said)

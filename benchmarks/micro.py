@@ -1,4 +1,4 @@
-"""What pytest-benchmark is good at, run by it: calls one after the other, and the parts of the runtime alone."""
+"""Micro-benchmarks by pytest-benchmark: calls one after the other, and parts of the runtime by themselves."""
 
 import json
 import subprocess
@@ -24,14 +24,14 @@ def measure(bench: Bench) -> None:
         done = subprocess.run([*command, *effort], stdin=subprocess.DEVNULL, stdout=output, stderr=output, check=False)
     if done.returncode:
         raise Unsound("benchmarks/test_*.py failed:\n" + log.read_text(errors="replace")[-3000:])
-    for one in json.loads(report.read_text())["benchmarks"]:
-        name = one["name"].removeprefix("test_")
-        for value in portions(one["stats"]["data"], bench.plan.rounds):
+    for benchmark in json.loads(report.read_text())["benchmarks"]:
+        name = benchmark["name"].removeprefix("test_")
+        for value in portions(benchmark["stats"]["data"], bench.plan.rounds):
             bench.figures.add(f"pytest.{name}", 1000 * value, "ms", "pytest-benchmark; the service's own guarantees")
 
 
 def portions(values: Sequence[float], count: int) -> Iterator[float]:
-    """The medians of `count` portions of `values`, in order; of each value alone where there are fewer."""
+    """The medians of `count` portions of `values`, in order; the values themselves where there are fewer."""
     size = max(1, len(values) // count)
     for first in range(0, min(count, len(values)) * size, size):
         yield median(values[first : first + size])

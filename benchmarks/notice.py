@@ -1,4 +1,4 @@
-"""How long it takes from PlaceOrder's reply until both notification services have the record, at low load: S8."""
+"""The time from PlaceOrder's reply until both notification services have the record, at low load: S8."""
 
 import time
 from contextlib import closing
@@ -16,13 +16,13 @@ from benchmarks.summary import percentile
 from benchmarks.systems import Measured
 from ordersys.api.product.v1.product_service_pb2_grpc import ProductServiceStub
 
-_POLL = 0.0001
+_POLL = 0.0001  # seconds: the resolution of this latency of some 3 ms
 _COMMITTED = f"{GUARANTEED}; until the commit is seen, looked for every 0.1 ms"
 _ONE = "BlockingConnection, persistent, confirmed by both quorum queues, one after the other"
 
 
 def measure(bench: Bench, measured: Measured, pika: Child) -> None:
-    """All of it."""
+    """Adds the figures of S8."""
     with closing(measured.records) as records, grpc.insecure_channel(measured.door) as channel:
         stub = ProductServiceStub(channel)
         stub.PlaceOrder(samples.place_order(measured.catalogue))
@@ -46,7 +46,7 @@ def _notices(bench: Bench, measured: Measured, records: Records, stub: ProductSe
 
 
 def _publishes(bench: Bench, records: Records, pika: Child) -> None:
-    """The services record these events too: the broker has the same work as with ours."""
+    """Publishes events that the services record as well, so that the broker has the same work as with ours."""
     marks, count = records.marks(), int(100 * bench.plan.seconds)
     took = pika.ask(do="publish_one_by_one", count=count)
     until(lambda: all(now - mark >= count for mark, now in zip(marks, records.marks(), strict=True)))

@@ -1,5 +1,7 @@
-"""What the services of a system have on disk, read beside them and never written: the only clock and the only
-witness of what was recorded or relayed."""
+"""Reads the databases of running services: the measurements take from there what was recorded or relayed, and when.
+
+Nothing is written.
+"""
 
 import sqlite3
 import time
@@ -10,13 +12,13 @@ from pathlib import Path
 from ordersys.notification_service.inbox import NOTIFICATIONS
 from ordersys.order_service.store import OUTBOX
 
-_POLL = 0.002
-_PATIENCE = 120.0
+_POLL = 0.002  # seconds between two reads: less would compete with the services for the cores
+_PATIENCE = 120.0  # seconds until a run fails: a slow machine takes longer, a lost event takes for ever
 _CONSUMERS = ("notification-service-1", "notification-service-2")
 
 
 class Unsound(Exception):
-    """What was measured can't be counted: orders are missing, or calls failed; the text says what."""
+    """A measurement is invalid: orders are missing, or calls failed; the text says which."""
 
 
 class Reading:
@@ -26,7 +28,7 @@ class Reading:
         self._connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, isolation_level=None)
 
     def number(self, statement: str, *parameters: object) -> int:
-        """The one number a statement answers, 0 for none."""
+        """The number that a statement returns; 0 for no row."""
         row = self._connection.execute(statement, parameters).fetchone()
         return int(row[0] or 0) if row else 0
 
@@ -35,7 +37,7 @@ class Reading:
         return [row[0] for row in self._connection.execute(statement, parameters)]
 
     def close(self) -> None:
-        """Closes it."""
+        """Closes the connection."""
         self._connection.close()
 
 
@@ -46,7 +48,7 @@ class Records:
         self._readings = [Reading(databases / f"{consumer}.db") for consumer in _CONSUMERS]
 
     def marks(self) -> list[int]:
-        """The last record of each: what comes later is new."""
+        """The sequence of the last record of each; later records are new."""
         return [reading.number(f"SELECT max(sequence) FROM {NOTIFICATIONS.name}") for reading in self._readings]
 
     def wait(self, marks: list[int], orders: list[str]) -> float:
@@ -56,17 +58,17 @@ class Records:
         return ended
 
     def verify(self, marks: list[int], orders: list[str]) -> None:
-        """Holds what is new since `marks` against `orders`. Raises Unsound."""
+        """Compares the records since `marks` with `orders`. Raises Unsound."""
         for reading, mark in zip(self._readings, marks, strict=True):
-            found = reading.texts(f"SELECT order_id FROM {NOTIFICATIONS.name} WHERE sequence > ?", mark)
-            if sorted(found) != sorted(orders):
-                raise Unsound(f"{len(orders)} orders were accepted, but {len(found)} others were recorded")
+            recorded = reading.texts(f"SELECT order_id FROM {NOTIFICATIONS.name} WHERE sequence > ?", mark)
+            if sorted(recorded) != sorted(orders):
+                raise Unsound(f"{len(orders)} orders were accepted, but {len(recorded)} records are not of just these")
 
     def has(self, order_id: str) -> bool:
-        """Whether both have recorded something of that order."""
+        """True if both have a record of that order."""
         statement = f"SELECT count(*) FROM {NOTIFICATIONS.name} WHERE consumer = ? AND order_id = ?"
-        found = zip(self._readings, _CONSUMERS, strict=True)
-        return all(reading.number(statement, consumer, order_id) for reading, consumer in found)
+        databases = zip(self._readings, _CONSUMERS, strict=True)
+        return all(reading.number(statement, consumer, order_id) for reading, consumer in databases)
 
     def close(self) -> None:
         """Closes the connections."""
@@ -75,7 +77,7 @@ class Records:
 
 
 def outbox(databases: Path) -> "closing[Reading]":
-    """The Order Service's database."""
+    """Opens the Order Service's database."""
     return closing(Reading(databases / "order.db"))
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Options:
-    """What is wanted."""
+    """The options of the command line."""
 
     quick: bool
     peers: bool
@@ -17,13 +17,13 @@ class Options:
 
 
 def options() -> Options:
-    """As the command line says."""
+    """Parses the command line."""
     parser = argparse.ArgumentParser(
         prog="nox -s bench --",
         description="Measures the system against baselines of the same run; writes benchmarks/results.",
     )
     parser.add_argument("--quick", action="store_true", help="three minutes, not twenty: fewer and shorter rounds")
-    parser.add_argument("--peers", action="store_true", help="also what people would use instead")
+    parser.add_argument("--peers", action="store_true", help="also the alternatives people would use (S9)")
     parser.add_argument("--compare", type=Path, metavar="FILE", help="an older result: a verdict for each figure")
     parser.add_argument("--write-docs", action="store_true", help="put the figures into docs/performance.md")
     parser.add_argument(

@@ -43,7 +43,7 @@ _ORDERS = {
 
 
 def pictures(figures: Figures) -> Iterator[tuple[str, Figure]]:
-    """(name, picture) for everything there are figures for."""
+    """The (name, picture) pairs for which there are figures."""
     drawings: Mapping[str, Callable[[Figures], Figure]] = {
         "latency": _latency,
         "concurrency": _concurrency,
@@ -75,7 +75,7 @@ def _nines(points: Sequence[Point]) -> list[Point]:
 
 
 def _nine(percent: float) -> float:
-    """A scale on which each nine takes as much room as the one before: 0 for 0 %, 1 for 90 %, 2 for 99 %."""
+    """A scale of percentiles by the number of nines: 0 for 0 %, 1 for 90 %, 2 for 99 %."""
     return math.log10(100 / (100 - percent))
 
 
@@ -92,8 +92,8 @@ def _concurrency(figures: Figures) -> Figure:
 
 
 def _growth(figures: Figures) -> Figure:
-    found = [name for name in figures if name.startswith("growth.") and f"{name}.empty" in figures]
-    values = [(_grown(name), 100 * figures[name].median / figures[f"{name}.empty"].median, True) for name in found]
+    names = [name for name in figures if name.startswith("growth.") and f"{name}.empty" in figures]
+    values = [(_grown(name), 100 * figures[name].median / figures[f"{name}.empty"].median, True) for name in names]
     if "growth.waiting.large" in figures:
         ratio = figures["growth.waiting.large"].median / figures["growth.waiting.empty"].median
         values.append(("most stored, events waiting", 100 * ratio, True))
@@ -103,8 +103,8 @@ def _growth(figures: Figures) -> Figure:
 
 
 def _grown(name: str) -> str:
-    _, what, count = name.split(".")
-    return f"{int(count):,} {'orders stored' if what == 'stored' else what}"
+    _, kind, count = name.split(".")
+    return f"{int(count):,} {'orders stored' if kind == 'stored' else kind}"
 
 
 def _memory(figures: Figures) -> Figure:

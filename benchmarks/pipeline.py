@@ -13,7 +13,7 @@ from benchmarks.observing import Unsound
 from benchmarks.plan import Batch
 from benchmarks.systems import Measured
 
-UNLIMITED = 10**9
+UNLIMITED = 10**9  # calls: more than any round makes
 
 
 @dataclass(frozen=True)
@@ -28,18 +28,18 @@ class Round:
 
 
 def place(bench: Bench, measured: Measured, in_flight: int, seconds: float, most: int = UNLIMITED) -> Round:
-    """Closed loop. Raises Unsound."""
+    """Places orders in a closed loop. Raises Unsound."""
     return _round(bench, measured, in_flight=in_flight, seconds=seconds, most=most)
 
 
 def place_many(bench: Bench, measured: Measured, batch: Batch, seconds: float) -> Round:
-    """Closed loop, many orders in each call. Raises Unsound."""
+    """Places orders in a closed loop, many in each call. Raises Unsound."""
     manner = {"orders": batch.orders, "in_flight": batch.calls, "seconds": seconds, "most": UNLIMITED}
     return _round(bench, measured, call="batch_place_orders", **manner)
 
 
 def place_at(bench: Bench, measured: Measured, rate: float, seconds: float) -> Round:
-    """Open loop, `rate` orders a second. Raises Unsound."""
+    """Places orders in an open loop, `rate` a second. Raises Unsound."""
     return _round(bench, measured, rate=rate, seconds=seconds)
 
 
@@ -61,7 +61,7 @@ def _round(bench: Bench, measured: Measured, **manner: Any) -> Round:
 
 
 def placed(bench: Bench, measured: Measured, call: str = "place_order", **manner: Any) -> dict[str, Any]:
-    """A round of load that nobody refused. Raises Unsound."""
+    """Makes a round of load without refusals. Raises Unsound."""
     answer = bench.calls(measured.door, call, catalogue=measured.catalogue, **manner)
     if answer["failed"]:
         raise Unsound(f"calls failed: {answer['failed']}")

@@ -1,4 +1,4 @@
-"""How fast orders are placed, beside empty calls: S1, S2, S3, and the curve of concurrency."""
+"""Throughput and latency of placing orders, beside empty calls: S1, S2, S3, and the curve of concurrency."""
 
 import time
 from functools import partial
@@ -19,7 +19,7 @@ _SHARES_OF_MAXIMUM = {"quarter": 0.25, "half": 0.5, "three_quarters": 0.75}
 
 
 def measure(bench: Bench, measured: Measured) -> None:
-    """All of it."""
+    """Adds all figures about placing orders."""
     base = baselines(bench)
     warm_up(bench, measured, base)
     _idle(bench, measured)
@@ -38,7 +38,7 @@ def measure(bench: Bench, measured: Measured) -> None:
 
 
 def warm_up(bench: Bench, measured: Measured, base: Baselines) -> None:
-    """Connections are made and code is warm when the first round begins."""
+    """Makes connections and warms up code before the first round."""
     place(bench, measured, USUAL_IN_FLIGHT, bench.plan.seconds / 2)
     for batch in (USUAL_BATCH, LARGE_BATCH):
         place_many(bench, measured, batch, bench.plan.seconds / 4)
@@ -46,7 +46,7 @@ def warm_up(bench: Bench, measured: Measured, base: Baselines) -> None:
 
 
 def _idle(bench: Bench, measured: Measured) -> None:
-    """What the system uses when nothing is asked of it: of an order's processor time it is a part nobody ordered."""
+    """Measures the processor time of the idle system, which is also part of what is counted for orders."""
     meter = measured.meter()
     before = meter()
     time.sleep(bench.plan.seconds)
@@ -89,7 +89,7 @@ def _low(bench: Bench, measured: Measured, drawn: bool) -> None:
 
 
 def _rates(bench: Bench, measured: Measured) -> None:
-    """Fixed rates, as shares of what 64 in flight have achieved end to end."""
+    """Rounds at fixed rates: shares of the end-to-end rate with 64 in flight."""
     maximum = bench.figures[f"pipeline.{USUAL_IN_FLIGHT}"].median
     for number in bench.terminal.rounds("open loop", bench.plan.rounds):
         for share, part in _SHARES_OF_MAXIMUM.items():

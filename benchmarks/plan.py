@@ -1,4 +1,4 @@
-"""How much is measured: all of it, or as much as fits into three minutes."""
+"""The sizes of a run: the full one, and one of three minutes."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -14,7 +14,7 @@ class Plan:
     rounds: int
     seconds: float
     curve_rounds: int
-    """Rounds of what no goal is about."""
+    """Rounds of measurements without a goal."""
     relayed: int
     consumed: int
     stored: tuple[int, ...]
@@ -24,9 +24,9 @@ class Plan:
     products: int
     """The large catalogue, none where 0; the small one has 50."""
     memory_orders: tuple[int, int]
-    """After how many orders the resident memory is read for the first and for the second time."""
+    """The numbers of orders after which the resident memory is read, first and second time."""
     profiled: float
-    """Seconds a profile takes."""
+    """Seconds of a profile."""
 
     @property
     def open_seconds(self) -> float:
@@ -39,7 +39,7 @@ QUICK = Plan("quick", 3, 1.0, 1, 4_000, 4_000, (1_000, 20_000), 2_000, 0, (1_000
 
 
 class Batch(NamedTuple):
-    """Orders in each call, where many are placed in one, and calls in flight."""
+    """The shape of batches: orders in each call, and calls in flight."""
 
     orders: int
     calls: int
@@ -50,12 +50,12 @@ class Batch(NamedTuple):
         return self.orders * self.calls
 
 
-IN_FLIGHT = (1, 8, 64, 256)
-USUAL_IN_FLIGHT = 64
+IN_FLIGHT = (1, 8, 64, 256)  # calls, from a single one to nearly as many as a service admits (300)
+USUAL_IN_FLIGHT = 64  # calls
 USUAL_BATCH, LARGE_BATCH = Batch(16, 4), Batch(64, 8)
 LOW_RATE = 20.0
-"""Calls a second at low load: each is alone, and its commits take along what the one before has left to ride."""
-SMALL_CATALOGUE = 50
+"""Calls a second at low load: each is alone, though its commits include the completion of the call before."""
+SMALL_CATALOGUE = 50  # products
 WINDOW = 1000
 """Events on their way to the broker at a time: ORDERSYS_PUBLISH_WINDOW's default, and the baselines' window."""
 PREFETCH = 500

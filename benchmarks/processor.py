@@ -16,7 +16,7 @@ Meter = Callable[[], Used]
 
 
 def seconds(pid: int) -> float:
-    """What a process has used so far, in seconds; 0 when it has ended.
+    """The processor time of a process so far, in seconds; 0 when it has ended.
 
     Linux keeps a clock of each process in nanoseconds (clock_getcpuclockid(3)); elsewhere it comes in ticks of 10 ms.
     """
@@ -29,12 +29,12 @@ def seconds(pid: int) -> float:
 
 
 def whole(pids: Iterable[int]) -> float:
-    """What these processes have used together."""
+    """The processor time of several processes together, in seconds."""
     return sum(seconds(pid) for pid in pids)
 
 
 def since(before: Used, now: Used) -> dict[str, float]:
-    """What each has used between two readings."""
+    """The processor time of each between two readings, in seconds."""
     return {name: used - before.get(name, 0.0) for name, used in now.items()}
 
 
@@ -54,5 +54,5 @@ class Stopwatch:
         self._began, self._worked = time.monotonic(), time.process_time()
 
     def read(self) -> Spent:
-        """Both."""
+        """The sum of two readings."""
         return time.monotonic() - self._began, time.process_time() - self._worked

@@ -1,4 +1,4 @@
-"""Where the processor time of one order goes, by service and by the code that was running: py-spy, under load.
+"""The processor time of one order by service and by the code that ran, sampled under load with py-spy.
 
 Samples are counted for the innermost Python frame; what runs below it (gRPC's core, SQLite, protobuf) counts for
 whoever called it.
@@ -16,7 +16,7 @@ from benchmarks.pipeline import place
 from benchmarks.plan import USUAL_IN_FLIGHT
 from benchmarks.systems import Measured
 
-_RATE = 100
+_RATE = 100  # samples a second: more slows the services down
 _FRAME = re.compile(r"\(([^():]+):\d+\)$")
 # Threads that wait for work, for the network or for each other: py-spy does not always see that they sleep.
 _WAITING = re.compile(
@@ -24,13 +24,13 @@ _WAITING = re.compile(
 )
 _STANDARD = {"asyncio", "logging", "json", "concurrent", "threading", "selectors", "sqlite3"}
 _CHECKS = "<check of "  # functions that contract/checks.py writes
-_MOST = 8
-_LEAST_SHARE = 0.005
-_START_SECONDS = 1.0
+_MOST = 8  # owners listed for a service
+_LEAST_SHARE = 0.005  # of the samples of a service; less is noise
+_START_SECONDS = 1.0  # for py-spy to attach
 
 
 def measure(bench: Bench, measured: Measured) -> dict[str, dict[str, float]]:
-    """The shares of each service's samples, by code, largest first; empty where nobody may look into a process."""
+    """The shares of each service's samples, by code, largest first; empty where tracing a process is not permitted."""
     outputs = {name: bench.folder / f"{name}.profile" for name in measured.system.services}
     spies = [_spy(bench, measured, name, path) for name, path in outputs.items()]
     place(bench, measured, USUAL_IN_FLIGHT, bench.plan.profiled + _START_SECONDS)
@@ -52,13 +52,13 @@ def shares(lines: Iterable[str]) -> dict[str, float]:
 
 
 def owner(frame: str) -> str:
-    """Whose a frame is: `name (grpc/aio/_server.py:12)` is grpc's; of ours the module counts."""
-    found = _FRAME.search(frame)
-    if not found:
+    """The owner of a frame: grpc for `name (grpc/aio/_server.py:12)`; of our own code the module."""
+    match = _FRAME.search(frame)
+    if not match:
         return "other"
-    if found.group(1).startswith(_CHECKS):
+    if match.group(1).startswith(_CHECKS):
         return "ordersys/contract/checks"
-    *folders, file = Path(found.group(1)).parts
+    *folders, file = Path(match.group(1)).parts
     if "ordersys" in folders:
         return "/".join([*folders[folders.index("ordersys") :], file.removesuffix(".py")])
     known = [part for part in (*folders, file.removesuffix(".py")) if part in _STANDARD]

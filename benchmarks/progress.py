@@ -1,4 +1,4 @@
-"""How fast something that has begun goes on: from the first progress that is seen to the end, starts not counted."""
+"""The rate of work under way: from the first observed progress to the end, so that start-up is not counted."""
 
 import time
 from collections.abc import Callable
@@ -9,14 +9,14 @@ from benchmarks.processor import Meter, since
 
 
 class Progress(NamedTuple):
-    """So many a second; `processor` in seconds for each, by process."""
+    """The rate a second; `processor` in seconds for each item, by process."""
 
     rate: float
     processor: dict[str, float]
 
 
 def progress(done: Callable[[], int], whole: int, meter: Meter) -> Progress:
-    """`done` answers how many there are by now, all having begun at none. Raises Unsound."""
+    """Measures the rate at which `done`, a count that begins at 0, rises. Raises Unsound."""
     until(lambda: done() > 0)
     already, began, worked = done(), time.monotonic(), meter()
     if already >= whole:

@@ -1,4 +1,4 @@
-"""How fast events leave the outbox, beside bare pika: S4.
+"""The rate at which events leave the outbox, beside bare pika: S4.
 
 The real Order Service is started with events in its outbox; what counts is from the first window that is gone
 to the last. Nobody consumes meanwhile, on either side.
@@ -21,12 +21,12 @@ from ordersys.contract.topology import subscriptions
 _RELAYED = "outbox row → confirmed by both quorum queues → removed, durably"
 _BARE = f"persistent, confirmed by both quorum queues, {WINDOW} on their way; no outbox"
 _ALIKE = "persistent, confirmed by both quorum queues; no outbox"
-_FEWER = 4
-QUEUES = tuple(taken.queue for taken in subscriptions())
+_FEWER = 4  # times fewer events, for clients that are as much slower
+QUEUES = tuple(subscription.queue for subscription in subscriptions())
 
 
 def measure(bench: Bench, measured: Measured, pika: Child, others: Mapping[str, Child]) -> None:
-    """All of it; leaves the services stopped. `others` answer to the names of their figures."""
+    """Adds the figures of S4; leaves the services stopped. `others` are clients by the names of their figures."""
     for service in reversed(measured.system.services.values()):
         service.stop()
     for number in bench.terminal.rounds("relay", bench.plan.rounds):
@@ -63,7 +63,7 @@ def _bare(bench: Bench, measured: Measured, pika: Child) -> None:
 
 
 def _publish(bench: Bench, pika: Child, name: str, client: Child) -> None:
-    """Fewer: some confirm one before they send the next."""
+    """A smaller number of events, for clients that confirm each before they send the next."""
     count = bench.plan.relayed // _FEWER
     seconds, _ = client.ask(do="publish", count=count, window=WINDOW)
     _check(pika, count)
@@ -71,9 +71,9 @@ def _publish(bench: Bench, pika: Child, name: str, client: Child) -> None:
 
 
 def _check(pika: Child, count: int) -> None:
-    """Every event is in both queues, once; then they are emptied. Raises Unsound."""
+    """Checks that every event is in both queues, once; then empties them. Raises Unsound."""
     for queue in QUEUES:
         until(lambda queue=queue: pika.ask(do="ready", queue=queue) >= count)  # type: ignore[misc]
-        if (found := pika.ask(do="ready", queue=queue)) != count:
-            raise Unsound(f"{count} events were published, {found} are in {queue}")
+        if (ready := pika.ask(do="ready", queue=queue)) != count:
+            raise Unsound(f"{count} events were published, {ready} are in {queue}")
         pika.ask(do="purge", queue=queue)

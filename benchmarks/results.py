@@ -38,7 +38,7 @@ _PACKAGES = (
 
 
 def document(plan: Plan, figures: Figures, began: str, seconds: float, more: Mapping[str, Any]) -> dict[str, Any]:
-    """The whole of a run; goals stand at the top, by name."""
+    """The result of a run as JSON; the goals are at the top, by name."""
     return {
         "date": began,
         "mode": plan.mode,
@@ -59,17 +59,17 @@ def document(plan: Plan, figures: Figures, began: str, seconds: float, more: Map
 
 
 def write(found: Mapping[str, Any], folder: Path = FOLDER) -> Path:
-    """Writes a file of its own and `latest.json`; where the first is."""
+    """Writes a new file and `latest.json`; the path of the first."""
     folder.mkdir(parents=True, exist_ok=True)
     text = json.dumps(found, indent=1, ensure_ascii=False) + "\n"
     path = folder / f"{found['date'].replace(':', '')}.json"
-    for one in (path, folder / LATEST.name):
-        one.write_text(text, encoding="utf-8")
+    for file in (path, folder / LATEST.name):
+        file.write_text(text, encoding="utf-8")
     return path
 
 
 def machine() -> dict[str, Any]:
-    """What it was measured on: enough to know whether two runs may be compared."""
+    """The machine and the versions: enough to tell whether two runs may be compared."""
     return {
         "system": f"{platform.system()} {platform.release()}",
         "architecture": platform.machine(),
@@ -80,12 +80,12 @@ def machine() -> dict[str, Any]:
 
 
 def load_average() -> float:
-    """How busy the machine was over the last minute: a busy one gives figures that say little."""
+    """The load average of the last minute: figures of a busy machine say little."""
     return round(os.getloadavg()[0], 2)
 
 
 def interpreter() -> dict[str, Any]:
-    """How this Python was built, as far as it says so, and how fast a loop in it is: builds differ by half."""
+    """The build of this Python, as far as it is recorded, and the speed of a loop: builds differ by half."""
     said = " ".join(str(value) for value in sysconfig.get_config_vars().values())
     profiled = "--enable-optimizations" in said or "-fprofile-use" in str(sysconfig.get_config_var("PY_CFLAGS"))
     linked = "--with-lto" in said or "-flto" in said
@@ -99,7 +99,7 @@ def interpreter() -> dict[str, Any]:
 
 
 def built(profiled: bool, linked: bool) -> str:
-    """In words. What a distribution does in ways of its own, its configuration does not say."""
+    """A description of the build. A distribution may optimise in ways that the configuration does not show."""
     done = [name for name, was in (("PGO", profiled), ("LTO", linked)) if was]
     return f"built with {' and '.join(done)}" if done else "built without PGO and LTO, as far as its configuration says"
 
@@ -111,13 +111,13 @@ def _a_million_additions() -> None:
 
 
 def versions() -> dict[str, str]:
-    """Of everything that counts."""
-    found = {name: _version(name) for name in _PACKAGES}
+    """The versions of everything that affects speed."""
+    versions = {name: _version(name) for name in _PACKAGES}
     return {
         "python": platform.python_version(),
         "sqlite": sqlite3.sqlite_version,
         "rabbitmq": provision().version,
-        **{name: number for name, number in found.items() if number},
+        **{name: number for name, number in versions.items() if number},
     }
 
 
@@ -129,7 +129,7 @@ def _version(package: str) -> str:
 
 
 def _processor() -> str:
-    """The model's name where the system tells it."""
+    """The name of the processor model, where the system knows it."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

@@ -15,14 +15,14 @@ from ordersys.contract.times import timestamp
 from ordersys.contract.topology import publication
 from ordersys.runtime.base.ids import now, traceparent, uuid7
 
-AMPLE = 10**9
+AMPLE = 10**9  # units of each product: more than any run sells
 TO = publication(OrderCreated.DESCRIPTOR)
 PRICE = Money(currency_code="EUR", units=19, nanos=990_000_000)
 _TOTAL = Money(currency_code="EUR", units=59, nanos=970_000_000)
 
 
 def product_id(number: int) -> str:
-    """The id of the product with that number, from 0."""
+    """The id of a product by its number, from 0."""
     return f"product-{number:06d}"
 
 
@@ -34,7 +34,7 @@ def products(count: int) -> Iterator[Product]:
 
 
 def place_order(catalogue: int) -> PlaceOrderRequest:
-    """A new request for two products, any of a catalogue of that size."""
+    """A new request for two random products of a catalogue."""
     first, second = random.sample(range(catalogue), 2)
     return PlaceOrderRequest(
         request_id=str(uuid.uuid4()),
@@ -79,5 +79,5 @@ def created(order_id: str) -> EventMessage:
 
 
 def events(count: int) -> Sequence[EventMessage]:
-    """As many events, each of an order of its own."""
+    """`count` events, each about an order of its own."""
     return [created(uuid7()) for _ in range(count)]

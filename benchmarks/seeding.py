@@ -30,7 +30,7 @@ from ordersys.product_service.store.tables import stored as as_stored
 from ordersys.runtime.base.ids import now
 from ordersys.runtime.storage.schema import Schema
 
-_CHUNK = 20_000
+_CHUNK = 20_000  # rows in a transaction: bounded memory, few commits
 _ANY_ID = "0" * 8 + "-0000-7000-8000-" + "0" * 12
 _OLD = 1_700_000_000_000  # milliseconds: ids from then sort before every new one
 _FINGERPRINT = bytes(16)
@@ -39,7 +39,7 @@ Rows = Iterator[dict[str, Any]]
 
 @dataclass(frozen=True)
 class Stored:
-    """What stands in the databases of a system."""
+    """The content of the databases of a system, as counts."""
 
     orders: int = 0
     products: int = SMALL_CATALOGUE
@@ -109,7 +109,7 @@ def _order_id(number: int) -> str:
 
 
 def _request_id(number: int) -> str:
-    """A client's: spread over the whole index as a random one is, and the same each time."""
+    """A client's request_id: spread over the whole index like a random one, but deterministic."""
     return str(uuid.uuid5(uuid.NAMESPACE_OID, str(number)))
 
 

@@ -4,8 +4,8 @@ import math
 from collections.abc import Sequence
 from statistics import median
 
-_MAD_OF_A_NORMAL = 1.4826
-_MEDIAN_OF_A_NORMAL = 1.2533
+_MAD_OF_A_NORMAL = 1.4826  # standard deviations in a median absolute deviation, for a normal distribution
+_MEDIAN_OF_A_NORMAL = 1.2533  # standard errors of the median in one of the mean, √(π/2)
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
@@ -24,7 +24,7 @@ def uncertainty(rounds: Sequence[float]) -> float:
 
 
 def curve(values: Sequence[float], points: int = 100) -> list[tuple[float, float]]:
-    """(percent, value) along the distribution, denser towards its tail, fit to be drawn."""
+    """Points of (percent, value) of the distribution, denser towards its tail, for a chart."""
     ordered = sorted(values)
     percents = [100 * (1 - 10 ** (-3 * step / points)) for step in range(points + 1)]
     return [(round(p, 4), ordered[min(int(p / 100 * len(ordered)), len(ordered) - 1)]) for p in percents]

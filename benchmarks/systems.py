@@ -18,7 +18,7 @@ from ordersys.local.rabbitmq import Node, NotStarted
 from ordersys.local.system import SERVICES, Choices, System
 
 BROKER = "rabbitmq"
-_TRIES = 3
+_TRIES = 3  # of a rabbitmqctl command: it may hang on a busy machine
 
 
 @dataclass(frozen=True)
@@ -36,11 +36,11 @@ class Measured:
 
     @property
     def records(self) -> Records:
-        """What its notification services have recorded."""
+        """The records of its notification services."""
         return Records(self.system.folder / "databases")
 
     def meter(self, *names: str) -> Meter:
-        """Reads the processor time of those services, of all when none is named, and of the broker where it runs."""
+        """A meter of the processor time of these services (all when none is named), and of the broker."""
         services = self.system.services
         pids = {name: [pid] for name in names or SERVICES if (pid := services[name].pid) is not None}
         if self.node.pid is not None:
@@ -54,7 +54,7 @@ class Measured:
 
 @contextmanager
 def running(bench: Bench, name: str, stored: Stored) -> Iterator[Measured]:
-    """A system with that much in its databases, with a broker of its own."""
+    """Starts a system with these contents and a broker of its own."""
     with _filled(bench, name, stored, Choices()) as system:
         yield Measured(system, stored.products, system.nodes[0])
 
@@ -67,7 +67,7 @@ def beside(
     stored: Stored,
     programs: Mapping[str, Sequence[str]] = MappingProxyType({}),
 ) -> Iterator[Measured]:
-    """Another system, in a virtual host of its own on the broker of `other`."""
+    """Starts another system, in a virtual host of its own on the broker of `other`."""
     _control(other.node, "add_vhost", name)
     _control(other.node, "set_permissions", "-p", name, "guest", ".*", ".*", ".*")
     choices = Choices(amqp_url=other.node.url.replace("%2F", name), programs=programs)
@@ -85,7 +85,7 @@ def _filled(bench: Bench, name: str, stored: Stored, choices: Choices) -> Iterat
 
 
 def _control(node: Node, *command: str) -> None:
-    """Both commands may be given twice; on a busy machine Erlang takes its time. Raises NotStarted."""
+    """Runs a rabbitmqctl command, which may be repeated: on a busy machine it may hang. Raises NotStarted."""
     for _ in range(_TRIES):
         with suppress(subprocess.TimeoutExpired):
             node.control(*command)

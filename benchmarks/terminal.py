@@ -1,4 +1,4 @@
-"""What a person sees: the progress while it runs, the tables at the end. Plain lines where there is no terminal."""
+"""Output for people: progress while the run goes on, tables at its end; plain lines where there is no terminal."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,9 +18,9 @@ _COLOURS = {"better": "green", "worse": "red", "same": ""}
 
 
 class Terminal:
-    """Where progress is shown: a bar of questions, and the round under way. On standard error."""
+    """Progress on standard error: a bar of measurements, and the round under way."""
 
-    def __init__(self, questions: int) -> None:
+    def __init__(self, sections: int) -> None:
         self._console = Console(stderr=True, highlight=False)
         self._progress = Progress(
             SpinnerColumn(),
@@ -31,7 +31,7 @@ class Terminal:
             console=self._console,
             disable=not self._console.is_terminal,
         )
-        self._all = self._progress.add_task("questions", total=questions)
+        self._all = self._progress.add_task("measurements", total=sections)
 
     def __enter__(self) -> "Terminal":
         self._progress.start()
@@ -41,8 +41,8 @@ class Terminal:
         self._progress.stop()
 
     @contextmanager
-    def question(self, words: str) -> Iterator[None]:
-        """Shows a question while it is answered."""
+    def section(self, words: str) -> Iterator[None]:
+        """Shows a group of measurements while they are made, and afterwards how long they took."""
         began = time.monotonic()
         self._progress.update(self._all, description=words)
         yield
@@ -70,19 +70,20 @@ class Terminal:
 
 
 def show(goals: Mapping[str, Any], figures: Figures) -> None:
-    """The goals and the figures, as tables on standard output."""
+    """Shows the goals and the figures as tables on standard output."""
     console = Console(highlight=False)
     console.print(_goals_table(goals))
     console.print(_figures_table(figures))
 
 
 def show_comparison(comparisons: Sequence[Comparison], against: str) -> None:
-    """A verdict for each figure."""
+    """Shows the verdict on each figure."""
     table = Table("figure", "before", "now", "change", "noise", "verdict", title=f"compared with {against}")
-    for one in comparisons:
-        change, noise = f"{one.change:+.1%}", f"± {one.noise:.1%}"
-        verdict = f"[{_COLOURS[one.verdict]}]{one.verdict}[/]" if _COLOURS[one.verdict] else one.verdict
-        table.add_row(one.name, number(one.before), number(one.now), change, noise, verdict)
+    for comparison in comparisons:
+        change, noise = f"{comparison.change:+.1%}", f"± {comparison.noise:.1%}"
+        colour = _COLOURS[comparison.verdict]
+        verdict = f"[{colour}]{comparison.verdict}[/]" if colour else comparison.verdict
+        table.add_row(comparison.name, number(comparison.before), number(comparison.now), change, noise, verdict)
     Console(highlight=False).print(table)
 
 
@@ -97,7 +98,7 @@ def _goals_table(goals: Mapping[str, Any]) -> Table:
 
 
 def _figures_table(figures: Figures) -> Table:
-    """What was guaranteed stands below, numbered."""
+    """A table of figures; their guarantees are numbered notes below it."""
     notes = list(dict.fromkeys(figures[name].said for name in figures if figures[name].said))
     caption = "\n".join(f"{index}: {said}" for index, said in enumerate(notes, 1))
     table = Table("figure", "median", "unit", "lowest", "highest", "with", title="figures", caption=caption)

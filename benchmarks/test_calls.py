@@ -20,14 +20,14 @@ from ordersys.local.system import System
 
 @pytest.fixture(scope="module")
 def products(system: System) -> Iterator[Any]:
-    """The Product Service."""
+    """A stub of the Product Service."""
     with grpc.insecure_channel(system.services["product_service"].address) as channel:
         yield ProductServiceStub(channel)
 
 
 @pytest.fixture(scope="module")
 def orders(system: System) -> Iterator[Any]:
-    """The Order Service."""
+    """A stub of the Order Service."""
     with grpc.insecure_channel(system.services["order_service"].address) as channel:
         yield OrderServiceStub(channel)
 
@@ -39,12 +39,12 @@ def order_id(products: Any) -> str:
 
 
 def test_place_order(benchmark: BenchmarkFixture, products: Any) -> None:
-    """Two durable commits and a hop."""
+    """PlaceOrder: two durable commits and a call to the Order Service."""
     assert benchmark(lambda: products.PlaceOrder(samples.place_order(SMALL_CATALOGUE))).order.version == 1
 
 
 def test_update_order(benchmark: BenchmarkFixture, products: Any, order_id: str) -> None:
-    """One product wanted, one or two of it in turn: every call changes the order."""
+    """UpdateOrder: one or two units in turn, so that every call changes the order."""
     numbers = count()
 
     def update() -> Any:
@@ -56,5 +56,5 @@ def test_update_order(benchmark: BenchmarkFixture, products: Any, order_id: str)
 
 
 def test_get_order(benchmark: BenchmarkFixture, orders: Any, order_id: str) -> None:
-    """A read."""
+    """GetOrder: a read."""
     assert benchmark(lambda: orders.GetOrder(GetOrderRequest(order_id=order_id))).order.id == order_id

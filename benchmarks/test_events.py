@@ -1,4 +1,4 @@
-"""What an event costs on its way into a message and out of it."""
+"""The cost of encoding an event into a message, validating and decoding it."""
 
 from pytest_benchmark.fixture import BenchmarkFixture
 
@@ -14,15 +14,15 @@ MESSAGE = OrderCreated(order=samples.order(uuid7(), now()))
 
 
 def test_encode(benchmark: BenchmarkFixture) -> None:
-    """A message -> its bytes and headers."""
+    """Encodes a message into bytes and headers."""
     assert benchmark(lambda: (MESSAGE.SerializeToString(), headers(EVENT)))[0]
 
 
 def test_validate(benchmark: BenchmarkFixture) -> None:
-    """A message held against every rule of the contract."""
+    """Checks a message against every rule of the contract."""
     assert benchmark(violations, MESSAGE) == []
 
 
 def test_decode(benchmark: BenchmarkFixture) -> None:
-    """A delivery -> an event, validated."""
+    """Decodes and validates a delivery."""
     assert benchmark(decode, DELIVERY).event_id == EVENT.event_id

@@ -1,4 +1,4 @@
-"""The parts of the runtime alone, in this process: each round so many events or items, counted afterwards."""
+"""Parts of the runtime by themselves, in this process: so many events or items a round, counted afterwards."""
 
 import asyncio
 from collections.abc import Iterator, Sequence
@@ -29,9 +29,9 @@ from ordersys.runtime.relay import Relay
 from ordersys.runtime.storage.database import Database
 from ordersys.runtime.storage.schema import Schema
 
-EVENTS = 1000
-ITEMS = 64
-ROUNDS = 5
+EVENTS = 1000  # a round; as many as a publish window
+ITEMS = 64  # callers that write at once, as with 64 calls in flight
+ROUNDS = 5  # as in a full run
 QUEUE = subscriptions()[0].queue
 SCHEMA = Schema("benchmarks")
 OUTBOX = Outbox(SCHEMA.metadata)
@@ -39,7 +39,7 @@ OUTBOX = Outbox(SCHEMA.metadata)
 
 @pytest.fixture
 def pika(broker: System) -> Iterator[Answers]:
-    """Fills and empties queues; nothing waits in them now."""
+    """A client that fills and empties queues, which are empty at first."""
     with closing(Answers(broker.amqp_url)) as answers:
         for subscription in subscriptions():
             answers.purge(subscription.queue)
@@ -47,7 +47,7 @@ def pika(broker: System) -> Iterator[Answers]:
 
 
 def append(connection: Connection, batches: list[Sequence[EventMessage]]) -> list[None]:
-    """An operation."""
+    """An operation of the database."""
     for events in batches:
         OUTBOX.append(connection, events)
     return [None] * len(batches)
@@ -68,7 +68,7 @@ def test_group_commit(benchmark: BenchmarkFixture, runner: asyncio.Runner, tmp_p
 def test_publish_with_confirms(
     benchmark: BenchmarkFixture, runner: asyncio.Runner, broker: System, pika: Answers
 ) -> None:
-    """A thousand events, pipelined."""
+    """Publishes a thousand events, pipelined."""
 
     async def open_session() -> Session:
         return await Session.open(parse(broker.amqp_url)[0], "benchmark")
@@ -80,17 +80,17 @@ def test_publish_with_confirms(
 
 
 def test_consume_with_acks(benchmark: BenchmarkFixture, runner: asyncio.Runner, broker: System, pika: Answers) -> None:
-    """A thousand deliveries, acknowledged by the hundred, nothing done with them."""
+    """Consumes a thousand deliveries with an ack for every hundred, and ignores them."""
 
     async def consume() -> int:
         session, tags = await Session.open(parse(broker.amqp_url)[0], "benchmark"), asyncio.Queue[int]()
         intake = await session.intake(QUEUE, PREFETCH, lambda tag, _: tags.put_nowait(tag))
-        for taken in range(1, EVENTS + 1):
+        for count in range(1, EVENTS + 1):
             tag = await tags.get()
-            if taken % 100 == 0:
+            if count % 100 == 0:
                 intake.ack(tag, multiple=True)
         await session.close()
-        return taken
+        return count
 
     assert _rounds(benchmark, runner, pika, consume) == EVENTS
 
@@ -98,17 +98,17 @@ def test_consume_with_acks(benchmark: BenchmarkFixture, runner: asyncio.Runner, 
 def test_relay(
     benchmark: BenchmarkFixture, runner: asyncio.Runner, broker: System, pika: Answers, tmp_path: Path
 ) -> None:
-    """A thousand rows: published, confirmed, removed."""
+    """Relays a thousand rows: published, confirmed, deleted."""
     database = runner.run(Database.open(tmp_path / "t.db", SCHEMA))
 
     async def relay() -> int:
         # An outbox tells nobody that it is empty.
         async with asyncio.TaskGroup() as tasks:
             publisher = Publisher(tasks, parse(broker.amqp_url), "benchmark")
-            one = Relay(tasks, database, OUTBOX, publisher, WINDOW)
+            relay = Relay(tasks, database, OUTBOX, publisher, WINDOW)
             while await database.read(OUTBOX.waiting):  # noqa: ASYNC110
                 await asyncio.sleep(0.001)
-            await one.close()
+            await relay.close()
             await publisher.close()
         return await database.read(OUTBOX.waiting)
 
@@ -125,7 +125,7 @@ def test_relay(
 def test_consumer(
     benchmark: BenchmarkFixture, runner: asyncio.Runner, broker: System, pika: Answers, tmp_path: Path
 ) -> None:
-    """A thousand deliveries: decoded, recorded durably once, acknowledged."""
+    """Records a thousand deliveries: decoded, recorded durably once, acknowledged."""
 
     async def consume() -> int:
         async with AsyncExitStack() as stack:
@@ -146,7 +146,7 @@ _TYPE = samples.created("").type
 
 
 class _Counted:
-    """Counts what is recorded."""
+    """A recorder that counts records."""
 
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
@@ -154,7 +154,7 @@ class _Counted:
         self.all: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def take(self, deliveries: list[AmqpDelivery]) -> Sequence[Disposition]:
-        """Records them."""
+        """Records the deliveries; their dispositions."""
         dispositions = await self._recorder.take(deliveries)
         self.recorded += dispositions.count(Disposition.ACK)
         if self.recorded >= EVENTS and not self.all.done():
@@ -163,7 +163,7 @@ class _Counted:
 
 
 def _rounds(benchmark: BenchmarkFixture, runner: asyncio.Runner, pika: Answers, consume: Any) -> int:
-    """Each begins with a thousand messages in the queue."""
+    """Runs rounds, each of which begins with a thousand messages in the queue."""
 
     def fill() -> None:
         pika.publish(EVENTS, WINDOW, QUEUE)

@@ -27,7 +27,7 @@ class TinyOrderService(OrderServiceServicer):
     def BatchCreateOrders(
         self, request: api.BatchCreateOrdersRequest, context: grpc.ServicerContext
     ) -> api.BatchCreateOrdersResponse:
-        results = [api.CreateOrderResult(order=self._create(one)) for one in request.requests]
+        results = [api.CreateOrderResult(order=self._create(creation)) for creation in request.requests]
         return api.BatchCreateOrdersResponse(results=results)
 
     def UpdateOrder(self, request: api.UpdateOrderRequest, context: grpc.ServicerContext) -> api.UpdateOrderResponse:
@@ -46,8 +46,8 @@ class TinyOrderService(OrderServiceServicer):
         return api.GetOrderResponse(order=self._orders[request.order_id])
 
     def ListOrders(self, request: api.ListOrdersRequest, context: grpc.ServicerContext) -> api.ListOrdersResponse:
-        found = [o for o in self._orders.values() if request.customer_id in ("", o.customer_id)]
-        return api.ListOrdersResponse(orders=found[: request.page_size or 50])
+        orders = [o for o in self._orders.values() if request.customer_id in ("", o.customer_id)]
+        return api.ListOrdersResponse(orders=orders[: request.page_size or 50])
 
     def _create(self, request: api.CreateOrderRequest) -> Order:
         order = Order(

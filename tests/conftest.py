@@ -6,6 +6,7 @@ import signal
 import pytest
 from hypothesis import HealthCheck, settings
 
+from ordersys.contract.topology import subscriptions
 from tests import workers
 
 _ANY_SEED = "default"
@@ -14,7 +15,7 @@ _ANY_SEED = "default"
 def pytest_addoption(parser: pytest.Parser) -> None:
     """The options of `nox -s contract`."""
     group = parser.getgroup("contract", "the contract suite: whom it judges (our own services when none is named)")
-    for role in ("product-service", "order-service", "notification-service-1", "notification-service-2"):
+    for role in ("product-service", "order-service", *(subscription.consumer for subscription in subscriptions())):
         group.addoption(f"--{role}", metavar="HOST:PORT", help=f"judge the {role} that listens there")
     group.addoption("--amqp-url", metavar="URL", help="the RabbitMQ they use: a virtual host for the suite alone")
     group.addoption(

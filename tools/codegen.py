@@ -1,7 +1,7 @@
-"""Makes the Python form of the contract: proto/ -> stubs, typed stubs and the descriptor image.
+"""Generates the Python form of the contract: proto/ -> stubs, typed stubs and the descriptor image.
 
-Called by nox and by the build hook alike, from installed packages only. Everything it writes is derived
-and may be deleted at any time; nothing else may be written there.
+Called by nox and by the build hook, with installed packages only: no protoc or buf on PATH is needed. The folders it
+writes are derived and may be deleted at any time; it removes any other file in them.
 """
 
 import fcntl
@@ -52,7 +52,7 @@ def sources(root: Path) -> list[str]:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Takes turns with others that generate below `folder`; removes what one that was killed has left."""
+    """Locks `folder` against other processes that generate there; removes what a killed one has left."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)
@@ -105,12 +105,12 @@ def _validate_descriptor() -> bytes:
 
 
 def tool(name: str, package: str) -> Path:
-    """A program of this very environment, wherever PATH points. Raises SystemExit naming the package when missing."""
+    """The path of a program, that of this environment before others on PATH. Raises SystemExit naming the package."""
     beside = Path(sys.executable).parent / name
-    found = beside if beside.exists() else shutil.which(name)
-    if found is None:
+    path = beside if beside.exists() else shutil.which(name)
+    if path is None:
         raise SystemExit(f"{name} is missing; pip install {package}")
-    return Path(found)
+    return Path(path)
 
 
 def _make_packages(folder: Path) -> None:
@@ -119,14 +119,14 @@ def _make_packages(folder: Path) -> None:
 
 
 def _replace(made: Path, target: Path) -> None:
-    """Moves every file of `made` to its place below `target`, then removes what the contract has no more."""
+    """Moves every file of `made` to its place below `target`, then removes files the contract no longer has."""
     files = {path.relative_to(made) for path in made.rglob("*") if path.is_file()}
     for name in sorted(files):
         (target / name).parent.mkdir(parents=True, exist_ok=True)
-        (made / name).replace(target / name)
+        (made / name).replace(target / name)  # atomic: whoever imports meanwhile reads the old file or the new one
     wanted = files | {parent for name in files for parent in name.parents}
     for path in list(target.rglob("*")):
-        # Bytecode belongs to whoever imports just now; what lost its source is never imported.
+        # Bytecode may be written by an import at this moment; without its source it is never imported.
         if path.relative_to(target) in wanted or "__pycache__" in path.parts or not path.exists():
             continue
         if path.is_dir():

@@ -1,1 +1,1 @@
-"""What the same machine does with less: empty calls, and RabbitMQ through pika alone."""
+"""Baselines that do less on the same machine: empty calls, and RabbitMQ through bare clients."""

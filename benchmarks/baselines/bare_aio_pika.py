@@ -15,17 +15,17 @@ from benchmarks import loops
 from benchmarks.baselines.messages import Message, Route, created_route, messages
 from benchmarks.processor import Spent, Stopwatch
 
-_ACKED_AT_A_TIME = 100
+_ACKED_AT_A_TIME = 100  # messages, with one ack (multiple): the cheapest way that bare clients have
 
 
 class Answers:
-    """Answers questions about one broker."""
+    """Serves the requests of the benchmark about one broker."""
 
     def __init__(self, connection: aio_pika.abc.AbstractConnection) -> None:
         self._connection = connection
 
     async def publish(self, count: int, window: int, queue: str = "") -> Spent:
-        """For that many, `window` at a time under way."""
+        """Publishes `count` messages, `window` of them unconfirmed at a time; the time it took."""
         route = Route("", queue) if queue else created_route()
         async with self._connection.channel(publisher_confirms=True) as channel:
             exchange = await channel.get_exchange(route.exchange, ensure=False) if route.exchange else None
@@ -33,16 +33,17 @@ class Answers:
             sent = [_message(message) for message in messages(count)]
             watch = Stopwatch()
             for first in range(0, count, window):
-                await asyncio.gather(*(target.publish(one, route.routing_key) for one in sent[first : first + window]))
+                portion = sent[first : first + window]
+                await asyncio.gather(*(target.publish(message, route.routing_key) for message in portion))
             return watch.read()
 
     async def consume(self, queue: str, count: int, prefetch: int) -> Spent:
-        """For as many, from the first delivery to the last ack, an ack for every hundred."""
+        """Consumes `count` messages, an ack for every hundred; the time from the first delivery to the last ack."""
         async with self._connection.channel() as channel:
             await channel.set_qos(prefetch)
-            taken = _Taken(count)
-            await (await channel.get_queue(queue, ensure=False)).consume(taken.take)
-            return await taken.done
+            deliveries = _Taken(count)
+            await (await channel.get_queue(queue, ensure=False)).consume(deliveries.take)
+            return await deliveries.done
 
 
 class _Taken:
@@ -76,7 +77,7 @@ def _message(message: Message) -> aio_pika.Message:
 
 
 async def main(url: str) -> None:
-    """Answers until there are no more questions."""
+    """Serves requests from standard input until it ends."""
     loop = asyncio.get_running_loop()
     async with await aio_pika.connect(url) as connection:
         answers = Answers(connection)

@@ -1,4 +1,4 @@
-"""RabbitMQ through pika and nothing else: `python -m benchmarks.baselines.bare_pika URL`, asked by lines of JSON.
+"""RabbitMQ through pika and nothing else: `python -m benchmarks.baselines.bare_pika URL`; requests are lines of JSON.
 
 Persistent messages into the product's own durable quorum queues, with confirms; consumed with acks. No outbox and
 no inbox: what is lost or doubled here stays so.
@@ -17,11 +17,11 @@ from benchmarks.baselines.messages import Message, Route, created_route, message
 from benchmarks.children import answer_all
 from benchmarks.processor import Spent, Stopwatch
 
-_ACKED_AT_A_TIME = 100
+_ACKED_AT_A_TIME = 100  # messages, with one ack (multiple): the cheapest way that bare clients have
 
 
 class Pipelined:
-    """Publishes with confirms, never more than `window` unconfirmed; what is `spent` ends with the last confirm."""
+    """Publishes with confirms, never more than `window` unconfirmed; `spent` is the time until the last confirm."""
 
     def __init__(self, url: str, route: Route, sent: list[Message], window: int) -> None:
         self._route = route
@@ -61,7 +61,7 @@ class Pipelined:
 
 
 class Consumed:
-    """Consumes `count` messages, acks by the hundred; what is `spent` is from the first delivery to the last ack."""
+    """Consumes `count` messages, acks by the hundred; `spent` is the time from the first delivery to the last ack."""
 
     def __init__(self, url: str, queue: str, count: int, prefetch: int) -> None:
         self._queue = queue
@@ -102,19 +102,19 @@ def _connected(url: str, on_channel: Any) -> SelectConnection:
 
 
 class Answers:
-    """Answers questions about one broker."""
+    """Serves the requests of the benchmark about one broker."""
 
     def __init__(self, url: str) -> None:
         self._url = url
         parameters = pika.URLParameters(url)
-        parameters.heartbeat = 0  # nobody answers heartbeats between two questions
+        parameters.heartbeat = 0  # nobody answers heartbeats between two requests
         self._blocking = pika.BlockingConnection(parameters)
         self._channel = self._blocking.channel()
         self._confirming = self._blocking.channel()
         self._confirming.confirm_delivery()
 
     def answer(self, do: str, **arguments: Any) -> Any:
-        """What the method named `do` returns."""
+        """Calls the method named `do`; its result."""
         self._blocking.process_data_events(0)
         return getattr(self, do)(**arguments)
 
@@ -123,12 +123,12 @@ class Answers:
         self._blocking.close()
 
     def publish(self, count: int, window: int, queue: str = "") -> Spent:
-        """For that many: through the product's exchange, or straight into `queue`."""
+        """Publishes `count` messages through the product's exchange, or straight into `queue`; the time it took."""
         route = Route("", queue) if queue else created_route()
         return Pipelined(self._url, route, list(messages(count)), window).spent
 
     def publish_one_by_one(self, count: int) -> list[float]:
-        """Seconds for each of as many, one after the other, each confirmed before the next."""
+        """Publishes `count` messages one by one, each confirmed before the next; the seconds of each."""
         route, took = created_route(), []
         for body, properties in messages(count):
             began = time.monotonic()
@@ -137,11 +137,11 @@ class Answers:
         return took
 
     def consume(self, queue: str, count: int, prefetch: int) -> Spent:
-        """For as many."""
+        """Consumes `count` messages; the time it took."""
         return Consumed(self._url, queue, count, prefetch).spent
 
     def ready(self, queue: str) -> int:
-        """How many messages wait in `queue`."""
+        """The number of messages ready in `queue`."""
         return int(self._channel.queue_declare(queue, passive=True).method.message_count)
 
     def purge(self, queue: str) -> None:

@@ -22,7 +22,7 @@ _ROW = bytes(64)
 
 
 class Commits:
-    """The least that durability costs: a small row in a transaction of its own, on disk as ours are, by a thread."""
+    """The minimal durable commit: a thread writes a small row in its own transaction, as durably as ours."""
 
     def __init__(self, path: Path) -> None:
         self._thread = Worker("writer")
@@ -31,7 +31,7 @@ class Commits:
             self._connection.execute(statement)
 
     def commit(self) -> "asyncio.Future[sqlite3.Cursor]":
-        """Done when the row is on disk."""
+        """Returns when the row is on disk."""
         return self._thread.do(self._connection.execute, "INSERT INTO kept VALUES (?)", (_ROW,))
 
     def close(self) -> None:
@@ -41,7 +41,7 @@ class Commits:
 
 
 async def serve(address: str, following: str | None, commits: Commits | None) -> None:
-    """Serves until standard input ends; says so in a line when it listens."""
+    """Serves until standard input ends; prints a line when it listens."""
     server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
     hop: Any = grpc.aio.insecure_channel(following).unary_unary(PATH) if following else None
 
@@ -62,7 +62,7 @@ async def serve(address: str, following: str | None, commits: Commits | None) ->
 
 
 def main() -> None:
-    """Does what the command line says."""
+    """Serves as the command line says."""
     parser = argparse.ArgumentParser()
     parser.add_argument("loop")
     parser.add_argument("address")

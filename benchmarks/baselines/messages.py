@@ -19,25 +19,25 @@ class Message(NamedTuple):
 
 
 class Route(NamedTuple):
-    """Where messages are published."""
+    """An exchange and a routing key to publish to."""
 
     exchange: str
     routing_key: str
 
 
 def created_route() -> Route:
-    """Where OrderCreated goes: through the exchange that feeds both queues."""
+    """The route of OrderCreated: through the exchange that feeds both queues."""
     to = publication(OrderCreated.DESCRIPTOR)
     return Route(to.exchange, to.routing_key)
 
 
 def messages(count: int) -> Iterator[Message]:
-    """As many, each of an order of its own."""
+    """`count` messages, each about an order of its own."""
     return (as_message(event) for event in samples.events(count))
 
 
 def as_message(event: EventMessage) -> Message:
-    """An event as it goes on the wire."""
+    """An event as a message, ready to be published."""
     properties = pika.BasicProperties(
         content_type=CONTENT_TYPE,
         delivery_mode=pika.DeliveryMode.Persistent,

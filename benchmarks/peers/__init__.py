@@ -1,1 +1,1 @@
-"""What people would use instead, with the same broker, queues, messages and durability, or said to have less."""
+"""Alternatives that people use, with the same broker, queues, messages and durability, or a note of what is weaker."""

@@ -18,19 +18,19 @@ from benchmarks.processor import Spent, Stopwatch
 
 
 async def publish(url: str, count: int, window: int, queue: str = "") -> Spent:
-    """For that many, `window` at a time under way."""
+    """Publishes `count` messages, `window` of them unconfirmed at a time; the time it took."""
     route = Route("", queue) if queue else created_route()
     exchange = RabbitExchange(route.exchange, declare=False) if route.exchange else None
     async with RabbitBroker(url, default_channel=Channel(publisher_confirms=True), logger=None) as broker:
         sent, watch = list(messages(count)), Stopwatch()
         for first in range(0, count, window):
             portion = sent[first : first + window]
-            await asyncio.gather(*(_publish(broker, exchange, route.routing_key, one) for one in portion))
+            await asyncio.gather(*(_publish(broker, exchange, route.routing_key, message) for message in portion))
         return watch.read()
 
 
 async def consume(url: str, queue: str, count: int, prefetch: int) -> Spent:
-    """For as many, from the first delivery to the last one's handling."""
+    """Consumes `count` messages; the time from the first delivery to the end of the last handler."""
     done: asyncio.Future[Spent] = asyncio.get_running_loop().create_future()
     left, watch = count, Stopwatch()
     broker = RabbitBroker(url, default_channel=Channel(prefetch_count=prefetch), logger=None)
@@ -63,7 +63,7 @@ async def _publish(broker: RabbitBroker, exchange: RabbitExchange | None, key: s
 
 
 async def main(url: str) -> None:
-    """Answers until there are no more questions."""
+    """Serves requests from standard input until it ends."""
     loop = asyncio.get_running_loop()
     known: dict[str, Callable[..., Awaitable[Spent]]] = {"publish": publish, "consume": consume}
     while line := await loop.run_in_executor(None, sys.stdin.readline):

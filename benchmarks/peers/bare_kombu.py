@@ -1,4 +1,4 @@
-"""RabbitMQ through kombu and nothing else: `python -m benchmarks.peers.bare_kombu URL`, asked by lines of JSON.
+"""RabbitMQ through kombu and nothing else: `python -m benchmarks.peers.bare_kombu URL`; requests are lines of JSON.
 
 The same messages, queues, confirms and acks as bare pika has; kombu confirms one message before the next.
 """
@@ -12,23 +12,23 @@ from benchmarks.baselines.messages import Route, created_route, messages
 from benchmarks.children import answer_all
 from benchmarks.processor import Spent, Stopwatch
 
-_ACKED_AT_A_TIME = 100
+_ACKED_AT_A_TIME = 100  # messages, with one ack (multiple): the cheapest way that bare clients have
 
 
 class Answers:
-    """Answers questions about one broker."""
+    """Serves the requests of the benchmark about one broker."""
 
     def __init__(self, url: str) -> None:
         self._url = url
 
     def answer(self, do: str, **arguments: Any) -> Spent:
-        """What the method named `do` returns."""
+        """Calls the method named `do`; its result."""
         with Connection(self._url, transport_options={"confirm_publish": True}) as connection:
             spent: Spent = getattr(self, do)(connection, **arguments)
             return spent
 
     def publish(self, connection: Any, count: int, window: int, queue: str = "") -> Spent:
-        """For that many; kombu knows no window."""
+        """Publishes `count` messages; kombu has no window. The time it took."""
         route = Route("", queue) if queue else created_route()
         producer, sent = Producer(connection.channel(), auto_declare=False), list(messages(count))
         watch = Stopwatch()
@@ -47,7 +47,7 @@ class Answers:
         return watch.read()
 
     def consume(self, connection: Any, queue: str, count: int, prefetch: int) -> Spent:
-        """For as many, an ack for every hundred."""
+        """Consumes `count` messages, with an ack for every hundred; the time it took."""
         left, watch = count, Stopwatch()
 
         def take(message: Any) -> None:

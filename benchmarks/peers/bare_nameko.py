@@ -1,4 +1,4 @@
-"""RabbitMQ through nameko and nothing else: `python -m benchmarks.peers.bare_nameko URL`, asked by lines of JSON.
+"""RabbitMQ through nameko and nothing else: `python -m benchmarks.peers.bare_nameko URL`; requests are lines of JSON.
 
 The same messages and queues as bare pika has; a green thread for each delivery, acknowledged by itself. nameko
 publishes as kombu does, one confirmed message before the next, and is not asked to.
@@ -29,13 +29,13 @@ register(_SERIALIZER, bytes, bytes, content_type=CONTENT_TYPE, content_encoding=
 
 
 class Answers:
-    """Answers questions about one broker."""
+    """Serves the requests of the benchmark about one broker."""
 
     def __init__(self, url: str) -> None:
         self._url = url
 
     def answer(self, do: str, queue: str, count: int, prefetch: int) -> Spent:
-        """For consuming as many, from the first delivery to the last one's handling."""
+        """Consumes `count` messages; the time from the first delivery to the end of the last handler."""
         watch, left, done = Stopwatch(), count, Event()
 
         def take(service: object, body: Any) -> None:

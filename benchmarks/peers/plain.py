@@ -26,7 +26,7 @@ from ordersys.api.product.v1.product_service_pb2_grpc import add_ProductServiceS
 from ordersys.contract.events import EventMessage
 from ordersys.runtime.base.ids import now, uuid7
 
-_WORKERS = 300
+_WORKERS = 300  # threads: as many as calls that ours admits
 _RESERVE = "UPDATE products SET available = available - ?1, held = held + ?1 WHERE product_id = ?2 AND available >= ?1"
 _REQUEST = "INSERT INTO requests VALUES (?, zeroblob(16), ?, 0, NULL, ?)"
 _PLACEMENT = "INSERT INTO placements VALUES (?, ?, ?, NULL, '{}')"
@@ -37,7 +37,7 @@ _WAITING = f"SELECT sequence, {', '.join(_FIELDS)} FROM outbox ORDER BY sequence
 
 
 class Products(ProductServiceServicer):
-    """Reserves, asks the Order Service, confirms."""
+    """Reserves stock, calls the Order Service, completes."""
 
     def __init__(self, guaranteed: bool) -> None:
         self._database = Database("product", guaranteed)
@@ -82,7 +82,7 @@ class Orders(OrderServiceServicer):
         return CreateOrderResponse(order=order)
 
     def _relay(self) -> None:
-        """One event after the other: published, confirmed, removed."""
+        """Publishes one event after the other: each is confirmed and deleted before the next."""
         while True:
             with self._database.transaction() as connection:
                 rows = connection.execute(_WAITING).fetchall()

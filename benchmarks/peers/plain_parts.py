@@ -1,4 +1,4 @@
-"""What the plain services share: a connection to a database, one to the broker, a server that listens."""
+"""Parts shared by the plain services: a connection to a database, one to the broker, a server that listens."""
 
 import os
 import sqlite3
@@ -28,7 +28,7 @@ class Database:
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """Committed at its end."""
+        """A transaction that is committed at its end."""
         with self._lock, self._connection:
             self._connection.execute("BEGIN IMMEDIATE")
             yield self._connection
@@ -52,7 +52,7 @@ class Publisher:
 
 
 def start(server: grpc.Server, service: str) -> None:
-    """Listens where `service` is expected, healthy at once."""
+    """Serves at the address of `service`, SERVING at once."""
     health = HealthServicer()
     health.set("", health_pb2.HealthCheckResponse.SERVING)
     add_HealthServicer_to_server(health, server)

@@ -25,7 +25,7 @@ _RECORD = (
 
 
 class Subscriber:
-    """Takes deliveries of one queue."""
+    """Consumes one queue."""
 
     def __init__(self, consumer: str, guaranteed: bool) -> None:
         self._consumer = consumer
@@ -34,7 +34,7 @@ class Subscriber:
 
     def run(self) -> None:
         """Consumes until the connection ends."""
-        (queue,) = [one.queue for one in subscriptions() if one.consumer == self._consumer]
+        (queue,) = [known.queue for known in subscriptions() if known.consumer == self._consumer]
         connection = pika.BlockingConnection(pika.URLParameters(os.environ["ORDERSYS_AMQP_URL"]))
         channel = connection.channel()
         channel.basic_qos(prefetch_count=PREFETCH)

@@ -1,8 +1,8 @@
 """Group commit by natural batching, in the fewest lines that never lie about what is on disk.
 
-A durable commit waits for the disk, whether it holds one row or a hundred. While one commit is under way arrivals
-collect; they are the next one. There is no timer and no batch size: alone, a write goes at once; in a crowd its cost is
-shared. Nobody is answered before the commit that holds its write is on disk.
+A durable commit waits for the disk, with one row as with a hundred. Writes that arrive during a commit are collected,
+and are the next commit. There is no timer and no batch size: a single write is committed at once, many share the
+cost. A caller gets its answer only when the commit with its write is on disk.
 
     python examples/minimal/group_commit.py
 """
@@ -39,21 +39,21 @@ class GroupCommit:
         await written
 
     async def close(self) -> None:
-        """Finishes what was handed in."""
+        """Returns when all writes are done, and closes the database."""
         if self._worker is not None:
             await self._worker
         self._thread.shutdown()
         self._db.close()
 
     async def _work(self) -> None:
-        """One batch after the other: what has come while the one before was on its way to the disk."""
+        """Commits one batch after the other: the writes that arrived while the batch before was committed."""
         while self._waiting:
             batch, self._waiting = self._waiting, []
             rows = [row for row, _ in batch]
             results = await asyncio.get_running_loop().run_in_executor(self._thread, self._commit, rows)
             for (_, written), error in zip(batch, results, strict=True):
                 if written.cancelled():
-                    continue  # whoever waited has gone; the row is there all the same
+                    continue  # the caller has gone; its row is written nevertheless
                 if error is None:
                     written.set_result(None)
                 else:
@@ -61,7 +61,7 @@ class GroupCommit:
         self._worker = None
 
     def _commit(self, rows: list[Row]) -> list[sqlite3.Error | None]:
-        """In the writer's thread: all in one transaction; should that fail, each alone, so that one harms no other."""
+        """Runs in the writer's thread: all rows in one transaction; if that fails, each row alone."""
         try:
             self._db.execute("BEGIN IMMEDIATE")
             self._db.executemany(self._statement, rows)
@@ -75,7 +75,7 @@ class GroupCommit:
 
 
 async def main() -> None:
-    """A thousand writes, 64 at a time."""
+    """Makes a thousand writes, 64 at a time."""
     entries = GroupCommit("group_commit.db", "INSERT INTO entries (text) VALUES (?)")
     began = time.perf_counter()
 

@@ -29,14 +29,14 @@ class RequestIdReused(Exception):
 
 
 def database(path: str) -> sqlite3.Connection:
-    """Durable: a commit is on disk before it returns."""
+    """Opens the database with durable commits: each is on disk before it returns."""
     db = sqlite3.connect(path, isolation_level=None)
     db.executescript(f"PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; {SCHEMA}")
     return db
 
 
 def fingerprint(request: Request) -> bytes:
-    """The same for equal requests, whatever the order of their fields."""
+    """A digest that is the same for equal requests, whatever the order of their fields."""
     return hashlib.sha256(json.dumps(request, sort_keys=True).encode()).digest()
 
 
@@ -46,7 +46,7 @@ def once(
     request: Request,
     effect: Callable[[sqlite3.Connection, Request], dict[str, Any]],
 ) -> dict[str, Any]:
-    """What `effect` answers, now or the first time. Raises RequestIdReused, and whatever `effect` raises.
+    """The answer of `effect`, from now or from the first time. Raises RequestIdReused, and whatever `effect` raises.
 
     A request that fails leaves its id unused: it may succeed when it is repeated.
     """
@@ -70,7 +70,7 @@ def once(
 
 
 def purge(db: sqlite3.Connection) -> None:
-    """Forgets what nobody repeats any more."""
+    """Deletes requests that are too old to be repeated."""
     db.execute("DELETE FROM requests WHERE time < ?", (int(time.time()) - RETENTION_SECONDS,))
 
 
@@ -84,7 +84,7 @@ def deposit(db: sqlite3.Connection, request: Request) -> dict[str, Any]:
 
 
 def main() -> None:
-    """The same deposit three times."""
+    """Makes the same deposit three times."""
     db = database(":memory:")
     for _ in range(3):
         print(once(db, "7f3c", {"owner": "anna", "cents": 500}, deposit))

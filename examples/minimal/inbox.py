@@ -29,18 +29,18 @@ CREATE TABLE IF NOT EXISTS sold (item TEXT PRIMARY KEY, units INTEGER NOT NULL);
 
 
 class Poison(Exception):
-    """A message that is no event: however often it comes, it will be none."""
+    """A message that is no event, however often it is delivered."""
 
 
 def database(path: str) -> sqlite3.Connection:
-    """Durable: a commit is on disk before it returns."""
+    """Opens the database with durable commits: each is on disk before it returns."""
     db = sqlite3.connect(path, isolation_level=None)
     db.executescript(f"PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; {SCHEMA}")
     return db
 
 
 def declare(channel: BlockingChannel) -> None:
-    """As the publisher declares it: who comes first makes it, the other finds it."""
+    """Declares the queue as the publisher does: declaring is idempotent, and either may be first."""
     channel.exchange_declare(EXCHANGE, "fanout", durable=True)
     channel.queue_declare(DEAD_LETTERS, durable=True, arguments={"x-queue-type": "quorum"})
     channel.queue_declare(QUEUE, durable=True, arguments=ARGUMENTS)
@@ -48,7 +48,7 @@ def declare(channel: BlockingChannel) -> None:
 
 
 def record(db: sqlite3.Connection, event_id: str | None, body: bytes) -> bool:
-    """Has the effect of an event, once; whether it was new. Raises Poison."""
+    """Applies an event once; True if it was new. Raises Poison."""
     try:
         item = json.loads(body)["item"]
     except (ValueError, KeyError, TypeError) as error:
@@ -66,7 +66,7 @@ def record(db: sqlite3.Connection, event_id: str | None, body: bytes) -> bool:
 
 
 def consume(db: sqlite3.Connection, channel: BlockingChannel, queue: str = QUEUE) -> None:
-    """Takes deliveries until the channel is closed. What can't be recorded for now (a locked database) raises.
+    """Handles deliveries until the channel is closed. Raises if an event can't be recorded for now (a locked database).
 
     The connection then ends, and all that was not acknowledged comes again.
     """

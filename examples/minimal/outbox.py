@@ -1,8 +1,8 @@
 """An outbox and its relay, in the fewest lines that lose nothing.
 
-The event is written in the transaction that it tells of, and published afterwards: there is no moment at which one of
-the two is there without the other. A row goes only when the broker has confirmed its event, so that a crash publishes
-an event twice rather than never; whoever receives it needs an inbox (inbox.py).
+The event is written into the outbox in the transaction that makes the change, and published afterwards: a change
+without its event, or an event without its change, is impossible. A row is deleted only when the broker has confirmed
+its event, so a crash publishes an event twice rather than never; its consumer needs an inbox (inbox.py).
 
     python examples/minimal/outbox.py amqp://guest:guest@127.0.0.1:5672/%2F
 """
@@ -17,7 +17,7 @@ from pika.adapters.blocking_connection import BlockingChannel
 from pika.exceptions import NackError, UnroutableError
 
 EXCHANGE, QUEUE, DEAD_LETTERS = "minimal.orders", "minimal.orders.log", "minimal.orders.log.dead"
-# As its consumer declares it (inbox.py): who comes first makes the queue, the other finds it.
+# The consumer (inbox.py) declares the queue with the same arguments: whichever is first creates it.
 ARGUMENTS = {"x-queue-type": "quorum", "x-dead-letter-exchange": "", "x-dead-letter-routing-key": DEAD_LETTERS}
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS orders (id TEXT PRIMARY KEY, item TEXT NOT NULL);
@@ -30,14 +30,14 @@ CREATE TABLE IF NOT EXISTS outbox (
 
 
 def database(path: str) -> sqlite3.Connection:
-    """Durable: a commit is on disk before it returns."""
+    """Opens the database with durable commits: each is on disk before it returns."""
     db = sqlite3.connect(path, isolation_level=None)
     db.executescript(f"PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; {SCHEMA}")
     return db
 
 
 def place(db: sqlite3.Connection, item: str) -> str:
-    """Makes an order. The event stands in the outbox if and only if the order stands in its table."""
+    """Makes an order; its id. The event is in the outbox if and only if the order is in its table."""
     order_id = str(uuid.uuid4())
     with db:  # commits, or rolls back when something is raised
         db.execute("BEGIN IMMEDIATE")  # takes the write lock now: a read that becomes a write later may be refused
@@ -48,7 +48,7 @@ def place(db: sqlite3.Connection, item: str) -> str:
 
 
 def declare(channel: BlockingChannel) -> None:
-    """A durable exchange and a quorum queue: what is confirmed survives the broker's restart."""
+    """Declares a durable exchange and quorum queues: a confirmed event survives a restart of the broker."""
     channel.exchange_declare(EXCHANGE, "fanout", durable=True)
     channel.queue_declare(DEAD_LETTERS, durable=True, arguments={"x-queue-type": "quorum"})
     channel.queue_declare(QUEUE, durable=True, arguments=ARGUMENTS)
@@ -56,23 +56,23 @@ def declare(channel: BlockingChannel) -> None:
 
 
 def relay(db: sqlite3.Connection, channel: BlockingChannel) -> int:
-    """Publishes what waits, oldest first; how many events are gone. `channel` confirms (`confirm_delivery`)."""
+    """Publishes waiting events, oldest first; their number. `channel` needs publisher confirms (`confirm_delivery`)."""
     published = 0
     for sequence, event_id, body in db.execute("SELECT * FROM outbox ORDER BY sequence LIMIT 100").fetchall():
         properties = pika.BasicProperties(message_id=event_id, delivery_mode=pika.DeliveryMode.Persistent)
         try:
-            # Returns when the broker has it; mandatory: raises where no queue would have got it.
+            # Returns when the broker has confirmed the event. Mandatory: raises if no queue is bound.
             channel.basic_publish(EXCHANGE, "", body.encode(), properties, mandatory=True)
         except (NackError, UnroutableError) as error:
             print(f"{event_id} waits: {type(error).__name__}")
-            break  # tried again with the next call; what comes after it stays behind it
-        db.execute("DELETE FROM outbox WHERE sequence = ?", (sequence,))  # a commit of its own
+            break  # the next call tries again; later events wait, so that the order stays
+        db.execute("DELETE FROM outbox WHERE sequence = ?", (sequence,))  # by itself: autocommit
         published += 1
     return published
 
 
 def main(url: str) -> None:
-    """Three orders, three events."""
+    """Places three orders and publishes their events."""
     db = database(":memory:")
     connection = pika.BlockingConnection(pika.URLParameters(url))
     channel = connection.channel()

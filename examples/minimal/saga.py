@@ -1,8 +1,9 @@
 """A saga over two databases, in the fewest lines that neither lose stock nor sell it twice.
 
-No transaction holds both the shop's stock and the warehouse's orders. So each step commits by itself, is idempotent,
-and has a way back. What a crash leaves pending is found in the table and repeated under the same id, until the other
-side has said yes (complete) or a final no (compensate). Silence is neither: the stock stays reserved.
+No transaction covers both the shop's stock and the warehouse's orders. So each step commits by itself, is idempotent,
+and can be compensated. A saga that a crash leaves pending is found in the table and repeated under the same id, until
+the warehouse has accepted it (complete) or refused it for good (compensate). No answer is neither: the stock stays
+reserved.
 
     python examples/minimal/saga.py
 """
@@ -21,7 +22,7 @@ CREATE TABLE IF NOT EXISTS sagas (
 
 
 class Refused(Exception):
-    """The other side's final no: the order does not exist and never will."""
+    """The warehouse has refused for good: the order does not exist and never will."""
 
 
 class InDoubt(Exception):
@@ -29,32 +30,32 @@ class InDoubt(Exception):
 
 
 class OutOfStock(Exception):
-    """There are not that many."""
+    """There are fewer units than were ordered."""
 
 
 CreateOrder = Callable[[str, str, int], None]
-"""Makes the order with this id, item and units at the other side; a repeat of the id is the same order.
+"""Creates the order with this id, item and units at the warehouse; a repeat of the id is the same order.
 
-Raises Refused, or InDoubt for whatever is not surely a no: a timeout, a broken connection, an unknown error.
+Raises Refused, or InDoubt for everything that is not surely a refusal: a timeout, a lost connection, an unknown error.
 """
 
 
 def database(path: str) -> sqlite3.Connection:
-    """Durable: a commit is on disk before it returns."""
+    """Opens the database with durable commits: each is on disk before it returns."""
     db = sqlite3.connect(path, isolation_level=None)
     db.executescript(f"PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; {SCHEMA}")
     return db
 
 
 def place(db: sqlite3.Connection, create_order: CreateOrder, item: str, units: int) -> str:
-    """The id of the order. Raises OutOfStock, Refused, and InDoubt: then recovery brings the saga to its end."""
+    """Places an order; its id. Raises OutOfStock, Refused, and InDoubt: recovery then ends the saga."""
     order_id = _begin(db, item, units)
     _settle(db, create_order, order_id, item, units)
     return order_id
 
 
 def recover(db: sqlite3.Connection, create_order: CreateOrder) -> int:
-    """Repeats what is pending, the oldest first; how many are left in doubt. At each start, and every few seconds."""
+    """Repeats pending sagas, the oldest first; the number left in doubt. For each start, and every few seconds."""
     pending = db.execute("SELECT order_id, item, units FROM sagas WHERE state = 'pending' ORDER BY rowid").fetchall()
     doubtful = 0
     for order_id, item, units in pending:
@@ -68,7 +69,7 @@ def recover(db: sqlite3.Connection, create_order: CreateOrder) -> int:
 
 
 def _begin(db: sqlite3.Connection, item: str, units: int) -> str:
-    """Reserves and remembers, in one commit: no stock is gone without a saga that knows of it."""
+    """Reserves the stock and stores the saga, in one commit: no stock is reserved without a saga."""
     order_id = str(uuid.uuid4())
     with db:
         db.execute("BEGIN IMMEDIATE")
@@ -87,7 +88,7 @@ def _settle(db: sqlite3.Connection, create_order: CreateOrder, order_id: str, it
     except Refused:
         with db:
             db.execute("BEGIN IMMEDIATE")
-            # Only what is still pending: compensated twice, the stock would come back twice.
+            # Only a saga that is still pending: compensated twice, it would return the stock twice.
             if _end(db, order_id, "compensated"):
                 db.execute("UPDATE stock SET available = available + ? WHERE item = ?", (units, item))
         raise
@@ -100,7 +101,7 @@ def _end(db: sqlite3.Connection, order_id: str, state: str) -> bool:
 
 
 def main() -> None:
-    """A warehouse that loses an answer, and one that says no."""
+    """Places three orders: with a warehouse that answers, one that loses its answer, and one that refuses."""
     shop, warehouse = database(":memory:"), dict[str, str]()
     shop.execute("INSERT INTO stock VALUES ('lamp', 5)")
 

@@ -1,7 +1,7 @@
-"""HOST:PORT, read in one way by services, clients and the launcher.
+"""Addresses as HOST:PORT, parsed in one way by services, clients and the launcher.
 
-Stricter than gRPC, which would take `http://host:1` for a name and `::1:50052` for an address without a port, and
-would say of either only that nobody answers.
+Stricter than gRPC, which takes `http://host:1` for a host name and `::1:50052` for an address without a port, and then
+reports only that nobody answers.
 """
 
 import ipaddress
@@ -9,12 +9,13 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-_MOST_PORT = 65_535
+_MAX_PORT = 65_535  # 16 bits (RFC 9293 §3.1); 0 would be any free port, which no client could find
 _EXAMPLE = "127.0.0.1:50051"
 _PORT = re.compile(r"[1-9][0-9]{0,4}")
 # RFC 1123 §2.1, and the underscore that container networks have in names.
 _LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
-_MOST_NAME = 253
+_MAX_NAME = 253  # characters: 255 bytes on the wire (RFC 1035 §3.1), two of which are no text
+# A last label of this form makes a host an IPv4 address (WHATWG URL, "ends in a number").
 _NUMBER = re.compile(r"[0-9]+|0[xX][0-9A-Fa-f]*")
 # Before a colon gRPC takes these for a kind of address (doc/naming.md), not for a host.
 _SCHEMES = frozenset(
@@ -23,7 +24,7 @@ _SCHEMES = frozenset(
 
 
 class Address(NamedTuple):
-    """Where a service listens. `str()` has the form that gRPC and `parse` take, IPv6 in brackets."""
+    """The address of a service. `str()` has the form that gRPC and `parse` take, IPv6 in brackets."""
 
     host: str
     """A name in lower case, an IPv4 address, or an IPv6 address without brackets."""
@@ -34,29 +35,30 @@ class Address(NamedTuple):
 
     @property
     def is_loopback(self) -> bool:
-        """Whether a connection to it never leaves this machine, by its text alone: no name is looked up.
+        """True if a connection to it stays on this machine, judged by the text alone: no name is resolved.
 
-        A wildcard counts, too: whoever connects to 0.0.0.0 or [::] reaches this machine.
+        A wildcard counts, too: a connection to 0.0.0.0 or [::] reaches this machine.
         """
         name = self.host.rstrip(".")
         if name == "localhost" or name.endswith(".localhost"):  # RFC 6761 §6.3
             return True
         try:
-            found = ipaddress.ip_address(self.host)
+            address = ipaddress.ip_address(self.host)
         except ValueError:
             return False
-        if isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped is not None:
-            found = found.ipv4_mapped
-        return found.is_loopback or found.is_unspecified
+        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+            # Before Python 3.13 ::ffff:127.0.0.1 is no loopback address by itself.
+            address = address.ipv4_mapped
+        return address.is_loopback or address.is_unspecified
 
 
 class InvalidAddress(ValueError):
-    """No address; the text says what it must be, fit to stand behind "must be"."""
+    """A text that is no address. Its message completes the sentence "NAME must be …"."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(f"HOST:PORT {reason}, such as {_EXAMPLE}")
         self.reason = reason
-        """What is wrong alone, such as "with a port"."""
+        """The part of the message that says what is wrong, such as "with a port"."""
 
 
 def parse(text: str, port: int | None = None) -> Address:
@@ -65,9 +67,9 @@ def parse(text: str, port: int | None = None) -> Address:
         raise InvalidAddress("without blanks")
     if "://" in text:
         raise InvalidAddress("without a scheme")
-    for sign, where in (("/", "path"), ("@", "user")):
+    for sign, part in (("/", "path"), ("@", "user")):
         if sign in text:
-            raise InvalidAddress(f"without a {where}")
+            raise InvalidAddress(f"without a {part}")
     if text.startswith("["):
         return _bracketed(text, port)
     if text.count(":") > 1:
@@ -79,16 +81,15 @@ def parse(text: str, port: int | None = None) -> Address:
 
 
 def channel_options(address: Address) -> Sequence[tuple[str, int]]:
-    """The options of a channel to `address` that follow from where it leads.
+    """The gRPC channel options for `address`: no HTTP proxy for a loopback address.
 
-    A proxy in the environment (https_proxy, grpc_proxy) is for what leaves the machine: asked for a loopback address,
-    it would look for it on its own machine.
+    A proxy in the environment (https_proxy, grpc_proxy) would look for a loopback address on its own machine.
     """
     return (("grpc.enable_http_proxy", 0),) if address.is_loopback else ()
 
 
 def _brackets(text: str) -> str:
-    """The way out for an IPv6 address without brackets, with or without a port behind it."""
+    """The hint for more than one colon: most likely an IPv6 address without brackets, with or without a port."""
     host, _, port = text.rpartition(":")
     likely = host if _is_ipv6(host) and _PORT.fullmatch(port) else text if _is_ipv6(text) else ""
     if not likely:
@@ -113,13 +114,13 @@ def _bracketed(text: str, port: int | None) -> Address:
     return Address(str(ipaddress.IPv6Address(inside)), _port(rest[1:], None if rest else port))
 
 
-def _port(text: str, otherwise: int | None) -> int:
-    if not text and otherwise is not None:
-        return otherwise
+def _port(text: str, default: int | None) -> int:
+    if not text and default is not None:
+        return default
     if not text:
         raise InvalidAddress("with a port")
-    if not _PORT.fullmatch(text) or int(text) > _MOST_PORT:
-        raise InvalidAddress(f"with a port from 1 to {_MOST_PORT}")
+    if not _PORT.fullmatch(text) or int(text) > _MAX_PORT:
+        raise InvalidAddress(f"with a port from 1 to {_MAX_PORT}")
     return int(text)
 
 
@@ -131,13 +132,13 @@ def _host(text: str) -> str:
     labels = text.removesuffix(".").split(".")
     if _NUMBER.fullmatch(labels[-1]):
         return _ipv4(text)
-    if len(text) > _MOST_NAME or not all(_LABEL.fullmatch(label) for label in labels):
+    if len(text) > _MAX_NAME or not all(_LABEL.fullmatch(label) for label in labels):
         raise InvalidAddress("with a host name of ASCII letters, digits, hyphens and dots")
     return text.lower()
 
 
 def _ipv4(text: str) -> str:
-    """Whatever ends in a number is one: `127.1` and `0x7f000001` mean an address to some resolvers only."""
+    """Four numbers only: `127.1` and `0x7f000001` are addresses to some resolvers, and names to others."""
     try:
         return str(ipaddress.IPv4Address(text))
     except ValueError:

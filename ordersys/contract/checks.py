@@ -1,11 +1,12 @@
-"""The rules of the contract as plain Python: a function for each message type, written from the descriptors.
+"""The rules of the contract as plain Python: a function for each message type, generated from the descriptors.
 
-A check says of a message that it is surely valid, and nothing else: protovalidate judges whatever it does not, and
-words every refusal. It costs a small part of that, which counts for what is checked with every order. A rule that is
-not known here, or is stated in other words than here, leaves its message types to protovalidate.
+A check returns True for a message that is surely valid. False decides nothing: protovalidate then judges the message
+and words every violation. A check takes a fraction of protovalidate's time, which pays for messages that are part of
+every order (docs/performance.md). A message type with a rule that is unknown here, or whose CEL is not the one copied
+here, is left to protovalidate.
 
-Reading fields is what takes the time, 50 to 130 ns each: each is read once, and each list is gone through once.
-`print(source(Order.DESCRIPTOR))` shows what is run.
+Reading a field takes 50 to 130 ns, longer than comparing it. So a check reads each field once and iterates over each
+list once. `print(source(Order.DESCRIPTOR))` prints the function that is run.
 """
 
 import linecache
@@ -20,21 +21,22 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor, OneofDescrip
 from buf.validate import validate_pb2
 from ordersys.api.rules.v1 import rules_pb2
 from ordersys.contract import money
-from ordersys.contract.descriptors import message_class, reached
-from ordersys.contract.rules import stated
+from ordersys.contract.descriptors import message_class, reachable
+from ordersys.contract.rules import rules_of
 from ordersys.contract.source_text import Block, Unreadable
 
 Check: TypeAlias = Callable[[Any], bool]
 Rules: TypeAlias = dict[str, Any]
 _ALWAYS, _IF_NOT_ZERO = validate_pb2.IGNORE_UNSPECIFIED, validate_pb2.IGNORE_IF_ZERO_VALUE
-_LAST_SECOND = 253_402_300_799  # of the year 9999
+_LAST_SECOND = 253_402_300_799  # in seconds since 1970: the end of the year 9999, the last that RFC 3339 can write
 _NAMES = {
     "re": re,
     "UUID": re.compile("-".join(f"[0-9a-fA-F]{{{digits}}}" for digits in (8, 4, 4, 4, 12))).fullmatch,
     "SLUG": re.compile("[a-z0-9][a-z0-9-]{0,63}(?<!-)").fullmatch,
 }
-"""What a check finds by name, besides what Python has."""
-# Where RE2, which CEL asks, and Python mean the same: between ^ and $, no alternatives, no classes by name.
+"""The names that a check may use besides Python's built-ins."""
+# CEL uses RE2. Only patterns that mean the same to RE2 and to Python are compiled: between ^ and $, no alternatives, no
+# dots, no classes such as \d, which has other digits in Python.
 _PLAIN_PATTERN = re.compile(r"\^([^|\\.^$]*)\$").fullmatch
 _PREDEFINED = {
     "string.slug": "!rule || this.matches('^[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?$')",
@@ -55,10 +57,10 @@ _SCALAR = {
     "pattern": "{1}({0})",
     "uuid": "UUID({0})",
     "slug": "SLUG({0})",
-    # What has an upper case beyond A to Z is left to protovalidate.
+    # Stricter than the rule, which is about A to Z only: other capitals are left to protovalidate.
     "lower_case": "{0} == {0}.lower()",
 }
-"""By name: what a rule asks of a variable, with what the rule is stated with."""
+"""The condition for each rule, by its name: {0} is the variable, {1} the value the rule is stated with."""
 _IN_EUR, _NANOS = "this.currency_code == 'EUR' && this.units >= 0 && this.units < ", " && this.nanos >= 0 && this.nanos"
 _CEL = {
     f"{_IN_EUR}1000000{_NANOS} <= 999999999": (
@@ -91,28 +93,29 @@ _CEL = {
         "this.asked < 1 or this.available < 0 or this.asked > this.available"
     ),
 }
-"""What an expression means in Python, for those that stand where messages are checked often.
+"""The CEL expressions of message types that are checked often, and the same in Python.
 
-A message asked for with has() has to be required: else its fields are not at hand where the expression is. So has a
-`moment` to be that of an instant, since others are compared with their nanos carried into their seconds.
+Two things hold by construction. `has(this.x)` has no Python: where x is not required its fields cannot be read outside
+of an `if`, and the message type is left to protovalidate. And `x.instant.moment` exists only where x has the rule
+timestamp.instant: CEL compares other Timestamps with their nanos carried into their seconds.
 """
 _PATH = re.compile(r"\bthis((?:\.[a-z_]+)+)")
 
 
 class _Unknown(Exception):
-    """A rule there is no Python for."""
+    """A rule that has no Python here."""
 
 
 @cache
 def check(kind: Descriptor) -> Check:
-    """Whether a message of that type is surely valid."""
+    """The check of a message type: True for a message that is surely valid, False for any other or an unknown."""
     text, file = source(kind), f"<check of {kind.full_name}>"
     linecache.cache[file] = (len(text), None, text.splitlines(keepends=True), file)  # for tracebacks and debuggers
     return _compiled(text, file, _name(kind))
 
 
 def source(kind: Descriptor) -> str:
-    """The check of a message type as Python, for people to read."""
+    """The source text of the check of a message type."""
     block = Block()
     try:
         _add_message(block, kind, "this")
@@ -133,39 +136,39 @@ def _compiled(text: str, file: str, name: str) -> Check:
 
 
 def _add_message(block: Block, kind: Descriptor, this: str) -> None:
-    """All rules of the message at a path, and of what stands in it. Raises _Unknown, Unreadable, as all that add."""
+    """Adds the rules of the message at a path, and of its fields. Raises _Unknown, Unreadable, as every _add_… does."""
     if not _is_ruled(kind):
         return
-    if any(kind.full_name in reached([field.message_type]) for field in kind.fields if field.message_type):
+    if any(kind.full_name in reachable([field.message_type]) for field in kind.fields if field.message_type):
         raise _Unknown(f"{kind.full_name} can stand in itself")
     for oneof in kind.oneofs:
         _add_oneof(block, oneof, this)
     for field in kind.fields:
         _add_field(block, field, this)
     for field in kind.fields:
-        if items := stated(field).get("sum_of"):
+        if items := rules_of(field).get("sum_of"):
             _add_sum(block, f"{this}.{field.name}", f"{this}.{items}")
-    _add_cel(block, stated(kind), this)
+    _add_cel(block, rules_of(kind), this)
 
 
 def _is_ruled(kind: Descriptor) -> bool:
-    """Whether there is a rule anywhere in such a message. What there is none in may be of any shape, and recursive."""
-    things: Iterator[Descriptor | FieldDescriptor | OneofDescriptor] = chain.from_iterable(
-        (one, *one.fields, *one.oneofs) for one in reached([kind]).values()
+    """True if a message of that type, or one inside it, has a rule. A type without rules may even be recursive."""
+    descriptors: Iterator[Descriptor | FieldDescriptor | OneofDescriptor] = chain.from_iterable(
+        (message, *message.fields, *message.oneofs) for message in reachable([kind]).values()
     )
-    return any(map(stated, things))
+    return any(map(rules_of, descriptors))
 
 
 def _add_oneof(block: Block, oneof: OneofDescriptor, this: str) -> None:
-    rules = stated(oneof)
+    rules = rules_of(oneof)
     if rules.pop("required", False):
         block.demand(f"{block.read(this)}.WhichOneof({oneof.name!r})")
     _no_more(rules)
 
 
 def _add_field(block: Block, field: FieldDescriptor, this: str) -> None:
-    """The rules of a field of the message at a path, and what holds for its absence."""
-    rules = {rule: value for rule, value in stated(field).items() if value is not False and rule != "sum_of"}
+    """Adds the rules of a field of the message at a path, and whether the field may be absent."""
+    rules = {rule: value for rule, value in rules_of(field).items() if value is not False and rule != "sum_of"}
     required, ignored = rules.pop("required", False), rules.pop("ignore", _ALWAYS)
     inside, path, present = field.message_type, f"{this}.{field.name}", f"{block.read(this)}.HasField({field.name!r})"
     if ignored == _IF_NOT_ZERO and not (required or field.has_presence):
@@ -176,20 +179,20 @@ def _add_field(block: Block, field: FieldDescriptor, this: str) -> None:
         block = block.inner(f"if {present}:")
     _add_value(block, field, dict(rules), path)
     if required and inside and _is_valid_when_empty(inside, field, rules):
-        # Anything in it that is not zero shows that it is there, for less than HasField takes.
-        shown = [block.at_hand(f"{path}.{one.name}") for one in inside.fields if not one.message_type]
+        # A field in it that is not zero shows that it is there; it was read already, where HasField takes a call.
+        shown = [block.at_hand(f"{path}.{member.name}") for member in inside.fields if not member.message_type]
         block.demand(" or ".join([*filter(None, shown), present]))
 
 
 def _is_valid_when_empty(kind: Descriptor, field: FieldDescriptor, rules: Rules) -> bool:
-    """Whether the rules for what is in a field hold for a message that is not there, since it reads as an empty one."""
-    block = Block()
+    """True if an absent message passes the rules for its content: it reads as an empty one, so HasField has to tell."""
+    block = Block()  # for one run at start-up: the answer is a constant of the generated check
     _add_value(block, field, rules, "this")
     return _compiled(block.function("holds", "True"), "<check of absence>", "holds")(message_class(kind)())
 
 
 def _add_value(block: Block, field: FieldDescriptor, rules: Rules, this: str) -> None:
-    """The rules of what a field has as its value, at a path."""
+    """Adds the rules of the value of a field, which stands at a path."""
     if field.message_type and field.message_type.GetOptions().map_entry:
         raise _Unknown(field.full_name)
     if field.is_repeated:
@@ -205,7 +208,7 @@ def _add_value(block: Block, field: FieldDescriptor, rules: Rules, this: str) ->
 
 
 def _add_scalar(block: Block, field: FieldDescriptor, rules: Rules, this: str) -> None:
-    """The rules of a number or a text, be it an element of a list."""
+    """Adds the rules of a number or a text, which may be an element of a list."""
     if rules:
         value = block.read(this)
         block.demand(" and ".join(_of_scalar(block, field, rule, limit, value) for rule, limit in rules.items()))
@@ -239,7 +242,7 @@ def _add_list(block: Block, field: FieldDescriptor, rules: Rules, this: str) -> 
     key, unique_products = rules.pop("sorted_by", ""), rules.pop("repeated.unique_products", False)
     prefix = "repeated.items."
     items = {rule.removeprefix(prefix): rules.pop(rule) for rule in list(rules) if rule.startswith(prefix)}
-    # A slice takes one call, where protobuf's lists are iterated by index, to beyond their end.
+    # A slice is one call. Iterating over a protobuf list is a call for each index, and one beyond the end.
     values = block.read(this, "[:]")
     if least or most is not None:
         block.demand(f"{least!r} <= len({values})" + (f" <= {most!r}" if most is not None else ""))
@@ -261,14 +264,17 @@ def _add_list(block: Block, field: FieldDescriptor, rules: Rules, this: str) -> 
 
 
 def _add_difference(each: Block, these: str, key: str) -> None:
-    """No two elements have the same text."""
+    """Adds the rule that no two elements have the same text under `key`."""
     value, seen = each.read(f"{each.item}.{key}"), each.before(f"{these}.seen", "set()")
     each.demand(f"{value} not in {seen}")
     each.add(f"{seen}.add({value})")
 
 
 def _add_order(each: Block, field: FieldDescriptor, these: str, key: str, order: str) -> None:
-    """Each element's text stands in this order to the one before: in bytes and in characters it is the same."""
+    """Adds the rule that each element's text under `key` is in this `order` to the one before.
+
+    The contract sorts by bytes, Python by code points: for UTF-8 that is the same order.
+    """
     by = field.message_type and field.message_type.fields_by_name.get(key)
     if not by or by.type != FieldDescriptor.TYPE_STRING:
         raise _Unknown(f"sorted_by {key}")
@@ -278,7 +284,7 @@ def _add_order(each: Block, field: FieldDescriptor, these: str, key: str, order:
 
 
 def _add_sum(block: Block, amount: str, items: str) -> None:
-    """The amount is the sum of quantity × unit price over the items."""
+    """Adds the rule that the amount is the sum of quantity × unit price over the items."""
     each = block.each(items)
     total, quantity = each.before(f"{items}.total", "0"), each.read(f"{each.item}.quantity")
     each.add(f"{total} += {quantity} * {_nanos(each, f'{each.item}.unit_price')}")
@@ -293,18 +299,19 @@ def _add_instant(block: Block, this: str) -> None:
     _demand_stated("timestamp.instant")
     seconds, nanos = block.read(f"{this}.seconds"), block.read(f"{this}.nanos")
     block.demand(f"0 <= {seconds} <= {_LAST_SECOND} and 0 <= {nanos} < {money.NANOS}")
+    # A pair compares as times do: by seconds, then by nanos.
     block.set(f"{this}.instant.moment", f"({seconds}, {nanos})")
 
 
 def _demand_stated(rule: str) -> None:
-    """Raises _Unknown where rules.proto states a rule in other words than its Python was made from."""
+    """Raises _Unknown where the CEL of a rule in rules.proto is not the one its Python was written from."""
     option = rules_pb2.DESCRIPTOR.extensions_by_name[rule.partition(".")[2]]
     if [cel.expression for cel in option.GetOptions().Extensions[validate_pb2.predefined].cel] != [_PREDEFINED[rule]]:
         raise _Unknown(rule)
 
 
 def _add_cel(block: Block, rules: Rules, this: str) -> None:
-    """Rules in CEL of the message at a path, known by their very words."""
+    """Adds the CEL rules of the message at a path, which are recognised by their exact text."""
     for expression in rules.values():
         if expression not in _CEL:
             raise _Unknown(str(expression))

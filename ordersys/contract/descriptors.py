@@ -1,4 +1,4 @@
-"""The contract's descriptors: every file under proto/, found without naming one."""
+"""The descriptors of the contract: every file below proto/ by discovery, so that a new file needs no line here."""
 
 from collections.abc import Iterable, Iterator
 from functools import cache
@@ -15,7 +15,7 @@ from google.protobuf.message_factory import GetMessageClass
 import ordersys.api
 
 Files: TypeAlias = tuple[FileDescriptor, ...]
-_OURS = "ordersys/"
+_OWN_FOLDER = "ordersys/"
 
 
 @cache
@@ -27,20 +27,20 @@ def files() -> Files:
 
 
 def link(image: FileDescriptorSet) -> Files:
-    """The files of the contract that `image` holds, next to what they import; apart from those of `files`.
+    """The files of another version of the contract, from an image that holds them and their imports.
 
-    Their options are read by the names this contract has for them.
+    They live beside those of `files`. Their options are parsed as this version declares them.
     """
-    files()  # names the options
-    pool = DescriptorPool()
+    files()  # imports the stubs: an option whose extension was never imported is parsed as an unknown field
+    pool = DescriptorPool()  # not the default one, which refuses another file of the same name
     for file in image.file:
         pool.Add(file)
-    return tuple(pool.FindFileByName(name) for name in sorted(file.name for file in image.file if ours(file.name)))
+    return tuple(pool.FindFileByName(name) for name in sorted(file.name for file in image.file if is_own(file.name)))
 
 
-def ours(file: str) -> bool:
-    """Whether a file is one of the contract, not one it imports."""
-    return file.startswith(_OURS)
+def is_own(file: str) -> bool:
+    """True for a file of the contract, False for one that it imports."""
+    return file.startswith(_OWN_FOLDER)
 
 
 def messages(of: Files | None = None) -> Iterator[Descriptor]:
@@ -60,16 +60,16 @@ def extensions(of: Files | None = None) -> Iterator[FieldDescriptor]:
     return (extension for file in of or files() for extension in file.extensions_by_name.values())
 
 
-def reached(kinds: Iterable[Descriptor]) -> dict[str, Descriptor]:
-    """`kinds` and every message that can stand inside one of them, by full name."""
-    found: dict[str, Descriptor] = {}
+def reachable(kinds: Iterable[Descriptor]) -> dict[str, Descriptor]:
+    """`kinds` and every message type that can stand inside one of them, by full name."""
+    by_name: dict[str, Descriptor] = {}
     left = list(kinds)
     while left:
         kind = left.pop()
-        if kind.full_name not in found:
-            found[kind.full_name] = kind
+        if kind.full_name not in by_name:  # types may contain each other
+            by_name[kind.full_name] = kind
             left += [field.message_type for field in kind.fields if field.message_type]
-    return found
+    return by_name
 
 
 def message_class(descriptor: Descriptor) -> type[Message]:

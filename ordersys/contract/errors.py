@@ -1,6 +1,6 @@
-"""Why a call is refused: each reason of the contract -> google.rpc.Status with its details (AIP-193).
+"""Refusals of calls: a reason of the contract -> google.rpc.Status with its details (AIP-193).
 
-The code and the text of a reason stand in proto/ordersys/api/error/v1; what varies goes into the details.
+The code and the text of a reason stand in proto/ordersys/api/error/v1; values that vary go into the details.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -28,13 +28,15 @@ T = TypeVar("T")
 Reason: TypeAlias = "ErrorReason.ValueType"
 _REASONS = ERROR_FILE.enum_types_by_name["ErrorReason"]
 DOMAIN: str = _REASONS.GetOptions().Extensions[domain]
+# In RetryInfo. Short, as clients back off by themselves: what is retryable (a locked database, too many calls, a broker
+# that elects a leader) is usually over within a second.
 RETRY_SECONDS = 1
-# Details travel in Base64 as metadata, of which a gRPC client takes 8 KiB unless told otherwise.
-_MOST_BYTES = 5000
+# Bytes of violations. Details travel in Base64 (4/3) as metadata, of which a gRPC client takes 8 KiB by default.
+_MAX_VIOLATION_BYTES = 5000
 
 
 class Refused(Exception):
-    """A call is refused with `status`, a google.rpc.Status that may be shown to the client."""
+    """A call is refused. `status` is a google.rpc.Status that is safe to send to the client."""
 
     def __init__(self, status: Status) -> None:
         super().__init__(status.message)
@@ -43,9 +45,9 @@ class Refused(Exception):
 
 def refuse(reason: Reason, *details: Message, **metadata: str | int) -> Refused:
     """The refusal of the contract for `reason`, with ErrorInfo, RetryInfo where it may be repeated, and `details`."""
-    stated = _REASONS.values_by_number[reason].GetOptions().Extensions[refusal]
-    status = Status(code=stated.code, message=stated.message)
-    retry = [RetryInfo(retry_delay=Duration(seconds=RETRY_SECONDS))] if stated.retryable else []
+    option = _REASONS.values_by_number[reason].GetOptions().Extensions[refusal]
+    status = Status(code=option.code, message=option.message)
+    retry = [RetryInfo(retry_delay=Duration(seconds=RETRY_SECONDS))] if option.retryable else []
     for detail in (_error_info(reason, metadata), *retry, *details):
         status.details.add().Pack(detail)
     return Refused(status)
@@ -60,7 +62,7 @@ def refusing(decide: Callable[[T], R], item: T) -> R | Refused:
 
 
 def reason_of(status: Status) -> str:
-    """The name of the reason `status` gives, empty when it gives none of this system."""
+    """The name of the reason in `status`; empty when there is none of this system."""
     for detail in status.details:
         error = ErrorInfo()
         if detail.Unpack(error) and error.domain == DOMAIN:
@@ -69,18 +71,18 @@ def reason_of(status: Status) -> str:
 
 
 def is_final(status: Status) -> bool:
-    """Whether the contract says of the reason in `status` that the request has had no effect and gets none.
+    """True if the contract marks the reason in `status` as final: the request has had no effect and gets none.
 
-    False for a status without a reason of this system: what proxies and libraries answer says nothing of the effect,
-    whatever its code.
+    False for a status without a reason of this system: proxies and libraries answer with the same codes, and know
+    nothing of the effect (docs/reliability.md, "an outage between the services").
     """
     reason = _REASONS.values_by_name.get(reason_of(status))
     return reason is not None and bool(reason.GetOptions().Extensions[refusal].final)
 
 
 def invalid(violations: Iterable[FieldViolation]) -> Refused:
-    """INVALID_REQUEST with the path of each field, the first ones where not all fit."""
-    bad, left = BadRequest(), _MOST_BYTES
+    """INVALID_REQUEST with the path of each field; the first violations when not all fit into the metadata."""
+    bad, left = BadRequest(), _MAX_VIOLATION_BYTES
     for v in violations:
         broken = BadRequest.FieldViolation(field=v.field, description=v.description, reason=v.rule)
         left -= broken.ByteSize()

@@ -17,11 +17,13 @@ from ordersys.contract.validation import violations
 
 CONTENT_TYPE = "application/protobuf"
 SPEC_VERSION = "1.0"
+# Bytes of a body. The largest valid event has 50 items, in less than 10 KiB. The rest is room for unknown fields of a
+# newer publisher, which are kept; a subscriber holds up to ORDERSYS_PREFETCH such bodies at a time.
 MAXIMUM_BYTES = 262_144
 
 
 class EventMessage(NamedTuple):
-    """An event as it is published: what stands in the outbox and, as AMQP properties, on the wire.
+    """An event as it is published: a row in the outbox; on the wire AMQP properties and a body.
 
     `time` is in microseconds since 1970-01-01 UTC.
     """
@@ -36,9 +38,9 @@ class EventMessage(NamedTuple):
 
 
 class Received(Protocol):
-    """A message that was received, as far as the contract knows it; a broker's own class knows more.
+    """A received message, with the properties the contract needs; the classes of an AMQP client have more.
 
-    A text of AMQP is bytes here where it is no UTF-8.
+    A text property is bytes where it is not UTF-8.
     """
 
     @property
@@ -52,7 +54,7 @@ class Received(Protocol):
 
 
 class Delivery(NamedTuple):
-    """The least that can be received."""
+    """A received message that has only the properties the contract needs."""
 
     message_id: str | bytes | None
     type: str | bytes | None
@@ -92,27 +94,28 @@ def rfc3339(time: int) -> str:
     return f"{_second(seconds)}.{micros:06d}Z"
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=16)  # hundreds of events that are published one after the other share a second
 def _second(seconds: int) -> str:
-    """The same for hundreds of events that are published one after the other."""
+    """Seconds since 1970 -> 2026-01-31T12:00:00."""
     return datetime.fromtimestamp(seconds, UTC).isoformat()[:19]
 
 
 class _Kind(NamedTuple):
-    """The parts of an event type that decoding needs, looked up once."""
+    """An event type as decoding needs it, looked up in the descriptors once."""
 
     parse: Callable[[bytes], Message]
     about: Callable[[Message], tuple[str, int]]
-    """The order an event is about, and which version of it."""
+    """The order id and the version of an event."""
 
 
 def decode(delivery: Received) -> Event:
     """The event in `delivery`. Raises Undecodable when it is none, or breaks a rule of the contract.
 
-    What is decoded can be recorded and answered again, in protobuf and in JSON.
+    A decoded event can be recorded and answered again, in protobuf and in JSON.
     """
     event_id, event_type = _identity(delivery)
     body = delivery.body
+    # Before anything is parsed: whoever may publish decides what is parsed here.
     if len(body) > MAXIMUM_BYTES:
         raise Undecodable(f"the body is larger than {MAXIMUM_BYTES} bytes")
     kind = _kinds().get(event_type)
@@ -138,7 +141,7 @@ def _identity(delivery: Received) -> tuple[str, str]:
 
 
 def _text(name: str, value: str | bytes | None) -> str:
-    """A property, empty when it is not there. Raises Undecodable for one that is no text: no answer could hold it."""
+    """A property, empty when it is absent. Raises Undecodable for one that is not UTF-8: no reply could hold it."""
     if not (value is None or isinstance(value, str)):
         raise Undecodable(f"{name} is not text")
     return value or ""

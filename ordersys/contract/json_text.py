@@ -1,14 +1,14 @@
-"""JSON as people write it: read strictly, so that no entry is dropped without a word."""
+"""JSON that people write, parsed strictly: no entry is dropped silently."""
 
 import json
 from collections import Counter
 from typing import Any
 
-_MOST_DIGITS = 400
+_MAX_DIGITS = 400  # of a number; far more than a field takes, far less than Python refuses (4,300)
 
 
 class Object(dict[str, Any]):
-    """A JSON object, and the keys that stand more than once in its text: the last value of each is kept."""
+    """A JSON object. `twice` has the keys that stand more than once in its text; the last value of each is kept."""
 
     twice: tuple[str, ...] = ()
 
@@ -23,36 +23,36 @@ def parse(text: str) -> Any:
 
 
 def read(text: str) -> Any:
-    """As `parse`, but what has a key twice is an `Object` that says so: for a reader who can name the place better."""
+    """As `parse`, but returns an `Object` where a key stands twice: for a caller who can name the place better."""
     return _load(text, _object)
 
 
-def _load(text: str, made: Any) -> Any:
+def _load(text: str, object_hook: Any) -> Any:
     if text.startswith("\ufeff"):
         raise ValueError("it begins with a byte order mark; save it as UTF-8 without one (RFC 8259 §8.1)")
     try:
-        return json.loads(text, object_pairs_hook=made, parse_constant=_no_constant, parse_int=_integer)
+        return json.loads(text, object_pairs_hook=object_hook, parse_constant=_no_constant, parse_int=_integer)
     except RecursionError:
         raise ValueError("it is nested too deep") from None
 
 
 def _object(pairs: list[tuple[str, Any]]) -> Object:
-    found = Object(pairs)
-    if len(found) < len(pairs):
-        found.twice = tuple(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
-    return found
+    entries = Object(pairs)
+    if len(entries) < len(pairs):
+        entries.twice = tuple(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
+    return entries
 
 
 def _strict(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = _object(pairs)
-    if found.twice:
-        raise ValueError(f"the key {found.twice[0]!r} stands twice in one object")
-    return found
+    entries = _object(pairs)
+    if entries.twice:
+        raise ValueError(f"the key {entries.twice[0]!r} stands twice in one object")
+    return entries
 
 
 def _integer(digits: str) -> int:
-    """Python reads up to 4,300 digits and names a setting of its own beyond; no field takes more than 20."""
-    if len(digits) > _MOST_DIGITS:
+    """An integer of at most _MAX_DIGITS: beyond 4,300 Python raises an error about a setting of the interpreter."""
+    if len(digits) > _MAX_DIGITS:
         raise ValueError(f"a number has {len(digits)} digits")
     return int(digits)
 

@@ -7,14 +7,14 @@ from google.type.money_pb2 import Money
 from ordersys.api.order.v1.order_pb2 import OrderItem
 
 CURRENCY = "EUR"
-NANOS = 1_000_000_000
+NANOS = 1_000_000_000  # in a unit of the currency, as google.type.Money counts
 
 
 def nanos(items: Iterable[OrderItem]) -> int:
     """The exact sum of quantity × unit price, in billionths of the currency's unit."""
-    total = 0
+    total = 0  # an integer: a sum of floats is no exact amount
     for item in items:
-        price = item.unit_price  # protobuf makes the object anew with each access
+        price = item.unit_price  # kept in a variable: protobuf makes a new Python object at each access
         total += item.quantity * (price.units * NANOS + price.nanos)
     return total
 

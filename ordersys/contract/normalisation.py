@@ -1,7 +1,7 @@
-"""What makes two requests equal, and in which form the system keeps what it was asked (AIP-155).
+"""The normal form of requests and their fingerprint: two requests with equal fingerprints are equal (AIP-155).
 
-Equal after normalisation is equal: UUIDs are compared in lower case, the order of an order's items means
-nothing, unknown fields do not count.
+In the normal form UUIDs are in lower case, the items of an order are sorted by product, and unknown fields are dropped.
+The system stores, answers and publishes what it was asked in this form.
 """
 
 from functools import cache
@@ -14,7 +14,7 @@ from google.protobuf.message import Message
 from buf.validate import validate_pb2
 from ordersys.api.rules.v1 import rules_pb2
 
-# Names one try of a request, not what is asked.
+# These fields name a try of a request; they are no part of what it asks for.
 _NOT_ASKED = ("request_id", "traceparent")
 
 
@@ -28,19 +28,21 @@ class _Plan(NamedTuple):
 
 
 def normalise(message: Message) -> None:
-    """Brings `message` into the form the system keeps, in place."""
+    """Brings `message` into its normal form, in place."""
     message.DiscardUnknownFields()
     _normalise(message)
 
 
 def fingerprint(message: Message) -> bytes:
     """16 bytes that are equal for equal requests of one type. `message` is normalised and stays as it is."""
-    asked = type(message)()
-    asked.CopyFrom(message)
+    content = type(message)()
+    content.CopyFrom(message)
     for field in _plan(message.DESCRIPTOR).not_asked:
-        asked.ClearField(field)
+        content.ClearField(field)
+    # Begun with the type: messages of two types may have equal bytes, and are requests to two RPCs.
     digest = blake2b(message.DESCRIPTOR.full_name.encode(), digest_size=16)
-    digest.update(asked.SerializeToString(deterministic=True))
+    # Without it protobuf does not promise equal bytes for equal messages.
+    digest.update(content.SerializeToString(deterministic=True))
     return digest.digest()
 
 

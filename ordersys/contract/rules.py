@@ -1,4 +1,4 @@
-"""The rules a thing of the contract states (protovalidate, rules.proto), by the names that violations give them."""
+"""The rules of a message, field or oneof (protovalidate, rules.proto), by the ids that violations carry."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -6,22 +6,22 @@ from typing import Any
 from google.protobuf.descriptor import Descriptor, FieldDescriptor, OneofDescriptor
 from google.protobuf.message import Message
 
-_PROTOVALIDATE, _OURS = "buf.validate.", "ordersys.api.rules."
+_PROTOVALIDATE, _OWN = "buf.validate.", "ordersys.api.rules."
 
 
-def stated(thing: Descriptor | FieldDescriptor | OneofDescriptor) -> dict[str, Any]:
-    """The rules of a message, a field, a oneof, or behind a predefined rule: `int32.lte` -> 1000.
+def rules_of(descriptor: Descriptor | FieldDescriptor | OneofDescriptor) -> dict[str, Any]:
+    """The rules of a message, field, oneof, or predefined rule, with their values: `int32.lte` -> 1000.
 
-    A rule in CEL goes by its id and has its expression as its value; lists are tuples.
+    A rule in CEL is listed by its id, with its expression as the value. Lists are tuples.
     """
-    return dict(rule for option, value in thing.GetOptions().ListFields() for rule in _of(option, value))
+    return dict(rule for option, value in descriptor.GetOptions().ListFields() for rule in _of(option, value))
 
 
 def _of(option: FieldDescriptor, value: Any) -> Iterator[tuple[str, Any]]:
-    """What an option says of rules: protovalidate's hold many, one of ours is a rule itself."""
+    """The rules in an option: one of protovalidate holds many, one of rules.proto is a rule itself."""
     if option.full_name.startswith(_PROTOVALIDATE):
         yield from _named(value)
-    elif option.full_name.startswith(_OURS):
+    elif option.full_name.startswith(_OWN):
         yield option.name, value
 
 

@@ -1,8 +1,8 @@
-"""The text of Python functions that look through one message and read each of its fields once.
+"""Source text of Python functions that check one message and read each of its fields once.
 
-A field goes by its path from the message, `this.order.id`, and is kept in a variable of nearly that name,
-`this_order_id`; the element of a list is `item1`, that of a list inside it `item2`. What was read in a block that may
-be passed over is not at hand after it. Only names of fields and what the caller writes get into the text.
+A field is named by its path from the message, `this.order.id`, and kept in a variable named after it, `this_order_id`;
+an element of a list is `item1`, one of a list inside it `item2`. A variable that is set under an `if` is not used after
+it. The text contains field names and what the caller writes, and nothing that a message brings along.
 """
 
 from keyword import iskeyword
@@ -12,11 +12,11 @@ from google.protobuf.message import Message
 
 
 class Unreadable(Exception):
-    """A path whose message is not at hand, or that Python has no good name for."""
+    """A path whose message was not read here, or whose field can't be a Python attribute."""
 
 
 class Block:
-    """Statements at one depth of a function, with the blocks among them."""
+    """Statements of one block of a function, and the blocks nested in it."""
 
     def __init__(self, head: str = "", above: Optional["Block"] = None) -> None:
         self._head = [head]
@@ -24,25 +24,26 @@ class Block:
         self._loops: dict[str, Block] = {}
         self._depth: int = above._depth if above else 0
         self._variables: dict[str, str] = dict(above._variables) if above else {"this": "this"}
-        # Of the whole function: the path of each variable, and what is made once, before it.
+        # Shared by all blocks of the function: the path of each variable, and the constants before the function.
         self._paths: dict[str, str] = above._paths if above else {}
         self._constants: list[str] = above._constants if above else []
 
     def read(self, path: str, suffix: str = "") -> str:
-        """The variable with what is at a path: read now, unless it is at hand. Raises Unreadable."""
+        """The variable that holds the value at a path, which is read now unless it was before. Raises Unreadable."""
         if path not in self._variables:
             message, _, field = path.rpartition(".")
+            # A field named like a method of Message is read as that method.
             if message not in self._variables or iskeyword(field) or hasattr(Message, field):
                 raise Unreadable(path)
             self.set(path, f"{self._variables[message]}.{field}{suffix}")
         return self._variables[path]
 
     def at_hand(self, path: str) -> str | None:
-        """The variable with what is at a path, if it was read."""
+        """The variable that holds the value at a path, if it was read."""
         return self._variables.get(path)
 
     def set(self, path: str, expression: str) -> str:
-        """The variable that has this value from now on, at a path of the caller's own. Raises Unreadable."""
+        """Assigns a value; the name of its variable, by a path that the caller chooses. Raises Unreadable."""
         variable = self._variables[path] = self._named(path)
         self.add(f"{variable} = {expression}")
         return variable
@@ -61,7 +62,7 @@ class Block:
         return block
 
     def each(self, path: str) -> "Block":
-        """The loop over the list at a path, the same one each time. Raises Unreadable."""
+        """The loop over the list at a path: one loop for all rules about its elements. Raises Unreadable."""
         if path not in self._loops:
             item = f"item{self._depth + 1}"
             self._loops[path] = loop = self.inner(f"for {item} in {self.read(path)}:")
@@ -70,27 +71,27 @@ class Block:
 
     @property
     def item(self) -> str:
-        """The path of the element that this loop is at."""
+        """The path of the current element of this loop."""
         return f"item{self._depth}"
 
     def before(self, path: str, first: str) -> str:
-        """The variable that is set before this loop, at a path of the caller's own; it is there after it, too."""
+        """A variable that is set before this loop, by a path that the caller chooses; it can be used after it, too."""
         variable = self._named(path)
         self._head.insert(0, f"{variable} = {first}")
         return variable
 
     def constant(self, name: str, expression: str) -> str:
-        """The name of what is made before the function."""
+        """The name of a constant that is made once, before the function."""
         numbered = f"{name}_{len(self._constants) + 1}"
         self._constants.append(f"{numbered} = {expression}\n")
         return numbered
 
     def function(self, name: str, result: str) -> str:
-        """The function of `this` that these statements are, and what it returns at their end."""
+        """The text of the function: its parameter is `this`, and it returns `result` when no demand failed."""
         return "".join([*self._constants, f"def {name}(this):\n", *self._lines("    "), f"    return {result}\n"])
 
     def _named(self, path: str) -> str:
-        variable = path.replace(".", "_")
+        variable = path.replace(".", "_")  # not unique: a.b_c and a_b.c would share one
         if self._paths.setdefault(variable, path) != path:
             raise Unreadable(path)
         return variable

@@ -1,7 +1,7 @@
-"""Messages put around bytes that are a message already: what is encoded once is not encoded again.
+"""Messages made around the bytes of an encoded message, so that it is encoded once.
 
-An order goes into a row, a reply, the outcome of a request and an event. Each of these holds it in its first field; on
-the wire they are that field, and others one after the other (https://protobuf.dev/programming-guides/encoding/).
+An order goes into a row, a reply, the outcome of a request and an event. Each of these holds it in its field 1. Encoded
+fields stand one after the other (https://protobuf.dev/programming-guides/encoding/), so the bytes can be put together.
 """
 
 from google.protobuf.message import Message
@@ -17,11 +17,11 @@ def around(body: bytes) -> bytes:
 
 
 def hold_first(field: str, *kinds: type[Message]) -> None:
-    """Raises TypeError unless each of `kinds` holds the message `field` as its field 1, so that `around` makes it.
+    """Raises TypeError unless each of `kinds` has the message `field` as its field 1, as `around` takes for granted.
 
-    To be called where bytes are shared, so that a contract that is laid out otherwise ends the process at its start.
+    Called at import where bytes are shared: a contract with another layout then ends the process at its start.
     """
     for kind in kinds:
-        found = kind.DESCRIPTOR.fields_by_name.get(field)
-        if found is None or found.number != 1 or found.message_type is None:
+        first = kind.DESCRIPTOR.fields_by_name.get(field)
+        if first is None or first.number != 1 or first.message_type is None:
             raise TypeError(f"{kind.DESCRIPTOR.full_name} does not hold {field} as a message in field 1")

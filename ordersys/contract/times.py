@@ -2,7 +2,7 @@
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-MICROSECONDS = 1_000_000
+MICROSECONDS = 1_000_000  # in a second; as an integer a time is exact, and fits into SQLite's INTEGER
 
 
 def timestamp(time: int) -> Timestamp:

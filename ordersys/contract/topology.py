@@ -1,7 +1,7 @@
 """Exchanges, queues, bindings, publications and subscriptions, derived from the options in proto/.
 
-The one place that knows the options of ordersys/api/amqp/v1/topology.proto. What it returns is what every
-process declares, what documents show and what tests expect.
+The only module that reads the options of ordersys/api/amqp/v1/topology.proto. Every process declares the topology
+returned here, documents show it, and tests expect it.
 """
 
 from collections.abc import Iterator, Mapping
@@ -44,7 +44,7 @@ class Binding:
 
 @dataclass(frozen=True)
 class Topology:
-    """All that is declared in the broker, in an order in which it can be."""
+    """All declarations, in an order in which they can be made: a binding after both of its ends."""
 
     exchanges: tuple[Exchange, ...]
     queues: tuple[Queue, ...]
@@ -53,7 +53,7 @@ class Topology:
 
 @dataclass(frozen=True)
 class Publication:
-    """Where an event is published, and by which service."""
+    """The exchange and routing key of an event, and the service that publishes it."""
 
     exchange: str
     routing_key: str
@@ -62,7 +62,7 @@ class Publication:
 
 @dataclass(frozen=True)
 class Subscription:
-    """What one subscriber takes: its queues, and the handler's name for each event type's full name."""
+    """The queues of a subscriber, and the name of its handler for each event type, by full name."""
 
     consumer: str
     exchange: str
@@ -79,6 +79,7 @@ def topology(of: Files | None = None) -> Topology:
         exchanges=tuple(Exchange(e.name, _amqp_name(amqp.ExchangeType, e.type)) for e in _exchanges(of)),
         queues=tuple(queue for _, option in subscriptions for queue in _queues(option.queue)),
         bindings=(
+            # "#" matches every routing key; a fanout exchange ignores it.
             *(Binding(e.name, fed, True, "#") for e in _exchanges(of) for fed in e.feeds),
             *(
                 Binding(option.exchange, option.queue.name, False, publication(event).routing_key)
@@ -91,7 +92,7 @@ def topology(of: Files | None = None) -> Topology:
 
 @cache
 def publication(event: Descriptor) -> Publication:
-    """Where `event` is published. Raises ValueError when the message is no event."""
+    """The publication of `event`. Raises ValueError when the message is no event."""
     option = event.GetOptions().Extensions[amqp.publication]
     if not option.exchange:
         raise ValueError(f"{event.full_name} has no publication option: it is no event")
@@ -101,18 +102,17 @@ def publication(event: Descriptor) -> Publication:
 @cache
 def events(of: Files | None = None) -> Mapping[str, Descriptor]:
     """Every event of the contract, by full message name: of this one, or of the files named."""
-    found = descriptors.messages(of)
-    return {m.full_name: m for m in found if m.GetOptions().HasExtension(amqp.publication)}
+    return {m.full_name: m for m in descriptors.messages(of) if m.GetOptions().HasExtension(amqp.publication)}
 
 
-def served(of: Files | None = None) -> tuple[ServiceDescriptor, ...]:
+def grpc_services(of: Files | None = None) -> tuple[ServiceDescriptor, ...]:
     """Every service that is served over gRPC: all but the subscriptions."""
     return tuple(s for s in descriptors.services(of) if not s.GetOptions().HasExtension(amqp.subscription))
 
 
-def kinds(of: Files | None = None) -> Iterator[Descriptor]:
-    """Every request, response and event of the contract: of this one, or of the files named."""
-    for method in (method for service in served(of) for method in service.methods):
+def wire_messages(of: Files | None = None) -> Iterator[Descriptor]:
+    """Every request, response and event, which travel by themselves; of this contract, or of the files named."""
+    for method in (method for service in grpc_services(of) for method in service.methods):
         yield from (method.input_type, method.output_type)
     yield from events(of).values()
 
@@ -124,7 +124,7 @@ def subscribers(of: Files | None = None) -> Iterator[ServiceDescriptor]:
 
 
 def subscription(service: ServiceDescriptor) -> Subscription:
-    """What a subscription service of the contract takes. Raises ValueError when it is none."""
+    """The subscription of a service of the contract. Raises ValueError when the service has none."""
     option = _subscription(service)
     if not option.queue.name:
         raise ValueError(f"{service.full_name} has no subscription option: it takes no events")
@@ -162,15 +162,18 @@ def _events(service: ServiceDescriptor) -> Iterator[Descriptor]:
 def _queues(queue: amqp.Queue) -> Iterator[Queue]:
     kind = _amqp_name(amqp.QueueType, queue.type)
     dead = queue.dead_letter_queue
+    # First, so that the queue never dead-letters into one that is not there.
     yield Queue(dead.name, {"x-queue-type": kind, "x-delivery-limit": dead.delivery_limit})
     yield Queue(
         queue.name,
         {
             "x-queue-type": kind,
             "x-delivery-limit": queue.delivery_limit,
+            # The default exchange, which routes by the name of a queue: nobody else can bind to it and get copies.
             "x-dead-letter-exchange": "",
             "x-dead-letter-routing-key": dead.name,
-            # The default drops a dead letter when its queue is away; this pair keeps it until it is stored.
+            # By default a dead letter is dropped when its queue is not available. At-least-once keeps it until it is
+            # stored, and requires reject-publish (rabbitmq.com/docs/quorum-queues, "at-least-once dead lettering").
             "x-dead-letter-strategy": "at-least-once",
             "x-overflow": "reject-publish",
         },

@@ -1,6 +1,6 @@
-"""Holds messages against the rules in the contract: protovalidate's, then those of rules.proto that CEL can't say.
+"""Validation of messages: protovalidate's rules, then those of rules.proto that CEL can't express.
 
-Most messages are valid and surely so (checks.py); what breaks which rule is for protovalidate to say.
+A generated check (checks.py) passes most valid messages; protovalidate judges the others and names the broken rules.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,9 +16,9 @@ from buf.validate import validate_pb2
 from ordersys.api.rules.v1 import rules_pb2
 from ordersys.contract import money
 from ordersys.contract.checks import check
-from ordersys.contract.descriptors import reached
+from ordersys.contract.descriptors import reachable
 
-# One shared validator: it caches what it compiled for each message type and is safe to share.
+# One for the process: it keeps what it has compiled for each message type, and is safe to share.
 _validator = protovalidate.Validator()
 
 
@@ -40,18 +40,18 @@ class FieldViolation(NamedTuple):
 def violations(message: Message, validator: protovalidate.Validator = _validator) -> list[FieldViolation]:
     """The rules `message` breaks, none when it is valid.
 
-    Sums and orders are looked at where all other rules are kept: they are about what the others have bounded. A message
-    of another contract than this one takes a `validator` of its own: it knows a message type by its name.
+    Sums and sorted lists are checked only when no other rule is broken, since the others bound what is added up. A
+    message of another version of the contract needs a `validator` of its own, as one caches by type name.
     """
     if validator is _validator and check(message.DESCRIPTOR)(message):
         return []
     try:
-        found = validator.collect_violations(message)
+        collected = validator.collect_violations(message)
     except protovalidate.EvaluationError:
-        # Such as a CEL expression that writes out a Timestamp of the year 57868. It says of the message what a broken
-        # rule says, and must cost nobody else anything.
+        # Such as a CEL expression that formats a Timestamp of the year 57868. The message is at fault, as with a broken
+        # rule, and not the service: INTERNAL would be wrong.
         return [FieldViolation("", "evaluation", "a rule can't be evaluated for what stands in it")]
-    broken = [FieldViolation(_path(v.proto.field), v.proto.rule_id, _description(v.proto)) for v in found]
+    broken = [FieldViolation(_path(v.proto.field), v.proto.rule_id, _description(v.proto)) for v in collected]
     if _plan(message.DESCRIPTOR).any:
         broken += _beyond_cel(message, "", not broken)
     return broken
@@ -77,7 +77,7 @@ def _step(element: Any) -> str:
 
 
 class _Plan(NamedTuple):
-    """The fields of a message type with rules that CEL can't say, by their options in rules.proto."""
+    """The fields of a message type with rules that CEL can't express, by their options in rules.proto."""
 
     instants: tuple[str, ...]
     sorted: tuple[tuple[str, str], ...]
@@ -85,9 +85,9 @@ class _Plan(NamedTuple):
     sums: tuple[tuple[str, str], ...]
     """The name of an amount and of the items it is the sum of."""
     single: tuple[str, ...]
-    """Messages inside which there is something to look at."""
+    """Fields with a message that has such rules inside."""
     several: tuple[str, ...]
-    """Lists of such messages."""
+    """Lists of messages that have."""
     any: bool
 
 
@@ -95,6 +95,7 @@ def _beyond_cel(message: Any, path: str, bounded: bool) -> Iterator[FieldViolati
     """The rules of rules.proto that are broken in `message`, which stands at `path`."""
     plan = _plan(message.DESCRIPTOR)
     for name in plan.instants:
+        # protovalidate's CEL sees a Timestamp with its nanos carried into its seconds, and can't find this.
         if not 0 <= getattr(message, name).nanos < money.NANOS:
             yield FieldViolation(f"{path}{name}", "timestamp.instant", "must have nanos from 0 to 999999999")
     if bounded:
@@ -110,7 +111,7 @@ def _beyond_cel(message: Any, path: str, bounded: bool) -> Iterator[FieldViolati
 
 def _disordered(message: Any, plan: _Plan, path: str) -> Iterator[FieldViolation]:
     for name, key in plan.sorted:
-        if not all(getattr(one, key) <= getattr(other, key) for one, other in pairwise(getattr(message, name))):
+        if not all(getattr(a, key) <= getattr(b, key) for a, b in pairwise(getattr(message, name))):
             yield FieldViolation(f"{path}{name}", "repeated.sorted_by", f"must be sorted by {key}")
 
 
@@ -129,7 +130,7 @@ def _no_sum(total: int, items: str) -> str:
 @cache
 def _plan(kind: Descriptor) -> _Plan:
     fields = kind.fields
-    inside = [f for f in fields if f.message_type and any(map(_has_own, reached([f.message_type]).values()))]
+    inside = [f for f in fields if f.message_type and any(map(_has_own_rule, reachable([f.message_type]).values()))]
     plan = _Plan(
         instants=tuple(f.name for f in fields if _rules(f).timestamp.Extensions[rules_pb2.instant]),
         sorted=tuple((f.name, key) for f in fields if (key := f.GetOptions().Extensions[rules_pb2.sorted_by])),
@@ -141,7 +142,8 @@ def _plan(kind: Descriptor) -> _Plan:
     return plan._replace(any=any(plan))
 
 
-def _has_own(kind: Descriptor) -> bool:
+def _has_own_rule(kind: Descriptor) -> bool:
+    """True for a message type with a field whose rule CEL can't express."""
     return any(
         f.GetOptions().HasExtension(rules_pb2.sorted_by)
         or f.GetOptions().HasExtension(rules_pb2.sum_of)

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
 from typing import IO
@@ -33,8 +34,9 @@ from ordersys.runtime.rabbitmq.errors import BrokerUnavailable
 from ordersys.runtime.rabbitmq.reconnecting import declare, opened
 from ordersys.runtime.rabbitmq.urls import BrokerUrls, shown
 
-# In the order they are started; any order works.
-SERVICES = ("order_service", "product_service", "notification_service_1", "notification_service_2")
+# In the order they are started; any order works. A subscriber of the contract that has no package here runs elsewhere.
+_SUBSCRIBERS = (subscription.consumer.replace("-", "_") for subscription in subscriptions())
+SERVICES = ("order_service", "product_service", *(name for name in _SUBSCRIBERS if find_spec(f"ordersys.{name}")))
 _SETTINGS = {"order_service": OrderSettings, "product_service": ProductSettings}
 _RESTART_PAUSE = 1.0
 _CLOSE_TIMEOUT_SECONDS = 5.0

@@ -19,7 +19,7 @@ def image() -> FileDescriptorSet:
 
 def contract() -> tuple[FileDescriptorProto, ...]:
     """The files of this contract, without those it imports."""
-    return tuple(file for file in image().file if descriptors.ours(file.name))
+    return tuple(file for file in image().file if descriptors.is_own(file.name))
 
 
 def things() -> Iterator[Described]:

@@ -9,7 +9,7 @@ INCOMPATIBLE_TOPOLOGY = {
     "an exchange renamed": Change(
         EVENTS,
         'name: "orders.all"',
-        "Whoever relies on exchange orders.events is left alone with it: no service declares it any more.",
+        "Exchange orders.events is no longer declared: existing brokers keep it, new ones lack it.",
         old='name: "orders.events"',
     ),
     "an exchange of another type": Change(
@@ -46,8 +46,8 @@ INCOMPATIBLE_TOPOLOGY = {
     "an event of another publisher": Change(
         CREATED,
         f'publisher: "{PRODUCT}.ProductService"',
-        f"Whoever takes what {ORDER}.OrderService publishes misses {CREATED}, "
-        f"which comes from {PRODUCT}.ProductService.",
+        f"Whoever takes the events of {ORDER}.OrderService misses {CREATED}, "
+        f"which is published by {PRODUCT}.ProductService.",
         old=f'publisher: "{ORDER}.OrderService"',
     ),
     "another delivery limit": Change(
@@ -72,8 +72,8 @@ INCOMPATIBLE_TOPOLOGY = {
     "other dead letters": Change(
         LISTENER,
         "dead-letters.v2",
-        f"Whoever looks after the dead letters in {DEAD_LETTERS} misses those of notification-service-2: "
-        "they go to notification-service-2.dead-letters.v2.",
+        f"Whoever watches dead-letter queue {DEAD_LETTERS} misses those of notification-service-2, "
+        "which go to notification-service-2.dead-letters.v2.",
         old="dead-letters.v1",
     ),
     "dead letters under the old queue": Change(
@@ -86,26 +86,27 @@ INCOMPATIBLE_TOPOLOGY = {
     "another queue": Change(
         LISTENER,
         '"notification-service-2.v2"',
-        f"What waits in queue {QUEUE} is taken by nobody: notification-service-2 reads notification-service-2.v2.",
+        f"Messages left in queue {QUEUE} have no consumer any more: "
+        "notification-service-2 consumes notification-service-2.v2.",
         old=f'"{QUEUE}"',
     ),
     "a queue gone": Change(
         LISTENER,
         '"notification-service-2.v2"',
-        f"Whoever relies on queue {QUEUE} is left alone with it: no service declares it any more.",
+        f"Queue {QUEUE} is no longer declared: existing brokers keep it, new ones lack it.",
         old=f'"{QUEUE}"',
     ),
     "another binding": Change(
         LISTENER,
         'exchange: "orders.created"',
-        "A broker that has declared the binding to orders.events keeps it: "
-        "notification-service-2 hears from there besides orders.created.",
+        "Existing brokers keep the binding to orders.events: "
+        "there notification-service-2 gets its events, besides those of orders.created.",
         old='exchange: "orders.events"',
     ),
     "a subscription gone": Change(
         LISTENER,
         'consumer: "somebody"',
-        "Subscriber notification-service-2 hears nothing any more: it has no subscription.",
+        "Subscriber notification-service-2 gets no events any more: it has no subscription.",
         old='consumer: "notification-service-2"',
     ),
     "an event taken no longer": Change(
@@ -118,7 +119,7 @@ INCOMPATIBLE_TOPOLOGY = {
     "a reason gone": Change(
         f"{REASONS}.OUT_OF_STOCK",
         '"SOLD_OUT"',
-        "Clients that decide on reason OUT_OF_STOCK wait for it in vain: it is gone.",
+        "Clients that decide on reason OUT_OF_STOCK never get it again: it is gone.",
         old='"OUT_OF_STOCK"',
     ),
     "a reason with another code": Change(

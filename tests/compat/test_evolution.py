@@ -53,7 +53,7 @@ def test_a_topology_or_a_reason_that_is_not_what_it_was_is_found(change: Change)
 def test_an_event_gone_is_found() -> None:
     """By whoever waits for it."""
     assert findings(COMPATIBLE_CHANGES["an event"].made(), image()) == [
-        f"Whoever waits for {ORDER}.OrderArchived waits in vain: it is no event any more."
+        f"Subscribers of {ORDER}.OrderArchived get none any more: it is no event now."
     ]
 
 

@@ -13,7 +13,7 @@ from google.protobuf.json_format import MessageToDict
 
 from ordersys.contract import descriptors
 from ordersys.contract.events import CONTENT_TYPE, Delivery, decode
-from ordersys.contract.topology import events, kinds
+from ordersys.contract.topology import events, wire_messages
 from ordersys.contract.validation import violations
 from tests.compat.image import image
 from tests.contract.harness.golden_messages import GOLDEN, RELEASED, Golden, case_name
@@ -21,7 +21,7 @@ from tools.compat import complete
 from tools.compat.__main__ import narrowings
 from tools.compat.golden import golden as golden_messages
 
-KINDS = {kind.full_name: kind for kind in kinds()}
+KINDS = {kind.full_name: kind for kind in wire_messages()}
 EVENTS = [golden for golden in GOLDEN if golden.type in events()]
 
 NARROWED = [match[1] for sentence in narrowings() if (match := re.search(r"\((\S+): ", sentence))]
@@ -41,7 +41,7 @@ def parsed(golden: Golden) -> Any:
 def test_there_are_golden_messages_of_every_kind() -> None:
     """Of each request, response and event that was released."""
     released = FileDescriptorSet.FromString((RELEASED / "v1.binpb").read_bytes())
-    written = {kind.full_name for kind in kinds(descriptors.link(complete(released, image())))}
+    written = {kind.full_name for kind in wire_messages(descriptors.link(complete(released, image())))}
     assert {golden.type for golden in GOLDEN} == written
 
 

@@ -9,19 +9,19 @@ from typing import Any
 import pytest
 import yaml
 
-from ordersys.contract.descriptors import ours, reached
+from ordersys.contract.descriptors import is_own, reachable
 from ordersys.contract.topology import (
     Binding,
     Exchange,
     Queue,
     Topology,
     events,
-    kinds,
+    grpc_services,
     publication,
-    served,
     subscribers,
     subscription,
     topology,
+    wire_messages,
 )
 from tools.documents.__main__ import DOCS, texts
 from tools.documents.error_reasons import reasons
@@ -59,8 +59,8 @@ def test_a_document_is_current(path: Path) -> None:
 
 def test_the_page_names_everything_a_reader_may_meet() -> None:
     """RPCs, messages, fields, enum values, events, queues and reasons."""
-    rpcs = [f"#### {service.name}.{method.name}" for service in served() for method in service.methods]
-    messages = [message for message in reached(kinds()).values() if ours(message.file.name)]
+    rpcs = [f"#### {service.name}.{method.name}" for service in grpc_services() for method in service.methods]
+    messages = [message for message in reachable(wire_messages()).values() if is_own(message.file.name)]
     fields = [f"| {field.number} | `{field.name}` |" for message in messages for field in message.fields]
     headings = [f"### {message.full_name.removeprefix('ordersys.api.')}" for message in messages]
     names = [f"`{name}`" for name in (*reasons(), *(queue.name for queue in topology().queues))]

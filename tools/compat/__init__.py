@@ -1,8 +1,8 @@
-"""What a changed contract breaks of a released one that buf can't see: rules, topology, error reasons."""
+"""Breaking changes of a released contract that buf can't see: in rules, topology and error reasons."""
 
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
-from ordersys.contract.descriptors import link, ours
+from ordersys.contract.descriptors import is_own, link
 from tools.compat import error_reasons, messages, topology
 
 
@@ -13,8 +13,8 @@ def findings(released: FileDescriptorSet, current: FileDescriptorSet) -> list[st
 
 
 def release(image: FileDescriptorSet) -> FileDescriptorSet:
-    """What is kept of an image: the contract's own files, without their comments and places."""
-    kept = FileDescriptorSet(file=[file for file in image.file if ours(file.name)])
+    """The part of an image that is stored with a release: the contract's own files, without comments and positions."""
+    kept = FileDescriptorSet(file=[file for file in image.file if is_own(file.name)])
     for file in kept.file:
         file.ClearField("source_code_info")
     return kept
@@ -22,5 +22,5 @@ def release(image: FileDescriptorSet) -> FileDescriptorSet:
 
 def complete(released: FileDescriptorSet, image: FileDescriptorSet) -> FileDescriptorSet:
     """A released contract together with what it imports, which it takes from `image`."""
-    imported = [file for file in image.file if not ours(file.name)]
-    return FileDescriptorSet(file=[*imported, *(file for file in released.file if ours(file.name))])
+    imported = [file for file in image.file if not is_own(file.name)]
+    return FileDescriptorSet(file=[*imported, *(file for file in released.file if is_own(file.name))])

@@ -1,8 +1,8 @@
-"""Holds the contract against the released one, or makes it the released one: `python -m tools.compat [--release]`.
+"""Compares the contract with the released one, or releases it: `python -m tools.compat [--release]`.
 
-Called by nox. What is released lies in proto/released, made here and never by hand: the descriptor image, and golden
-messages, of which a later release keeps every one. Written by hand is only the record of narrowings: rules that
-became stricter within the version, each with the reason why that breaks nobody who kept what the comments said.
+Called by nox. proto/released holds the released contract: its descriptor image and golden messages, both written here
+and never by hand; later releases add golden messages and remove none. The record of narrowings is written by hand: it
+has rules that became stricter within a version, each with the reason why nobody who kept to the comments is affected.
 """
 
 import json
@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
 from ordersys.contract.json_text import parse
-from ordersys.contract.topology import kinds
+from ordersys.contract.topology import wire_messages
 from tools.codegen import IMAGE, ROOT, tool
 from tools.compat import complete, findings, release
 from tools.compat.golden import entry, golden
@@ -23,29 +23,29 @@ from tools.compat.golden import entry, golden
 RELEASED = Path("proto/released/v1.binpb")
 GOLDEN = Path("proto/released/v1.golden.json")
 NARROWINGS = Path("proto/released/v1.narrowings.json")
-_COMPATIBLE, _BREAKING = 0, 100
+_COMPATIBLE, _BREAKING = 0, 100  # buf's exit statuses; any other means that it could not compare
 
 
 class Verdict(NamedTuple):
-    """What a comparison with the released contract has found."""
+    """The result of a comparison with the released contract."""
 
     breaks: list[str]
-    """A sentence for each break: what buf finds, then what it can't see."""
+    """A sentence for each break: those that buf finds, then those that it can't see."""
     narrowings: dict[str, str]
-    """Breaks that are recorded, as sentences, with the reason why they are none to whoever keeps the contract."""
+    """Recorded breaks: the sentence, and the reason why nobody who kept the contract is affected."""
 
 
 def check(root: Path = ROOT) -> Verdict:
     """Compares the contract with the released one. Raises SystemExit for a record of narrowings that can't be read."""
     current = _read(root / IMAGE)
     released = complete(_read(root / RELEASED), current)
-    found, recorded = findings(released, current), narrowings(root)
-    breaks = [*_buf(root, released), *(sentence for sentence in found if sentence not in recorded)]
-    return Verdict(breaks, {sentence: recorded[sentence] for sentence in found if sentence in recorded})
+    broken, recorded = findings(released, current), narrowings(root)
+    breaks = [*_buf(root, released), *(sentence for sentence in broken if sentence not in recorded)]
+    return Verdict(breaks, {sentence: recorded[sentence] for sentence in broken if sentence in recorded})
 
 
 def narrowings(root: Path = ROOT) -> dict[str, str]:
-    """The recorded narrowings: what `check` says of each, to the letter, and the reason. Raises SystemExit.
+    """The recorded narrowings: the sentence of `check`, to the letter, and the reason. Raises SystemExit.
 
     An entry stays after the release that contains it: older golden messages may break its rule.
     """
@@ -68,7 +68,7 @@ def write(root: Path = ROOT) -> None:
     (root / RELEASED).parent.mkdir(exist_ok=True)
     (root / RELEASED).write_bytes(release(_read(root / IMAGE)).SerializeToString(deterministic=True))
     kept = json.loads((root / GOLDEN).read_text(encoding="utf-8")) if (root / GOLDEN).exists() else []
-    made = [entry(message) for kind in kinds() for message in golden(kind)]
+    made = [entry(message) for kind in wire_messages() for message in golden(kind)]
     (root / GOLDEN).write_text(_lines([*kept, *(new for new in made if new not in kept)]), encoding="utf-8")
 
 
@@ -77,7 +77,7 @@ def _read(path: Path) -> FileDescriptorSet:
 
 
 def _buf(root: Path, released: FileDescriptorSet) -> list[str]:
-    """What `buf breaking` says about the descriptor image; it reads `released` from its standard input."""
+    """The lines that `buf breaking` prints about the descriptor image; it reads `released` from standard input."""
     command = [
         str(tool("buf", "buf-bin")),
         "breaking",
@@ -95,7 +95,7 @@ def _buf(root: Path, released: FileDescriptorSet) -> list[str]:
 
 def _lines(entries: list[dict[str, Any]]) -> str:
     """A JSON array, a line for each entry."""
-    return "[\n" + ",\n".join(json.dumps(one, ensure_ascii=False) for one in entries) + "\n]\n"
+    return "[\n" + ",\n".join(json.dumps(entry, ensure_ascii=False) for entry in entries) + "\n]\n"
 
 
 def main(arguments: Sequence[str], root: Path = ROOT) -> None:

@@ -1,4 +1,4 @@
-"""Which error reasons mean something else than before, to the clients that decide on them."""
+"""Error reasons that mean something else than before to the clients that decide on them."""
 
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -17,12 +17,13 @@ _CHANGED = {
 
 def findings(released: Files, current: Files) -> Iterator[str]:
     """A sentence for each reason that is gone, or comes with another domain, code or advice to repeat."""
-    there = reasons(current)
-    for name, stated in reasons(released).items():
-        if name not in there:
-            yield f"Clients that decide on reason {name} wait for it in vain: it is gone."
+    now_stated = reasons(current)
+    for name, reason in reasons(released).items():
+        if name not in now_stated:
+            yield f"Clients that decide on reason {name} never get it again: it is gone."
             continue
-        for fact, before, now in changes(asdict(stated), asdict(there[name])):
-            widened = fact == "final" and now  # who took it for a doubt asked again, and is answered the same
+        for fact, before, now in changes(asdict(reason), asdict(now_stated[name])):
+            # Harmless: a client that takes the reason for a doubt repeats the request, and is refused again.
+            widened = fact == "final" and now
             if fact in _CHANGED and not widened:
                 yield _CHANGED[fact].format(name=name, before=before, now=now)

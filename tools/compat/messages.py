@@ -1,4 +1,4 @@
-"""Whom a stricter rule breaks: clients for a request, consumers for an event, services for what they answer."""
+"""Rules that became stricter, and whom they break: clients, consumers of events, or services by their replies."""
 
 from collections.abc import Callable, Iterator
 
@@ -7,8 +7,8 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor, OneofDescrip
 
 from ordersys.contract import descriptors
 from ordersys.contract.descriptors import Files
-from ordersys.contract.rules import stated
-from ordersys.contract.topology import events, served
+from ordersys.contract.rules import rules_of
+from ordersys.contract.topology import events, grpc_services
 from ordersys.contract.validation import violations
 from tools.compat.changes import pairs
 from tools.compat.strictness import tightened
@@ -26,17 +26,17 @@ def findings(released: Files, current: Files) -> Iterator[str]:
         for refused in (*_stricter(old, new), *_missing(old, new, validator)):
             yield from (sentence.format(refused) for sentence in sentences(new))
     for before, now in pairs(_predefined(released), _predefined(current)):
-        for refused in tightened(stated(before), stated(now)):
+        for refused in tightened(rules_of(before), rules_of(now)):
             yield _CLIENTS.format(f"a field with the rule {now.full_name} {refused}")
 
 
 def _audience(of: Files) -> Callable[[Descriptor], list[str]]:
-    """The sentences about whoever meets a message."""
-    asked = descriptors.reached(method.input_type for service in served(of) for method in service.methods)
-    published = descriptors.reached(events(of).values())
+    """A function: the sentences about those who send or receive a message."""
+    requested = descriptors.reachable(method.input_type for service in grpc_services(of) for method in service.methods)
+    published = descriptors.reachable(events(of).values())
 
     def sentences(message: Descriptor) -> list[str]:
-        clients = [_CLIENTS] if message.full_name in asked else []
+        clients = [_CLIENTS] if message.full_name in requested else []
         consumers = [_CONSUMERS] if message.full_name in published else []
         return [*clients, *consumers] or [_SERVICES]
 
@@ -44,18 +44,18 @@ def _audience(of: Files) -> Callable[[Descriptor], list[str]]:
 
 
 def _stricter(old: Descriptor, new: Descriptor) -> Iterator[str]:
-    """What the rules of a message, its fields and its oneofs refuse now."""
-    things: list[tuple[Descriptor | FieldDescriptor | OneofDescriptor, ...]] = [
+    """Values that the rules of a message, its fields and its oneofs refuse now, and did not before."""
+    compared: list[tuple[Descriptor | FieldDescriptor | OneofDescriptor, ...]] = [
         (old, new),
         *pairs(old.fields_by_name, new.fields_by_name),
         *pairs(old.oneofs_by_name, new.oneofs_by_name),
     ]
-    for before, now in things:
-        yield from (f"{now.full_name} {refused}" for refused in tightened(stated(before), stated(now)))
+    for before, now in compared:
+        yield from (f"{now.full_name} {refused}" for refused in tightened(rules_of(before), rules_of(now)))
 
 
 def _missing(old: Descriptor, new: Descriptor, validator: protovalidate.Validator) -> Iterator[str]:
-    """The new fields and oneofs that may not be left out, as those do who do not know them."""
+    """New fields and oneofs that are required: whoever does not know them leaves them out."""
     known = {*old.fields_by_name, *old.oneofs_by_name}
     for broken in violations(descriptors.message_class(new)(), validator):
         # Without a field: a rule of the whole message, which `_stricter` has found.
@@ -68,5 +68,5 @@ def _messages(of: Files) -> dict[str, Descriptor]:
 
 
 def _predefined(of: Files) -> dict[str, FieldDescriptor]:
-    """The extensions of the contract; those that are rules state what is behind them."""
+    """The extensions of the contract, by full name; those that are predefined rules carry their CEL."""
     return {extension.full_name: extension for extension in descriptors.extensions(of)}

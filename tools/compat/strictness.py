@@ -1,11 +1,11 @@
-"""When a rule of protovalidate becomes stricter, and what it then refuses."""
+"""Comparison of protovalidate's rules: which became stricter, and which values they then refuse."""
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 
 class _Rule(NamedTuple):
-    """How a rule becomes stricter, from old to new (None: not stated), and which values it then refuses."""
+    """A kind of rule: a test for a stricter value, given old and new (None: not stated), and what that refuses."""
 
     tightened: Callable[[Any, Any], bool]
     refused: str
@@ -63,21 +63,22 @@ _RULES: Mapping[str, _Rule] = {
     "defined_only": _Rule(_changed, "of a number that has no name"),
     "pattern": _Rule(_changed, "unlike {}"),
     "cel_expression": _Rule(_grown, "against one of {}"),
-    "example": _Rule(_never, ""),
+    "example": _Rule(_never, ""),  # protovalidate documents values by it, and refuses none
 }
+# A rule that is not listed above counts as stricter whenever it changes: a false alarm is better than a missed break.
 _OTHER = _Rule(_changed, "against the rule")
 
 
 def tightened(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
-    """What the rules `new` refuse and `old` did not, such as "above 500 (int32.lte: 1000 → 500)"."""
+    """Values that the rules `new` refuse and `old` did not, such as "above 500 (int32.lte: 1000 → 500)"."""
     for name in sorted({*old, *new}):
         before, now = old.get(name), new.get(name)
         rule = _RULES.get(name.rpartition(".")[2], _OTHER)
         if rule.tightened(before, now):
-            yield f"{rule.refused.format(_said(now))} ({name}: {_said(before)} → {_said(now)})"
+            yield f"{rule.refused.format(_text(now))} ({name}: {_text(before)} → {_text(now)})"
 
 
-def _said(value: Any) -> str:
+def _text(value: Any) -> str:
     if isinstance(value, tuple):
-        return ", ".join(map(_said, value))
+        return ", ".join(map(_text, value))
     return "none" if value is None else repr(value)

@@ -1,4 +1,4 @@
-"""What a changed topology breaks: for brokers that have declared the old one, for subscribers, for any listener."""
+"""Breaking changes of the topology: for brokers that have the old one declared, for subscribers, for any listener."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
@@ -11,12 +11,12 @@ from tools.compat.changes import changes
 _PUBLICATION = {
     "exchange": "Whoever listens to exchange {before} misses {name}, which is published to {now}.",
     "routing_key": "Whoever has bound routing key {before} misses {name}, which carries {now}.",
-    "publisher": "Whoever takes what {before} publishes misses {name}, which comes from {now}.",
+    "publisher": "Whoever takes the events of {before} misses {name}, which is published by {now}.",
 }
 _SUBSCRIPTION = {
-    "exchange": "A broker that has declared the binding to {before} keeps it: {name} hears from there besides {now}.",
-    "queue": "What waits in queue {before} is taken by nobody: {name} reads {now}.",
-    "dead_letter_queue": "Whoever looks after the dead letters in {before} misses those of {name}: they go to {now}.",
+    "exchange": "Existing brokers keep the binding to {before}: there {name} gets its events, besides those of {now}.",
+    "queue": "Messages left in queue {before} have no consumer any more: {name} consumes {now}.",
+    "dead_letter_queue": "Whoever watches dead-letter queue {before} misses those of {name}, which go to {now}.",
 }
 
 
@@ -31,7 +31,7 @@ def findings(released: Files, current: Files) -> Iterator[str]:
 def _declared(old: Mapping[str, Mapping[str, Any]], new: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     for name, arguments in old.items():
         if name not in new:
-            yield f"Whoever relies on {name} is left alone with it: no service declares it any more."
+            yield f"{name[0].upper()}{name[1:]} is no longer declared: existing brokers keep it, new ones lack it."
         for argument, before, now in changes(arguments, new.get(name, arguments)):
             yield f"A broker that has {name} declared answers 406 to every service ({argument}: {before} → {now})."
 
@@ -50,7 +50,7 @@ def _events(released: Files, current: Files) -> Iterator[str]:
     there = events(current)
     for name, event in events(released).items():
         if name not in there:
-            yield f"Whoever waits for {name} waits in vain: it is no event any more."
+            yield f"Subscribers of {name} get none any more: it is no event now."
             continue
         for fact, before, now in changes(asdict(publication(event)), asdict(publication(there[name]))):
             yield _PUBLICATION[fact].format(name=name, before=before, now=now)
@@ -59,7 +59,7 @@ def _events(released: Files, current: Files) -> Iterator[str]:
 def _subscriptions(old: Mapping[str, Subscription], new: Mapping[str, Subscription]) -> Iterator[str]:
     for consumer, before in old.items():
         if consumer not in new:
-            yield f"Subscriber {consumer} hears nothing any more: it has no subscription."
+            yield f"Subscriber {consumer} gets no events any more: it has no subscription."
             continue
         now = new[consumer]
         for event in sorted(before.handlers.keys() - now.handlers.keys()):
@@ -70,10 +70,10 @@ def _subscriptions(old: Mapping[str, Subscription], new: Mapping[str, Subscripti
 
 
 def _arguments(of: Files) -> dict[str, Mapping[str, Any]]:
-    """What everything is declared with, by its name in a sentence."""
-    stated = topology(of)
-    exchanges: dict[str, Mapping[str, Any]] = {f"exchange {e.name}": {"type": e.type} for e in stated.exchanges}
-    return exchanges | {f"queue {queue.name}": queue.arguments for queue in stated.queues}
+    """The arguments of each exchange and queue, by its name as it stands in a sentence."""
+    declared = topology(of)
+    exchanges: dict[str, Mapping[str, Any]] = {f"exchange {e.name}": {"type": e.type} for e in declared.exchanges}
+    return exchanges | {f"queue {queue.name}": queue.arguments for queue in declared.queues}
 
 
 def _fed(of: Files) -> set[tuple[str, str]]:
@@ -81,4 +81,4 @@ def _fed(of: Files) -> set[tuple[str, str]]:
 
 
 def _by_consumer(of: Files) -> dict[str, Subscription]:
-    return {taken.consumer: taken for taken in subscriptions(of)}
+    return {subscription.consumer: subscription for subscription in subscriptions(of)}

@@ -1,6 +1,6 @@
 """Writes the documents that are derived from the contract, for people and programs: `python -m tools.documents`.
 
-Called by nox once the stubs are made. Unlike these the documents are committed, so that they can be read without tools.
+Called by nox once the stubs are made. Documents are committed, unlike stubs, so that they can be read without tools.
 """
 
 import json
@@ -21,10 +21,10 @@ DOCS = Path("docs")
 
 def texts(root: Path = ROOT) -> dict[Path, str]:
     """The documents by path below `root`."""
-    said = comments(FileDescriptorSet.FromString((root / IMAGE).read_bytes()))
+    comment_of = comments(FileDescriptorSet.FromString((root / IMAGE).read_bytes()))
     return {
-        DOCS / "asyncapi.yaml": _yaml(asyncapi.document(said)),
-        DOCS / "contract.md": reference.page(said),
+        DOCS / "asyncapi.yaml": _yaml(asyncapi.document(comment_of)),
+        DOCS / "contract.md": reference.page(comment_of),
         DOCS / "topology.json": json.dumps(definitions(topology()), indent=2) + "\n",
     }
 

@@ -1,7 +1,7 @@
-"""The events as an AsyncAPI 3.0 document: what is published where, and who receives it from which queue.
+"""The events as an AsyncAPI 3.0 document: publications by exchange, receivers by queue.
 
-The facts are those of the topology, the words those of the comments in proto/. A channel is a routing key at an
-exchange, or a queue (AMQP bindings 0.3.0).
+Facts come from the topology, texts from the comments in proto/. A channel is a routing key at an exchange, or a queue
+(AMQP bindings 0.3.0).
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -21,14 +21,16 @@ def document(comments: Mapping[str, str]) -> Node:
     """The document, with the comment of everything by full name."""
     events, subscribers = topology.events().values(), tuple(topology.subscribers())
     sent = {event.name: _exchange_channel(event) for event in events}
-    taken = {channel["address"]: channel for service in subscribers for channel in _queue_channels(service, comments)}
+    received = {
+        channel["address"]: channel for service in subscribers for channel in _queue_channels(service, comments)
+    }
     sends = {f"publish{event.name}": _send(event, comments) for event in events}
     receives = {name: operation for service in subscribers for name, operation in _receives(service, comments)}
     return {
         "asyncapi": "3.0.0",
         "info": _info(events, comments),
         "defaultContentType": CONTENT_TYPE,
-        "channels": sent | taken,
+        "channels": sent | received,
         "operations": sends | receives,
         "components": {"messages": {event.name: _message(event, comments) for event in events}},
     }
@@ -45,23 +47,23 @@ def _info(events: Iterable[Descriptor], comments: Mapping[str, str]) -> Node:
 
 
 def _exchange_channel(event: Descriptor) -> Node:
-    stated, declared = topology.publication(event), topology.topology()
-    kind = next(exchange.type for exchange in declared.exchanges if exchange.name == stated.exchange)
-    exchange = {"name": stated.exchange, "type": kind, "durable": True, "autoDelete": False}
+    publication, declared = topology.publication(event), topology.topology()
+    kind = next(exchange.type for exchange in declared.exchanges if exchange.name == publication.exchange)
+    exchange = {"name": publication.exchange, "type": kind, "durable": True, "autoDelete": False}
     return {
-        "address": stated.routing_key,
+        "address": publication.routing_key,
         "messages": _messages([event]),
         "bindings": {"amqp": {"is": "routingKey", "exchange": exchange} | _BINDING_VERSION},
-        "x-feeds": [b.destination for b in declared.bindings if b.to_exchange and b.source == stated.exchange],
+        "x-feeds": [b.destination for b in declared.bindings if b.to_exchange and b.source == publication.exchange],
     }
 
 
 def _queue_channels(service: ServiceDescriptor, comments: Mapping[str, str]) -> Iterator[Node]:
     """The queue of a subscription, and that of its dead letters."""
-    taken = topology.subscription(service)
-    events = [topology.events()[name] for name in taken.handlers]
-    yield _queue_channel(taken.queue, events, comments[service.full_name])
-    yield _queue_channel(taken.dead_letter_queue, events, comments[DeadLetterQueue.DESCRIPTOR.full_name])
+    subscription = topology.subscription(service)
+    events = [topology.events()[name] for name in subscription.handlers]
+    yield _queue_channel(subscription.queue, events, comments[service.full_name])
+    yield _queue_channel(subscription.dead_letter_queue, events, comments[DeadLetterQueue.DESCRIPTOR.full_name])
 
 
 def _queue_channel(name: str, events: Iterable[Descriptor], description: str) -> Node:
@@ -89,24 +91,24 @@ def _send(event: Descriptor, comments: Mapping[str, str]) -> Node:
 
 
 def _receives(service: ServiceDescriptor, comments: Mapping[str, str]) -> Iterator[tuple[str, Node]]:
-    taken = topology.subscription(service)
-    for name, handler in taken.handlers.items():
+    subscription = topology.subscription(service)
+    for name, handler in subscription.handlers.items():
         yield (
             f"{service.name}.{handler}",
             {
                 "action": "receive",
-                "title": taken.consumer,
+                "title": subscription.consumer,
                 "summary": comments[f"{service.full_name}.{handler}"],
-                **_over(taken.queue, topology.events()[name]),
+                **_over(subscription.queue, topology.events()[name]),
                 "bindings": {"amqp": {"ack": True} | _BINDING_VERSION},
             },
         )
 
 
 def _over(channel: str, event: Descriptor) -> Node:
-    """Where an operation takes place, and with which message."""
-    there = f"#/channels/{channel}"
-    return {"channel": {"$ref": there}, "messages": [{"$ref": f"{there}/messages/{event.name}"}]}
+    """References of an operation: to its channel, and to its message there."""
+    reference = f"#/channels/{channel}"
+    return {"channel": {"$ref": reference}, "messages": [{"$ref": f"{reference}/messages/{event.name}"}]}
 
 
 def _messages(events: Iterable[Descriptor]) -> Node:
@@ -114,13 +116,13 @@ def _messages(events: Iterable[Descriptor]) -> Node:
 
 
 def _message(event: Descriptor, comments: Mapping[str, str]) -> Node:
-    stated = {name: {"type": "string", "examples": [value]} for name, value in headers(_example(event)).items()}
+    properties = {name: {"type": "string", "examples": [value]} for name, value in headers(_example(event)).items()}
     return {
         "name": event.full_name,
         "title": event.name,
         "summary": comments[event.full_name],
         "contentType": CONTENT_TYPE,
-        "headers": {"type": "object", "required": list(stated), "properties": stated},
+        "headers": {"type": "object", "required": list(properties), "properties": properties},
         "payload": {
             "type": "string",
             "format": "binary",

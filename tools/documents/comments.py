@@ -1,21 +1,21 @@
-"""The comments of the contract: what a descriptor image, which has them by place, says of each thing by name."""
+"""The comments of the contract by name; a descriptor image has them by position."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
 
 from google.protobuf.descriptor_pb2 import DescriptorProto, EnumDescriptorProto, FileDescriptorProto, FileDescriptorSet
 
-from ordersys.contract.descriptors import ours
+from ordersys.contract.descriptors import is_own
 
 Path = tuple[int, ...]
-# The numbers of the parts in descriptor.proto, of which a place is made.
+# Field numbers of descriptor.proto, of which a position is made (SourceCodeInfo.Location.path).
 _MESSAGES, _ENUMS, _SERVICES, _EXTENSIONS = 4, 5, 6, 7
 _FIELDS, _NESTED, _NESTED_ENUMS, _VALUES, _METHODS = 2, 3, 4, 2, 2
 _SYNTAX = 12
 
 
 class Described(NamedTuple):
-    """A thing of the contract, by full name, with its leading comment."""
+    """An element of the contract, by full name, with its leading comment."""
 
     kind: str
     name: str
@@ -23,17 +23,18 @@ class Described(NamedTuple):
 
 
 def described(image: FileDescriptorSet) -> Iterator[Described]:
-    """Everything that has a name in the contract's own files."""
-    for file in (file for file in image.file if ours(file.name)):
-        comments = {tuple(place.path): place.leading_comments.strip() for place in file.source_code_info.location}
+    """The named elements of the contract's own files."""
+    for file in (file for file in image.file if is_own(file.name)):
+        locations = file.source_code_info.location
+        comments = {tuple(location.path): location.leading_comments.strip() for location in locations}
         yield Described("file", file.name, comments.get((_SYNTAX,), ""))
         for kind, name, path in _parts(file):
             yield Described(kind, name, comments.get(path, ""))
 
 
 def comments(image: FileDescriptorSet) -> dict[str, str]:
-    """The comment of everything that has a name, by full name; a paragraph is a line, with an empty one between two."""
-    return {thing.name: _flowed(thing.comment) for thing in described(image)}
+    """The comment of each named element, by full name. A paragraph is one line; an empty line separates two."""
+    return {element.name: _flowed(element.comment) for element in described(image)}
 
 
 def _flowed(comment: str) -> str:

@@ -13,7 +13,7 @@ from ordersys.contract.descriptors import Files
 
 @dataclass(frozen=True, slots=True)
 class Stated:
-    """What a reason comes with: domain, name of a canonical code, text, whether to repeat, whether nothing was done."""
+    """The options of a reason: domain, canonical code by name, text, whether to repeat, whether it had no effect."""
 
     domain: str
     code: str
@@ -25,11 +25,11 @@ class Stated:
 def reasons(of: Files | None = None) -> dict[str, Stated]:
     """Every reason of the contract by name: of this one, or of the files named."""
     enums = [enum for file in of or descriptors.files() for enum in file.enum_types_by_name.values()]
-    return {name: stated for enum in enums for name, stated in _stated(enum).items()}
+    return {name: reason for enum in enums for name, reason in _stated(enum).items()}
 
 
 def _stated(enum: EnumDescriptor) -> Mapping[str, Stated]:
     options = {value.name: value.GetOptions() for value in enum.values}
-    found = {name: option.Extensions[refusal] for name, option in options.items() if option.HasExtension(refusal)}
-    spoken = enum.GetOptions().Extensions[domain]
-    return {n: Stated(spoken, Code.Name(r.code), r.message, r.retryable, r.final) for n, r in found.items()}
+    refusals = {name: option.Extensions[refusal] for name, option in options.items() if option.HasExtension(refusal)}
+    of_all = enum.GetOptions().Extensions[domain]
+    return {n: Stated(of_all, Code.Name(r.code), r.message, r.retryable, r.final) for n, r in refusals.items()}

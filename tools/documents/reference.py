@@ -9,7 +9,7 @@ from google.protobuf.descriptor_pb2 import FieldDescriptorProto
 from buf.validate.validate_pb2 import Ignore
 from ordersys.api.rules.v1 import rules_pb2
 from ordersys.contract import descriptors, topology
-from ordersys.contract.rules import stated
+from ordersys.contract.rules import rules_of
 from tools.documents.error_reasons import reasons
 
 Comments = Mapping[str, str]
@@ -21,11 +21,11 @@ those of this contract come last."""
 
 
 def page(comments: Comments) -> str:
-    """The page in Markdown, with the comment of everything by full name."""
-    reached = descriptors.reached(topology.kinds())
+    """The page in Markdown; `comments` are those of all elements, by full name."""
+    reached = descriptors.reachable(topology.wire_messages())
     messages = [message for message in descriptors.messages() if message.full_name in reached]
     chapters = {
-        "Services": [part for service in topology.served() for part in _service(service, comments)],
+        "Services": [part for service in topology.grpc_services() for part in _service(service, comments)],
         "Events": [_events(comments)],
         "Subscriptions": [_subscriptions(comments)],
         "Error reasons": [_reasons(comments)],
@@ -33,7 +33,7 @@ def page(comments: Comments) -> str:
         "Enums": [part for enum in _enums(messages) for part in _enum(enum, comments)],
         "Rules": [_predefined(comments)],
     }
-    parts = [part for title, found in chapters.items() for part in (f"## {title}", *found)]
+    parts = [part for title, texts in chapters.items() for part in (f"## {title}", *texts)]
     return "\n\n".join([_INTRODUCTION, *parts]) + "\n"
 
 
@@ -56,25 +56,26 @@ def _events(comments: Comments) -> str:
 
 
 def _subscriptions(comments: Comments) -> str:
-    found = [(comments[service.full_name], topology.subscription(service)) for service in topology.subscribers()]
+    services = topology.subscribers()
+    subscriptions = [(comments[service.full_name], topology.subscription(service)) for service in services]
     rows = [
         (
-            f"`{taken.consumer}`",
-            ", ".join(_link(topology.events()[name]) for name in taken.handlers),
-            f"`{taken.exchange}`",
-            f"`{taken.queue}`",
-            f"`{taken.dead_letter_queue}`",
+            f"`{subscription.consumer}`",
+            ", ".join(_link(topology.events()[name]) for name in subscription.handlers),
+            f"`{subscription.exchange}`",
+            f"`{subscription.queue}`",
+            f"`{subscription.dead_letter_queue}`",
             comment,
         )
-        for comment, taken in found
+        for comment, subscription in subscriptions
     ]
     return _table(("subscriber", "takes", "from exchange", "queue", "dead letters", "meaning"), rows)
 
 
 def _reasons(comments: Comments) -> str:
-    said = {name.rpartition(".")[2]: comment for name, comment in comments.items()}
+    by_value = {name.rpartition(".")[2]: comment for name, comment in comments.items()}
     rows = [
-        (f"`{name}`", f"`{reason.code}`", _yes(reason.retryable), _yes(reason.final), reason.message, said[name])
+        (f"`{name}`", f"`{reason.code}`", _yes(reason.retryable), _yes(reason.final), reason.message, by_value[name])
         for name, reason in reasons().items()
     ]
     return _table(("reason", "code", "repeat", "final", "text", "meaning"), rows)
@@ -88,23 +89,23 @@ def _message(message: Descriptor, comments: Comments) -> Iterator[str]:
     yield f"### {_short(message)}"
     yield comments[message.full_name]
     rows = [
-        (f"{field.number}", f"`{field.name}`", _type(field), _rules(stated(field)), comments[field.full_name])
+        (f"{field.number}", f"`{field.name}`", _type(field), _rules(rules_of(field)), comments[field.full_name])
         for field in message.fields
     ]
     yield _table(("no.", "field", "type", "rules", "meaning"), rows)
-    if of_all := stated(message):
+    if of_all := rules_of(message):
         yield f"As a whole: {_rules(of_all)}"
     yield from (_choice(oneof) for oneof in message.oneofs if len(oneof.fields) > 1)
 
 
 def _choice(oneof: OneofDescriptor) -> str:
-    most = "" if stated(oneof).get("required") else "at most "
+    most = "" if rules_of(oneof).get("required") else "at most "
     return f"Of {', '.join(f'`{field.name}`' for field in oneof.fields)} {most}one is set."
 
 
 def _enums(messages: Iterable[Descriptor]) -> list[EnumDescriptor]:
-    found: list[Any] = [field.enum_type for message in messages for field in message.fields if field.enum_type]
-    return list(dict.fromkeys(found))
+    enums: list[Any] = [field.enum_type for message in messages for field in message.fields if field.enum_type]
+    return list(dict.fromkeys(enums))
 
 
 def _enum(enum: EnumDescriptor, comments: Comments) -> Iterator[str]:
@@ -115,14 +116,14 @@ def _enum(enum: EnumDescriptor, comments: Comments) -> Iterator[str]:
 
 
 def _predefined(comments: Comments) -> str:
-    found = [(one, comments[one.full_name]) for one in descriptors.extensions((rules_pb2.DESCRIPTOR,))]
-    rows = [(f"`{name}`", comment, cel) for one, comment in found for name, cel in _behind(one)]
+    rules = [(rule, comments[rule.full_name]) for rule in descriptors.extensions((rules_pb2.DESCRIPTOR,))]
+    rows = [(f"`{name}`", comment, cel) for rule, comment in rules for name, cel in _behind(rule)]
     return _table(("rule", "meaning", "in CEL"), rows)
 
 
 def _behind(rule: FieldDescriptor) -> list[tuple[str, str]]:
-    """The id and the expression of a predefined rule, none where CEL has no words for it."""
-    return [(name, f"`{cel}`") for name, cel in stated(rule).items()] or [(rule.name, "")]
+    """The id and the expression of a predefined rule, empty where CEL can't express it."""
+    return [(name, f"`{cel}`") for name, cel in rules_of(rule).items()] or [(rule.name, "")]
 
 
 def _type(field: FieldDescriptor) -> str:
@@ -148,8 +149,8 @@ def _rules(rules: Mapping[str, Any]) -> str:
     return "<br>".join(f"`{name}`" if value is True else f"`{name}` {_values(value)}" for name, value in named.items())
 
 
-def _short(thing: Any) -> str:
-    return str(thing.full_name).removeprefix(_OURS)
+def _short(element: Any) -> str:
+    return str(element.full_name).removeprefix(_OURS)
 
 
 def _link(kind: Any) -> str:

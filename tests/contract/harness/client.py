@@ -16,10 +16,10 @@ from ordersys.api.amqp.v1 import topology_pb2
 from ordersys.api.product.v1.product_service_pb2 import PlaceOrderResponse, PlaceOrderResult
 from ordersys.contract import descriptors
 from ordersys.contract.errors import reason_of
-from ordersys.contract.topology import Publication
+from ordersys.contract.topology import Publication, subscriptions
 
 PRODUCT, ORDER = "product-service", "order-service"
-LISTENERS = ("notification-service-1", "notification-service-2")
+LISTENERS = tuple(subscription.consumer for subscription in subscriptions())
 ROLES = (PRODUCT, ORDER, *LISTENERS)
 _SERVICES = {
     "ProductService": (PRODUCT,),

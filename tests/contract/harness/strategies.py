@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
 from ordersys.contract import descriptors
-from ordersys.contract.rules import stated
+from ordersys.contract.rules import rules_of
 from tests.contract.harness.invalid_messages import SPOILED, InvalidMessage, breakages, broken
 from tests.contract.harness.valid_values import EXAMPLES, valid
 
@@ -61,6 +61,6 @@ def unknown_rules() -> set[str]:
 
 def _stated(message: Descriptor) -> Iterator[str]:
     """The names of the rules of a message and its fields."""
-    yield from stated(message)
+    yield from rules_of(message)
     for field in message.fields:
-        yield from stated(field)
+        yield from rules_of(field)

@@ -11,7 +11,7 @@ from tests.contract.harness.sample_orders import sample_order
 from tests.contract.harness.system_under_test import SystemUnderTest
 
 pytestmark = pytest.mark.judges("broker")
-ONE, TWO = LISTENERS
+ONE, TWO, *_ = LISTENERS
 
 
 @pytest.mark.parametrize("exchange", topology().exchanges, ids=lambda exchange: exchange.name)

@@ -15,7 +15,8 @@ from tests.integration.faults.environment.environment import Environment
 from tests.integration.faults.faults.fault import Act, Fault, FaultContext
 
 _SOURCE = Path(ordersys.__file__).parent
-_PUBLISHERS, _LISTENERS = ("order_service", "product_service"), ("notification_service_1", "notification_service_2")
+_PUBLISHERS = ("order_service", "product_service")
+_LISTENERS = tuple(service for service in SERVICES if service not in _PUBLISHERS)
 # Who runs a module of the runtime that not everybody runs.
 _RUN_BY = {"relay.py": _PUBLISHERS, "connection.py": _PUBLISHERS, "consumer.py": _LISTENERS}
 _ELSEWHERE = ("schema.", "process.stopping", "dead_letters.", "restore.")

@@ -1,4 +1,4 @@
-"""Questions to what people would use instead."""
+"""Measurements of S9: the plain system that people would write instead."""
 
 import sys
 from functools import partial
@@ -24,7 +24,7 @@ _MANNERS = {
 
 
 def systems(bench: Bench, ours: Measured) -> None:
-    """A plain system of each manner beside ours, on the same broker, in rounds that alternate."""
+    """Measures a plain system of each manner beside ours, on the same broker, in alternating rounds."""
     for manner, said in _MANNERS.items():
         programs = {module: _program(module, manner) for module in SERVICES}
         with beside(bench, ours, f"plain-{manner}", Stored(), programs) as plain:

@@ -1,51 +1,51 @@
-"""What is asked, in which order, of which system."""
+"""The measurements of a run, in their order, and the system that each of them uses."""
 
 from benchmarks import consuming, growth, micro, notice, placing, profiling, relaying
 from benchmarks.bench import Bench
-from benchmarks.peers import asked as peers
+from benchmarks.peers import measurements as peers
 from benchmarks.seeding import Stored
 from benchmarks.systems import Measured, running
 
 Profile = dict[str, dict[str, float]]
-_OURS = 7
+_OURS = 7  # measurements below, without those of peers
 _CONSUMERS = {"aio_pika": "baselines.bare_aio_pika"}
 
 
 def count(with_peers: bool) -> int:
-    """How many questions there are."""
+    """The number of measurements, for the progress bar."""
     return _OURS + with_peers
 
 
-def ask(bench: Bench, with_peers: bool) -> Profile:
-    """Asks all of them, the figures going into the bench; what is returned is the profile."""
+def make_all(bench: Bench, with_peers: bool) -> Profile:
+    """Makes all measurements; figures are added to the bench, the profile is returned."""
     with running(bench, "system", Stored()) as measured:
         profile = _on_one_system(bench, measured, with_peers)
-    with bench.terminal.question("calls and parts, by pytest-benchmark"):
+    with bench.terminal.section("calls and parts, by pytest-benchmark"):
         micro.measure(bench)
-    with bench.terminal.question("growth and memory (S6, S7)"):
+    with bench.terminal.section("growth and memory (S6, S7)"):
         growth.measure(bench)
     return profile
 
 
 def _on_one_system(bench: Bench, measured: Measured, with_peers: bool) -> Profile:
-    """Everything that needs no large databases. The relay's question leaves the services stopped."""
-    question, url = bench.terminal.question, measured.system.amqp_url
+    """The measurements that need no large databases. That of the relay leaves the services stopped."""
+    section, url = bench.terminal.section, measured.system.amqp_url
     pika = bench.child("baselines.bare_pika", url)
-    with question("orders beside empty calls (S1, S2, S3)"):
+    with section("orders beside empty calls (S1, S2, S3)"):
         placing.measure(bench, measured)
-    with question("from the reply to the record (S8)"):
+    with section("from the reply to the record (S8)"):
         notice.measure(bench, measured, pika)
-    with question("where the processor time goes"):
+    with section("where the processor time goes"):
         profile = profiling.measure(bench, measured)
     if with_peers:
-        with question("what people would use instead: a system"):
+        with section("what people would use instead: a system"):
             peers.systems(bench, measured)
-    # Each is told the event loop of the services; who has a loop of its own does not ask for it.
+    # Each gets the event loop of the services as an argument; a client with a loop of its own ignores it.
     others = {name: bench.child(module, url, bench.loop) for name, module in peers.PUBLISHERS.items() if with_peers}
-    with question("relay (S4)"):
+    with section("relay (S4)"):
         relaying.measure(bench, measured, pika, others)
     modules = {**_CONSUMERS, **(peers.CONSUMERS if with_peers else {})}
     clients = {name: bench.child(module, url, bench.loop) for name, module in modules.items()}
-    with question("consumer (S5)"):
+    with section("consumer (S5)"):
         consuming.measure(bench, measured, {"pika": pika, **clients})
     return profile
