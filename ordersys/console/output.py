@@ -4,6 +4,7 @@ Nothing that others wrote reaches a terminal as a command. What the output's enc
 A command calls `prepare` first of all, and is run by `finish`, which knows the exit status of each outcome.
 """
 
+import json
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -76,6 +77,11 @@ def _status(work: Callable[[], int]) -> int:
 def line(text: str) -> None:
     """A line of standard output. Raises OutputClosed, OutputFailed."""
     write(shown(text) + "\n")
+
+
+def document(value: object) -> None:
+    """A JSON document, in ASCII, on a line of its own. Raises OutputClosed, OutputFailed."""
+    write(json.dumps(value, allow_nan=False) + "\n")
 
 
 def write(text: str) -> None:

@@ -4,20 +4,12 @@
 """
 
 import base64
-import json
 from typing import Any
 
 from google.protobuf import json_format
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
-
-from ordersys.console import output
-
-
-def show(value: Any) -> None:
-    """Writes one JSON document, in ASCII, on a line of its own. Raises OutputClosed, OutputFailed."""
-    output.write(json.dumps(value, allow_nan=False) + "\n")
 
 
 def to_dict(message: Message) -> Any:

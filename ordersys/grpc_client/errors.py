@@ -1,4 +1,4 @@
-"""A failed call as one sentence with the way out, and as JSON for programs; the exit statuses."""
+"""A failed call as one sentence with the way out, and as JSON for programs."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -11,18 +11,8 @@ from google.rpc.status_pb2 import Status
 from ordersys.api.product.v1.product_service_pb2 import UpdateOrderRequest
 from ordersys.grpc_client import as_json
 from ordersys.grpc_client.connection import Failed
+from ordersys.grpc_client.outcome import NOT_REACHABLE, REFUSED, error
 
-DONE, REFUSED, WRONG_USE, NOT_REACHABLE = range(4)
-EXIT_STATUSES: Mapping[str, str] = {
-    "0": "done",
-    "1": "refused by the system",
-    "2": "wrong usage",
-    "3": "a service does not answer, or an outcome is open",
-    "4": "the output could not be written",
-    "130": "interrupted (Ctrl-C)",
-    "129, 143": "ended by SIGHUP, SIGTERM",
-    "141": "whoever read the output has gone",
-}
 _NO_ANSWER = (Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED, Code.CANCELLED)
 
 
@@ -38,30 +28,15 @@ def sentence(failed: Failed) -> str:
         return _no_answer(failed)
     if not info.reason and failed.status.code == Code.UNIMPLEMENTED:
         return f"At {failed.peer.address} is another service than the {failed.peer.name}; name the right address."
-    found = _WORDED.get(info.reason)
-    return found(failed, info) if found else _plain(failed, info)
+    worded = _WORDED.get(info.reason, _plain)
+    return worded(failed, info)
 
 
-def to_dict(failed: Failed) -> dict[str, Any]:
+def to_dict(failed: Failed) -> dict[str, object]:
     """code, reason, message, metadata and details."""
     info = error_info(failed.status)
     details = [as_json.to_dict(detail) for detail in failed.status.details]
     return error(_code(failed.status), info.reason, sentence(failed), dict(info.metadata), details)
-
-
-def error(
-    code: str, reason: str, message: str, metadata: Mapping[str, str] | None = None, details: list[Any] | None = None
-) -> dict[str, Any]:
-    """The form every error has for programs, whoever found it."""
-    return {
-        "error": {
-            "code": code,
-            "reason": reason,
-            "message": message,
-            "metadata": metadata or {},
-            "details": details or [],
-        }
-    }
 
 
 def error_info(status: Status) -> ErrorInfo:
@@ -150,7 +125,7 @@ def _mismatch(failed: Failed, info: ErrorInfo) -> str:
 
 def _plain(failed: Failed, info: ErrorInfo) -> str:
     about = ", ".join(f"{key} {value}" for key, value in sorted(info.metadata.items()))
-    return f"{failed.status.message}{f' ({about})' if about else ''}"
+    return f"{failed.status.message}{f' ({about})' if about else ''}{failed.hint}"
 
 
 _WORDED: Mapping[str, Callable[[Failed, ErrorInfo], str]] = {

@@ -1,7 +1,11 @@
-"""What a person wants to order: from the command line, or from a JSON file."""
+"""Orders somebody wants: from the command line, or from a JSON file, whose requests have ids that follow from it."""
 
+import hashlib
+import json
 import os
-from collections.abc import Iterable
+import uuid
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +22,8 @@ _MOST_DIGITS = 10
 _MOST_MIB = 64  # some 600,000 orders
 # Stands for the id of a request that has none yet.
 _ANY_ID = "00000000-0000-4000-8000-000000000000"
+# The namespace of the request ids of files; made once, for ever.
+_FILES = uuid.UUID("b0a53a3c-2f0c-4b8e-9d35-6b6a0c0b3f57")
 
 
 class OrderInput(NamedTuple):
@@ -52,6 +58,25 @@ def from_file(path: Path | str) -> list[OrderInput]:
 def request(wish: OrderInput, request_id: str) -> PlaceOrderRequest:
     """The request for what is wanted."""
     return PlaceOrderRequest(request_id=request_id, customer_id=wish.customer_id, items=wish.items)
+
+
+def request_ids(wishes: Sequence[OrderInput], batch: str | None = None) -> list[str]:
+    """A request id for each of `wishes`, the same each time: a repeat of the file is a repeat of its requests.
+
+    Each is the UUIDv5 of the JSON array [kind, key, count, customer_id, [[product_id, quantity], …]] without blanks,
+    the items sorted; `count` is 1 for the first of equal entries, 2 for the next one. Without a batch, kind is
+    "content" and key the SHA-256 of the JSON array of all entries, sorted; with one, kind is "batch" and key its name.
+    Hence formatting, the order of entries and whatever is no part of a request do not count. An entry that brings a
+    request_id keeps it, and does not count for the others.
+    """
+    forms = {index: _form(wish) for index, wish in enumerate(wishes) if not wish.request_id}
+    kind, key = ("content", _digest(forms.values())) if batch is None else ("batch", batch)
+    seen: Counter[str] = Counter()
+    ids = [wish.request_id for wish in wishes]
+    for index, form in forms.items():
+        seen[form] += 1
+        ids[index] = str(uuid.uuid5(_FILES, f"[{_json(kind)},{_json(key)},{seen[form]},{form[1:]}"))
+    return ids
 
 
 def _array(path: Path | str) -> list[Any]:
@@ -133,3 +158,15 @@ def _members(where: str, entry: dict[str, Any], kind: type[PlaceOrderRequest] | 
         for key in given:
             found[field.name] = entry[key]
     return found
+
+
+def _form(wish: OrderInput) -> str:
+    return _json([wish.customer_id, sorted([item.product_id, item.quantity] for item in wish.items)])
+
+
+def _digest(forms: Iterable[str]) -> str:
+    return hashlib.sha256(f"[{','.join(sorted(forms))}]".encode()).hexdigest()
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, separators=(",", ":"))

@@ -111,7 +111,7 @@ def _arguments() -> argparse.Namespace:
         help="run COMMAND in the place of this service, in the environment it would have; may be repeated",
     )
     parser.add_argument("--plain", action="store_true", help="no spinner")
-    arguments = parser.parse_args()
+    arguments: argparse.Namespace = parser.parse_args()
     given = (name for name, value in vars(arguments).items() if value != parser.get_default(name))
     _check_together({f"--{name.replace('_', '-')}" for name in given})
     return arguments

@@ -145,7 +145,7 @@ def likely_causes(facts: Facts, health: Mapping[str, str]) -> Iterator[str]:
             yield "Some events may still be on their way; --timeout S waits longer."
     for name, said in health.items():
         if said != "SERVING":
-            yield f"The {name} {said}." if said == SILENT else f"The {name} says {said}."
+            yield f"The {name} says {said}." if said.isupper() else f"The {name} {said}."
 
 
 def customer(notification: Notification) -> str:

@@ -14,15 +14,15 @@ from ordersys.api.product.v1.product_pb2 import Product
 from ordersys.api.product.v1.product_service_pb2 import ItemQuantity
 from ordersys.console import output
 from ordersys.console.parser import UsageError
-from ordersys.grpc_client import arguments as typed
-from ordersys.grpc_client import as_json, errors, tables
+from ordersys.grpc_client import errors, outcome, rules, tables
 from ordersys.grpc_client.connection import Client
 from ordersys.grpc_client.demo.reconciliation import Findings, likely_causes, reconcile
 from ordersys.grpc_client.demo.scenario import Story, item, repeated
 from ordersys.grpc_client.order_input import STATIC_ORDERS, OrderInput, from_file
+from ordersys.grpc_client.parser import JSON
 
 _POLL_SECONDS = 0.2
-_MOST_UNITS = typed.most(ItemQuantity.DESCRIPTOR.fields_by_name["quantity"])
+_MOST_UNITS = rules.most(ItemQuantity.DESCRIPTOR.fields_by_name["quantity"])
 _STOCKED = 10
 
 
@@ -65,7 +65,8 @@ class _Cast(NamedTuple):
 
 async def demo(client: Client, arguments: argparse.Namespace) -> int:
     """The whole story; its exit status."""
-    narrator = Narrator(arguments.json)
+    for_program = arguments.output == JSON
+    narrator = Narrator(for_program)
     began = time.monotonic()
     story = Story(client)
     products = await _walk(story, narrator)
@@ -73,13 +74,17 @@ async def demo(client: Client, arguments: argparse.Namespace) -> int:
     await _listen(story, narrator, client.timeout)
     await story.end()
     findings = reconcile(story.facts)
-    causes = [] if findings.ok else list(likely_causes(story.facts, await client.health()))
+    causes = [] if findings.ok else list(likely_causes(story.facts, await _health(client)))
     _report(findings, causes, narrator)
-    if arguments.json:
+    if for_program:
         seconds = round(time.monotonic() - began, 3)
         shown = {**asdict(findings), "ok": findings.ok, "orders_per_second": round(rate, 1), "seconds": seconds}
-        as_json.show({**shown, "likely_causes": causes})
-    return errors.DONE if findings.ok else errors.REFUSED
+        output.document({**shown, "likely_causes": causes})
+    return outcome.DONE if findings.ok else outcome.REFUSED
+
+
+async def _health(client: Client) -> dict[str, str]:
+    return {peer.name: health for peer, health in (await client.health()).items()}
 
 
 async def _walk(story: Story, narrator: Narrator) -> list[Product]:

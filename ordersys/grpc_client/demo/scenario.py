@@ -20,17 +20,16 @@ from ordersys.api.product.v1.product_service_pb2 import (
 )
 from ordersys.grpc_client import listing
 from ordersys.grpc_client.batch import Batch
-from ordersys.grpc_client.connection import Client, Failed
+from ordersys.grpc_client.connection import Client, Failed, new_request_id
 from ordersys.grpc_client.demo.reconciliation import Facts, Stock, complete, customer
 from ordersys.grpc_client.errors import error_info
-from ordersys.grpc_client.identifiers import new_request_id
 from ordersys.grpc_client.listing import LogReader
 from ordersys.grpc_client.order_input import OrderInput
 
 _NAME = 50  # letters of a customer's name that are kept: with the suffix it has 64 at most
 
 
-class NotRefused(Exception):
+class NotRejected(Exception):
     """The system took what it should have refused."""
 
 
@@ -66,11 +65,11 @@ class Story:
         return self._answered(response.order)
 
     async def ask_too_much(self, product: Product) -> Failed:
-        """Asks for one more than there is of `product`; the refusal. Raises NotRefused."""
+        """Asks for one more than there is of `product`; the refusal. Raises NotRejected."""
         asked = product.available + 1
         if refusal := await self._try(self.placing("demo-greedy", [item(product.id, asked)])):
             return refusal
-        raise NotRefused(
+        raise NotRejected(
             f"{asked} of {product.id} were sold, of which there were {product.available};"
             " is somebody else working with the system?"
         )
