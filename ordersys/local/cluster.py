@@ -23,8 +23,10 @@ class Size(NamedTuple):
     nodes: int
     amqp_ports: Sequence[int] = ()
     """Those of the first nodes; the others have free ones."""
-    taken: Collection[int] = ()
+    reserved: Collection[int] = ()
     """Those that are meant for others."""
+    usual: int | None = None
+    """That of the first node where it is free, and none was given."""
 
 
 class Cluster:
@@ -36,11 +38,12 @@ class Cluster:
         names = [f"ordersys{number}@localhost" for number in range(1, size + 1)] if size > 1 else ["ordersys@localhost"]
         homes = _homes(folder, size)
         cookie = _cookie(homes)
-        taken = {*wanted.taken, *wanted.amqp_ports}
+        reserved = {*wanted.reserved, *wanted.amqp_ports}
         given = [*wanted.amqp_ports, *[None] * size]
+        usual = [wanted.usual, *[None] * size]
         self.nodes = [
-            Node(home, installation, guard, Membership(name, port, names, cookie, self._mapper, taken))
-            for home, name, port in zip(homes, names, given, strict=False)
+            Node(home, installation, guard, Membership(name, port, names, cookie, self._mapper, reserved, first))
+            for home, name, port, first in zip(homes, names, given, usual, strict=False)
         ]
 
     @property
@@ -62,6 +65,11 @@ class Cluster:
                 node.launch()  # one that was not the last to stop waits for the others
         for node in self.nodes:
             node.wait()
+
+    def move(self) -> bool:
+        """Chooses other ports for nodes whose own was taken meanwhile; whether there were any."""
+        moved = [node.move() for node in self.nodes]  # each of them, not up to the first
+        return any(moved)
 
     def stop(self) -> None:
         """Stops all nodes in good order, the last one first."""

@@ -25,6 +25,7 @@ _PORTS = 3
 _MOST_PORT = 65_535
 _COOKIE_MODE = 0o400  # Erlang takes none that others may read
 _POLL = 0.1
+_STOP_SECONDS = 30.0
 _CONTROL_SECONDS = 180.0
 _GREETING = b"AMQP\0\0\x09\x01"
 _METHOD_FRAME = b"\x01"
@@ -63,7 +64,7 @@ class PortMapper:
         """Starts it there, unless it runs."""
         if self._child is None:
             self.port = port
-            command = ["epmd", "-port", str(port), "-address", ports.LOOPBACK]
+            command = [_found("epmd", self._installation.path), "-port", str(port), "-address", ports.LOOPBACK]
             installation = self._installation
             # Its home tells whose it is, should it ever be left.
             home = {"HOME": str(log.parent)}
@@ -73,7 +74,7 @@ class PortMapper:
     def stop(self) -> None:
         """Ends it."""
         if self._child is not None:
-            self._child.stop()
+            self._child.stop(_STOP_SECONDS)
             self._child = None
 
 
@@ -87,8 +88,10 @@ class Membership(NamedTuple):
     names: Sequence[str]
     cookie: str
     mapper: PortMapper
-    taken: set[int]
+    reserved: set[int]
     """Ports that are meant for somebody."""
+    usual: int | None = None
+    """Where it is to answer if that is free, and if it did not answer elsewhere before."""
 
     @property
     def configuration(self) -> str:
@@ -166,7 +169,7 @@ class Node:
         """Stops it in good order; one that does not answer is killed: RabbitMQ's scripts can't stop it as it boots."""
         if self._child is not None:
             if answers(self.port):
-                self._child.stop()
+                self._child.stop(_STOP_SECONDS)
             else:
                 self._child.kill()
             self._child = None
@@ -189,6 +192,16 @@ class Node:
             text=True,
             timeout=_CONTROL_SECONDS,
         ).stdout
+
+    def move(self) -> bool:
+        """Chooses other ports for one that did not start since somebody took its port meanwhile; whether it was so.
+
+        False where the port was given: whoever gave it expects it there.
+        """
+        if self._membership.port is not None or self.running or ports.is_free(self.port):
+            return False
+        self._ports = ()
+        return True
 
     def prepare(self) -> None:
         """Makes anew whatever is missing, or of no use, of what the node needs to start. Raises OSError."""
@@ -234,14 +247,17 @@ class Node:
 
     def _choose_ports(self) -> Sequence[int]:
         """Those of the last start where they are free still. Of several nodes only one starts a port mapper."""
-        given, taken = self._membership.port, self._membership.taken
+        given, reserved, usual = self._membership.port, self._membership.reserved, self._membership.usual
         chosen = self._last_ports()
-        if any(port in taken or not ports.is_free(port) for port in chosen):
+        if any(port in reserved or not ports.is_free(port) for port in chosen):
             chosen = []
-        chosen = chosen or ports.free(_PORTS, taken)
+        if not chosen:
+            chosen = ports.free(_PORTS, reserved)
+            if usual is not None and usual not in reserved and ports.is_free(usual):
+                chosen[0] = usual
         if given is not None:
             chosen[0] = given
-        taken.update(chosen)
+        reserved.update(chosen)
         write_whole(self._ports_file, json.dumps(chosen))
         return chosen
 
@@ -292,6 +308,15 @@ def read_cookie(folder: Path) -> str:
         return read_regular(_cookie_file(folder)).decode("ascii", errors="replace")
     except OSError:
         return ""
+
+
+def _found(program: str, path: str) -> str:
+    """epmd stands beside erl, or deep inside Erlang's own folder."""
+    for folder in path.split(os.pathsep):
+        for candidate in (Path(folder) / program, *Path(folder).glob(f"../erts-*/bin/{program}")):
+            if candidate.exists():
+                return str(candidate)
+    return program
 
 
 def _cookie_file(folder: Path) -> Path:
