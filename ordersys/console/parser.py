@@ -81,5 +81,10 @@ class Parser(argparse.ArgumentParser):
 
 def meant(word: str, known: Iterable[str]) -> str:
     """The words to put behind an error about a misspelt `word`; empty where nothing known is like it."""
-    near = get_close_matches(word.lower(), list(known), n=1, cutoff=_CLOSE)
-    return f", did you mean {near[0]}?" if near else ""
+    near = nearest(word, known)
+    return f", did you mean {near}?" if near else ""
+
+
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """The one of `known` that is most like `word`, if any is."""
+    return next(iter(get_close_matches(word.lower(), list(known), n=1, cutoff=_CLOSE)), None)

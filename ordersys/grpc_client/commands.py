@@ -27,7 +27,7 @@ from ordersys.grpc_client.connection import Client, Failed, each, new_request_id
 from ordersys.grpc_client.dead_letters import dead_letters
 from ordersys.grpc_client.demo.run import demo
 from ordersys.grpc_client.events import events
-from ordersys.grpc_client.parser import JSON, JSONL, TABLE, WALK_IN
+from ordersys.grpc_client.parser import JSON, JSONL, LISTED, TABLE, WALK_IN
 from ordersys.grpc_client.rules import check
 from ordersys.grpc_client.status import status
 
@@ -40,7 +40,7 @@ async def products(client: Client, arguments: argparse.Namespace) -> int:
     shown = listed[: arguments.limit]
     printing.resources(arguments, shown, lambda: tables.show_products(shown))
     if len(shown) < len(listed):
-        more(f"{len(listed) - len(shown)} products")
+        printing.more(arguments, f"{len(listed) - len(shown)} products")
     return outcome.DONE
 
 
@@ -124,7 +124,7 @@ async def orders(client: Client, arguments: argparse.Namespace) -> int:
     check(request, {"customer_id": f"--customer {arguments.customer!r}", "page_token": "--page"})
     listed: list[Order] = []
     token = ""
-    async for page in listing.order_pages(client, request, arguments.limit):
+    async for page in listing.order_pages(client, request, arguments.limit or LISTED):
         token = page.next_page_token
         if printing.is_streamed(arguments):
             printing.lines(arguments, page.orders)
@@ -133,7 +133,7 @@ async def orders(client: Client, arguments: argparse.Namespace) -> int:
     if not printing.is_streamed(arguments):
         printing.resources(arguments, listed, lambda: tables.show_orders(listed))
     if token:
-        more(f"older orders; the next page begins with --page {token}")
+        printing.more(arguments, f"older orders; the next page begins with --page {token}")
     return outcome.DONE
 
 
@@ -153,7 +153,7 @@ async def notifications(client: Client, arguments: argparse.Namespace) -> int:
     check(ListNotificationsRequest(order_id=order_id), {"order_id": f"--order {arguments.order!r}"})
 
     async def read(number: int) -> _Tail:
-        tail = _Tail(deque(maxlen=arguments.limit))
+        tail = _Tail(deque(maxlen=arguments.limit or LISTED))
         async for notification in listing.LogReader(client, number, order_id).read():
             tail.last.append(notification)
             tail.count += 1
@@ -185,7 +185,7 @@ def _show_tails(arguments: argparse.Namespace, tails: Mapping[int, _Tail | Faile
         elif arguments.output != JSON:
             printing.lines(arguments, tail.last, number)
         if tail.count > len(tail.last):
-            more(f"{tail.count - len(tail.last)} earlier ones at {name}")
+            printing.more(arguments, f"{tail.count - len(tail.last)} earlier ones at {name}")
 
 
 def _tell(arguments: argparse.Namespace, failed: Failed) -> None:
@@ -198,12 +198,6 @@ def _tell(arguments: argparse.Namespace, failed: Failed) -> None:
 
 def _document(tail: _Tail | Failed) -> object:
     return errors.to_dict(tail) if isinstance(tail, Failed) else [as_json.to_dict(record) for record in tail.last]
-
-
-def more(rest: str) -> None:
-    """Says on standard error that a list was cut, and what shows the rest."""
-    output.flush()
-    output.error(f"more: {rest}; --limit all shows everything")
 
 
 async def _place_file(client: Client, arguments: argparse.Namespace) -> int:

@@ -11,7 +11,7 @@ from ordersys.console import output
 from ordersys.grpc_client import outcome
 from ordersys.grpc_client.parser import ClientParser
 
-# Bash cuts words at = and :, too; what it has cut is put together again by `_typed`, and it replaces the last part.
+# Bash cuts words at = and :, too, and replaces the last part; `typed_words` puts together what it has cut.
 _SCRIPTS: Mapping[str, str] = {
     "bash": """\
 _ordersys() {
@@ -47,7 +47,7 @@ def show_script(shell: str) -> int:
 
 def show_words(parser: ClientParser, typed: Sequence[str]) -> int:
     """Prints the words that may stand in the place of the last one of `typed`, a line each."""
-    for word in candidates(parser, _typed(typed[1:] if typed[:1] == ["--"] else typed)):
+    for word in candidates(parser, typed_words(typed[1:] if typed[:1] == ["--"] else typed)):
         output.line(word)
     return outcome.DONE
 
@@ -105,7 +105,7 @@ def _beginning(words: "Iterator[str] | Mapping[str, object]", start: str) -> Seq
     return [word for word in words if word.startswith(start)]
 
 
-def _typed(words: Sequence[str]) -> Sequence[str]:
+def typed_words(words: Sequence[str]) -> Sequence[str]:
     """The words as the shell would hand them over: `--output`, `=`, `js` are one, `-o js` are two."""
     joined: list[str] = []
     for word in words:

@@ -133,8 +133,7 @@ def _show(arguments: argparse.Namespace, limit: int, answers: Mapping[int, Seque
         elif arguments.output != JSON:
             printing.lines(arguments, answer[:limit], number)
         if len(answer) > limit:
-            output.flush()
-            output.error(f"more: further ones at {name}; --limit all shows everything")
+            printing.more(arguments, f"further ones at {name}")
     if arguments.output == TABLE and any(answer and not isinstance(answer, Failed) for answer in answers.values()):
         output.line(_HINT)
     return max(errors.exit_status(a) if isinstance(a, Failed) else outcome.DONE for a in answers.values())

@@ -21,7 +21,7 @@ from ordersys.grpc_client import errors, layout, outcome, printing, tables
 from ordersys.grpc_client.connection import Client, Failed
 from ordersys.grpc_client.layout import Column
 from ordersys.grpc_client.listing import LogReader
-from ordersys.grpc_client.parser import JSON, TABLE
+from ordersys.grpc_client.parser import JSON, TABLE, TAIL
 from ordersys.grpc_client.rules import check
 
 _EVERYTHING = 2
@@ -47,7 +47,7 @@ async def events(client: Client, arguments: argparse.Namespace) -> int:
     order_id = arguments.order or ""
     check(ListNotificationsRequest(order_id=order_id), {"order_id": f"--order {arguments.order!r}"})
     log = LogReader(client, arguments.service or _EVERYTHING, order_id)
-    earlier: deque[Notification] = deque(maxlen=arguments.limit)
+    earlier: deque[Notification] = deque(maxlen=arguments.limit or TAIL)
     count = 0
     async for notification in log.read():
         earlier.append(notification)
@@ -64,8 +64,8 @@ def _show_earlier(arguments: argparse.Namespace, earlier: "deque[Notification]",
     else:
         printing.resources(arguments, earlier, lambda: None)
     output.flush()
-    if count > len(earlier):
-        output.error(f"more: {count - len(earlier)} earlier ones; --limit all shows everything")
+    if count > len(earlier) and not arguments.follow:
+        printing.more(arguments, f"{count - len(earlier)} earlier ones")
 
 
 async def _follow(log: LogReader, arguments: argparse.Namespace) -> int:

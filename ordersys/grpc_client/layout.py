@@ -4,7 +4,6 @@ Without a width every row is one line, however long. On a terminal that is too n
 first; where that is not enough, each row becomes a block. The first column, which names the row, is never broken.
 """
 
-import textwrap
 import unicodedata
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -58,7 +57,7 @@ def block(columns: Sequence[Column], row: Sequence[str], width: int) -> Iterator
             yield text
             text = ""
         if cells(named) + len(_GAP) > width and column.folds:
-            yield from (f"{_GAP}{part}" for part in _folded(named, width - len(_GAP)))
+            yield from (f"{_GAP}{part}" for part in _folded(named, max(width - len(_GAP), 1)))
         else:
             text = f"{text}{_GAP}{named}"
     if text:
@@ -95,14 +94,30 @@ def _fitted(
 
 
 def _longest_words(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> Sequence[int]:
-    """The least width of each column: a word is never cut, for it may be an id that somebody copies."""
-    words = ([word for row in rows for word in row[i].split(" ")] for i in range(len(columns)))
-    return [max(_LEAST, *map(cells, column), 0) for column in words]
+    """The least width of each column: a word is not cut where it may be an id that somebody copies."""
+    words = ([word for row in rows for word in row[i].split(" ") if word.isascii()] for i in range(len(columns)))
+    return [max([_LEAST, *map(cells, column)]) for column in words]
 
 
 def _folded(text: str, width: int) -> Sequence[str]:
-    if cells(text) <= width:
-        return [text]
-    # Counted in letters: of a wide one half as many have room.
-    letters = width if text.isascii() else max(width // 2, 1)
-    return textwrap.wrap(text, letters, break_long_words=not text.isascii(), break_on_hyphens=False) or [text]
+    """Lines of so many columns at most; a word in ASCII that is wider stays whole."""
+    lines = [""]
+    for word in _words(text, width):
+        longer = f"{lines[-1]} {word}" if lines[-1] else word
+        if cells(longer) <= width:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return [line for line in lines if line] or [text]
+
+
+def _words(text: str, width: int) -> Iterator[str]:
+    """The words of a text; of scripts that set no blanks between words, pieces that fit."""
+    for word in text.split(" "):
+        piece = ""
+        for letter in word:
+            if not word.isascii() and piece and cells(piece + letter) > width:
+                yield piece
+                piece = ""
+            piece += letter
+        yield piece

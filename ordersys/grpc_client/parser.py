@@ -211,7 +211,7 @@ def _add_options(parser: Parser, title: str, all_shown: bool) -> "argparse._Argu
 
 def _add_products(parser: ClientParser) -> None:
     products = parser.command("products", "list all products")
-    _add_limit(products, "all", typed.MOST)
+    _add_limit(products, "all")
     product = parser.command("product", "show one product")
     product.add_argument("id", metavar="PRODUCT")
     restock = parser.command("restock", "add to the stock of a product")
@@ -254,7 +254,7 @@ def _add_orders(parser: ClientParser) -> None:
 def _add_events(parser: ClientParser) -> None:
     events = parser.command("events", "show what has happened to orders, with --follow as it happens")
     events.add_argument("-f", "--follow", action="store_true", help="go on until Ctrl-C")
-    _add_limit(events, str(TAIL), TAIL, "how many earlier ones, or all")
+    _add_limit(events, str(TAIL), "how many earlier ones, or all")
     notifications = parser.command("notifications", "show what the notification services have recorded")
     _add_limit(notifications)
     letters = parser.command("dead-letters", "show, replay or discard what a notification service can't take")
@@ -263,7 +263,7 @@ def _add_events(parser: ClientParser) -> None:
     )
     letters.add_argument("ids", nargs="*", type=typed.dead_letter, metavar="ID", help="which to replay or discard")
     letters.add_argument("--all", action="store_true", help="replay or discard all there are now")
-    _add_limit(letters, default=None)
+    _add_limit(letters)
     for command in (events, notifications, letters):
         command.add_argument("--service", type=int, choices=(1, 2), help="only of this notification service")
     for command in (events, notifications):
@@ -287,10 +287,9 @@ def _add_operation(parser: ClientParser) -> None:
     completion.add_argument("words", nargs="*", help=argparse.SUPPRESS)
 
 
-def _add_limit(
-    parser: Parser, shown: str = str(LISTED), default: int | None = LISTED, meaning: str = "how many at most, or all"
-) -> None:
-    parser.add_argument("--limit", type=typed.limit, default=default, metavar="N", help=f"{meaning} ({shown})")
+def _add_limit(parser: Parser, default: str = str(LISTED), meaning: str = "how many at most, or all") -> None:
+    """Without a default of its own: only a list that was cut by nobody's wish is told of to programs."""
+    parser.add_argument("--limit", type=typed.limit, metavar="N", help=f"{meaning} ({default})")
 
 
 def _add_request_id(parser: Parser) -> None:

@@ -58,3 +58,10 @@ def identifier(message: Resource) -> str:
 def is_streamed(arguments: argparse.Namespace) -> bool:
     """Whether a list can be written while it is still read."""
     return arguments.output in (JSONL, ID)
+
+
+def more(arguments: argparse.Namespace, rest: str) -> None:
+    """Says on standard error that a list was cut, and what shows the rest; to programs unless they named the limit."""
+    if arguments.output == TABLE or arguments.limit is None:
+        output.flush()
+        output.error(f"more: {rest}; --limit all shows everything")

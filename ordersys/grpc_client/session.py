@@ -4,7 +4,7 @@ import argparse
 import asyncio
 
 from ordersys.console.interrupts import interrupts
-from ordersys.console.parser import meant
+from ordersys.console.parser import nearest
 from ordersys.grpc_client import discovery, errors, listing, outcome
 from ordersys.grpc_client.command_line import Stopped, say
 from ordersys.grpc_client.commands import COMMANDS
@@ -65,6 +65,7 @@ async def _hint(client: Client, failed: Failed) -> str:
     if info.reason != "PRODUCT_NOT_FOUND":
         return ""
     try:
-        return meant(info.metadata["product_id"], [product.id async for product in listing.products(client)])
+        near = nearest(info.metadata["product_id"], [product.id async for product in listing.products(client)])
     except Failed:
         return ""  # there is an error to be told already
+    return f" Did you mean {near}?" if near else ""
