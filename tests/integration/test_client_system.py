@@ -322,7 +322,7 @@ def test_bash_completes_a_line(tmp_path: Path, system: System) -> None:
         for line in (
             b"ordersys pla\t --cust\t x\n",
             b"ordersys orders --state=pa\t -o jsonl\n",
-            b"ordersys ord\ters\n",
+            b"ordersys ord\ts\n",
         ):
             os.write(terminal, line)
         os.write(terminal, b"exit\n")
