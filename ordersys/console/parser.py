@@ -30,7 +30,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """In one line, with the way to all that can be typed."""
-        raise UsageError(f"{message}; {self.prog} --help shows what can be typed")
+        raise UsageError(f"{message}{'' if message.endswith('?') else ';'} {self.prog} --help shows what can be typed")
 
     def print_help(self, file: object = None) -> None:
         """To standard output. Raises OutputClosed, OutputFailed."""

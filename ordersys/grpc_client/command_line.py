@@ -58,6 +58,8 @@ def _command(program: str, words: Sequence[str]) -> int:
         return outcome.DONE
     if words[0] == "completion" and words[1:2] == ["words"]:
         return completion.show_words(commands, words[2:])
+    if words[0] == "help":  # typed by many, as other programs have it
+        words = [*words[1:], "--help"]
     arguments = parser.parse(commands, typed.decoded(words))
     if arguments.command == "completion":
         return completion.show_script(arguments.shell)

@@ -123,13 +123,23 @@ def _mismatch(failed: Failed, info: ErrorInfo) -> str:
     return f"The order is at version {info.metadata['current_version']} by now; look at it again and decide anew."
 
 
+def _no_product(failed: Failed, info: ErrorInfo) -> str:
+    return f"There is no product {info.metadata['product_id']}; `products` lists those there are.{failed.hint}"
+
+
+def _no_order(failed: Failed, info: ErrorInfo) -> str:
+    return f"There is no order {info.metadata['order_id']}; `orders` lists those there are."
+
+
 def _plain(failed: Failed, info: ErrorInfo) -> str:
     about = ", ".join(f"{key} {value}" for key, value in sorted(info.metadata.items()))
-    return f"{failed.status.message}{f' ({about})' if about else ''}{failed.hint}"
+    return f"{failed.status.message}{f' ({about})' if about else ''}"
 
 
 _WORDED: Mapping[str, Callable[[Failed, ErrorInfo], str]] = {
     "OUT_OF_STOCK": _out_of_stock,
+    "PRODUCT_NOT_FOUND": _no_product,
+    "ORDER_NOT_FOUND": _no_order,
     "INVALID_REQUEST": _invalid,
     "OUTCOME_OPEN": _outcome_open,
     "BROKER_UNAVAILABLE": _no_broker,

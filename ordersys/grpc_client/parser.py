@@ -223,7 +223,7 @@ def _add_products(parser: ClientParser) -> None:
 
 def _add_orders(parser: ClientParser) -> None:
     place = parser.command("place", "place an order, or those of a file", epilog=_FILE_HELP)
-    place.add_argument("items", nargs="*", metavar="PRODUCT=QUANTITY")
+    place.add_argument("items", nargs="*", default=[], metavar="PRODUCT=QUANTITY")
     place.add_argument("--customer", help=f"who orders (default: {WALK_IN})")
     place.add_argument(
         "--file", type=typed.some, metavar="ORDERS.JSON", help="place an order for each entry of a JSON array"
@@ -240,7 +240,7 @@ def _add_orders(parser: ClientParser) -> None:
     order.add_argument("id", metavar="ORDER")
     update = parser.command("update", "change the items or the state of an order")
     update.add_argument("id", metavar="ORDER")
-    update.add_argument("items", nargs="*", metavar="PRODUCT=QUANTITY", help="the items it shall have")
+    update.add_argument("items", nargs="*", default=[], metavar="PRODUCT=QUANTITY", help="the items it shall have")
     update.add_argument("--state", choices=STATES[1:4], help="the state it shall move to")
     cancel = parser.command("cancel", "cancel an order")
     cancel.add_argument("id", metavar="ORDER")
@@ -261,7 +261,9 @@ def _add_events(parser: ClientParser) -> None:
     letters.add_argument(
         "action", nargs="?", choices=DEAD_LETTER_ACTIONS, default="list", help="list, replay or discard (list)"
     )
-    letters.add_argument("ids", nargs="*", type=typed.dead_letter, metavar="ID", help="which to replay or discard")
+    letters.add_argument(
+        "ids", nargs="*", default=[], type=typed.dead_letter, metavar="ID", help="which to replay or discard"
+    )
     letters.add_argument("--all", action="store_true", help="replay or discard all there are now")
     _add_limit(letters)
     for command in (events, notifications, letters):
@@ -284,7 +286,7 @@ def _add_operation(parser: ClientParser) -> None:
         " compinit. fish: ordersys completion fish | source, in ~/.config/fish/config.fish.",
     )
     completion.add_argument("shell", choices=("bash", "zsh", "fish", "words"), metavar="bash|zsh|fish")
-    completion.add_argument("words", nargs="*", help=argparse.SUPPRESS)
+    completion.add_argument("words", nargs="*", default=[], help=argparse.SUPPRESS)
 
 
 def _add_limit(parser: Parser, default: str = str(LISTED), meaning: str = "how many at most, or all") -> None:

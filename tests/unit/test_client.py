@@ -87,9 +87,9 @@ SENTENCES: list[tuple[Refused | Status, Message, str]] = [
     (
         refused.product_not_found("lamp"),
         READING,
-        "no such product; ListProducts names those there are. (product_id",
+        "There is no product lamp; `products` lists those there are.",
     ),
-    (refused.order_not_found(ID), READING, f"no such order; ListOrders names those there are. (order_id {ID})"),
+    (refused.order_not_found(ID), READING, f"There is no order {ID}; `orders` lists those there are."),
     (refuse(ErrorReason.INTERNAL_ERROR, error_id="e7"), READING, "has more under this error_id. (error_id e7)"),
     (Status(code=Code.RESOURCE_EXHAUSTED, message="too many"), READING, "too many"),
     (

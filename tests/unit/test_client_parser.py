@@ -110,6 +110,23 @@ def test_a_misspelt_word_is_answered_by_the_one_that_was_meant(words: tuple[str,
     assert f"{PROGRAM} " in str(wrong.value) and "--help shows what can be typed" in str(wrong.value)
 
 
+@pytest.mark.parametrize("words", [["help"], ["help", "orders"], ["orders", "help-me", "--help"]])
+def test_help_may_be_asked_for_as_a_command(capsys: pytest.CaptureFixture[str], words: list[str]) -> None:
+    """As with git and kubectl."""
+    with pytest.raises(SystemExit) as ended:
+        run(PROGRAM, words)
+    assert not ended.value.code
+    of_all = len(words) == 1
+    assert capsys.readouterr().out == (COMMANDS if of_all else COMMANDS.commands["orders"]).format_help()
+
+
+def test_what_is_missing_is_named_alone() -> None:
+    """Not what may be left out."""
+    for words, missing in (["update"], "ORDER"), (["completion"], "bash|zsh|fish"), (["restock"], "PRODUCT, QUANTITY"):
+        with pytest.raises(UsageError, match=re.escape(f"are required: {missing};")):
+            parser.parse(COMMANDS, words)
+
+
 def test_a_word_like_nothing_is_not_guessed_at() -> None:
     """A wrong guess would be worse than none."""
     with pytest.raises(UsageError) as wrong:
