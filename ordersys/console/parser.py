@@ -17,7 +17,7 @@ _CLOSE = 0.6
 
 
 class UsageError(Exception):
-    """What was typed, or stands in a file, can't be used; the text names it and says what can."""
+    """Something that was typed, or stands in a file, can't be used; the text names it and says what can."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -38,12 +38,12 @@ class Parser(argparse.ArgumentParser):
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
         """As argparse, but says what an unknown flag probably means. Raises UsageError."""
-        found, unknown = self.parse_known_args(args, namespace)
+        line, unknown = self.parse_known_args(args, namespace)
         if unknown:
-            parser = self.parser_of(found)
+            parser = self.parser_of(line)
             close = meant(unknown[0].partition("=")[0], parser.flags()) if unknown[0].startswith("-") else ""
             parser.error(f"unrecognized arguments: {' '.join(unknown)}{close}")
-        return found
+        return line
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """As argparse, but operands may stand on both sides of a flag: `place lamp=1 --customer anna chair=2`."""
@@ -56,11 +56,11 @@ class Parser(argparse.ArgumentParser):
         finally:
             self._mixes = False
 
-    def parser_of(self, found: argparse.Namespace) -> "Parser":
+    def parser_of(self, line: argparse.Namespace) -> "Parser":
         """The parser of the command that was typed, this one where there are no commands."""
         for action in self._actions:
             if isinstance(action, argparse._SubParsersAction) and isinstance(action.choices, dict):
-                chosen = action.choices.get(str(vars(found).get(action.dest)), self)
+                chosen = action.choices.get(str(vars(line).get(action.dest)), self)
                 return chosen if isinstance(chosen, Parser) else self
         return self
 

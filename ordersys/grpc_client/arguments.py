@@ -59,7 +59,7 @@ def seconds(text: str) -> float:
 
 
 def limit(text: str) -> int:
-    """How many to list: a whole number, or `all`, which is the largest."""
+    """The number to list: a whole number, or `all`, which is the largest."""
     number = MOST if text.lower() == "all" else whole(text)
     if number is None or not 1 <= number <= MOST:
         raise argparse.ArgumentTypeError(f"{quoted(text)} must be all, or a whole number from 1 to {MOST:,}")
@@ -90,24 +90,15 @@ def of_rule(message: str, field: str) -> Callable[[str], int]:
 
 
 def address(text: str) -> Address:
-    """Where a service listens."""
+    """The address of a service."""
     try:
         return addresses.parse(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{quoted(text)} must be {error}") from error
 
 
-def address_of(variable: str, port: int) -> Address:
-    """Where a service listens, by the environment; on this machine where it says nothing. Raises UsageError."""
-    text = os.environ.get(variable) or f"127.0.0.1:{port}"
-    try:
-        return addresses.parse(text)
-    except ValueError as error:
-        raise UsageError(f"{variable} is {quoted(text)} but must be {error}") from error
-
-
 def quoted(text: str) -> str:
-    """What was typed, as far as it is needed to know it again."""
+    """The word that was typed, as far as it is needed to know it again."""
     return repr(text) if len(text) <= _LONGEST else f"{text[:_LONGEST]!r}…"
 
 

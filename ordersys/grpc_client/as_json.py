@@ -1,4 +1,4 @@
-"""What programs read: ProtoJSON with the contract's field names, one document on one line.
+"""ProtoJSON, as programs read it: the contract's field names, one document on one line.
 
 64-bit integers are strings, as ProtoJSON has them; NaN and infinities are never written, since JSON has none.
 """
@@ -37,9 +37,9 @@ def _tolerant(message: Message) -> Any:
         return {"seconds": str(message.seconds), "nanos": message.nanos}
     odd = type(message)()
     odd.CopyFrom(message)
-    found: dict[str, Any] = {}
+    members: dict[str, Any] = {}
     for field, value in message.ListFields():
         if field.message_type is not None:
-            found[field.name] = [to_dict(one) for one in value] if field.is_repeated else to_dict(value)
+            members[field.name] = [to_dict(entry) for entry in value] if field.is_repeated else to_dict(value)
             odd.ClearField(field.name)
-    return {**_standard(odd), **found}
+    return {**_standard(odd), **members}

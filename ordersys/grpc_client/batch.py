@@ -36,7 +36,7 @@ class Batch:
         self.outcomes: list[Outcome | None] = [None] * len(requests)
         """The outcome of each; None while that is not known."""
         self.asked = 0
-        """How many were sent."""
+        """The number of requests that were sent."""
         self._client = client
         self._requests = requests
         self._show = show

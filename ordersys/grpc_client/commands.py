@@ -213,7 +213,7 @@ async def _place_file(client: Client, arguments: argparse.Namespace) -> int:
         )
     wanted = order_input.from_file(arguments.file)
     ids = order_input.request_ids(wanted, arguments.batch)
-    requests = [order_input.request(wish, request_id) for wish, request_id in zip(wanted, ids, strict=True)]
+    requests = [order_input.request(order, request_id) for order, request_id in zip(wanted, ids, strict=True)]
     report = _Report(arguments, requests)
     batch = Batch(client, requests, report.show, again="repeat the same command, which places nothing twice")
     try:

@@ -40,7 +40,7 @@ _OPTIONS = (("grpc.initial_reconnect_backoff_ms", 100), ("grpc.max_reconnect_bac
 
 
 class Waited(NamedTuple):
-    """What came before a status: seconds of waiting, and the answer to an earlier try where the last one got none."""
+    """The time before a status: seconds of waiting, and the answer to an earlier try where the last one got none."""
 
     seconds: float = 0.0
     before: Status | None = None
@@ -186,7 +186,7 @@ def status_of(error: grpc.aio.AioRpcError) -> Status:
 
 
 def may_help(status: Status) -> bool:
-    """Whether the service has said that the same request may succeed later (google.rpc.RetryInfo)."""
+    """True where the service has said that the same request may succeed later (google.rpc.RetryInfo)."""
     return any(detail.Is(RetryInfo.DESCRIPTOR) for detail in status.details)
 
 

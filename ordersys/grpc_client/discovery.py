@@ -1,4 +1,4 @@
-"""Where the services are: found by flag, data folder, variable or default."""
+"""The addresses of the services, found by flag, data folder, variable or default."""
 
 import os
 from collections.abc import Mapping
@@ -41,7 +41,7 @@ def located(flags: Mapping[str, Address | None], data_dir: str | None) -> Peers:
 
 
 def address_of(module: str, default: Address) -> Address:
-    """Where a service listens, by the environment; an empty variable is none. Raises UsageError."""
+    """The address of a service by the environment; an empty variable is none. Raises UsageError."""
     name = variable(module)
     text = os.environ.get(name)
     if not text:

@@ -1,7 +1,7 @@
 """A failed call as one sentence with the way out, and as JSON for programs."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TypeVar
 
 from google.protobuf.message import Message
 from google.rpc.code_pb2 import Code
@@ -13,6 +13,7 @@ from ordersys.grpc_client import as_json
 from ordersys.grpc_client.connection import Failed
 from ordersys.grpc_client.outcome import NOT_REACHABLE, REFUSED, error
 
+D = TypeVar("D", bound=Message)
 _NO_ANSWER = (Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED, Code.CANCELLED)
 
 
@@ -22,7 +23,7 @@ def exit_status(failed: Failed) -> int:
 
 
 def sentence(failed: Failed) -> str:
-    """What went wrong, with what, and the way out."""
+    """The failure in one sentence: what failed, why, and the way out."""
     info = error_info(failed.status)
     if not info.reason and failed.status.code in _NO_ANSWER:
         return _no_answer(failed)
@@ -48,15 +49,16 @@ def _code(status: Status) -> str:
     return Code.Name(status.code) if status.code in Code.values() else str(status.code)
 
 
-def _detail(status: Status, found: Any) -> Any:
+def _detail(status: Status, empty: D) -> D:
+    """The first detail of the type of `empty`, which is filled; left empty where there is none."""
     for detail in status.details:
-        if detail.Unpack(found):
+        if detail.Unpack(empty):
             break
-    return found
+    return empty
 
 
 def interrupted(requests: Sequence[Message]) -> str:
-    """What somebody has to know who interrupted these."""
+    """The text for somebody who interrupted these requests."""
     return f"Interrupted.{_way_out(requests[0]) if len(requests) == 1 else ''}"
 
 
@@ -78,7 +80,7 @@ def _no_answer(failed: Failed) -> str:
 
 
 def _way_out(request: Message, again: str = "") -> str:
-    """What is to be done about an answer that did not come."""
+    """The way out where an answer did not come."""
     if not (request_id := _request_id(request)):
         return ""
     if again:

@@ -65,7 +65,7 @@ def block(columns: Sequence[Column], row: Sequence[str], width: int) -> Iterator
 
 
 def cells(text: str) -> int:
-    """How many columns of a terminal `text` takes (Unicode Standard Annex 11)."""
+    """The columns of a terminal that `text` takes (Unicode Standard Annex 11)."""
     if text.isascii():
         return len(text)
     return sum(2 if unicodedata.east_asian_width(c) in "WF" else not unicodedata.combining(c) for c in text)

@@ -1,4 +1,4 @@
-"""How a command ends: its exit status, and the form that an error has for programs. Imports nothing that takes time."""
+"""The end of a command: its exit status, and the form of an error for programs. Imports nothing that takes time."""
 
 from collections.abc import Mapping, Sequence
 

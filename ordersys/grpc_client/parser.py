@@ -17,9 +17,9 @@ TABLE, JSON, JSONL, ID = "table", "json", "jsonl", "id"
 FORMS = (TABLE, JSON, JSONL, ID)
 WALK_IN = "walk-in"
 LISTED = 100
-"""How many a command lists, unless it is told otherwise: some screens, and an answer at once."""
+"""The number that a command lists, unless it is told otherwise: some screens, and an answer at once."""
 TAIL = 10
-"""How many earlier events `events` shows, as `tail` does with lines."""
+"""The number of earlier events that `events` shows, as `tail` does with lines."""
 STATES = ("placed", "paid", "shipped", "delivered", "cancelled")
 DEAD_LETTER_ACTIONS = ("list", "replay", "discard")
 _MOST_ORDERS = 1_000_000
@@ -40,7 +40,7 @@ EXAMPLES = (
     ("events --follow", "watch what happens"),
     ("--data-dir ./orders status", "of the system that lives in ./orders"),
 )
-_NO_IDS: Mapping[str, Sequence[str]] = {
+_FORMS_OF: Mapping[str, Sequence[str]] = {  # commands that have not all of them
     "demo": (TABLE, JSON),
     "status": (TABLE, JSON, JSONL),
     "wait": (TABLE, JSON),
@@ -135,16 +135,16 @@ def build(program: str) -> ClientParser:
 
 
 def parse(parser: ClientParser, words: Sequence[str]) -> argparse.Namespace:
-    """What was typed, with every option that was not set to its default. Raises UsageError."""
-    found: argparse.Namespace = parser.parse_args(
+    """The line as it was typed, with every option that was not set to its default. Raises UsageError."""
+    line: argparse.Namespace = parser.parse_args(
         list(words), argparse.Namespace(output=TABLE, timeout=None, data_dir=None, **_NO_ADDRESSES)
     )
-    if found.command is None:
+    if line.command is None:
         parser.error("a COMMAND is missing")
-    forms = _NO_IDS.get(found.command, FORMS)
-    if found.output not in forms:
-        parser.commands[found.command].error(f"-o {found.output} has no meaning here; choose {' or '.join(forms)}")
-    return found
+    forms = _FORMS_OF.get(line.command, FORMS)
+    if line.output not in forms:
+        parser.commands[line.command].error(f"-o {line.output} has no meaning here; choose {' or '.join(forms)}")
+    return line
 
 
 def wanted_form(words: Sequence[str]) -> str:

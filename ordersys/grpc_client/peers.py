@@ -20,7 +20,7 @@ PEERS: Peers = (
     Peer("Notification Service 1", "notification_service_1", Address("127.0.0.1", 50053)),
     Peer("Notification Service 2", "notification_service_2", Address("127.0.0.1", 50054)),
 )
-"""Where they listen by default."""
+"""Their addresses by default."""
 
 
 def variable(module: str) -> str:

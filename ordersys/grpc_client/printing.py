@@ -16,7 +16,7 @@ Resource: TypeAlias = Product | Order | Notification | DeadLetter
 
 
 def is_for_program(arguments: argparse.Namespace) -> bool:
-    """Whether errors, too, are to be JSON."""
+    """True where errors, too, are to be JSON."""
     return arguments.output in (JSON, JSONL)
 
 
@@ -56,7 +56,7 @@ def identifier(message: Resource) -> str:
 
 
 def is_streamed(arguments: argparse.Namespace) -> bool:
-    """Whether a list can be written while it is still read."""
+    """True where a list can be written while it is still read."""
     return arguments.output in (JSONL, ID)
 
 

@@ -31,7 +31,7 @@ class ServiceStatus:
     dead_letters: int | None
     """None for a service that has none by its nature, or can't count them."""
     truncated: bool = False
-    """Whether there are more dead letters than were counted."""
+    """True where there are more dead letters than were counted."""
 
     @property
     def count(self) -> str:

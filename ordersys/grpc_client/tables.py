@@ -106,7 +106,7 @@ def kind(notification: Notification) -> str:
 
 
 def why(letter: DeadLetter) -> str:
-    """Why it is a dead letter, and why it would become one again."""
+    """The reason for which it is a dead letter, and the obstacle to a replay."""
     known = letter.reason in DeadLetterReason.values()
     name = DeadLetterReason.Name(letter.reason) if known else str(letter.reason)
     reason = name.removeprefix("DEAD_LETTER_REASON_").lower().replace("_", " ")

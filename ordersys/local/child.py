@@ -30,7 +30,7 @@ class Child:
 
     @property
     def running(self) -> bool:
-        """Whether it has not ended."""
+        """True while its leader runs."""
         return self._process.poll() is None
 
     @property
@@ -40,11 +40,11 @@ class Child:
 
     @property
     def exit_status(self) -> int | None:
-        """How its leader ended, None while it runs."""
+        """The exit status of its leader, None while it runs."""
         return self._process.poll()
 
     def listens(self, port: int) -> bool:
-        """Whether it is this program, or what it has started, that listens on a TCP port."""
+        """True where this program, or one that it has started, listens on a TCP port."""
         return any(_listens(process, port) for process in members(self._group))
 
     def stop(self, seconds: float) -> None:

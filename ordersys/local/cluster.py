@@ -18,7 +18,7 @@ _COOKIE = re.compile(r"[!-~]{16,255}")
 
 
 class Size(NamedTuple):
-    """How many nodes, and on which ports."""
+    """The size of a cluster, and its ports."""
 
     nodes: int
     amqp_ports: Sequence[int] = ()
@@ -48,7 +48,7 @@ class Cluster:
 
     @property
     def url(self) -> str:
-        """Where it answers: a URL for each node, separated by commas."""
+        """The URLs of its nodes, as one text: a URL for each node, separated by commas."""
         return ",".join(node.url for node in self.nodes)
 
     def prepare(self) -> None:
@@ -85,5 +85,5 @@ def _homes(folder: Path, size: int) -> Sequence[Path]:
 
 def _cookie(homes: Sequence[Path]) -> str:
     """The one that the nodes have, or a new one: all that matters is that it is the same for all of them."""
-    found = (text for text in map(read_cookie, homes) if _COOKIE.fullmatch(text))
-    return next(found, secrets.token_hex(16))
+    cookies = (text for text in map(read_cookie, homes) if _COOKIE.fullmatch(text))
+    return next(cookies, secrets.token_hex(16))

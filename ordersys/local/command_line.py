@@ -38,7 +38,7 @@ _SENSELESS_BESIDE = {
 
 
 class Ended(NamedTuple):
-    """How it ended: the exit status, and what a program wants to know."""
+    """The end of the launcher: its exit status, and a text for programs."""
 
     status: int
     result: str = ""

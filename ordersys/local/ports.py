@@ -21,12 +21,12 @@ def free(count: int, besides: Collection[int] = ()) -> list[int]:
 
 
 def is_free(port: int) -> bool:
-    """Whether nobody listens on `port` now."""
+    """True where nobody listens on `port` now."""
     return trouble(port) is None
 
 
 def trouble(port: int) -> str | None:
-    """Why `port` can't be listened on now, None when it can: such as "is in use"."""
+    """The reason for which `port` can't be listened on now, None when it can: such as "is in use"."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -29,7 +29,7 @@ class Misused(NotHealthy):
 
 
 class Program(NamedTuple):
-    """What is run as a service: its command line and its environment."""
+    """A program that is run as a service: its command line and its environment."""
 
     command: Sequence[str]
     environment: Mapping[str, str]
@@ -53,7 +53,7 @@ class Service:
 
     @property
     def running(self) -> bool:
-        """Whether the process runs."""
+        """True while the process runs."""
         return self._child is not None and self._child.running
 
     @property
@@ -63,7 +63,7 @@ class Service:
 
     @property
     def exit_status(self) -> int | None:
-        """How the process ended, None while it runs."""
+        """The exit status of the process, None while it runs."""
         return None if self._child is None else self._child.exit_status
 
     def start(self) -> None:
@@ -102,7 +102,7 @@ class Service:
 
     @property
     def misused(self) -> bool:
-        """Whether it has ended because of what it was given, and not by accident: starting it again is no cure."""
+        """True where it has ended since it can't work with what it was given: starting it again is no cure."""
         return self.exit_status == _WRONG_USE
 
     def last_line(self) -> str:
@@ -125,7 +125,7 @@ class Service:
         return bool(answer.status == health_pb2.HealthCheckResponse.SERVING) and self._listens()
 
     def _listens(self) -> bool:
-        """Whether it is this process that answers: somebody else may have taken the port since it was free.
+        """True where it is this process that answers: somebody else may have taken the port since it was free.
 
         A program in the place of ours may be a container, whose processes are not its children: nobody can tell.
         """

@@ -37,17 +37,17 @@ def text(addresses: Mapping[str, Address]) -> str:
 
 
 def is_there(folder: str) -> bool:
-    """Whether `folder` holds a state file, be it of a running system or left by one that was killed."""
+    """True where `folder` holds a state file, be it of a running system or left by one that was killed."""
     return os.path.lexists(Path(folder) / FILE)
 
 
 def addresses(folder: str) -> Mapping[str, Address]:
-    """Where the services of the system that runs with `folder` listen. Raises NotRunning."""
+    """The addresses of the system that runs with `folder`, by module. Raises NotRunning."""
     start = f"start it with `python -m ordersys.local --data-dir {folder}`"
     try:
-        found = json.loads(_read(Path(folder) / FILE))
-        pid, started = int(found["pid"]), float(found["started"])
-        by_module = {str(module): contract_addresses.parse(at) for module, at in found["addresses"].items()}
+        content = json.loads(_read(Path(folder) / FILE))
+        pid, started = int(content["pid"]), float(content["started"])
+        by_module = {str(module): contract_addresses.parse(at) for module, at in content["addresses"].items()}
     except FileNotFoundError:
         raise NotRunning(f"no system runs with {folder!r}, or it is still starting; {start}") from None
     except OSError as error:
@@ -74,7 +74,7 @@ def _read(path: Path) -> bytes:
 
 
 def _runs(pid: int, started: float) -> bool:
-    """Whether the process with this id is the one that started then: numbers are used again."""
+    """True where the process with this id is the one that started then: numbers are used again."""
     try:
         process = psutil.Process(pid)
         return abs(process.create_time() - started) <= _TICK and process.status() != psutil.STATUS_ZOMBIE

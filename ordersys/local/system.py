@@ -60,7 +60,7 @@ class CannotStart(Exception):
 
 @dataclass(frozen=True)
 class Choices:
-    """What the user wants otherwise: a broker of theirs, or how many private ones and their ports; addresses, programs.
+    """The user's choices: a broker of theirs, or the number of private ones and their ports; addresses, programs.
 
     `programs` are run in the place of services of ours, in the same environment.
     """
@@ -73,7 +73,7 @@ class Choices:
     addresses: Mapping[str, str] = field(default_factory=dict)
     settings: Mapping[str, str] = field(default_factory=dict)
     usual_ports: bool = False
-    """Whether the usual ports are taken where they are free; else any free ones are."""
+    """True to take the usual ports where they are free; else any free ones are taken."""
 
 
 class System:
@@ -102,12 +102,12 @@ class System:
 
     @property
     def amqp_url(self) -> str:
-        """Where the brokers answer. That of somebody else's broker may hold a password."""
+        """The URLs of the brokers. That of somebody else's broker may hold a password."""
         return self.cluster.url if self.cluster is not None else self._choices.amqp_url or ""
 
     @property
     def broker_urls(self) -> BrokerUrls:
-        """Where the brokers answer, fit to be used and shown."""
+        """The URLs of the brokers, fit to be used and shown."""
         return urls.parse(self.cluster.url) if self.cluster is not None else self._broker_urls
 
     @property
@@ -315,7 +315,7 @@ class System:
             self._choose_addresses(usual=False)
 
     def _has_lost_port(self) -> bool:
-        """Whether a service has ended and somebody else listens at the port that was chosen for it."""
+        """True where a service has ended and somebody else listens at the port that was chosen for it."""
         ended = [module for module, service in self.services.items() if service.misused and module not in self._given]
         return any(ports.trouble(self._addresses[module].port) for module in ended)
 
@@ -341,7 +341,7 @@ class System:
         started.callback(_remove, file)
 
     def _due(self, name: str) -> bool:
-        """Whether it may be started again now. With jittered backoff: a service that can't run does not spin."""
+        """True once it may be started again. With jittered backoff: a service that can't run does not spin."""
         now = time.monotonic()
         if now < self._not_before.get(name, 0.0):
             return False

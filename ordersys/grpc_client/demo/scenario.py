@@ -94,11 +94,11 @@ class Story:
         request = CancelOrderRequest(request_id=new_request_id(), order_id=order.id)
         return self._answered((await self._client.product(self._client.products.CancelOrder, request)).order)
 
-    async def restock_for(self, wishes: Sequence[OrderInput]) -> int:
-        """Sees to it that there is enough for all `wishes`; units added."""
+    async def restock_for(self, orders: Sequence[OrderInput]) -> int:
+        """Sees to it that there is enough for all `orders`; units added."""
         wanted: Counter[str] = Counter()
-        for wish in wishes:
-            wanted.update({one.product_id: one.quantity for one in wish.items})
+        for order in orders:
+            wanted.update({item.product_id: item.quantity for item in order.items})
         now = _stock([product async for product in listing.products(self._client)])
         missing = {p: units - now[p].available for p, units in wanted.items() if units > now[p].available}
         for product_id, units in missing.items():
@@ -107,9 +107,9 @@ class Story:
             self.facts.adjusted[product_id] += units
         return sum(missing.values())
 
-    async def burst(self, wishes: Sequence[OrderInput]) -> None:
+    async def burst(self, wanted: Sequence[OrderInput]) -> None:
         """Places an order for each wish, many in a call. Raises Failed, the first that is no want of stock."""
-        requests = [self.placing(wish.customer_id, wish.items) for wish in wishes]
+        requests = [self.placing(order.customer_id, order.items) for order in wanted]
         batch = Batch(self._client, requests, lambda number, outcome: None)
         await batch.place()
         for outcome in batch.outcomes:
@@ -148,7 +148,7 @@ class Story:
         self.facts.orders = orders
 
     def _is_own(self, notification: Notification) -> bool:
-        """What tells of an order of this run is its own, whoever's it says it is."""
+        """A record about an order of this run is of this run, whoever's customer it names."""
         answered = (notification.order_id, 1) in self.facts.answered
         return answered or self.facts.owns(customer(notification))
 
@@ -177,9 +177,9 @@ def item(product_id: str, quantity: int) -> ItemQuantity:
     return ItemQuantity(product_id=product_id, quantity=quantity)
 
 
-def repeated(wishes: Sequence[OrderInput], count: int) -> list[OrderInput]:
-    """`count` wishes, the given ones over and over."""
-    return list(islice(cycle(wishes), count))
+def repeated(wanted: Sequence[OrderInput], count: int) -> list[OrderInput]:
+    """`count` wanted, the given ones over and over."""
+    return list(islice(cycle(wanted), count))
 
 
 def _stock(products: Sequence[Product]) -> dict[str, Stock]:
