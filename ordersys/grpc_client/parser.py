@@ -4,7 +4,6 @@ import argparse
 import shutil
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
 
 from ordersys.console import output
 from ordersys.console.parser import Parser
@@ -56,26 +55,20 @@ a request_id of its own. A file with other orders in it is another file, and pla
 place the same one once more, name the --batch it belongs to: an entry is placed once in each batch."""
 
 
-class _Summary(NamedTuple):
-    """A command in the help of all commands."""
-
-    name: str
-    help: str
-
-
 class ClientParser(Parser):
     """The whole command line; its help shows the commands by task."""
 
     def __init__(self, program: str) -> None:
         super().__init__(prog=program, usage=argparse.SUPPRESS, add_help=False)
-        self._summaries: dict[str, _Summary] = {}
+        self.summaries: dict[str, str] = {}
+        """The purpose of each command, in a few words."""
         self._commands: argparse._SubParsersAction[Parser] = self.add_subparsers(
             dest="command", metavar="COMMAND", prog=program, help=argparse.SUPPRESS, parser_class=Parser
         )
 
     def command(self, name: str, summary: str, epilog: str | None = None) -> Parser:
         """Adds a command."""
-        self._summaries[name] = _Summary(name, summary)
+        self.summaries[name] = summary
         return self._commands.add_parser(name, help=summary, description=f"{_capital(summary)}.", epilog=epilog)
 
     @property
@@ -96,7 +89,7 @@ class ClientParser(Parser):
         )
         for task, names in TASKS.items():
             yield from ("", f"{task}:")
-            yield from (line for name in names for line in _described(*self._summaries[name], width))
+            yield from (line for name in names for line in _described(name, self.summaries[name], width))
 
     def _examples(self, width: int) -> Iterator[str]:
         yield from ("", "Examples:")
@@ -129,9 +122,16 @@ def build(program: str) -> ClientParser:
     group.add_argument("-h", "--help", action="help", help="print this help, or that of the command")
     for command in parser.commands.values():
         _add_options(command, f"options of every command; `{program} --help` has all", all_shown=False)
-        operands = [str(action.metavar) for action in command._actions if not action.option_strings and action.metavar]
-        command.usage = " ".join(["%(prog)s", *operands, "[options]"])
+        command.usage = " ".join(["%(prog)s", *_operands(command), "[options]"])
     return parser
+
+
+def _operands(command: Parser) -> Iterator[str]:
+    """The operands of a command as they stand in its usage."""
+    for action in command._actions:
+        if action.metavar and not action.option_strings:
+            dots = " …" if action.nargs == argparse.ZERO_OR_MORE else ""
+            yield f"[{action.metavar}{dots}]" if action.nargs in ("?", "*") else str(action.metavar)
 
 
 def parse(parser: ClientParser, words: Sequence[str]) -> argparse.Namespace:
@@ -259,7 +259,12 @@ def _add_events(parser: ClientParser) -> None:
     _add_limit(notifications)
     letters = parser.command("dead-letters", "show, replay or discard what a notification service can't take")
     letters.add_argument(
-        "action", nargs="?", choices=DEAD_LETTER_ACTIONS, default="list", help="list, replay or discard (list)"
+        "action",
+        nargs="?",
+        choices=DEAD_LETTER_ACTIONS,
+        default="list",
+        metavar="ACTION",
+        help="list, replay or discard (list)",
     )
     letters.add_argument(
         "ids", nargs="*", default=[], type=typed.dead_letter, metavar="ID", help="which to replay or discard"

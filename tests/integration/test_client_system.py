@@ -145,7 +145,8 @@ def orders_of(api: Api, system: System, folder: Path, count: int) -> tuple[str, 
 def test_a_list_that_is_cut_says_so_and_goes_on_page_by_page(system: System, api: Api, tmp_path: Path) -> None:
     """All pages together are the whole list; the last one says nothing."""
     customer, ids = orders_of(api, system, tmp_path, 12)
-    pages, page = [], []
+    pages: list[list[str]] = []
+    page: list[str] = []
     while not pages or page:
         done = client(system, "orders", "--customer", customer, "--limit", "5", *page)
         pages.append([line.split()[0] for line in done.stdout.splitlines()[2:]])

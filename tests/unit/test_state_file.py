@@ -67,6 +67,16 @@ def written(change: Callable[[dict[str, object]], object]) -> Callable[[Path], o
     return write
 
 
+def replaced(make: Callable[[Path], None]) -> Callable[[Path], object]:
+    """Has something else stand in the place of the file."""
+
+    def replace(file: Path) -> None:
+        file.unlink()
+        make(file)
+
+    return replace
+
+
 def ended() -> int:
     """The id of a process that has ended."""
     with subprocess.Popen([sys.executable, "-c", ""]) as process:
@@ -84,8 +94,8 @@ UNTRUSTED: dict[str, tuple[Callable[[Path], object], str]] = {
         written(lambda c: c.update(addresses={"order_service": "dns:///x"})),
         "is damaged",
     ),
-    "endless": (lambda file: (file.unlink(), file.symlink_to("/dev/zero")), "no regular file"),
-    "a pipe": (lambda file: (file.unlink(), os.mkfifo(file)), "no regular file"),
+    "endless": (replaced(lambda file: file.symlink_to("/dev/zero")), "no regular file"),
+    "a pipe": (replaced(os.mkfifo), "no regular file"),
     "a number beyond all processes": (written(lambda c: c.update(pid=10**30)), "has ended without a word"),
 }
 
