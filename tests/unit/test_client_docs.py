@@ -12,6 +12,7 @@ from ordersys.local.system import USUAL_AMQP_PORT
 
 ROOT = Path(__file__).parent.parent.parent
 PAGE = (ROOT / "docs" / "command-line.md").read_text(encoding="utf-8")
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 COMMANDS = parser.build("ordersys")
 PLACEHOLDERS = {"$order": "01890000-0000-7000-8000-000000000001", "ORDER": "01890000-0000-7000-8000-000000000001"}
 TYPED = re.findall(r"\bordersys ((?!COMMAND|completion)[a-z-][^\n#|;`)]*)", PAGE)
@@ -63,3 +64,10 @@ def test_every_form_of_output_is_explained() -> None:
     (action,) = [a for a in COMMANDS._actions if "--output" in a.option_strings]
     assert isinstance(action, argparse.Action) and action.choices is not None
     assert all(re.search(rf"^\| `{form}`", PAGE, re.MULTILINE) for form in action.choices)
+
+
+@pytest.mark.parametrize("line", re.findall(r"^ordersys +([a-z][^\n#]+)", README, re.MULTILINE))
+def test_every_line_of_the_readme_can_be_typed(line: str) -> None:
+    """As it stands there."""
+    words = [PLACEHOLDERS.get(word, word) for word in line.split()]
+    assert parser.parse(COMMANDS, words).command in COMMANDS.commands

@@ -4,7 +4,10 @@ import json
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Sequence
+from importlib.metadata import EntryPoint
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -12,6 +15,7 @@ from hypothesis import strategies as st
 
 from ordersys.console.parser import UsageError
 from ordersys.grpc_client import completion, parser
+from ordersys.grpc_client.__main__ import main
 from ordersys.grpc_client.command_line import run
 from ordersys.grpc_client.peers import PEERS
 from ordersys.local.system import USUAL_AMQP_PORT, USUAL_PORTS
@@ -181,6 +185,13 @@ def test_help_version_completion_and_wrong_usage_need_no_grpc(line: str) -> None
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == WITHOUT_GRPC[line]
     assert done.stderr.splitlines()[-1] == ""
+
+
+def test_the_installed_command_is_that_of_the_module() -> None:
+    """`ordersys` and `python -m ordersys.grpc_client` are one."""
+    project = tomllib.loads((Path(__file__).parent.parent.parent / "pyproject.toml").read_text(encoding="utf-8"))
+    entry = EntryPoint("ordersys", project["project"]["scripts"]["ordersys"], "console_scripts")
+    assert entry.load() is main
 
 
 def test_a_client_that_was_told_nothing_looks_where_the_services_and_the_launcher_are_by_default() -> None:
