@@ -22,6 +22,8 @@ _ENDLESS = ("events",)
 
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command; its exit status. Raises UsageError, Stopped."""
+    if arguments.command == "wait":
+        return asyncio.run(wait(arguments))  # a signal ends it at once: nothing is under way
     try:
         return asyncio.run(_cancelled_by_signals(arguments))
     except Failed as failed:
@@ -34,7 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
 async def _cancelled_by_signals(arguments: argparse.Namespace) -> int:
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     with interrupts.cancelling(lambda: loop.call_soon_threadsafe(task.cancel) if task else None):
-        return await (wait(arguments) if arguments.command == "wait" else _answered(arguments))
+        return await _answered(arguments)
 
 
 async def _answered(arguments: argparse.Namespace) -> int:

@@ -339,3 +339,16 @@ def _read(terminal: int) -> bytes:
         return os.read(terminal, 65536)
     except OSError:  # the last process of the terminal has ended (Linux: EIO)
         return b""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_waiting_quietly(number: signal.Signals) -> None:
+    """With its own status: a script tells it from a service that is missing."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = LISTENING.format(silent.getsockname()[1])
+        with subprocess.Popen([*CLIENT, "wait", "--order-service", address], stderr=subprocess.PIPE) as process:
+            connection, _ = silent.accept()
+            with connection:
+                process.send_signal(number)
+                _, err = process.communicate(timeout=SECONDS)
+    assert (process.returncode, err) == (128 + number, b"")
