@@ -37,6 +37,8 @@ def run(program: str, words: Sequence[str]) -> int:
         report = outcome.error("INVALID_ARGUMENT", "WRONG_USAGE", str(error))
         return say(form, report, f"{program}: {error}", outcome.WRONG_USE)
     except Stopped as stopped:
+        if not str(stopped):
+            return interrupts.exit_status
         report = outcome.error("CANCELLED", "INTERRUPTED", str(stopped))
         return say(form, report, str(stopped), interrupts.exit_status)
 
@@ -45,7 +47,7 @@ def say(form: str, error: dict[str, object], text: str, status: int) -> int:
     """Tells an error where its reader looks: programs find it where they would find the answer."""
     if form in (parser.JSON, parser.JSONL):
         output.document(error)
-    elif text:
+    else:
         output.flush()
         output.error(text)
     return status

@@ -16,8 +16,7 @@ _CALL_SECONDS = 10.0
 _PATIENT_SECONDS = 60.0
 _PATIENT = ("demo",)
 """Commands that also wait for services that do not answer at all."""
-_ENDLESS = ("events",)
-"""Commands that Ctrl-C ends as they are meant to end: there is nothing to be said about it."""
+_INTERRUPTED = "Interrupted."
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -36,7 +35,10 @@ def run(arguments: argparse.Namespace) -> int:
 async def _cancelled_by_signals(arguments: argparse.Namespace) -> int:
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     with interrupts.cancelling(lambda: loop.call_soon_threadsafe(task.cancel) if task else None):
-        return await _answered(arguments)
+        try:
+            return await _answered(arguments)
+        except asyncio.CancelledError as error:
+            raise Stopped(_INTERRUPTED) from error
 
 
 async def _answered(arguments: argparse.Namespace) -> int:
@@ -46,8 +48,8 @@ async def _answered(arguments: argparse.Namespace) -> int:
     try:
         return await COMMANDS[arguments.command](client, arguments)
     except asyncio.CancelledError as error:
-        quiet = arguments.command in _ENDLESS
-        raise Stopped("" if quiet else errors.interrupted(client.cut_off)) from error
+        is_meant = arguments.command == "events" and arguments.follow
+        raise Stopped("" if is_meant else errors.interrupted(client.cut_off)) from error
     except Failed as failed:
         failed.hint = await _hint(client, failed)
         raise

@@ -315,7 +315,8 @@ def test_a_service_that_does_not_answer_does_not_hide_the_other(system: System, 
     done = client(system, *words)
     assert done.returncode == outcome.NOT_REACHABLE
     assert done.stdout.startswith("Notification Service 1: ")
-    assert done.stderr.startswith(f"The Notification Service 2 at {nobody} does not answer; start it with")
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith(f"The Notification Service 2 at {nobody} does not answer; start it with")
     told = client(system, "--json", *words)
     found = json.loads(told.stdout)
     assert isinstance(found["notification_service_1"], list)
