@@ -38,8 +38,10 @@ PYTHONS = nox.project.python_versions(PROJECT)
 # The suites of Debian that bring RabbitMQ 3.10, 4.0 and 4.3, and the tests that have to do with a broker.
 SUITES = ("bookworm", "trixie", "forky")
 BROKER_TESTS = (
-    *(f"tests/contract/test_{name}.py" for name in ("broker_trouble", "dead_letters", "events", "given_up", "health")),
-    *(f"tests/contract/test_{name}.py" for name in ("live_topology", "subscribers")),
+    *(f"tests/contract/laws/messaging/test_{name}.py" for name in ("broker_trouble", "events", "live_topology")),
+    *(f"tests/contract/laws/notification/test_{name}.py" for name in ("dead_letters", "subscribers")),
+    "tests/contract/laws/product/test_given_up.py",
+    "tests/contract/laws/rpc/test_health.py",
     *(f"tests/integration/test_{name}.py" for name in ("cluster", "consumer", "dead_letters", "health", "poison")),
 )
 # pyenv's python3.X runs only where its version is among those chosen: all that could be wanted are.

@@ -23,7 +23,7 @@ from ordersys.local.packages import NoRabbitMQ
 from ordersys.local.rabbitmq import NotStarted
 from ordersys.local.service import NotHealthy
 from ordersys.local.system import CannotStart
-from ordersys.runtime.rabbitmq.connection import BrokerUnavailable
+from ordersys.runtime.rabbitmq.errors import BrokerUnavailable
 
 _FAILED = 1
 _QUIET_LOAD = 0.5

@@ -23,10 +23,10 @@ from ordersys.notification_service.inbox import NOTIFICATIONS
 from ordersys.notification_service.inbox import schema as notification_schema
 from ordersys.order_service import store as orders
 from ordersys.product_service.store import seed
-from ordersys.product_service.store.placements import stored as as_stored
-from ordersys.product_service.store.tables import PLACEMENTS, PRODUCTS
+from ordersys.product_service.store.tables import PRODUCTS, RESERVATIONS
 from ordersys.product_service.store.tables import REQUESTS as PLACE_REQUESTS
 from ordersys.product_service.store.tables import SCHEMA as PRODUCT_SCHEMA
+from ordersys.product_service.store.tables import stored as as_stored
 from ordersys.runtime.base.ids import now
 from ordersys.runtime.storage.schema import Schema
 
@@ -78,7 +78,7 @@ def _fill(databases: Path, name: str, stored: Stored) -> None:
 def _product(connection: Connection, stored: Stored) -> None:
     seed.seed(connection, samples.products(stored.products), ())
     _insert(connection, PLACE_REQUESTS.table, map(_place_request, range(stored.orders)))
-    _insert(connection, PLACEMENTS, map(_placement, range(stored.orders)))
+    _insert(connection, RESERVATIONS, map(_reservation, range(stored.orders)))
     for item in _ORDER.items:
         held = update(PRODUCTS).where(PRODUCTS.c.product_id == item.product_id)
         connection.execute(held.values(held=item.quantity * stored.orders))
@@ -120,7 +120,7 @@ _ORDER_BODY = _ORDER.SerializeToString()
 _CREATED_BODY = CreateOrderResponse(order=_ORDER).SerializeToString()
 _PLACED_BODY = PlaceOrderResponse(order=_ORDER).SerializeToString()
 _EVENT = samples.created(_ANY_ID)
-_HOLDING = as_stored({item.product_id: item.quantity for item in _ORDER.items})
+_UNITS = as_stored({item.product_id: item.quantity for item in _ORDER.items})
 
 
 def _of(number: int, body: bytes) -> bytes:
@@ -156,14 +156,8 @@ def _place_request(number: int) -> dict[str, Any]:
     return _request(_request_id(number), number, _PLACED_BODY)
 
 
-def _placement(number: int) -> dict[str, Any]:
-    return {
-        "order_id": _order_id(number),
-        "request_id": _request_id(number),
-        "pending": False,
-        "creation": None,
-        "holding": _HOLDING,
-    }
+def _reservation(number: int) -> dict[str, Any]:
+    return {"order_id": _order_id(number), "units": _UNITS}
 
 
 def _record(consumer: str, number: int) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 from benchmarks import samples
 from benchmarks.baselines.bare_pika import Answers
 from benchmarks.plan import PREFETCH, WINDOW
-from ordersys.contract.events import Delivery, EventMessage
+from ordersys.contract.events import EventMessage
 from ordersys.contract.topology import subscriptions
 from ordersys.local.system import System
 from ordersys.notification_service.inbox import Inbox, schema
@@ -22,7 +22,7 @@ from ordersys.notification_service.text import created
 from ordersys.runtime.outbox import Outbox
 from ordersys.runtime.rabbitmq.connection import Session
 from ordersys.runtime.rabbitmq.consumer import Consumer, Disposition
-from ordersys.runtime.rabbitmq.messages import of_event
+from ordersys.runtime.rabbitmq.messages import AmqpDelivery, of_event
 from ordersys.runtime.rabbitmq.publisher import Publisher
 from ordersys.runtime.rabbitmq.urls import parse
 from ordersys.runtime.relay import Relay
@@ -153,7 +153,7 @@ class _Counted:
         self.recorded = 0
         self.all: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-    async def take(self, deliveries: list[Delivery]) -> Sequence[Disposition]:
+    async def take(self, deliveries: list[AmqpDelivery]) -> Sequence[Disposition]:
         """Records them."""
         dispositions = await self._recorder.take(deliveries)
         self.recorded += dispositions.count(Disposition.ACK)

@@ -88,8 +88,9 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Package by package, in whatever order: each has a system of its own, and there may be one broker only."""
-    packages = list(dict.fromkeys(item.path.parent for item in items))
+    """Suite by suite and folder by folder, at random: each has one system, and there may be one broker only."""
+    suites = list(dict.fromkeys(workers.suite(item.path) for item in items))
     if workers.is_worker(config):
-        packages.sort(key=workers.rank)
-    items.sort(key=lambda item: packages.index(item.path.parent))
+        suites.sort(key=workers.rank)
+    folders = list(dict.fromkeys(item.path.parent for item in items))
+    items.sort(key=lambda item: (suites.index(workers.suite(item.path)), folders.index(item.path.parent)))

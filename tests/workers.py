@@ -26,6 +26,7 @@ _MOST_WORKERS = 4
 _INTERRUPT_SECONDS = 40.0
 _END_SECONDS = 15.0
 _POLL = 0.1
+_TESTS = Path(__file__).parent
 _CONTRACT = "tests/contract/"
 # The longest first: what is short fills up the end of the run.
 _FIRST = ("contract", "integration")
@@ -48,9 +49,14 @@ def is_worker(config: pytest.Config) -> bool:
     return hasattr(config, "workerinput")
 
 
-def rank(folder: Path) -> int:
-    """Where the tests of a folder stand when they are distributed."""
-    return next((place for place, name in enumerate(_FIRST) if folder.name == name), len(_FIRST))
+def suite(test: Path) -> str:
+    """The suite a test file belongs to: the name of its folder right below tests."""
+    return (test.relative_to(_TESTS) if test.is_relative_to(_TESTS) else test.parent).parts[0]
+
+
+def rank(suite: str) -> int:
+    """The position of a suite when its tests are distributed."""
+    return _FIRST.index(suite) if suite in _FIRST else len(_FIRST)
 
 
 def interrupted_once(number: int, frame: FrameType | None) -> None:
@@ -58,8 +64,8 @@ def interrupted_once(number: int, frame: FrameType | None) -> None:
 
     Ctrl-C reaches a worker twice: from the terminal, and from the process it works for.
     """
-    for one in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(one, _ignored)  # not SIG_IGN: what is started would inherit that
+    for ending in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(ending, _ignored)  # not SIG_IGN: what is started would inherit that
     raise KeyboardInterrupt
 
 

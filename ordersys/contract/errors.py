@@ -3,8 +3,8 @@
 The code and the text of a reason stand in proto/ordersys/api/error/v1; what varies goes into the details.
 """
 
-from collections.abc import Iterable, Mapping
-from typing import TypeAlias
+from collections.abc import Callable, Iterable, Mapping
+from typing import TypeAlias, TypeVar
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
@@ -23,6 +23,8 @@ from ordersys.api.order.v1.order_events_pb2 import Shortage
 from ordersys.api.order.v1.order_pb2 import OrderState
 from ordersys.contract.validation import FieldViolation
 
+R = TypeVar("R")
+T = TypeVar("T")
 Reason: TypeAlias = "ErrorReason.ValueType"
 _REASONS = ERROR_FILE.enum_types_by_name["ErrorReason"]
 DOMAIN: str = _REASONS.GetOptions().Extensions[domain]
@@ -47,6 +49,14 @@ def refuse(reason: Reason, *details: Message, **metadata: str | int) -> Refused:
     for detail in (_error_info(reason, metadata), *retry, *details):
         status.details.add().Pack(detail)
     return Refused(status)
+
+
+def refusing(decide: Callable[[T], R], item: T) -> R | Refused:
+    """The result of `decide(item)`, a refusal as a value: where many are decided together it is one's own result."""
+    try:
+        return decide(item)
+    except Refused as refused:
+        return refused
 
 
 def reason_of(status: Status) -> str:

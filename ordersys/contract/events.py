@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import cache, lru_cache
 from operator import attrgetter
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import DecodeError, Message
@@ -35,17 +35,29 @@ class EventMessage(NamedTuple):
     body: bytes
 
 
+class Received(Protocol):
+    """A message that was received, as far as the contract knows it; a broker's own class knows more.
+
+    A text of AMQP is bytes here where it is no UTF-8.
+    """
+
+    @property
+    def message_id(self) -> str | bytes | None: ...  # noqa: D102
+    @property
+    def type(self) -> str | bytes | None: ...  # noqa: D102
+    @property
+    def content_type(self) -> str | bytes | None: ...  # noqa: D102
+    @property
+    def body(self) -> bytes: ...  # noqa: D102
+
+
 class Delivery(NamedTuple):
-    """What the broker delivered, as far as the contract knows it."""
+    """The least that can be received."""
 
     message_id: str | bytes | None
     type: str | bytes | None
     content_type: str | bytes | None
-    """Texts; pika hands over bytes where what stands there is no UTF-8."""
     body: bytes
-    redelivered: bool = False
-    properties: bytes = b""
-    """All of them, as they came: what is needed to publish the message again."""
 
 
 class Event(NamedTuple):
@@ -87,14 +99,14 @@ def _second(seconds: int) -> str:
 
 
 class _Kind(NamedTuple):
-    """What decoding takes of an event type, looked up once."""
+    """The parts of an event type that decoding needs, looked up once."""
 
     parse: Callable[[bytes], Message]
     about: Callable[[Message], tuple[str, int]]
     """The order an event is about, and which version of it."""
 
 
-def decode(delivery: Delivery) -> Event:
+def decode(delivery: Received) -> Event:
     """The event in `delivery`. Raises Undecodable when it is none, or breaks a rule of the contract.
 
     What is decoded can be recorded and answered again, in protobuf and in JSON.
@@ -116,7 +128,7 @@ def decode(delivery: Delivery) -> Event:
     return Event(event_id, event_type, order_id, version, message, body)
 
 
-def _identity(delivery: Delivery) -> tuple[str, str]:
+def _identity(delivery: Received) -> tuple[str, str]:
     event_id, event_type = _text("message_id", delivery.message_id), _text("type", delivery.type)
     if _text("content_type", delivery.content_type) != CONTENT_TYPE:
         raise Undecodable(f"content_type is not {CONTENT_TYPE}")

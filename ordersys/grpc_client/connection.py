@@ -5,14 +5,15 @@ import random
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Iterable
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar, cast
 
 import grpc
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthStub
+from grpc_status import rpc_status
 
 from ordersys.api.notification.v1.dead_letter_service_pb2_grpc import DeadLetterServiceStub
 from ordersys.api.notification.v1.notification_log_pb2 import ListNotificationsRequest
@@ -29,7 +30,6 @@ _ONE_NOTIFICATION = ListNotificationsRequest(page_size=1)
 R = TypeVar("R", bound=Message)
 T = TypeVar("T")
 _FIRST_PAUSE = 0.1
-_STATUS_DETAILS = "grpc-status-details-bin"
 _MOST_PAUSE = 2.0
 _HEALTH_SECONDS = 3.0
 STRANGER = "is another service"
@@ -178,11 +178,13 @@ async def each(numbers: Iterable[int], ask: Callable[[int], Awaitable[T]]) -> di
 
 
 def status_of(error: grpc.aio.AioRpcError) -> Status:
-    """The status with its details where the service sent them."""
-    for key, value in error.trailing_metadata() or ():
-        if key == _STATUS_DETAILS and isinstance(value, bytes):
-            return Status.FromString(value)
-    return Status(code=error.code().value[0], message=error.details() or error.code().name)
+    """The status with its details, where the service sent some that agree with it."""
+    try:
+        status = rpc_status.from_call(cast(grpc.Call, error))  # its error has all that a call is asked for
+    except (DecodeError, ValueError):
+        status = None
+    code = error.code()
+    return Status(code=code.value[0], message=error.details() or code.name) if status is None else status
 
 
 def may_help(status: Status) -> bool:

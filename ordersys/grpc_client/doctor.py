@@ -1,6 +1,6 @@
 """The command `doctor`: examines the environment of clients and services, and gives each trouble its way out.
 
-It judges the settings of the services, too, by their own rules (`runtime.settings`), so that a wrong one is worded as
+It judges the settings of the services, too, by their own rules (`local.environment`), so that a wrong one is worded as
 the service would word it. What it needs of gRPC and of the stubs is imported when it is examined: either may be wrong.
 """
 
@@ -27,7 +27,7 @@ _PACKAGES = ("grpcio", "grpcio-health-checking", "protobuf", "protovalidate")
 _STUBS = "ordersys.api.product.v1.product_service_pb2_grpc"
 _CONNECT_SECONDS = 2.0
 _OTHERS_MAY_WRITE = 0o022
-_AMQP_URL, _DATA_DIR = "ORDERSYS_AMQP_URL", "ORDERSYS_DATA_DIR"
+_DATA_DIR = "ORDERSYS_DATA_DIR"
 
 
 @dataclass(frozen=True)
@@ -74,28 +74,17 @@ def _installation() -> Iterator[Finding]:
 
 
 def _settings() -> Iterator[Finding]:
-    from ordersys.runtime import settings  # noqa: PLC0415 - takes time, and needs what was examined before
+    from ordersys.local import environment  # noqa: PLC0415 - takes time, and needs what was examined before
 
-    near = dict(settings.misspelt(os.environ))
-    for name, known in near.items():
+    misspelt = environment.misspelt(os.environ)
+    for name, known in misspelt.items():
         yield _wrong(name, "is no setting, and has no effect", f"write {known}, or unset it")
-    kinds = (settings.ProductSettings, settings.NotificationSettings)
-    wrong = {str(error) for kind in kinds if (error := _error_of(kind)) is not None}
-    for text in sorted(wrong):
-        yield _wrong("settings", text, "set it right, or unset it; docs/operations.md has all settings")
-    if not near and not wrong:
-        names = sorted(name for name in os.environ if name.startswith(settings.PREFIX))
-        yield Finding("settings", OK, f"set: {', '.join(names)}" if names else "none set, all have their defaults")
-
-
-def _error_of(kind: type[object]) -> Exception | None:
-    from ordersys.runtime import settings  # noqa: PLC0415 - as above
-
-    try:
-        settings.read(kind, os.environ)
-    except settings.InvalidSetting as error:
-        return error
-    return None
+    sentences = list(environment.wrong(os.environ))
+    for sentence in sentences:
+        yield _wrong("settings", sentence, "set it right, or unset it; docs/operations.md has all settings")
+    if not misspelt and not sentences:
+        chosen = ", ".join(environment.chosen(os.environ))
+        yield Finding("settings", OK, f"set: {chosen}" if chosen else "none set, all have their defaults")
 
 
 def _data_dir() -> Iterator[Finding]:
@@ -115,24 +104,18 @@ def _data_dir() -> Iterator[Finding]:
 
 def _broker() -> Iterator[Finding]:
     """Only the services talk to it: by default it may be elsewhere, or be that of an `ordersys.local`."""
-    from ordersys.local.rabbitmq import answers  # noqa: PLC0415 - as above
-    from ordersys.runtime import settings  # noqa: PLC0415 - as above
+    from ordersys.local import environment  # noqa: PLC0415 - as above
 
-    try:
-        parsed = settings.read(settings.Settings, {_AMQP_URL: os.environ.get(_AMQP_URL, "")}).amqp_url
-    except settings.InvalidSetting:
-        return  # told with the settings
-    chosen = bool(os.environ.get(_AMQP_URL))
-    for url in parsed:
-        host, port, encrypted = url.parameters.host, url.parameters.port, url.parameters.ssl_options is not None
-        if answers(port, host) or (encrypted and _listens((host, port)) is None):
-            yield Finding("broker", OK, f"{'listens' if encrypted else 'speaks AMQP'} at {url}")
-        elif chosen:
-            remedy = f"start it, or set {_AMQP_URL} right; of a cluster one node is enough"
-            yield Finding("broker", WRONG, f"nothing speaks AMQP at {url}", remedy, outcome.NOT_REACHABLE)
+    is_chosen = bool(os.environ.get(environment.AMQP_URL))
+    for broker in environment.brokers(os.environ):
+        if broker.answers:
+            yield Finding("broker", OK, f"answers at {broker.shown}")
+        elif is_chosen:
+            remedy = f"start it, or set {environment.AMQP_URL} right; of a cluster one node is enough"
+            yield Finding("broker", WRONG, f"does not answer at {broker.shown}", remedy, outcome.NOT_REACHABLE)
         else:
-            remedy = f"services that you start by hand need one: set {_AMQP_URL}"
-            yield Finding("broker", NOTE, f"nothing speaks AMQP at {url}, the default", remedy)
+            remedy = f"services that you start by hand need one: set {environment.AMQP_URL}"
+            yield Finding("broker", NOTE, f"does not answer at {broker.shown}, the default", remedy)
 
 
 def _services(arguments: argparse.Namespace) -> Iterator[Finding]:

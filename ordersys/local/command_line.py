@@ -24,7 +24,7 @@ from ordersys.local.service import Misused, NotHealthy
 from ordersys.local.system import SERVICES, USUAL_AMQP_PORT, USUAL_PORTS, CannotStart, Choices, System, said_in_one_line
 from ordersys.runtime.base import files
 from ordersys.runtime.rabbitmq import urls
-from ordersys.runtime.rabbitmq.connection import BrokerUnavailable
+from ordersys.runtime.rabbitmq.errors import BrokerUnavailable
 from ordersys.runtime.rabbitmq.urls import shown
 
 _PROGRAM = "python -m ordersys.local"

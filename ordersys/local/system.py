@@ -23,10 +23,13 @@ from ordersys.local.guard import Guard, end_leftovers
 from ordersys.local.packages import Installation, provision
 from ordersys.local.rabbitmq import Node, NotStarted
 from ordersys.local.service import NotHealthy, Program, Service, ours
-from ordersys.runtime import settings
+from ordersys.notification_service.settings import NotificationSettings
+from ordersys.order_service.settings import OrderSettings
+from ordersys.product_service.settings import ProductSettings
+from ordersys.runtime.base import settings
 from ordersys.runtime.base.files import UnusableFolder, make_private, write_whole
 from ordersys.runtime.rabbitmq import urls
-from ordersys.runtime.rabbitmq.connection import BrokerUnavailable
+from ordersys.runtime.rabbitmq.errors import BrokerUnavailable
 from ordersys.runtime.rabbitmq.reconnecting import declare, opened
 from ordersys.runtime.rabbitmq.urls import BrokerUrls, shown
 
@@ -41,7 +44,7 @@ USUAL_PORTS = {
 """The defaults of the settings: where a client that was told nothing looks."""
 USUAL_AMQP_PORT = 5672
 _MOST_TRIES = 3  # to find ports that nobody takes before the services do; the second try hardly ever fails
-_SETTINGS = {"order_service": settings.OrderSettings, "product_service": settings.ProductSettings}
+_SETTINGS = {"order_service": OrderSettings, "product_service": ProductSettings}
 _RESTART_PAUSE = 1.0
 _CLOSE_TIMEOUT_SECONDS = 5.0
 # RabbitMQ's scripts break at quotes; Erlang takes the others for a pattern when it looks for the logs of its queues
@@ -371,7 +374,7 @@ def _check_settings(module: str, environment: Mapping[str, str]) -> None:
     chosen = ("_ADDRESS", "_AMQP_URL", "_DATA_DIR")
     try:
         settings.read(
-            _SETTINGS.get(module, settings.NotificationSettings),
+            _SETTINGS.get(module, NotificationSettings),
             {variable: value for variable, value in environment.items() if not variable.endswith(chosen)},
         )
     except settings.InvalidSetting as error:

@@ -7,22 +7,23 @@ from contextlib import AsyncExitStack
 from functools import partial
 
 from google.protobuf.descriptor import ServiceDescriptor
+from google.protobuf.message import Message
 
 from ordersys.api.notification.v1 import dead_letter_service_pb2, notification_log_pb2
-from ordersys.contract.events import Delivery
 from ordersys.contract.topology import Subscription, subscription
 from ordersys.notification_service import requests
 from ordersys.notification_service.inbox import DEAD_LETTERS, Inbox, schema
 from ordersys.notification_service.recorder import Handler, Recorder
 from ordersys.notification_service.removals import Removals
 from ordersys.notification_service.servicer import DeadLetterService, NotificationLog
+from ordersys.notification_service.settings import NotificationSettings
 from ordersys.runtime.base.futures import Grace
 from ordersys.runtime.periodic import HEALTH_SECONDS, PURGE_SECONDS, every, purge
 from ordersys.runtime.process import run
 from ordersys.runtime.rabbitmq.consumer import Consumer, Disposition
+from ordersys.runtime.rabbitmq.messages import AmqpDelivery
 from ordersys.runtime.retention import Retention
 from ordersys.runtime.rpc.server import Server
-from ordersys.runtime.settings import NotificationSettings
 from ordersys.runtime.storage.backup import Stored
 from ordersys.runtime.storage.database import Database
 
@@ -33,75 +34,94 @@ _DEAD_LETTER_SERVICE = dead_letter_service_pb2.DESCRIPTOR.services_by_name["Dead
 
 
 def run_notification_service(
-    service: ServiceDescriptor, handlers: object, kind: type[NotificationSettings], meaning: str
+    service: ServiceDescriptor,
+    handlers: Mapping[type[Message], Handler],
+    kind: type[NotificationSettings],
+    meaning: str,
 ) -> None:
     """Runs the notification service whose subscription is `service` in the contract.
 
-    `handlers` has a method for each event, named as in the subscription, that answers what a person is told.
-    `kind` declares where the service listens: a field named like the consumer, with `_address` at its end.
+    `handlers` has one for each event of the subscription. `kind` declares the settings, with a field for the address of
+    this very service.
     """
-    taken = subscription(service)
+    own = subscription(service)
+    by_type = _by_event_type(own, handlers)
 
     async def serve(settings: NotificationSettings, stop: asyncio.Event, tasks: asyncio.TaskGroup) -> None:
-        await _serve(taken, handlers, settings, stop, tasks)
+        await _serve(own, by_type, settings, stop, tasks)
 
-    run(taken.consumer, meaning, kind, serve, _stored(taken))
+    run(own.consumer, meaning, kind, serve, _stored(own))
 
 
 async def _serve(
-    taken: Subscription,
-    handlers: object,
+    own: Subscription,
+    handlers: Mapping[str, Handler],
     settings: NotificationSettings,
     stop: asyncio.Event,
     tasks: asyncio.TaskGroup,
 ) -> None:
-    address = getattr(settings, f"{taken.consumer.replace('-', '_')}_address")
-    async with AsyncExitStack() as stack:
-        stored = _stored(taken)
+    async with AsyncExitStack() as stack:  # closed in reverse: consumers, server, removals, database
+        stored = _stored(own)
         database = await Database.open(settings.data_dir / stored.file_name, stored.schema)
         stack.push_async_callback(database.close)
-        inbox = Inbox(taken.consumer)
-        recorder = Recorder(database, inbox, _by_event_type(taken, handlers))
-        server = Server(str(address), settings)
-        server.add(_NOTIFICATION_LOG, NotificationLog(database, inbox))
-        removals = Removals(tasks, database, settings.amqp_url, taken)
+        inbox = Inbox(own.consumer)
+        recorder = Recorder(database, inbox, handlers)
+        removals = Removals(tasks, database, settings.amqp_url, own)
         stack.push_async_callback(removals.drained)
+        server = Server(str(settings.listen_address), settings)
+        server.add(_NOTIFICATION_LOG, NotificationLog(database, inbox))
         server.add(_DEAD_LETTER_SERVICE, DeadLetterService(database, recorder, removals))
         await server.start()
         stack.push_async_callback(server.stop, Grace(settings.grace_seconds))
-        consumer = Consumer(tasks, settings.amqp_url, taken.queue, settings.prefetch, recorder.take)
-        stack.push_async_callback(consumer.close)
-        dead_letters = Consumer(
-            tasks,
-            settings.amqp_url,
-            taken.dead_letter_queue,
-            _DEAD_LETTERS_AT_A_TIME,
-            partial(_take_over, database),
-            cautious=False,  # they are kept as bytes, whatever they hold: none kills anybody
-        )
-        stack.push_async_callback(dead_letters.close)
+        # After the server: an address in use ends the process before a delivery is taken.
+        consumers = _consumers(own, settings, tasks, recorder, database)
+        for consumer in consumers:
+            stack.push_async_callback(consumer.close)
 
         async def works() -> bool:
-            return await database.probe() and consumer.works and dead_letters.works
+            return await database.probe() and all(consumer.works for consumer in consumers)
 
         await stack.enter_async_context(every(tasks, "health", HEALTH_SECONDS, lambda: server.report(works)))
-        retention = Retention(settings.request_retention_hours)
-        forget = partial(purge, database, requests.purge, retention)
+        forget = partial(purge, database, requests.purge, Retention(settings.request_retention_hours))
         await stack.enter_async_context(every(tasks, "purge", PURGE_SECONDS, forget))
-        _log.info("serving on %s", address)
+        _log.info("serving on %s", settings.listen_address)
         await stop.wait()
         _log.info("stopping: finishing the deliveries under way")
 
 
-def _stored(taken: Subscription) -> Stored:
-    return Stored(f"{taken.consumer}.db", schema(taken.consumer))
+def _consumers(
+    own: Subscription,
+    settings: NotificationSettings,
+    tasks: asyncio.TaskGroup,
+    recorder: Recorder,
+    database: Database,
+) -> tuple[Consumer, Consumer]:
+    """The consumer of the events, and that of the dead letters, each with a connection of its own."""
+    events = Consumer(tasks, settings.amqp_url, own.queue, settings.prefetch, recorder.take)
+    dead_letters = Consumer(
+        tasks,
+        settings.amqp_url,
+        own.dead_letter_queue,
+        _DEAD_LETTERS_AT_A_TIME,
+        partial(_take_over, database),
+        cautious=False,  # they are kept as bytes and never decoded: none can kill this process
+    )
+    return events, dead_letters
 
 
-async def _take_over(database: Database, deliveries: list[Delivery]) -> Sequence[Disposition]:
+def _stored(own: Subscription) -> Stored:
+    return Stored(f"{own.consumer}.db", schema(own.consumer))
+
+
+async def _take_over(database: Database, deliveries: list[AmqpDelivery]) -> Sequence[Disposition]:
     """Keeps dead letters, so that they may go from their queue."""
     await database.write(DEAD_LETTERS.keep, deliveries)
     return [Disposition.ACK] * len(deliveries)
 
 
-def _by_event_type(taken: Subscription, handlers: object) -> Mapping[str, Handler]:
-    return {event: getattr(handlers, name) for event, name in taken.handlers.items()}
+def _by_event_type(own: Subscription, handlers: Mapping[type[Message], Handler]) -> Mapping[str, Handler]:
+    """The handlers by the full names of their events. Raises ValueError unless they are those of the subscription."""
+    by_type = {event.DESCRIPTOR.full_name: handler for event, handler in handlers.items()}
+    if by_type.keys() != own.handlers.keys():
+        raise ValueError(f"{own.consumer} needs one handler for each of {', '.join(own.handlers)}")
+    return by_type

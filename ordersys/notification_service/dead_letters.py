@@ -18,7 +18,7 @@ _REASONS = {
 }
 
 
-def letter(kept: dead_letters.DeadLetter, obstacle: str) -> DeadLetter:
+def to_dead_letter(kept: dead_letters.DeadLetter, obstacle: str) -> DeadLetter:
     """The DeadLetter of the contract; `obstacle` is why the subscriber would not take it now."""
     delivery, death = kept.delivery, kept.death
     return DeadLetter(
@@ -35,6 +35,7 @@ def letter(kept: dead_letters.DeadLetter, obstacle: str) -> DeadLetter:
 
 
 def _time(seconds: int | None) -> Timestamp | None:
+    # x-death may have been written by a client: docs/reliability.md, "a dead letter with a `user_id`".
     return Timestamp(seconds=seconds) if seconds is not None and _FIRST <= seconds <= _LAST else None
 
 

@@ -44,12 +44,17 @@ NOTIFICATIONS = Table(
     Column("type", String(255), nullable=False),
     Column("order_id", String(64), nullable=False),
     Column("version", BigInteger, nullable=False),
+    # A redelivered or replayed event may come behind a newer one: it is recorded all the same, and marked.
     Column("late", Boolean, nullable=False),
     Column("text", Text, nullable=False),
     Column("record_time", BigInteger, nullable=False),
     Column("body", LargeBinary, nullable=False),
+    # Once for each consumer, whatever the code above it believes: at least once on the wire becomes one record.
     UniqueConstraint("consumer", "event_id"),
+    # For the newest version of an order, which is asked with every event.
     Index("notifications_by_order", "consumer", "order_id", "version"),
+    # No number is given twice, also after the last row has gone: page tokens stand behind one
+    # (https://www.sqlite.org/autoinc.html).
     sqlite_autoincrement=True,
 )
 _T = NOTIFICATIONS.c
@@ -75,7 +80,7 @@ def schema(consumer: str) -> Schema:
 
 
 class Rendered(NamedTuple):
-    """An event, and what a person would be told of it."""
+    """An event, and the sentence for a person."""
 
     event: Event
     text: str
@@ -87,8 +92,8 @@ class Recording(Enum):
     NEW = "new"
     LATE = "late"
     REPEATED = "repeated"
-    CONFLICTING = "forged"
-    """The id is taken by an event with another body."""
+    CONFLICTING = "conflicting"
+    """The id is recorded with another body, so that one of the two was made by a stranger, or after a restore."""
 
 
 class Inbox:
@@ -99,14 +104,14 @@ class Inbox:
 
     def record(self, connection: Connection, batches: list[list[Rendered]]) -> list[list[Recording]]:
         """An operation: records each event that is not recorded yet."""
-        told = [one for batch in batches for one in batch]
-        entry = _InboxBatch(self._consumer, connection, [one.event for one in told])
-        recordings = [[entry.record(one) for one in batch] for batch in batches]
-        entry.write()
+        all_events = [rendered.event for batch in batches for rendered in batch]
+        transaction = _InboxBatch(self._consumer, connection, all_events)
+        recordings = [[transaction.record(rendered) for rendered in batch] for batch in batches]
+        transaction.write()
         return recordings
 
-    def forged(self, connection: Connection, events: Sequence[Event]) -> list[bool]:
-        """Of each event whether its id is recorded with another body."""
+    def conflicts(self, connection: Connection, events: Sequence[Event]) -> list[bool]:
+        """True for each event whose id is recorded with another body."""
         bodies = _bodies(self._consumer, connection, events)
         return [bodies.get(event.event_id, event.body) != event.body for event in events]
 
@@ -121,7 +126,11 @@ class Inbox:
 
 
 class _InboxBatch:
-    """The events of one transaction: what is known is read at once, what is new is written at once."""
+    """The events of one transaction, those of many batches: read at once, decided one by one, written at once.
+
+    Two queries and one insert serve them all. Read before any is decided, they would not see each other: each decision
+    is noted in what was read, so that an event that comes twice in a transaction is a repetition of itself.
+    """
 
     def __init__(self, consumer: str, connection: Connection, events: Sequence[Event]) -> None:
         self._consumer = consumer
@@ -132,21 +141,22 @@ class _InboxBatch:
         self._newest: dict[str, int] = dict(_NEWEST.rows(connection, consumer=consumer, ids=order_ids))
         self._rows: list[tuple[Any, ...]] = []
 
-    def record(self, told: Rendered) -> Recording:
-        """What becomes of one event."""
-        event = told.event
+    def record(self, rendered: Rendered) -> Recording:
+        """Decides on one event, and notes it where it is new."""
+        event = rendered.event
         recorded = self._bodies.get(event.event_id)
+        # Compared by its bytes: protobuf does not promise one encoding, but a repeat comes from the same outbox row.
         if recorded is not None:
             return Recording.REPEATED if recorded == event.body else Recording.CONFLICTING
         newest = self._newest.get(event.order_id, 0)
         late = event.version < newest
         self._bodies[event.event_id] = event.body
         self._newest[event.order_id] = max(event.version, newest)
-        self._rows.append(_row(self._consumer, told, late, self._time))
+        self._rows.append(_row(self._consumer, rendered, late, self._time))
         return Recording.LATE if late else Recording.NEW
 
     def write(self) -> None:
-        """Writes what is new."""
+        """Writes the new events."""
         _INSERT.put(self._connection, self._rows)
 
 
@@ -155,10 +165,10 @@ def _bodies(consumer: str, connection: Connection, events: Sequence[Event]) -> d
     return dict(_BODIES.rows(connection, consumer=consumer, ids=[event.event_id for event in events]))
 
 
-def _row(consumer: str, told: Rendered, late: bool, time: int) -> tuple[Any, ...]:
+def _row(consumer: str, rendered: Rendered, late: bool, time: int) -> tuple[Any, ...]:
     """In the order of the table's columns."""
-    event_id, kind, order_id, version, _, body = told.event
-    return consumer, event_id, kind, order_id, version, late, told.text, time, body
+    event_id, kind, order_id, version, _, body = rendered.event
+    return consumer, event_id, kind, order_id, version, late, rendered.text, time, body
 
 
 def _notification(row: Any) -> Notification:

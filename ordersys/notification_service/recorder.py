@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Mapping, Sequence
 
-from ordersys.contract.events import Delivery, Event, Undecodable, decode
+from ordersys.contract.events import Event, Received, Undecodable, decode
 from ordersys.notification_service.inbox import Inbox, Recording, Rendered
 from ordersys.runtime.base import log
 from ordersys.runtime.rabbitmq.consumer import Disposition
@@ -11,7 +11,8 @@ from ordersys.runtime.storage.database import Database
 
 _log = logging.getLogger(__name__)
 Handler = Callable[..., str]
-_FORGED = "the id is recorded with another body"
+"""Renders an event of one type as a sentence for a person."""
+_CONFLICT = "the id is recorded with another body"
 _DISPOSITIONS = {
     Recording.NEW: Disposition.ACK,
     Recording.LATE: Disposition.ACK,
@@ -28,8 +29,8 @@ class Recorder:
         self._inbox = inbox
         self._handlers = handlers
 
-    async def take(self, deliveries: list[Delivery]) -> Sequence[Disposition]:
-        """The disposition of each delivery. Raises Refused while the database can't be written."""
+    async def take(self, deliveries: Sequence[Received]) -> Sequence[Disposition]:
+        """The disposition of each delivery. Raises StorageUnavailable while the database can't be written."""
         dispositions = [Disposition.DEAD_LETTER] * len(deliveries)
         events: dict[int, Event] = {}
         for index, delivery in enumerate(deliveries):
@@ -43,23 +44,30 @@ class Recorder:
         return dispositions
 
     async def record(self, events: list[Event]) -> Sequence[Disposition]:
-        """The disposition of each event. Raises Refused while the database can't be written."""
-        worded = [self._render(event) for event in events]
-        told = [one for one in worded if isinstance(one, Rendered)]
-        recordings = await self._database.write(self._inbox.record, told) if told else []
-        with log.together():
-            self._tell(told, recordings)
-        recorded = map(_DISPOSITIONS.__getitem__, recordings)
-        return [next(recorded) if isinstance(one, Rendered) else one for one in worded]
+        """The disposition of each event. Raises StorageUnavailable while the database can't be written."""
+        results = [self._render(event) for event in events]
+        rendered = {index: result for index, result in enumerate(results) if isinstance(result, Rendered)}
+        dispositions = [Disposition.ACK if isinstance(result, Rendered) else result for result in results]
+        # Nothing new, no commit: dead letters alone wait for no disk.
+        recordings = await self._database.write(self._inbox.record, list(rendered.values())) if rendered else []
+        with log.together():  # a write to the log costs more than the line (docs/performance.md, "What paid")
+            self._log_recordings(list(rendered.values()), recordings)
+        for index, recording in zip(rendered, recordings, strict=True):
+            dispositions[index] = _DISPOSITIONS[recording]
+        return dispositions
 
-    async def obstacles(self, deliveries: Sequence[Delivery]) -> list[str]:
-        """For each delivery why it would be a dead letter, empty when it would not."""
+    async def obstacles(self, deliveries: Sequence[Received]) -> list[str]:
+        """The reason why each delivery would be a dead letter, empty where it would not."""
         judged = [self._judge(delivery) for delivery in deliveries]
-        events = [one for one in judged if isinstance(one, Event)]
-        forged = iter(await self._database.read(self._inbox.forged, events) if events else ())
-        return [(_FORGED if next(forged) else "") if isinstance(one, Event) else one for one in judged]
+        events = {index: result for index, result in enumerate(judged) if isinstance(result, Event)}
+        reasons = ["" if isinstance(result, Event) else result for result in judged]
+        conflicts = await self._database.read(self._inbox.conflicts, list(events.values())) if events else []
+        for index, conflict in zip(events, conflicts, strict=True):
+            reasons[index] = _CONFLICT if conflict else ""
+        return reasons
 
-    def _judge(self, delivery: Delivery) -> Event | str:
+    def _judge(self, delivery: Received) -> Event | str:
+        """The event in a delivery, or the reason why it is none for this service."""
         try:
             event = decode(delivery)
         except Undecodable as error:
@@ -68,6 +76,7 @@ class Recorder:
 
     def _render(self, event: Event) -> Rendered | Disposition:
         handler = self._handlers.get(event.type)
+        # Not given back: this release will not know the event the next time either, and each try counts.
         if handler is None:
             _log.error("dead letter: %r: %s", event.event_id, _not_taken(event))
             return Disposition.DEAD_LETTER
@@ -77,14 +86,14 @@ class Recorder:
             _log.exception("the handler failed on %r; it comes again, within its delivery limit", event.event_id)
             return Disposition.RETURN
 
-    def _tell(self, told: Sequence[Rendered], recordings: Sequence[Recording]) -> None:
-        """Has the log tell of what is new, and of what is forged."""
+    def _log_recordings(self, rendered: Sequence[Rendered], recordings: Sequence[Recording]) -> None:
+        """Logs a line for each new event, and an error for each conflicting one."""
         lines = []
-        for one, recording in zip(told, recordings, strict=True):
+        for (event, text), recording in zip(rendered, recordings, strict=True):
             if recording is Recording.CONFLICTING:
-                _log.error("dead letter: %r: %s", one.event.event_id, _FORGED)
+                _log.error("dead letter: %r: %s", event.event_id, _CONFLICT)
             elif recording is not Recording.REPEATED:
-                lines.append((one.text, _fields(one.event, recording)))
+                lines.append((text, _fields(event, recording)))
         log.info_each(_log, lines)
 
 

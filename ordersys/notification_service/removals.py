@@ -20,13 +20,13 @@ from ordersys.notification_service.requests import Done
 from ordersys.runtime.base.failpoints import failpoint
 from ordersys.runtime.dead_letters import Named, portions, put_back
 from ordersys.runtime.idempotency import Outcome, success
-from ordersys.runtime.rabbitmq.connection import BrokerUnavailable
+from ordersys.runtime.rabbitmq.errors import BrokerUnavailable
 from ordersys.runtime.rabbitmq.urls import BrokerUrls
 from ordersys.runtime.storage.database import Database
 
 _log = logging.getLogger(__name__)
 _CLOSE_TIMEOUT_SECONDS = 2.0  # for what is under way at SIGTERM; what is not done then, the client repeats
-_MOST = 100  # requests under way: each is small, and their callers may all have given up
+_MAX_UNDER_WAY = 100  # requests under way: each is small, and their callers may all have given up
 Request: TypeAlias = ReplayDeadLettersRequest | DiscardDeadLettersRequest
 _Gone = Callable[[Sequence[Named]], Awaitable[Collection[int]]]
 """Deals with dead letters: the sequences of those that may be removed."""
@@ -35,18 +35,19 @@ _Gone = Callable[[Sequence[Named]], Awaitable[Collection[int]]]
 class Removals:
     """The requests that take dead letters out of the database of a subscriber."""
 
-    def __init__(self, tasks: asyncio.TaskGroup, database: Database, urls: BrokerUrls, taken: Subscription) -> None:
+    def __init__(self, tasks: asyncio.TaskGroup, database: Database, urls: BrokerUrls, own: Subscription) -> None:
         self._tasks = tasks
         self._database = database
         self._urls = urls
-        self._taken = taken
+        self._own = own
+        # Two replays of one dead letter at once would publish it twice.
         self._in_use = asyncio.Lock()
         self._under_way: set[asyncio.Task[Outcome | Exception]] = set()
 
     async def replay(self, request: ReplayDeadLettersRequest) -> Outcome:
         """The outcome of `request`, which is normalised: its own, or that of an equal one before it.
 
-        Raises Refused (BROKER_UNAVAILABLE, REQUEST_ID_REUSED, STORAGE_UNAVAILABLE, TOO_MANY_CALLS).
+        Raises Refused (BROKER_UNAVAILABLE, REQUEST_ID_REUSED, TOO_MANY_CALLS), StorageUnavailable.
         """
 
         def response(gone: Sequence[str]) -> Outcome:
@@ -74,11 +75,12 @@ class Removals:
 
     async def _detached(self, request: Request, deal: _Gone, response: Callable[[Sequence[str]], Outcome]) -> Outcome:
         """Goes on when its caller is gone."""
-        if len(self._under_way) >= _MOST:
+        if len(self._under_way) >= _MAX_UNDER_WAY:
             raise refuse(ErrorReason.TOO_MANY_CALLS)
         task = self._tasks.create_task(self._once(request, deal, response))
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
+        # A client's deadline in the middle would leave copies in the queue and no record of the request.
         outcome = await asyncio.shield(task)
         if isinstance(outcome, Exception):
             raise outcome
@@ -107,7 +109,7 @@ class Removals:
         there = {letter.letter_id for letter in letters}
         left = {letter.letter_id for letter in letters if letter.sequence not in gone}
         # One that is named twice counts once.
-        answered = [one for one in dict.fromkeys(request.dead_letter_ids) if one in there - left]
+        answered = [letter_id for letter_id in dict.fromkeys(request.dead_letter_ids) if letter_id in there - left]
         done = Done(request, response(answered), gone)
         outcome = await self._database.write(requests.remember, done)
         failpoint("dead_letters.removed")
@@ -117,8 +119,8 @@ class Removals:
         gone: set[int] = set()
         for portion in portions(letters):
             sequences = [letter.sequence for letter in portion]
-            copies = await self._database.read(DEAD_LETTERS.copies, sequences, self._taken.queue)
-            reasons = await put_back(self._urls, f"{self._taken.consumer} replay", copies)
+            copies = await self._database.read(DEAD_LETTERS.copies, sequences, self._own.queue)
+            reasons = await put_back(self._urls, f"{self._own.consumer} replay", copies)
             for letter, reason in zip(portion, reasons, strict=True):
                 if reason:
                     _log.error("dead letter %s was not replayed: %s", letter.letter_id, reason)

@@ -16,7 +16,7 @@ from ordersys.api.notification.v1.notification_log_pb2 import (
 from ordersys.api.notification.v1.notification_log_pb2_grpc import NotificationLogServicer
 from ordersys.contract import pagination
 from ordersys.contract.normalisation import normalise
-from ordersys.notification_service.dead_letters import letter
+from ordersys.notification_service.dead_letters import to_dead_letter
 from ordersys.notification_service.inbox import DEAD_LETTERS, Inbox
 from ordersys.notification_service.recorder import Recorder
 from ordersys.notification_service.removals import Removals
@@ -34,8 +34,9 @@ class NotificationLog(NotificationLogServicer):
     async def ListNotifications(self, request: ListNotificationsRequest, context: Context) -> ListNotificationsResponse:
         normalise(request)
         after = pagination.last_key(request, int) or 0
-        found = await self._database.read(self._inbox.page, request, after, pagination.size(request) + 1)
-        notifications, more = pagination.fill(request, [(one.sequence, one) for one in found])
+        # One row more than asked for: by it the page knows that there is another.
+        rows = await self._database.read(self._inbox.page, request, after, pagination.size(request) + 1)
+        notifications, more = pagination.fill(request, [(row.sequence, row) for row in rows])
         return ListNotificationsResponse(notifications=notifications, next_page_token=more)
 
 
@@ -50,11 +51,14 @@ class DeadLetterService(DeadLetterServiceServicer):
     async def ListDeadLetters(self, request: ListDeadLettersRequest, context: Context) -> ListDeadLettersResponse:
         after = pagination.last_key(request, int) or 0
         page = await self._database.read(DEAD_LETTERS.page, after, pagination.size(request))
-        obstacles = await self._recorder.obstacles([one.delivery for one in page.letters])
-        found = [(one.sequence, letter(one, why)) for one, why in zip(page.letters, obstacles, strict=True)]
-        letters, more = pagination.fill(request, found)
+        obstacles = await self._recorder.obstacles([kept.delivery for kept in page.letters])
+        rows = [
+            (kept.sequence, to_dead_letter(kept, obstacle))
+            for kept, obstacle in zip(page.letters, obstacles, strict=True)
+        ]
+        letters, more = pagination.fill(request, rows)
         if page.more and not more:
-            more = pagination.token(request, str(found[-1][0]))
+            more = pagination.token(request, str(rows[-1][0]))
         return ListDeadLettersResponse(dead_letters=letters, next_page_token=more)
 
     async def ReplayDeadLetters(self, request: ReplayDeadLettersRequest, context: Context) -> ReplayDeadLettersResponse:

@@ -1,34 +1,40 @@
 """Notification Service 2: hears of creations, updates and refusals, from the topic exchange."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+
+from google.protobuf.message import Message
 
 from ordersys.api.notification.v1.subscriptions_pb2 import DESCRIPTOR
 from ordersys.api.order.v1.order_events_pb2 import OrderCreated, OrderRejected, OrderUpdated
+from ordersys.contract.addresses import Address
 from ordersys.notification_service import text
 from ordersys.notification_service.application import run_notification_service
-from ordersys.runtime.settings import NotificationSettings, address
+from ordersys.notification_service.recorder import Handler
+from ordersys.notification_service.settings import NotificationSettings
+from ordersys.runtime.base.settings import address
 
 
 @dataclass(frozen=True)
 class Settings(NotificationSettings):
-    """What Notification Service 2 takes."""
+    """Settings of Notification Service 2."""
 
-    notification_service_2_address: str = address("127.0.0.1:50054", "where Notification Service 2 listens")
+    notification_service_2_address: Address = address("127.0.0.1:50054", "where Notification Service 2 listens")
+
+    @property
+    def listen_address(self) -> Address:
+        """The address of Notification Service 2."""
+        return self.notification_service_2_address
 
 
-class Handlers:
-    """The events of the subscription NotificationService2."""
-
-    def OnOrderCreated(self, event: OrderCreated) -> str:
-        return text.created(event)
-
-    def OnOrderUpdated(self, event: OrderUpdated) -> str:
-        return text.updated(event)
-
-    def OnOrderRejected(self, event: OrderRejected) -> str:
-        return text.rejected(event)
+HANDLERS: Mapping[type[Message], Handler] = {
+    OrderCreated: text.created,
+    OrderUpdated: text.updated,
+    OrderRejected: text.rejected,
+}
+"""One for each event of the subscription NotificationService2."""
 
 
 if __name__ == "__main__":
     service = DESCRIPTOR.services_by_name["NotificationService2"]
-    run_notification_service(service, Handlers(), Settings, __doc__ or "")
+    run_notification_service(service, HANDLERS, Settings, __doc__ or "")

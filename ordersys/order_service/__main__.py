@@ -12,6 +12,7 @@ from ordersys.api.order.v1.order_pb2 import Order
 from ordersys.api.order.v1.order_service_pb2 import DESCRIPTOR
 from ordersys.order_service import store
 from ordersys.order_service.servicer import OrderService
+from ordersys.order_service.settings import OrderSettings
 from ordersys.runtime import seed_files
 from ordersys.runtime.base.futures import Grace
 from ordersys.runtime.periodic import HEALTH_SECONDS, PURGE_SECONDS, every, purge
@@ -20,7 +21,6 @@ from ordersys.runtime.rabbitmq.publisher import Publisher
 from ordersys.runtime.relay import Relay
 from ordersys.runtime.retention import Retention
 from ordersys.runtime.rpc.server import Server
-from ordersys.runtime.settings import OrderSettings
 from ordersys.runtime.storage.backup import Stored
 from ordersys.runtime.storage.database import Database
 
@@ -35,6 +35,7 @@ async def serve(settings: OrderSettings, stop: asyncio.Event, tasks: asyncio.Tas
         first = partial(_seed, settings.orders_file)
         database = await Database.open(settings.data_dir / STORED.file_name, STORED.schema, first)
         stack.push_async_callback(database.close)
+        # Above the database, below the server: closed in reverse, so that no call is taken that could not be committed.
         publisher = Publisher(tasks, settings.amqp_url, NAME)
         stack.push_async_callback(publisher.close)
         relay = Relay(tasks, database, store.OUTBOX, publisher, settings.publish_window)

@@ -48,9 +48,11 @@ def change(order: Order, request: UpdateOrderRequest, time: int) -> Order:
         _replace_items(changed, request.items.items)
     else:
         _advance(changed, request.state)
+    # Compared as a whole, before version and time: items that are what they were are no change.
     if changed == order:
         return order
     changed.version += 1
+    # A wall clock may be set back; times of an order never go back.
     changed.update_time.CopyFrom(timestamp(max(time, microseconds(order.update_time))))
     return changed
 

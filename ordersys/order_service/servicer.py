@@ -30,6 +30,7 @@ from ordersys.runtime.rpc.admission import Context
 from ordersys.runtime.rpc.server import metadata
 from ordersys.runtime.storage.database import Database
 
+# The response is put together from bytes; this holds the numbers of the fields to it (contract/splicing.py).
 hold_first("results", BatchCreateOrdersResponse)
 
 
@@ -76,6 +77,7 @@ class OrderService(OrderServiceServicer):
 
 def _creation(request: CreateOrderRequest, trace: str | None) -> Creation:
     normalise(request)
+    # In a shared call each order has the trace of its own client; in the metadata stands that of the call.
     return Creation(request, traceparent(request.traceparent or trace))
 
 

@@ -30,7 +30,7 @@ from ordersys.api.order.v1.order_service_pb2 import (
     UpdateOrderResponse,
 )
 from ordersys.contract import topology
-from ordersys.contract.errors import Refused, order_already_exists, order_not_found
+from ordersys.contract.errors import Refused, order_already_exists, order_not_found, refusing
 from ordersys.contract.events import EventMessage
 from ordersys.contract.normalisation import fingerprint
 from ordersys.contract.splicing import around, hold_first
@@ -39,7 +39,6 @@ from ordersys.order_service import lifecycle
 from ordersys.runtime.base.ids import now
 from ordersys.runtime.idempotency import Ledger, Requests, success
 from ordersys.runtime.outbox import Outbox, upgrade
-from ordersys.runtime.storage.database import refusing
 from ordersys.runtime.storage.schema import Schema
 from ordersys.runtime.storage.statements import Statement, inserting
 
@@ -54,12 +53,16 @@ ORDERS = Table(
     Column("order_id", String(36), nullable=False, unique=True),
     Column("customer_id", String(64), nullable=False),
     Column("state", SmallInteger, nullable=False),
+    # The order, encoded once: replies, outcomes and events are made of these bytes (docs/performance.md, "What paid").
     Column("body", LargeBinary, nullable=False),
+    # A page of ListOrders is a range of one of these, whatever it is filtered by and however many orders there are.
     Index("orders_by_customer", "customer_id", "sequence"),
     Index("orders_by_state", "state", "sequence"),
+    # No number is given twice: page tokens stand behind one (https://www.sqlite.org/autoinc.html).
     sqlite_autoincrement=True,
 )
 
+# Built once: to build a statement takes longer than to run it (docs/performance.md, "What paid").
 _SELECT = Statement(
     select(ORDERS.c.order_id, ORDERS.c.body).where(ORDERS.c.order_id.in_(bindparam("ids", expanding=True)))
 )
@@ -124,10 +127,10 @@ def purge(connection: Connection, times: list[int]) -> list[int]:
 
 def get(connection: Connection, order_id: str) -> Order:
     """One order. Raises Refused (ORDER_NOT_FOUND)."""
-    found = _load(connection, [order_id])
-    if order_id not in found:
+    orders = _load(connection, [order_id])
+    if order_id not in orders:
         raise order_not_found(order_id)
-    return found[order_id].order
+    return orders[order_id].order
 
 
 def page(connection: Connection, query: ListOrdersRequest, before: int | None, size: int) -> Sequence[Any]:
@@ -156,31 +159,33 @@ class _Batch:
 
     def create(self, creation: Creation) -> bytes:
         """A CreateOrderResponse: the order created, now or before. Raises Refused."""
-        request, print_ = creation.request, fingerprint(creation.request)
-        if (known := self._ledger.recall(request.request_id, print_)) and known.outcome:
+        request, digest = creation.request, fingerprint(creation.request)
+        if (known := self._ledger.recall(request.request_id, digest)) and known.outcome:
             return known.outcome.response()
+        # By another request: a repeat of this one was recalled. An earlier one of this very transaction counts as well.
         if request.order_id in self._orders:
             raise order_already_exists(request.order_id)
         created = _encoded(lifecycle.place(request, self._time))
         self._orders[created.order.id] = created
         self._created.append(created.order.id)
         response = around(created.body)
-        self._ledger.close(request.request_id, print_, created.order.id, success(response))
+        self._ledger.close(request.request_id, digest, created.order.id, success(response))
         self._events.append(_event(OrderCreated, created.order, response, creation.traceparent))
         return response
 
     def change(self, change: Change) -> bytes:
         """An UpdateOrderResponse: the order changed, now or before. Raises Refused."""
-        request, print_ = change.request, fingerprint(change.request)
-        if (known := self._ledger.recall(request.request_id, print_)) and known.outcome:
+        request, digest = change.request, fingerprint(change.request)
+        if (known := self._ledger.recall(request.request_id, digest)) and known.outcome:
             return known.outcome.response()
         before = self._orders.get(request.order_id)
         if before is None:
             raise order_not_found(request.order_id)
         order = lifecycle.change(before.order, request, self._time)
+        # What changes nothing is a success without an event: nobody has to hear of it.
         after = _encoded(order) if order.version != before.order.version else before
         response = around(after.body)
-        self._ledger.close(request.request_id, print_, order.id, success(response))
+        self._ledger.close(request.request_id, digest, order.id, success(response))
         if after is not before:
             self._orders[order.id] = after
             self._changed.add(order.id)
@@ -224,6 +229,7 @@ def _what_changed(before: Order, order: Order) -> bytes:
 
 def _event(kind: type[Message], order: Order, body: bytes, traceparent: str) -> EventMessage:
     return EventMessage(
+        # The same however often it is published: by it each inbox knows a repeat (order_events.proto).
         event_id=f"{order.id}.{order.version}",
         type=kind.DESCRIPTOR.full_name,
         source=topology.publication(kind.DESCRIPTOR).publisher,

@@ -10,11 +10,14 @@ from sqlalchemy import Connection
 from ordersys.api.order.v1.order_pb2 import Order
 from ordersys.api.product.v1.product_pb2 import Product
 from ordersys.api.product.v1.product_service_pb2 import DESCRIPTOR
-from ordersys.product_service.change_order import ChangeOrderSaga
+from ordersys.product_service.change_order import CHANGE_ORDER, ChangeOrderSaga
 from ordersys.product_service.order_client import OrderServiceClient
-from ordersys.product_service.place_order import PlaceOrderSaga
+from ordersys.product_service.place_order import PLACE_ORDER, PlaceOrderSaga
+from ordersys.product_service.saga import Kind
+from ordersys.product_service.saga_engine import SagaEngine
 from ordersys.product_service.saga_runner import SagaRunner
 from ordersys.product_service.servicer import ProductService
+from ordersys.product_service.settings import ProductSettings
 from ordersys.product_service.store import products, seed
 from ordersys.product_service.store.tables import OUTBOX, SCHEMA
 from ordersys.runtime import seed_files
@@ -25,12 +28,12 @@ from ordersys.runtime.rabbitmq.publisher import Publisher
 from ordersys.runtime.relay import Relay
 from ordersys.runtime.retention import Retention
 from ordersys.runtime.rpc.server import Server
-from ordersys.runtime.settings import ProductSettings
 from ordersys.runtime.storage.backup import Stored
 from ordersys.runtime.storage.database import Database
 
 NAME = "product-service"
 STORED = Stored("product.db", SCHEMA)
+DESCRIPTIONS = {Kind.PLACE_ORDER: PLACE_ORDER, Kind.CHANGE_ORDER: CHANGE_ORDER}
 _LOOK_SECONDS = 2.0  # a client that asks health is told within 15 s (docs/reliability.md)
 _log = logging.getLogger(__name__)
 
@@ -47,8 +50,9 @@ async def serve(settings: ProductSettings, stop: asyncio.Event, tasks: asyncio.T
         orders = OrderServiceClient(settings.order_service_address, settings.call_timeout_seconds)
         stack.push_async_callback(orders.close)
         sagas = SagaRunner(settings.max_concurrent_calls)
-        placement = PlaceOrderSaga(database, orders, sagas)
-        changes = ChangeOrderSaga(database, orders, sagas, placement)
+        engine = SagaEngine(database, orders, sagas, DESCRIPTIONS)
+        placement = PlaceOrderSaga(database, orders, engine, sagas)
+        changes = ChangeOrderSaga(database, orders, engine, sagas)
         server = Server(str(settings.product_service_address), settings)
         server.add(DESCRIPTOR.services_by_name["ProductService"], ProductService(database, placement, changes))
         await server.start()
@@ -62,8 +66,7 @@ async def serve(settings: ProductSettings, stop: asyncio.Event, tasks: asyncio.T
             ("health", HEALTH_SECONDS, partial(server.report, works)),
             ("who is at the Order Service's address", _LOOK_SECONDS, orders.look),
             ("purge", PURGE_SECONDS, partial(purge, database, products.purge, retention)),
-            ("recovery of placements", settings.sweep_seconds, placement.recover),
-            ("recovery of changes", settings.sweep_seconds, changes.recover),
+            ("recovery of sagas", settings.sweep_seconds, engine.recover),
         ):
             await stack.enter_async_context(every(tasks, name, seconds, work))
         # First of all when it stops: recovery goes on as long as calls and sagas may share a step of it.

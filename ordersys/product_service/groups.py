@@ -14,6 +14,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 from ordersys.contract.errors import Refused
 from ordersys.product_service.saga_runner import SagaRunner
+from ordersys.runtime.rpc.status import foreseen
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -116,10 +117,11 @@ def _answer(answer: "asyncio.Future[list[R | Refused]]", results: Sequence[R | E
     """Answers a call. An unforeseen exception is raised for the whole of it."""
     if answer.done():  # given up
         return
-    foreseen: list[R | Refused] = []
-    for result in results:
+    answered: list[R | Refused] = []
+    for outcome in results:
+        result = foreseen(outcome) if isinstance(outcome, Exception) else outcome
         if isinstance(result, Exception) and not isinstance(result, Refused):
             answer.set_exception(result)
             return
-        foreseen.append(result)
-    answer.set_result(foreseen)
+        answered.append(result)
+    answer.set_result(answered)

@@ -5,14 +5,11 @@ may be released. Everything else leaves the outcome in doubt: a status without a
 all. No status code decides (docs/reliability.md, "an outage longer than request_ids are remembered").
 """
 
-import contextlib
 import json
 import logging
 from collections.abc import Sequence
 
 import grpc
-from google.protobuf.message import DecodeError
-from google.rpc.status_pb2 import Status
 
 from ordersys.api.error.v1.error_reason_pb2 import ErrorReason
 from ordersys.api.order.v1.order_pb2 import Order
@@ -23,17 +20,24 @@ from ordersys.api.order.v1.order_service_pb2 import (
     GetOrderRequest,
     UpdateOrderRequest,
 )
+from ordersys.api.order.v1.order_service_pb2 import UpdateOrderResponse as OrderServiceUpdateResponse
 from ordersys.api.order.v1.order_service_pb2_grpc import OrderServiceStub
-from ordersys.api.product.v1.product_service_pb2 import PlaceOrderResponse, PlaceOrderResult
+from ordersys.api.product.v1.product_service_pb2 import (
+    CancelOrderResponse,
+    PlaceOrderResponse,
+    PlaceOrderResult,
+    UpdateOrderResponse,
+)
 from ordersys.contract.addresses import Address, channel_options
-from ordersys.contract.errors import Refused, is_final, reason_of, refuse
+from ordersys.contract.errors import Refused, is_final, reason_of
 from ordersys.contract.splicing import hold_first
+from ordersys.product_service.saga import OutcomeUnknown, in_doubt
 from ordersys.runtime.base.ids import TRACEPARENT
+from ordersys.runtime.rpc.status import status_of
 
 _log = logging.getLogger(__name__)
 _LOOK_SECONDS = 2.0  # to learn who is at the address: health is told every second, and must not hang for longer
 _NO_ORDER = "00000000-0000-0000-0000-000000000000"
-_STATUS_DETAILS = "grpc-status-details-bin"
 # Every call is idempotent, so that a connection that breaks is no reason to leave an outcome in doubt: within its
 # timeout a call is made again. CANCELLED is how a grpc server that stops answers what it had not begun.
 _RETRY = {
@@ -55,10 +59,6 @@ _OPTIONS = (
     ("grpc.client_idle_timeout_ms", 240_000),
     ("grpc.max_receive_message_length", 64 * 1024 * 1024),
 )
-
-
-class OutcomeUnknown(Refused):
-    """In doubt: the call may or may not have had its effect."""
 
 
 class OrderServiceClient:
@@ -114,8 +114,8 @@ class OrderServiceClient:
             return [in_doubt() for _ in requests]
         return [_order(result) for result in response.results]
 
-    async def update(self, request: UpdateOrderRequest, traceparent: str) -> Order:
-        """Changes an order."""
+    async def update(self, request: UpdateOrderRequest, traceparent: str) -> bytes:
+        """Changes an order; its bytes come as those of `create` do."""
         metadata = ((TRACEPARENT, traceparent),)
         try:
             call = self._stub.UpdateOrder(request, timeout=self._timeout, wait_for_ready=True, metadata=metadata)
@@ -123,7 +123,7 @@ class OrderServiceClient:
         except grpc.aio.AioRpcError as error:
             raise self._refused(error) from error
         self._answered()
-        return response.order
+        return response.SerializeToString()
 
     async def get(self, order_id: str) -> Order:
         """Reads an order."""
@@ -153,7 +153,7 @@ class OrderServiceClient:
 
     def _refused(self, error: grpc.aio.AioRpcError) -> Refused:
         self._learn(error)
-        status = _status(error)
+        status = status_of(error)
         if is_final(status):
             return Refused(status)
         if error.code() is not grpc.StatusCode.UNIMPLEMENTED:
@@ -162,7 +162,7 @@ class OrderServiceClient:
 
     def _learn(self, error: grpc.aio.AioRpcError) -> None:
         """Draws from a status who has answered, if anybody: only an Order Service has reasons of the contract."""
-        if reason_of(_status(error)):
+        if reason_of(status_of(error)):
             self._answered()
         elif error.code() is grpc.StatusCode.UNIMPLEMENTED:
             if not self.astray:
@@ -187,27 +187,22 @@ def _is_about_the_whole(error: grpc.aio.AioRpcError, refused: Refused) -> bool:
     """
     if not isinstance(refused, OutcomeUnknown):
         return True
-    return error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED and not reason_of(_status(error))
+    return error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED and not reason_of(status_of(error))
 
 
-hold_first("order", CreateOrderResult, PlaceOrderResponse, PlaceOrderResult)
+# One body serves as the Order Service's reply, the outcome of the client's request and the response to it.
+hold_first(
+    "order",
+    CreateOrderResult,
+    PlaceOrderResponse,
+    PlaceOrderResult,
+    OrderServiceUpdateResponse,
+    UpdateOrderResponse,
+    CancelOrderResponse,
+)
 
 
 def _order(result: CreateOrderResult) -> bytes | Exception:
     if result.HasField("order"):
         return result.SerializeToString()
     return Refused(result.status) if is_final(result.status) else in_doubt()
-
-
-def _status(error: grpc.aio.AioRpcError) -> Status:
-    """The status with its details, as the other side sent it."""
-    for key, value in error.trailing_metadata() or ():
-        if key == _STATUS_DETAILS and isinstance(value, bytes):
-            with contextlib.suppress(DecodeError):  # what can't be read says nothing: in doubt
-                return Status.FromString(value)
-    return Status(code=error.code().value[0], message=error.details() or "")
-
-
-def in_doubt() -> OutcomeUnknown:
-    """The refusal of a request whose outcome is open: repeating it tells."""
-    return OutcomeUnknown(refuse(ErrorReason.OUTCOME_OPEN).status)

@@ -10,7 +10,6 @@ from ordersys.api.product.v1.product_service_pb2 import (
     BatchPlaceOrdersRequest,
     BatchPlaceOrdersResponse,
     CancelOrderRequest,
-    CancelOrderResponse,
     CreateProductRequest,
     CreateProductResponse,
     GetProductRequest,
@@ -20,7 +19,6 @@ from ordersys.api.product.v1.product_service_pb2 import (
     PlaceOrderRequest,
     PlaceOrderResult,
     UpdateOrderRequest,
-    UpdateOrderResponse,
 )
 from ordersys.api.product.v1.product_service_pb2_grpc import ProductServiceServicer
 from ordersys.contract import pagination
@@ -47,8 +45,8 @@ class ProductService(ProductServiceServicer):
         self._changes = changes
 
     async def ListProducts(self, request: ListProductsRequest, context: Context) -> ListProductsResponse:
-        found = await self._database.read(store.page, pagination.last_key(request, str), pagination.size(request) + 1)
-        products, more = pagination.fill(request, [(product.id, product) for product in found])
+        page = await self._database.read(store.page, pagination.last_key(request, str), pagination.size(request) + 1)
+        products, more = pagination.fill(request, [(product.id, product) for product in page])
         return ListProductsResponse(products=products, next_page_token=more)
 
     async def GetProduct(self, request: GetProductRequest, context: Context) -> GetProductResponse:
@@ -71,18 +69,18 @@ class ProductService(ProductServiceServicer):
         return placed
 
     async def BatchPlaceOrders(self, request: BatchPlaceOrdersRequest, context: Context) -> bytes:  # type: ignore[override]
-        for one in request.requests:
-            normalise(one)
+        for placement in request.requests:
+            normalise(placement)
         placed = await self._placement.place(request.requests, _trace(context))
-        return b"".join([around(_result(one)) for one in placed])  # BatchPlaceOrdersResponse.results
+        return b"".join([around(_result(outcome)) for outcome in placed])  # BatchPlaceOrdersResponse.results
 
-    async def UpdateOrder(self, request: UpdateOrderRequest, context: Context) -> UpdateOrderResponse:
+    async def UpdateOrder(self, request: UpdateOrderRequest, context: Context) -> bytes:  # type: ignore[override]
         normalise(request)
-        return await self._changes.make(request, _trace(context), UpdateOrderResponse)
+        return await self._changes.change(request, _trace(context))
 
-    async def CancelOrder(self, request: CancelOrderRequest, context: Context) -> CancelOrderResponse:
+    async def CancelOrder(self, request: CancelOrderRequest, context: Context) -> bytes:  # type: ignore[override]
         normalise(request)
-        return await self._changes.make(request, _trace(context), CancelOrderResponse)
+        return await self._changes.change(request, _trace(context))
 
 
 def _clear_what_the_service_sets(product: Product) -> None:

@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from ordersys.api.order.v1.order_events_pb2 import Shortage
+
 Quantities = Mapping[str, int]
 """Units by product id."""
 
@@ -18,18 +20,10 @@ class Stock(NamedTuple):
     held: int
 
 
-class Short(NamedTuple):
-    """A product there is not enough of."""
-
-    product_id: str
-    asked: int
-    available: int
-
-
-def shortages(stock: Mapping[str, Stock], wanted: Quantities) -> list[Short]:
+def shortages(stock: Mapping[str, Stock], wanted: Quantities) -> list[Shortage]:
     """The products of `wanted` there is not enough of, in the order asked."""
     return [
-        Short(product_id, units, stock[product_id].available)
+        Shortage(product_id=product_id, asked=units, available=stock[product_id].available)
         for product_id, units in wanted.items()
         if units > stock[product_id].available
     ]

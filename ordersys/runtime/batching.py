@@ -12,8 +12,8 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 R = TypeVar("R")
-_MAX_DELAY_SECONDS = 0.05  # for what nobody waits for: soon enough that a crash leaves little to be repeated
-_MUCH = 8  # the part of the limit
+_MAX_DELAY_SECONDS = 0.05  # for an item nobody waits for: soon enough that a crash leaves little to be repeated
+_LARGE_FRACTION = 8  # of the limit: with an eighth of it waiting a pause would make no batch much larger
 _log = logging.getLogger(__name__)
 
 
@@ -21,15 +21,15 @@ class Batcher(Generic[T, R]):
     """Collects items for `work`, which is given up to `limit` of them and answers one result for each.
 
     A result that is an exception is raised for its item alone; an exception from `work` is raised for all.
-    Sleeps `rest` seconds after each batch unless limit/8 items wait. For background work: fewer, larger batches.
+    Sleeps `pause` seconds after each batch unless limit/8 items wait. For background work: fewer, larger batches.
     """
 
     def __init__(
-        self, work: Callable[[list[T]], Awaitable[Sequence[R | Exception]]], limit: int, rest: float = 0.0
+        self, work: Callable[[list[T]], Awaitable[Sequence[R | Exception]]], limit: int, pause: float = 0.0
     ) -> None:
         self._work = work
         self._limit = limit
-        self._rest = rest
+        self._pause = pause
         self._waiting: deque[tuple[T, asyncio.Future[R] | None]] = deque()
         self._worker: asyncio.Task[None] | None = None
         self._departure: asyncio.TimerHandle | None = None
@@ -48,7 +48,7 @@ class Batcher(Generic[T, R]):
             self._departure = loop.call_later(_MAX_DELAY_SECONDS, self._start)
         return future
 
-    def put(self, item: T) -> None:
+    def submit_and_log(self, item: T) -> None:
         """Hands in `item` where nobody asks for its result; should `work` fail, that is logged."""
         self._waiting.append((item, None))
         self._start()
@@ -75,16 +75,16 @@ class Batcher(Generic[T, R]):
         try:
             while self._waiting:
                 await self._next_batch()
-                if self._rest and len(self._waiting) < self._limit // _MUCH:
-                    await asyncio.sleep(self._rest)
+                if self._pause and len(self._waiting) < self._limit // _LARGE_FRACTION:
+                    await asyncio.sleep(self._pause)
         finally:
             self._worker = None
 
     async def _next_batch(self) -> None:
         size = min(len(self._waiting), self._limit)
-        taken = [self._waiting.popleft() for _ in range(size)]
-        # What nobody waits for any more would only keep others waiting: under load there is much of it.
-        batch = [(item, future) for item, future in taken if future is None or not future.cancelled()]
+        waiting = [self._waiting.popleft() for _ in range(size)]
+        # Nobody waits for what was withdrawn, others for their turn (docs/reliability.md, "calls given up in a row").
+        batch = [(item, future) for item, future in waiting if future is None or not future.cancelled()]
         if not batch:
             return
         results = await self._outcome([item for item, _ in batch])
@@ -92,10 +92,15 @@ class Batcher(Generic[T, R]):
             _settle(future, result)
 
     async def _outcome(self, items: list[T]) -> Sequence[R | Exception]:
+        # Whatever goes wrong is the items' own: the task that works has no parent, and an error of it would be seen by
+        # nobody, while those who wait for a result would wait for ever.
         try:
-            return await self._work(items)
+            results = await self._work(items)
         except Exception as error:  # noqa: BLE001 - it is raised again, for each item
             return [error] * len(items)
+        if len(results) != len(items):
+            return [ValueError(f"{len(results)} results of {len(items)} items")] * len(items)
+        return results
 
 
 def _settle(future: "asyncio.Future[R] | None", result: R | Exception) -> None:

@@ -25,12 +25,12 @@ from sqlalchemy import (
     select,
 )
 
-from ordersys.contract.events import MAXIMUM_BYTES, Delivery
+from ordersys.contract.events import MAXIMUM_BYTES
 from ordersys.contract.properties import Death, death, for_a_copy
 from ordersys.runtime.base.ids import now
 from ordersys.runtime.rabbitmq.confirms import Fate, Outcome
-from ordersys.runtime.rabbitmq.connection import BrokerUnavailable
-from ordersys.runtime.rabbitmq.messages import Message, copy, received
+from ordersys.runtime.rabbitmq.errors import BrokerUnavailable
+from ordersys.runtime.rabbitmq.messages import AmqpDelivery, Message, copy, received
 from ordersys.runtime.rabbitmq.reconnecting import opened
 from ordersys.runtime.rabbitmq.urls import BrokerUrls
 from ordersys.runtime.storage.statements import Statement, inserting
@@ -47,7 +47,7 @@ class DeadLetter(NamedTuple):
     sequence: int
     letter_id: str
     size: int
-    delivery: Delivery
+    delivery: AmqpDelivery
 
     @property
     def death(self) -> Death:
@@ -104,12 +104,12 @@ class DeadLetters:
         self._whole = Statement(select(t.properties, t.beginning, t.rest).where(sequences).order_by(t.sequence))
         self._remove = Statement(delete(self.table).where(t.sequence == bindparam("one")))
 
-    def keep(self, connection: Connection, batches: list[list[Delivery]]) -> list[None]:
+    def keep(self, connection: Connection, batches: list[list[AmqpDelivery]]) -> list[None]:
         """An operation: keeps each delivery, unless it is redelivered and was kept before: whoever kept it died."""
         deliveries = [delivery for batch in batches for delivery in batch]
         again = [letter_id(delivery) for delivery in deliveries if delivery.redelivered]
         known = {_origin(*row) for row in self._copies.rows(connection, ids=again)} if again else set()
-        new = [one for one in deliveries if not (one.redelivered and _origin(letter_id(one), one.properties) in known)]
+        new = [d for d in deliveries if not (d.redelivered and _origin(letter_id(d), d.properties) in known)]
         self._insert.run(connection, [_row(delivery) for delivery in new])
         return [None] * len(batches)
 
@@ -140,15 +140,15 @@ class DeadLetters:
 
 def portions(letters: Sequence[Named]) -> list[list[Named]]:
     """As many at a time as may be held in memory, at least one."""
-    found: list[list[Named]] = []
+    groups: list[list[Named]] = []
     room = 0
     for letter in letters:
-        if not found or room < letter.size:
-            found.append([])
+        if not groups or room < letter.size:
+            groups.append([])
             room = _READ_BYTES
-        found[-1].append(letter)
+        groups[-1].append(letter)
         room -= letter.size
-    return found
+    return groups
 
 
 async def put_back(urls: BrokerUrls, name: str, messages: Sequence[Message]) -> list[str]:
@@ -192,10 +192,12 @@ async def _published(urls: BrokerUrls, name: str, messages: Sequence[Message]) -
         raise BrokerUnavailable(f"publishing {len(messages)} messages took too long") from error
 
 
-def letter_id(delivery: Delivery) -> str:
+def letter_id(delivery: AmqpDelivery) -> str:
     """32 hexadecimal digits that are the same for the same message (DeadLetter.id)."""
     digest = blake2b(digest_size=16)
     for part in (delivery.message_id, delivery.type, delivery.content_type):
+        # repr keeps apart what a text alone would not: None from "", octets that are no UTF-8 from a text of the same
+        # letters.
         digest.update(repr(part).encode() + b"\0")
     digest.update(delivery.body)
     return digest.hexdigest()
@@ -206,7 +208,7 @@ def _origin(its_id: str, properties: bytes) -> tuple[str, bytes, Death]:
     return its_id, for_a_copy(properties), death(properties)
 
 
-def _row(delivery: Delivery) -> dict[str, Any]:
+def _row(delivery: AmqpDelivery) -> dict[str, Any]:
     return {
         "letter_id": letter_id(delivery),
         "properties": delivery.properties,

@@ -74,6 +74,7 @@ class Requests:
         self.table = Table(
             "requests",
             metadata,
+            # Not WITHOUT ROWID: the key is random, and the outcome lies beside it (docs/performance.md, "did not pay").
             Column("request_id", String(36), primary_key=True),
             Column("fingerprint", LargeBinary(16), nullable=False),
             Column("subject", String(64), nullable=False),
@@ -84,7 +85,7 @@ class Requests:
             Index("requests_by_time", "time"),
         )
         t = self.table
-        one = t.c.request_id == bindparam("id")
+        by_id = t.c.request_id == bindparam("id")
         self._select = Statement(
             select(t.c.request_id, t.c.fingerprint, t.c.subject, t.c.code, t.c.body).where(
                 t.c.request_id.in_(bindparam("ids", expanding=True))
@@ -93,16 +94,17 @@ class Requests:
         self._insert = inserting(t)
         self._finish = Statement(
             update(t)
-            .where(one)
+            .where(by_id)
             .values(code=bindparam("new_code"), body=bindparam("new_body"), time=bindparam("new_time"))
         )
-        self._forget = Statement(delete(t).where(one))
+        self._forget = Statement(delete(t).where(by_id))
         finished = select(t.c.request_id).where(t.c.time < bindparam("before"), t.c.code.is_not(None))
         self._purge = Statement(delete(t).where(t.c.request_id.in_(finished.limit(_PURGED_AT_A_TIME))))
 
     def find(self, connection: Connection, request_ids: Iterable[str]) -> dict[str, Remembered]:
         """The stored requests under `request_ids`."""
-        rows = self._select.rows(connection, ids=list(request_ids))
+        ids = list(request_ids)
+        rows = self._select.rows(connection, ids=ids) if ids else []
         return {row[0]: Remembered(row[1], row[2], _outcome(row[3], row[4])) for row in rows}
 
     def ledger(self, connection: Connection, request_ids: Iterable[str], now: int) -> "Ledger":
@@ -150,6 +152,7 @@ class Ledger:
 
         Its retention does not count from its beginning: what was in doubt for days would be forgotten at once.
         """
+        # docs/reliability.md, "an outage between the services, longer than request_ids are remembered".
         self.finished.append((outcome.code, outcome.body, self._now, request_id))
 
     def forget(self, request_id: str) -> None:

@@ -46,7 +46,7 @@ class Waiting(NamedTuple):
     event: EventMessage
     to: Publication
     held: bool
-    """Whether an earlier event of its order waits to be tried again."""
+    """True when an earlier event of its order waits to be tried again."""
     attempts: int = 0
     """The number of tries since the broker did not take it."""
     reason: str = ""
@@ -89,11 +89,12 @@ class Outbox:
     def append(self, connection: Connection, events: Iterable[EventMessage]) -> None:
         """Adds `events`, in order, to the transaction under way. Raises KeyError for what is no event."""
         rows = [(*event, *_publication(event.type)) for event in events]
+        # Noted before the commit: one that is undone costs a look in vain, one noted afterwards could be missed.
         self._appended = self._appended or bool(rows)
         self._insert.put(connection, rows)
 
     def take_appended(self) -> bool:
-        """Whether anything was appended since this was asked last: by a transaction that may have been undone."""
+        """True when anything was appended since this was asked last: by a transaction that may have been undone."""
         appended, self._appended = self._appended, False
         return appended
 
@@ -159,6 +160,7 @@ class Outbox:
         table, late = self.table.c, self.late.c
         earlier = self.late.alias("earlier")
         columns = ["sequence", *EventMessage._fields, "exchange", "routing_key"]
+        # Asked with every row, by the index on the subject: a later event of an order must not overtake one that waits.
         held = exists().where(late.subject == table.subject).label("held")
         self._insert = inserting(self.table)
         self._oldest = Statement(
@@ -200,6 +202,7 @@ def upgrade(connection: Connection) -> None:
 
     What this release does not know keeps no exchange: it is parked, and published by a release that knows it.
     """
+    # Its tables as of this release, apart from any schema.
     outbox = Outbox(MetaData())
     for name in ("exchange", "routing_key"):
         connection.execute(text(f"ALTER TABLE outbox ADD COLUMN {name} VARCHAR(255) DEFAULT '' NOT NULL"))

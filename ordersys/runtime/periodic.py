@@ -5,7 +5,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
-from ordersys.contract.errors import Refused
+from ordersys.runtime.base.errors import Unavailable
 from ordersys.runtime.base.tasks import endless
 from ordersys.runtime.retention import Retention
 from ordersys.runtime.storage.database import Database, Operation
@@ -21,7 +21,8 @@ async def every(
 ) -> AsyncIterator[None]:
     """Does `work` now and then every so many seconds, as the task `name` of `tasks`, while the context is open.
 
-    What is refused, such as for want of room on the disk, is put off to the next time; anything else ends the process.
+    A job that finds something unavailable, such as a disk without room, is put off to the next time; any other error
+    ends the process.
     """
     task = endless(tasks, name, _repeat(name, seconds, work))
     try:
@@ -35,7 +36,7 @@ async def _repeat(name: str, seconds: float, work: Callable[[], Awaitable[object
     while True:
         try:
             await work()
-        except Refused as error:
+        except Unavailable as error:
             _log.warning("%s: put off for %g s: %s", name, seconds, error)
         await asyncio.sleep(seconds)
 

@@ -17,7 +17,6 @@ from functools import partial
 from itertools import takewhile
 from typing import Protocol
 
-from ordersys.contract.errors import Refused
 from ordersys.runtime.base.backoff import jittered_backoff
 from ordersys.runtime.base.failpoints import failpoint
 from ordersys.runtime.base.ids import now
@@ -26,6 +25,7 @@ from ordersys.runtime.outbox import Late, Outbox, Waiting
 from ordersys.runtime.rabbitmq.confirms import CONFIRMED, Fate, Outcome
 from ordersys.runtime.rabbitmq.messages import Outgoing
 from ordersys.runtime.storage.database import Database
+from ordersys.runtime.storage.errors import StorageUnavailable
 
 _log = logging.getLogger(__name__)
 _CLOSE_SECONDS = 2.0  # for the window under way: what is not confirmed is published at the next start
@@ -63,17 +63,17 @@ class Relay:
         self._window = window
         self._woken = asyncio.Event()
         self._in_use = asyncio.Lock()
-        self._leaving: set[int] = set()
+        self._being_removed: set[int] = set()
         """The rows of confirmed events that may still be there."""
         self._new = _Pace(window, window)
         self._late = _Pace(_TRIAL, window)
         self._suspect: int | None = None
         """The event that was alone in a window for which the broker has closed the channel."""
-        self._told_at = -_SAID_EVERY_SECONDS
+        self._logged_at = -_SAID_EVERY_SECONDS
         database.after_commit(self._committed)
         self._task = endless(tasks, "relay", self._relay())
 
-    def wake(self) -> None:
+    def notify(self) -> None:
         """Says that there may be something to publish. What arrives while a window is on its way shares the next.
 
         Nobody has to say so of what a transaction has appended: its commit does.
@@ -81,7 +81,7 @@ class Relay:
         self._woken.set()
 
     async def close(self) -> None:
-        """Stops after the window under way, soon in any case; what is not confirmed stays in the outbox."""
+        """Stops after the window under way, or after 2 s; what is not confirmed stays in the outbox."""
         with suppress(TimeoutError):
             async with asyncio.timeout(_CLOSE_SECONDS):
                 await self._in_use.acquire()  # and never released: no other window begins
@@ -91,7 +91,7 @@ class Relay:
     def _committed(self) -> None:
         """Notifies the relay of appended events, also of those whose caller has gone meanwhile."""
         if self._outbox.take_appended():
-            self.wake()
+            self.notify()
 
     async def _relay(self) -> None:
         """Never returns."""
@@ -104,7 +104,7 @@ class Relay:
                         begun = True
                     more = await self._publish_new()
                     more = await self._publish_late() or more
-            except Refused as error:  # the database can't be read or written for now
+            except StorageUnavailable as error:
                 _log.warning("the outbox has to wait: %s", error)
                 self._new.worse()
                 more = True
@@ -122,11 +122,16 @@ class Relay:
         self._woken.clear()
 
     async def _publish_new(self) -> bool:
-        """One window of what was not tried yet, or not to its end; whether there may be more. Raises Refused."""
+        """One window of events that were not tried yet, or not to their end; true when there may be more.
+
+        Raises StorageUnavailable.
+        """
         asked = self._new.size
-        leaving = self._leaving.copy()  # as it was before the look: what is removed meanwhile may still be seen
-        found = await self._database.read(self._outbox.oldest, asked + len(leaving))
-        events = [event for event in found if event.sequence not in leaving][:asked]
+        being_removed = (
+            self._being_removed.copy()
+        )  # as it was before the look: what is removed meanwhile may still be seen
+        oldest = await self._database.read(self._outbox.oldest, asked + len(being_removed))
+        events = [event for event in oldest if event.sequence not in being_removed][:asked]
         ready = [event for event in events if not event.held]
         outcomes, took = await self._published(ready)
         self._remove([event.sequence for event, outcome in zip(ready, outcomes, strict=True) if outcome == CONFIRMED])
@@ -142,7 +147,10 @@ class Relay:
         return len(events) == asked or Fate.OPEN in fates
 
     async def _publish_late(self) -> bool:
-        """One window of what is tried again, when its time has come; whether there may be more. Raises Refused."""
+        """One window of events that are tried again, when their time has come; true when there may be more.
+
+        Raises StorageUnavailable.
+        """
         if self._late.left() or self._new.pause:
             return False
         asked = self._late.size
@@ -176,19 +184,22 @@ class Relay:
         outcomes = await self._publisher.publish(events)
         failpoint("outbox.published")
         if outcomes.count(CONFIRMED) < len(events) and not events[0].reason:  # of what is parked the log has been told
-            self._tell([outcome for outcome in outcomes if outcome != CONFIRMED], len(events))
+            self._log_unconfirmed([outcome for outcome in outcomes if outcome != CONFIRMED], len(events))
         return outcomes, loop.time() - began
 
-    def _tell(self, left: Sequence[Outcome], count: int) -> None:
+    def _log_unconfirmed(self, left: Sequence[Outcome], count: int) -> None:
         """Now and then: while a queue is full there is something to tell of each window."""
         time = asyncio.get_running_loop().time()
-        if time - self._told_at >= _SAID_EVERY_SECONDS:
-            self._told_at = time
+        if time - self._logged_at >= _SAID_EVERY_SECONDS:
+            self._logged_at = time
             why = "; ".join(sorted({outcome.fate.value for outcome in left}))
             _log.warning("%d of %d events were not confirmed, they stay in the outbox: %s", len(left), count, why)
 
     async def _put_off(self, events: Sequence[Waiting], outcomes: Sequence[Outcome], late: list[Late]) -> None:
-        """Has those that were not taken wait, and those that can't be taken, each in its order. Raises Refused."""
+        """Has events wait that were not taken, and those that can't be taken, each in its order.
+
+        Raises StorageUnavailable.
+        """
         time = now()
         for event, (fate, reason) in zip(events, outcomes, strict=True):
             if fate is Fate.OPEN and reason and len(events) == 1:
@@ -211,18 +222,18 @@ class Relay:
         return Late(event.sequence, now() + int(seconds * 1_000_000), reason)
 
     def _remove(self, done: list[int]) -> None:
-        """A lone row rides with the commit of another order; of a full window the commit is its own."""
+        """Deletes the rows of confirmed events: a full window in its own commit, fewer in the next one anyone makes."""
         if done:
-            self._leaving.update(done)
+            self._being_removed.update(done)
             removal = self._database.write(self._outbox.remove, done, urgent=len(done) == self._window)
             removal.add_done_callback(partial(self._removed, done))
 
     def _removed(self, done: list[int], removal: "asyncio.Future[None]") -> None:
-        """Forgets that the rows are leaving. Those that could not be removed are published again: at least once."""
-        self._leaving.difference_update(done)
+        """Forgets rows whose removal has ended. Those that could not be removed are published again: at least once."""
+        self._being_removed.difference_update(done)
         if not removal.cancelled() and (error := removal.exception()):
             _log.warning("%d events that were published could not be removed: %s", len(done), error)
-            asyncio.get_running_loop().call_later(_RETRY_DELAY_SECONDS, self.wake)
+            asyncio.get_running_loop().call_later(_RETRY_DELAY_SECONDS, self.notify)
         failpoint("outbox.removed")
 
 

@@ -41,14 +41,14 @@ def read(path: Path, kind: type[M]) -> list[M]:
 
 def _array(path: Path) -> list[Any]:
     try:
-        found = json_text.read(_text(path))
+        entries = json_text.read(_text(path))
     except OSError as error:
         raise InvalidSeedFile(f"{path}: {error.strerror}") from error
     except ValueError as error:
         raise InvalidSeedFile(f"{path}: not JSON: {error}") from error
-    if not isinstance(found, list):
+    if not isinstance(entries, list):
         raise InvalidSeedFile(f"{path}: must be a JSON array of objects")
-    return found
+    return entries
 
 
 def _text(path: Path) -> str:
@@ -77,8 +77,8 @@ def _entry(path: Path, number: int, entry: Any, kind: type[M]) -> M:
 
 
 def _id(entry: Object) -> str:
-    found = entry.get("id", "no id")
-    return found if isinstance(found, str) and found.isprintable() else ascii(found)
+    entry_id = entry.get("id", "no id")
+    return entry_id if isinstance(entry_id, str) and entry_id.isprintable() else ascii(entry_id)
 
 
 def _repeated(entry: Object, fields: Iterable[FieldDescriptor], place: str) -> Iterator[str]:

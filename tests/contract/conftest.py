@@ -1,64 +1,66 @@
-"""Whom the suite judges: the services named on the command line, or our own, started for the run."""
+"""The system under test: the services named on the command line, or our own, started for the run."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
 from tests import virtual_host
-from tests.contract import effort, ours
-from tests.contract.ear import Ear
-from tests.contract.laws import needs
-from tests.contract.post import Post
-from tests.contract.proxy import Proxy
-from tests.contract.report import Report, known
-from tests.contract.stand_in import StandIn
-from tests.contract.wire import PRODUCT, ROLES, NoContact
-from tests.contract.world import World
+from tests.contract.harness import examples, launch
+from tests.contract.harness.amqp_proxy import AmqpProxy
+from tests.contract.harness.client import PRODUCT, ROLES, NotReachable
+from tests.contract.harness.conformance_report import Report, known
+from tests.contract.harness.event_tap import EventTap
+from tests.contract.harness.fake_order_service import FakeOrderService
+from tests.contract.harness.injector import Injector
+from tests.contract.harness.law_index import needs
+from tests.contract.harness.system_under_test import SystemUnderTest
 
 REPORT = pytest.StashKey[Report]()
 BROKER, PROXY, STAND_IN = "broker", "proxy", "stand-in"
+_FOLDER = Path(__file__).parent
 _ANY_PORT = "127.0.0.1:0"
 # So that a call that gets no answer is over within a law's patience.
 _IMPATIENT = {"ORDERSYS_CALL_TIMEOUT_SECONDS": "1", "ORDERSYS_SWEEP_SECONDS": "1"}
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """How many examples a law is tried with, and where what comes of it goes."""
+    """Sets the number of examples of each law, and the report."""
     config.stash[REPORT] = Report(
         named(config), known(config.getoption("--known-failures")), config.getoption("--report")
     )
     if config.option.dist == "no":  # else it is a worker's
         config.pluginmanager.register(config.stash[REPORT])
-    effort.choose(config.getoption("--examples"), config.getoption("--quick"), not config.getoption("--no-shrink"))
+    examples.configure(config.getoption("--examples"), config.getoption("--quick"), not config.getoption("--no-shrink"))
 
 
-class Lone(NamedTuple):
-    """A Product Service judged alone, and the Order Service it believes to talk to."""
+class ProductServiceAlone(NamedTuple):
+    """A Product Service judged alone, and the fake Order Service that it calls."""
 
-    world: World
-    stand_in: StandIn
+    system: SystemUnderTest
+    fake_order_service: FakeOrderService
 
 
 def named(config: pytest.Config) -> dict[str, str]:
     """The services named on the command line, by role; none when our own are judged."""
-    found = {role: config.getoption(f"--{role}") for role in ROLES}
-    return {role: address for role, address in found.items() if address}
+    addresses = {role: config.getoption(f"--{role}") for role in ROLES}
+    return {role: address for role, address in addresses.items() if address}
 
 
 def judged(config: pytest.Config) -> set[str]:
-    """What there is to judge."""
+    """The roles and means there are to judge."""
     services = named(config)
     if not services:
         return {*ROLES, BROKER, PROXY, STAND_IN}
     options = {BROKER: "--amqp-url", PROXY: "--amqp-proxy", STAND_IN: "--stand-in"}
-    return {*services, *(thing for thing, option in options.items() if config.getoption(option))}
+    return {*services, *(means for means, option in options.items() if config.getoption(option))}
 
 
 @pytest.fixture(scope="package")
 def started(request: pytest.FixtureRequest) -> Iterator[ExitStack]:
-    """What is ended when the run is."""
+    """Everything that is ended with the run."""
     with ExitStack() as stack:
         try:
             yield stack
@@ -75,85 +77,90 @@ def amqp_url(
     if named(request.config):
         return option
     given = option or virtual_host.given()
-    return started.enter_context(ours.broker(tmp_path_factory.mktemp("contract") / "broker", given))
+    return started.enter_context(launch.broker(tmp_path_factory.mktemp("contract") / "broker", given))
 
 
 @pytest.fixture(scope="package")
-def proxy(request: pytest.FixtureRequest, started: ExitStack, amqp_url: str | None) -> Proxy | None:
-    """What stands between the services and the broker, where it does."""
+def proxy(request: pytest.FixtureRequest, started: ExitStack, amqp_url: str | None) -> AmqpProxy | None:
+    """The proxy between the services and the broker, where there is one."""
     listen = request.config.getoption("--amqp-proxy") or ("" if named(request.config) else _ANY_PORT)
     if not listen or not amqp_url:
         return None
     host, _, port = listen.rpartition(":")
-    return started.enter_context(closing(Proxy(amqp_url, (host, int(port)))))
+    return started.enter_context(closing(AmqpProxy(amqp_url, (host, int(port)))))
 
 
 @pytest.fixture(scope="package")
-def stand_in(request: pytest.FixtureRequest, started: ExitStack) -> StandIn:
-    """The Order Service the suite stands in for."""
-    return started.enter_context(closing(StandIn(request.config.getoption("--stand-in") or _ANY_PORT)))
+def fake_order_service(request: pytest.FixtureRequest, started: ExitStack) -> FakeOrderService:
+    """The Order Service that the suite runs itself."""
+    return started.enter_context(closing(FakeOrderService(request.config.getoption("--stand-in") or _ANY_PORT)))
 
 
 @pytest.fixture(scope="package")
-def world(
+def system(
     request: pytest.FixtureRequest,
     started: ExitStack,
-    proxy: Proxy | None,
+    proxy: AmqpProxy | None,
     amqp_url: str | None,
     tmp_path_factory: pytest.TempPathFactory,
-) -> World:
+) -> SystemUnderTest:
     """The services that are judged."""
     services = named(request.config)
     if request.config.getoption("--stand-in"):
-        request.getfixturevalue("stand_in")
+        request.getfixturevalue("fake_order_service")
     if not services:
         assert proxy is not None
         folder = tmp_path_factory.mktemp("contract") / "system"
-        services = started.enter_context(ours.system(folder, proxy, request.config.getoption("--program")))
+        services = started.enter_context(launch.system(folder, proxy, request.config.getoption("--program")))
     return _open(request, started, services, amqp_url)
 
 
 @pytest.fixture(scope="package")
-def lone(
-    request: pytest.FixtureRequest, started: ExitStack, stand_in: StandIn, tmp_path_factory: pytest.TempPathFactory
-) -> Lone:
-    """A Product Service that talks to the stand-in: the one that is judged, or a second one of ours."""
+def alone(
+    request: pytest.FixtureRequest,
+    started: ExitStack,
+    fake_order_service: FakeOrderService,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> ProductServiceAlone:
+    """A Product Service that calls the fake Order Service: the one that is judged, or a second one of ours."""
     if named(request.config):
-        return Lone(request.getfixturevalue("world"), stand_in)
-    folder = tmp_path_factory.mktemp("contract") / "lone"
-    address = ours.free_address()
+        return ProductServiceAlone(request.getfixturevalue("system"), fake_order_service)
+    folder = tmp_path_factory.mktemp("contract") / "product-service-alone"
+    address = launch.free_address()
     settings = {
         **_IMPATIENT,
         "ORDERSYS_PRODUCT_SERVICE_ADDRESS": address,
-        "ORDERSYS_ORDER_SERVICE_ADDRESS": stand_in.address,
+        "ORDERSYS_ORDER_SERVICE_ADDRESS": fake_order_service.address,
         "ORDERSYS_AMQP_URL": request.getfixturevalue("amqp_url"),
     }
-    started.enter_context(ours.product_service(folder, settings, request.config.getoption("--program")))
-    return Lone(_open(request, started, {PRODUCT: address}, None), stand_in)
+    started.enter_context(launch.product_service(folder, settings, request.config.getoption("--program")))
+    return ProductServiceAlone(_open(request, started, {PRODUCT: address}, None), fake_order_service)
 
 
 @pytest.fixture
-def ear(world: World) -> Ear:
-    """What was published by the services that are judged."""
-    assert world.ear is not None
-    return world.ear
+def event_tap(system: SystemUnderTest) -> EventTap:
+    """Everything the services that are judged publish."""
+    assert system.event_tap is not None
+    return system.event_tap
 
 
 @pytest.fixture
-def post(world: World, amqp_url: str) -> Iterator[Post]:
-    """A connection to their broker, when they are there."""
-    with closing(Post(amqp_url)) as connection:
+def injector(system: SystemUnderTest, amqp_url: str) -> Iterator[Injector]:
+    """A connection to their broker, once they run."""
+    with closing(Injector(amqp_url)) as connection:
         yield connection
 
 
-def _open(request: pytest.FixtureRequest, started: ExitStack, services: dict[str, str], url: str | None) -> World:
+def _open(
+    request: pytest.FixtureRequest, started: ExitStack, services: dict[str, str], url: str | None
+) -> SystemUnderTest:
     try:
-        world = World(services, url, request.config.getoption("--patience"))
-    except NoContact as error:
+        system = SystemUnderTest(services, url, request.config.getoption("--patience"))
+    except NotReachable as error:
         pytest.exit(f"nothing was judged: {error}", returncode=pytest.ExitCode.USAGE_ERROR)
-    started.callback(world.close)
-    request.config.stash[REPORT].worlds.append(world)
-    return world
+    started.callback(system.close)
+    request.config.stash[REPORT].systems.append(system)
+    return system
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -161,19 +168,21 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Marks the laws. Those about what is not judged do not apply, and are said not to."""
     there = judged(config)
     for item in items:
+        if not item.path.is_relative_to(_FOLDER):
+            continue  # of another suite, which runs in the same session
         needed = needs(item.iter_markers()) | _role(item)
         if not needed:
             _check_is_no_law(item)
             continue
         item.add_marker("law")
-        item.add_marker(pytest.mark.timeout(effort.seconds()))
+        item.add_marker(pytest.mark.timeout(examples.seconds()))
         config.stash[REPORT].there_is(item)
         if missing := sorted(needed - there):
             item.add_marker(pytest.mark.skip(reason=f"does not apply: no {', '.join(missing)} is judged"))
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """What is left of the laws is going to be tried."""
+    """Tells the report which laws are going to be tried."""
     for item in session.items:
         if item.get_closest_marker("law"):
             session.config.stash[REPORT].expect(item, needs(item.iter_markers()) | _role(item))
@@ -186,5 +195,5 @@ def _role(item: pytest.Item) -> set[str]:
 
 
 def _check_is_no_law(item: pytest.Item) -> None:
-    if {"world", "lone"} & set(getattr(item, "fixturenames", ())):
+    if {"system", "alone"} & set(getattr(item, "fixturenames", ())):
         raise pytest.UsageError(f"{item.nodeid} judges something; mark it with what: judges(…)")

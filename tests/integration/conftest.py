@@ -10,7 +10,7 @@ import pytest
 from ordersys.local.packages import NoRabbitMQ, provision
 from ordersys.local.system import Choices, System
 from tests import virtual_host
-from tests.contract.post import Post
+from tests.contract.harness.injector import Injector
 from tests.integration.api import Api
 
 
@@ -64,7 +64,7 @@ def amqp(system: System) -> Iterator["pika.adapters.blocking_connection.Blocking
 
 
 @pytest.fixture
-def post(system: System) -> Iterator[Post]:
+def injector(system: System) -> Iterator[Injector]:
     """Puts messages before the subscribers, past every publisher."""
-    with closing(Post(system.amqp_url)) as connection:
+    with closing(Injector(system.amqp_url)) as connection:
         yield connection

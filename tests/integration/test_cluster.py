@@ -11,7 +11,8 @@ import pytest
 
 from ordersys.local import ports
 from ordersys.local.system import Choices, System
-from ordersys.runtime.rabbitmq.connection import BrokerUnavailable, Session
+from ordersys.runtime.rabbitmq.connection import Session
+from ordersys.runtime.rabbitmq.errors import BrokerUnavailable
 from ordersys.runtime.rabbitmq.reconnecting import declare, keep_open
 from ordersys.runtime.rabbitmq.urls import parse, shown
 from tests.integration.api import Api, eventually

@@ -9,21 +9,20 @@ from pathlib import Path
 import pytest
 from pika.adapters.blocking_connection import BlockingChannel
 
-from ordersys.api.error.v1.error_reason_pb2 import ErrorReason
 from ordersys.api.order.v1.order_events_pb2 import OrderCreated, OrderUpdated
 from ordersys.api.order.v1.order_pb2 import OrderState
-from ordersys.contract.errors import refuse
-from ordersys.contract.events import Delivery
 from ordersys.contract.properties import Properties, entries
 from ordersys.contract.topology import topology
 from ordersys.local.system import Choices, System
 from ordersys.runtime.rabbitmq import consumer as consumer_module
-from ordersys.runtime.rabbitmq.connection import Intake
+from ordersys.runtime.rabbitmq.channel import Intake
 from ordersys.runtime.rabbitmq.consumer import Consumer, Disposition
+from ordersys.runtime.rabbitmq.messages import AmqpDelivery
 from ordersys.runtime.rabbitmq.reconnecting import declare
 from ordersys.runtime.rabbitmq.urls import parse
-from tests.contract.orders import imagined
-from tests.contract.post import SUBSCRIPTIONS, Post
+from ordersys.runtime.storage.errors import StorageUnavailable
+from tests.contract.harness.injector import SUBSCRIPTIONS, Injector
+from tests.contract.harness.sample_orders import sample_order
 from tests.integration.api import Api, eventually
 from tests.integration.conftest import quietly
 
@@ -35,15 +34,15 @@ ROLE = "notification-service-2"
 QUEUE = SUBSCRIPTIONS[ROLE].queue
 
 
-def test_a_hostile_text_stays_one_parsable_line_of_the_log(system: System, api: Api, post: Post) -> None:
+def test_a_hostile_text_stays_one_parsable_line_of_the_log(system: System, api: Api, injector: Injector) -> None:
     """CR, LF, escapes and bidi marks in an event never break the log or reach a terminal raw."""
-    hostile = imagined(version=2)
+    hostile = sample_order(version=2)
     event = OrderUpdated(
         order=hostile,
         previous_state=OrderState.ORDER_STATE_PLACED,
         changed_fields=["items"],
     )
-    post.deliver(ROLE, event, message_id=f'\r\n{{"level": "forged"}}\x1b[31m\u202e\x00{hostile.id}')
+    injector.deliver(ROLE, event, message_id=f'\r\n{{"level": "forged"}}\x1b[31m\u202e\x00{hostile.id}')
     (heard,) = eventually(lambda: api.heard(2, hostile.id))
     log = system.services["notification_service_2"].log
     raw = eventually(lambda: [line for line in log.read_bytes().split(b"\n") if hostile.id.encode() in line])
@@ -76,10 +75,10 @@ def _heard_of_a_new_order(api: Api, product: str) -> bool:
 
 
 @pytest.fixture
-def queue(amqp: BlockingChannel, post: Post) -> Iterator[str]:
+def queue(amqp: BlockingChannel, injector: Injector) -> Iterator[str]:
     """A queue of the test's own with one event in it."""
     name = str(amqp.queue_declare("").method.queue)
-    post.route("", name, OrderCreated(order=imagined()))
+    injector.route("", name, OrderCreated(order=sample_order()))
     yield name
     amqp.queue_delete(name)
 
@@ -95,7 +94,7 @@ async def test_a_consumer_closes_while_it_is_about_to_take_more(
         cancelling.set()
         await cancel(intake)
 
-    async def record(deliveries: list[Delivery]) -> Sequence[Disposition]:
+    async def record(deliveries: list[AmqpDelivery]) -> Sequence[Disposition]:
         return [Disposition.ACK] * len(deliveries)
 
     monkeypatch.setattr(Intake, "cancel", note)
@@ -106,15 +105,15 @@ async def test_a_consumer_closes_while_it_is_about_to_take_more(
 
 
 async def test_a_consumer_that_takes_many_from_the_start_gives_nothing_back(
-    system: System, queue: str, post: Post
+    system: System, queue: str, injector: Injector
 ) -> None:
     """It needs no second subscription, to which RabbitMQ gives again what it had assigned to the first."""
     for _ in range(COPIES):
-        post.route("", queue, OrderCreated(order=imagined()))
-    heard: list[Delivery] = []
+        injector.route("", queue, OrderCreated(order=sample_order()))
+    heard: list[AmqpDelivery] = []
     all_heard = asyncio.Event()
 
-    async def record(deliveries: list[Delivery]) -> Sequence[Disposition]:
+    async def record(deliveries: list[AmqpDelivery]) -> Sequence[Disposition]:
         heard.extend(deliveries)
         if len(heard) > COPIES:
             all_heard.set()
@@ -133,9 +132,9 @@ async def test_a_consumer_closes_while_nothing_can_be_recorded(
     """What waits for the database goes back to the queue, and is not lost."""
     tried = asyncio.Event()
 
-    async def record(deliveries: list[Delivery]) -> Sequence[Disposition]:
+    async def record(deliveries: list[AmqpDelivery]) -> Sequence[Disposition]:
         tried.set()
-        raise refuse(ErrorReason.STORAGE_UNAVAILABLE)
+        raise StorageUnavailable("no room")
 
     async with asyncio.TaskGroup() as tasks:
         consumer = Consumer(tasks, parse(system.amqp_url), queue, 10, record)
@@ -160,33 +159,33 @@ async def test_what_can_not_be_recorded_for_long_never_becomes_a_dead_letter(
 ) -> None:
     """It is given back once, and nothing is taken until it could be recorded: no time runs out, nothing is counted."""
     monkeypatch.setattr(consumer_module, "_HELD_SECONDS", 0.3)
-    orders = [imagined() for _ in range(10)]
+    orders = [sample_order() for _ in range(10)]
     recorded: list[str] = []
     counts: list[int] = []
     loop = asyncio.get_running_loop()
     works_from = loop.time() + MANY_TIMEOUTS_SECONDS
 
-    async def record(deliveries: list[Delivery]) -> Sequence[Disposition]:
+    async def record(deliveries: list[AmqpDelivery]) -> Sequence[Disposition]:
         if loop.time() < works_from:
-            raise refuse(ErrorReason.STORAGE_UNAVAILABLE)
+            raise StorageUnavailable("no room")
         recorded.extend(str(delivery.message_id) for delivery in deliveries)
         counts.extend(delivery_count(delivery) for delivery in deliveries)
         return [Disposition.ACK] * len(deliveries)
 
-    with closing(Post(impatient)) as post:
-        sent = [post.deliver(ROLE, OrderCreated(order=order)) for order in orders]
+    with closing(Injector(impatient)) as injector:
+        sent = [injector.deliver(ROLE, OrderCreated(order=order)) for order in orders]
         async with asyncio.TaskGroup() as tasks:
             consumer = Consumer(tasks, parse(impatient), QUEUE, 10, record)
             async with asyncio.timeout(2 * MANY_TIMEOUTS_SECONDS):
                 while not set(recorded) >= set(sent):  # noqa: ASYNC110 - nobody tells
                     await asyncio.sleep(0.1)
             await consumer.close()
-        assert post.left_in(SUBSCRIPTIONS[ROLE].dead_letter_queue) == 0
+        assert injector.left_in(SUBSCRIPTIONS[ROLE].dead_letter_queue) == 0
     assert max(counts) <= 1
 
 
 async def test_what_was_given_back_is_not_recorded_beside_what_still_is(
-    system: System, queue: str, post: Post, monkeypatch: pytest.MonkeyPatch
+    system: System, queue: str, injector: Injector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What waits when the session is given up comes again on the next one, once the recording under way has ended."""
     monkeypatch.setattr(consumer_module, "_HELD_SECONDS", 2.0)
@@ -194,7 +193,7 @@ async def test_what_was_given_back_is_not_recorded_beside_what_still_is(
     under_way, may_end = asyncio.Event(), asyncio.Event()
     may_end.set()
 
-    async def record(deliveries: list[Delivery]) -> Sequence[Disposition]:
+    async def record(deliveries: list[AmqpDelivery]) -> Sequence[Disposition]:
         batches.append(len(deliveries))
         under_way.set()
         await may_end.wait()
@@ -202,7 +201,7 @@ async def test_what_was_given_back_is_not_recorded_beside_what_still_is(
 
     def put(count: int) -> None:
         for _ in range(count):
-            post.route("", queue, OrderCreated(order=imagined()))
+            injector.route("", queue, OrderCreated(order=sample_order()))
 
     async with asyncio.TaskGroup() as tasks:
         consumer = Consumer(tasks, parse(system.amqp_url), queue, 10, record)
@@ -220,12 +219,12 @@ async def test_what_was_given_back_is_not_recorded_beside_what_still_is(
                 await asyncio.sleep(0.1)
             assert len(batches) == before
             may_end.set()
-            while post.left_in(queue) or not consumer.live:  # noqa: ASYNC110 - nobody tells
+            while injector.left_in(queue) or not consumer.live:  # noqa: ASYNC110 - nobody tells
                 await asyncio.sleep(0.1)
         await consumer.close()
 
 
-def delivery_count(delivery: Delivery) -> int:
+def delivery_count(delivery: AmqpDelivery) -> int:
     """How often the broker says that it was delivered before."""
     found = {one.name: one.value for one in entries(Properties(delivery.properties).table())}
     return int.from_bytes(found.get(b"x-delivery-count", b""))
@@ -237,7 +236,7 @@ async def test_two_consumers_of_one_queue_are_said_loudly(
     """Each would record a part of the events, and nobody would know."""
     monkeypatch.setattr(consumer_module, "_IDLE_SECONDS", 0.1)
 
-    async def record(deliveries: list[Delivery]) -> Sequence[Disposition]:
+    async def record(deliveries: list[AmqpDelivery]) -> Sequence[Disposition]:
         return [Disposition.ACK] * len(deliveries)
 
     def said() -> list[str]:

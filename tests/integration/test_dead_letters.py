@@ -16,9 +16,9 @@ from ordersys.api.notification.v1.dead_letter_service_pb2 import ReplayDeadLette
 from ordersys.api.order.v1.order_events_pb2 import OrderCreated
 from ordersys.local.system import System
 from ordersys.runtime.base.failpoints import VARIABLE
-from tests.contract.orders import imagined
-from tests.contract.post import SUBSCRIPTIONS, Post
-from tests.contract.raw import counted, encoded, entry, short
+from tests.contract.harness.amqp_properties import counted, encoded, entry, short
+from tests.contract.harness.injector import SUBSCRIPTIONS, Injector
+from tests.contract.harness.sample_orders import sample_order
 from tests.integration.api import Api, eventually, new_id
 
 SECONDS = 60
@@ -45,9 +45,9 @@ def told(system: System, *words: str) -> Any:
     return json.loads(done.stdout)
 
 
-def aside(api: Api, post: Post, *events: OrderCreated) -> list[str]:
+def aside(api: Api, injector: Injector, *events: OrderCreated) -> list[str]:
     """The ids of events that became dead letters."""
-    event_ids = [post.put_aside(ROLE, event) for event in events]
+    event_ids = [injector.put_aside(ROLE, event) for event in events]
 
     def taken_over() -> list[str] | None:
         by_event = {letter.event_id: letter.id for letter in api.dead_letters(2)}
@@ -90,9 +90,9 @@ def discard_all(system: System) -> None:
             told(system, "discard", *letters)
 
 
-def test_they_are_listed_for_people_with_the_way_out(system: System, post: Post, api: Api) -> None:
+def test_they_are_listed_for_people_with_the_way_out(system: System, injector: Injector, api: Api) -> None:
     """Which, since when and why; and how to go on."""
-    post.deliver(ROLE, OrderCreated(order=imagined()), b"\xff\xff")
+    injector.deliver(ROLE, OrderCreated(order=sample_order()), b"\xff\xff")
     (letter,) = eventually(lambda: api.dead_letters(2), SECONDS)
     shown = client(system, "dead-letters", "--service", "2", COLUMNS="200").stdout
     assert letter.id in shown
@@ -101,10 +101,10 @@ def test_they_are_listed_for_people_with_the_way_out(system: System, post: Post,
     assert "dead-letters replay ID" in shown
 
 
-def test_one_is_replayed_and_the_others_stay(system: System, post: Post, api: Api) -> None:
+def test_one_is_replayed_and_the_others_stay(system: System, injector: Injector, api: Api) -> None:
     """What was named is recorded; what was not is a dead letter as before."""
-    orders = [imagined() for _ in range(3)]
-    first, second, third = aside(api, post, *(OrderCreated(order=order) for order in orders))
+    orders = [sample_order() for _ in range(3)]
+    first, second, third = aside(api, injector, *(OrderCreated(order=order) for order in orders))
     assert told(system, "replay", second) == {"notification_service_1": [], KEY: [second], "not_found": []}
     eventually(lambda: api.heard(2, orders[1].id), SECONDS)
     assert [letter.id for letter in api.dead_letters(2)] == [first, third]
@@ -113,9 +113,9 @@ def test_one_is_replayed_and_the_others_stay(system: System, post: Post, api: Ap
     assert told(system)[KEY] == []
 
 
-def test_they_are_discarded_on_request(system: System, post: Post, api: Api) -> None:
+def test_they_are_discarded_on_request(system: System, injector: Injector, api: Api) -> None:
     """Those that are named, or all."""
-    first, *others = aside(api, post, *(OrderCreated(order=imagined()) for _ in range(3)))
+    first, *others = aside(api, injector, *(OrderCreated(order=sample_order()) for _ in range(3)))
     assert told(system, "discard", first)[KEY] == [first]
     assert told(system, "discard", "--all")[KEY] == others
 
@@ -140,10 +140,12 @@ def test_wrong_words_are_answered_with_the_right_ones(system: System, words: lis
 
 
 @pytest.mark.parametrize("point", ["broker.sent", "dead_letters.dealt_with", "dead_letters.removed"])
-def test_a_crash_in_the_middle_of_a_replay_loses_nothing(system: System, post: Post, api: Api, point: str) -> None:
+def test_a_crash_in_the_middle_of_a_replay_loses_nothing(
+    system: System, injector: Injector, api: Api, point: str
+) -> None:
     """The command says that there was no answer; said again, it does what is left, and each event has one record."""
-    orders = [imagined() for _ in range(5)]
-    aside(api, post, *(OrderCreated(order=order) for order in orders))
+    orders = [sample_order() for _ in range(5)]
+    aside(api, injector, *(OrderCreated(order=order) for order in orders))
     with dying(system, point):
         done = client(system, "dead-letters", "replay", "--all", "--service", "2")
         assert done.returncode == NOT_REACHABLE
@@ -155,20 +157,20 @@ def test_a_crash_in_the_middle_of_a_replay_loses_nothing(system: System, post: P
     assert [len(api.heard(2, order.id)) for order in orders] == [1] * 5
 
 
-def test_a_crash_in_the_middle_of_taking_over_loses_nothing(system: System, post: Post, api: Api) -> None:
+def test_a_crash_in_the_middle_of_taking_over_loses_nothing(system: System, injector: Injector, api: Api) -> None:
     """What was kept and not acknowledged comes again, and is kept once."""
     with dying(system, "consumer.recorded"):
-        event_id = post.put_aside(ROLE, OrderCreated(order=imagined()))
+        event_id = injector.put_aside(ROLE, OrderCreated(order=sample_order()))
     eventually(lambda: any(letter.event_id == event_id for letter in api.dead_letters(2)), SECONDS)
-    post.put_aside(ROLE, OrderCreated(order=imagined()))
+    injector.put_aside(ROLE, OrderCreated(order=sample_order()))
     assert len(eventually(lambda: found if len(found := api.dead_letters(2)) > 1 else None, SECONDS)) == 2
 
 
-def test_more_than_is_held_at_a_time_is_dealt_with_by_one_request(system: System, post: Post, api: Api) -> None:
+def test_more_than_is_held_at_a_time_is_dealt_with_by_one_request(system: System, injector: Injector, api: Api) -> None:
     """A part of them is in memory at a time."""
     size = 2 * 1024 * 1024
     for number in range(12):
-        post.put_aside(ROLE, OrderCreated(), bytes([number]) * size)
+        injector.put_aside(ROLE, OrderCreated(), bytes([number]) * size)
     letters = eventually(lambda: found if len(found := told(system)[KEY]) == 12 else None, SECONDS)
     ids = [letter["id"] for letter in letters]
     request = ReplayDeadLettersRequest(request_id=new_id(), dead_letter_ids=ids)
@@ -178,25 +180,25 @@ def test_more_than_is_held_at_a_time_is_dealt_with_by_one_request(system: System
     assert api.dead_letters(2) == []
 
 
-def test_a_message_with_as_many_headers_as_fit_is_dealt_with(system: System, post: Post, api: Api) -> None:
+def test_a_message_with_as_many_headers_as_fit_is_dealt_with(system: System, injector: Injector, api: Api) -> None:
     """What the broker writes on it makes it larger than it could have been published; a copy is not."""
     properties = {
         "headers": counted(entry(b"h", b"S" + counted(b"x" * 130_900))),
         "message_id": short(b"many"),
     }
-    post.put_raw(SUBSCRIPTIONS[ROLE].queue, b"\xff\xff", encoded(properties))
+    injector.put_raw(SUBSCRIPTIONS[ROLE].queue, b"\xff\xff", encoded(properties))
     (letter,) = eventually(lambda: api.dead_letters(2), SECONDS)
     assert told(system, "replay", letter.id)[KEY] == [letter.id]
     (again,) = eventually(lambda: api.dead_letters(2), SECONDS)
     assert (again.id, again.event_id) == (letter.id, "many")
 
 
-def test_one_the_broker_refuses_keeps_no_other_back(system: System, post: Post, api: Api) -> None:
+def test_one_the_broker_refuses_keeps_no_other_back(system: System, injector: Injector, api: Api) -> None:
     """The copy of a message that names an invalid time to wait has the broker close the AMQP channel."""
-    first, last = imagined(), imagined()
-    ids = aside(api, post, OrderCreated(order=first))
+    first, last = sample_order(), sample_order()
+    ids = aside(api, injector, OrderCreated(order=first))
     refused = planted(system, "many", {"expiration": short(b"never")})
-    ids += [refused, *aside(api, post, OrderCreated(order=last))]
+    ids += [refused, *aside(api, injector, OrderCreated(order=last))]
     request = ReplayDeadLettersRequest(request_id=new_id(), dead_letter_ids=ids)
     assert list(api.letters[2].ReplayDeadLetters(request, timeout=SECONDS).dead_letter_ids) == [ids[0], ids[2]]
     for order in (first, last):

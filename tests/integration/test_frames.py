@@ -7,13 +7,13 @@ from contextlib import suppress
 import pytest
 from pika.adapters.blocking_connection import BlockingChannel
 
-from ordersys.contract.events import Delivery
 from ordersys.local.system import System
 from ordersys.runtime.rabbitmq import frames
-from ordersys.runtime.rabbitmq.connection import BrokerUnavailable, Session
-from ordersys.runtime.rabbitmq.messages import Message, RawProperties
+from ordersys.runtime.rabbitmq.connection import Session
+from ordersys.runtime.rabbitmq.errors import BrokerUnavailable
+from ordersys.runtime.rabbitmq.messages import AmqpDelivery, Message, RawProperties
 from ordersys.runtime.rabbitmq.urls import BrokerUrl, parse
-from tests.contract.raw import HOSTILE_HEADERS, counted, encoded, entry, short
+from tests.contract.harness.amqp_properties import HOSTILE_HEADERS, counted, encoded, entry, short
 
 SECONDS = 20
 PREFETCH = 50
@@ -60,8 +60,8 @@ def _messages(queue: str) -> list[Message]:
 @pytest.mark.usefixtures("in_bulk")
 async def test_messages_come_back_as_they_were(system: System, queue: str) -> None:
     """Confirmed, in order, to the byte; pika sees none of them where it need not."""
-    sent, heard = _messages(queue), list[Delivery]()
-    taken = asyncio.Queue[tuple[int, Delivery]]()  # the first may come before there is an intake to settle it by
+    sent, heard = _messages(queue), list[AmqpDelivery]()
+    taken = asyncio.Queue[tuple[int, AmqpDelivery]]()  # the first may come before there is an intake to settle it by
     session = await Session.open(_url(system), "frames")
     try:
         async with asyncio.timeout(SECONDS):
@@ -99,9 +99,9 @@ async def test_nothing_is_taken_once_the_session_is_given_up(system: System, que
     taken = list[int]()
     session = await Session.open(_url(system), "frames")
 
-    def take(tag: int, _: Delivery) -> None:
+    def take(tag: int, _: AmqpDelivery) -> None:
         taken.append(tag)
-        session.fail(BrokerUnavailable("enough"))
+        session.abort(BrokerUnavailable("enough"))
 
     try:
         async with asyncio.timeout(SECONDS):

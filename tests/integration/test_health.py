@@ -24,8 +24,8 @@ from ordersys.contract import descriptors
 from ordersys.local import ports
 from ordersys.local.system import SERVICES, System
 from tests.integration.api import Api, eventually, placing, reason
-from tests.integration.faults import http2
-from tests.integration.faults.crowd import Crowd
+from tests.integration.faults.workload import http2
+from tests.integration.faults.workload.raw_clients import RawClients
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -190,9 +190,9 @@ def test_a_watch_nobody_reads_keeps_nobody_from_stopping(tmp_path: Path) -> None
         eventually(lambda: health(channel) == SERVING)
         process = ending(tmp_path)
         (address,) = {f"{c.laddr.ip}:{c.laddr.port}" for c in process.net_connections() if c.status == "LISTEN"}
-        with Crowd(address, random.Random(1)) as crowd:
-            boor = crowd.connect().greet({http2.INITIAL_WINDOW_SIZE: 0})
-            boor.say(http2.message(boor.call("/grpc.health.v1.Health/Watch"), b""))
-            boor.hear()
+        with RawClients(address, random.Random(1)) as raw_clients:
+            client = raw_clients.connect().greet({http2.INITIAL_WINDOW_SIZE: 0})
+            client.say(http2.message(client.call("/grpc.health.v1.Health/Watch"), b""))
+            client.hear()
             process.send_signal(signal.SIGTERM)
             assert process.wait(60) in (0, None)

@@ -15,7 +15,7 @@ import pytest
 from ordersys.api.order.v1.order_service_pb2 import CreateOrderResponse, ListOrdersRequest
 from ordersys.api.order.v1.order_service_pb2_grpc import OrderServiceStub
 from ordersys.local import ports
-from tests.contract.world import creating
+from tests.contract.harness.system_under_test import creating
 from tests.integration.api import SECONDS
 
 COMMAND = (sys.executable, "-m", "ordersys.order_service")

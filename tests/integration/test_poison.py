@@ -15,23 +15,25 @@ from ordersys.api.notification.v1.dead_letter_service_pb2 import DeadLetter, Dea
 from ordersys.api.notification.v1.notification_log_pb2 import Notification
 from ordersys.api.order.v1.order_events_pb2 import OrderCreated
 from ordersys.local.system import System
-from tests.contract.orders import imagined
-from tests.contract.post import Post
+from tests.contract.harness.injector import Injector
+from tests.contract.harness.sample_orders import sample_order
 from tests.integration.api import Api, eventually
 
 FAILS_ON_ONE = """
 import logging, os, sys
 from ordersys.api.notification.v1.subscriptions_pb2 import DESCRIPTOR
+from ordersys.api.order.v1.order_events_pb2 import OrderCreated
+from ordersys.notification_service import text
 from ordersys.notification_service.application import run_notification_service
-from ordersys.notification_service_2.__main__ import Handlers, Settings
+from ordersys.notification_service_2.__main__ import HANDLERS, Settings
 
-class Fails(Handlers):
-    def OnOrderCreated(self, event):
-        if event.order.customer_id == "poison":
-            {how}
-        return super().OnOrderCreated(event)
+def created(event):
+    if event.order.customer_id == "poison":
+        {how}
+    return text.created(event)
 
-run_notification_service(DESCRIPTOR.services_by_name["NotificationService2"], Fails(), Settings, "")
+service = DESCRIPTOR.services_by_name["NotificationService2"]
+run_notification_service(service, {{**HANDLERS, OrderCreated: created}}, Settings, "")
 """
 
 
@@ -66,18 +68,18 @@ def replaced(system: System, program: str, attempts: int) -> Iterator[None]:
 
 @pytest.mark.parametrize("how", ["raise RuntimeError", "os._exit(1)"], ids=["raises", "kills"])
 def test_an_event_the_handler_fails_on_is_dead_lettered_and_harms_no_other(
-    system: System, api: Api, post: Post, how: str
+    system: System, api: Api, injector: Injector, how: str
 ) -> None:
     """It comes back until its delivery limit, also when it kills the process each time; healthy events are recorded."""
-    role, poison = "notification-service-2", imagined()
+    role, poison = "notification-service-2", sample_order()
     poison.customer_id = "poison"
     with replaced(system, FAILS_ON_ONE.format(how=how), attempts=20):
-        healthy = [imagined() for _ in range(20)]
+        healthy = [sample_order() for _ in range(20)]
         for one in healthy[:10]:
-            post.deliver(role, OrderCreated(order=one))
-        event_id = post.deliver(role, OrderCreated(order=poison))
+            injector.deliver(role, OrderCreated(order=one))
+        event_id = injector.deliver(role, OrderCreated(order=poison))
         for one in healthy[10:]:
-            post.deliver(role, OrderCreated(order=one))
+            injector.deliver(role, OrderCreated(order=one))
         letter = eventually(lambda: dead_letter(api, event_id))
         assert letter.reason == DeadLetterReason.DEAD_LETTER_REASON_DELIVERY_LIMIT
         for one in healthy:

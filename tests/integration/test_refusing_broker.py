@@ -18,8 +18,8 @@ from ordersys.local.rabbitmq import Node
 from ordersys.local.system import Choices, System
 from ordersys.runtime.rabbitmq.reconnecting import opened
 from ordersys.runtime.rabbitmq.urls import parse
-from tests.contract.orders import imagined
-from tests.contract.post import Post
+from tests.contract.harness.injector import Injector
+from tests.contract.harness.sample_orders import sample_order
 from tests.integration.conftest import quietly, skip_without_rabbitmq
 from tests.integration.place import ALL, NONE, NOT_SERVING, SECONDS, SERVING, Place, running, soon
 
@@ -241,8 +241,8 @@ def test_a_subscriber_is_not_serving_while_a_queue_of_its_own_is_declared_otherw
             place.make_otherwise(queue)
         soon(lambda: any(queue in line for line in service.said("error")))
         soon(lambda: service.health() == NOT_SERVING)
-        with closing(Post(place.url)) as post:
-            post.deliver("notification-service-1", OrderCreated(order=(order := imagined())))
+        with closing(Injector(place.url)) as injector:
+            injector.deliver("notification-service-1", OrderCreated(order=(order := sample_order())))
         soon(lambda: service.heard(order.id))
         soon(lambda: other.health() == SERVING)
         assert service.health() == NOT_SERVING

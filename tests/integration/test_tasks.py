@@ -25,8 +25,7 @@ LEAST = {
         "health",
         "who is at the Order Service's address",
         "purge",
-        "recovery of placements",
-        "recovery of changes",
+        "recovery of sagas",
     },
     **{
         taken.consumer.replace("-", "_"): {f"{queue} consumer" for queue in (taken.queue, taken.dead_letter_queue)}

@@ -23,7 +23,7 @@ from ordersys.api.product.v1.product_service_pb2 import (
 from ordersys.contract import descriptors
 from ordersys.local import ports
 from ordersys.local.system import SERVICES, System
-from ordersys.runtime.settings import PRODUCTS_FILE
+from ordersys.product_service.settings import PRODUCTS_FILE
 from tests.integration.api import SECONDS, Api, new_id, placing, reason, status
 
 SERVED = [

@@ -18,10 +18,11 @@ from queue import SimpleQueue
 from rich.console import Console
 
 from tests import virtual_host
+from tests.contract.harness.law_index import node_id
 from tests.mutants.catalogue import MUTANTS
 from tests.mutants.matrix import UNBROKEN, Row, all_killed, matrix, said
 from tests.mutants.mutant import Mutant
-from tests.mutants.suite import NoVerdict, Scope, judge, test_of
+from tests.mutants.suite import NoVerdict, Scope, judge
 from tests.running import addresses, local
 
 _ENOUGH = 1
@@ -73,7 +74,7 @@ class Court:
 
     def _try_mutant(self, mutant: Mutant) -> Row:
         whole = Scope(enough=0 if self._full else _ENOUGH)
-        first = Scope(test_of(mutant.caught_by), _ENOUGH)
+        first = Scope(node_id(mutant.caught_by), _ENOUGH)
 
         def judged(url: str) -> Row:
             row = None if self._full else _judged(mutant.name, mutant, url, first)

@@ -14,7 +14,7 @@ from xml.etree.ElementTree import Element
 import psutil
 
 from tests import virtual_host
-from tests.contract.laws import law_id
+from tests.contract.harness.law_index import law_id
 from tests.mutants.mutant import ALL, SERVICES, Mutant
 from tests.running import addresses
 
@@ -82,14 +82,8 @@ def judgement(report: str) -> Judgement:
     return Judgement(tuple(broken), len({_law(case) for case in cases if not len(case)} - broken.keys()))
 
 
-def test_of(law: str) -> str:
-    """Where pytest finds a law: events/x -> tests/contract/test_events.py::test_x."""
-    module, _, function = law.partition("/")
-    return f"{SUITE}/test_{module}.py::test_{function}"
-
-
 def _law(case: Element) -> str:
-    """tests.contract.test_events, test_x[with this] -> events/x."""
+    """tests.contract.laws.messaging.test_events, test_x[with this] -> events/x."""
     return law_id(case.attrib["classname"], case.attrib["name"].partition("[")[0])
 
 

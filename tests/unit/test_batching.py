@@ -52,6 +52,20 @@ async def test_an_exception_for_one_item_is_raised_for_that_item_alone() -> None
     assert results[2] == 2
 
 
+@pytest.mark.parametrize("count", [0, 2, 4])
+async def test_another_number_of_results_is_an_error_of_every_item(count: int) -> None:
+    """Nobody waits for ever for a result that is missing, nor gets that of a neighbour; the next batch is as ever."""
+
+    async def work(items: list[int]) -> list[int]:
+        return [0] * count if len(items) == 3 else items
+
+    batcher: Batcher[int, int] = Batcher(work, 10)
+    async with asyncio.timeout(10):
+        results = await asyncio.gather(*(batcher.submit(n) for n in range(3)), return_exceptions=True)
+        assert all(isinstance(result, ValueError) for result in results)
+        assert await batcher.submit(7) == 7
+
+
 async def test_a_failure_of_the_work_is_raised_for_all_and_ends_nothing() -> None:
     """After a batch that failed as a whole the next is worked on as ever."""
     fails = True
@@ -158,10 +172,10 @@ async def test_after_a_batch_it_rests_and_more_collects() -> None:
         batches.append(items)
         return items
 
-    batcher: Batcher[int, int] = Batcher(work, 100, rest=0.2)
+    batcher: Batcher[int, int] = Batcher(work, 100, pause=0.2)
     await batcher.submit(0)
     for number in range(1, 4):
-        batcher.put(number)
+        batcher.submit_and_log(number)
         await asyncio.sleep(0.001)
     await batcher.drained()
     assert batches == [[0], [1, 2, 3]]
@@ -175,7 +189,7 @@ async def test_it_rests_only_while_little_waits() -> None:
         sizes.append(len(items))
         return items
 
-    batcher: Batcher[int, int] = Batcher(work, 8, rest=3600)
+    batcher: Batcher[int, int] = Batcher(work, 8, pause=3600)
     async with asyncio.timeout(5):
         await asyncio.gather(*(batcher.submit(number) for number in range(80)))
     assert sizes == [8] * 10
@@ -192,8 +206,8 @@ async def test_a_failure_nobody_waits_for_is_logged(caplog: pytest.LogCaptureFix
         return items
 
     batcher: Batcher[int, int] = Batcher(work, 1)
-    batcher.put(1)
-    batcher.put(2)
+    batcher.submit_and_log(1)
+    batcher.submit_and_log(2)
     await batcher.drained()
     assert done == [2]
     assert "nobody foresaw this" in caplog.text

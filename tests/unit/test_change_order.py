@@ -9,12 +9,14 @@ from google.type.money_pb2 import Money
 
 from ordersys.api.order.v1.order_pb2 import Order, OrderItem, OrderState
 from ordersys.api.order.v1.order_service_pb2 import OrderItems
-from ordersys.api.order.v1.order_service_pb2 import UpdateOrderRequest as Hop
+from ordersys.api.order.v1.order_service_pb2 import UpdateOrderRequest as OrderUpdate
 from ordersys.api.product.v1.product_pb2 import Product
 from ordersys.api.product.v1.product_service_pb2 import ItemQuantities, UpdateOrderRequest, UpdateOrderResponse
 from ordersys.contract.times import timestamp
 from ordersys.order_service import lifecycle
+from ordersys.product_service.__main__ import DESCRIPTIONS
 from ordersys.product_service.change_order import ChangeOrderSaga
+from ordersys.product_service.saga_engine import SagaEngine
 from ordersys.product_service.saga_runner import SagaRunner
 from ordersys.product_service.store import products
 from ordersys.product_service.store.seed import seed
@@ -53,16 +55,16 @@ class OrderServiceDouble:
         if self.others:
             self.others -= 1
             items = OrderItems(items=[OrderItem(product_id="lamp", quantity=1 + self.others % 2, unit_price=PRICE)])
-            self.order = lifecycle.change(read, Hop(order_id=order_id, items=items), 1_790_000_000_000_000)
+            self.order = lifecycle.change(read, OrderUpdate(order_id=order_id, items=items), 1_790_000_000_000_000)
         await asyncio.sleep(0)
         return read
 
-    async def update(self, hop: Hop, traceparent: str) -> Order:
+    async def update(self, update: OrderUpdate, traceparent: str) -> bytes:
         await asyncio.sleep(0)
-        if hop.request_id not in self._answers:
-            self.order = lifecycle.change(self.order, hop, 1_790_000_000_000_000)
-            self._answers[hop.request_id] = self.order
-        return self._answers[hop.request_id]
+        if update.request_id not in self._answers:
+            self.order = lifecycle.change(self.order, update, 1_790_000_000_000_000)
+            self._answers[update.request_id] = self.order
+        return UpdateOrderResponse(order=self._answers[update.request_id]).SerializeToString()
 
 
 @pytest.fixture
@@ -79,13 +81,20 @@ async def database(tmp_path: Path, orders: OrderServiceDouble) -> AsyncIterator[
     await opened.close()
 
 
+def saga(database: Database, orders: OrderServiceDouble) -> ChangeOrderSaga:
+    """Changes of orders, for 300 clients at once."""
+    runner = SagaRunner(300)
+    engine = SagaEngine(database, orders, runner, DESCRIPTIONS)  # type: ignore[arg-type]
+    return ChangeOrderSaga(database, orders, engine, runner)  # type: ignore[arg-type]
+
+
 async def crowd(changes: ChangeOrderSaga, order_id: str, units: Iterable[int]) -> list[Order]:
     """What as many clients as there are units are answered, all at once."""
 
     async def change(wanted: int) -> Order:
         items = ItemQuantities(items=quantities({"lamp": wanted}))
         request = UpdateOrderRequest(request_id=new_id(), order_id=order_id, items=items)
-        order: Order = (await changes.make(request, "", UpdateOrderResponse)).order
+        order = UpdateOrderResponse.FromString(await changes.change(request, "")).order
         assert order.items[0].quantity == wanted
         return order
 
@@ -97,7 +106,7 @@ async def test_every_change_of_a_crowd_is_answered_with_itself(
     database: Database, orders: OrderServiceDouble, clients: int
 ) -> None:
     """However many change one order at once, each has its own answer, and the Order Service is read once for each."""
-    changes = ChangeOrderSaga(database, orders, SagaRunner(300), placement=None)  # type: ignore[arg-type]
+    changes = saga(database, orders)
     answers = await crowd(changes, orders.order.id, range(2, 2 + clients))
     assert sorted(order.version for order in answers) == list(range(2, 2 + clients))
     assert orders.reads == clients
@@ -110,7 +119,7 @@ async def test_a_crowd_holds_its_own_against_who_asks_the_order_service_himself(
     database: Database, orders: OrderServiceDouble
 ) -> None:
     """The order changes between reading and asking: it is read again, and each change is made in the end."""
-    changes = ChangeOrderSaga(database, orders, SagaRunner(300), placement=None)  # type: ignore[arg-type]
+    changes = saga(database, orders)
     orders.others = 30
     answers = await crowd(changes, orders.order.id, range(2, 42))
     assert sorted(order.items[0].quantity for order in answers) == list(range(2, 42))

@@ -21,8 +21,8 @@ from ordersys.contract import checks, descriptors
 from ordersys.contract.checks import check, source
 from ordersys.contract.money import total
 from ordersys.contract.validation import violations
-from tests.contract.planted import ORDER, planted
-from tests.contract.strategies import has_rules, invalid, valid
+from tests.compat.contract_changes import ORDER, contract_with
+from tests.contract.harness.strategies import has_rules, invalid, valid
 from tests.unit.test_lifecycle import order
 
 EXAMPLES = 20
@@ -174,7 +174,7 @@ _UNKNOWN = {
 def test_a_rule_that_is_not_known_leaves_all_to_protovalidate(change: tuple[str, str, str]) -> None:
     """Also where it stands in a message inside, or of what Python has no good words for."""
     name, new, old = change
-    files = descriptors.link(planted(f"{ORDER}.{name}", new, old))
+    files = descriptors.link(contract_with(f"{ORDER}.{name}", new, old))
     kinds = {kind.name: kind for kind in descriptors.messages(files)}
     event = OrderCreated(order=order())
     assert check(OrderCreated.DESCRIPTOR)(event)
@@ -195,7 +195,7 @@ def test_whatever_a_contract_says_is_data_in_a_check(pattern: str, text: str) ->
     """No text of a rule is ever run, be the rule known or not."""
     quoted, other = (CEscape(said.encode(), as_utf8=False) for said in (f"^{pattern}$", text))
     said = f'pattern: "{quoted}" not_in: "{other}"'
-    files = descriptors.link(planted(f"{ORDER}.OrderUpdated", said, _SAID))
+    files = descriptors.link(contract_with(f"{ORDER}.OrderUpdated", said, _SAID))
     (kind,) = (kind for kind in descriptors.messages(files) if kind.name == "OrderUpdated")
     written = ast.parse(source(kind))
     assert not check(kind)(descriptors.message_class(kind)())

@@ -175,10 +175,14 @@ def test_no_answer_to_a_change_tells_how_to_repeat_it(code: int) -> None:
 
 
 def test_a_status_is_the_one_sent_in_the_details_or_made_of_the_code() -> None:
-    """grpc-status-details-bin, or code and text, or the code's name."""
+    """grpc-status-details-bin where it agrees with the status, else code and text, or the code's name."""
     sent = refused.product_not_found("lamp").status
     trailing = Metadata(("other-bin", b"\xff"), ("grpc-status-details-bin", sent.SerializeToString()))
-    assert status_of(AioRpcError(StatusCode.NOT_FOUND, Metadata(), trailing, "text")) == sent
+    assert status_of(AioRpcError(StatusCode.NOT_FOUND, Metadata(), trailing, sent.message)) == sent
+    plain = Status(code=Code.NOT_FOUND, message="text")
+    for contradiction in (sent.SerializeToString(), b"\xff"):
+        odd = Metadata(("grpc-status-details-bin", contradiction))
+        assert status_of(AioRpcError(StatusCode.NOT_FOUND, Metadata(), odd, "text")) == plain
     for text in ("no route", None):
         bare = status_of(AioRpcError(StatusCode.UNAVAILABLE, Metadata(), Metadata(), text))
         assert bare == Status(code=Code.UNAVAILABLE, message=text or "UNAVAILABLE")

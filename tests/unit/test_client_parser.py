@@ -21,7 +21,9 @@ from ordersys.grpc_client.peers import PEERS
 from ordersys.local.system import USUAL_AMQP_PORT, USUAL_PORTS
 from ordersys.notification_service_1.__main__ import Settings as NotificationSettings1
 from ordersys.notification_service_2.__main__ import Settings as NotificationSettings2
-from ordersys.runtime.settings import ProductSettings, described
+from ordersys.order_service.settings import OrderSettings
+from ordersys.product_service.settings import ProductSettings
+from ordersys.runtime.base.settings import described
 
 PROGRAM = "ordersys"
 COMMANDS = parser.build(PROGRAM)
@@ -196,7 +198,7 @@ def test_the_installed_command_is_that_of_the_module() -> None:
 
 def test_a_client_that_was_told_nothing_looks_where_the_services_and_the_launcher_are_by_default() -> None:
     """Settings, launcher and client have the defaults in common."""
-    kinds = (ProductSettings, NotificationSettings1, NotificationSettings2)
+    kinds = (ProductSettings, OrderSettings, NotificationSettings1, NotificationSettings2)
     defaults = {setting.variable: setting.default for kind in kinds for setting in described(kind)}
     for peer in PEERS:
         assert defaults[f"ORDERSYS_{peer.module.upper()}_ADDRESS"] == str(peer.address)

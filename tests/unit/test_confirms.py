@@ -129,4 +129,4 @@ def test_a_window_gets_on_in_steps_a_trickle_does_not_take(size: int, step: int)
     window = sent(Window(1), [str(number) for number in range(size)])
     for tag in range(1, min(size, 2 * step) + 1):
         window.ack(tag, False)
-        assert window.steps == tag // step
+        assert window.progress == tag // step

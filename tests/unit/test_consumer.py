@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ordersys.contract.events import Delivery
-from ordersys.runtime.rabbitmq.connection import BrokerUnavailable
 from ordersys.runtime.rabbitmq.consumer import Disposition, Tagged, _portions, _settle
+from ordersys.runtime.rabbitmq.errors import BrokerUnavailable
+from ordersys.runtime.rabbitmq.messages import AmqpDelivery
 
 ACK, DEAD_LETTER, RETURN = Disposition.ACK, Disposition.DEAD_LETTER, Disposition.RETURN
 CASES = st.lists(st.tuples(st.booleans(), st.sampled_from(Disposition)), max_size=20)
@@ -44,7 +44,7 @@ class Intake:
 
 
 def deliveries(redelivered: Sequence[bool], first: int = 1) -> list[Tagged]:
-    return [Tagged(tag, Delivery("id", "type", None, b"", again)) for tag, again in enumerate(redelivered, first)]
+    return [Tagged(tag, AmqpDelivery("id", "type", None, b"", again)) for tag, again in enumerate(redelivered, first)]
 
 
 def settled(batch: list[Tagged], dispositions: Sequence[Disposition], breaks_after: int = 1000) -> Intake:

@@ -5,23 +5,23 @@ from pathlib import Path
 
 import pytest
 
-from ordersys.contract.events import MAXIMUM_BYTES, Delivery
+from ordersys.contract.events import MAXIMUM_BYTES
 from ordersys.notification_service.inbox import DEAD_LETTERS, schema
 from ordersys.runtime.dead_letters import Named, letter_id, portions
-from ordersys.runtime.rabbitmq.messages import received
+from ordersys.runtime.rabbitmq.messages import AmqpDelivery, received
 from ordersys.runtime.storage.database import Database
-from tests.contract.raw import counted, encoded, entry, short
+from tests.contract.harness.amqp_properties import counted, encoded, entry, short
 
 MANY = 70_000
 FULL = 500
 
 
-def dead(number: int, body: bytes = b"x", count: int = 0, redelivered: bool = False) -> Delivery:
+def dead(number: int, body: bytes = b"x", count: int = 0, redelivered: bool = False) -> AmqpDelivery:
     """A delivery of a dead letter; the broker counts on it how often it was delivered."""
     counts = entry(b"x-delivery-count", b"l" + count.to_bytes(8)) if count else b""
     properties = encoded({"headers": counted(counts + entry(b"h", b"V")), "message_id": short(b"%d" % number)})
     found = received(properties, body)
-    return Delivery(found.message_id, None, None, body, redelivered, properties)
+    return AmqpDelivery(found.message_id, None, None, body, redelivered, properties)
 
 
 @pytest.fixture

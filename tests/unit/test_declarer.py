@@ -1,13 +1,14 @@
 """Declaring, refused in part: what else is declared, what is looked at, whose trouble it is."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 
 from ordersys.contract.topology import subscriptions, topology
-from ordersys.runtime.rabbitmq.connection import BrokerRefused, BrokerUnavailable, Call
+from ordersys.runtime.rabbitmq.channel import QueueCounts, RpcChannel
+from ordersys.runtime.rabbitmq.errors import BrokerRefused, BrokerUnavailable
 from ordersys.runtime.rabbitmq.topology import Declarer
 
 FIRST, SECOND = subscriptions()
@@ -26,21 +27,11 @@ class Broker:
         self.asked: list[str] = []
 
     @asynccontextmanager
-    async def channel(self) -> AsyncIterator[Call]:
-        open_ = True
+    async def channel(self) -> AsyncIterator[RpcChannel]:
+        yield Channel(self)
 
-        async def call(method: str, **arguments: Any) -> None:
-            nonlocal open_
-            assert open_, "the channel is closed"
-            open_ = False
-            self._do(method, **arguments)
-            open_ = True
-
-        yield call
-
-    def _do(self, method: str, passive: bool = False, **arguments: Any) -> None:
+    def do(self, method: str, name: str, passive: bool = False) -> None:
         kind = method.partition("_")[0]
-        name = arguments.get(kind) or arguments["destination"]
         self.asked.append(f"{method} {name}{' passively' if passive else ''}")
         if name in self.out_of_reach and passive:
             raise BrokerUnavailable(f"404 NOT_FOUND - home node of {kind} '{name}' is down or inaccessible", 404)
@@ -57,6 +48,39 @@ class Broker:
             raise BrokerRefused(f"406 PRECONDITION_FAILED - inequivalent arg for {kind} '{name}'", 406)
         else:
             self.there.add(name)
+
+
+class Channel(RpcChannel):
+    """As much of a channel as declares; a refusal closes it."""
+
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+        self._open = True
+
+    async def declare_exchange(self, name: str, kind: str) -> None:
+        self._do("exchange_declare", name)
+
+    async def find_exchange(self, name: str) -> None:
+        self._do("exchange_declare", name, passive=True)
+
+    async def declare_queue(self, name: str, arguments: Mapping[str, Any]) -> None:
+        self._do("queue_declare", name)
+
+    async def find_queue(self, name: str) -> QueueCounts:
+        self._do("queue_declare", name, passive=True)
+        return QueueCounts(0, 0)
+
+    async def bind_queue(self, queue: str, exchange: str, routing_key: str) -> None:
+        self._do("queue_bind", queue)
+
+    async def bind_exchange(self, destination: str, source: str, routing_key: str) -> None:
+        self._do("exchange_bind", destination)
+
+    def _do(self, method: str, name: str, passive: bool = False) -> None:
+        assert self._open, "the channel is closed"
+        self._open = False
+        self._broker.do(method, name, passive)
+        self._open = True
 
 
 @pytest.mark.parametrize("refused", sorted(queue.name for queue in topology().queues))

@@ -10,7 +10,7 @@ from ordersys.api.order.v1.order_events_pb2 import OrderCreated, OrderRejected, 
 from ordersys.contract import events, topology
 from ordersys.contract.events import Delivery, EventMessage, Undecodable, decode
 from ordersys.contract.times import timestamp
-from tests.contract import strategies
+from tests.contract.harness import strategies
 from tests.unit.test_lifecycle import order
 
 FINE = OrderCreated(order=order()).SerializeToString()

@@ -15,11 +15,10 @@ from pika.exceptions import ChannelWrongStateError, InvalidFrameError
 from pika.frame import Body, Frame, Header, Heartbeat, Method
 from pika.spec import Basic
 
-from ordersys.contract.events import Delivery
 from ordersys.runtime.rabbitmq import frames
 from ordersys.runtime.rabbitmq.frames import Connection, publication
-from ordersys.runtime.rabbitmq.messages import Message, RawProperties
-from tests.contract.raw import encoded, properties
+from ordersys.runtime.rabbitmq.messages import AmqpDelivery, Message, RawProperties
+from tests.contract.harness.amqp_properties import encoded, properties
 
 OURS, OTHER = 3, 4
 SMALLEST, LARGEST_WRITE = 4096, 131_072
@@ -62,7 +61,7 @@ class Wire:
         """As a transport of pika."""
         self.written.append(data)
 
-    def _take(self, tag: int, delivery: Delivery) -> None:
+    def _take(self, tag: int, delivery: AmqpDelivery) -> None:
         self.seen.append(Recorded(tag, delivery.redelivered, delivery.properties, delivery.body))
 
     def _frame(self, frame: Any) -> None:

@@ -10,6 +10,7 @@ from ordersys.contract.errors import Refused, reason_of, refuse
 from ordersys.product_service import groups
 from ordersys.product_service.groups import MOST, Groups
 from ordersys.product_service.saga_runner import SagaRunner
+from ordersys.runtime.storage.errors import StorageUnavailable
 
 SECONDS = 60
 
@@ -162,6 +163,15 @@ async def test_an_unforeseen_error_is_raised_for_those_it_is_about() -> None:
     ends = await asyncio.gather(work.join("broken"), work.join("b"), return_exceptions=True)
     assert [type(end) for end in ends] == [ZeroDivisionError] * 2
     assert await work.calls.join(["again"]) == ["again"]
+
+
+async def test_storage_that_is_unavailable_is_a_refusal_of_the_order_that_met_it() -> None:
+    """Of a batch the other orders have their own answers: they may have been stored."""
+    work = Work(held=False)
+    first, second = await work.calls.join(["a", StorageUnavailable("no room")])
+    assert first == "a"
+    assert isinstance(second, Refused)
+    assert reason_of(second.status) == ErrorReason.Name(ErrorReason.STORAGE_UNAVAILABLE)
 
 
 async def test_what_is_under_way_is_drained() -> None:

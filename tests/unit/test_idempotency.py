@@ -13,12 +13,12 @@ from sqlalchemy import Connection
 from ordersys.api.order.v1.order_events_pb2 import Shortage
 from ordersys.api.product.v1.product_pb2 import Product
 from ordersys.api.product.v1.product_service_pb2 import CancelOrderRequest, GetProductResponse, UpdateOrderRequest
-from ordersys.contract.errors import Refused, out_of_stock, product_not_found, reason_of
+from ordersys.contract.errors import Refused, out_of_stock, product_not_found, reason_of, refusing
 from ordersys.contract.normalisation import fingerprint
 from ordersys.runtime.idempotency import Ledger, Outcome, Remembered, Requests, refusal, success
 from ordersys.runtime.periodic import purge
 from ordersys.runtime.retention import Retention
-from ordersys.runtime.storage.database import Database, refusing
+from ordersys.runtime.storage.database import Database
 from ordersys.runtime.storage.schema import Schema
 
 SCHEMA = Schema("tests")

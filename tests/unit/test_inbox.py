@@ -15,14 +15,16 @@ from ordersys.api.notification.v1.notification_log_pb2 import ListNotificationsR
 from ordersys.api.order.v1.order_events_pb2 import OrderUpdated
 from ordersys.api.order.v1.order_pb2 import Order
 from ordersys.contract.errors import Refused
-from ordersys.contract.events import Delivery, Event
+from ordersys.contract.events import Event
 from ordersys.notification_service import requests
 from ordersys.notification_service.inbox import DEAD_LETTERS, Inbox, Recording, Rendered, schema
 from ordersys.notification_service.recorder import Recorder
 from ordersys.runtime.base.ids import now
 from ordersys.runtime.idempotency import success
 from ordersys.runtime.rabbitmq.consumer import Disposition
+from ordersys.runtime.rabbitmq.messages import AmqpDelivery
 from ordersys.runtime.storage.database import Database
+from ordersys.runtime.storage.errors import StorageUnavailable
 
 UPDATED = OrderUpdated.DESCRIPTOR.full_name
 INBOX = Inbox("tests")
@@ -165,7 +167,7 @@ async def test_nothing_is_disposed_of_that_could_not_be_recorded(database: Datab
     dead_letter = event("dead", type_="ordersys.api.order.v1.OrderVanished")
     with closing(sqlite3.connect(database.path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
-        with pytest.raises(Refused):
+        with pytest.raises(StorageUnavailable):
             await recorder.record([event("a"), dead_letter])
         assert await recorder.record([dead_letter]) == [Disposition.DEAD_LETTER]
     assert await recorder.record([event("a")]) == [Disposition.ACK]
@@ -228,7 +230,7 @@ async def test_a_database_of_version_2_keeps_dead_letters_from_now_on(tmp_path: 
     other = ReplayDeadLettersRequest(request_id=ID, dead_letter_ids=["0" * 32])
     with pytest.raises(Refused):
         await database.read(requests.outcome, other)
-    dead = Delivery("id", None, None, b"body", properties=b"\0\0")
+    dead = AmqpDelivery("id", None, None, b"body", properties=b"\0\0")
     await database.write(DEAD_LETTERS.keep, [dead])
     ((letter,), _) = await database.read(DEAD_LETTERS.page, 0, 10)
     assert letter.delivery.body == b"body"

@@ -2,8 +2,8 @@
 
 from collections import Counter
 
-from tests.contract.laws import PAGE, laws, page
-from tests.contract.wire import ROLES
+from tests.contract.harness.client import ROLES
+from tests.contract.harness.law_index import PAGE, laws, page
 
 MEANS = {*ROLES, "broker", "proxy", "stand-in"}
 

@@ -13,7 +13,7 @@ from google.type.money_pb2 import Money
 from ordersys import contract
 from ordersys.api.order.v1.order_pb2 import OrderItem
 from ordersys.contract import money
-from tests.contract.laws import laws
+from tests.contract.harness.law_index import laws
 from tests.mutants import catalogue
 from tests.mutants.catalogue import MUTANTS
 from tests.mutants.matrix import UNBROKEN, Row, all_killed, matrix
@@ -167,7 +167,7 @@ def report(**cases: str) -> str:
     """A report of pytest: what came of tests of the events, by name."""
     ended = {"passed": "", "failed": "<failure/>", "error": "<error/>", "skipped": "<skipped/>"}
     lines = [
-        f'<testcase classname="tests.contract.test_events" name="test_{n}">{ended[e]}</testcase>'
+        f'<testcase classname="tests.contract.laws.messaging.test_events" name="test_{n}">{ended[e]}</testcase>'
         for n, e in cases.items()
     ]
     return f"<testsuites><testsuite>{''.join(lines)}</testsuite></testsuites>"

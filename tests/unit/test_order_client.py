@@ -22,11 +22,19 @@ from ordersys.api.order.v1.order_service_pb2 import (
 from ordersys.api.order.v1.order_service_pb2_grpc import OrderServiceServicer, add_OrderServiceServicer_to_server
 from ordersys.contract.addresses import Address
 from ordersys.contract.errors import Refused, order_not_found, reason_of, refuse
-from ordersys.product_service.order_client import OrderServiceClient, OutcomeUnknown
+from ordersys.product_service.order_client import OrderServiceClient
+from ordersys.product_service.saga import OutcomeUnknown
 from tests.integration.api import new_id
 
 Answer = Callable[[Sequence[CreateOrderRequest]], BatchCreateOrdersResponse]
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
+_MISSING = order_not_found("x").status
+# Details beside a NOT_FOUND with the message of _MISSING.
+ODD = {
+    "another code": Status(code=13, message=_MISSING.message, details=_MISSING.details).SerializeToString(),
+    "another message": Status(code=5, message="Gone fishing.", details=_MISSING.details).SerializeToString(),
+    "no status": b"\xff",
+}
 
 
 class OrderService(OrderServiceServicer):
@@ -56,6 +64,9 @@ class OrderService(OrderServiceServicer):
     async def GetOrder(self, request: GetOrderRequest, context: Any) -> GetOrderResponse:
         if request.order_id == "there":
             return GetOrderResponse(order=Order(id="there"))
+        if details := ODD.get(request.order_id):
+            trailer = (("grpc-status-details-bin", details),)
+            await context.abort(grpc.StatusCode.NOT_FOUND, _MISSING.message, trailer)
         status = Status(code=5) if request.order_id == "elsewhere" else order_not_found(request.order_id).status
         await _abort(context, status)
         raise AssertionError("abort raises")
@@ -200,3 +211,11 @@ async def test_an_order_is_there_or_not_or_it_is_in_doubt() -> None:
         assert await orders.find("missing") is None
         with pytest.raises(OutcomeUnknown):
             await orders.find("elsewhere")
+
+
+@pytest.mark.parametrize("odd", ODD)
+async def test_details_that_contradict_their_status_leave_an_outcome_in_doubt(odd: str) -> None:
+    """Somebody between has rewritten one of them: a reason nobody vouches for releases no stock."""
+    async with asked(created) as (orders, _):
+        with pytest.raises(OutcomeUnknown):
+            await orders.find(odd)

@@ -172,7 +172,7 @@ async def test_a_few_events_go_first_after_some_were_not_answered(tmp_path: Path
     events = [EVENTS[0]._replace(event_id=f"order.{number}") for number in range(100)]
     async with relaying(tmp_path, broker := Broker(*answers), window=100) as (database, relay):
         await database.write(append, events)
-        relay.wake()
+        relay.notify()
         await empty(database)
     assert [len(window) for window in broker.windows] == sizes
 
@@ -290,7 +290,7 @@ async def test_a_row_stays_while_the_broker_has_not_answered(tmp_path: Path) -> 
     gate: asyncio.Future[list[Outcome]] = asyncio.get_running_loop().create_future()
     async with relaying(tmp_path, broker := Broker(gate)) as (database, relay):
         await database.write(append, EVENTS[:2])
-        relay.wake()
+        relay.notify()
         await broker.asked.wait()
         assert await database.read(OUTBOX.waiting) == 2
         gate.set_result([CONFIRMED, CONFIRMED])
@@ -303,7 +303,7 @@ async def test_nothing_is_published_of_a_transaction_that_was_rolled_back(tmp_pa
         undone, done = database.write(append_and_fail, EVENTS[:1]), database.write(append, EVENTS[1:2])
         await done
         assert isinstance(undone.exception(), ValueError)
-        relay.wake()
+        relay.notify()
         await empty(database)
     assert broker.windows == [EVENTS[1:2]]
 
@@ -353,7 +353,7 @@ async def test_a_commit_wakes_the_relay_though_nobody_waits_for_it_any_more(
 async def test_an_event_whose_wake_was_lost_waits_for_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing tells the relay of it, and it is published all the same."""
     monkeypatch.setattr(module, "_LOOK_SECONDS", 0.01)
-    monkeypatch.setattr(Relay, "wake", lambda relay: None)
+    monkeypatch.setattr(Relay, "notify", lambda relay: None)
     async with relaying(tmp_path, broker := Broker()) as (database, _):
         await database.write(append, EVENTS[:1])
         await empty(database)
@@ -371,7 +371,7 @@ async def test_what_cant_be_removed_is_published_again(tmp_path: Path) -> None:
         async with relaying(tmp_path, broker := Broker([CONFIRMED], unlock())) as (database, relay):
             await database.write(append, EVENTS[:1])
             other.execute("BEGIN IMMEDIATE")
-            relay.wake()
+            relay.notify()
             await empty(database)
     assert broker.windows == [EVENTS[:1]] * 2
 
@@ -389,7 +389,7 @@ async def test_closing_ends_after_the_window_under_way(tmp_path: Path) -> None:
     gate: asyncio.Future[list[Outcome]] = asyncio.get_running_loop().create_future()
     async with relaying(tmp_path, broker := Broker(gate)) as (database, relay):
         await database.write(append, EVENTS[: WINDOW + 1])
-        relay.wake()
+        relay.notify()
         await broker.asked.wait()
         ending = asyncio.create_task(relay.close())
         await asyncio.sleep(0)
@@ -405,10 +405,10 @@ async def test_closing_waits_for_no_broker(tmp_path: Path, monkeypatch: pytest.M
     silent: asyncio.Future[list[Outcome]] = asyncio.get_running_loop().create_future()
     async with relaying(tmp_path, broker := Broker(silent)) as (database, relay):
         await database.write(append, EVENTS)
-        relay.wake()
+        relay.notify()
         await broker.asked.wait()
         await relay.close()
-        relay.wake()
+        relay.notify()
         assert silent.cancelled()
         assert await database.read(OUTBOX.waiting) == len(EVENTS)
     assert len(broker.windows) == 1

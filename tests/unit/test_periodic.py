@@ -4,17 +4,18 @@ import asyncio
 
 import pytest
 
-from ordersys.api.error.v1.error_reason_pb2 import ErrorReason
-from ordersys.contract.errors import refuse
 from ordersys.runtime.base.tasks import TaskEnded, endless
 from ordersys.runtime.periodic import every
+from ordersys.runtime.storage.errors import StorageUnavailable
 
 SECONDS = 5.0
 
 
-async def test_what_is_refused_is_put_off_by_name_and_done_the_next_time(caplog: pytest.LogCaptureFixture) -> None:
+async def test_what_finds_no_storage_is_put_off_by_name_and_done_the_next_time(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     """A disk without room is no reason to end: the line says which job waits."""
-    answers = iter([refuse(ErrorReason.STORAGE_UNAVAILABLE)])
+    answers = iter([StorageUnavailable("no room")])
     done = asyncio.Event()
 
     async def work() -> None:
@@ -25,7 +26,7 @@ async def test_what_is_refused_is_put_off_by_name_and_done_the_next_time(caplog:
     async with asyncio.TaskGroup() as tasks, every(tasks, "sweep of tests", 0.01, work):
         await asyncio.wait_for(done.wait(), SECONDS)
     (said,) = [record.message for record in caplog.records if record.levelname == "WARNING"]
-    assert said.startswith("sweep of tests: put off for 0.01 s")
+    assert said.startswith("sweep of tests: put off for 0.01 s: no room")
 
 
 async def test_what_nobody_foresaw_in_a_job_ends_the_group_and_names_it(caplog: pytest.LogCaptureFixture) -> None:

@@ -12,19 +12,21 @@ from sqlalchemy import Connection, delete
 from ordersys.api.error.v1.error_reason_pb2 import ErrorReason
 from ordersys.api.order.v1.order_pb2 import Order, OrderState
 from ordersys.api.order.v1.order_service_pb2 import CreateOrderRequest
-from ordersys.api.order.v1.order_service_pb2 import UpdateOrderRequest as Hop
+from ordersys.api.order.v1.order_service_pb2 import UpdateOrderRequest as OrderUpdate
 from ordersys.api.product.v1.product_pb2 import Product
 from ordersys.api.product.v1.product_service_pb2 import PlaceOrderRequest, PlaceOrderResponse
 from ordersys.contract.errors import Refused, order_already_exists, refuse
 from ordersys.order_service import lifecycle
-from ordersys.product_service import evidence
-from ordersys.product_service.order_client import OutcomeUnknown
+from ordersys.product_service.__main__ import DESCRIPTIONS
 from ordersys.product_service.place_order import PlaceOrderSaga
+from ordersys.product_service.saga import OutcomeUnknown, Saga
+from ordersys.product_service.saga_engine import SagaEngine
 from ordersys.product_service.saga_runner import SagaRunner
-from ordersys.product_service.store import placements as store
 from ordersys.product_service.store import products
+from ordersys.product_service.store import sagas as store
 from ordersys.product_service.store.seed import seed
-from ordersys.product_service.store.tables import PLACEMENTS, SCHEMA
+from ordersys.product_service.store.tables import SAGAS, SCHEMA
+from ordersys.product_service.store.transaction import Transaction
 from ordersys.runtime.storage.database import Database
 from tests.integration.api import new_id, quantities
 
@@ -72,9 +74,21 @@ async def database(tmp_path: Path) -> AsyncIterator[Database]:
 
 
 @pytest.fixture
-def placement(database: Database, orders: OrderServiceDouble) -> PlaceOrderSaga:
-    """The saga."""
-    return PlaceOrderSaga(database, orders, SagaRunner(300))  # type: ignore[arg-type]
+def sagas() -> SagaRunner:
+    """Where sagas run."""
+    return SagaRunner(300)
+
+
+@pytest.fixture
+def engine(database: Database, orders: OrderServiceDouble, sagas: SagaRunner) -> SagaEngine:
+    """The saga engine."""
+    return SagaEngine(database, orders, sagas, DESCRIPTIONS)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def placement(database: Database, orders: OrderServiceDouble, engine: SagaEngine, sagas: SagaRunner) -> PlaceOrderSaga:
+    """The placements."""
+    return PlaceOrderSaga(database, orders, engine, sagas)  # type: ignore[arg-type]
 
 
 def response(order: Order) -> bytes:
@@ -92,8 +106,32 @@ async def stock(database: Database) -> tuple[int, int]:
 
 def forget_placements(connection: Connection, _: list[Any]) -> list[None]:
     """An operation: what an earlier release did when an order was cancelled before its placement was completed."""
-    connection.execute(delete(PLACEMENTS))
+    connection.execute(delete(SAGAS))
     return [None]
+
+
+def begin_change(connection: Connection, order_ids: list[str]) -> list[None]:
+    """An operation: a change of an order is pending."""
+    transaction = Transaction(connection)
+    for order_id in order_ids:
+        change = OrderUpdate(order_id=order_id, request_id=new_id(), state=OrderState.ORDER_STATE_PAID)
+        transaction.begin(Saga(new_id(), change, {}, ""), bytes(16))
+    transaction.write()
+    return [None] * len(order_ids)
+
+
+async def test_an_open_request_is_not_answered_with_a_change_of_its_order(
+    database: Database, orders: OrderServiceDouble, placement: PlaceOrderSaga
+) -> None:
+    """A database of an earlier release: its placement is gone, and a change of the order is pending."""
+    request = placing()
+    orders.lost = True
+    await placement.place([request], "")
+    await database.write(forget_placements, None)
+    (order,) = orders.orders.values()
+    await database.write(begin_change, order.id)
+    assert await placement.place([request], "") == [response(order)]
+    assert [saga.order_id for saga in await database.read(store.pending, "", 9)] == [order.id]
 
 
 async def test_an_open_request_whose_placement_is_gone_is_answered(
@@ -109,7 +147,7 @@ async def test_an_open_request_whose_placement_is_gone_is_answered(
     (order,) = orders.orders.values()
     first = Order()
     first.CopyFrom(order)
-    cancelled = lifecycle.change(order, Hop(state=OrderState.ORDER_STATE_CANCELLED), NOW + 1)
+    cancelled = lifecycle.change(order, OrderUpdate(state=OrderState.ORDER_STATE_CANCELLED), NOW + 1)
     orders.orders[order.id] = cancelled
     answers = await placement.place([placing(1), request, placing(1)], "")
     assert answers[1] == response(first)
@@ -156,16 +194,16 @@ async def test_somebody_elses_order_under_the_id_is_a_refusal(
 
 
 async def test_who_waits_for_a_placement_in_doubt_is_in_doubt(
-    database: Database, orders: OrderServiceDouble, placement: PlaceOrderSaga
+    database: Database, orders: OrderServiceDouble, placement: PlaceOrderSaga, engine: SagaEngine
 ) -> None:
     """OutcomeUnknown, as of any saga: the changes that wait their turn behind it are told so at once."""
     orders.lost = True
     await placement.place([placing()], "")
     (pending,) = await database.read(store.pending, "", 9)
     with pytest.raises(OutcomeUnknown):
-        await placement.complete(pending)
+        await engine.settle_one(pending)
     orders.lost = False
-    await placement.complete(pending)
+    await engine.settle_one(pending)
 
 
 async def test_an_id_that_is_taken_by_an_order_nobody_finds_is_in_doubt(
@@ -187,19 +225,3 @@ async def test_an_id_that_is_taken_by_an_order_nobody_finds_is_in_doubt(
 
 async def _nothing(_: str) -> None:
     return None
-
-
-def test_a_change_is_shown_by_a_later_version_with_its_effect() -> None:
-    """Not by the version it was to change, and not by another effect."""
-    creation = CreateOrderRequest(order_id=new_id(), customer_id="anna")
-    creation.items.add(product_id="lamp", quantity=2, unit_price=PRICE)
-    placed = lifecycle.place(creation, NOW)
-    paid = Hop(order_id=placed.id, expected_version=1, state=OrderState.ORDER_STATE_PAID)
-    assert not evidence.shows(paid, placed)
-    assert evidence.shows(paid, lifecycle.change(placed, paid, NOW))
-    cancelled = lifecycle.change(placed, Hop(state=OrderState.ORDER_STATE_CANCELLED), NOW)
-    assert not evidence.shows(paid, cancelled)
-    fewer = Hop(order_id=placed.id, expected_version=1)
-    fewer.items.items.add(product_id="lamp", quantity=1, unit_price=PRICE)
-    assert evidence.shows(fewer, lifecycle.change(placed, fewer, NOW))
-    assert not evidence.shows(fewer, lifecycle.change(placed, paid, NOW))

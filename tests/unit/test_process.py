@@ -9,7 +9,7 @@ import gc
 
 from ordersys.product_service.__main__ import NAME, STORED
 from ordersys.runtime.process import run
-from ordersys.runtime.settings import ProductSettings
+from ordersys.product_service.settings import ProductSettings
 
 
 async def serve(settings, stop, tasks):

@@ -16,7 +16,17 @@ from ordersys.contract.properties import Death, Malformed, Properties, death, en
 from ordersys.contract.topology import Publication
 from ordersys.runtime.rabbitmq import messages
 from ordersys.runtime.rabbitmq.messages import RawProperties, copy, receive_raw
-from tests.contract.raw import HOSTILE_HEADERS, TABLES, VALUES, counted, encoded, entry, properties, published, short
+from tests.contract.harness.amqp_properties import (
+    HOSTILE_HEADERS,
+    TABLES,
+    VALUES,
+    counted,
+    encoded,
+    entry,
+    properties,
+    published,
+    short,
+)
 
 OURS = ("x-death", "x-first-death-queue", "x-last-death-reason", "x-delivery-count", "x-acquired-count", "CC", "BCC")
 

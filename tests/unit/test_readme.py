@@ -8,7 +8,9 @@ import pytest
 
 from ordersys.notification_service_1.__main__ import Settings as NotificationSettings1
 from ordersys.notification_service_2.__main__ import Settings as NotificationSettings2
-from ordersys.runtime.settings import Described, OrderSettings, ProductSettings, described
+from ordersys.order_service.settings import OrderSettings
+from ordersys.product_service.settings import ProductSettings
+from ordersys.runtime.base.settings import Described, described
 
 ROOT = Path(__file__).parent.parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -9,7 +9,8 @@ import pytest
 
 from ordersys.contract.topology import topology
 from ordersys.runtime.rabbitmq import reconnecting
-from ordersys.runtime.rabbitmq.connection import BrokerRefused, BrokerUnavailable, Call
+from ordersys.runtime.rabbitmq.channel import RpcChannel
+from ordersys.runtime.rabbitmq.errors import BrokerRefused, BrokerUnavailable
 from ordersys.runtime.rabbitmq.topology import Declarer
 from ordersys.runtime.rabbitmq.urls import BrokerUrl, BrokerUrls, parse
 
@@ -44,27 +45,34 @@ class Session:
         self.closed: asyncio.Future[BrokerUnavailable] = asyncio.get_running_loop().create_future()
 
     @asynccontextmanager
-    async def methods(self) -> AsyncIterator[Call]:
-        async def call(method: str, **arguments: Any) -> None:
-            if self.state == HANGS:
-                await asyncio.get_running_loop().create_future()
-            if self.state == REFUSES:
-                raise BrokerUnavailable("refused")
-            if self.state == LASTS:
-                raise BrokerRefused("refused for good", 406)
-
-        yield call
+    async def rpc_channel(self) -> AsyncIterator[RpcChannel]:
+        yield Channel(self.state)
 
     def check(self) -> None:
         if self.closed.done():
             raise self.closed.result()
 
-    def fail(self, error: BaseException) -> None:
+    def abort(self, error: BaseException) -> None:
         if not self.closed.done():
             self.closed.set_result(error if isinstance(error, BrokerUnavailable) else BrokerUnavailable(str(error)))
 
     async def close(self) -> None:
         self._broker.closed += 1
+
+
+class Channel(RpcChannel):
+    """A channel on which every method has the fate of its broker."""
+
+    def __init__(self, state: str) -> None:
+        self._state = state
+
+    async def _call(self, method: str, send: object) -> None:
+        if self._state == HANGS:
+            await asyncio.get_running_loop().create_future()
+        if self._state == REFUSES:
+            raise BrokerUnavailable("refused")
+        if self._state == LASTS:
+            raise BrokerRefused("refused for good", 406)
 
 
 def brokers(hosts: str) -> BrokerUrls:
@@ -80,7 +88,7 @@ async def used(broker: Broker, urls: str, count: int, monkeypatch: pytest.Monkey
     left = asyncio.Semaphore(0)
 
     async def use(session: Any) -> None:
-        session.fail(BrokerUnavailable("cut"))
+        session.abort(BrokerUnavailable("cut"))
         left.release()
 
     task = asyncio.create_task(reconnecting.keep_open(brokers(urls), "test", use))
@@ -199,7 +207,7 @@ async def test_it_ends_when_cancelled_whatever_it_is_at(cut: bool, monkeypatch: 
     task = asyncio.create_task(reconnecting.keep_open(brokers("a"), "test", note))
     await asyncio.wait_for(using.wait(), SECONDS)
     if cut:
-        sessions[0].fail(BrokerUnavailable("cut"))
+        sessions[0].abort(BrokerUnavailable("cut"))
         for _ in range(3):
             await asyncio.sleep(0)
     task.cancel()

@@ -39,9 +39,9 @@ async def test_a_saga_nobody_waits_for_any_more_keeps_its_place() -> None:
 async def test_what_is_under_way_is_left_out_and_shared() -> None:
     """Two steps with a saga in common: it is taken once, and both have its result, an exception too."""
     sagas, step = SagaRunner(9), Step()
-    first = asyncio.ensure_future(sagas.each_once(step, {"a": 1, "b": 0}))
+    first = asyncio.ensure_future(sagas.single_flight(step, {"a": 1, "b": 0}))
     await asyncio.sleep(0)
-    second = asyncio.ensure_future(sagas.each_once(step, {"b": 7, "c": 3}))
+    second = asyncio.ensure_future(sagas.single_flight(step, {"b": 7, "c": 3}))
     await asyncio.sleep(0)
     step.may_go_on.set()
     ours, theirs = await first, await second
@@ -49,27 +49,25 @@ async def test_what_is_under_way_is_left_out_and_shared() -> None:
     assert (ours["a"], theirs["c"]) == (1, 3)
     assert isinstance(ours["b"], ValueError)
     assert ours["b"] is theirs["b"]
-    assert await sagas.each_once(step, {"b": 7}) == {"b": 7}
+    assert await sagas.single_flight(step, {"b": 7}) == {"b": 7}
 
 
 async def test_a_step_that_fails_fails_for_each_of_its_sagas() -> None:
-    """As a value, so that others go on; one alone is raised."""
+    """As a value, so that others go on."""
     sagas = SagaRunner(9)
 
     async def fails(_: object) -> list[int]:
         raise ValueError("no")
 
-    assert [str(found) for found in (await sagas.each_once(fails, {"a": 1, "b": 2})).values()] == ["no", "no"]
-    with pytest.raises(ValueError, match="no"):
-        await sagas.once("a", fails, 1)
+    assert [str(error) for error in (await sagas.single_flight(fails, {"a": 1, "b": 2})).values()] == ["no", "no"]
 
 
 async def test_who_shares_a_saga_that_is_cancelled_is_not_left_waiting() -> None:
     """And who gives up waiting for it leaves it alone."""
     sagas, step = SagaRunner(9), Step()
-    first = asyncio.ensure_future(sagas.each_once(step, {"a": 1}))
+    first = asyncio.ensure_future(sagas.single_flight(step, {"a": 1}))
     await asyncio.sleep(0)
-    impatient, patient = (asyncio.ensure_future(sagas.each_once(step, {"a": 1})) for _ in range(2))
+    impatient, patient = (asyncio.ensure_future(sagas.single_flight(step, {"a": 1})) for _ in range(2))
     await asyncio.sleep(0)
     impatient.cancel()
     await asyncio.wait([impatient])

@@ -16,8 +16,8 @@ from ordersys.api.order.v1.order_pb2 import Order, OrderState
 from ordersys.api.product.v1.product_pb2 import Product
 from ordersys.contract.money import total
 from ordersys.contract.times import microseconds
+from ordersys.product_service.settings import ORDERS_FILE, PRODUCTS_FILE
 from ordersys.runtime.seed_files import InvalidSeedFile, read
-from ordersys.runtime.settings import ORDERS_FILE, PRODUCTS_FILE
 
 PRODUCTS = read(PRODUCTS_FILE, Product)
 ORDERS = read(ORDERS_FILE, Order)

@@ -14,15 +14,17 @@ from google.rpc.status_pb2 import Status
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthStub
 
+from ordersys.api.error.v1.error_reason_pb2 import ErrorReason
 from ordersys.api.order.v1.order_events_pb2 import Shortage
 from ordersys.api.order.v1.order_pb2 import Order, OrderItem
 from ordersys.api.order.v1.order_service_pb2 import DESCRIPTOR, CreateOrderRequest, GetOrderRequest, GetOrderResponse
 from ordersys.api.order.v1.order_service_pb2_grpc import OrderServiceStub
-from ordersys.contract.errors import out_of_stock, reason_of
+from ordersys.contract.errors import out_of_stock, reason_of, refuse
 from ordersys.local import ports
 from ordersys.runtime.base.futures import Grace
 from ordersys.runtime.rpc.server import AddressInUse, Server
 from ordersys.runtime.settings import Settings
+from ordersys.runtime.storage.errors import StorageUnavailable
 from tests.unit.test_lifecycle import ORDER_ID
 
 SERVICE = DESCRIPTOR.services_by_name["OrderService"]
@@ -130,6 +132,13 @@ async def test_a_refusal_reaches_the_client_with_every_detail() -> None:
     refused = out_of_stock(Shortage(product_id=f"{n:064}", asked=1000, available=999) for n in range(50))
     async with serving(failing(refused)) as (_, channel):
         assert await refusal(OrderServiceStub(channel).GetOrder(REQUEST)) == refused.status
+
+
+async def test_storage_that_is_unavailable_is_a_status_of_the_contract() -> None:
+    """STORAGE_UNAVAILABLE, to be repeated: the log has the path and the reason, the client not a word of them."""
+    async with serving(failing(StorageUnavailable("database /x/order.db can't be written: disk full"))) as (_, channel):
+        status = await refusal(OrderServiceStub(channel).GetOrder(REQUEST))
+    assert status == refuse(ErrorReason.STORAGE_UNAVAILABLE).status
 
 
 @pytest.mark.parametrize("count", [1, 20, 51, 1000])

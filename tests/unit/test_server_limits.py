@@ -15,7 +15,7 @@ from ordersys.api.order.v1.order_service_pb2_grpc import OrderServiceStub
 from ordersys.contract.errors import Refused, reason_of
 from ordersys.runtime.rpc import admission, limits
 from ordersys.runtime.settings import Settings
-from tests.integration.faults import http2
+from tests.integration.faults.workload import http2
 from tests.unit.raw_client import raw_client
 from tests.unit.test_server import GET, OWN_CONNECTION, REQUEST, RESPONSE, Gate, failing, fine, refusal, serving
 
@@ -318,13 +318,13 @@ class Taker:
 
 def test_who_takes_no_pages_gets_no_more_of_them() -> None:
     """So many bytes wait for one connection; another one gets its pages, and so does this one later."""
-    untaken = admission.Untaken()
+    unread = admission.UnreadResponses()
     reader = Taker("slow")
 
     def answer(taker: Taker) -> None:
-        untaken.add(_PAGE, cast(Any, taker))
+        unread.add(_PAGE, cast(Any, taker))
 
-    for _ in range(admission._MOST_UNTAKEN_BYTES // len(_PAGE) + 1):
+    for _ in range(admission._MAX_UNREAD_BYTES // len(_PAGE) + 1):
         answer(reader)
     with pytest.raises(Refused) as refused:
         answer(reader)

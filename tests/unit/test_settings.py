@@ -9,20 +9,12 @@ from hypothesis import strategies as st
 
 from ordersys.notification_service_1.__main__ import Settings as NotificationSettings1
 from ordersys.notification_service_2.__main__ import Settings as NotificationSettings2
+from ordersys.order_service.settings import OrderSettings
+from ordersys.product_service.settings import ORDERS_FILE, PRODUCTS_FILE, ProductSettings
+from ordersys.runtime.base.settings import PREFIX, InvalidSetting, described, misspelt, read
 from ordersys.runtime.rabbitmq import urls
 from ordersys.runtime.rabbitmq.urls import shown
-from ordersys.runtime.settings import (
-    ORDERS_FILE,
-    PREFIX,
-    PRODUCTS_FILE,
-    InvalidSetting,
-    OrderSettings,
-    ProductSettings,
-    Settings,
-    described,
-    misspelt,
-    read,
-)
+from ordersys.runtime.settings import Settings
 
 KINDS = (Settings, OrderSettings, ProductSettings, NotificationSettings1, NotificationSettings2)
 NUMBERS = {
@@ -247,27 +239,50 @@ def test_of_several_urls_the_wrong_one_is_named_by_its_number(value: str) -> Non
     assert SECRET not in said
 
 
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
     ("variable", "meant"),
     [
         ("ORDERSYS_GRACE_SECOND", "ORDERSYS_GRACE_SECONDS"),
         ("ORDERSYS_LOGLEVEL", "ORDERSYS_LOG_LEVEL"),
         ("ORDERSYS_AMQP_URI", "ORDERSYS_AMQP_URL"),
-        ("ORDERSYS_ORDER_SERVICE_ADRESS", "ORDERSYS_ORDER_SERVICE_ADDRESS"),
-        ("ORDERSYS_PREFETSCH", "ORDERSYS_PREFETCH"),
     ],
 )
-def test_a_variable_that_looks_like_a_setting_is_told(variable: str, meant: str) -> None:
-    """Its value would be ignored without a word."""
-    assert list(misspelt({variable: "x"})) == [(variable, meant)]
+def test_a_variable_that_looks_like_a_setting_is_told(kind: type[Settings], variable: str, meant: str) -> None:
+    """By every service: its value would be ignored without a word."""
+    assert list(misspelt(kind, {variable: "x"})) == [(variable, meant)]
 
 
-def test_other_variables_are_not_told() -> None:
+@pytest.mark.parametrize(
+    ("kind", "variable", "meant"),
+    [
+        (OrderSettings, "ORDERSYS_ORDER_SERVICE_ADRESS", "ORDERSYS_ORDER_SERVICE_ADDRESS"),
+        (ProductSettings, "ORDERSYS_ORDER_SERVICE_ADRESS", "ORDERSYS_ORDER_SERVICE_ADDRESS"),
+        (ProductSettings, "ORDERSYS_SWEEP_SECOND", "ORDERSYS_SWEEP_SECONDS"),
+        (NotificationSettings1, "ORDERSYS_PREFETSCH", "ORDERSYS_PREFETCH"),
+        (NotificationSettings1, "ORDERSYS_NOTIFICATION_SERVICE1_ADDRESS", "ORDERSYS_NOTIFICATION_SERVICE_1_ADDRESS"),
+    ],
+)
+def test_a_variable_that_looks_like_a_service_s_own_setting_is_told(
+    kind: type[Settings], variable: str, meant: str
+) -> None:
+    """By whoever would have taken it."""
+    assert list(misspelt(kind, {variable: "x"})) == [(variable, meant)]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_other_variables_are_not_told(kind: type[Settings]) -> None:
     """Those of other services, of the launcher, of the tests and of strangers."""
-    kinds = (ProductSettings, NotificationSettings1, NotificationSettings2)
-    known = [setting.variable for kind in kinds for setting in described(kind)]
+    known = [setting.variable for kind in KINDS for setting in described(kind)]
     others = ["ORDERSYS_CACHE_DIR", "ORDERSYS_TEST_AMQP_URL", "ORDERSYS_CRASH_POINT", "ORDERSYS_X", "GRACE_SECOND"]
-    assert list(misspelt(dict.fromkeys([*known, *others, "ORDERSYS_NOTIFICATION_SERVICE_3_ADDRESS"], "x"))) == []
+    given = dict.fromkeys([*known, *others, "ORDERSYS_NOTIFICATION_SERVICE_3_ADDRESS"], "x")
+    assert list(misspelt(kind, given)) == []
+
+
+def test_a_variable_that_several_services_take_is_the_same_to_each() -> None:
+    """Its default, and what it means: one environment is often given to all."""
+    settings = {setting for kind in KINDS for setting in described(kind)}
+    assert len(settings) == len({setting.variable for setting in settings})
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -16,7 +16,7 @@ from ordersys.api.order.v1.order_service_pb2 import (
 )
 from ordersys.api.product.v1.product_service_pb2 import PlaceOrderResponse, PlaceOrderResult
 from ordersys.contract.splicing import around, hold_first
-from tests.contract.orders import imagined
+from tests.contract.harness.sample_orders import sample_order
 
 HOLDERS = (
     CreateOrderResponse,
@@ -32,7 +32,7 @@ HOLDERS = (
 @pytest.mark.parametrize("length", [1, 100, 127, 128, 16_383, 16_384, 300_000])
 def test_an_order_is_held_as_protobuf_holds_it(holder: type[Message], length: int) -> None:
     """To the byte, on both sides of where a length takes one byte more."""
-    order = imagined()
+    order = sample_order()
     order.customer_id = "c" * length
     whole = holder(order=order).SerializeToString()
     assert around(order.SerializeToString()) == whole
@@ -46,7 +46,7 @@ def test_whatever_is_inside_comes_out_again(body: bytes) -> None:
 
 def test_others_follow_it() -> None:
     """Of a message with more fields, and of one that repeats it."""
-    orders = [imagined(), imagined()]
+    orders = [sample_order(), sample_order()]
     rest = OrderUpdated(previous_state=OrderState.ORDER_STATE_PLACED, changed_fields=["items"])
     spliced = around(orders[0].SerializeToString()) + rest.SerializeToString()
     rest.order.CopyFrom(orders[0])

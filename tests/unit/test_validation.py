@@ -10,8 +10,8 @@ from ordersys.api.order.v1.order_pb2 import Order, OrderState
 from ordersys.contract import descriptors
 from ordersys.contract.validation import violations
 from ordersys.order_service.lifecycle import ITEMS_MAY_CHANGE, TRANSITIONS
-from tests.contract.image import image
-from tests.contract.planted import ORDER, planted
+from tests.compat.contract_changes import ORDER, contract_with
+from tests.compat.image import image
 from tests.unit.test_lifecycle import order
 
 
@@ -60,7 +60,7 @@ def test_a_sum_is_not_looked_at_where_an_item_is_wrong() -> None:
 def test_a_rule_that_can_not_be_evaluated_is_broken() -> None:
     """Some values are beyond CEL; whoever sends one gets a refusal, and nobody else anything."""
     rule = 'options { [buf.validate.message] { cel { id: "x" expression: "string(this.create_time) != \'\'" } } }'
-    changed = planted(f"{ORDER}.Order", rule)
+    changed = contract_with(f"{ORDER}.Order", rule)
     files = descriptors.link(changed)
     (kind,) = [one for one in descriptors.messages(files) if one.full_name == f"{ORDER}.Order"]
     message = descriptors.message_class(kind).FromString(order().SerializeToString())

@@ -12,10 +12,11 @@ from ordersys.contract.errors import product_not_found
 from ordersys.contract.times import timestamp
 from ordersys.product_service.stock import Quantities, Stock, adjust, release, reserve, shortages
 from ordersys.product_service.store.tables import PRODUCTS
-from ordersys.runtime.storage.statements import Statement
+from ordersys.runtime.storage.statements import Statement, inserting
 
 _COLUMNS = PRODUCTS.columns.keys()
 _SELECT = Statement(select(PRODUCTS).where(PRODUCTS.c.product_id.in_(bindparam("ids", expanding=True))))
+_INSERT = inserting(PRODUCTS)
 _UPDATE = Statement(
     update(PRODUCTS)
     .where(PRODUCTS.c.product_id == bindparam("id"))
@@ -29,12 +30,20 @@ class Inventory:
     def __init__(self, connection: Connection, product_ids: Iterable[str], time: int) -> None:
         self._connection = connection
         self._time = time
-        found = _SELECT.rows(connection, ids=sorted(set(product_ids)))
-        rows = [dict(zip(_COLUMNS, row, strict=True)) for row in found]
-        self._rows: dict[str, dict[str, Any]] = {row["product_id"]: row for row in rows}
-        self._stock = {key: Stock(row["available"], row["held"]) for key, row in self._rows.items()}
+        self._rows: dict[str, dict[str, Any]] = {}
+        self._stock: dict[str, Stock] = {}
+        self._added: list[str] = []
         self._changed: set[str] = set()
         self._prices: dict[str, Money] = {}
+        self.load(product_ids)
+
+    def load(self, product_ids: Iterable[str]) -> None:
+        """Reads those of the products that were not read yet."""
+        if missing := sorted(set(product_ids).difference(self._rows)):
+            for values in _SELECT.rows(self._connection, ids=missing):
+                row = dict(zip(_COLUMNS, values, strict=True))
+                self._rows[row["product_id"]] = row
+                self._stock[row["product_id"]] = Stock(row["available"], row["held"])
 
     def __contains__(self, product_id: str) -> bool:
         return product_id in self._rows
@@ -47,7 +56,7 @@ class Inventory:
 
     def shortages(self, wanted: Quantities) -> list[Shortage]:
         """The products of `wanted` there is not enough of."""
-        return [Shortage(**short._asdict()) for short in shortages(self._stock, wanted)]
+        return shortages(self._stock, wanted)
 
     def reserve(self, wanted: Quantities) -> None:
         """Holds `wanted`."""
@@ -75,8 +84,15 @@ class Inventory:
             now["update_time"] = self._time
         return product(now)
 
+    def add(self, product: Product) -> None:
+        """A new product, nothing of it held."""
+        self._rows[product.id] = row(product, self._time)
+        self._stock[product.id] = Stock(product.available, 0)
+        self._added.append(product.id)
+
     def write(self) -> None:
         """Writes what changed."""
+        _INSERT.run(self._connection, [self._rows[product_id] for product_id in self._added])
         _UPDATE.run(self._connection, [self._values(product_id) for product_id in self._changed])
 
     def _put(self, stock: Mapping[str, Stock]) -> None:

@@ -1,5 +1,7 @@
 """Operations on products: create, adjust, read."""
 
+from functools import partial
+
 from sqlalchemy import Connection, select
 
 from ordersys.api.product.v1.product_pb2 import Product
@@ -9,68 +11,43 @@ from ordersys.api.product.v1.product_service_pb2 import (
     CreateProductRequest,
     CreateProductResponse,
 )
-from ordersys.contract.errors import Refused, out_of_stock, product_already_exists
-from ordersys.contract.normalisation import fingerprint
-from ordersys.product_service.store.inventory import Inventory, product, row
+from ordersys.contract import normalisation
+from ordersys.contract.errors import Refused, out_of_stock, product_already_exists, refusing
+from ordersys.product_service.store.inventory import Inventory, product
 from ordersys.product_service.store.tables import PRODUCTS, REQUESTS
-from ordersys.runtime.base.ids import now
+from ordersys.product_service.store.transaction import Transaction
 from ordersys.runtime.idempotency import Outcome, refusal, success
-from ordersys.runtime.storage.database import refusing
-from ordersys.runtime.storage.statements import inserting
-
-_INSERT = inserting(PRODUCTS)
 
 
 def create(connection: Connection, requests: list[CreateProductRequest]) -> list[Outcome | Refused]:
     """An operation: creates each product, or answers as before, or refuses it."""
-    time = now()
-    ledger = REQUESTS.ledger(connection, [r.request_id for r in requests], time)
-    shelf = Inventory(connection, [r.product.id for r in requests], time)
-    created: dict[str, dict[str, object]] = {}
-
-    def decide(request: CreateProductRequest) -> Outcome:
-        mark = fingerprint(request)
-        if (known := ledger.recall(request.request_id, mark)) and known.outcome:
-            return known.outcome
-        if request.product.id in shelf or request.product.id in created:
-            raise product_already_exists(request.product.id)
-        created[request.product.id] = row(request.product, time)
-        outcome = success(CreateProductResponse(product=product(created[request.product.id])))
-        ledger.close(request.request_id, mark, request.product.id, outcome)
-        return outcome
-
-    results = [refusing(decide, request) for request in requests]
-    ledger.write()
-    _INSERT.run(connection, created.values())
+    transaction = Transaction(
+        connection,
+        request_ids=[request.request_id for request in requests],
+        product_ids=[request.product.id for request in requests],
+    )
+    results = [refusing(partial(_create, transaction), request) for request in requests]
+    transaction.write()
     return results
 
 
 def adjust_stock(connection: Connection, requests: list[AdjustStockRequest]) -> list[Outcome | Refused]:
     """An operation: makes each adjustment, or answers as before, or refuses it."""
-    time = now()
-    ledger = REQUESTS.ledger(connection, [r.request_id for r in requests], time)
-    shelf = Inventory(connection, [r.product_id for r in requests], time)
-
-    def decide(request: AdjustStockRequest) -> Outcome:
-        mark = fingerprint(request)
-        if (known := ledger.recall(request.request_id, mark)) and known.outcome:
-            return known.outcome
-        shelf.check([request.product_id])
-        outcome = _adjusted(shelf, request)
-        ledger.close(request.request_id, mark, request.product_id, outcome)
-        return outcome
-
-    results = [refusing(decide, request) for request in requests]
-    ledger.write()
-    shelf.write()
+    transaction = Transaction(
+        connection,
+        request_ids=[request.request_id for request in requests],
+        product_ids=[request.product_id for request in requests],
+    )
+    results = [refusing(partial(_adjust, transaction), request) for request in requests]
+    transaction.write()
     return results
 
 
 def get(connection: Connection, product_id: str) -> Product:
     """One product. Raises Refused (PRODUCT_NOT_FOUND)."""
-    shelf = Inventory(connection, [product_id], 0)
-    shelf.check([product_id])
-    return shelf.product(product_id)
+    inventory = Inventory(connection, [product_id], 0)
+    inventory.check([product_id])
+    return inventory.product(product_id)
 
 
 def page(connection: Connection, after: str | None, size: int) -> list[Product]:
@@ -86,10 +63,34 @@ def purge(connection: Connection, times: list[int]) -> list[int]:
     return [REQUESTS.purge(connection, before) for before in times]
 
 
-def _adjusted(shelf: Inventory, request: AdjustStockRequest) -> Outcome:
-    """A refusal for want of stock is an outcome too."""
-    taken = {request.product_id: -request.delta}
-    if request.delta < 0 and (short := shelf.shortages(taken)):
-        return refusal(out_of_stock(short))
-    shelf.adjust(request.product_id, request.delta)
-    return success(AdjustStockResponse(product=shelf.product(request.product_id)))
+def _create(transaction: Transaction, request: CreateProductRequest) -> Outcome:
+    """The outcome of one request. Raises Refused (REQUEST_ID_REUSED, PRODUCT_ALREADY_EXISTS)."""
+    fingerprint = normalisation.fingerprint(request)
+    if (known := transaction.ledger.recall(request.request_id, fingerprint)) and known.outcome:
+        return known.outcome
+    product_id = request.product.id
+    if product_id in transaction.inventory:
+        raise product_already_exists(product_id)
+    transaction.inventory.add(request.product)
+    outcome = success(CreateProductResponse(product=transaction.inventory.product(product_id)))
+    transaction.ledger.close(request.request_id, fingerprint, product_id, outcome)
+    return outcome
+
+
+def _adjust(transaction: Transaction, request: AdjustStockRequest) -> Outcome:
+    """The outcome of one request; a refusal for want of stock is one too. Raises Refused (PRODUCT_NOT_FOUND …)."""
+    fingerprint = normalisation.fingerprint(request)
+    if (known := transaction.ledger.recall(request.request_id, fingerprint)) and known.outcome:
+        return known.outcome
+    transaction.inventory.check([request.product_id])
+    outcome = _adjusted(transaction.inventory, request)
+    transaction.ledger.close(request.request_id, fingerprint, request.product_id, outcome)
+    return outcome
+
+
+def _adjusted(inventory: Inventory, request: AdjustStockRequest) -> Outcome:
+    removed = {request.product_id: -request.delta}
+    if request.delta < 0 and (shortages := inventory.shortages(removed)):
+        return refusal(out_of_stock(shortages))
+    inventory.adjust(request.product_id, request.delta)
+    return success(AdjustStockResponse(product=inventory.product(request.product_id)))

@@ -1,12 +1,17 @@
 """The tables of the Product Service."""
 
-from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, LargeBinary, String, Table, Text
+import json
 
+from sqlalchemy import BigInteger, Column, Integer, LargeBinary, String, Table, Text
+
+from ordersys.product_service.stock import Quantities
+from ordersys.product_service.store import upgrades
+from ordersys.runtime import outbox
 from ordersys.runtime.idempotency import Requests
-from ordersys.runtime.outbox import Outbox, upgrade
+from ordersys.runtime.outbox import Outbox
 from ordersys.runtime.storage.schema import Schema
 
-SCHEMA = Schema("product-service", (upgrade,))
+SCHEMA = Schema("product-service", (outbox.upgrade, upgrades.split_placements))
 REQUESTS = Requests(SCHEMA.metadata)
 OUTBOX = Outbox(SCHEMA.metadata)
 PRODUCTS = Table(
@@ -23,30 +28,36 @@ PRODUCTS = Table(
     Column("create_time", BigInteger, nullable=False),
     Column("update_time", BigInteger, nullable=False),
 )
-# What each order holds, as JSON {product id: units}; `creation` is there while the outcome is open.
-PLACEMENTS = Table(
-    "placements",
+# Without a rowid (https://www.sqlite.org/withoutrowid.html) a row stands in its key's index alone, not in two trees.
+RESERVATIONS = Table(
+    "reservations",
     SCHEMA.metadata,
     Column("order_id", String(36), primary_key=True),
-    Column("request_id", String(36), nullable=False),
-    Column("pending", Boolean, nullable=False),
-    Column("creation", LargeBinary),
-    Column("holding", Text, nullable=False),
+    # JSON: {product id: units}, never empty.
+    Column("units", Text, nullable=False),
+    sqlite_with_rowid=False,
 )
-Index(
-    "placements_pending",
-    PLACEMENTS.c.order_id,
-    sqlite_where=PLACEMENTS.c.pending,
-    postgresql_where=PLACEMENTS.c.pending,
-)
-# The change of each order that is under way; `reserved` is held in addition to the order's holding.
-CHANGES = Table(
-    "changes",
+# By order: that two sagas of one order are pending at a time is ruled out by the key.
+SAGAS = Table(
+    "sagas",
     SCHEMA.metadata,
     Column("order_id", String(36), primary_key=True),
+    Column("saga_id", String(36), nullable=False),
+    Column("kind", String(16), nullable=False),
     Column("request_id", String(36), nullable=False),
-    Column("cancels", Boolean, nullable=False),
-    Column("hop", LargeBinary, nullable=False),
+    Column("order_request", LargeBinary, nullable=False),
+    # JSON: {product id: units}, held in addition to the order's reservation.
     Column("reserved", Text, nullable=False),
     Column("traceparent", String(64), nullable=False),
+    sqlite_with_rowid=False,
 )
+
+
+def quantities(column: str) -> dict[str, int]:
+    """Units by product id, from a column."""
+    return dict(json.loads(column))
+
+
+def stored(units: Quantities) -> str:
+    """Units by product id, for a column."""
+    return json.dumps(units)

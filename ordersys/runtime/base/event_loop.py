@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 UVLOOP: Callable[[], asyncio.AbstractEventLoop] | None = None
+# Left out on systems without a build of it; it saves 7 % of an order (docs/performance.md, "What paid").
 with suppress(ImportError):
     import uvloop
 

@@ -21,11 +21,11 @@ def path(text: str) -> Path:
     if "\0" in text or not _is_utf_8(text):
         raise ValueError("a path in UTF-8")  # SQLite takes no other
     try:
-        found = Path(text).expanduser()
+        expanded = Path(text).expanduser()
     except RuntimeError:
         raise ValueError(f"a path; the home folder of {text.partition('/')[0]!r} is not known") from None
     # POSIX leaves open what two slashes at the beginning mean; SQLite takes them for the name of another machine.
-    return Path("/", *found.parts[1:]) if found.is_absolute() else found
+    return Path("/", *expanded.parts[1:]) if expanded.is_absolute() else expanded
 
 
 def write_whole(target: Path, text: str, mode: int = 0o600) -> None:
@@ -57,13 +57,13 @@ def make_private(folder: Path) -> None:
         if not folder.is_dir():
             folder.parent.mkdir(parents=True, exist_ok=True)
             folder.mkdir(mode=0o700, exist_ok=True)
-        found = folder.stat()
+        status = folder.stat()
     except OSError as error:
         why = f"{error.strerror}; mend that, or name another one"
         raise UnusableFolder(f"{folder} can't be used as a folder: {why}") from error
-    if found.st_uid != os.geteuid():
-        raise UnsafeFolder(f"{folder} belongs to another user (uid {found.st_uid}); name a folder of your own")
-    if found.st_mode & _OTHERS_MAY_WRITE:
+    if status.st_uid != os.geteuid():
+        raise UnsafeFolder(f"{folder} belongs to another user (uid {status.st_uid}); name a folder of your own")
+    if status.st_mode & _OTHERS_MAY_WRITE:
         raise UnsafeFolder(f"{folder} may be written by others; chmod go-w it, or name another folder")
 
 

@@ -24,6 +24,7 @@ def now() -> int:
 def uuid7() -> str:
     """A UUID that sorts by time (RFC 9562 §5.7), so that new rows land together in an index."""
     millis = time.time_ns() // 1_000_000
+    # 48 bits of time, 4 of version, 2 of variant; what is left is random.
     number = (millis & (1 << 48) - 1) << 80 | int.from_bytes(os.urandom(10))
     number = number & ~(0xF << 76) | 0x7 << 76
     number = number & ~(0x3 << 62) | 0x2 << 62
@@ -41,7 +42,7 @@ def traceparent(given: object = None) -> str:
 
     Of a version that is not known only what version 00 has is passed on: the ids, and whether it is sampled.
     """
-    found = _TRACEPARENT.fullmatch(given) if isinstance(given, str) else None
-    if found is None or (found["version"] == "00" and found["more"]):
+    parts = _TRACEPARENT.fullmatch(given) if isinstance(given, str) else None
+    if parts is None or (parts["version"] == "00" and parts["more"]):
         return f"00-{os.urandom(16).hex()}-{os.urandom(8).hex()}-01"
-    return f"00-{found['ids']}-{int(found['flags'], 16) & _SAMPLED:02x}"
+    return f"00-{parts['ids']}-{int(parts['flags'], 16) & _SAMPLED:02x}"

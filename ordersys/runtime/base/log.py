@@ -24,12 +24,12 @@ from typing import TypeAlias
 
 _OUTPUT, _ERRORS = 1, 2
 # Longer texts lose their middle: what something was is told at its beginning, why it failed at its end.
-_MOST_CHARACTERS = 16_384
-_MOST_LINE = 262_144  # bytes: of a longer line only the message is left, and how much was left out
-_MOST_DEPTH = 8  # of nested values: deeper is an accident, or an attack on the formatter
+_MAX_CHARACTERS = 16_384
+_MAX_LINE = 262_144  # bytes: of a longer line only the message is left, and how much was left out
+_MAX_DEPTH = 8  # of nested values: deeper is an accident, or an attack on the formatter
 # Beyond it (some 300 digits) readers of JSON take an integer for infinity, and Python refuses to write it in digits.
-_MOST_BITS = 1023
-_MOST_WAITING = 1_048_576  # bytes for a reader that is slow; then lines are dropped, and counted
+_MAX_BITS = 1023
+_MAX_WAITING = 1_048_576  # bytes for a reader that is slow; then lines are dropped, and counted
 _MANY = 65_536  # bytes of lines logged together: so many are written before there are more
 # What may be better a second later; anything else that a write fails with lasts.
 _PASSING = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.ENOBUFS, errno.ENOMEM)
@@ -146,7 +146,7 @@ class LineWriter:
         with self._lock:
             if self._gone:
                 return
-            if len(self._waiting) + len(data) > _MOST_WAITING:
+            if len(self._waiting) + len(data) > _MAX_WAITING:
                 self._drop()
             else:
                 self._waiting += data
@@ -246,7 +246,7 @@ def _at_once(descriptor: int) -> int:
     """
     with suppress(OSError):
         if stat.S_ISREG(os.fstat(descriptor).st_mode):
-            return _MOST_WAITING
+            return _MAX_WAITING
     return select.PIPE_BUF
 
 
@@ -292,7 +292,7 @@ def _line(start: str, message: str, fields: Mapping[str, object], error: str | N
         line = start + _JSON(_content(message, fields, error))[1:]
     except Exception as failure:  # noqa: BLE001 - whatever somebody's __str__ raises: an event is never lost for its words
         line = start + _JSON({"message": f"{_short(message)} (unreadable: {type(failure).__name__})"})[1:]
-    if len(line) > _MOST_LINE:
+    if len(line) > _MAX_LINE:
         line = start + _JSON({"message": _short(message), "left_out": len(line)})[1:]
     return line
 
@@ -302,10 +302,10 @@ def _content(message: str, fields: Mapping[str, object], error: str | None) -> d
     if error is not None:
         content["error"] = _short(error)
     for name, value in fields.items():
-        key = name if type(name) is str and len(name) <= _MOST_CHARACTERS else _short(_told(name))
+        key = name if type(name) is str and len(name) <= _MAX_CHARACTERS else _short(_text_of(name))
         while key in content or key in _OWN:
             key += "_"
-        content[key] = value if type(value) is str and len(value) <= _MOST_CHARACTERS else _plain(value)
+        content[key] = value if type(value) is str and len(value) <= _MAX_CHARACTERS else _plain(value)
     return content
 
 
@@ -317,10 +317,10 @@ def _message(record: logging.LogRecord) -> str:
     try:
         return record.getMessage()
     except Exception as error:  # noqa: BLE001 - arguments that do not fit, or raise when they are shown
-        return f"{_told(record.msg)} (its arguments can't be shown: {type(error).__name__})"
+        return f"{_text_of(record.msg)} (its arguments can't be shown: {type(error).__name__})"
 
 
-def _told(value: object) -> str:
+def _text_of(value: object) -> str:
     """A text for anything, also for what raises when it is shown."""
     try:
         return repr(value) if isinstance(value, bytes | bytearray) else str(value)
@@ -329,10 +329,10 @@ def _told(value: object) -> str:
 
 
 def _short(text: str) -> str:
-    over = len(text) - _MOST_CHARACTERS
+    over = len(text) - _MAX_CHARACTERS
     if over <= 0:
         return text
-    half = _MOST_CHARACTERS // 2
+    half = _MAX_CHARACTERS // 2
     return f"{text[:half]} … {over} characters left out … {text[-half:]}"
 
 
@@ -341,11 +341,11 @@ def _plain(value: object, depth: int = 0) -> object:
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, int):
-        return int(value) if value.bit_length() <= _MOST_BITS else hex(value)[:_MOST_CHARACTERS]
+        return int(value) if value.bit_length() <= _MAX_BITS else hex(value)[:_MAX_CHARACTERS]
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else str(value)
-    if isinstance(value, Mapping) and depth < _MOST_DEPTH:
-        return {_short(_told(name)): _plain(inner, depth + 1) for name, inner in value.items()}
-    if isinstance(value, list | tuple) and depth < _MOST_DEPTH:
+    if isinstance(value, Mapping) and depth < _MAX_DEPTH:
+        return {_short(_text_of(name)): _plain(inner, depth + 1) for name, inner in value.items()}
+    if isinstance(value, list | tuple) and depth < _MAX_DEPTH:
         return [_plain(inner, depth + 1) for inner in value]
-    return _short(_told(value))
+    return _short(_text_of(value))

@@ -54,8 +54,8 @@ def option(number: int, level: int, name: int, most: int) -> bytes | None:
 
 def copy(number: int) -> int | None:
     """Another descriptor of the same file, to be closed; None when there is none."""
-    found = _LIBC.dup(number)
-    return None if found < 0 else int(found)
+    descriptor = _LIBC.dup(number)
+    return None if descriptor < 0 else int(descriptor)
 
 
 def connect(number: int, address: bytes) -> None:

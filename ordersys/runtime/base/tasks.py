@@ -29,6 +29,7 @@ async def _watched(name: str, work: Coroutine[Any, Any, None]) -> None:
         await work
     except Exception as error:
         _log.critical("task %r failed, the process ends", name, exc_info=error)
+        # A group hands on what its tasks raise: by this class it is known as one that the log has told of.
         raise TaskEnded(name) from error
     _log.critical("task %r returned though it must not, the process ends", name)
     raise TaskEnded(name)

@@ -8,7 +8,7 @@ import asyncio
 from enum import Enum
 from typing import Any, NamedTuple
 
-from ordersys.runtime.base.futures import resolve
+from ordersys.runtime.base.futures import resolve_once
 
 # A broker that asks a lost node for each event answers as well: one every few seconds.
 _STEPS, _LEAST_STEP = 20, 10
@@ -42,7 +42,7 @@ class Window:
         self._first = first_tag
         self._ids: list[str | None] = []
         # Ordered by tag, so that `multiple` takes from the front.
-        self._open: dict[int, None] = {}
+        self._unconfirmed: dict[int, None] = {}
         self._nacked: set[int] = set()
         self._returned: set[str | None] = set()
         self._complete = False
@@ -53,27 +53,27 @@ class Window:
 
     @property
     def settled(self) -> bool:
-        """Whether everything is sent and the broker has answered for every event."""
-        return self._complete and not self._open
+        """True when everything is sent and the broker has answered for every event."""
+        return self._complete and not self._unconfirmed
 
     @property
     def confirmed(self) -> bool:
-        """Whether the broker has every event for sure."""
+        """True when the broker has every event for sure."""
         return self.settled and not (self._nacked or self._returned)
 
     @property
     def answered(self) -> int:
-        """For how many events the broker has answered."""
-        return len(self._ids) - len(self._open)
+        """The number of events the broker has answered for."""
+        return len(self._ids) - len(self._unconfirmed)
 
     @property
-    def steps(self) -> int:
+    def progress(self) -> int:
         """Progress in steps of max(10 events, 5 % of the window): one confirm every few seconds is none."""
         return self.answered // max(_LEAST_STEP, len(self._ids) // _STEPS)
 
     def sent(self, event_id: str | None) -> None:
         """One more event is on its way: it has the next tag."""
-        self._open[self._first + len(self._ids)] = None
+        self._unconfirmed[self._first + len(self._ids)] = None
         self._ids.append(event_id)
 
     def complete(self) -> None:
@@ -86,6 +86,8 @@ class Window:
 
     def nack(self, tag: int, multiple: bool) -> None:
         """The broker does not have it, or all up to it."""
+        # `tag` as well where it was settled before: an ack and a nack contradict each other, and doubt counts as
+        # unpublished.
         self._nacked.update(self._settle(tag, multiple), [tag])
 
     def returned(self, event_id: str | None) -> None:
@@ -101,18 +103,18 @@ class Window:
             return Fate.NACKED
         if event_id in self._returned:
             return Fate.RETURNED
-        return Fate.OPEN if tag in self._open else Fate.CONFIRMED
+        return Fate.OPEN if tag in self._unconfirmed else Fate.CONFIRMED
 
     def _settle(self, tag: int, multiple: bool) -> list[int]:
         tags = [tag]
         if multiple:
             tags = []
-            for lowest in self._open:
+            for lowest in self._unconfirmed:
                 if lowest > tag:
                     break
                 tags.append(lowest)
         for settled in tags:
-            self._open.pop(settled, None)
+            self._unconfirmed.pop(settled, None)
         return tags
 
 
@@ -148,4 +150,4 @@ class Confirms:
 
     def _check(self) -> None:
         if self._window.settled:
-            resolve(self.settled, None)
+            resolve_once(self.settled, None)

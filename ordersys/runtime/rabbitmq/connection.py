@@ -5,32 +5,23 @@ Together with frames.py, messages.py and urls.py all that knows pika.
 
 import asyncio
 import logging
-import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from copy import copy
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
-from pika.adapters.utils.connection_workflow import AMQPConnectorStackTimeout
 from pika.channel import Channel
-from pika.exceptions import (
-    AMQPConnectionError,
-    AMQPError,
-    ChannelClosedByBroker,
-    ConnectionClosedByBroker,
-    ConnectionOpenAborted,
-    IncompatibleProtocolError,
-    ProbableAccessDeniedError,
-    ProbableAuthenticationError,
-)
+from pika.exceptions import AMQPError
 
 from ordersys.runtime.base.failpoints import failpoint
-from ordersys.runtime.base.futures import first, resolve
+from ordersys.runtime.base.futures import resolve_once, wait_first
 from ordersys.runtime.rabbitmq import refusals
+from ordersys.runtime.rabbitmq.channel import Intake, RpcChannel
 from ordersys.runtime.rabbitmq.confirms import CONFIRMED, Confirms, Fate, Outcome, Window
+from ordersys.runtime.rabbitmq.errors import BrokerRefused, BrokerUnavailable, unavailable
 from ordersys.runtime.rabbitmq.frames import Connection, Take
-from ordersys.runtime.rabbitmq.messages import Message, delivered
+from ordersys.runtime.rabbitmq.messages import Message
 from ordersys.runtime.rabbitmq.urls import BrokerUrl
 
 _log = logging.getLogger(__name__)
@@ -40,35 +31,7 @@ logging.getLogger("pika").setLevel(logging.CRITICAL)
 HEARTBEAT_SECONDS, BLOCKED_SECONDS = 20, 60
 _SENT_AT_A_TIME = 200  # messages between two turns of the event loop: some 2 ms of it
 _CLOSE_TIMEOUT_SECONDS = 1.5  # twice: a silent broker is noticed by its heartbeat, but not within a grace period
-_WAYS_OUT = "name the port of RabbitMQ, usually 5672, or use amqps:// where it wants TLS"
-_NO_TLS = frozenset({"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE"})  # the second from OpenSSL 3.2 on
 _RESPONSE_TIMEOUT_SECONDS = 6.0  # nor in time for another node to take over
-
-
-Call = Callable[..., Awaitable[Any]]
-"""Calls an AMQP method, by its name, and waits for the answer. Raises BrokerUnavailable."""
-
-
-class BrokerUnavailable(OSError):
-    """RabbitMQ can't be used for now; the text says where and why, never a password.
-
-    `code` is the reply code of AMQP where the broker itself has said why, else 0.
-    """
-
-    def __init__(self, text: str, code: int = 0) -> None:
-        super().__init__(text)
-        self.code = code
-
-
-class BrokerRefused(BrokerUnavailable):
-    """RabbitMQ is there and refuses, until somebody changes something; the text says what."""
-
-
-class _Opened(NamedTuple):
-    """An AMQP channel, and what says that it was closed, and why."""
-
-    channel: Channel
-    closed: "asyncio.Future[BaseException]"
 
 
 class Session:
@@ -76,9 +39,9 @@ class Session:
 
     def __init__(self, url: BrokerUrl) -> None:
         self._loop = asyncio.get_running_loop()
-        self._place = str(url)
+        self.place = str(url)
         self._connection: Connection
-        self._events: _Opened
+        self._events: RpcChannel
         self._blocked = self._silent = False
         self._confirms = Confirms()
         self._ended: asyncio.Future[None] = self._loop.create_future()
@@ -90,17 +53,19 @@ class Session:
         session, parameters = cls(url), copy(url.parameters)
         parameters.heartbeat = HEARTBEAT_SECONDS
         parameters.blocked_connection_timeout = BLOCKED_SECONDS
+        # pika's own limits, 10 s for each address and 15 s for all, outlast the time in which another node has to take
+        # over.
         parameters.socket_timeout = parameters.stack_timeout = _RESPONSE_TIMEOUT_SECONDS
         parameters.client_properties = {"connection_name": name}
         opened = session._loop.create_future()
         session._connection = Connection(
             parameters,
-            on_open_callback=partial(resolve, opened),
+            on_open_callback=partial(resolve_once, opened),
             on_open_error_callback=session._on_end,
             on_close_callback=session._on_end,
         )
         try:
-            await first(opened, session.closed)
+            await wait_first(opened, session.closed)
             await session._prepare()
         except BaseException:
             await session.close()
@@ -113,14 +78,13 @@ class Session:
             raise self.closed.result()
 
     @asynccontextmanager
-    async def methods(self) -> AsyncIterator[Call]:
-        """An AMQP channel that calls methods: one that hangs, or is refused, keeps no event waiting."""
-        opened = await self._open_channel()
+    async def rpc_channel(self) -> AsyncIterator[RpcChannel]:
+        """An AMQP channel for methods: one that hangs, or is refused, keeps no event waiting."""
+        channel = await self._open_channel()
         try:
-            yield partial(self.call, opened)
+            yield channel
         finally:
-            if opened.channel.is_open:
-                opened.channel.close()
+            channel.close()
 
     async def publish(self, messages: Sequence[Message]) -> list[bool]:
         """Publishes `messages` pipelined; for each whether the broker has it for sure, also when the session breaks."""
@@ -148,31 +112,26 @@ class Session:
             self._connection.flush()
             self._confirms.complete()
             failpoint("broker.sent")
-            await self._answer(self._confirms.settled, lambda: window.steps)
+            await self._answer(self._confirms.settled, lambda: window.progress)
         except (AMQPError, BrokerUnavailable) as error:
-            self.fail(error)
+            self.abort(error)
         return self._outcomes(len(messages), impossible, window)
 
-    async def intake(self, queue: str, prefetch: int, take: Take) -> "Intake":
+    async def intake(self, queue: str, prefetch: int, take: Take) -> Intake:
         """Has every delivery of `queue` given to `take` with its tag, at most `prefetch` unsettled at a time."""
-        intake = Intake(self, await self._open_channel())
+        intake = Intake(self, self._connection, await self._open_channel())
         await intake.begin(queue, prefetch, take)
         return intake
 
-    def take(self, opened: _Opened, take: Take | None) -> None:
-        """Has deliveries on that channel given to `take`, past pika where that can be; with None to pika again."""
-        self._connection.take(opened.channel, take)
-
     async def consumers(self, queue: str) -> int:
         """The number of consumers of `queue`, of any process. Raises BrokerUnavailable."""
-        async with self.methods() as call:
-            answer = await call("queue_declare", queue=queue, passive=True)
-        return int(answer.method.consumer_count)
+        async with self.rpc_channel() as channel:
+            return (await channel.find_queue(queue)).consumers
 
-    def fail(self, error: BaseException) -> None:
+    def abort(self, error: BaseException) -> None:
         """Gives the session up; what is not settled comes again. The first reason is the one that counts."""
         if not self.closed.done():
-            self.closed.set_result(_unavailable(self._place, error))
+            self.closed.set_result(unavailable(self.place, error))
         if self._connection.is_open:
             self._connection.close()
 
@@ -186,46 +145,27 @@ class Session:
         self._connection.add_on_connection_blocked_callback(self._on_blocked)
         self._connection.add_on_connection_unblocked_callback(self._on_unblocked)
         self._events = await self._open_channel()
-        channel = self._events.channel
-        channel.add_on_close_callback(lambda _, error: self.fail(error))
+        channel = self._events.amqp
+        channel.add_on_close_callback(lambda _, error: self.abort(error))
         channel.add_on_return_callback(self._on_return)
         confirming = self._loop.create_future()
-        channel.confirm_delivery(self._confirms.take, callback=partial(resolve, confirming))
+        channel.confirm_delivery(self._confirms.take, callback=partial(resolve_once, confirming))
         await self._answer(confirming)
 
-    async def _open_channel(self) -> _Opened:
+    async def _open_channel(self) -> RpcChannel:
         self.check()
-        opened, closed = self._loop.create_future(), self._loop.create_future()
-        channel = self._connection.channel(on_open_callback=partial(resolve, opened))
-        channel.add_on_close_callback(lambda _, error: resolve(closed, error))
-        await self._answer(opened, partial(getattr, self._connection, "bytes_received"))
-        return _Opened(channel, closed)
-
-    async def call(self, opened: _Opened, method: str, **arguments: Any) -> Any:
-        """A synchronous AMQP method."""
-        answered = self._loop.create_future()
-        self.send(method, on=opened, callback=partial(resolve, answered), **arguments)
-        await first(answered, opened.closed, self.closed)
-        self.check()
-        if not answered.done():
-            raise _unavailable(self._place, opened.closed.result(), method)
-        return answered.result()
-
-    def send(self, method: str, *positional: Any, on: _Opened | None = None, **arguments: Any) -> Any:
-        """Sends a method, on the channel for events unless another is given."""
-        self.check()
-        try:
-            return getattr((on or self._events).channel, method)(*positional, **arguments)
-        except AMQPError as error:
-            self.fail(error)
-            raise self.closed.result() from error
+        opened = self._loop.create_future()
+        channel = RpcChannel(self, self._connection.channel(on_open_callback=partial(resolve_once, opened)))
+        # Opening waits behind whatever the broker sends: as long as that moves, it is not silent.
+        await self._answer(opened, lambda: self._connection.received)
+        return channel
 
     def _sent(self, message: Message) -> str:
         """Sends a message; why it can't be, where that is the message's own fault: nothing of it is sent then."""
         try:
-            self._connection.publish(self._events.channel, message)
+            self._connection.publish(self._events.amqp, message)
         except Exception as error:  # whatever the encoder raises costs this message, never the session
-            if not self._events.channel.is_open or not self._connection.is_open:
+            if not self._events.amqp.is_open or not self._connection.is_open:
                 raise
             return f"it can't be encoded: {type(error).__name__}: {error}"
         return ""
@@ -248,15 +188,17 @@ class Session:
         """Waits for `future`; gives the session up when nothing moves for too long, unless the broker is blocked."""
         while not (future.done() or self.closed.done()):
             before = moved()
-            await first(future, self.closed, seconds=_RESPONSE_TIMEOUT_SECONDS)
+            await wait_first(future, self.closed, seconds=_RESPONSE_TIMEOUT_SECONDS)
+            # A broker with an alarm says that it takes nothing (connection.blocked), and then answers nothing for as
+            # long as that lasts: pika gives it BLOCKED_SECONDS.
             if not future.done() and moved() == before and not self._blocked:
                 self._silent = True
-                self.fail(AMQPError(f"it has been silent for {_RESPONSE_TIMEOUT_SECONDS:.0f} s"))
+                self.abort(AMQPError(f"it has been silent for {_RESPONSE_TIMEOUT_SECONDS:.0f} s"))
         self.check()
 
     def _on_end(self, _: object, error: BaseException) -> None:
-        self.fail(error)
-        resolve(self._ended, None)
+        self.abort(error)
+        resolve_once(self._ended, None)
 
     def _on_return(self, _: Channel, method: Any, properties: Any, __: bytes) -> None:
         _log.warning("no queue took %s (%s): %s", properties.message_id, method.routing_key, method.reply_text)
@@ -264,119 +206,8 @@ class Session:
 
     def _on_blocked(self, _: object, frame: Any) -> None:
         self._blocked = True
-        _log.warning("RabbitMQ at %s takes no events for now: %s", self._place, frame.method.reason)
+        _log.warning("RabbitMQ at %s takes no events for now: %s", self.place, frame.method.reason)
 
     def _on_unblocked(self, _: object, __: object) -> None:
         self._blocked = False
-        _log.info("RabbitMQ at %s takes events again", self._place)
-
-
-class Intake:
-    """Deliveries of one queue, on an AMQP channel of its session that is theirs. Made by `Session.intake`."""
-
-    def __init__(self, session: Session, opened: _Opened) -> None:
-        self._session = session
-        self._opened = opened
-        self._consumer_tag = ""
-        self._leaving = False
-        opened.channel.add_on_close_callback(self._on_close)
-        opened.channel.add_on_cancel_callback(lambda _: session.fail(AMQPError("the queue was deleted")))
-
-    async def begin(self, queue: str, prefetch: int, take: Take) -> None:
-        """Returns when the broker has said that it delivers. Raises BrokerUnavailable."""
-
-        def on_message(_: Channel, method: Any, properties: Any, body: bytes) -> None:
-            take(method.delivery_tag, delivered(method, properties, body))
-
-        await self._session.call(self._opened, "basic_qos", prefetch_count=prefetch)
-        self._session.take(self._opened, take)
-        answered = asyncio.get_running_loop().create_future()
-        consume = partial(self._session.send, "basic_consume", on=self._opened, callback=partial(resolve, answered))
-        self._consumer_tag = consume(queue=queue, on_message_callback=on_message)
-        await first(answered, self._opened.closed, self._session.closed)
-        self._session.check()
-
-    async def cancel(self) -> None:
-        """Stops deliveries; what was delivered may still be settled. Returns soon, whatever the broker does.
-
-        What comes until the channel is closed is taken as well: given back, it would count toward the delivery limit,
-        and a copy of a dead letter would count as one that was kept before.
-        """
-        if not self._session.closed.done():
-            try:
-                cancelled = self._session.call(self._opened, "basic_cancel", consumer_tag=self._consumer_tag)
-                await asyncio.wait_for(cancelled, _CLOSE_TIMEOUT_SECONDS)
-            except TimeoutError as error:
-                self._session.fail(error)
-
-    async def close(self) -> None:
-        """Closes the channel: what is not settled comes again. Returns soon, whatever the broker does."""
-        self._leaving = True
-        self._session.take(self._opened, None)
-        if self._opened.channel.is_open:
-            self._opened.channel.close()
-        await first(self._opened.closed, self._session.closed, seconds=_CLOSE_TIMEOUT_SECONDS)
-        if not self._opened.closed.done():
-            self._session.fail(AMQPError("it does not close an AMQP channel"))
-
-    def ack(self, tag: int, multiple: bool) -> None:
-        """Settles a delivery, or all up to it. Raises BrokerUnavailable."""
-        self._session.send("basic_ack", tag, multiple=multiple, on=self._opened)
-
-    def reject(self, tag: int, requeue: bool) -> None:
-        """Refuses a delivery: to the dead-letter queue, or back to be tried again within its delivery limit."""
-        self._session.send("basic_reject", tag, requeue=requeue, on=self._opened)
-
-    def _on_close(self, _: Channel, error: BaseException) -> None:
-        if not self._leaving:
-            self._session.fail(error)
-
-
-def _unavailable(where: str, error: BaseException, method: str = "") -> BrokerUnavailable:
-    """A BrokerUnavailable for an error of pika, or of ours, at `where`; `method` is the AMQP method called."""
-    if isinstance(error, BrokerUnavailable):
-        return error if str(error).startswith(where) else type(error)(f"{where}: {error}", error.code)
-    cause = _cause(error)
-    if isinstance(cause, ProbableAuthenticationError | ProbableAccessDeniedError):
-        # Guessed by pika from the moment at which the connection ended; for sure where the broker has said goodbye.
-        kind = BrokerRefused if "ClosedByBroker" in str(cause) else BrokerUnavailable
-        return kind(f"{where}: {_reason(cause)}", refusals.ACCESS_REFUSED)
-    if isinstance(cause, ChannelClosedByBroker | ConnectionClosedByBroker):
-        code, said = cause.reply_code, refusals.explained(cause.reply_code, cause.reply_text, method)
-        kind = BrokerRefused if refusals.is_lasting(code, cause.reply_text, method) else BrokerUnavailable
-        return kind(f"{where}: {said}", code)
-    return BrokerUnavailable(f"{where}: {_reason(cause)}")
-
-
-def _cause(error: BaseException) -> BaseException:
-    """The innermost of pika's errors, which nest and hide their causes."""
-    nested = getattr(error, "exceptions", None) or [getattr(error, "exception", None)]
-    if isinstance(nested[-1], BaseException):
-        return _cause(nested[-1])
-    told = isinstance(error, AMQPConnectionError) and error.args and isinstance(error.args[-1], BaseException)
-    return _cause(error.args[-1]) if told else error
-
-
-def _reason(error: BaseException) -> str:
-    """One of pika's errors in words for a person."""
-    if isinstance(error, ProbableAuthenticationError):
-        return "it refuses the user or the password"
-    if no_broker := _no_broker(error):
-        return no_broker
-    if isinstance(error, ProbableAccessDeniedError):
-        said = f" ({error.args[-1]})" if error.args and "ClosedByBroker" in str(error.args[-1]) else ""
-        return f"it has no such virtual host, or the user may not use it, or no more connections to it{said}"
-    if isinstance(error, AMQPConnectionError) and error.args:
-        return str(error.args[-1])
-    return str(error) or type(error).__name__
-
-
-def _no_broker(error: BaseException) -> str:
-    """The sentence about a peer that is no RabbitMQ, or is spoken to in the wrong way; empty for other errors."""
-    if isinstance(error, IncompatibleProtocolError):
-        return f"what listens there does not speak AMQP 0-9-1; {_WAYS_OUT}"
-    if isinstance(error, ConnectionOpenAborted | AMQPConnectorStackTimeout):
-        return f"what listens there does not answer as RabbitMQ does; if it is no RabbitMQ that hangs, {_WAYS_OUT}"
-    if isinstance(error, ssl.SSLError) and error.reason in _NO_TLS:
-        return "what listens there does not speak TLS; use amqp://, or name RabbitMQ's port for TLS, usually 5671"
-    return ""
+        _log.info("RabbitMQ at %s takes events again", self.place)

@@ -14,14 +14,16 @@ from enum import Enum
 from itertools import groupby
 from typing import NamedTuple
 
-from ordersys.contract.errors import Refused
-from ordersys.contract.events import Delivery
 from ordersys.runtime.base.backoff import jittered_backoff
+from ordersys.runtime.base.errors import Unavailable
 from ordersys.runtime.base.failpoints import failpoint
-from ordersys.runtime.base.futures import first, resolve
+from ordersys.runtime.base.futures import resolve_once, wait_first
 from ordersys.runtime.base.tasks import endless
 from ordersys.runtime.batching import Batcher
-from ordersys.runtime.rabbitmq.connection import BrokerRefused, BrokerUnavailable, Intake, Session
+from ordersys.runtime.rabbitmq.channel import Intake
+from ordersys.runtime.rabbitmq.connection import Session
+from ordersys.runtime.rabbitmq.errors import BrokerRefused, BrokerUnavailable
+from ordersys.runtime.rabbitmq.messages import AmqpDelivery
 from ordersys.runtime.rabbitmq.reconnecting import keep_open
 from ordersys.runtime.rabbitmq.urls import BrokerUrls
 
@@ -31,7 +33,7 @@ _HELD_SECONDS = 15.0  # longer than the database waits for a lock, much shorter 
 # Together less than the 15 s within which health has to say that nothing is delivered.
 _IDLE_SECONDS, _COUNT_SECONDS, _ANSWER_SECONDS = 4.0, 2.0, 5.0
 _CLOSE_TIMEOUT_SECONDS = 4.0  # what is being recorded when it is to close is waited for, within any grace period
-_MOST_PAUSE_SECONDS = 60.0  # between deliveries of what fails for a reason nobody foresaw: each counts
+_MAX_PAUSE_SECONDS = 60.0  # between deliveries of what fails for a reason nobody foresaw: each counts
 _COUNTS_UNTIL_SAID, _COUNTS_UNTIL_SAID_AGAIN = 3, 12  # a consumer that has just gone is counted for a while yet
 
 
@@ -43,15 +45,15 @@ class Disposition(Enum):
     RETURN = "return"
 
 
-Record = Callable[[list[Delivery]], Awaitable[Sequence[Disposition]]]
-"""Records deliveries durably: what becomes of each. Raises Refused while nothing can be recorded."""
+Record = Callable[[list[AmqpDelivery]], Awaitable[Sequence[Disposition]]]
+"""Records deliveries durably: what becomes of each. Raises Unavailable while nothing can be recorded."""
 
 
 class Tagged(NamedTuple):
     """A delivery with the tag it is settled by."""
 
     tag: int
-    delivery: Delivery
+    delivery: AmqpDelivery
 
 
 class Consumer:
@@ -87,14 +89,14 @@ class Consumer:
         self._in_use = asyncio.Lock()
         self._recording: asyncio.Task[Sequence[Disposition] | None] | None = None
         self._crowded = 0
-        self._pauses = jittered_backoff(most=_MOST_PAUSE_SECONDS)
+        self._pauses = jittered_backoff(most=_MAX_PAUSE_SECONDS)
         self._refusal: BrokerRefused | None = None
-        kept = keep_open(urls, f"{queue} consumer", self._use, self._told, consumed=queue)
+        kept = keep_open(urls, f"{queue} consumer", self._use, self._note_refusal, consumed=queue)
         self._task = endless(tasks, f"{queue} consumer", kept)
 
     @property
     def works(self) -> bool:
-        """Whether the queue delivers, and neither it nor its dead letters wait for somebody to change something."""
+        """True while the queue delivers, and neither it nor its dead letters wait for somebody to change something."""
         return self.live and self._refusal is None
 
     async def close(self) -> None:
@@ -107,7 +109,7 @@ class Consumer:
             self._recording.cancel()
         await asyncio.wait([self._task])
 
-    def _told(self, refusal: BrokerRefused | None) -> None:
+    def _note_refusal(self, refusal: BrokerRefused | None) -> None:
         self._refusal = refusal
 
     async def _use(self, session: Session) -> None:
@@ -116,10 +118,10 @@ class Consumer:
         async with self._in_use:
             try:
                 while await self._may_take(session):
-                    taking = _Taking(session, self._recorded, prefetch)
-                    await self._begin(session, taking)
-                    await self._take(session, taking)
-                    prefetch = self._prefetch if taking.heard_news else prefetch
+                    subscription = _Subscription(session, self._recorded, prefetch)
+                    await self._begin(session, subscription)
+                    await self._take(session, subscription)
+                    prefetch = self._prefetch if subscription.has_settled_new else prefetch
             finally:
                 self.live = False
 
@@ -127,30 +129,34 @@ class Consumer:
         """Waits for what was given back to be recorded: however long that takes, it costs one delivery of the few."""
         while self._recording and not self._recording.done() and not (session.closed.done() or self._closing.done()):
             self.live = False
-            await first(self._recording, session.closed, self._closing)
+            await wait_first(self._recording, session.closed, self._closing)
         return not (session.closed.done() or self._closing.done())
 
-    async def _begin(self, session: Session, taking: "_Taking") -> None:
+    async def _begin(self, session: Session, subscription: "_Subscription") -> None:
         try:
             async with asyncio.timeout(_ANSWER_SECONDS):
-                await taking.begin(self._queue)
+                await subscription.begin(self._queue)
         except TimeoutError:
-            session.fail(BrokerUnavailable(f"it does not say that {self._queue} is consumed"))
+            session.abort(BrokerUnavailable(f"it does not say that {self._queue} is consumed"))
         session.check()
         self.live = not self._closing.done()
 
-    async def _take(self, session: Session, taking: "_Taking") -> None:
+    async def _take(self, session: Session, subscription: "_Subscription") -> None:
         """Takes deliveries until nothing was delivered for a while, more may be taken at a time, or it is to close."""
-        ends = taking.heard_enough if taking.prefetch < self._prefetch else self._closing, session.closed, self._closing
+        ends = (
+            subscription.settled_new if subscription.prefetch < self._prefetch else self._closing,
+            session.closed,
+            self._closing,
+        )
         consumed = True
         try:
-            while consumed and taking.patience() > 0:
-                await first(*ends, seconds=taking.patience())
+            while consumed and subscription.patience() > 0:
+                await wait_first(*ends, seconds=subscription.patience())
                 if any(end.done() for end in ends):
                     break
                 consumed = await self._is_consumed(session)
         finally:
-            await taking.end()
+            await subscription.end()
 
     async def _is_consumed(self, session: Session) -> bool:
         """Counts the consumers: false when there is none, and a word when there are others."""
@@ -160,6 +166,8 @@ class Consumer:
         except (BrokerUnavailable, TimeoutError) as error:
             _log.info("the consumers of %s were not counted: %s", self._queue, error)
             return True
+        # Each process of several would record a part of the events, healthy by all signs (docs/reliability.md, "two
+        # services of one kind with databases of their own").
         self._crowded = self._crowded + 1 if count > 1 else 0
         if self._crowded % _COUNTS_UNTIL_SAID_AGAIN == _COUNTS_UNTIL_SAID:
             _log.error(
@@ -170,41 +178,41 @@ class Consumer:
             )
         return count > 0
 
-    async def _recorded(self, deliveries: list[Delivery], session: Session) -> Sequence[Disposition] | None:
+    async def _recorded(self, deliveries: list[AmqpDelivery], session: Session) -> Sequence[Disposition] | None:
         """The dispositions; None where recording takes too long, or longer than the session. It goes on then."""
         self._recording = self._tasks.create_task(self._keep_recording(deliveries))
-        await first(self._recording, session.closed, self._closing, seconds=_HELD_SECONDS)
+        await wait_first(self._recording, session.closed, self._closing, seconds=_HELD_SECONDS)
         if self._closing.done():
-            await first(self._recording, session.closed, seconds=_CLOSE_TIMEOUT_SECONDS)
+            await wait_first(self._recording, session.closed, seconds=_CLOSE_TIMEOUT_SECONDS)
         return self._recording.result() if self._recording.done() else None
 
-    async def _keep_recording(self, deliveries: list[Delivery]) -> Sequence[Disposition] | None:
+    async def _keep_recording(self, deliveries: list[AmqpDelivery]) -> Sequence[Disposition] | None:
         """Tries until the database takes them, or it is to close; None also for a reason nobody foresaw."""
         for pause in jittered_backoff():
             try:
                 dispositions = await self._record(deliveries)
-            except Refused as error:
+            except Unavailable as error:
                 _log.warning("%d deliveries of %s wait: %s", len(deliveries), self._queue, error)
-                await first(self._closing, seconds=pause)
+                await wait_first(self._closing, seconds=pause)
             except Exception:  # noqa: BLE001 - logged, and all of it comes again
                 _log.exception("the deliveries under way come again")
-                await first(self._closing, seconds=next(self._pauses))
+                await wait_first(self._closing, seconds=next(self._pauses))
                 break
             else:
-                self._pauses = jittered_backoff(most=_MOST_PAUSE_SECONDS)
+                self._pauses = jittered_backoff(most=_MAX_PAUSE_SECONDS)
                 return dispositions
             if self._closing.done():
                 break
         return None
 
 
-class _Taking:
+class _Subscription:
     """Deliveries on one AMQP channel, from its opening to its end."""
 
     def __init__(
         self,
         session: Session,
-        record: Callable[[list[Delivery], Session], Awaitable[Sequence[Disposition] | None]],
+        record: Callable[[list[AmqpDelivery], Session], Awaitable[Sequence[Disposition] | None]],
         prefetch: int,
     ) -> None:
         self._session = session
@@ -214,13 +222,13 @@ class _Taking:
         self._deliveries: Batcher[Tagged, None] = Batcher(self._work, prefetch, _BATCH_PAUSE_SECONDS)
         self._in_hand = 0
         self._moved = time.monotonic()
-        self.heard_enough: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.settled_new: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Done when something was settled that nobody had been delivered before."""
 
     @property
-    def heard_news(self) -> bool:
-        """Whether that has happened."""
-        return self.heard_enough.done()
+    def has_settled_new(self) -> bool:
+        """True when that has happened."""
+        return self.settled_new.done()
 
     async def begin(self, queue: str) -> None:
         """Begins to take deliveries of `queue`. Raises BrokerUnavailable."""
@@ -240,9 +248,9 @@ class _Taking:
             await self._deliveries.drained()
             await self._intake.close()
 
-    def _put(self, tag: int, delivery: Delivery) -> None:
+    def _put(self, tag: int, delivery: AmqpDelivery) -> None:
         self._in_hand += 1
-        self._deliveries.put(Tagged(tag, delivery))
+        self._deliveries.submit_and_log(Tagged(tag, delivery))
 
     async def _work(self, batch: list[Tagged]) -> list[None]:
         """Works on a batch. An unforeseen exception costs the session, and all of it comes again."""
@@ -250,7 +258,7 @@ class _Taking:
             await self._settle(batch)
         except Exception as error:  # noqa: BLE001 - logged, and all of it comes again
             _log.exception("the deliveries under way come again")
-            self._session.fail(error)
+            self._session.abort(error)
         self._in_hand -= len(batch)
         self._moved = time.monotonic()
         return [None] * len(batch)
@@ -262,20 +270,23 @@ class _Taking:
                 return
             dispositions = await self._record([tagged.delivery for tagged in portion], self._session)
             if dispositions is None:
-                self._session.fail(BrokerUnavailable("what could not be recorded was given back; it comes again"))
+                self._session.abort(BrokerUnavailable("what could not be recorded was given back; it comes again"))
             failpoint("consumer.recorded")
             if dispositions is None or self._session.closed.done():  # they come again on the next session
                 return
             _settle(self._intake, portion, dispositions)
             failpoint("consumer.settled")
+        # A first delivery was settled: what may have killed a process lies behind. Redelivered ones are the suspects.
         if not all(tagged.delivery.redelivered for tagged in batch):
-            resolve(self.heard_enough, None)
+            resolve_once(self.settled_new, None)
 
 
 def _portions(batch: list[Tagged]) -> Iterator[list[Tagged]]:
     """Fresh deliveries together, in order; redelivered ones each alone."""
     for redelivered, run in groupby(batch, key=lambda tagged: tagged.delivery.redelivered):
         if redelivered:
+            # One of them may have killed the process: if it does so again, only its own count rises toward the delivery
+            # limit.
             yield from ([tagged] for tagged in run)
         else:
             yield list(run)
@@ -288,6 +299,8 @@ def _settle(intake: Intake, portion: list[Tagged], dispositions: Sequence[Dispos
         for acked, run in groupby(pairs, key=lambda pair: pair[1] is Disposition.ACK):
             settled = list(run)
             if acked:
+                # `multiple` settles all up to it: of those before, each is settled by now or belongs to this run, as
+                # portions go in order of delivery. One frame for up to 500 (docs/performance.md, S5).
                 intake.ack(settled[-1][0].tag, multiple=True)
             else:
                 for tagged, disposition in settled:

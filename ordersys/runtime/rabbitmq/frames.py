@@ -18,10 +18,9 @@ from pika.adapters.asyncio_connection import AsyncioConnection
 from pika.channel import Channel
 from pika.exceptions import ChannelWrongStateError
 
-from ordersys.contract.events import Delivery
-from ordersys.runtime.rabbitmq.messages import Message, received, short_string
+from ordersys.runtime.rabbitmq.messages import AmqpDelivery, Message, received, short_string
 
-Take = Callable[[int, Delivery], None]
+Take = Callable[[int, AmqpDelivery], None]
 """Takes a delivery, given the tag it is settled by."""
 
 IN_BULK = all(callable(getattr(AsyncioConnection, name, None)) for name in ("_adapter_emit_data", "_on_data_available"))
@@ -90,6 +89,11 @@ class Connection(AsyncioConnection):
         self._is_foreign = False
         super().__init__(*arguments, **named)
 
+    @property
+    def received(self) -> int:
+        """The number of bytes the broker has sent."""
+        return int(self.bytes_received)  # type: ignore[attr-defined]
+
     def publish(self, channel: Channel, message: Message) -> None:
         """Has a message go with the next `flush`, or at once where much is laid out; mandatory.
 
@@ -146,11 +150,11 @@ class Connection(AsyncioConnection):
         """Handles the frame, or the delivery, that begins there; where it ends. Raises _Incomplete, _Foreign."""
         kind, channel, end = _frame(data, at)
         taker = self._takers.get(channel) if kind == _METHOD else None
-        if taker and taker.channel.is_open and (found := _delivery(data, at, end, channel)):
+        if taker and taker.channel.is_open and (whole := _delivery(data, at, end, channel)):
             # pika's heartbeat asks it whether anything has come.
-            self.bytes_received += found.end - at  # type: ignore[attr-defined]
-            taker.take(found.tag, found.delivery)
-            return found.end
+            self.bytes_received += whole.end - at  # type: ignore[attr-defined]
+            taker.take(whole.tag, whole.delivery)
+            return whole.end
         super()._on_data_available(data[at:end])  # type: ignore[misc]
         return end
 
@@ -159,7 +163,7 @@ class _Found(NamedTuple):
     """A delivery, its tag, and where its last frame ends."""
 
     tag: int
-    delivery: Delivery
+    delivery: AmqpDelivery
     end: int
 
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, Protocol
 
 import pika
 
-from ordersys.contract.events import CONTENT_TYPE, SPEC_VERSION, Delivery, EventMessage, rfc3339
+from ordersys.contract.events import CONTENT_TYPE, SPEC_VERSION, EventMessage, rfc3339
 from ordersys.contract.properties import BITS, Malformed, Properties, for_a_copy
 from ordersys.contract.topology import Publication
 
@@ -32,6 +32,18 @@ class Message(NamedTuple):
     routing_key: str
     body: bytes
     properties: pika.BasicProperties
+
+
+class AmqpDelivery(NamedTuple):
+    """A message as the broker delivered it (contract.events.Received)."""
+
+    message_id: str | bytes | None
+    type: str | bytes | None
+    content_type: str | bytes | None
+    body: bytes
+    redelivered: bool = False
+    properties: bytes = b""
+    """All of them, as they came: what is needed to publish the message again."""
 
 
 class RawProperties(pika.BasicProperties):
@@ -61,12 +73,12 @@ class RawProperties(pika.BasicProperties):
         """Keeps what came, and reads the texts. Raises nothing."""
         self.raw = bytes(encoded[offset:])
         try:
-            found = Properties(self.raw)
+            properties = Properties(self.raw)
         except Malformed:  # to pika it may be some, as long as it reads no further
             self._decode_all()
         else:
-            self.message_id, self.type = found.text("message_id"), found.text("type")
-            self.content_type = found.text("content_type")
+            self.message_id, self.type = properties.text("message_id"), properties.text("type")
+            self.content_type = properties.text("content_type")
         return self
 
     def encode(self) -> list[bytes]:
@@ -85,6 +97,8 @@ class RawProperties(pika.BasicProperties):
     def _decode_all(self) -> None:
         super().__init__()
         try:
+            # A timestamp in milliseconds, tables 1,200 deep (docs/reliability.md, "a message with a header no decoder
+            # takes").
             super().decode(self.raw)
         except Exception:  # noqa: BLE001 - whatever the decoder raises costs this message, never the connection
             super().__init__()
@@ -167,13 +181,13 @@ def copy(properties: bytes, body: bytes, queue: str) -> Message:
     return Message("", queue, body, RawProperties.of(for_a_copy(properties)))
 
 
-def received(properties: bytes, body: bytes, redelivered: bool = False) -> Delivery:
+def received(properties: bytes, body: bytes, redelivered: bool = False) -> AmqpDelivery:
     """A delivery, given its properties as they came. Raises nothing."""
-    found = RawProperties.of(properties)
-    return Delivery(found.message_id, found.type, found.content_type, body, redelivered, properties)
+    read = RawProperties.of(properties)
+    return AmqpDelivery(read.message_id, read.type, read.content_type, body, redelivered, properties)
 
 
-def delivered(method: Any, found: pika.BasicProperties, body: bytes) -> Delivery:
+def delivered(method: Any, properties: pika.BasicProperties, body: bytes) -> AmqpDelivery:
     """A delivery, as pika gives it."""
-    raw = found.raw if isinstance(found, RawProperties) else b"".join(found.encode())
-    return Delivery(found.message_id, found.type, found.content_type, body, method.redelivered, raw)
+    raw = properties.raw if isinstance(properties, RawProperties) else b"".join(properties.encode())
+    return AmqpDelivery(properties.message_id, properties.type, properties.content_type, body, method.redelivered, raw)

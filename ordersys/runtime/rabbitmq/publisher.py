@@ -7,7 +7,8 @@ from typing import NamedTuple
 from ordersys.contract.topology import Publication
 from ordersys.runtime.base.tasks import endless
 from ordersys.runtime.rabbitmq.confirms import CONFIRMED, Fate, Outcome
-from ordersys.runtime.rabbitmq.connection import BrokerRefused, BrokerUnavailable, Session
+from ordersys.runtime.rabbitmq.connection import Session
+from ordersys.runtime.rabbitmq.errors import BrokerRefused, BrokerUnavailable
 from ordersys.runtime.rabbitmq.messages import Message, Outgoing, of_event
 from ordersys.runtime.rabbitmq.reconnecting import keep_open
 from ordersys.runtime.rabbitmq.refusals import ACCESS_REFUSED, forbids
@@ -32,7 +33,7 @@ class Publisher:
         self._refused_session: BrokerRefused | None = None
         self._refused_event: BrokerRefused | None = None
         self._forbidden = Forbidden(self._loop.time)
-        self._task = endless(tasks, "publisher", keep_open(urls, f"{name} publisher", self._use, self._told))
+        self._task = endless(tasks, "publisher", keep_open(urls, f"{name} publisher", self._use, self._note_refusal))
 
     @property
     def refusal(self) -> str:
@@ -48,6 +49,7 @@ class Publisher:
 
         Waits while there is no session, or the topology is refused for good: nothing is published then.
         """
+        # Shielded: who gives up here must not cancel the future that the next session is handed to.
         session = await asyncio.shield(self._ready)
         messages, outcomes = encoded(events, self._forbidden.now)
         sent = await session.publish_each(list(messages.values()))
@@ -70,11 +72,12 @@ class Publisher:
             self._refused_event = ended
         elif Fate.CONFIRMED in fates:
             self._refused_event = None
+        # docs/reliability.md, "the broker that leads the queues killed, of three", and "a queue that is full".
         if Fate.NACKED not in fates:
             self._nacks_borne = _NEW_CHANNEL_SECONDS
         elif self._loop.time() - self._opened_at >= self._nacks_borne:
             self._nacks_borne = min(2 * self._nacks_borne, _NEW_CHANNEL_SECONDS_AT_MOST)
-            session.fail(BrokerUnavailable("it nacks events"))
+            session.abort(BrokerUnavailable("it nacks events"))
 
     async def _use(self, session: Session) -> None:
         self._opened_at = self._loop.time()
@@ -84,7 +87,7 @@ class Publisher:
         finally:
             self._ready = self._loop.create_future()
 
-    def _told(self, refusal: BrokerRefused | None) -> None:
+    def _note_refusal(self, refusal: BrokerRefused | None) -> None:
         self._refused_session = refusal
 
 
@@ -124,17 +127,19 @@ class Forbidden:
 
         Where that was for a routing key, what has it can't be published, and the others have nothing to do with it.
         """
-        published = {one.to for one, outcome in zip(events, outcomes, strict=True) if outcome == CONFIRMED}
+        published = {event.to for event, outcome in zip(events, outcomes, strict=True) if outcome == CONFIRMED}
         for to in published & self._refusals.keys():
             del self._refusals[to]
-        found = {one.to for one in events if closed and forbids(closed, one.to.exchange, one.to.routing_key)}
-        self._refusals.update(dict.fromkeys(found, _Refusal(closed, self._time() + _FORBIDDEN_SECONDS)))
-        if not found:
+        forbidden = {
+            event.to for event in events if closed and forbids(closed, event.to.exchange, event.to.routing_key)
+        }
+        self._refusals.update(dict.fromkeys(forbidden, _Refusal(closed, self._time() + _FORBIDDEN_SECONDS)))
+        if not forbidden:
             return list(outcomes)
         impossible, still_open = Outcome(Fate.IMPOSSIBLE, closed), Outcome(Fate.OPEN)
         return [
-            outcome if outcome.fate is not Fate.OPEN else impossible if one.to in found else still_open
-            for one, outcome in zip(events, outcomes, strict=True)
+            outcome if outcome.fate is not Fate.OPEN else impossible if event.to in forbidden else still_open
+            for event, outcome in zip(events, outcomes, strict=True)
         ]
 
 
@@ -153,17 +158,17 @@ def encoded(
     messages: dict[int, Message] = {}
     outcomes: dict[int, Outcome] = {}
     stuck: set[str] = set()
-    for number, one in enumerate(events):
-        if stuck and one.event.subject in stuck:
+    for number, outgoing in enumerate(events):
+        if stuck and outgoing.event.subject in stuck:
             outcomes[number] = Outcome(Fate.HELD)
             continue
-        reason = forbidden(one.to)
+        reason = forbidden(outgoing.to)
         if not reason:
             try:
-                messages[number] = of_event(one.event, one.to)
+                messages[number] = of_event(outgoing.event, outgoing.to)
             except Exception as error:  # noqa: BLE001 - its outcome: whatever is wrong with one harms no other
                 reason = f"it can't be encoded: {type(error).__name__}: {error}"
         if reason:
             outcomes[number] = Outcome(Fate.IMPOSSIBLE, reason)
-            stuck.add(one.event.subject)
+            stuck.add(outgoing.event.subject)
     return messages, outcomes

@@ -13,8 +13,9 @@ from typing import Any
 
 from ordersys.contract.topology import topology
 from ordersys.runtime.base.backoff import jittered_backoff
-from ordersys.runtime.base.futures import first, resolve
-from ordersys.runtime.rabbitmq.connection import BrokerRefused, BrokerUnavailable, Session
+from ordersys.runtime.base.futures import resolve_once, wait_first
+from ordersys.runtime.rabbitmq.connection import Session
+from ordersys.runtime.rabbitmq.errors import BrokerRefused, BrokerUnavailable
 from ordersys.runtime.rabbitmq.topology import Declarer
 from ordersys.runtime.rabbitmq.urls import BrokerUrl, BrokerUrls
 
@@ -27,8 +28,8 @@ _SOUND_SECONDS = 1.0
 _OVER_SECONDS = 30.0  # whoever was not refused for that long has got what was missing
 
 Use = Callable[[Session], Awaitable[None]]
-Tell = Callable[[BrokerRefused | None], None]
-"""Is told that the broker refuses what nobody but a person can change, and None as soon as that is over."""
+OnRefusal = Callable[[BrokerRefused | None], None]
+"""Gets the refusal of a broker that only a person can change, and None as soon as that is over."""
 
 
 async def declare(urls: BrokerUrls) -> None:
@@ -37,7 +38,7 @@ async def declare(urls: BrokerUrls) -> None:
     async def open_and_declare(url: BrokerUrl) -> None:
         session = await Session.open(url, "declare")
         try:
-            await Declarer(topology()).declare(session.methods)
+            await Declarer(topology()).declare(session.rpc_channel)
         finally:
             await session.close()
 
@@ -81,7 +82,7 @@ async def _at_the_first(urls: BrokerUrls, work: Callable[[BrokerUrl], Awaitable[
 
 
 async def keep_open(
-    urls: BrokerUrls, name: str, use: Use, tell: Tell = lambda refusal: None, consumed: str = ""
+    urls: BrokerUrls, name: str, use: Use, on_refusal: OnRefusal = lambda refusal: None, consumed: str = ""
 ) -> None:
     """Gives `use` a declared session, and a new one whenever it broke, with jittered backoff; never returns.
 
@@ -92,20 +93,20 @@ async def keep_open(
     `use` returns or raises BrokerUnavailable when its session is closed. Raises what nobody foresaw: what happens with
     a URL as soon as none of the others works, anything else at once.
     """
-    await _Keeper(urls, name, use, tell, consumed).keep()
+    await _Keeper(urls, name, use, on_refusal, consumed).keep()
 
 
 class _Keeper:
     """Knowledge that outlives a session."""
 
-    def __init__(self, urls: BrokerUrls, name: str, use: Use, tell: Tell, consumed: str) -> None:
+    def __init__(self, urls: BrokerUrls, name: str, use: Use, on_refusal: OnRefusal, consumed: str) -> None:
         self._urls = urls
         self._name = name
         self._use = use
-        self._tell = tell
+        self._on_refusal = on_refusal
         self._consumed = consumed
         self._known = False
-        """Whether everything was declared before, and not refused for good since: it is not insisted on again."""
+        """True when everything was declared before, and not refused for good since: it is not insisted on again."""
         self._said: set[str] = set()
         """The refusals that the log has: each is said once, and again when it was over meanwhile."""
 
@@ -124,7 +125,7 @@ class _Keeper:
                     unusable.append(error)
             if len(unusable) == len(self._urls):
                 raise unusable[0]
-            self._tell(refusals[0] if refusals else None)
+            self._on_refusal(refusals[0] if refusals else None)
             await asyncio.sleep(next(pauses))
 
     async def _used(self, url: BrokerUrl, refusals: list[BrokerRefused]) -> bool:
@@ -163,7 +164,7 @@ class _Keeper:
         seconds = _KNOWN_SECONDS if self._known else _NEW_SECONDS
         works = self._declare_again_and_again(session, declared), _probe_again_and_again(session)
         async with _beside(session, *works):
-            await first(declared, session.closed, seconds=seconds)
+            await wait_first(declared, session.closed, seconds=seconds)
             session.check()
             late = BrokerUnavailable(f"declaring takes longer than {seconds:.0f} s")
             if error := declared.result() if declared.done() else late:
@@ -176,35 +177,39 @@ class _Keeper:
         self, session: Session, declared: "asyncio.Future[BrokerUnavailable | None]"
     ) -> None:
         """Resolves `declared` the first time."""
+        # On channels of its own: while a node hangs the others declare nothing, and what is published on the same
+        # channel would wait for that (docs/reliability.md, "a node of a cluster asleep").
         declarer = Declarer(topology(), self._consumed)
         while not session.closed.done():
             error = None
             try:
-                await declarer.declare(session.methods)
+                await declarer.declare(session.rpc_channel)
             except BrokerUnavailable as raised:
                 error = raised
             if not session.closed.done():
                 self._conclude(session, error, declared.done())
-            resolve(declared, error)
-            await first(session.closed, seconds=_DECLARED_EVERY_SECONDS)
+            resolve_once(declared, error)
+            await wait_first(session.closed, seconds=_DECLARED_EVERY_SECONDS)
 
     def _conclude(self, session: Session, error: BrokerUnavailable | None, again: bool) -> None:
         """A refusal ends the session of whoever publishes, and is over when all was declared.
 
         That the broker declares nothing for now ends nothing: a cluster that gives up a node may still take events.
         """
+        # Who publishes into a topology with a queue missing loses events for that queue (docs/reliability.md, "a queue
+        # of the contract deleted"); who consumes one only hears less.
         if isinstance(error, BrokerRefused) and not self._consumed:
             self._known = False
-            session.fail(error)
+            session.abort(error)
         elif error and again:
             self._log_unavailable(error, "not declared again")
         if error is None or isinstance(error, BrokerRefused):
-            self._tell(error)
+            self._on_refusal(error)
 
-    def _log_unavailable(self, error: BrokerUnavailable, what: str) -> None:
-        """A broker that is away is told of each time, one that refuses once: that is an error, and somebody's task."""
+    def _log_unavailable(self, error: BrokerUnavailable, consequence: str) -> None:
+        """Logs a warning each time a broker is away, and an error, once, when it refuses: that is somebody's task."""
         if not isinstance(error, BrokerRefused):
-            _log.warning("%s: %s: %s", self._name, what, error)
+            _log.warning("%s: %s: %s", self._name, consequence, error)
         elif str(error) not in self._said:
             self._said.add(str(error))
             _log.error("%s: RabbitMQ refuses, and will until somebody changes it: %s", self._name, error)
@@ -257,12 +262,12 @@ async def _beside(session: Session, *works: Coroutine[Any, Any, None]) -> AsyncI
 
 def _ended_beside(session: Session, task: "asyncio.Task[None]") -> None:
     if not task.cancelled() and (error := task.exception()):
-        session.fail(error)
+        session.abort(error)
 
 
 async def _probe_again_and_again(session: Session) -> None:
     with suppress(BrokerUnavailable):  # whoever uses the session is told as well
         while not session.closed.done():
-            await first(session.closed, seconds=_PROBED_EVERY_SECONDS)
-            async with session.methods():
+            await wait_first(session.closed, seconds=_PROBED_EVERY_SECONDS)
+            async with session.rpc_channel():
                 pass  # a broker that is silent does not even open an AMQP channel

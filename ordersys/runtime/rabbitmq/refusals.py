@@ -25,7 +25,7 @@ _PERMISSIONS = {
 
 
 def is_lasting(code: int, text: str, method: str) -> bool:
-    """Whether whatever is tried will be refused until somebody changes something in the broker, or in the settings.
+    """True when whatever is tried will be refused until somebody changes something in the broker, or in the settings.
 
     To declare what is there in another way (PRECONDITION_FAILED) stays refused; for a message it is a matter of that
     message, or of how long a delivery was not acknowledged. A routing key that is forbidden (topic permissions) is a
@@ -37,12 +37,12 @@ def is_lasting(code: int, text: str, method: str) -> bool:
 
 
 def forbids(text: str, exchange: str, routing_key: str) -> bool:
-    """Whether the broker says in `text` that the user may not publish to `exchange` with `routing_key`."""
+    """True when the broker says in `text` that the user may not publish to `exchange` with `routing_key`."""
     return f"{_TOPIC} '{routing_key}' in exchange '{exchange}'" in text
 
 
 def is_of_a_message(code: int) -> bool:
-    """Whether the broker may have closed the channel, or the connection, for one message it can't take."""
+    """True when the broker may have closed the channel, or the connection, for one message it can't take."""
     return code in _OF_A_MESSAGE
 
 
@@ -50,8 +50,8 @@ def explained(code: int, text: str, method: str = "") -> str:
     """The broker's words, and the way out. `method` is the AMQP method called, empty for publish and consume."""
     if code == ACCESS_REFUSED and _TOPIC in text:
         return f"the user may not use this routing key; grant it with rabbitmqctl set_topic_permissions ({code} {text})"
-    if code == ACCESS_REFUSED and (found := _RESOURCE.search(text)):
-        kind, resource = found.groups()
+    if code == ACCESS_REFUSED and (named := _RESOURCE.search(text)):
+        kind, resource = named.groups()
         permission = _PERMISSIONS.get((method, kind), "another")
         return (
             f"the user lacks the {permission} permission on {kind} {resource!r};"

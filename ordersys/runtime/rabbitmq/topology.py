@@ -6,26 +6,27 @@ passive declarations need no permission. Bindings can't be looked at: that they 
 
 import logging
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, contextmanager
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ordersys.contract.topology import Binding, Exchange, Queue, Topology
-from ordersys.runtime.rabbitmq.connection import BrokerRefused, BrokerUnavailable, Call
+from ordersys.runtime.rabbitmq.channel import RpcChannel
+from ordersys.runtime.rabbitmq.errors import BrokerRefused, BrokerUnavailable
 from ordersys.runtime.rabbitmq.refusals import ACCESS_REFUSED, NOT_FOUND
 
 _log = logging.getLogger(__name__)
-Channel = Callable[[], AbstractAsyncContextManager[Call]]
+OpenChannel = Callable[[], AbstractAsyncContextManager[RpcChannel]]
 """An AMQP channel of one's own: it is closed when a call on it is refused."""
 
 
 class _Step(NamedTuple):
     """A declaration, and how to look whether it was made already: not at all, if need be."""
 
-    declare: Callable[[Call], Awaitable[Any]]
-    look: Callable[[Call], Awaitable[Any]] | None
+    declare: Callable[[RpcChannel], Awaitable[None]]
+    look: Callable[[RpcChannel], Awaitable[None]] | None
     needed: bool
-    """Whether its refusal is one of the whole; else the log is told."""
+    """True when its refusal is one of the whole topology; else it is only logged."""
 
 
 class Declarer:
@@ -40,14 +41,14 @@ class Declarer:
         self._forbidden: set[int] = set()
         self._said: set[str] = set()
 
-    async def declare(self, channel: Channel) -> None:
+    async def declare(self, open_channel: OpenChannel) -> None:
         """Declares what may be, and looks at the rest. Raises BrokerUnavailable; BrokerRefused for what lasts."""
         left = list(range(len(self._steps)))
         forbidden: list[BrokerRefused] = []
         refused: dict[int, BrokerRefused] = {}
         while left:
-            async with channel() as call:
-                await self._until_refused(call, left, forbidden, refused)
+            async with open_channel() as channel:
+                await self._until_refused(channel, left, forbidden, refused)
         if forbidden:
             text = "%d of %d declarations are not permitted; what is there is used as it is found. The first: %s"
             self._say(text, len(forbidden), len(self._steps), forbidden[0])
@@ -58,7 +59,7 @@ class Declarer:
             raise needed[0]
 
     async def _until_refused(
-        self, call: Call, left: list[int], forbidden: list[BrokerRefused], refused: dict[int, BrokerRefused]
+        self, channel: RpcChannel, left: list[int], forbidden: list[BrokerRefused], refused: dict[int, BrokerRefused]
     ) -> None:
         """Takes from `left` what is done, or refused for good; with the first refusal the channel is closed."""
         while left:
@@ -66,12 +67,14 @@ class Declarer:
             step = self._steps[number]
             try:
                 if number not in self._forbidden:
-                    await step.declare(call)
+                    await step.declare(channel)
                 elif step.look:
-                    await step.look(call)
+                    await step.look(channel)
             except BrokerRefused as error:
                 if error.code == ACCESS_REFUSED and number not in self._forbidden:
                     self._forbidden.add(number)
+                    # Not refused for good yet: it may be there, and looking needs no permission (docs/reliability.md,
+                    # "a user without the `configure` permission").
                     forbidden.append(error)
                     return
                 refused[number] = error
@@ -97,42 +100,50 @@ def _belonging(topology: Topology, queue: str) -> Topology:
     named = {queue} | {str(q.arguments.get("x-dead-letter-routing-key")) for q in topology.queues if q.name == queue}
     return Topology(
         topology.exchanges,
-        tuple(one for one in topology.queues if one.name in named),
-        tuple(one for one in topology.bindings if one.to_exchange or one.destination in named),
+        tuple(q for q in topology.queues if q.name in named),
+        tuple(b for b in topology.bindings if b.to_exchange or b.destination in named),
     )
 
 
 def _steps(topology: Topology, needed: Topology) -> Iterator[_Step]:
     for exchange in topology.exchanges:
-        there = partial(_there, exchange=exchange.name)
-        yield _Step(partial(_exchange, exchange), there, exchange in needed.exchanges)
+        yield _Step(partial(_exchange, exchange), partial(_exchange_is_there, exchange), exchange in needed.exchanges)
     for queue in topology.queues:
-        yield _Step(partial(_queue, queue), partial(_there, queue=queue.name), queue in needed.queues)
+        yield _Step(partial(_queue, queue), partial(_queue_is_there, queue), queue in needed.queues)
     for binding in topology.bindings:
         yield _Step(partial(_bind, binding), None, binding in needed.bindings)
 
 
-async def _exchange(exchange: Exchange, call: Call) -> None:
-    await call("exchange_declare", exchange=exchange.name, exchange_type=exchange.type, durable=True)
+async def _exchange(exchange: Exchange, channel: RpcChannel) -> None:
+    await channel.declare_exchange(exchange.name, exchange.type)
 
 
-async def _queue(queue: Queue, call: Call) -> None:
-    await call("queue_declare", queue=queue.name, durable=True, arguments=dict(queue.arguments))
+async def _queue(queue: Queue, channel: RpcChannel) -> None:
+    await channel.declare_queue(queue.name, queue.arguments)
 
 
-async def _bind(binding: Binding, call: Call) -> None:
-    common = {"routing_key": binding.routing_key}
+async def _bind(binding: Binding, channel: RpcChannel) -> None:
     if binding.to_exchange:
-        await call("exchange_bind", destination=binding.destination, source=binding.source, **common)
+        await channel.bind_exchange(binding.destination, binding.source, binding.routing_key)
     else:
-        await call("queue_bind", queue=binding.destination, exchange=binding.source, **common)
+        await channel.bind_queue(binding.destination, binding.source, binding.routing_key)
 
 
-async def _there(call: Call, **named: str) -> None:
-    """Raises BrokerRefused when the exchange, or the queue, of that name is not."""
-    ((kind, name),) = named.items()
+async def _exchange_is_there(exchange: Exchange, channel: RpcChannel) -> None:
+    with _missing("exchange", exchange.name):
+        await channel.find_exchange(exchange.name)
+
+
+async def _queue_is_there(queue: Queue, channel: RpcChannel) -> None:
+    with _missing("queue", queue.name):
+        await channel.find_queue(queue.name)
+
+
+@contextmanager
+def _missing(kind: str, name: str) -> Iterator[None]:
+    """Makes a BrokerRefused of the broker's word that there is none: somebody with the permission has to declare it."""
     try:
-        await call(f"{kind}_declare", passive=True, **named)
+        yield
     except BrokerUnavailable as error:
         if error.code != NOT_FOUND or f"no {kind}" not in str(error):  # it may only be out of reach for now
             raise

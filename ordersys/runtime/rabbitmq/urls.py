@@ -41,7 +41,7 @@ _TLS_NAMES = frozenset(
     | {"ciphers", "server_hostname"}
 )
 _TLS_FILES = ("ca_certs", "cafile", "certfile", "keyfile")
-_MOST_OCTETS = 255  # AMQP 0-9-1 §4.2.5.3, short strings
+_MAX_OCTETS = 255  # AMQP 0-9-1 §4.2.5.3, short strings
 
 
 @dataclass(frozen=True)
@@ -65,8 +65,8 @@ def parse(text: str) -> BrokerUrls:
 
     Reads the files of certificates that a URL names.
     """
-    found = [one.strip() for one in text.split(",")]
-    return tuple(_numbered(number, len(found), one) for number, one in enumerate(found, 1))
+    texts = [url.strip() for url in text.split(",")]
+    return tuple(_numbered(number, len(texts), url) for number, url in enumerate(texts, 1))
 
 
 def shown(urls: BrokerUrls) -> str:
@@ -76,14 +76,14 @@ def shown(urls: BrokerUrls) -> str:
 
 def _numbered(number: int, count: int, text: str) -> BrokerUrl:
     try:
-        return _one(text)
+        return _parse_one(text)
     except ValueError as error:
         which = f"number {number} of {count}" if count > 1 else "it"
         comma = " (inside a URL a comma is %2C)" if count > 1 else ""
         raise ValueError(f"{WANTED}: {which} {error}{comma}") from None
 
 
-def _one(text: str) -> BrokerUrl:
+def _parse_one(text: str) -> BrokerUrl:
     """Raises ValueError with what is wrong, fit to stand behind "it"."""
     _check_characters(text)
     scheme, separator, rest = text.partition("://")
@@ -91,6 +91,7 @@ def _one(text: str) -> BrokerUrl:
         raise ValueError("does not begin with amqp:// or amqps://")
     before, _, query = rest.partition("?")
     place, slash, path = before.partition("/")
+    # The parser takes what stands before the first / for user and host: a / in a password would move the host.
     if "@" in rest.removeprefix(place):
         raise ValueError("has a / or ? before an @: in a user, password or virtual host / is %2F, ? is %3F, @ is %40")
     if "/" in path:
@@ -99,8 +100,8 @@ def _one(text: str) -> BrokerUrl:
     if "@" in place:
         _check_user(user)
     address = _address(host, _PORTS[scheme.lower()])
-    if slash and len(unquote_to_bytes(path)) > _MOST_OCTETS:
-        raise ValueError(f"has a virtual host of more than {_MOST_OCTETS} octets")
+    if slash and len(unquote_to_bytes(path)) > _MAX_OCTETS:
+        raise ValueError(f"has a virtual host of more than {_MAX_OCTETS} octets")
     _check_options(query, scheme.lower() == "amqps")
     return _read(text, address)
 

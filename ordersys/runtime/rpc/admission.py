@@ -1,7 +1,7 @@
 """Admission: how many calls, orders and bytes of requests a server has under way at a time; more are refused, soon.
 
 A call passes three gates. Its request is on its way (`Arrivals`): it takes no place, but not for long, and only so
-many wait at a time. It is admitted (`Admission`) by what it carries. Its answer is on its way (`Untaken`).
+many wait at a time. It is admitted (`Admission`) by what it carries. Its answer is on its way (`UnreadResponses`).
 """
 
 import asyncio
@@ -24,8 +24,8 @@ REQUEST_SECONDS = 5.0
 ORDERS_A_CALL = 10
 """So many orders may be under way as there may be calls, times this: a batch commits them together, which makes an
 order of a batch some ten times cheaper than one that comes alone."""
-_MOST_REQUEST_BYTES = 32 * 1024 * 1024  # of requests under way, all together: eight of the largest
-_MOST_UNTAKEN_BYTES = 16 * 1024 * 1024  # of responses that a connection does not take
+_MAX_REQUEST_BYTES = 32 * 1024 * 1024  # of requests under way, all together: eight of the largest
+_MAX_UNREAD_BYTES = 16 * 1024 * 1024  # of responses that a connection does not take
 _WAITING_A_CALL = 4  # times what is admitted may be on its way in: these are refused, soon, not hung up on
 
 
@@ -44,7 +44,7 @@ class _Arrival:
         self._task.cancel()
 
     def was_given_up(self) -> bool:
-        """Whether a cancellation just met is this one's, and nobody else's as well: as asyncio.timeout asks."""
+        """True when a cancellation just met is this one's, and nobody else's as well: as asyncio.timeout asks."""
         return self._is_given_up and self._task.uncancel() <= self._cancelling
 
 
@@ -112,6 +112,7 @@ class Arrivals:
             oldest.give_up()
 
     def _give_up_one(self) -> None:
+        # Not the oldest of all: a client with few would lose its only one to a client with thousands.
         theirs = max(self._by_peer.values(), key=len, default=None)
         if theirs:
             first = next(iter(theirs))
@@ -132,7 +133,7 @@ class Admission:
 
     def check(self) -> None:
         """Raises Refused (TOO_MANY_CALLS) when there is no room for another one, however small."""
-        full = self._orders >= self._most_orders or self._bytes >= _MOST_REQUEST_BYTES
+        full = self._orders >= self._most_orders or self._bytes >= _MAX_REQUEST_BYTES
         if self._calls >= self._most_calls or full:
             raise refuse(ErrorReason.TOO_MANY_CALLS)
 
@@ -143,7 +144,7 @@ class Admission:
         What would never fit does when nothing else is under way.
         """
         self.check()
-        too_many = self._orders + orders > self._most_orders or self._bytes + request_bytes > _MOST_REQUEST_BYTES
+        too_many = self._orders + orders > self._most_orders or self._bytes + request_bytes > _MAX_REQUEST_BYTES
         if self._calls and too_many:
             raise refuse(ErrorReason.TOO_MANY_CALLS)
         self._add(1, orders, request_bytes)
@@ -163,7 +164,7 @@ def most_waiting(most_calls: int) -> int:
     return _WAITING_A_CALL * most_calls
 
 
-class Untaken:
+class UnreadResponses:
     """Response bytes a connection has not read yet. Above 16 MiB its list calls get TOO_MANY_CALLS."""
 
     def __init__(self) -> None:
@@ -172,7 +173,7 @@ class Untaken:
     def add(self, page: bytes, context: Context) -> None:
         """Counts a page that is to go out. Raises Refused when too many wait already."""
         peer = context.peer()
-        if self._bytes[peer] > _MOST_UNTAKEN_BYTES:
+        if self._bytes[peer] > _MAX_UNREAD_BYTES:
             raise refuse(ErrorReason.TOO_MANY_CALLS)
         self._bytes[peer] += len(page)
         taken: Any = partial(self._taken, peer, len(page))

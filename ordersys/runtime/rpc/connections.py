@@ -73,10 +73,10 @@ def _connections(port: int) -> Iterator[Connection]:
 def _table_size() -> int:
     """One more than the highest descriptor there may be, 0 where the system does not say."""
     try:
-        found = _TABLE_SIZE.search(system_calls.read(_STATUS))
+        line = _TABLE_SIZE.search(system_calls.read(_STATUS))
     except OSError:
         return 0
-    return int(found[1]) if found else 0
+    return int(line[1]) if line else 0
 
 
 def _family(address: bytes) -> int:

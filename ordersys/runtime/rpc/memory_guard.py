@@ -56,8 +56,8 @@ class MemoryGuard:
         self._before: dict[str, int] = {}
         self._size = self._trimmed = self._calm = resident_bytes()
         self._bearable = _SUSPICIOUS_BYTES
-        self._last_ended = self._looked = self._told = time.monotonic() - _LATELY_SECONDS
-        self._untold = 0
+        self._last_ended = self._looked = self._logged_at = time.monotonic() - _LATELY_SECONDS
+        self._not_logged = 0
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="memory-guard", daemon=True)
 
@@ -98,24 +98,24 @@ class MemoryGuard:
         self._size = size = resident_bytes()
         if size > min(self._growing, self._calm + self._grown) and (ended := self._relieve(size)):
             self._last_ended = now
-            self._untold += ended
+            self._not_logged += ended
         elif now - self._looked > _CALM_SECONDS:
             self._looked = now
             self._settle(size, now)
-        if self._untold and now - self._told > _CALM_SECONDS:
-            self._told = now
+        if self._not_logged and now - self._logged_at > _CALM_SECONDS:
+            self._logged_at = now
             text = "memory grows (%d MiB): ended %d connections, which sent much and called little"
-            _log.warning(text, size >> 20, self._untold)
-            self._untold = 0
+            _log.warning(text, size >> 20, self._not_logged)
+            self._not_logged = 0
 
     def _relieve(self, size: int) -> int:
         """Ends connections that fill this process for nothing: how many."""
-        found = connections(self._port)
-        sent = {c.peer: c.received - self._called[c.peer] - self._before.get(c.peer, 0) for c in found}
-        strangers = (c for c in found if c.peer not in self._before and not self._called[c.peer])
+        present = connections(self._port)
+        sent = {c.peer: c.received - self._called[c.peer] - self._before.get(c.peer, 0) for c in present}
+        strangers = (c for c in present if c.peer not in self._before and not self._called[c.peer])
         ended = [c for c in strangers if sent[c.peer] > self._bearable]
         if size > self._short and not ended:
-            ended = heaviest(found, sent, size - self._short)
+            ended = heaviest(present, sent, size - self._short)
         for connection in ended:
             connection.end()
         if ended:
@@ -136,14 +136,14 @@ class MemoryGuard:
 
     def _forget(self) -> None:
         """While there is memory: forgets who has gone, and what has been sent until now by those who call."""
-        found = connections(self._port)
-        present = {connection.peer for connection in found}
-        for peer in [peer for peer in list(self._called) if peer not in present]:
+        there = connections(self._port)
+        peers = {connection.peer for connection in there}
+        for peer in [peer for peer in list(self._called) if peer not in peers]:
             del self._called[peer]
-        self._before = {c.peer: c.received - self._called[c.peer] for c in found if self._called[c.peer]}
+        self._before = {c.peer: c.received - self._called[c.peer] for c in there if self._called[c.peer]}
 
 
-def heaviest(found: Iterable[Connection], sent: Mapping[str, int], excess: int) -> list[Connection]:
+def heaviest(candidates: Iterable[Connection], sent: Mapping[str, int], excess: int) -> list[Connection]:
     """The connections that sent most: as few as sent `excess` bytes together, and half of what all sent.
 
     Half: how much memory a byte takes can't be known (a header of two letters takes 13 times as much as it has), and
@@ -151,7 +151,7 @@ def heaviest(found: Iterable[Connection], sent: Mapping[str, int], excess: int) 
     """
     left = max(excess, sum(octets for octets in sent.values() if octets > 0) // 2)
     chosen: list[Connection] = []
-    for connection in sorted(found, key=lambda connection: -sent[connection.peer]):
+    for connection in sorted(candidates, key=lambda connection: -sent[connection.peer]):
         if left <= 0 or sent[connection.peer] < _LEAST_BYTES:
             break
         left -= sent[connection.peer]

@@ -18,6 +18,7 @@ from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import DecodeError, Message
 from google.rpc.status_pb2 import Status
 from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest
+from grpc_status import rpc_status
 
 from ordersys.api.error.v1.error_reason_pb2 import ErrorReason
 from ordersys.contract import descriptors
@@ -28,15 +29,15 @@ from ordersys.runtime.base.errors import StartupError
 from ordersys.runtime.base.failpoints import failpoint
 from ordersys.runtime.base.futures import Grace
 from ordersys.runtime.rpc import connections, limits
-from ordersys.runtime.rpc.admission import Admission, Arrivals, Context, Untaken, most_waiting
+from ordersys.runtime.rpc.admission import Admission, Arrivals, Context, UnreadResponses, most_waiting
 from ordersys.runtime.rpc.memory_guard import MemoryGuard
 from ordersys.runtime.rpc.reflection import SERVICES as REFLECTION
 from ordersys.runtime.rpc.reflection import Reflection
+from ordersys.runtime.rpc.status import foreseen
 from ordersys.runtime.rpc.streams import HEALTH, Health, Streams
 from ordersys.runtime.settings import Settings
 
 _log = logging.getLogger(__name__)
-_STATUS_DETAILS = "grpc-status-details-bin"
 _ENTRY_BYTES = 32  # what a header counts beside its octets (RFC 9113 §6.5.2)
 Behaviour = Callable[[Any, Context], Awaitable[Message | bytes]]
 """Answers a request with a response, or with one that is encoded already."""
@@ -57,7 +58,7 @@ class Server:
         self._doors = _Doors(
             Arrivals(most_waiting(settings.max_concurrent_calls)),
             Admission(settings.max_concurrent_calls),
-            Untaken(),
+            UnreadResponses(),
             self._streams,
             MemoryGuard(self._port, settings.max_memory_mib * 1024 * 1024),
             settings.max_metadata_bytes,
@@ -128,8 +129,8 @@ async def _try(address: str) -> None:
     """
     host, port = parse(address)
     try:
-        found = {str(known[4][0]) for known in await asyncio.get_running_loop().getaddrinfo(host, port)}
-        errors = [await _lacking(one, port) for one in found]
+        addresses = {str(info[4][0]) for info in await asyncio.get_running_loop().getaddrinfo(host, port)}
+        errors = [await _lacking(address_, port) for address_ in addresses]
         if all(errors):
             raise next(filter(None, errors))
     except OSError as error:
@@ -160,7 +161,7 @@ class _Doors(NamedTuple):
 
     arrivals: Arrivals
     admission: Admission
-    untaken: Untaken
+    unread: UnreadResponses
     streams: Streams
     guard: MemoryGuard
     most_metadata_bytes: int
@@ -172,6 +173,8 @@ class _Doors(NamedTuple):
         batch = batch_of(method)
 
         async def handle(context: Context) -> bytes:
+            # Before its request is read: refusing what is too much has to cost little (docs/reliability.md, "load
+            # beyond what can be done").
             self.admission.check()
             raw = await self._raw(context)
             request = _decoded(request_class, raw)
@@ -181,7 +184,7 @@ class _Doors(NamedTuple):
                 failpoint("server.answering")
                 answer = response if isinstance(response, bytes) else response.SerializeToString()
                 if answers_pages:
-                    self.untaken.add(answer, context)
+                    self.unread.add(answer, context)
                 return answer
 
         return grpc.stream_unary_rpc_method_handler(self._answered(method, handle))
@@ -234,11 +237,10 @@ class _Doors(NamedTuple):
                 return await handle(context)
             except grpc.aio.BaseError:
                 raise  # aborted, or the client has gone: gRPC knows
-            except Refused as refused:
-                status = refused.status
-            except Exception as error:  # noqa: BLE001 - logged, and answered without a word of it
-                status = _internal(path, error)
-            await _abort(context, status)
+            except Exception as error:  # noqa: BLE001 - answered by a status of the contract; a bug is logged
+                refused = foreseen(error)
+            status = refused.status if isinstance(refused, Refused) else _internal(path, refused)
+            await context.abort_with_status(rpc_status.to_status(status))
             raise AssertionError("abort raises")
 
         return answered
@@ -293,11 +295,3 @@ def _metadata_bytes(context: Context) -> int:
 async def _stopping(context: Context) -> None:
     """The end of a stream that the client has not ended."""
     await context.abort(grpc.StatusCode.UNAVAILABLE, "The server stops; call again.")
-
-
-async def _abort(context: Context, status: Status) -> None:
-    details = ((_STATUS_DETAILS, status.SerializeToString()),)
-    await context.abort(_CODES[status.code], status.message, details)
-
-
-_CODES = {code.value[0]: code for code in grpc.StatusCode}

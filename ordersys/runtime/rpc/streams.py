@@ -22,7 +22,7 @@ from grpc_health.v1.health_pb2 import (  # type: ignore[attr-defined]
 
 from ordersys.api.error.v1.error_reason_pb2 import ErrorReason
 from ordersys.contract.errors import refuse
-from ordersys.runtime.base.futures import first
+from ordersys.runtime.base.futures import wait_first
 from ordersys.runtime.rpc.admission import Context
 
 HEALTH = cast(ServiceDescriptor, health_pb2.DESCRIPTOR.services_by_name["Health"])
@@ -64,7 +64,7 @@ class Streams:
         try:
             while True:
                 read = asyncio.ensure_future(context.read())
-                await first(read, stopping)
+                await wait_first(read, stopping)
                 if not read.done():
                     read.cancel()
                     return
@@ -90,10 +90,13 @@ class Health:
     def __init__(self, streams: Streams) -> None:
         self._streams = streams
         self._statuses: dict[str, int] = {"": NOT_SERVING}
+        # An event each, and nobody waits for a watcher: grpcio's servicer holds a lock while it writes
+        # (docs/reliability.md, "a watcher that reads nothing").
         self._watchers: set[asyncio.Event] = set()
 
     def set(self, names: list[str], serving: bool) -> None:
         """Says of these services whether they work, until the server stops."""
+        # A probe that ends late must not take back the last word.
         if not self._streams.stopping.is_set():
             self._say(names, SERVING if serving else NOT_SERVING)
 
@@ -102,7 +105,7 @@ class Health:
         self._say(list(self._statuses), NOT_SERVING)
 
     async def check(self, request: HealthCheckRequest, context: Context) -> HealthCheckResponse:
-        """Whether a service works; NOT_FOUND for one that is not here."""
+        """The status of a service; NOT_FOUND for one that is not here."""
         status = self._statuses.get(request.service)
         if status is None:
             await context.abort(grpc.StatusCode.NOT_FOUND, "There is no such service here.")
@@ -119,6 +122,7 @@ class Health:
         said = None
         async with self._watched() as changed:
             while True:
+                # Before the look: a change in between sets it again, and is not slept through.
                 changed.clear()
                 stopping = self._streams.stopping.is_set()
                 status = self._statuses.get(request.service, HealthCheckResponse.SERVICE_UNKNOWN)

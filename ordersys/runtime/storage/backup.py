@@ -110,6 +110,7 @@ def restore(path: Path, schema: Schema, source: Path) -> str:
         aside = _put_aside(file.real)
         failpoint("restore.aside")
         made.rename(file.real)
+        # The new name is on the disk only with its folder (fsync(2), NOTES).
         sync(file.real.parent)
         failpoint("restore.named")
         file.begin_anew(mark)
@@ -149,8 +150,8 @@ def _check_overwritten(target: Path, schema: Schema) -> None:
     if target.with_suffix(".lock").exists():
         raise UnusableDatabase(f"{target} is a service's own database, as its .lock says; choose another name")
     try:
-        with closing(_readable(target)) as found:
-            engine = create_engine("sqlite://", creator=lambda: found, poolclass=StaticPool)
+        with closing(_readable(target)) as source:
+            engine = create_engine("sqlite://", creator=lambda: source, poolclass=StaticPool)
             with engine.connect() as connection:
                 is_backup = schema.check(connection) > 0
     except (UnusableDatabase, sqlite3.Error, DBAPIError):
@@ -187,9 +188,9 @@ def _readable(source: Path) -> sqlite3.Connection:
     for path in set_of(source):
         check_regular(path)  # SQLite would wait for the other end of a pipe
     with source.open("rb") as file:
-        found = marks.of_file(file.fileno())
+        mark = marks.of_file(file.fileno())
     log = marks.of_log(set_of(source)[1])
-    if marks.belongs(log, found or UNMARKED) is False:
+    if marks.belongs(log, mark or UNMARKED) is False:
         raise UnusableDatabase(f"{set_of(source)[1].name} beside it is of another one; move it away to do without")
     return _opened(source, "mode=ro" if log.frames else "mode=ro&immutable=1")
 
@@ -211,8 +212,9 @@ def _copy(source: sqlite3.Connection, target: Path, schema: Schema) -> Mark:
         with create_engine("sqlite://", creator=lambda: copy, poolclass=StaticPool).connect() as connection:
             if schema.check(connection) == 0:
                 raise UnusableDatabase("it is empty")
-        if (found := copy.execute("PRAGMA integrity_check(1)").fetchone()[0]) != "ok":
-            raise UnusableDatabase(f"it is damaged ({' '.join(found.split())})")
+        # (1): the first error is enough; SQLite would look for a hundred.
+        if (verdict := copy.execute("PRAGMA integrity_check(1)").fetchone()[0]) != "ok":
+            raise UnusableDatabase(f"it is damaged ({' '.join(verdict.split())})")
         mark = marks.of_connection(copy)
     sync(target)
     return mark
@@ -274,17 +276,17 @@ def _remove(path: Path) -> None:
 
 
 @contextmanager
-def _telling(what: str) -> Iterator[None]:
+def _telling(action: str) -> Iterator[None]:
     """Has whatever goes wrong say what it hinders, in a line."""
     try:
         yield
     except UnusableDatabase as error:
-        raise UnusableDatabase(f"{what}: {error}") from error
+        raise UnusableDatabase(f"{action}: {error}") from error
     except (sqlite3.Error, DBAPIError) as error:
-        raise UnusableDatabase(f"{what}: {_words(error)}") from error
+        raise UnusableDatabase(f"{action}: {_words(error)}") from error
     except OSError as error:
         named = f": {error.filename}" if error.filename else ""
-        raise UnusableDatabase(f"{what}: {error.strerror}{named}") from error
+        raise UnusableDatabase(f"{action}: {error.strerror}{named}") from error
 
 
 def _words(error: Exception) -> str:

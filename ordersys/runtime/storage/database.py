@@ -12,27 +12,24 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from sqlalchemy import (
     Connection,
-    Engine,
-    create_engine,
-    event,
 )
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool, QueuePool, StaticPool
 
-from ordersys.api.error.v1.error_reason_pb2 import ErrorReason
-from ordersys.contract.errors import Refused, refuse
 from ordersys.runtime.base.backoff import jittered_backoff
 from ordersys.runtime.base.failpoints import failpoint
 from ordersys.runtime.batching import Batcher
 from ordersys.runtime.storage import marks
-from ordersys.runtime.storage.database_file import IN_USE, DatabaseFile, FileLost, uri
+from ordersys.runtime.storage.database_file import IN_USE, DatabaseFile
+from ordersys.runtime.storage.engine import driver_of, look_through, open_engine
+from ordersys.runtime.storage.errors import FileLost, StorageUnavailable
 from ordersys.runtime.storage.schema import Schema, UnusableDatabase
+from ordersys.runtime.storage.sqlite_errors import file_error, hinders_all, is_damage, is_read_only
 from ordersys.runtime.storage.worker import Worker
 
 R = TypeVar("R")
@@ -45,26 +42,7 @@ _BATCH = 256  # writes in a commit: with more nothing is saved, and the first wa
 _READERS = 4  # lists at a time; each may look at many rows
 _LOCK_SECONDS = 15.0  # for a process before this one to end: longer than the usual grace period
 _PROBE_SECONDS = 5.0  # a disk that takes longer is told of as one that can't be written
-_LOOK_SECONDS = 3.0  # for looking through a file at the start: 300 MB a second, from memory
-_LOOK_STEPS = 100_000  # of SQLite's machine, between two looks at the clock
 _SAY_AGAIN_SECONDS = 30.0  # of a trouble that lasts
-# What SQLite says of a file, or a file system, that can't be used; whatever else it says is a bug of ours.
-# https://www.sqlite.org/rescode.html
-_DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
-_LOCKED = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
-_STORAGE = (
-    _DAMAGE
-    | _LOCKED
-    | {
-        sqlite3.SQLITE_CANTOPEN,
-        sqlite3.SQLITE_FULL,
-        sqlite3.SQLITE_IOERR,
-        sqlite3.SQLITE_NOLFS,
-        sqlite3.SQLITE_PERM,
-        sqlite3.SQLITE_PROTOCOL,
-        sqlite3.SQLITE_READONLY,
-    }
-)
 
 
 class Database:
@@ -97,7 +75,7 @@ class Database:
             await database._writer_thread.do(database._connect, first)
         except BaseException as error:
             await database.close()
-            if isinstance(error, UnusableDatabase | OSError) or _unusable(error):
+            if isinstance(error, UnusableDatabase | OSError) or file_error(error):
                 raise UnusableDatabase(f"database {path}: {database._reason(error)}") from error
             raise
         return database
@@ -105,12 +83,13 @@ class Database:
     def write(
         self, operation: Callable[[Connection, list[Any]], Sequence[R | Exception]], item: Any, urgent: bool = True
     ) -> "asyncio.Future[R]":
-        """Hands `item` to `operation`; the future has its result once the commit is on disk.
+        """Hands `item` to `operation`, in the writer's thread; the future has its result once the commit is on disk.
 
         Items of one operation that arrive while a commit is under way share the next one. An operation that
-        fails is tried again for each item alone, so that one item never fails another. What is not urgent rides
-        in the next commit somebody waits for.
-        Raises Refused (STORAGE_UNAVAILABLE) when the file can't be written, or is no longer the one at its path.
+        fails is tried again for each item alone, so that one item never fails another. An item that is not urgent
+        joins the next commit somebody waits for, or is committed after 50 ms. Cancelling the future before its batch
+        begins withdraws the item; later it only ends the waiting.
+        Raises StorageUnavailable when the file can't be written, or is no longer the one at its path.
         """
         return self._writes.submit(_Write(operation, [item], alone=True), urgent)
 
@@ -119,31 +98,30 @@ class Database:
     ) -> "asyncio.Future[list[R | Exception]]":
         """As `write` for each of `items`, in one commit where none fails: the future has a result for each, in order.
 
-        It has no exception of its own: whatever there is, Refused included, is the result of its item.
+        It has no exception of its own: whatever is raised, StorageUnavailable included, is the result of its item.
         """
         return self._writes.submit(_Write(operation, items, alone=False), urgent)
 
     async def read(self, query: Callable[..., R], *arguments: Any) -> R:
         """The result of `query(connection, *arguments)`, from committed data. Runs in a reader's thread.
 
-        Raises Refused (STORAGE_UNAVAILABLE) when the file can't be read: it may be locked, or no descriptor be left.
+        Raises StorageUnavailable when the file can't be read: it may be locked, or no descriptor be left.
         """
         loop = asyncio.get_running_loop()
         try:
             return await loop.run_in_executor(self._reader_threads, self._read, query, arguments)
         except (FileLost, DBAPIError, sqlite3.Error) as error:
             # A reader can't write at all: a query that tries is a bug.
-            if (cause := _unusable(error)) is None or _code(cause) == sqlite3.SQLITE_READONLY:
+            if (cause := file_error(error)) is None or is_read_only(cause):
                 raise
-            self._say(f"can't be read: {self._met(cause)}")
-            raise refuse(ErrorReason.STORAGE_UNAVAILABLE) from error
+            raise self._unavailable(f"can't be read: {self._met(cause)}") from error
 
     def after_commit(self, tell: Callable[[], None]) -> None:
         """Has `tell` called in the event loop after each batch of writes, whoever still waits for their results."""
         self._after_commit.append(tell)
 
     async def probe(self) -> bool:
-        """Whether the file can be written, by writing: this very write comes to its end in time, or it can't."""
+        """True when the file can be written, found out by a write: one that takes longer than 5 s counts as failed."""
         self._file.keep_lock()
         touched = self.write(self._schema.touch, None)
         touched.add_done_callback(_seen)
@@ -172,22 +150,26 @@ class Database:
 
     def _connect(self, first: Callable[[Connection], None]) -> None:
         self._look()
-        self._writer = _engine(self._file.real, "rwc", StaticPool, "PRAGMA synchronous=FULL", "PRAGMA journal_mode=WAL")
+        # FULL: with NORMAL a power failure may undo the last commits of a WAL (https://www.sqlite.org/pragma.html,
+        # synchronous). It costs 7 µs an order where 24 share a commit (docs/performance.md, "did not pay").
+        self._writer = open_engine(
+            self._file.real, "rwc", StaticPool, "PRAGMA synchronous=FULL", "PRAGMA journal_mode=WAL"
+        )
         with self._writer.begin() as connection:
             if self._schema.apply(connection):
                 first(connection)
             if is_unmarked := self._file.mark.lineage == 0:
-                self._file.next_mark(_driver(connection))
-        self._readers = _engine(self._file.real, "ro", QueuePool, pool_size=_READERS)
+                self._file.next_mark(driver_of(connection))
+        self._readers = open_engine(self._file.real, "ro", QueuePool, pool_size=_READERS)
         self._connection = self._writer.connect()
         if is_unmarked:
             # The lineage has to stand in the file itself before anything is answered: a WAL is held against it.
-            _driver(self._connection).execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            driver_of(self._connection).execute("PRAGMA wal_checkpoint(TRUNCATE)")
         # Open from now on: as long as a reader is, closing the writer leaves the WAL as it is.
         self._keeper = self._readers.connect()
         self._keeper.exec_driver_sql("SELECT count(*) FROM sqlite_schema")
         self._keeper.rollback()
-        self._file.opened(marks.of_connection(_driver(self._connection)))
+        self._file.opened(marks.of_connection(driver_of(self._connection)))
 
     def _look(self) -> None:
         """Looks before anything is written: a file that is not ours, or not sound, stays as it is, to the byte."""
@@ -195,11 +177,11 @@ class Database:
         if self._file.real.stat().st_size == 0:
             return
         # The last connection to close empties the WAL into the file, unless it can't write.
-        looking = _engine(self._file.real, "ro" if log.frames else "rw", NullPool)
+        looking = open_engine(self._file.real, "ro" if log.frames else "rw", NullPool)
         with looking.connect() as connection:
             self._schema.check(connection)
-            self._file.compare(marks.of_connection(_driver(connection)), self._file.witness)
-            _look_through(connection, is_doubtful, self.path)
+            self._file.compare(marks.of_connection(driver_of(connection)), self._file.witness)
+            look_through(connection, is_doubtful, self.path)
 
     def _disconnect(self) -> None:
         """Closes the readers first: the last connection to close is the one that empties the WAL into the file.
@@ -225,13 +207,16 @@ class Database:
 
     async def _commit(self, batch: list["_Write"]) -> Sequence[Any]:
         results = await self._writer_thread.do(self._transact, batch)
+        # Before anybody is answered, and also where whoever waited has gone: the event of a change must not wait for
+        # the next one (docs/reliability.md, "a deadline that ends while its change is committed").
         for tell in self._after_commit:
             tell()
-        causes = [cause for of_write in results for result in of_write if (cause := _unusable(result))]
-        self._say(f"can't be written: {self._met(causes[0])}" if causes else "")
-        if causes:
-            unavailable = refuse(ErrorReason.STORAGE_UNAVAILABLE)
-            results = [[unavailable if _unusable(result) else result for result in of_write] for of_write in results]
+        causes = [cause for of_write in results for result in of_write if (cause := file_error(result))]
+        if not causes:
+            self._say("")
+        else:
+            unavailable = self._unavailable(f"can't be written: {self._met(causes[0])}")
+            results = [[unavailable if file_error(result) else result for result in of_write] for of_write in results]
         return [of_write[0] if write.alone else of_write for write, of_write in zip(batch, results, strict=True)]
 
     def _transact(self, batch: list["_Write"]) -> list[list[Any]]:
@@ -240,16 +225,19 @@ class Database:
             self._check()
             with self._transaction():
                 results = _perform(self._connection, batch)
-                self._file.next_mark(_driver(self._connection))
+                self._file.next_mark(driver_of(self._connection))
                 failpoint("database.performed")
             failpoint("database.committed")
             self._file.answered()
         except Exception as error:  # noqa: BLE001 - raised for its item, or for all
-            if sum(len(write.items) for write in batch) == 1 or _hinders_all(error):
+            if sum(len(write.items) for write in batch) == 1 or hinders_all(error):
                 return [[error] * len(write.items) for write in batch]
         else:
             return results
         return [
+            # All was undone, and whose fault it was nobody knows: each in a commit of its own, so that one item never
+            # fails another. That costs some 0.3 ms a commit (docs/performance.md, S2), and happens only after a bug or
+            # a broken disk.
             [self._transact([_Write(write.operation, [item], alone=True)])[0][0] for item in write.items]
             for write in batch
         ]
@@ -260,12 +248,14 @@ class Database:
 
         An operation may use SQLAlchemy all the same, which takes part in it (see `_engine`).
         """
-        driver = _driver(self._connection)
+        driver = driver_of(self._connection)
         driver.execute("BEGIN IMMEDIATE")
         try:
             yield
             driver.execute("COMMIT")
         finally:
+            # After a full disk or an I/O error SQLite has rolled back by itself
+            # (https://www.sqlite.org/lang_transaction.html, 2.3).
             if driver.in_transaction:
                 driver.execute("ROLLBACK")
             if self._connection.in_transaction():
@@ -277,19 +267,24 @@ class Database:
             self._file.check()
         except FileLost:
             if self._file.is_ours():
-                _driver(self._connection).execute("PRAGMA wal_checkpoint")
+                driver_of(self._connection).execute("PRAGMA wal_checkpoint")
             raise
+
+    def _unavailable(self, text: str) -> StorageUnavailable:
+        """The error for whoever waits; `text` goes to the log as well."""
+        self._say(text)
+        return StorageUnavailable(f"database {self.path} {text}")
 
     def _met(self, cause: Exception) -> str:
         """The sentence for the log. Damage is remembered: SQLite goes on writing to a file in which it has met some."""
-        if isinstance(cause, sqlite3.Error) and _code(cause) in _DAMAGE:
+        if is_damage(cause):
             self._file.damaged(str(cause))
         return self._reason(cause)
 
     def _reason(self, error: BaseException) -> str:
         """The text of an error that names the way out."""
         cause = error.orig if isinstance(error, DBAPIError) else error
-        if isinstance(cause, sqlite3.Error) and _code(cause) in _DAMAGE:
+        if is_damage(cause):
             return f"it is damaged ({cause}); {self._file.restore}"
         if isinstance(cause, OSError) and cause.strerror:
             return cause.strerror + (f": {cause.filename}" if cause.filename else "")
@@ -307,69 +302,10 @@ class Database:
         self._said = (text, time.monotonic())
 
 
-def _look_through(connection: Connection, thoroughly: bool, path: Path) -> None:
-    """Has SQLite look through the file; of a large one as far as it comes in 3 s. Raises UnusableDatabase.
-
-    Where the marks leave a doubt that the WAL belongs to it, or damage was met before, to the end, indexes included:
-    some 50 s a GB.
-    """
-    driver = _driver(connection)
-    if thoroughly:
-        _log.warning("looking through database %s: it was not closed in good order", path)
-    else:
-        until = time.monotonic() + _LOOK_SECONDS
-        driver.set_progress_handler(lambda: time.monotonic() > until, _LOOK_STEPS)
-    try:
-        found = driver.execute(f"PRAGMA {'integrity' if thoroughly else 'quick'}_check(1)").fetchone()[0]
-    except sqlite3.OperationalError as error:
-        if _code(error) != sqlite3.SQLITE_INTERRUPT:
-            raise
-        _log.info("database %s is large: only part of it was looked through", path)
-        found = "ok"
-    finally:
-        driver.set_progress_handler(None, 0)
-    if found != "ok":
-        raise _damaged(found)
-
-
-def _damaged(text: str) -> sqlite3.DatabaseError:
-    """The error SQLite would raise, had it met the damage in a statement."""
-    error = sqlite3.DatabaseError(" ".join(text.split()))
-    error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
-    return error
-
-
-def _hinders_all(error: Exception) -> bool:
-    """Whether each item alone would meet the same: for as long again where somebody else holds the file."""
-    cause = _unusable(error)
-    return isinstance(cause, FileLost) or (cause is not None and _code(cause) in _LOCKED | _DAMAGE)
-
-
-def _unusable(result: object) -> Exception | None:
-    """The error that says of a file that it can't be used, taken out of SQLAlchemy's; None of any other result."""
-    cause = result.orig if isinstance(result, DBAPIError) else result
-    if isinstance(cause, FileLost):
-        return cause
-    return cause if isinstance(cause, sqlite3.Error) and _code(cause) in _STORAGE else None
-
-
-def _code(error: Exception) -> int:
-    """SQLite's primary result code; 0 of what the driver, or Python, says by itself."""
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF
-
-
 def _seen(touched: "asyncio.Future[None]") -> None:
     """Logs a probe's unforeseen error. Trouble with the file is logged where it is met."""
-    if not touched.cancelled() and (error := touched.exception()) and not isinstance(error, Refused):
+    if not touched.cancelled() and (error := touched.exception()) and not isinstance(error, StorageUnavailable):
         _log.error("the database could not be probed", exc_info=error)
-
-
-def refusing(decide: Callable[[T], R], item: T) -> R | Refused:
-    """The result of `decide(item)`, a refusal as a value: in an operation it is the item's result."""
-    try:
-        return decide(item)
-    except Refused as refused:
-        return refused
 
 
 class _Write(NamedTuple):
@@ -378,11 +314,13 @@ class _Write(NamedTuple):
     operation: Operation
     items: list[Any]
     alone: bool
-    """Whether it was one item, whose result is the result."""
+    """True for one item, whose result is the result."""
 
 
 def _perform(connection: Connection, batch: list[_Write]) -> list[list[Any]]:
     """Each operation once, with all its items, in order of first appearance. The results of each write."""
+    # Grouped by operation, so that its statements run once for all callers. Within one, items keep their order of
+    # arrival: a repeated request finds the first one.
     writes: dict[Operation, list[int]] = {}
     for index, write in enumerate(batch):
         writes.setdefault(write.operation, []).append(index)
@@ -398,26 +336,3 @@ def _perform(connection: Connection, batch: list[_Write]) -> list[list[Any]]:
             results[index] = list(answers[first:behind])
             first = behind
     return results
-
-
-def _driver(connection: Connection) -> Any:
-    return connection.connection.driver_connection
-
-
-def _engine(path: Path, mode: str, pool: Any, *pragmas: str, **options: Any) -> Engine:
-    name = uri(path, f"mode={mode}")
-    opened = partial(sqlite3.connect, name, uri=True, check_same_thread=False, timeout=10, isolation_level=None)
-    engine = create_engine("sqlite://", creator=opened, poolclass=pool, **options)
-
-    @event.listens_for(engine, "connect")
-    def connect(connection: Any, _: object) -> None:
-        for pragma in pragmas:
-            connection.execute(pragma)
-
-    @event.listens_for(engine, "begin")
-    def begin(connection: Connection) -> None:
-        # The driver's own transactions start late and as readers (SQLite: BEGIN IMMEDIATE to read, then write).
-        if not _driver(connection).in_transaction:
-            connection.exec_driver_sql("BEGIN IMMEDIATE" if mode == "rwc" else "BEGIN")
-
-    return engine

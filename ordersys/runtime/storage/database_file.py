@@ -16,6 +16,7 @@ from urllib.parse import quote
 
 from ordersys.console.opening import open_regular
 from ordersys.runtime.storage import marks
+from ordersys.runtime.storage.errors import FileLost
 from ordersys.runtime.storage.marks import UNMARKED, Log, Mark
 from ordersys.runtime.storage.private import private_file, private_folder
 from ordersys.runtime.storage.schema import UnusableDatabase
@@ -24,10 +25,6 @@ _log = logging.getLogger(__name__)
 _LONGEST_PATH = 500  # SQLite takes 512 bytes, of which `-journal` needs some
 _WITNESS = re.compile(rb"lineage=([0-9a-f]{8}) commit=([0-9a-f]{8}) (sound |damaged)\n")
 IN_USE = "another process uses it; stop that one first"
-
-
-class FileLost(Exception):
-    """The file is not the one this process has opened, or damaged: nothing may be written to it, or read from it."""
 
 
 class Witness(NamedTuple):
@@ -40,8 +37,8 @@ class Witness(NamedTuple):
     @classmethod
     def read(cls, descriptor: int) -> "Witness | None":
         """That of an open lock file; None when there is none, as in one of an earlier release."""
-        found = _WITNESS.match(os.pread(descriptor, 64, 0))
-        return cls(int(found[1], 16), int(found[2], 16), found[3] == b"damaged") if found else None
+        line = _WITNESS.match(os.pread(descriptor, 64, 0))
+        return cls(int(line[1], 16), int(line[2], 16), line[3] == b"damaged") if line else None
 
     def write(self, descriptor: int) -> None:
         """Not to the disk at once: it may be older than the database after a power failure, never newer."""
@@ -115,19 +112,19 @@ class DatabaseFile:
         witness = self.witness
         return log, belongs is None or (witness is not None and witness.damaged)
 
-    def compare(self, found: Mark, witness: Witness | None) -> None:
+    def compare(self, mark: Mark, witness: Witness | None) -> None:
         """Holds what SQLite finds in it against what was answered. Raises UnusableDatabase."""
-        if witness is not None and witness.lineage != found.lineage:
+        if witness is not None and witness.lineage != mark.lineage:
             raise UnusableDatabase(
                 f"it was exchanged: it is not the one that was last used here ({self.lock.name}); {self.restore}"
             )
-        if witness is not None and not found.reaches(witness.commit):
-            missing = (witness.commit - found.commit) & 0x7FFF_FFFF
+        if witness is not None and not mark.reaches(witness.commit):
+            missing = (witness.commit - mark.commit) & 0x7FFF_FFFF
             raise UnusableDatabase(
                 f"it is older than what was last answered ({self.lock.name}): {missing} commits are missing; "
                 f"put it back with its {self.log.name}, or {self.restore}"
             )
-        self.mark = found
+        self.mark = mark
 
     @property
     def witness(self) -> Witness | None:
@@ -158,17 +155,17 @@ class DatabaseFile:
         self._answered(mark)
 
     def check(self) -> None:
-        """Whether what is at the path is what was opened; some microseconds. Raises FileLost."""
+        """Returns when the file at the path is the one that was opened, after some microseconds. Raises FileLost."""
         self.check_paths()
-        found = self._mark_in_file()  # of what lies there now, should it have been written over
+        mark = self._mark_in_file()  # of what lies there now, should it have been written over
         if (
-            found is None
-            or found.lineage != self._seen.lineage
-            or not found.reaches(self._seen.commit)
-            or not self.mark.reaches(found.commit)
+            mark is None
+            or mark.lineage != self._seen.lineage
+            or not mark.reaches(self._seen.commit)
+            or not self.mark.reaches(mark.commit)
         ):
             raise FileLost(f"it was written over while it was in use; stop this process and {self.restore}")
-        self._seen = found
+        self._seen = mark
 
     def check_paths(self) -> None:
         """The same without a look into the file; by any thread. Raises FileLost."""
@@ -176,20 +173,20 @@ class DatabaseFile:
             raise FileLost(f"it is damaged ({self._damage}); stop this process and {self.restore}")
         for name, known in self._known:
             try:
-                found = _identity(os.stat(name))  # noqa: PTH116 - twice a commit for each file: Path.stat takes twice as long
+                identity = _identity(os.stat(name))  # noqa: PTH116 - twice a commit for each file: Path.stat takes twice as long
             except OSError as error:
                 raise FileLost(f"{name} is gone ({error.strerror}); {self._way_out(name)}") from None
-            if found != known:
+            if identity != known:
                 raise FileLost(f"{name} is not the one this process has opened; {self._way_out(name)}")
 
     def is_ours(self) -> bool:
-        """Whether the file itself is the one, and sound, whatever became of its WAL."""
+        """True when the file itself is the one, and sound, whatever became of its WAL."""
         try:
-            found = self._mark_in_file()
+            mark = self._mark_in_file()
             same = (str(self.path), _identity(self.path.stat())) in self._known
         except OSError:
             return False
-        return same and found is not None and found.lineage == self._seen.lineage and not self._damage
+        return same and mark is not None and mark.lineage == self._seen.lineage and not self._damage
 
     def answered(self) -> None:
         """The transaction with `next_mark` is committed: from now on the file has to hold it. Raises FileLost.
@@ -254,16 +251,16 @@ class DatabaseFile:
         if self._locked is not None:
             Witness(mark.lineage, mark.commit, bool(self._damage)).write(self._locked)
 
-    def _missing(self, what: str) -> None:
+    def _missing(self, state: str) -> None:
         """Nothing is there: right where nothing was. SQLite would throw the WAL away and begin a new database."""
         if self.witness is not None:
             raise UnusableDatabase(
-                f"it {what}, and was used here ({self.lock.name}); put it back, or {self.restore}, "
+                f"it {state}, and was used here ({self.lock.name}); put it back, or {self.restore}, "
                 f"or remove {self.lock} to begin a new one"
             )
         if self.log.exists() and self.log.stat().st_size:
             raise UnusableDatabase(
-                f"it {what}, and its write-ahead log {self.log.name} is left; put it back, or {self.restore}"
+                f"it {state}, and its write-ahead log {self.log.name} is left; put it back, or {self.restore}"
             )
 
     def _way_out(self, name: str) -> str:
@@ -295,6 +292,8 @@ def command(owner: str, name: str) -> str:
 def _lock(descriptor: int) -> int | None:
     """The descriptor, with the lock that ends with this process, however it ends; None, and closed, if it is taken."""
     try:
+        # flock, since SQLite's own locks are POSIX locks, which a process loses with any close of the file
+        # (https://www.sqlite.org/howtocorrupt.html, 2.2); on Linux the two know nothing of each other.
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(descriptor)
@@ -312,5 +311,5 @@ def _is_at(descriptor: int, path: Path) -> bool:
         return False
 
 
-def _identity(found: os.stat_result) -> tuple[int, int]:
-    return found.st_dev, found.st_ino
+def _identity(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino

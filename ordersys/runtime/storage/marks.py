@@ -39,7 +39,7 @@ class Mark(NamedTuple):
         return self._replace(commit=(self.commit + 1) & _MASK)
 
     def reaches(self, commit: int) -> bool:
-        """Whether this is that commit or a later one: what is less than 2³⁰ ahead is later (as in RFC 1982)."""
+        """True when this is that commit or a later one: what is less than 2³⁰ ahead is later (as in RFC 1982)."""
         return ((self.commit - commit) & _MASK) <= _MASK >> 1
 
 
@@ -86,21 +86,21 @@ def of_log(path: Path) -> Log:
     Reads 24 bytes a frame: a WAL of the usual 4 MB takes some milliseconds, one of 4 GB some seconds.
     """
     frames = 0
-    found: list[Mark] = []
+    ends: list[Mark] = []
     try:
         # A WAL may be opened and closed, other than the database: SQLite's locks are not on it (howtocorrupt, 2.2).
         with os.fdopen(open_regular(path, os.O_RDONLY), "rb", buffering=0) as file:
             for page, offset in _frames(file.fileno()):
                 frames += 1
                 if page == 1 and (mark := _mark(os.pread(file.fileno(), _HEADER_BYTES, offset))):
-                    found = [*found[:1], mark]
+                    ends = [*ends[:1], mark]
     except FileNotFoundError:
         pass
-    return Log(frames, found[0], found[-1]) if found else Log(frames, None, None)
+    return Log(frames, ends[0], ends[-1]) if ends else Log(frames, None, None)
 
 
 def belongs(log: Log, database: Mark) -> bool | None:
-    """Whether the WAL may be replayed over the file with the mark `database`; None where the marks can't tell.
+    """True when the WAL may be replayed over the file with the mark `database`; None where the marks can't tell.
 
     The first commit in it follows the state it is based on; a file that SQLite has since copied some or all of the WAL
     to is between the first and the last commit. A file with a later schema change than the WAL knows was written by

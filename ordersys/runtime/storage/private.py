@@ -25,18 +25,18 @@ def private_folder(folder: Path) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with contextlib.suppress(FileExistsError):
         folder.mkdir(FOLDER_MODE)
-    found = folder.stat()
-    if not stat.S_ISDIR(found.st_mode):
+    status = folder.stat()
+    if not stat.S_ISDIR(status.st_mode):
         raise NotADirectoryError(20, "Not a directory", str(folder))
-    _own(found, f"its folder {folder}", "change its owner, or choose another with ORDERSYS_DATA_DIR")
-    if not found.st_mode & _OTHERS_MAY:
+    _own(status, f"its folder {folder}", "change its owner, or choose another with ORDERSYS_DATA_DIR")
+    if not status.st_mode & _OTHERS_MAY:
         return
     inside = [entry.name for entry in folder.iterdir()]
     # An empty one that others may write to is theirs as well (/dev/shm): only what holds databases is surely ours.
-    is_ours = inside or not found.st_mode & _OTHERS_MAY_WRITE
-    if is_ours and not found.st_mode & stat.S_ISVTX and all(name.endswith(_OURS) for name in inside):
+    is_ours = inside or not status.st_mode & _OTHERS_MAY_WRITE
+    if is_ours and not status.st_mode & stat.S_ISVTX and all(name.endswith(_OURS) for name in inside):
         folder.chmod(FOLDER_MODE)
-    elif found.st_mode & _OTHERS_MAY_WRITE:
+    elif status.st_mode & _OTHERS_MAY_WRITE:
         raise UnusableDatabase(
             f"others may write to its folder {folder}; chmod go-w it, or choose another with ORDERSYS_DATA_DIR"
         )
@@ -49,23 +49,23 @@ def private_file(path: Path) -> bool:
     a hard link is no copy but changes with each write, and SQLite finds no WAL by the other name (howtocorrupt, 2.5).
     """
     try:
-        found = path.stat()
+        status = path.stat()
     except FileNotFoundError:
         return False
-    if not stat.S_ISREG(found.st_mode):
+    if not stat.S_ISREG(status.st_mode):
         raise UnusableDatabase(f"{path.name} is no regular file; move it away")
-    _own(found, path.name, "change its owner")
-    if found.st_nlink > 1:
-        raise UnusableDatabase(f"{path.name} has {found.st_nlink} names (hard links); remove the others, or copy it")
-    if found.st_mode & _OTHERS_MAY:
-        path.chmod(found.st_mode & FOLDER_MODE)
+    _own(status, path.name, "change its owner")
+    if status.st_nlink > 1:
+        raise UnusableDatabase(f"{path.name} has {status.st_nlink} names (hard links); remove the others, or copy it")
+    if status.st_mode & _OTHERS_MAY:
+        path.chmod(status.st_mode & FOLDER_MODE)
     return True
 
 
-def _own(found: os.stat_result, what: str, way_out: str) -> None:
-    if found.st_uid != os.geteuid():
+def _own(status: os.stat_result, subject: str, way_out: str) -> None:
+    if status.st_uid != os.geteuid():
         raise UnusableDatabase(
-            f"{what} belongs to {_name(found.st_uid)}, and this process runs as {_name(os.geteuid())}; {way_out}"
+            f"{subject} belongs to {_name(status.st_uid)}, and this process runs as {_name(os.geteuid())}; {way_out}"
         )
 
 

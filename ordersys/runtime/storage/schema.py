@@ -76,6 +76,7 @@ class Schema:
         if not {"owner", "version"} <= {column["name"] for column in columns}:
             raise ForeignDatabase("it holds something else")
         row = connection.execute(select(self._about.c.owner, self._about.c.version)).one()
+        # Before the version: another service's number says nothing about this one's tables.
         if row.owner != self.owner:
             raise ForeignDatabase(f"it belongs to {row.owner}, not to {self.owner}", row.owner)
         if row.version > self.version:

@@ -11,6 +11,7 @@ from sqlalchemy.dialects.sqlite import dialect
 from sqlalchemy.sql.expression import ClauseElement
 
 Row = tuple[Any, ...]
+# By place: a row is a tuple then, which costs less than a dictionary (docs/performance.md, "rows as tuples").
 _DIALECT = dialect(paramstyle="qmark")
 
 
@@ -32,12 +33,14 @@ class Statement:
             value = given[name]
             if isinstance(value, list):
                 padded = _padded(value)
+                # SQLAlchemy's placeholder for a list, which it would fill in at each execution. The name is not public:
+                # should it change, no query with a list works, and the tests say so.
                 text = text.replace(f"__[POSTCOMPILE_{name}]", ", ".join("?" * len(padded)))
                 values += padded
             else:
                 values.append(value)
-        found: list[Row] = _driver(connection).execute(text, values).fetchall()
-        return found
+        rows: list[Row] = _driver(connection).execute(text, values).fetchall()
+        return rows
 
     def put(self, connection: Connection, rows: Sequence[Sequence[Any]]) -> None:
         """Does it once for each row of values, in the order of the statement's parameters."""
@@ -47,7 +50,7 @@ class Statement:
     def run(self, connection: Connection, each: Iterable[Mapping[str, Any]]) -> int:
         """Does it once for each; how many rows it changed."""
         names, constant = self._names, self._constant
-        values = [[given[name] for name in names] for given in ({**constant, **one} for one in each)]
+        values = [[given[name] for name in names] for given in ({**constant, **parameters} for parameters in each)]
         return int(_driver(connection).executemany(self._text, values).rowcount) if values else 0
 
 
@@ -58,6 +61,8 @@ def inserting(table: Table) -> Statement:
 
 def _padded(values: list[Any]) -> list[Any]:
     """As long as the next power of two, the last value again and again: so many texts of a query, and no more."""
+    # sqlite3 keeps 128 compiled statements by their text (cached_statements): a text for each length of a list would
+    # drive out all others.
     missing = (1 << max(0, len(values) - 1).bit_length()) - len(values)
     return values + values[-1:] * missing
 

@@ -10,7 +10,7 @@ from queue import SimpleQueue
 from threading import Thread
 from typing import Any, TypeVar
 
-from ordersys.runtime.base.futures import resolve
+from ordersys.runtime.base.futures import resolve_once
 
 R = TypeVar("R")
 
@@ -37,7 +37,7 @@ class Worker:
             except BaseException as error:  # noqa: BLE001 - raised where it is waited for
                 loop.call_soon_threadsafe(_fail, future, error)
             else:
-                loop.call_soon_threadsafe(resolve, future, result)
+                loop.call_soon_threadsafe(resolve_once, future, result)
 
         self._work.put(work)
         return future

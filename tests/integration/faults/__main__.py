@@ -10,12 +10,12 @@ from contextlib import closing
 from pathlib import Path
 
 from ordersys.local import ports
-from tests.integration.faults import leftovers
-from tests.integration.faults.performance import Run, perform
-from tests.integration.faults.programme import every_fault, programme
-from tests.integration.faults.report import Figures
-from tests.integration.faults.stage import PORTS
-from tests.integration.faults.stages import Played, deal, leave, raised
+from tests.integration.faults.checkers import leftovers
+from tests.integration.faults.environment.environment import PORTS
+from tests.integration.faults.runner.processes import JobResult, distribute, leave, worker_processes
+from tests.integration.faults.runner.round_report import Figures
+from tests.integration.faults.runner.runner import Run, run_jobs
+from tests.integration.faults.runner.schedule import every_fault, schedule
 
 _STAGES = 2
 
@@ -28,28 +28,28 @@ def main() -> None:
     figures = Figures()
     with (
         tempfile.TemporaryDirectory(prefix="ordersys-faults-") as folder,
-        closing(_played(arguments, Path(folder))) as parts,
+        closing(_run_jobs(arguments, Path(folder))) as jobs,
     ):
-        for played in parts:
-            figures.merge(played.figures)
-            for line in played.lines:
+        for result in jobs:
+            figures.merge(result.figures)
+            for line in result.lines:
                 print(line, file=sys.stderr, flush=True)
     print(f"slowest recovery {figures.slowest_recovery:.1f} s", file=sys.stderr)
     print(figures.line)
     sys.exit(1 if figures.failed else 0)
 
 
-def _played(arguments: argparse.Namespace, folder: Path) -> Generator[Played]:
-    """What came of every part, then of what is left when all stages have ended."""
+def _run_jobs(arguments: argparse.Namespace, folder: Path) -> Generator[JobResult]:
+    """The result of every job, then of what is left when all environments have ended."""
     again = f"--rounds={arguments.rounds} " if arguments.rounds else ""
     again += f"--only='{arguments.only}'" if arguments.only else ""
     run = Run(arguments.seed, arguments.rounds is None, Path(arguments.keep).absolute(), again)
-    parts = programme(arguments.only, arguments.rounds, arguments.seed, arguments.round)
-    chosen = iter(ports.free(arguments.stages * len(PORTS)))  # at once, so that no two stages choose the same
+    jobs = schedule(arguments.only, arguments.rounds, arguments.seed, arguments.round)
+    chosen = iter(ports.free(arguments.stages * len(PORTS)))  # at once, so that no two environments choose the same
     dealt = [[next(chosen) for _ in PORTS] for _ in range(arguments.stages)]
-    with raised(arguments.stages, perform, run, folder, dealt) as stages:
-        yield from deal(parts, list(stages))
-    yield from map(Played.badly, leftovers.processes(folder))
+    with worker_processes(arguments.stages, run_jobs, run, folder, dealt) as workers:
+        yield from distribute(jobs, list(workers))
+    yield from map(JobResult.failed, leftovers.processes(folder))
 
 
 def _arguments() -> argparse.Namespace:
@@ -59,7 +59,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--round", type=int, metavar="K", help="of those, only this one, counted from 0")
     parser.add_argument("--only", metavar="WORDS", default="", help="only faults whose name has these words in it")
     parser.add_argument(
-        "--stages", type=int, default=_STAGES, metavar="N", help=f"systems on which is played at once ({_STAGES})"
+        "--stages", type=int, default=_STAGES, metavar="N", help=f"systems on which rounds run at once ({_STAGES})"
     )
     parser.add_argument("--keep", metavar="DIR", default="faults-found", help="where rounds that failed are kept")
     parser.add_argument("--list", action="store_true", help="name the faults there are")

@@ -1,0 +1,172 @@
+"""The saga engine: call, complete or compensate, recover. Of a saga's kind it knows what a description says.
+
+What it does in which state stands in `saga.TRANSITIONS`; each step is committed by `store.sagas.settle`.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from ordersys.api.order.v1.order_pb2 import Order
+from ordersys.contract.errors import Refused
+from ordersys.contract.splicing import around
+from ordersys.product_service.order_client import OrderServiceClient
+from ordersys.product_service.saga import Input, Kind, OutcomeUnknown, Result, Saga, input_of, verdict
+from ordersys.product_service.saga_runner import SagaRunner
+from ordersys.product_service.store import sagas as store
+from ordersys.product_service.store.sagas import Settled
+from ordersys.runtime.base.failpoints import failpoint
+from ordersys.runtime.base.ids import now, uuid7_time
+from ordersys.runtime.storage.database import Database
+
+_log = logging.getLogger(__name__)
+# A third of the calls the Order Service admits by default, so that live traffic finds room after an outage.
+_RECOVERED_AT_A_TIME = 100
+# What began later than that is in the hands of the call that began it, or about to be completed.
+_YOUNG_MICROSECONDS = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What the engine has to know of a kind of saga."""
+
+    call: Callable[[OrderServiceClient, Sequence[Saga]], Awaitable[list[Result]]]
+    """Asks the Order Service for each."""
+    shares_calls: bool
+    """True when one call serves many sagas."""
+    answers_first: bool
+    """True when the client is answered before the completion is committed, which then rides with another commit.
+
+    Should that commit be lost, the saga is still pending, and a repeat gets the same result from the Order Service.
+    """
+    first_try_is_looked_up: bool
+    """True when an order that shows the effect of a refused first try can't be so by chance.
+
+    What was begun before is looked up in any case: a try of it may have been made, and forgotten since.
+    """
+
+
+class SagaEngine:
+    """Brings sagas to their end, each once at a time."""
+
+    def __init__(
+        self,
+        database: Database,
+        orders: OrderServiceClient,
+        runner: SagaRunner,
+        descriptions: Mapping[Kind, Description],
+    ) -> None:
+        self._database = database
+        self._orders = orders
+        self._runner = runner
+        self._descriptions = descriptions
+        self._recovered = ""
+        """The order behind which recovery goes on."""
+
+    async def settle(self, sagas: Iterable[Saga]) -> dict[str, Result]:
+        """The result of each, by saga id. They are of one kind; one that is being settled already shares its result."""
+        return await self._runner.single_flight(self._settle, {saga.saga_id: saga for saga in sagas})
+
+    async def settle_one(self, saga: Saga) -> bytes:
+        """The response to the client. Raises Refused when it was compensated, OutcomeUnknown while it is in doubt."""
+        result = (await self.settle([saga]))[saga.saga_id]
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    async def recover(self) -> None:
+        """Asks for the pending sagas again, the oldest order first, a portion at a time.
+
+        Ends with the first portion of which something is left in doubt: the Order Service is away, or busy. The next
+        time goes on behind it, so that what fails for ever keeps nothing behind it from being recovered.
+        """
+        portion = await self._portion()
+        if self._recovered and not portion:  # there was nothing behind it: from the beginning
+            self._recovered = ""
+            portion = await self._portion()
+        while portion:
+            self._recovered = portion[-1].order_id
+            if await self._settle_portion(portion):
+                return
+            portion = await self._portion()
+        self._recovered = ""
+
+    async def _portion(self) -> list[Saga]:
+        return await self._database.read(store.pending, self._recovered, _RECOVERED_AT_A_TIME)
+
+    async def _settle_portion(self, portion: list[Saga]) -> bool:
+        """True when one of them is left in doubt.
+
+        The work goes on when recovery is cancelled: at SIGTERM a client's call may share a step of it.
+        """
+        due = [saga for saga in portion if not 0 <= now() - uuid7_time(saga.saga_id) < _YOUNG_MICROSECONDS]
+        settling = [self._runner.background(self.settle(sagas)) for sagas in self._calls(due)]
+        results = {
+            saga_id: result for settled in await asyncio.gather(*settling) for saga_id, result in settled.items()
+        }
+        for saga in due:
+            result = results[saga.saga_id]
+            if isinstance(result, Exception) and not isinstance(result, OutcomeUnknown):
+                _log.warning("the saga of order %s came to no success: %s", saga.order_id, result)
+        return any(isinstance(result, OutcomeUnknown) for result in results.values())
+
+    def _calls(self, sagas: list[Saga]) -> Iterable[list[Saga]]:
+        """As they are asked for: one that has a call of its own does not wait for others."""
+        for kind, description in self._descriptions.items():
+            of_kind = [saga for saga in sagas if saga.kind is kind]
+            if description.shares_calls and of_kind:
+                yield of_kind
+            elif not description.shares_calls:
+                yield from ([saga] for saga in of_kind)
+
+    async def _settle(self, sagas: list[Saga]) -> list[Result]:
+        description = self._descriptions[sagas[0].kind]
+        failpoint("saga.begun")
+        results = await description.call(self._orders, sagas)
+        failpoint("saga.called")
+        refused = [index for index, result in enumerate(results) if input_of(result) is Input.REFUSED]
+        # All at once: where each takes long because the Order Service is away, nobody waits for all of them in turn.
+        verdicts = await asyncio.gather(
+            *(self._verdict(description, sagas[index], results[index]) for index in refused)
+        )
+        for index, result in zip(refused, verdicts, strict=True):
+            results[index] = result
+        await self._write(description, sagas, results)
+        return results
+
+    async def _verdict(self, description: Description, saga: Saga, refused: Result) -> Result:
+        """The response where the order shows what is refused now (see `saga.verdict`), else the refusal; or doubt."""
+        if not isinstance(refused, Refused) or not (saga.resumed or description.first_try_is_looked_up):
+            return refused
+        try:
+            order = await self._orders.find(saga.order_id)
+        except OutcomeUnknown as error:
+            return error
+        shown = verdict(saga.order_request, order, refused)
+        return around(shown.SerializeToString()) if isinstance(shown, Order) else shown
+
+    async def _write(self, description: Description, sagas: list[Saga], results: list[Result]) -> None:
+        """Completes and compensates. A saga whose commit fails has the failure as its result, and stays pending."""
+        awaited = []
+        unawaited = []
+        for index, (saga, result) in enumerate(zip(sagas, results, strict=True)):
+            match input_of(result):
+                case Input.MADE if description.answers_first:
+                    unawaited.append(Settled(saga, result))
+                case Input.MADE | Input.REFUSED:
+                    awaited.append(index)
+        if unawaited:
+            completion = self._database.write_each(store.settle, unawaited, urgent=False)
+            completion.add_done_callback(_log_failures)
+        if awaited:
+            settled = [Settled(sagas[index], results[index]) for index in awaited]
+            for index, error in zip(awaited, await self._database.write_each(store.settle, settled), strict=True):
+                results[index] = error or results[index]
+            failpoint("saga.settled")
+
+
+def _log_failures(completion: "asyncio.Future[list[Exception | None]]") -> None:
+    """Of completions nobody waits for."""
+    for error in () if completion.cancelled() else filter(None, completion.result()):
+        _log.warning("not completed yet, recovery will: %s", error)

@@ -1,0 +1,46 @@
+"""Operations on sagas of either kind: find those that are pending, settle those whose result is known."""
+
+from typing import NamedTuple
+
+from sqlalchemy import Connection, bindparam
+
+from ordersys.contract.errors import Refused
+from ordersys.product_service.saga import TRANSITIONS, Kind, Result, Saga, Step, input_of
+from ordersys.product_service.store.tables import SAGAS
+from ordersys.product_service.store.transaction import SELECT_SAGA, Transaction, saga_of
+from ordersys.runtime.storage.statements import Statement
+
+_PENDING = Statement(
+    SELECT_SAGA.where(SAGAS.c.order_id > bindparam("after")).order_by(SAGAS.c.order_id).limit(bindparam("limit"))
+)
+
+
+class Settled(NamedTuple):
+    """A saga and its result, which is not in doubt."""
+
+    saga: Saga
+    result: Result
+
+
+def pending(connection: Connection, after: str, limit: int) -> list[Saga]:
+    """Up to `limit` sagas under way of the orders behind `after`; an order's id begins with its time."""
+    return [saga_of(row) for row in _PENDING.rows(connection, after=after, limit=limit)]
+
+
+def settle(connection: Connection, settled: list[Settled]) -> list[None]:
+    """An operation: each saga is completed or compensated, unless it has ended before."""
+    transaction = Transaction(
+        connection,
+        order_ids=[saga.order_id for saga, _ in settled],
+        holding_ids=[saga.order_id for saga, _ in settled if saga.kind is Kind.CHANGE_ORDER],
+    )
+    for saga, result in settled:
+        match TRANSITIONS[transaction.state(saga), input_of(result)].step, result:
+            case Step.COMPLETE, bytes(response):
+                transaction.complete(saga, response)
+            case Step.COMPENSATE, Refused():
+                transaction.compensate(saga)
+            case _:
+                pass
+    transaction.write()
+    return [None] * len(settled)

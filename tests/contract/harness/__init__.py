@@ -1,0 +1,1 @@
+"""Clients, taps, proxies and generators with which the laws of the contract are tried."""

@@ -1,0 +1,147 @@
+"""A client that knows the contract only: bytes over gRPC, answered by a message or a status of the contract."""
+
+from collections import Counter
+from typing import Any, NamedTuple
+
+import grpc
+from google.protobuf.descriptor import MethodDescriptor
+from google.protobuf.message import Message
+from google.rpc.error_details_pb2 import BadRequest
+from google.rpc.status_pb2 import Status
+from grpc_health.v1.health_pb2 import HealthCheckRequest
+from grpc_health.v1.health_pb2_grpc import HealthStub
+from grpc_status import rpc_status
+
+from ordersys.api.amqp.v1 import topology_pb2
+from ordersys.api.product.v1.product_service_pb2 import PlaceOrderResponse, PlaceOrderResult
+from ordersys.contract import descriptors
+from ordersys.contract.errors import reason_of
+from ordersys.contract.topology import Publication
+
+PRODUCT, ORDER = "product-service", "order-service"
+LISTENERS = ("notification-service-1", "notification-service-2")
+ROLES = (PRODUCT, ORDER, *LISTENERS)
+_SERVICES = {
+    "ProductService": (PRODUCT,),
+    "OrderService": (ORDER,),
+    "NotificationLog": LISTENERS,
+    "DeadLetterService": LISTENERS,
+}
+SERVED = tuple(
+    service for service in descriptors.services() if not service.GetOptions().HasExtension(topology_pb2.subscription)
+)
+RPCS: dict[str, tuple[MethodDescriptor, ...]] = {
+    role: tuple(method for service in SERVED if role in _SERVICES[service.name] for method in service.methods)
+    for role in ROLES
+}
+_CODES = {code.value[0]: code for code in grpc.StatusCode}
+_BY_REQUEST = {method.input_type.full_name: method for service in SERVED for method in service.methods}
+
+
+class Answer(NamedTuple):
+    """What a call was answered: `response` when the code is OK, else the status with its details."""
+
+    code: grpc.StatusCode
+    response: Any
+    status: Status
+
+    @property
+    def reason(self) -> str:
+        """The reason of the refusal, empty when there is none."""
+        return reason_of(self.status)
+
+    @property
+    def fields(self) -> list[tuple[str, str]]:
+        """The fields named as breaking a rule, each with the rule's id."""
+        bad = BadRequest()
+        return [(v.field, v.reason) for d in self.status.details if d.Unpack(bad) for v in bad.field_violations]
+
+    def detail(self, message: Any) -> Any:
+        """The detail of that type, filled in; fails when there is none."""
+        assert any(detail.Unpack(message) for detail in self.status.details), (
+            f"no {message.DESCRIPTOR.name}: {self.status}"
+        )
+        return message
+
+
+class NotReachable(Exception):
+    """What is to be judged does not answer; the text names it."""
+
+
+class ContractClient:
+    """Connections to the services that are judged, by role. Raises NoContact when one does not answer in time."""
+
+    def __init__(self, addresses: dict[str, str], timeout: float) -> None:
+        self._timeout = timeout
+        self._channels = {role: grpc.insecure_channel(address) for role, address in addresses.items()}
+        self.calls: Counter[str] = Counter()
+        """How often each role was called: evidence of contact."""
+        for role, address in addresses.items():
+            try:
+                grpc.channel_ready_future(self._channels[role]).result(timeout)
+            except grpc.FutureTimeoutError:
+                raise NotReachable(f"the {role} at {address} does not answer within {timeout:.0f} s") from None
+
+    def call(self, request: Message, role: str | None = None, timeout: float | None = None) -> Answer:
+        """The RPC that takes this request; `role` where more than one service has it."""
+        method = _BY_REQUEST[request.DESCRIPTOR.full_name]
+        return self.send(method, request.SerializeToString(), role, timeout)
+
+    def send(
+        self,
+        method: MethodDescriptor,
+        body: bytes,
+        role: str | None = None,
+        timeout: float | None = None,
+        **options: Any,
+    ) -> Answer:
+        """An RPC with any bytes."""
+        role = role or _SERVICES[method.containing_service.name][0]
+        self.calls[role] += 1
+        call = self._channels[role].unary_unary(
+            descriptors.path(method), _same, descriptors.message_class(method.output_type).FromString
+        )
+        try:
+            return Answer(grpc.StatusCode.OK, call(body, timeout=timeout or self._timeout, **options), Status())
+        except grpc.RpcError as error:
+            return _refused(error)
+
+    def health(self, role: str, service: str) -> int:
+        """What a role says of one of its services, of itself for "" (grpc.health.v1). Raises grpc.RpcError."""
+        self.calls[role] += 1
+        stub: Any = HealthStub(self._channels[role])
+        return int(stub.Check(HealthCheckRequest(service=service), timeout=self._timeout).status)
+
+    def close(self) -> None:
+        """Closes the connections."""
+        for channel in self._channels.values():
+            channel.close()
+
+
+def publisher(publication: Publication) -> str:
+    """The role that publishes an event."""
+    return _SERVICES[publication.publisher.rpartition(".")[2]][0]
+
+
+def of_each(answer: Answer, count: int) -> list[Answer]:
+    """What each of a batch of `count` placements was answered, as if alone; the batch's own answer without results."""
+    if answer.response is None:
+        return [answer] * count
+    return [_alone(result) for result in answer.response.results]
+
+
+def _alone(result: PlaceOrderResult) -> Answer:
+    if result.HasField("order"):
+        return Answer(grpc.StatusCode.OK, PlaceOrderResponse(order=result.order), Status())
+    return Answer(_CODES[result.status.code], None, result.status)
+
+
+def _same(body: bytes) -> bytes:
+    return body
+
+
+def _refused(error: grpc.RpcError) -> Answer:
+    assert isinstance(error, grpc.Call)
+    attached = rpc_status.from_call(error)
+    status = attached if attached is not None else Status(code=error.code().value[0], message=error.details() or "")
+    return Answer(error.code(), None, status)

@@ -1,0 +1,91 @@
+"""An event tap: receives every event published, on each exchange of the contract, by queues of its own."""
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
+
+import pika
+from pika.exceptions import AMQPConnectionError
+
+from ordersys.contract.events import Delivery, Event, Undecodable, decode
+from ordersys.contract.topology import Exchange, topology
+from tests.contract.harness.client import NotReachable
+
+T = TypeVar("T")
+
+
+class Received(NamedTuple):
+    """A message as it came from an exchange."""
+
+    exchange: str
+    routing_key: str
+    properties: Any
+    body: bytes
+    event: Event | None
+    """The event in it, None when it is none of the contract."""
+
+
+class EventTap:
+    """Receives from now on, in a thread of its own, until it is closed. Raises NoContact."""
+
+    def __init__(self, url: str) -> None:
+        self._received: list[Received] = []
+        self._changed = threading.Condition()
+        try:
+            self._connection = pika.BlockingConnection(pika.URLParameters(url))
+        except AMQPConnectionError as error:
+            raise NotReachable(f"the RabbitMQ of --amqp-url can't be used: {error!r}") from error
+        self._channel = self._connection.channel()
+        for exchange in topology().exchanges:
+            self._listen(exchange)
+        self._thread = threading.Thread(target=self._run, name="event-tap")
+        self._thread.start()
+
+    def received(self, order_id: str, exchange: str | None = None) -> list[Received]:
+        """The messages about an order, in order of arrival; from one exchange or from all."""
+        with self._changed:
+            about_order = [h for h in self._received if h.event and h.event.order_id == order_id]
+        return [h for h in about_order if exchange in (None, h.exchange)]
+
+    def everything(self) -> list[Received]:
+        """All that came."""
+        with self._changed:
+            return list(self._received)
+
+    def wait(self, look: Callable[[], T | None], seconds: float) -> T:
+        """The first true answer of `look`, asked whenever something came; fails when there is none in time."""
+        until = time.monotonic() + seconds
+        while not (answer := look()):
+            with self._changed:
+                self._changed.wait(timeout=0.05)
+            assert time.monotonic() < until, f"not heard within {seconds:.0f} s"
+        return answer
+
+    def close(self) -> None:
+        """Stops listening; the queues go with the connection."""
+        self._connection.add_callback_threadsafe(self._channel.stop_consuming)
+        self._thread.join()
+        self._connection.close()
+
+    def _listen(self, exchange: Exchange) -> None:
+        self._channel.exchange_declare(exchange.name, exchange.type, durable=True)
+        queue = self._channel.queue_declare("", exclusive=True).method.queue
+        self._channel.queue_bind(queue, exchange.name, "#")
+        self._channel.basic_consume(queue, lambda _, *message: self._take(exchange.name, *message), auto_ack=True)
+
+    def _take(self, exchange: str, method: Any, properties: Any, body: bytes) -> None:
+        with self._changed:
+            self._received.append(Received(exchange, method.routing_key, properties, body, _event(properties, body)))
+            self._changed.notify_all()
+
+    def _run(self) -> None:
+        self._channel.start_consuming()
+
+
+def _event(properties: Any, body: bytes) -> Event | None:
+    p = properties
+    try:
+        return decode(Delivery(p.message_id, p.type, p.content_type, body))
+    except Undecodable:
+        return None

@@ -1,0 +1,106 @@
+"""Injects messages into a subscriber's queues, as publishers do or past every exchange; counts what waits there."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import pika
+from google.protobuf.message import Message
+from pika.adapters.blocking_connection import BlockingChannel
+
+from ordersys.contract.events import CONTENT_TYPE
+from ordersys.contract.topology import Subscription, publication, subscriptions, topology
+from tests.contract.harness.amqp_properties import EncodedProperties
+from tests.contract.harness.system_under_test import new_id
+
+SUBSCRIPTIONS = {subscription.consumer: subscription for subscription in subscriptions()}
+
+
+class Injector:
+    """A connection of the suite's own to the broker. Closed by `close`."""
+
+    def __init__(self, url: str) -> None:
+        self._connection = pika.BlockingConnection(pika.URLParameters(url))
+        self._channel: BlockingChannel = self._connection.channel()
+        self._channel.confirm_delivery()
+
+    def publish(self, event: Message, **properties: Any) -> str:
+        """Publishes an event as the contract says; its id."""
+        to = publication(event.DESCRIPTOR)
+        return self._send(to.exchange, to.routing_key, event.SerializeToString(), event, properties)
+
+    def route(self, exchange: str, routing_key: str, event: Message, **properties: Any) -> str:
+        """Publishes an event to another place; its id."""
+        return self._send(exchange, routing_key, event.SerializeToString(), event, properties)
+
+    @contextmanager
+    def leading_to(self, queue: str, limits: Mapping[str, int]) -> Iterator[str]:
+        """A queue for a while, from which goes to `queue` what its `limits` do not let stay."""
+        behind = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": queue}
+        name = str(self._channel.queue_declare("", arguments={**behind, **limits}).method.queue)
+        try:
+            yield name
+        finally:
+            self._channel.queue_delete(name)
+
+    def deliver(self, role: str, event: Message, body: bytes | None = None, **properties: Any) -> str:
+        """Puts an event into a subscriber's own queue, past every exchange; with another body or other properties."""
+        content = event.SerializeToString() if body is None else body
+        return self._send("", SUBSCRIPTIONS[role].queue, content, event, properties)
+
+    def put_aside(self, role: str, event: Message, body: bytes | None = None, **properties: Any) -> str:
+        """Puts an event among the dead letters of a subscriber, which never saw it; its id."""
+        content = event.SerializeToString() if body is None else body
+        return self._send("", SUBSCRIPTIONS[role].dead_letter_queue, content, event, properties)
+
+    def put_raw(self, queue: str, body: bytes, properties: bytes) -> None:
+        """Puts a message into a queue with properties as no library has them."""
+        self._channel.basic_publish("", queue, body, EncodedProperties.of(properties), mandatory=True)
+
+    def make_anew(self, queue: str, seconds: float) -> None:
+        """Deletes a queue with all that is in it, and declares it again as the contract has it, so much later."""
+        (declared,) = [candidate for candidate in topology().queues if candidate.name == queue]
+        self._channel.queue_delete(queue)
+        self._connection.sleep(seconds)
+        self._channel.queue_declare(queue, durable=True, arguments=dict(declared.arguments))
+        for binding in topology().bindings:
+            if binding.destination == queue:
+                self._channel.queue_bind(queue, binding.source, binding.routing_key)
+
+    def waiting(self, role: str) -> int:
+        """The number of messages in a subscriber's queue that wait to be delivered."""
+        return self.left_in(SUBSCRIPTIONS[role].queue)
+
+    def left_in(self, queue: str) -> int:
+        """The number of messages in a queue that wait to be delivered."""
+        return int(self._channel.queue_declare(queue, passive=True).method.message_count)
+
+    def try_to(self, act: Callable[[BlockingChannel], object]) -> str:
+        """The broker's error for an action that may close the channel, empty when there is none."""
+        channel = self._connection.channel()
+        try:
+            act(channel)
+        except pika.exceptions.ChannelClosedByBroker as closed:
+            return str(closed.reply_text)
+        channel.close()
+        return ""
+
+    def close(self) -> None:
+        """Closes the connection."""
+        self._connection.close()
+
+    def _send(self, exchange: str, key: str, body: bytes, event: Message, changed: dict[str, Any]) -> str:
+        said = {
+            "message_id": new_id(),
+            "type": event.DESCRIPTOR.full_name,
+            "content_type": CONTENT_TYPE,
+            "delivery_mode": pika.DeliveryMode.Persistent.value,
+            **changed,
+        }
+        self._channel.basic_publish(exchange, key, body, pika.BasicProperties(**said), mandatory=True)
+        return str(said["message_id"])
+
+
+def takes(subscription: Subscription, event: Message) -> bool:
+    """True if a subscriber has a handler for an event."""
+    return event.DESCRIPTOR.full_name in subscription.handlers

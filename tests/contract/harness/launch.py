@@ -1,0 +1,78 @@
+"""Launches our own services for a run: the system with the proxy before its broker, and a Product Service alone."""
+
+import os
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests import virtual_host
+from tests.contract.harness.amqp_proxy import AmqpProxy
+from tests.contract.harness.client import PRODUCT, ROLES
+from tests.running import addresses, local
+
+_END_SECONDS = 30.0
+
+
+@contextmanager
+def broker(folder: Path, given: str | None) -> Iterator[str]:
+    """The URL of a RabbitMQ: the given one, or a private one."""
+    if given:
+        with virtual_host.emptied(given) as url:
+            yield url
+        return
+    with local(folder, "--broker-only") as process:
+        yield addresses(process)["ORDERSYS_AMQP_URL"]
+
+
+@contextmanager
+def system(folder: Path, proxy: AmqpProxy, programs: Sequence[str]) -> Iterator[dict[str, str]]:
+    """All services; their addresses by role. `programs` run in the place of ours, each ROLE=COMMAND."""
+    replaced = [word for program in programs for word in ("--program", program)]
+    with local(folder, "--amqp-url", proxy.url, *replaced) as process:
+        said = addresses(process)
+        yield {role: said[_variable(role)] for role in ROLES}
+
+
+@contextmanager
+def product_service(folder: Path, settings: Mapping[str, str], programs: Sequence[str]) -> Iterator[None]:
+    """A Product Service with these settings, in an environment otherwise like this one."""
+    replaced = {role: command for role, _, command in (program.partition("=") for program in programs)}
+    command = replaced.get(PRODUCT) or shlex.join([sys.executable, "-m", "ordersys.product_service"])
+    environment = {**os.environ, "ORDERSYS_DATA_DIR": str(folder), **settings}
+    folder.mkdir(parents=True)
+    with (
+        (folder / "log").open("wb") as log,
+        subprocess.Popen(
+            shlex.split(command), env=environment, stdout=log, stderr=log, start_new_session=True
+        ) as process,
+    ):
+        try:
+            yield
+        finally:
+            _end(process)
+
+
+def free_address() -> str:
+    """An address of this machine nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        host, port = probe.getsockname()
+        return f"{host}:{port}"
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    """SIGTERM, and SIGKILL for the whole group when that was not enough."""
+    process.terminate()
+    try:
+        process.wait(_END_SECONDS)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def _variable(role: str) -> str:
+    return f"ORDERSYS_{role.upper().replace('-', '_')}_ADDRESS"

@@ -1,0 +1,1 @@
+"""Laws of events and of the broker: publishing, topology, traces, broker faults."""

@@ -1,0 +1,169 @@
+"""Laws of trouble between a service and the broker: whatever is lost on the way, nothing is lost."""
+
+import pytest
+
+from ordersys.api.order.v1.order_pb2 import Order, OrderState
+from ordersys.api.order.v1.order_service_pb2 import GetOrderRequest, UpdateOrderRequest
+from ordersys.contract.events import Event
+from ordersys.contract.topology import subscriptions
+from tests.contract.harness.amqp_proxy import AmqpProxy, Verdict
+from tests.contract.harness.broker_faults import BrokerFault, LostAcks, LostConfirms, Watch
+from tests.contract.harness.client import LISTENERS, ORDER, PRODUCT
+from tests.contract.harness.event_tap import EventTap, Received
+from tests.contract.harness.system_under_test import SystemUnderTest, creating, new_id, placing
+
+pytestmark = pytest.mark.judges("broker", "proxy")
+FANOUT, TOPIC = "orders.created", "orders.events"
+QUEUES = {taken.consumer: taken.queue for taken in subscriptions()}
+TROUBLES = [Verdict.LOSE, Verdict.RETURN, Verdict.NACK]
+SAID = ["on a connection that breaks", "that no queue took", "that the broker refused"]
+
+
+@pytest.fixture
+def between(proxy: AmqpProxy | None) -> AmqpProxy:
+    """What stands between the services and the broker."""
+    assert proxy is not None
+    return proxy
+
+
+def pay(order: Order) -> UpdateOrderRequest:
+    """A request that has an event."""
+    return UpdateOrderRequest(request_id=new_id(), order_id=order.id, state=OrderState.ORDER_STATE_PAID)
+
+
+def ids(received: list[Received]) -> set[str]:
+    """The event ids heard."""
+    return {message.properties.message_id for message in received}
+
+
+@pytest.mark.judges(ORDER)
+@pytest.mark.parametrize("verdict", TROUBLES, ids=SAID)
+def test_a_creation_the_broker_did_not_keep_is_published_again(
+    system: SystemUnderTest, event_tap: EventTap, between: AmqpProxy, verdict: Verdict
+) -> None:
+    """Lost with its connection, returned or refused: it is heard on both exchanges, under one id."""
+    request = creating()
+    trouble = BrokerFault(lambda event: event.order_id == request.order_id, verdict)
+    with between.ruled(trouble):
+        system.ok(request)
+        assert trouble.met.wait(system.patience), "it was never published"
+    for exchange in (FANOUT, TOPIC):
+        event_tap.wait(lambda exchange=exchange: event_tap.received(request.order_id, exchange), system.patience)  # type: ignore[misc]
+    assert len(ids(event_tap.received(request.order_id))) == 1
+
+
+@pytest.mark.judges(ORDER)
+@pytest.mark.parametrize("verdict", TROUBLES, ids=SAID)
+def test_a_change_the_broker_did_not_keep_is_published_again(
+    system: SystemUnderTest, event_tap: EventTap, between: AmqpProxy, verdict: Verdict
+) -> None:
+    """As a creation is, on the topic exchange."""
+    order = system.create()
+    event_tap.wait(lambda: event_tap.received(order.id, TOPIC), system.patience)
+    trouble = BrokerFault(lambda event: event.order_id == order.id and event.version > 1, verdict)
+    with between.ruled(trouble):
+        system.ok(pay(order), ORDER)
+        assert trouble.met.wait(system.patience), "it was never published"
+    received = event_tap.wait(
+        lambda: [h for h in event_tap.received(order.id) if h.event and h.event.version > 1], system.patience
+    )
+    assert {h.exchange for h in received} == {TOPIC}
+
+
+@pytest.mark.judges(PRODUCT)
+@pytest.mark.parametrize("verdict", TROUBLES, ids=SAID)
+def test_a_refusal_the_broker_did_not_keep_is_published_again(
+    system: SystemUnderTest, event_tap: EventTap, between: AmqpProxy, verdict: Verdict
+) -> None:
+    """OrderRejected is no less an event than the others."""
+    request = placing({system.new_product(1): 5}, customer_id=f"c-{new_id()}")
+
+    def fits(event: Event) -> bool:
+        return getattr(event.message, "customer_id", "") == request.customer_id
+
+    trouble = BrokerFault(fits, verdict)
+    with between.ruled(trouble):
+        assert system.call(request).reason == "OUT_OF_STOCK"
+        assert trouble.met.wait(system.patience), "it was never published"
+    received = event_tap.wait(lambda: [h for h in event_tap.everything() if h.event and fits(h.event)], system.patience)
+    assert {h.exchange for h in received} == {TOPIC}
+
+
+@pytest.mark.judges(ORDER)
+def test_an_event_whose_confirm_is_lost_comes_again_under_its_id(
+    system: SystemUnderTest, event_tap: EventTap, between: AmqpProxy
+) -> None:
+    """At least once on the wire, and the same event each time: nobody takes it for two."""
+    request = creating()
+    lost = LostConfirms(request.order_id)
+    with between.ruled(lost):
+        system.ok(request)
+        assert lost.met.wait(system.patience), "it was never published"
+        event_tap.wait(lambda: event_tap.received(request.order_id, FANOUT), system.patience)
+    received = event_tap.wait(lambda: _twice(event_tap.received(request.order_id, FANOUT)), system.patience)
+    assert len(ids(received)) == 1
+    assert len({message.body for message in received}) == 1
+
+
+def _twice(received: list[Received]) -> list[Received] | None:
+    return received if len(received) > 1 else None
+
+
+@pytest.mark.judges(ORDER)
+@pytest.mark.parametrize("role", LISTENERS)
+def test_what_comes_again_is_recorded_once(system: SystemUnderTest, between: AmqpProxy, role: str) -> None:
+    """A subscriber whose acknowledgement is lost gets the event again and records nothing more."""
+    request = creating()
+    lost = LostAcks(QUEUES[role], request.order_id)
+    with between.ruled(lost):
+        system.ok(request)
+        assert lost.met.wait(system.patience), "it was never acknowledged"
+    again = Watch(request.order_id, lambda event: True, QUEUES[role])
+    with between.ruled(again):
+        system.eventually(lambda: again.seen)
+    assert len(system.notifications(role, request.order_id)) == 1
+
+
+@pytest.mark.judges(ORDER)
+def test_nothing_is_published_before_it_can_be_read(system: SystemUnderTest, between: AmqpProxy) -> None:
+    """While the event of a new order is on its way to the broker, whoever asks finds the order."""
+    request = creating()
+    watch = Watch(request.order_id, lambda event: _can_be_read(system, event))
+    with between.ruled(watch):
+        system.ok(request)
+        system.eventually(lambda: watch.seen)
+    assert watch.seen == [True] * len(watch.seen)
+
+
+def _can_be_read(system: SystemUnderTest, event: Event) -> bool:
+    answer = system.call(GetOrderRequest(order_id=event.order_id))
+    return bool(answer.response and answer.response.order == event.message.order)
+
+
+@pytest.mark.judges(ORDER)
+@pytest.mark.parametrize("role", LISTENERS)
+def test_nothing_is_acknowledged_before_it_is_recorded(system: SystemUnderTest, between: AmqpProxy, role: str) -> None:
+    """While the acknowledgement of an event is on its way to the broker, whoever asks finds the record."""
+    request = creating()
+    watch = Watch(request.order_id, lambda event: bool(system.notifications(role, event.order_id)), QUEUES[role])
+    with between.ruled(watch):
+        system.ok(request)
+        system.eventually(lambda: watch.seen)
+    assert watch.seen == [True] * len(watch.seen)
+
+
+@pytest.mark.judges(PRODUCT, ORDER)
+def test_orders_are_taken_while_the_broker_is_away(
+    system: SystemUnderTest, event_tap: EventTap, between: AmqpProxy
+) -> None:
+    """The backlog waits, and drains by itself."""
+    product = system.new_product(100)
+    with between.away():
+        orders = [system.place({product: 1}) for _ in range(5)]
+        paid = system.ok(pay(orders[0]), ORDER).order
+    for order in (*orders[1:], paid):
+        event_tap.wait(lambda order=order: _up_to(event_tap, order), system.patience)  # type: ignore[misc]
+
+
+def _up_to(event_tap: EventTap, order: Order) -> bool:
+    return len(ids(event_tap.received(order.id, TOPIC))) >= order.version

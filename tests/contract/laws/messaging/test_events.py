@@ -1,0 +1,184 @@
+"""Laws of the events: none without a change, no change without one; each once, in order, as the contract says."""
+
+import re
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+import pika
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ordersys.api.order.v1.order_events_pb2 import OrderCreated, OrderUpdated
+from ordersys.api.order.v1.order_pb2 import Order, OrderState
+from ordersys.api.order.v1.order_service_pb2 import BatchCreateOrdersRequest, OrderItems, UpdateOrderRequest
+from ordersys.api.product.v1.product_service_pb2 import AdjustStockRequest
+from ordersys.contract.times import microseconds
+from ordersys.contract.topology import publication
+from tests.contract.harness.client import ORDER, PRODUCT
+from tests.contract.harness.event_tap import EventTap, Received
+from tests.contract.harness.examples import with_examples
+from tests.contract.harness.system_under_test import SystemUnderTest, creating, new_id, priced
+
+pytestmark = pytest.mark.judges(ORDER, "broker")
+FANOUT, TOPIC = "orders.created", "orders.events"
+PAID, CANCELLED = OrderState.ORDER_STATE_PAID, OrderState.ORDER_STATE_CANCELLED
+
+
+def settle(system: SystemUnderTest, event_tap: EventTap, *orders: Order) -> None:
+    """Returns when these orders were heard of, up to their versions, and what came after them as well.
+
+    What is not heard by then was not published, or so late that nobody could tell.
+    """
+    for order in (*orders, system.create()):
+        event_tap.wait(lambda order=order: _up_to(event_tap, order.id, order.version), system.patience)  # type: ignore[misc]
+        event_tap.wait(lambda order=order: event_tap.received(order.id, FANOUT), system.patience)  # type: ignore[misc]
+
+
+def move(system: SystemUnderTest, order: Order, state: "OrderState.ValueType") -> Order:
+    """The order in another state."""
+    request = UpdateOrderRequest(request_id=new_id(), order_id=order.id, state=state)
+    moved: Order = system.ok(request, ORDER).order
+    return moved
+
+
+def change(system: SystemUnderTest, order: Order, units: int) -> Order:
+    """The order with other quantities."""
+    items = OrderItems(items=priced({item.product_id: units for item in order.items}))
+    request = UpdateOrderRequest(request_id=new_id(), order_id=order.id, items=items)
+    changed: Order = system.ok(request, ORDER).order
+    return changed
+
+
+def the_one(received: list[Received]) -> Any:
+    """The event of the only message heard."""
+    assert len(received) == 1, received
+    assert received[0].event is not None
+    return received[0].event.message
+
+
+def test_a_creation_is_heard_once_on_each_exchange(system: SystemUnderTest, event_tap: EventTap) -> None:
+    """One event, with one id, on the fanout and on the topic exchange, equal to what the call answered."""
+    order = system.create()
+    settle(system, event_tap, order)
+    for exchange in (FANOUT, TOPIC):
+        assert the_one(event_tap.received(order.id, exchange)) == OrderCreated(order=order)
+    assert len({received.properties.message_id for received in event_tap.received(order.id)}) == 1
+
+
+def test_a_change_is_heard_once_on_the_topic_exchange_only(system: SystemUnderTest, event_tap: EventTap) -> None:
+    """OrderUpdated with the order as it became, its state before and the names of what changed."""
+    order = system.create()
+    changed = change(system, order, 9)
+    paid = move(system, changed, PAID)
+    settle(system, event_tap, paid)
+    assert len(event_tap.received(order.id, FANOUT)) == 1
+    _, items, state = [received.event.message for received in event_tap.received(order.id, TOPIC) if received.event]
+    assert items == OrderUpdated(order=changed, previous_state=order.state, changed_fields=["items", "total"])
+    assert state == OrderUpdated(order=paid, previous_state=changed.state, changed_fields=["state"])
+
+
+@with_examples
+@given(steps=st.lists(st.sampled_from(["items", "pay", "cancel"]), max_size=5))
+def test_versions_rise_by_one_and_come_in_order(system: SystemUnderTest, steps: list[str]) -> None:
+    """Whatever is done to an order, its events tell of each version once, in order."""
+    event_tap = system.event_tap
+    assert event_tap is not None
+    order = newest = system.create()
+    for number, step in enumerate(steps):
+        newest = _step(system, newest, step, number + 3)
+    received = event_tap.wait(lambda: _up_to(event_tap, order.id, newest.version), system.patience)
+    assert [h.event.version for h in received if h.event] == list(range(1, newest.version + 1))
+
+
+def _step(system: SystemUnderTest, order: Order, step: str, units: int) -> Order:
+    """The order after a step, which may be refused: then nothing changes."""
+    if step == "items":
+        items = OrderItems(items=priced({item.product_id: units for item in order.items}))
+        request = UpdateOrderRequest(request_id=new_id(), order_id=order.id, items=items)
+    else:
+        state = PAID if step == "pay" else CANCELLED
+        request = UpdateOrderRequest(request_id=new_id(), order_id=order.id, state=state)
+    answer = system.call(request, ORDER)
+    return answer.response.order if answer.response else order
+
+
+def _up_to(event_tap: EventTap, order_id: str, version: int) -> list[Received] | None:
+    received = event_tap.received(order_id, TOPIC)
+    return received if len(received) >= version else None
+
+
+def test_a_refused_change_publishes_nothing(system: SystemUnderTest, event_tap: EventTap) -> None:
+    """No event without its change."""
+    order = system.create()
+    stale = UpdateOrderRequest(request_id=new_id(), order_id=order.id, state=PAID, expected_version=7)
+    assert system.call(stale, ORDER).reason == "VERSION_MISMATCH"
+    skipped = UpdateOrderRequest(request_id=new_id(), order_id=order.id, state=OrderState.ORDER_STATE_SHIPPED)
+    assert system.call(skipped, ORDER).reason == "STATE_NOT_ALLOWED"
+    settle(system, event_tap, order)
+    assert [h.event.version for h in event_tap.received(order.id, TOPIC) if h.event] == [1]
+
+
+def test_every_order_of_a_batch_has_its_event(system: SystemUnderTest, event_tap: EventTap) -> None:
+    """As if each had been created alone; the refused ones have none."""
+    requests = [creating() for _ in range(30)]
+    taken = creating()
+    taken.order_id = requests[0].order_id
+    results = system.ok(BatchCreateOrdersRequest(requests=[*requests, taken])).results
+    assert [r.WhichOneof("result") for r in results] == ["order"] * 30 + ["status"]
+    settle(system, event_tap, *(result.order for result in results[:-1]))
+    for result in results[:-1]:
+        for exchange in (FANOUT, TOPIC):
+            assert the_one(event_tap.received(result.order.id, exchange)) == OrderCreated(order=result.order)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [lambda system: system.create(), lambda system: move(system, system.create(), PAID)],
+    ids=["created", "updated"],
+)
+def test_the_properties_of_a_message_are_those_of_the_contract(
+    system: SystemUnderTest, event_tap: EventTap, make: Callable[[SystemUnderTest], Order]
+) -> None:
+    """CloudEvents 1.0 in binary mode: id, type, source, subject and time; persistent; traceable."""
+    order = make(system)
+    received = event_tap.wait(lambda: _up_to(event_tap, order.id, order.version), system.patience)[-1]
+    assert_properties(received, order.id, microseconds(order.update_time))
+
+
+def assert_properties(received: Received, order_id: str, time: int) -> None:
+    """`time` is that of the event, in microseconds since 1970."""
+    event, properties = received.event, received.properties
+    assert event is not None
+    stated = publication(event.message.DESCRIPTOR)
+    assert properties.content_type == "application/protobuf"
+    assert properties.delivery_mode == pika.DeliveryMode.Persistent.value
+    assert properties.type == event.message.DESCRIPTOR.full_name
+    assert properties.message_id
+    assert properties.timestamp == time // 1_000_000
+    headers = properties.headers
+    assert headers["cloudEvents:specversion"] == "1.0"
+    assert headers["cloudEvents:source"] == stated.publisher
+    assert headers["cloudEvents:subject"] == order_id
+    assert round(datetime.fromisoformat(headers["cloudEvents:time"]).timestamp() * 1_000_000) == time
+    assert re.fullmatch(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}", headers["traceparent"])
+    assert received.routing_key == stated.routing_key
+
+
+@pytest.mark.judges(PRODUCT)
+def test_a_placement_is_heard_of_as_it_was_answered(system: SystemUnderTest, event_tap: EventTap) -> None:
+    """The order the Product Service answered is the order the event tells of."""
+    order = system.place({system.new_product(): 2})
+    settle(system, event_tap, order)
+    for exchange in (FANOUT, TOPIC):
+        assert the_one(event_tap.received(order.id, exchange)) == OrderCreated(order=order)
+
+
+@pytest.mark.judges(PRODUCT)
+def test_stock_taken_and_given_without_an_order_publishes_nothing(system: SystemUnderTest, event_tap: EventTap) -> None:
+    """Only orders have events."""
+    product = system.new_product(5)
+    system.ok(AdjustStockRequest(request_id=new_id(), product_id=product, delta=5))
+    settle(system, event_tap)
+    assert not [h for h in event_tap.everything() if product.encode() in h.body]

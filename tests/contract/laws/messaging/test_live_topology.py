@@ -1,0 +1,72 @@
+"""Laws of the broker the services use: what is declared there is what the contract states."""
+
+import pytest
+
+from ordersys.api.order.v1.order_events_pb2 import OrderCreated, OrderUpdated
+from ordersys.api.order.v1.order_pb2 import OrderState
+from ordersys.contract.topology import Exchange, Queue, topology
+from tests.contract.harness.client import LISTENERS
+from tests.contract.harness.injector import Injector
+from tests.contract.harness.sample_orders import sample_order
+from tests.contract.harness.system_under_test import SystemUnderTest
+
+pytestmark = pytest.mark.judges("broker")
+ONE, TWO = LISTENERS
+
+
+@pytest.mark.parametrize("exchange", topology().exchanges, ids=lambda exchange: exchange.name)
+def test_every_exchange_is_there_as_the_contract_states_it(injector: Injector, exchange: Exchange) -> None:
+    """Declared already, durable, of its type (AMQP 0-9-1 §3.1.3.2: the broker compares)."""
+    assert injector.try_to(lambda channel: channel.exchange_declare(exchange.name, passive=True)) == ""
+    assert injector.try_to(lambda channel: channel.exchange_declare(exchange.name, exchange.type, durable=True)) == ""
+
+
+@pytest.mark.parametrize("queue", topology().queues, ids=lambda queue: queue.name)
+def test_every_queue_is_there_as_the_contract_states_it(injector: Injector, queue: Queue) -> None:
+    """Declared already, durable, with exactly its arguments."""
+    arguments = dict(queue.arguments)
+    assert injector.try_to(lambda channel: channel.queue_declare(queue.name, passive=True)) == ""
+    assert injector.try_to(lambda channel: channel.queue_declare(queue.name, durable=True, arguments=arguments)) == ""
+
+
+@pytest.mark.judges(*LISTENERS)
+def test_a_creation_published_once_reaches_both_subscribers(system: SystemUnderTest, injector: Injector) -> None:
+    """The fanout exchange feeds the topic exchange in the broker."""
+    event = OrderCreated(order=sample_order())
+    event_id = injector.publish(event)
+    for role in LISTENERS:
+        (record,) = system.eventually(lambda role=role: system.notifications(role, event.order.id))  # type: ignore[misc]
+        assert record.event_id == event_id
+
+
+@pytest.mark.judges(*LISTENERS)
+def test_what_is_published_to_the_topic_exchange_alone_does_not_reach_the_fanouts_subscriber(
+    system: SystemUnderTest, injector: Injector
+) -> None:
+    """The feed goes one way."""
+    event = OrderUpdated(
+        order=sample_order(version=2), previous_state=OrderState.ORDER_STATE_PLACED, changed_fields=["items"]
+    )
+    injector.publish(event)
+    system.eventually(lambda: system.notifications(TWO, event.order.id))
+    _fence(system, injector, ONE)
+    assert system.notifications(ONE, event.order.id) == []
+
+
+@pytest.mark.judges(TWO)
+@pytest.mark.parametrize("routing_key", ["order.vanished", "order", "order.created.again", "customer.created", ""])
+def test_a_routing_key_nobody_is_bound_by_reaches_nobody(
+    system: SystemUnderTest, injector: Injector, routing_key: str
+) -> None:
+    """The bindings are those of the events a subscriber takes, and no wider."""
+    event = OrderCreated(order=sample_order())
+    injector.route("orders.events", routing_key, event)
+    _fence(system, injector, TWO)
+    assert system.notifications(TWO, event.order.id) == []
+
+
+def _fence(system: SystemUnderTest, injector: Injector, role: str) -> None:
+    """Returns when everything that reached the subscriber's queue before has been dealt with."""
+    last = sample_order()
+    injector.deliver(role, OrderCreated(order=last))
+    system.eventually(lambda: system.notifications(role, last.id))

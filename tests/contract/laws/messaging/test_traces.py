@@ -1,0 +1,145 @@
+"""Laws of the trace context (W3C): what an order's events tell belongs to the trace of the call that caused it."""
+
+import re
+import secrets
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from ordersys.api.order.v1.order_events_pb2 import OrderRejected
+from ordersys.api.order.v1.order_pb2 import Order, OrderState
+from ordersys.api.order.v1.order_service_pb2 import UpdateOrderRequest
+from ordersys.api.product.v1.product_service_pb2 import BatchPlaceOrdersRequest, CancelOrderRequest
+from tests.contract.harness.client import ORDER, PRODUCT, RPCS, Answer
+from tests.contract.harness.event_tap import EventTap, Received
+from tests.contract.harness.system_under_test import SystemUnderTest, creating, new_id, placing
+
+pytestmark = pytest.mark.judges(ORDER, "broker")
+VERSION_00 = re.compile("00-[0-9a-f]{32}-[0-9a-f]{16}-0[01]")
+CALLS = {
+    "CreateOrder": (ORDER, lambda system: creating()),
+    "UpdateOrder": (
+        ORDER,
+        lambda system: UpdateOrderRequest(
+            request_id=new_id(), order_id=system.create().id, state=OrderState.ORDER_STATE_PAID
+        ),
+    ),
+    "PlaceOrder": (PRODUCT, lambda system: placing({system.new_product(): 1})),
+    "CancelOrder": (
+        PRODUCT,
+        lambda system: CancelOrderRequest(request_id=new_id(), order_id=system.place({system.new_product(): 1}).id),
+    ),
+}
+
+
+def new_trace() -> str:
+    """A traceparent nobody has used."""
+    return f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01"
+
+
+def trace_id(traceparent: str) -> str:
+    """Which trace: whoever passes it on may make a span of its own."""
+    return traceparent.split("-")[1]
+
+
+def traced(system: SystemUnderTest, role: str, request: Any, traceparent: str) -> Answer:
+    """What a request is answered that carries a trace context in its metadata."""
+    (method,) = [method for method in RPCS[role] if method.input_type is request.DESCRIPTOR]
+    return system.client.send(method, request.SerializeToString(), role, metadata=(("traceparent", traceparent),))
+
+
+def received_context(system: SystemUnderTest, event_tap: EventTap, fits: Callable[[Received], bool]) -> str:
+    """The trace context of the first event that fits, which is one of version 00."""
+    messages = event_tap.wait(
+        lambda: [message for message in event_tap.everything() if message.event and fits(message)], system.patience
+    )
+    context: str = messages[0].properties.headers["traceparent"]
+    assert VERSION_00.fullmatch(context)
+    return context
+
+
+def received(system: SystemUnderTest, event_tap: EventTap, fits: Callable[[Received], bool]) -> str:
+    """The trace the first event that fits belongs to."""
+    return trace_id(received_context(system, event_tap, fits))
+
+
+@pytest.mark.parametrize(("role", "make"), CALLS.values(), ids=list(CALLS))
+def test_an_event_belongs_to_the_trace_of_the_call(
+    system: SystemUnderTest, event_tap: EventTap, role: str, make: Callable[[SystemUnderTest], Any]
+) -> None:
+    """Whichever service was called, its traceparent comes out at the broker."""
+    traceparent = new_trace()
+    order = traced(system, role, make(system), traceparent).response.order
+    last = received(system, event_tap, lambda message: version_of(message) == (order.id, order.version))
+    assert last == trace_id(traceparent)
+
+
+@pytest.mark.parametrize(("role", "make"), CALLS.values(), ids=list(CALLS))
+@pytest.mark.parametrize(
+    "later", ["01-{0}-{1}-01", "01-{0}-{1}-00-x", "cc-{0}-{1}-ff-what-the-future-brings", "fe-{0}-{1}-fe-"]
+)
+def test_a_trace_context_of_a_later_version_is_read_as_far_as_it_is_known(
+    system: SystemUnderTest, event_tap: EventTap, role: str, make: Callable[[SystemUnderTest], Any], later: str
+) -> None:
+    """Ids and whether it is sampled; what is sent on is version 00, which knows no more (W3C Trace Context §4.3)."""
+    _, trace, span, _ = new_trace().split("-")
+    order = traced(system, role, make(system), later.format(trace, span)).response.order
+    context = received_context(system, event_tap, lambda message: version_of(message) == (order.id, order.version))
+    assert trace_id(context) == trace
+    assert int(context[-2:], 16) == int(later.split("-")[3], 16) & 1
+
+
+@pytest.mark.parametrize(
+    "wrong", ["ff-{0}-{1}-01", "00-{0}-{1}-01-x", "01-{0}-{1}-01.x", "01-{0}-{1}", "00-{0}-0000000000000000-01"]
+)
+def test_what_is_no_trace_context_begins_a_trace(system: SystemUnderTest, event_tap: EventTap, wrong: str) -> None:
+    """The call is served as one that carries none (§3.2.2), and its event belongs to a trace all the same."""
+    _, trace, span, _ = new_trace().split("-")
+    order = traced(system, ORDER, creating(), wrong.format(trace, span)).response.order
+    trace_of_event = received(system, event_tap, creation_of(order))
+    assert trace_of_event not in (trace, "0" * 32)
+
+
+def creation_of(order: Order) -> Callable[[Received], bool]:
+    """Fits the event of the first version of an order."""
+    return lambda message: version_of(message) == (order.id, 1)
+
+
+def version_of(message: Received) -> tuple[str, int]:
+    """Which version of which order an event tells of."""
+    assert message.event is not None
+    return message.event.order_id, message.event.version
+
+
+@pytest.mark.judges(PRODUCT)
+def test_a_refusals_event_belongs_to_the_trace_of_the_call(system: SystemUnderTest, event_tap: EventTap) -> None:
+    """OrderRejected is no less part of it."""
+    traceparent = new_trace()
+    request = placing({system.new_product(0): 1}, customer_id=f"c-{new_id()}")
+    assert traced(system, PRODUCT, request, traceparent).reason == "OUT_OF_STOCK"
+
+    def fits(message: Received) -> bool:
+        event = message.event.message if message.event else None
+        return isinstance(event, OrderRejected) and event.customer_id == request.customer_id
+
+    assert received(system, event_tap, fits) == trace_id(traceparent)
+
+
+def test_an_order_of_a_batch_may_be_part_of_a_trace_of_its_own(system: SystemUnderTest, event_tap: EventTap) -> None:
+    """What stands in the request comes before what the call carries."""
+    request, traceparent = creating(), new_trace()
+    request.traceparent = traceparent
+    order = traced(system, ORDER, request, new_trace()).response.order
+    assert received(system, event_tap, creation_of(order)) == trace_id(traceparent)
+
+
+@pytest.mark.judges(PRODUCT)
+def test_every_order_placed_in_a_batch_belongs_to_the_trace_of_the_call(
+    system: SystemUnderTest, event_tap: EventTap
+) -> None:
+    """They have one cause."""
+    traceparent, product = new_trace(), system.new_product()
+    batch = BatchPlaceOrdersRequest(requests=[placing({product: 1}) for _ in range(3)])
+    for result in traced(system, PRODUCT, batch, traceparent).response.results:
+        assert received(system, event_tap, creation_of(result.order)) == trace_id(traceparent)

@@ -1,0 +1,1 @@
+"""Laws of the notification services: recording, dead letters, replay."""

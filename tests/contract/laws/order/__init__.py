@@ -1,0 +1,1 @@
+"""Laws of the Order Service: the orders it keeps."""

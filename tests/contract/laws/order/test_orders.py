@@ -1,0 +1,73 @@
+"""Laws of what an order says of itself: its total, its prices, its times."""
+
+import pytest
+from google.type.money_pb2 import Money
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ordersys.api.order.v1.order_pb2 import OrderItem
+from ordersys.api.order.v1.order_service_pb2 import CreateOrderRequest, OrderItems, UpdateOrderRequest
+from ordersys.api.product.v1 import product_service_pb2 as product_api
+from ordersys.contract.times import microseconds
+from tests.contract.harness.client import ORDER, PRODUCT
+from tests.contract.harness.examples import with_examples
+from tests.contract.harness.expected_total import total
+from tests.contract.harness.system_under_test import SystemUnderTest, creating, new_id, priced, quantities
+
+pytestmark = pytest.mark.judges(ORDER)
+OTHER_PRICE = Money(currency_code="EUR", units=3, nanos=1)
+PRICES = st.builds(
+    Money, currency_code=st.just("EUR"), units=st.integers(0, 999_999), nanos=st.integers(0, 999_999_999)
+)
+LINES = st.lists(st.builds(OrderItem, quantity=st.integers(1, 1000), unit_price=PRICES), min_size=1, max_size=50)
+
+
+def named(lines: list[OrderItem]) -> list[OrderItem]:
+    """These items, each of a product of its own."""
+    return [OrderItem(product_id=f"p-{n}", quantity=i.quantity, unit_price=i.unit_price) for n, i in enumerate(lines)]
+
+
+@with_examples
+@given(first=LINES, then=LINES)
+def test_the_total_is_the_exact_sum_of_the_items(
+    system: SystemUnderTest, first: list[OrderItem], then: list[OrderItem]
+) -> None:
+    """Quantity × unit price to the last nano, when the order is created and when its items change."""
+    request = CreateOrderRequest(request_id=new_id(), order_id=new_id(), customer_id="anna", items=named(first))
+    assert system.ok(request).order.total == total(first)
+    items = OrderItems(items=named(then))
+    change = UpdateOrderRequest(request_id=new_id(), order_id=request.order_id, items=items)
+    assert system.ok(change).order.total == total(then)
+
+
+@pytest.mark.judges(PRODUCT)
+def test_an_item_that_stays_keeps_the_price_it_was_ordered_at(system: SystemUnderTest) -> None:
+    """An update prices only what is new to the order; the total follows."""
+    stays, comes = system.new_product(), system.new_product()
+    ordered = creating({stays: 2})
+    ordered.items[0].unit_price.CopyFrom(OTHER_PRICE)
+    system.ok(ordered)
+    items = product_api.ItemQuantities(items=quantities({stays: 5, comes: 1}))
+    request = product_api.UpdateOrderRequest(request_id=new_id(), order_id=ordered.order_id, items=items)
+    order = system.ok(request).order
+    prices = {item.product_id: item.unit_price for item in order.items}
+    assert prices == {stays: OTHER_PRICE, comes: system.product(comes).unit_price}
+    assert order.total == total(order.items)
+
+
+def test_an_order_says_when_it_was_created_and_when_it_changed(system: SystemUnderTest) -> None:
+    """One time at version 1; afterwards the first stays and the second never goes back."""
+    created = system.create()
+    assert created.create_time == created.update_time
+    items = OrderItems(items=priced({"lamp": 3}))
+    changed = system.ok(UpdateOrderRequest(request_id=new_id(), order_id=created.id, items=items)).order
+    assert changed.create_time == created.create_time
+    assert microseconds(changed.update_time) >= microseconds(created.update_time)
+
+
+def test_a_change_that_changes_nothing_makes_no_version(system: SystemUnderTest) -> None:
+    """The items it has already: the order is answered, and kept, as it was."""
+    order = system.create()
+    request = UpdateOrderRequest(request_id=new_id(), order_id=order.id, items=OrderItems(items=order.items))
+    assert system.ok(request).order == order
+    assert system.order(order.id) == order

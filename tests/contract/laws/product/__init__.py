@@ -1,0 +1,1 @@
+"""Laws of the Product Service: placing, changing and cancelling orders, and their sagas."""

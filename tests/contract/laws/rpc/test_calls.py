@@ -1,0 +1,79 @@
+"""Laws of the call itself: deadlines, sizes, compression, unknown fields."""
+
+import grpc
+import pytest
+from google.protobuf.descriptor import MethodDescriptor
+from google.protobuf.message import Message
+
+from ordersys.api.order.v1.order_service_pb2 import GetOrderRequest
+from ordersys.api.product.v1.product_service_pb2 import GetProductRequest
+from tests.contract.harness.client import ORDER, PRODUCT, ROLES, RPCS
+from tests.contract.harness.system_under_test import SystemUnderTest, creating, new_id, placing
+
+CASES = [(role, method) for role in ROLES for method in RPCS[role]]
+every_rpc = pytest.mark.parametrize(("role", "method"), CASES, ids=[f"{role}-{method.name}" for role, method in CASES])
+LARGE = 70_000_000
+PAST = -1.0
+
+
+@every_rpc
+def test_a_request_over_the_limit_is_resource_exhausted(
+    system: SystemUnderTest, role: str, method: MethodDescriptor
+) -> None:
+    """What is larger than any setting allows is refused before it is read."""
+    answer = system.client.send(method, b"\x00" * LARGE, role)
+    assert answer.code is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+@every_rpc
+@pytest.mark.parametrize("compression", [grpc.Compression.Gzip, grpc.Compression.Deflate], ids=["gzip", "deflate"])
+def test_a_compressed_request_is_taken_or_refused_as_such(
+    system: SystemUnderTest, role: str, method: MethodDescriptor, compression: grpc.Compression
+) -> None:
+    """Never an unforeseen status: UNIMPLEMENTED says that this compression is not spoken."""
+    answer = system.client.send(method, b"\x0a\x01x" * 500, role, compression=compression)
+    assert answer.code in (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.UNIMPLEMENTED)
+
+
+@pytest.mark.judges(ORDER)
+def test_a_deadline_that_has_passed_has_no_effect_on_orders(system: SystemUnderTest) -> None:
+    """DEADLINE_EXCEEDED, and the order was not created: its id and its request_id are free."""
+    request = creating()
+    assert system.client.call(request, timeout=PAST).code is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert system.call(GetOrderRequest(order_id=request.order_id)).reason == "ORDER_NOT_FOUND"
+    other = creating()
+    other.request_id, other.order_id = request.request_id, request.order_id
+    assert system.ok(other).order.id == request.order_id
+
+
+@pytest.mark.judges(PRODUCT)
+def test_a_deadline_that_has_passed_has_no_effect_on_stock(system: SystemUnderTest) -> None:
+    """DEADLINE_EXCEEDED, and nothing is held."""
+    product = system.new_product(10)
+    assert system.client.call(placing({product: 4}), timeout=PAST).code is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert system.stock(product) == (10, 0)
+
+
+@pytest.mark.judges(PRODUCT, ORDER)
+@pytest.mark.parametrize("milliseconds", [1, 2, 4, 8, 16, 32])
+def test_whatever_a_deadline_leaves_behind_the_repeat_resolves(system: SystemUnderTest, milliseconds: int) -> None:
+    """Cut off at any moment, the same request sent again is answered, and its stock is held once."""
+    product = system.new_product(10)
+    request = placing({product: 4})
+    system.client.call(request, timeout=milliseconds / 1000)
+    order = system.eventually(lambda: getattr(system.call(request).response, "order", None))
+    assert system.order(order.id) == order
+    system.eventually(lambda: system.stock(product) == (6, 4))
+
+
+@pytest.mark.parametrize(
+    ("role", "request_"),
+    [(PRODUCT, GetProductRequest(product_id=f"p-{new_id()}")), (ORDER, GetOrderRequest(order_id=new_id()))],
+)
+def test_unknown_fields_do_no_harm(system: SystemUnderTest, role: str, request_: Message) -> None:
+    """A request of a newer client is answered as one without them."""
+    newer = type(request_)()
+    newer.CopyFrom(request_)
+    newer.MergeFromString(b"\xfa\x7f\x07unknown\x80\x7d\x01")
+    assert newer.SerializeToString() != request_.SerializeToString()
+    assert system.call(newer, role).status == system.call(request_, role).status

@@ -1,0 +1,164 @@
+"""Laws of every RPC of the contract, whatever it does: found in the descriptors, tried with what the rules allow."""
+
+import re
+
+import grpc
+import pytest
+from google.protobuf.descriptor import MethodDescriptor
+from google.protobuf.message import DecodeError
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from ordersys.contract import descriptors
+from tests.contract.harness import strategies
+from tests.contract.harness.client import ROLES, RPCS, Answer
+from tests.contract.harness.examples import with_examples
+from tests.contract.harness.system_under_test import SystemUnderTest
+
+CASES = [(role, method) for role in ROLES for method in RPCS[role]]
+every_rpc = pytest.mark.parametrize(("role", "method"), CASES, ids=[f"{role}-{method.name}" for role, method in CASES])
+UNFORESEEN = (grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL, grpc.StatusCode.UNIMPLEMENTED)
+LEAKS = re.compile(r"(?i)traceback|exception|\berror:|sqlite|sqlalchemy|\.py\b|/[a-z]+/|protobuf|descriptor")
+
+
+def assert_proper(answer: Answer) -> None:
+    """An answer the contract foresees, with nothing of the implementation in it."""
+    assert answer.code not in UNFORESEEN, answer.status
+    assert not LEAKS.search(answer.status.message), answer.status.message
+    assert answer.code is grpc.StatusCode.OK or answer.reason, f"no reason of the contract: {answer.status}"
+
+
+@every_rpc
+@with_examples
+@given(data=st.data())
+def test_a_valid_request_never_ends_in_an_unforeseen_status(
+    system: SystemUnderTest, role: str, method: MethodDescriptor, data: st.DataObject
+) -> None:
+    """Whatever keeps the rules is answered with OK or with a refusal of the contract."""
+    request = data.draw(strategies.valid(method.input_type))
+    assert_proper(system.client.send(method, request.SerializeToString(), role))
+
+
+@every_rpc
+@with_examples
+@given(data=st.data())
+def test_a_broken_rule_is_answered_with_its_field(
+    system: SystemUnderTest, role: str, method: MethodDescriptor, data: st.DataObject
+) -> None:
+    """One broken rule is INVALID_ARGUMENT, INVALID_REQUEST, and names exactly that field and that rule."""
+    broken = data.draw(strategies.invalid(method.input_type))
+    answer = system.client.send(method, broken.message.SerializeToString(), role)
+    assert (answer.code, answer.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST")
+    assert answer.fields == [(broken.field, broken.rule)]
+
+
+NUMBERS = [0, 1, 2, 99, 2**31 - 1, 2**31, 2**32 - 1, 2**63 - 1, 2**63, 2**64 - 1]
+TEXTS = [
+    b"",
+    b"\x00",
+    b"a\x00b",
+    b"\xc3\xbc",
+    b"6F1A2E0C-58F4-4C6E-9E0B-7A1D2C3B4E5F",
+    b"1_0",
+    b"9" * 400,
+    b"\x08\x01",
+    b"\x0a\x00",
+]
+
+
+def varint(value: int) -> bytes:
+    """A number as it stands on the wire."""
+    more = bytearray()
+    while value > 0x7F:
+        more.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes([*more, value])
+
+
+@st.composite
+def odd_field(draw: st.DrawFn, numbers: list[int]) -> bytes:
+    """A field of one of these numbers, of any wire type: large numbers, texts with NUL, messages without bytes."""
+    number = draw(st.sampled_from(numbers))
+    kind = draw(st.sampled_from([0, 1, 2, 3, 5]))
+    tag = varint(number << 3 | kind)
+    if kind == 0:
+        return tag + varint(draw(st.sampled_from(NUMBERS)))
+    if kind == 2:
+        inner = draw(st.sampled_from(TEXTS) | odd_field(numbers) | st.binary(max_size=12))
+        return tag + varint(len(inner)) + inner
+    if kind == 3:
+        return tag + varint(number << 3 | 4)
+    return tag + draw(st.binary(min_size=8, max_size=8))[: 8 if kind == 1 else 4]
+
+
+@every_rpc
+@with_examples
+@given(data=st.data())
+def test_whatever_stands_on_the_wire_is_answered_as_the_contract_foresees(
+    system: SystemUnderTest, role: str, method: MethodDescriptor, data: st.DataObject
+) -> None:
+    """Fields twice, all members of a oneof, other wire types, unknown numbers: OK or a refusal of the contract.
+
+    A later field replaces an earlier one or merges with it, and one of another wire type is unknown (protobuf).
+    """
+    own = [field.number for field in method.input_type.fields]
+    body = data.draw(strategies.valid(method.input_type)).SerializeToString()
+    odd = data.draw(st.lists(odd_field([*own, 15, 1000, 2**29 - 1] if own else [1, 15]), min_size=1, max_size=4))
+    again = data.draw(st.sampled_from([b"", body]))
+    assert_proper(system.client.send(method, b"".join(data.draw(st.permutations([body, again, *odd]))), role))
+
+
+@st.composite
+def garbage(draw: st.DrawFn, method: MethodDescriptor) -> bytes:
+    """Bytes that are no message of the type a call takes."""
+    body = draw(strategies.valid(method.input_type)).SerializeToString()
+    spoiled = draw(st.sampled_from([_truncated, _flipped, _random, _deep, _no_text]))(draw, body)
+    try:
+        descriptors.message_class(method.input_type).FromString(spoiled)
+    except DecodeError:
+        return spoiled
+    assume(False)
+    raise AssertionError
+
+
+def _truncated(draw: st.DrawFn, body: bytes) -> bytes:
+    return body[: draw(st.integers(0, max(len(body) - 1, 0)))]
+
+
+def _flipped(draw: st.DrawFn, body: bytes) -> bytes:
+    spoiled = bytearray(body or b"\xff")
+    for position in draw(st.lists(st.integers(0, len(spoiled) * 8 - 1), min_size=1, max_size=8)):
+        spoiled[position // 8] ^= 1 << position % 8
+    return bytes(spoiled)
+
+
+def _random(draw: st.DrawFn, body: bytes) -> bytes:
+    return draw(st.binary(min_size=1, max_size=200))
+
+
+def _deep(draw: st.DrawFn, body: bytes) -> bytes:
+    """Groups nested deeper than any parser follows."""
+    return body + b"\x0b" * draw(st.integers(150, 1000))
+
+
+def _no_text(draw: st.DrawFn, body: bytes) -> bytes:
+    """A field 1 of some length that is no UTF-8, where a text or a message belongs."""
+    text = draw(st.sampled_from([b"\xff", b"\xc0\x80", b"\xed\xa0\x80", b"ok\xfe", b"\xf4\x90\x80\x80"]))
+    return body + b"\x0a" + bytes([len(text)]) + text
+
+
+@every_rpc
+@with_examples
+@given(data=st.data())
+def test_garbage_is_answered_with_a_constant_text(
+    system: SystemUnderTest, role: str, method: MethodDescriptor, data: st.DataObject
+) -> None:
+    """Truncated, flipped, random, no UTF-8, nested too deep: UNDECODABLE_REQUEST, in the same words each time."""
+    answer = system.client.send(method, data.draw(garbage(method)), role)
+    assert (answer.code, answer.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "UNDECODABLE_REQUEST")
+    assert_proper(answer)
+    texts = _TEXTS.setdefault(role, answer.status.message)
+    assert answer.status.message == texts
+
+
+_TEXTS: dict[str, str] = {}

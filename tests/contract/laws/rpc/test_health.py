@@ -1,0 +1,37 @@
+"""Laws of health (grpc.health.v1): a service that works says so, for itself and for each service it serves."""
+
+import grpc
+import pytest
+from grpc_health.v1.health_pb2 import HealthCheckResponse
+
+from tests.contract.harness.amqp_proxy import AmqpProxy
+from tests.contract.harness.client import LISTENERS, ROLES, RPCS
+from tests.contract.harness.system_under_test import SystemUnderTest
+
+every_role = pytest.mark.parametrize("role", ROLES)
+
+
+@every_role
+def test_a_service_that_works_says_serving(system: SystemUnderTest, role: str) -> None:
+    """For the whole server, and by the full name of the service of the contract."""
+    service = RPCS[role][0].containing_service.full_name
+    for name in ("", service):
+        system.eventually(lambda name=name: system.client.health(role, name) == HealthCheckResponse.SERVING)  # type: ignore[misc]
+
+
+@every_role
+def test_a_service_nobody_serves_is_not_found(system: SystemUnderTest, role: str) -> None:
+    """NOT_FOUND, as grpc.health.v1 says."""
+    with pytest.raises(grpc.RpcError) as refused:
+        system.client.health(role, "ordersys.api.NoSuchService")
+    assert isinstance(refused.value, grpc.Call)
+    assert refused.value.code() is grpc.StatusCode.NOT_FOUND
+
+
+@pytest.mark.judges("broker", "proxy")
+@pytest.mark.parametrize("role", LISTENERS)
+def test_a_subscriber_that_hears_nothing_is_not_serving(system: SystemUnderTest, proxy: AmqpProxy, role: str) -> None:
+    """Without its broker it says NOT_SERVING; with the broker it is back by itself."""
+    with proxy.away():
+        system.eventually(lambda: system.client.health(role, "") == HealthCheckResponse.NOT_SERVING)
+    system.eventually(lambda: system.client.health(role, "") == HealthCheckResponse.SERVING)

@@ -1,0 +1,217 @@
+"""Laws of the refusals: each situation of the contract's table has its code, its reason and its details."""
+
+from typing import TypeAlias
+
+import grpc
+import pytest
+from google.rpc.error_details_pb2 import ErrorInfo, PreconditionFailure, ResourceInfo
+
+from ordersys.api.order.v1 import order_service_pb2 as order_api
+from ordersys.api.order.v1.order_pb2 import OrderState
+from ordersys.api.order.v1.order_service_pb2 import BatchCreateOrdersRequest, GetOrderRequest, OrderItems
+from ordersys.api.product.v1 import product_service_pb2 as product_api
+from ordersys.api.product.v1.product_pb2 import Product
+from ordersys.api.product.v1.product_service_pb2 import AdjustStockRequest, CreateProductRequest, GetProductRequest
+from ordersys.contract.errors import DOMAIN, reason_of
+from tests.contract.harness.client import ORDER, PRODUCT, Answer
+from tests.contract.harness.system_under_test import (
+    PRICE,
+    SystemUnderTest,
+    creating,
+    new_id,
+    placing,
+    priced,
+    quantities,
+)
+
+Code = grpc.StatusCode
+State: TypeAlias = "OrderState.ValueType"
+PLACED, PAID, SHIPPED, DELIVERED, CANCELLED = (
+    OrderState.ORDER_STATE_PLACED,
+    OrderState.ORDER_STATE_PAID,
+    OrderState.ORDER_STATE_SHIPPED,
+    OrderState.ORDER_STATE_DELIVERED,
+    OrderState.ORDER_STATE_CANCELLED,
+)
+ALLOWED: dict[State, set[State]] = {
+    PLACED: {PAID, CANCELLED},
+    PAID: {SHIPPED, CANCELLED},
+    SHIPPED: {DELIVERED},
+    DELIVERED: set(),
+    CANCELLED: set(),
+}
+WAYS: dict[State, list[State]] = {
+    PLACED: [],
+    PAID: [PAID],
+    SHIPPED: [PAID, SHIPPED],
+    DELIVERED: [PAID, SHIPPED, DELIVERED],
+    CANCELLED: [CANCELLED],
+}
+
+
+def info(answer: Answer) -> dict[str, str]:
+    """The metadata of a refusal of this system."""
+    info: ErrorInfo = answer.detail(ErrorInfo())
+    assert info.domain == DOMAIN
+    return dict(info.metadata)
+
+
+@pytest.mark.judges(PRODUCT)
+def test_an_unknown_product_is_named(system: SystemUnderTest) -> None:
+    """NOT_FOUND with ResourceInfo, wherever a product is asked for."""
+    missing = f"p-{new_id()}"
+    for request in (
+        GetProductRequest(product_id=missing),
+        AdjustStockRequest(request_id=new_id(), product_id=missing, delta=1),
+        placing({missing: 1}),
+    ):
+        answer = system.call(request)
+        assert (answer.code, answer.reason) == (Code.NOT_FOUND, "PRODUCT_NOT_FOUND")
+        assert answer.detail(ResourceInfo()).resource_name == missing
+        assert info(answer)["product_id"] == missing
+
+
+@pytest.mark.judges(ORDER)
+def test_an_unknown_order_is_named(system: SystemUnderTest) -> None:
+    """NOT_FOUND with ResourceInfo, wherever an order is asked for."""
+    missing = new_id()
+    for request in (
+        GetOrderRequest(order_id=missing),
+        order_api.UpdateOrderRequest(request_id=new_id(), order_id=missing, state=PAID),
+    ):
+        answer = system.call(request)
+        assert (answer.code, answer.reason) == (Code.NOT_FOUND, "ORDER_NOT_FOUND")
+        assert answer.detail(ResourceInfo()).resource_name == missing
+
+
+@pytest.mark.judges(PRODUCT, ORDER)
+def test_an_order_unknown_to_the_order_service_is_unknown_to_the_product_service(system: SystemUnderTest) -> None:
+    """Updating and cancelling answer as reading does."""
+    missing = new_id()
+    for request in (
+        product_api.UpdateOrderRequest(request_id=new_id(), order_id=missing, state=PAID),
+        product_api.CancelOrderRequest(request_id=new_id(), order_id=missing),
+    ):
+        answer = system.call(request)
+        assert (answer.code, answer.reason) == (Code.NOT_FOUND, "ORDER_NOT_FOUND")
+
+
+@pytest.mark.judges(PRODUCT)
+def test_want_of_stock_names_each_product_and_takes_nothing(system: SystemUnderTest) -> None:
+    """FAILED_PRECONDITION: what was asked and what is available, for every product that is short."""
+    short, enough, none = system.new_product(3), system.new_product(9), system.new_product(0)
+    answer = system.call(placing({short: 5, enough: 9, none: 1}))
+    assert (answer.code, answer.reason) == (Code.FAILED_PRECONDITION, "OUT_OF_STOCK")
+    violations = answer.detail(PreconditionFailure()).violations
+    assert {(v.type, v.subject, v.description) for v in violations} == {
+        ("OUT_OF_STOCK", short, "asked 5, available 3"),
+        ("OUT_OF_STOCK", none, "asked 1, available 0"),
+    }
+    assert [system.stock(p) for p in (short, enough, none)] == [(3, 0), (9, 0), (0, 0)]
+
+
+@pytest.mark.judges(PRODUCT)
+def test_stock_never_falls_below_zero(system: SystemUnderTest) -> None:
+    """An adjustment that would take more than there is takes nothing."""
+    product = system.new_product(4)
+    answer = system.call(AdjustStockRequest(request_id=new_id(), product_id=product, delta=-5))
+    assert (answer.code, answer.reason) == (Code.FAILED_PRECONDITION, "OUT_OF_STOCK")
+    assert system.stock(product) == (4, 0)
+    assert system.ok(AdjustStockRequest(request_id=new_id(), product_id=product, delta=-4)).product.available == 0
+
+
+@pytest.mark.judges(PRODUCT)
+def test_a_taken_product_id_is_refused(system: SystemUnderTest) -> None:
+    """ALREADY_EXISTS, and the product there is stays as it is."""
+    product = system.product(system.new_product(4))
+    other = Product(id=product.id, name="Another", unit_price=PRICE, available=9)
+    answer = system.call(CreateProductRequest(request_id=new_id(), product=other))
+    assert (answer.code, answer.reason) == (Code.ALREADY_EXISTS, "PRODUCT_ALREADY_EXISTS")
+    assert system.product(product.id) == product
+
+
+@pytest.mark.judges(ORDER)
+def test_a_taken_order_id_is_refused(system: SystemUnderTest) -> None:
+    """ALREADY_EXISTS, alone and in a batch, whose other orders are created all the same."""
+    order = system.create()
+    existing, free = creating(), creating()
+    existing.order_id = order.id
+    answer = system.call(existing)
+    assert (answer.code, answer.reason) == (Code.ALREADY_EXISTS, "ORDER_ALREADY_EXISTS")
+    refused, created = system.ok(BatchCreateOrdersRequest(requests=[existing, free])).results
+    assert reason_of(refused.status) == "ORDER_ALREADY_EXISTS"
+    assert created.order.id == free.order_id
+    assert system.order(order.id) == order
+
+
+@pytest.mark.judges(ORDER)
+@pytest.mark.parametrize("start", ALLOWED, ids=OrderState.Name)
+@pytest.mark.parametrize("end", [PAID, SHIPPED, DELIVERED, CANCELLED], ids=OrderState.Name)
+def test_the_life_cycle_is_the_contracts(system: SystemUnderTest, start: State, end: State) -> None:
+    """From each state only the transitions of the contract; the others are refused with both states."""
+    order = system.create()
+    for state in WAYS[start]:
+        order = system.ok(order_api.UpdateOrderRequest(request_id=new_id(), order_id=order.id, state=state)).order
+    answer = system.call(order_api.UpdateOrderRequest(request_id=new_id(), order_id=order.id, state=end))
+    if end in ALLOWED[start]:
+        assert (answer.response.order.state, answer.response.order.version) == (end, order.version + 1)
+    else:
+        assert (answer.code, answer.reason) == (Code.FAILED_PRECONDITION, "STATE_NOT_ALLOWED")
+        assert info(answer)["from_state"] == OrderState.Name(start)
+        assert info(answer)["to_state"] == OrderState.Name(end)
+        assert system.order(order.id) == order
+
+
+@pytest.mark.judges(ORDER)
+@pytest.mark.parametrize("state", ALLOWED, ids=OrderState.Name)
+def test_items_change_only_while_placed(system: SystemUnderTest, state: State) -> None:
+    """In any other state new items are refused and the order stays."""
+    order = system.create()
+    for step in WAYS[state]:
+        order = system.ok(order_api.UpdateOrderRequest(request_id=new_id(), order_id=order.id, state=step)).order
+    items = OrderItems(items=priced({"chair": 4}))
+    answer = system.call(order_api.UpdateOrderRequest(request_id=new_id(), order_id=order.id, items=items))
+    assert (answer.reason == "STATE_NOT_ALLOWED") == (state != PLACED)
+    assert (system.order(order.id) == order) == (state != PLACED)
+
+
+@pytest.mark.judges(ORDER)
+def test_a_stale_version_is_aborted_with_the_current_one(system: SystemUnderTest) -> None:
+    """ABORTED, and nothing changes; the current version is taken."""
+    order = system.create()
+    request = order_api.UpdateOrderRequest(request_id=new_id(), order_id=order.id, state=PAID, expected_version=2)
+    answer = system.call(request)
+    assert (answer.code, answer.reason) == (Code.ABORTED, "VERSION_MISMATCH")
+    assert info(answer)["current_version"] == "1"
+    request.expected_version = 1
+    assert system.ok(request).order.version == 2
+
+
+@pytest.mark.judges(PRODUCT, ORDER)
+def test_the_product_service_passes_refusals_on_and_keeps_the_stock(system: SystemUnderTest) -> None:
+    """Stale versions and forbidden changes are refused as the Order Service refuses them; nothing stays reserved."""
+    product = system.new_product(10)
+    order = system.place({product: 4})
+    more = product_api.ItemQuantities(items=quantities({product: 9}))
+    stale = product_api.UpdateOrderRequest(request_id=new_id(), order_id=order.id, items=more, expected_version=5)
+    assert system.call(stale).reason == "VERSION_MISMATCH"
+    system.ok(product_api.UpdateOrderRequest(request_id=new_id(), order_id=order.id, state=PAID))
+    late = product_api.UpdateOrderRequest(request_id=new_id(), order_id=order.id, items=more)
+    answer = system.call(late)
+    assert (answer.code, answer.reason) == (Code.FAILED_PRECONDITION, "STATE_NOT_ALLOWED")
+    system.eventually(lambda: system.stock(product) == (6, 4))
+
+
+@pytest.mark.judges(PRODUCT, ORDER)
+def test_an_order_whose_items_may_not_change_is_no_matter_of_stock(system: SystemUnderTest) -> None:
+    """STATE_NOT_ALLOWED for a cancelled order whose stock has been sold since; the id stays unused."""
+    product = system.new_product(4)
+    order = system.place({product: 1})
+    system.ok(product_api.CancelOrderRequest(request_id=new_id(), order_id=order.id))
+    other = system.place({product: 4})
+    items = product_api.ItemQuantities(items=quantities({product: 1}))
+    request = product_api.UpdateOrderRequest(request_id=new_id(), order_id=order.id, items=items)
+    answer = system.call(request)
+    assert (answer.code, answer.reason) == (Code.FAILED_PRECONDITION, "STATE_NOT_ALLOWED")
+    request.order_id = other.id
+    assert system.ok(request).order.items[0].quantity == 1

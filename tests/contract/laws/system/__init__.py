@@ -1,0 +1,1 @@
+"""Laws of all services together: concurrency, and any sequence of requests."""

@@ -1,0 +1,126 @@
+"""Sabotaged services: `python -m …environment.sabotage NAME` runs one with one thing wrong on purpose.
+
+They are there to show that a round with the right fault finds out.
+"""
+
+import asyncio
+import math
+import os
+import runpy
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection
+
+from ordersys.contract.events import Event
+from ordersys.notification_service import inbox
+from ordersys.notification_service.recorder import Recorder
+from ordersys.product_service.saga_engine import SagaEngine
+from ordersys.product_service.store.transaction import Transaction
+from ordersys.runtime.outbox import Outbox, Waiting
+from ordersys.runtime.rabbitmq.consumer import Disposition
+from ordersys.runtime.rpc import admission
+
+_LATER_SECONDS = 2.0
+
+
+class Sabotage(NamedTuple):
+    """Who is sabotaged, and how."""
+
+    service: str
+    work: Callable[[], None]
+
+
+def ack_before_commit() -> None:
+    """Acknowledges what it is going to record later."""
+    record = Recorder.record
+    waiting: set[asyncio.Task[None]] = set()
+
+    async def later(recorder: Recorder, events: list[Event]) -> None:
+        await asyncio.sleep(_LATER_SECONDS)
+        await record(recorder, events)
+
+    async def acknowledge(recorder: Recorder, events: list[Event]) -> Sequence[Disposition]:
+        waiting.add(asyncio.create_task(later(recorder, events)))
+        return [Disposition.ACK] * len(events)
+
+    _replace(Recorder, "record", acknowledge)
+
+
+def no_inbox() -> None:
+    """Records what comes again, again."""
+    record = inbox._InboxBatch.record
+
+    def again(entry: Any, rendered: inbox.Rendered) -> inbox.Recording:
+        recording = record(entry, rendered)
+        if recording is not inbox.Recording.REPEATED:
+            return recording
+        other = rendered.event._replace(event_id=f"{rendered.event.event_id}-again")
+        return record(entry, rendered._replace(event=other))
+
+    _replace(inbox._InboxBatch, "record", again)
+
+
+def cursor_instead_of_rows() -> None:
+    """Publishes what comes after what it has read last."""
+    oldest = Outbox.oldest
+    read: list[int] = [0]
+
+    def after_the_last(outbox: Outbox, connection: Connection, most: int) -> list[Waiting]:
+        rows = [row for row in oldest(outbox, connection, 10_000) if row.sequence > read[0]][:most]
+        read[0] = max([read[0], *(row.sequence for row in rows)])
+        return rows
+
+    _replace(Outbox, "oldest", after_the_last)
+
+
+def release_twice() -> None:
+    """Gives back what an order needs no more, and once more."""
+    write = Transaction.write
+
+    def twice(transaction: Transaction) -> None:
+        transaction._released *= 2
+        write(transaction)
+
+    _replace(Transaction, "write", twice)
+
+
+def no_sweep() -> None:
+    """Leaves to clients what they have left open."""
+
+    async def nothing(_: object) -> None:
+        return None
+
+    _replace(SagaEngine, "recover", nothing)
+
+
+def no_limit() -> None:
+    """Admits every call, and lets as many wait as come."""
+    os.environ["ORDERSYS_MAX_CONCURRENT_CALLS"] = "100000"
+
+
+def endless_patience() -> None:
+    """Waits for a request as long as it takes."""
+    admission.REQUEST_SECONDS = math.inf
+
+
+def _replace(owner: type, name: str, by: Callable[..., Any]) -> None:
+    setattr(owner, name, by)
+
+
+SABOTAGES: Mapping[str, Sabotage] = {
+    "ack-before-commit": Sabotage("notification_service_1", ack_before_commit),
+    "no-inbox": Sabotage("notification_service_2", no_inbox),
+    "cursor-instead-of-rows": Sabotage("order_service", cursor_instead_of_rows),
+    "no-sweep": Sabotage("product_service", no_sweep),
+    "no-limit": Sabotage("product_service", no_limit),
+    "endless-patience": Sabotage("product_service", endless_patience),
+    "release-twice": Sabotage("product_service", release_twice),
+}
+"""In the order in which they may be tried on one system: the last one leaves it spoiled."""
+
+if __name__ == "__main__":
+    chosen = SABOTAGES[sys.argv.pop()]
+    chosen.work()
+    runpy.run_module(f"ordersys.{chosen.service}", run_name="__main__", alter_sys=True)

@@ -1,0 +1,1 @@
+"""Every fault there is, by subject."""

@@ -1,0 +1,1 @@
+"""Schedules rounds, runs them in several processes, and reports."""

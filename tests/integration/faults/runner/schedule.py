@@ -1,0 +1,54 @@
+"""The schedule: every fault there is, in the order of the documentation, or drawn at random."""
+
+import random
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from tests.integration.faults.environment.sabotage import SABOTAGES
+from tests.integration.faults.faults.administration import administration_faults
+from tests.integration.faults.faults.bad_clients import bad_client_faults
+from tests.integration.faults.faults.brokers import cluster_faults
+from tests.integration.faults.faults.crash_points import crash_faults
+from tests.integration.faults.faults.disks import disk_faults
+from tests.integration.faults.faults.fault import Fault, process_faults
+from tests.integration.faults.faults.outside import broker_faults, network_faults, other_faults
+from tests.integration.faults.faults.overload import overload_faults
+from tests.integration.faults.faults.poison import poison_faults
+from tests.integration.faults.faults.releases import release_faults
+
+
+class Job(NamedTuple):
+    """One round: its number and fault, or a self-test by the name of its sabotage; and its environment."""
+
+    number: int
+    name: str
+    brokers: int = 1
+    alone: bool = False
+    is_selftest: bool = False
+
+
+def every_fault(quick: bool) -> list[Fault]:
+    """All there are: the one place where they are put together. Each has a name of its own."""
+    outside = [*network_faults(), *broker_faults(), *administration_faults(), *poison_faults(), *other_faults()]
+    overwhelming = [*overload_faults(), *bad_client_faults()]
+    broken = [*disk_faults(), *release_faults(quick), *crash_faults(quick), *cluster_faults(quick)]
+    return [*process_faults(), *outside, *overwhelming, *broken]
+
+
+def schedule(words: str, rounds: int | None, seed: int, number: int | None) -> Iterator[Job]:
+    """The rounds of the faults that have `words` in their name: each once, or so many at random; or one of these.
+
+    The same for the same arguments. A whole run ends with the self-test of each sabotage.
+    """
+    there = [fault for fault in every_fault(rounds is None) if words in fault.name]
+    faults = there if rounds is None else _drawn(there, rounds, seed)
+    yield from (
+        Job(i, fault.name, fault.brokers, fault.measures) for i, fault in enumerate(faults) if number in (None, i)
+    )
+    if not words and rounds is None and number is None:
+        yield from (Job(index, name, is_selftest=True) for index, name in enumerate(SABOTAGES))
+
+
+def _drawn(faults: Sequence[Fault], rounds: int, seed: int) -> list[Fault]:
+    dice = random.Random(seed)
+    return [dice.choice(faults) for _ in range(rounds)]

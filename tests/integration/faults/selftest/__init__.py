@@ -1,0 +1,1 @@
+"""Tests of the fault harness: each checker finds the violation planted for it."""

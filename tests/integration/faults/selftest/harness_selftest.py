@@ -1,0 +1,70 @@
+"""The whole harness finds a promise that is broken on purpose, in the real system, by the fault that shows it.
+
+A system that keeps its promises is found to by the rounds of the same faults, with nobody sabotaged.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from tests.integration.faults.checkers.observations import Finding, Kind
+from tests.integration.faults.checkers.observer import Observer
+from tests.integration.faults.environment.sabotage import SABOTAGES
+from tests.integration.faults.faults.bad_clients import MISDEEDS, suffers
+from tests.integration.faults.faults.crash_points import Point, crashes
+from tests.integration.faults.faults.fault import Fault, kills
+from tests.integration.faults.faults.outside import network_faults
+from tests.integration.faults.faults.overload import overloads
+from tests.integration.faults.runner.round import RoundRunner
+from tests.integration.faults.workload.client_behaviour import AbandoningClients
+
+_SECONDS = 3.0
+_QUIET_SECONDS = 4.0
+
+
+class Revealed(NamedTuple):
+    """The fault that shows it, and what is found then: one of these, according to when it is looked."""
+
+    fault: Fault
+    found: Mapping[Kind, str]
+
+
+REVEALED = {
+    "ack-before-commit": Revealed(
+        Fault("kill", kills("notification_service_1")), {Kind.LOST: "is not recorded by notification-service-1"}
+    ),
+    "no-inbox": Revealed(
+        Fault("crash", crashes("notification_service_2", [Point("consumer.recorded", ())])),
+        {Kind.DUPLICATED: "-again, which was not heard"},
+    ),
+    "cursor-instead-of-rows": Revealed(
+        {f.name: f for f in network_faults()}["half-open on amqp"],
+        {Kind.LOST: "was not heard on orders.events", Kind.UNRECOVERED: "changes not published"},
+    ),
+    "no-sweep": Revealed(
+        Fault("crash", crashes("product_service", [Point("saga.begun", ())] * 3), AbandoningClients()),
+        {Kind.ORPHAN: "sagas without an outcome"},
+    ),
+    "no-limit": Revealed(Fault("overload", overloads(5)), {Kind.UNRECOVERED: "calls "}),
+    "endless-patience": Revealed(
+        Fault("stalled", suffers(MISDEEDS["send no requests"])), {Kind.UNRECOVERED: "still borne with"}
+    ),
+    "release-twice": Revealed(Fault("nothing", lambda context: ()), {Kind.OVERSOLD: "orders hold"}),
+}
+
+
+def try_sabotage(round_runner: RoundRunner, name: str) -> list[Finding]:
+    """Plays a round with the sabotage of that name, soon impatient: what gives it away, nothing when it goes unseen."""
+    impatient = Observer(
+        round_runner.calls, round_runner.environment.amqp_url, round_runner.environment.databases, _QUIET_SECONDS
+    )
+    with round_runner.environment.sabotaged(SABOTAGES[name].service, name):
+        result = round_runner._replace(observer=impatient).round(
+            f"sabotage-{name}", REVEALED[name].fault, _SECONDS, quick=True
+        )
+    return giving_away(name, result.findings)
+
+
+def giving_away(name: str, findings: Sequence[Finding]) -> list[Finding]:
+    """Those of the findings that say what the sabotage of that name does."""
+    expected = REVEALED[name].found
+    return [finding for finding in findings if finding.kind in expected and expected[finding.kind] in finding.text]

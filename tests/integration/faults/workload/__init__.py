@@ -1,0 +1,1 @@
+"""Clients, good and bad, and the history of their calls."""
