@@ -20,8 +20,8 @@ from ordersys.console import output
 from ordersys.grpc_client import outcome
 from ordersys.local import ports
 from ordersys.local.system import System
-from tests.contract.orders import imagined
-from tests.contract.post import Post
+from tests.contract.harness.injector import Injector
+from tests.contract.harness.sample_orders import sample_order
 from tests.integration.api import Api, eventually
 from tests.integration.test_client import CLIENT, SECONDS, client, environment, shell, started
 from tests.running import local
@@ -44,14 +44,14 @@ def dead_letters(system: System) -> int:
     return int(documents(client(system, "status", "--json"))[3]["dead_letters"])
 
 
-def test_status_tells_each_service_with_its_address_and_its_dead_letters(system: System, post: Post) -> None:
+def test_status_tells_each_service_with_its_address_and_its_dead_letters(system: System, injector: Injector) -> None:
     """0 where all work; a dead letter is no failure of the service that keeps it."""
     done = client(system, "status")
     assert (done.returncode, done.stderr) == (outcome.DONE, "")
     for name, service in system.services.items():
         assert re.search(rf"{service.address}\s+SERVING", done.stdout), name
     before = dead_letters(system)
-    post.put_aside("notification-service-2", OrderCreated(order=imagined()))
+    injector.put_aside("notification-service-2", OrderCreated(order=sample_order()))
     eventually(lambda: dead_letters(system) == before + 1)
 
 
