@@ -1,1 +1,1 @@
-"""What every command does in the same way: standard output and errors, signals, and files that a person names."""
+"""The ways that all commands share: standard output and errors, signals, and files that a person names."""

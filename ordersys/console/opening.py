@@ -32,15 +32,15 @@ def open_regular(path: Name, flags: int) -> int:
 def check_regular(path: Path) -> None:
     """Raises OSError for what is there and is no regular file; a link counts as what it leads to."""
     try:
-        found = path.stat()
+        status = path.stat()
     except FileNotFoundError:
         return
-    if not stat.S_ISREG(found.st_mode):
+    if not stat.S_ISREG(status.st_mode):
         raise _error(errno.EINVAL, _ODD, path)
 
 
 def read_regular(path: Name, most_mib: int = 1) -> bytes:
-    """What stands in a regular file of at most so many MiB. Raises OSError."""
+    """Reads a regular file of at most so many MiB. Raises OSError."""
     descriptor = open_regular(path, os.O_RDONLY)
     try:
         if os.fstat(descriptor).st_size > most_mib * _MIB:
@@ -51,7 +51,7 @@ def read_regular(path: Name, most_mib: int = 1) -> bytes:
 
 
 def read_any(path: Name, most_mib: int) -> bytes:
-    """What stands in a file, or comes out of a pipe or a device: at most so many MiB. Raises OSError, and Interrupted.
+    """Reads a file, a pipe or a device: at most so many MiB. Raises OSError, and Interrupted.
 
     Waits for whoever writes to a pipe (`/dev/stdin`), but only some seconds for somebody to open it.
     """
@@ -85,21 +85,21 @@ def _first(descriptor: int, path: Name) -> bytes:
     with interrupts.blocking():
         said = ready.poll(_WRITER_SECONDS * 1000)
     try:
-        found = os.read(descriptor, _CHUNK)
+        octets = os.read(descriptor, _CHUNK)
     except BlockingIOError:
         return b""  # there is somebody who has not written yet
-    if not found and not said:
+    if not octets and not said:
         raise _error(errno.EPIPE, "is a pipe that nobody writes to", path)
-    return found
+    return octets
 
 
 def _read(descriptor: int, first: bytes, path: Name, most_mib: int) -> bytes:
-    found = bytearray(first)
+    octets = bytearray(first)
     while part := os.read(descriptor, _CHUNK):
-        found += part
-        if len(found) > most_mib * _MIB:
+        octets += part
+        if len(octets) > most_mib * _MIB:
             raise _too_large(path, most_mib)
-    return bytes(found)
+    return bytes(octets)
 
 
 def _too_large(path: Name, most_mib: int) -> OSError:

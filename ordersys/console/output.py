@@ -4,6 +4,7 @@ Nothing that others wrote reaches a terminal as a command. What the output's enc
 A command calls `prepare` first of all, and is run by `finish`, which knows the exit status of each outcome.
 """
 
+import json
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -64,7 +65,7 @@ def finish(program: str, work: Callable[[], int]) -> NoReturn:
 
 
 def _status(work: Callable[[], int]) -> int:
-    """What `work` returns, or the status with which it exits, as `argparse` does after --help."""
+    """The status that `work` returns, or that with which it exits, as `argparse` does after --help."""
     try:
         return work()
     except SystemExit as ended:
@@ -76,6 +77,11 @@ def _status(work: Callable[[], int]) -> int:
 def line(text: str) -> None:
     """A line of standard output. Raises OutputClosed, OutputFailed."""
     write(shown(text) + "\n")
+
+
+def document(value: object) -> None:
+    """A JSON document, in ASCII, on a line of its own. Raises OutputClosed, OutputFailed."""
+    write(json.dumps(value, allow_nan=False) + "\n")
 
 
 def write(text: str) -> None:
@@ -119,7 +125,7 @@ def drop() -> None:
 
 
 def shown(text: str) -> str:
-    """What others wrote, fit for a terminal: what commands it, or turns its direction, is spelled out."""
+    """Foreign text, made fit for a terminal: what commands it, or turns its direction, is spelled out."""
     return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
@@ -137,7 +143,7 @@ def width() -> int | None:
 
 
 def moves(stream: TextIO) -> bool:
-    """Whether a line of `stream` can be written over: a terminal that knows how."""
+    """True where a line of `stream` can be written over: a terminal that knows how."""
     return stream.isatty() and os.environ.get("TERM", "dumb") not in ("", "dumb")
 
 

@@ -1,23 +1,15 @@
-"""What programs read: ProtoJSON with the contract's field names, one document on one line.
+"""ProtoJSON, as programs read it: the contract's field names, one document on one line.
 
 64-bit integers are strings, as ProtoJSON has them; NaN and infinities are never written, since JSON has none.
 """
 
 import base64
-import json
 from typing import Any
 
 from google.protobuf import json_format
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
-
-from ordersys.console import output
-
-
-def show(value: Any) -> None:
-    """Writes one JSON document, in ASCII, on a line of its own. Raises OutputClosed, OutputFailed."""
-    output.write(json.dumps(value, allow_nan=False) + "\n")
 
 
 def to_dict(message: Message) -> Any:
@@ -45,9 +37,9 @@ def _tolerant(message: Message) -> Any:
         return {"seconds": str(message.seconds), "nanos": message.nanos}
     odd = type(message)()
     odd.CopyFrom(message)
-    found: dict[str, Any] = {}
+    members: dict[str, Any] = {}
     for field, value in message.ListFields():
         if field.message_type is not None:
-            found[field.name] = [to_dict(one) for one in value] if field.is_repeated else to_dict(value)
+            members[field.name] = [to_dict(entry) for entry in value] if field.is_repeated else to_dict(value)
             odd.ClearField(field.name)
-    return {**_standard(odd), **found}
+    return {**_standard(odd), **members}

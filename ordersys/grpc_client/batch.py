@@ -12,7 +12,7 @@ from google.rpc.status_pb2 import Status
 
 from ordersys.api.order.v1.order_pb2 import Order
 from ordersys.api.product.v1.product_service_pb2 import BatchPlaceOrdersRequest, PlaceOrderRequest
-from ordersys.grpc_client import errors
+from ordersys.grpc_client import errors, outcome
 from ordersys.grpc_client.connection import Client, Failed, Patience, Waited, may_help
 
 # Few enough that progress is seen, and that a service admits several at a time; the contract allows 500.
@@ -27,21 +27,21 @@ Rendered: TypeAlias = Callable[[int, Outcome], None]
 
 
 class Batch:
-    """Places `requests`, and tells what became of each as soon as those before it are known.
+    """Places `requests`, and shows the outcome of each as soon as those before it are known.
 
     `again` is how one that failed is repeated (see Failed).
     """
 
-    def __init__(self, client: Client, requests: Sequence[PlaceOrderRequest], told: Rendered, again: str = "") -> None:
+    def __init__(self, client: Client, requests: Sequence[PlaceOrderRequest], show: Rendered, again: str = "") -> None:
         self.outcomes: list[Outcome | None] = [None] * len(requests)
-        """What became of each; None while that is not known."""
+        """The outcome of each; None while that is not known."""
         self.asked = 0
-        """How many were sent."""
+        """The number of requests that were sent."""
         self._client = client
         self._requests = requests
-        self._told = told
+        self._show = show
         self._again = again
-        self._next_told = 0
+        self._next_shown = 0
         self._stopped = False
 
     async def place(self) -> None:
@@ -57,7 +57,7 @@ class Batch:
                 return
             self.asked = chunk.stop
             await self._settle(chunk)
-            self._tell()
+            self._show_known()
 
     async def _settle(self, entries: Sequence[int]) -> None:
         """Asks for these until each has an outcome; a batch that is refused as a whole is asked for in halves."""
@@ -67,12 +67,12 @@ class Batch:
             try:
                 statuses = await self._ask(left)
             except Failed as failed:
-                if len(left) > 1 and errors.exit_status(failed) == errors.REFUSED and not may_help(failed.status):
+                if len(left) > 1 and errors.exit_status(failed) == outcome.REFUSED and not may_help(failed.status):
                     await self._settle(left[: len(left) // 2])
                     await self._settle(left[len(left) // 2 :])
                 else:
                     self._fail(dict.fromkeys(left, failed.status), failed.waited)
-                    self._stopped |= errors.exit_status(failed) != errors.REFUSED or may_help(failed.status)
+                    self._stopped |= errors.exit_status(failed) != outcome.REFUSED or may_help(failed.status)
                 return
             again = {entry: status for entry, status in statuses.items() if may_help(status)}
             self._fail({entry: status for entry, status in statuses.items() if entry not in again})
@@ -99,14 +99,14 @@ class Batch:
         for entry, status in statuses.items():
             self.outcomes[entry] = Failed(peer, self._requests[entry], status, waited, self._again)
 
-    def _tell(self) -> None:
+    def _show_known(self) -> None:
         """In the order of the entries, and no chunk in two parts."""
-        while self._next_told < len(self.outcomes):
-            outcome = self.outcomes[self._next_told]
-            if outcome is None:
+        while self._next_shown < len(self.outcomes):
+            result = self.outcomes[self._next_shown]
+            if result is None:
                 return
-            self._next_told += 1
-            self._told(self._next_told, outcome)
+            self._next_shown += 1
+            self._show(self._next_shown, result)
 
 
 def _chunks(requests: Sequence[PlaceOrderRequest]) -> Iterator[range]:

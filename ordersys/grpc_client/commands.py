@@ -1,12 +1,9 @@
 """The commands: each one call or one list, shown as a table or as JSON."""
 
 import argparse
-import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any
-
-from google.protobuf.message import Message
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 
 from ordersys.api.notification.v1.notification_log_pb2 import ListNotificationsRequest, Notification
 from ordersys.api.order.v1.order_pb2 import Order, OrderState
@@ -21,33 +18,37 @@ from ordersys.api.product.v1.product_service_pb2 import (
     UpdateOrderRequest,
 )
 from ordersys.console import output
-from ordersys.console.interrupts import interrupts
 from ordersys.console.parser import UsageError
-from ordersys.grpc_client import as_json, errors, identifiers, layout, listing, order_input, tables
-from ordersys.grpc_client.arguments import check
-from ordersys.grpc_client.batch import Batch, Outcome
-from ordersys.grpc_client.connection import Client, Failed, each
+from ordersys.grpc_client import as_json, errors, listing, order_input, outcome, printing, tables
+from ordersys.grpc_client.connection import Client, Failed, each, new_request_id
 from ordersys.grpc_client.dead_letters import dead_letters
-from ordersys.grpc_client.identifiers import new_request_id
-from ordersys.grpc_client.listing import MOST_LISTED
+from ordersys.grpc_client.demo.run import demo
+from ordersys.grpc_client.events import events
+from ordersys.grpc_client.parser import JSON, JSONL, LISTED, TABLE, WALK_IN
+from ordersys.grpc_client.place_file import place_file
+from ordersys.grpc_client.rules import check
+from ordersys.grpc_client.status import status
 
 Command = Callable[[Client, argparse.Namespace], Awaitable[int]]
-WALK_IN = "walk-in"
-_PAGE = 500
 
 
 async def products(client: Client, arguments: argparse.Namespace) -> int:
-    """All products."""
-    found = [product async for product in listing.products(client)]
-    return _shown(arguments, found, lambda: tables.show_products(found))
+    """All products, unless --limit says fewer."""
+    listed = [product async for product in listing.products(client)]
+    shown = listed[: arguments.limit]
+    printing.resources(arguments, shown, lambda: tables.show_products(shown))
+    if len(shown) < len(listed):
+        printing.more(arguments, f"{len(listed) - len(shown)} products")
+    return outcome.DONE
 
 
 async def product(client: Client, arguments: argparse.Namespace) -> int:
     """One product."""
     request = GetProductRequest(product_id=arguments.id)
     check(request, {"product_id": f"PRODUCT {arguments.id!r}"})
-    found = (await client.product(client.products.GetProduct, request)).product
-    return _shown(arguments, found, lambda: _describe(found))
+    answer = (await client.product(client.products.GetProduct, request)).product
+    printing.resource(arguments, answer, lambda: _describe(answer))
+    return outcome.DONE
 
 
 async def restock(client: Client, arguments: argparse.Namespace) -> int:
@@ -57,13 +58,14 @@ async def restock(client: Client, arguments: argparse.Namespace) -> int:
     )
     check(request, {"product_id": f"PRODUCT {arguments.id!r}", "delta": "QUANTITY"})
     adjusted = (await client.product(client.products.AdjustStock, request)).product
-    return _shown(arguments, adjusted, lambda: tables.show_products([adjusted]))
+    printing.resource(arguments, adjusted, lambda: tables.show_products([adjusted]))
+    return outcome.DONE
 
 
 async def place(client: Client, arguments: argparse.Namespace) -> int:
     """Places one order, or each of a file."""
     if arguments.file is not None:
-        return await _place_file(client, arguments)
+        return await place_file(client, arguments)
     if arguments.batch is not None:
         raise UsageError("--batch names the orders of a file; name the file with --file")
     if not arguments.items:
@@ -76,7 +78,8 @@ async def place(client: Client, arguments: argparse.Namespace) -> int:
     )
     check(request, {"customer_id": f"--customer {customer!r}", **_items(arguments, "items")})
     order = (await client.product(client.products.PlaceOrder, request)).order
-    return _shown(arguments, order, lambda: tables.show_order(order))
+    printing.resource(arguments, order, lambda: tables.show_order(order))
+    return outcome.DONE
 
 
 async def update(client: Client, arguments: argparse.Namespace) -> int:
@@ -94,7 +97,8 @@ async def update(client: Client, arguments: argparse.Namespace) -> int:
         request.items.CopyFrom(ItemQuantities(items=order_input.items(arguments.items)))
     check(request, {"order_id": f"ORDER {arguments.id!r}", **_items(arguments, "items.items")})
     order = (await client.product(client.products.UpdateOrder, request)).order
-    return _shown(arguments, order, lambda: tables.show_order(order))
+    printing.resource(arguments, order, lambda: tables.show_order(order))
+    return outcome.DONE
 
 
 async def cancel(client: Client, arguments: argparse.Namespace) -> int:
@@ -106,159 +110,101 @@ async def cancel(client: Client, arguments: argparse.Namespace) -> int:
     )
     check(request, {"order_id": f"ORDER {arguments.id!r}"})
     order = (await client.product(client.products.CancelOrder, request)).order
-    return _shown(arguments, order, lambda: tables.show_order(order))
+    printing.resource(arguments, order, lambda: tables.show_order(order))
+    return outcome.DONE
 
 
 async def orders(client: Client, arguments: argparse.Namespace) -> int:
-    """Orders, the newest first."""
-    state = f"ORDER_STATE_{(arguments.state or 'unspecified').upper()}"
-    request = ListOrdersRequest(
-        customer_id=arguments.customer or "",
-        state=OrderState.Value(state),
-        page_size=min(arguments.limit or MOST_LISTED, _PAGE),
-    )
-    check(request, {"customer_id": f"--customer {arguments.customer!r}"})
-    found: list[Order] = []
-    async for one in listing.orders(client, request):
-        found.append(one)
-        if len(found) == (arguments.limit or MOST_LISTED):
-            break
-    return _shown(arguments, found, lambda: tables.show_orders(found))
+    """Orders, the newest first; those there are beyond --limit are told of, with where to go on."""
+    request = ListOrdersRequest(customer_id=arguments.customer or "", page_token=arguments.page or "")
+    if arguments.state:
+        request.state = OrderState.Value(f"ORDER_STATE_{arguments.state.upper()}")
+    check(request, {"customer_id": f"--customer {arguments.customer!r}", "page_token": "--page"})
+    listed: list[Order] = []
+    token = ""
+    async for page in listing.order_pages(client, request, arguments.limit or LISTED):
+        token = page.next_page_token
+        if printing.is_streamed(arguments):
+            printing.lines(arguments, page.orders)
+        else:
+            listed += page.orders
+    if not printing.is_streamed(arguments):
+        printing.resources(arguments, listed, lambda: tables.show_orders(listed))
+    if token:
+        printing.more(arguments, f"older orders; the next page begins with --page {token}")
+    return outcome.DONE
 
 
 async def order(client: Client, arguments: argparse.Namespace) -> int:
     """One order."""
     request = GetOrderRequest(order_id=arguments.id)
     check(request, {"order_id": f"ORDER {arguments.id!r}"})
-    found = (await client.order(client.orders.GetOrder, request)).order
-    return _shown(arguments, found, lambda: tables.show_order(found))
+    answer = (await client.order(client.orders.GetOrder, request)).order
+    printing.resource(arguments, answer, lambda: tables.show_order(answer))
+    return outcome.DONE
 
 
 async def notifications(client: Client, arguments: argparse.Namespace) -> int:
-    """What the notification services have recorded: the last ones. One that fails does not hinder the other."""
+    """The last notifications of each service. One that fails does not hinder the other."""
     numbers = [arguments.service] if arguments.service else [1, 2]
     order_id = arguments.order or ""
     check(ListNotificationsRequest(order_id=order_id), {"order_id": f"--order {arguments.order!r}"})
 
-    async def read(number: int) -> Sequence[Notification]:
-        last: deque[Notification] = deque(maxlen=arguments.limit or MOST_LISTED)
+    async def read(number: int) -> _Tail:
+        tail = _Tail(deque(maxlen=arguments.limit or LISTED))
         async for notification in listing.LogReader(client, number, order_id).read():
-            last.append(notification)
-        return last
+            tail.last.append(notification)
+            tail.count += 1
+        return tail
 
-    found = await each(numbers, read)
-    if arguments.json:
-        as_json.show({f"notification_service_{number}": _listed(one) for number, one in found.items()})
-    else:
-        for number, one in found.items():
-            if isinstance(one, Failed):
-                output.error(errors.sentence(one))
-            else:
-                tables.show_notifications(f"Notification Service {number}", one)
-    return max(errors.exit_status(one) if isinstance(one, Failed) else errors.DONE for one in found.values())
+    tails = await each(numbers, read)
+    _show_tails(arguments, tails)
+    return max(errors.exit_status(tail) if isinstance(tail, Failed) else outcome.DONE for tail in tails.values())
 
 
-async def _place_file(client: Client, arguments: argparse.Namespace) -> int:
-    """Every entry is tried. The exit status is the gravest of all: no answer before refused before done."""
-    alone = {
-        "PRODUCT=QUANTITY": arguments.items,
-        "--customer": arguments.customer,
-        "--request-id": arguments.request_id,
-    }
-    if useless := [name for name, given in alone.items() if given not in (None, [])]:
-        raise UsageError(
-            f"{' and '.join(useless)} can't stand beside --file, whose entries say what is ordered by whom"
-        )
-    wanted = order_input.from_file(arguments.file)
-    ids = identifiers.of_file(wanted, arguments.batch)
-    requests = [order_input.request(wish, request_id) for wish, request_id in zip(wanted, ids, strict=True)]
-    report = _Report(arguments, requests)
-    batch = Batch(client, requests, report.told, again="repeat the same command, which places nothing twice")
-    try:
-        await batch.place()
-    except asyncio.CancelledError:  # by a signal; the process ends with its status once this is said
-        report.end(batch, "interrupted: ")
-        return interrupts.exit_status
-    except BaseExceptionGroup:  # the output can't be written
-        report.sum_up(batch, "stopped: ")
-        raise
-    report.end(batch)
-    return report.status
+@dataclass
+class _Tail:
+    """The last records of a log, and how many there are in all."""
+
+    last: deque[Notification]
+    count: int = 0
 
 
-class _Report:
-    """Says what becomes of the entries of a file: for people while it happens, for programs at the end."""
+def _show_tails(arguments: argparse.Namespace, tails: Mapping[int, _Tail | Failed]) -> None:
+    if arguments.output == JSON:
+        output.document({f"notification_service_{number}": _document(tail) for number, tail in tails.items()})
+    for number, tail in tails.items():
+        name = f"Notification Service {number}"
+        if isinstance(tail, Failed):
+            _tell(arguments, tail)
+            continue
+        if arguments.output == TABLE:
+            tables.show_notifications(name, tail.last)
+        elif arguments.output != JSON:
+            printing.lines(arguments, tail.last, number)
+        if tail.count > len(tail.last):
+            printing.more(arguments, f"{tail.count - len(tail.last)} earlier ones at {name}")
 
-    def __init__(self, arguments: argparse.Namespace, requests: Sequence[PlaceOrderRequest]) -> None:
-        self.status = errors.DONE
-        self._arguments = arguments
-        self._requests = requests
-        self._widths = (len(str(len(requests))), max([layout.cells(r.customer_id) for r in requests], default=0))
 
-    def told(self, entry: int, outcome: Outcome) -> None:
-        """What became of an entry."""
-        if isinstance(outcome, Failed):
-            self.status = max(self.status, errors.exit_status(outcome))
-            if not self._arguments.json:
-                output.flush()
-                output.error(f"entry {entry}: {errors.sentence(outcome)}")
-        elif not self._arguments.json:
-            number, customer = self._widths
-            name = layout.padded(output.shown(outcome.customer_id), customer)
-            output.line(f"{entry:>{number}}  {outcome.id}  {name}  {tables.money(outcome.total)}")
+def _tell(arguments: argparse.Namespace, failed: Failed) -> None:
+    """The failure of one service, where the other's answer is shown, too."""
+    if arguments.output == JSONL:
+        output.document(errors.to_dict(failed))
+    elif arguments.output != JSON:
+        output.error(errors.sentence(failed))
 
-    def end(self, batch: Batch, why: str = "") -> None:
-        """What became of all, and how to go on where that is not the end."""
-        if self._arguments.json:
-            as_json.show([self._entry(batch, index) for index in range(len(batch.outcomes))])
-        output.flush()
-        self.sum_up(batch, why)
 
-    def sum_up(self, batch: Batch, why: str) -> None:
-        """How many there are of each, on standard error."""
-        placed = sum(isinstance(one, Order) for one in batch.outcomes)
-        refused = sum(isinstance(o, Failed) and errors.exit_status(o) == errors.REFUSED for o in batch.outcomes)
-        unasked = len(batch.outcomes) - batch.asked
-        open_ = batch.asked - placed - refused
-        if open_ or unasked:
-            self.status = max(self.status, errors.NOT_REACHABLE)
-        said = [f"{placed} of {len(batch.outcomes)} orders are placed"]
-        others = ((refused, "refused"), (open_, "open"), (unasked, "not asked for"))
-        said += [f"{count} {what}" for count, what in others if count]
-        again = "; repeat the same command to go on: what is placed is not placed again" if open_ or unasked else ""
-        output.error(f"{why}{self._arguments.file}: {', '.join(said)}{again}")
-
-    def _entry(self, batch: Batch, index: int) -> Any:
-        outcome = batch.outcomes[index]
-        if isinstance(outcome, Order):
-            return as_json.to_dict(outcome)
-        if isinstance(outcome, Failed):
-            return errors.to_dict(outcome)
-        if index < batch.asked:
-            text = "The outcome is open: repeat the same command to learn it; it places nothing twice."
-            return errors.error("CANCELLED", "OUTCOME_OPEN", text)
-        return errors.error("CANCELLED", "NOT_ASKED", "Not asked for: repeat the same command to go on.")
+def _document(tail: _Tail | Failed) -> object:
+    return errors.to_dict(tail) if isinstance(tail, Failed) else [as_json.to_dict(record) for record in tail.last]
 
 
 def _items(arguments: argparse.Namespace, field: str) -> dict[str, str]:
-    """How the items of a request were typed."""
-    found = {field: "PRODUCT=QUANTITY"}
+    """The fields of a request's items, each with what was typed for it."""
+    names = {field: "PRODUCT=QUANTITY"}
     for index, word in enumerate(arguments.items):
         for key in ("product_id", "quantity"):
-            found[f"{field}[{index}].{key}"] = f"{word!r}: {key}"
-    return found
-
-
-def _listed(found: Sequence[Message] | Failed) -> Any:
-    return errors.to_dict(found) if isinstance(found, Failed) else [as_json.to_dict(one) for one in found]
-
-
-def _shown(arguments: argparse.Namespace, found: Message | Sequence[Message], show: Callable[[], None]) -> int:
-    if arguments.json:
-        as_json.show(as_json.to_dict(found) if isinstance(found, Message) else _listed(found))
-    else:
-        show()
-    return errors.DONE
+            names[f"{field}[{index}].{key}"] = f"{word!r}: {key}"
+    return names
 
 
 def _describe(product: Product) -> None:
@@ -277,4 +223,7 @@ COMMANDS: Mapping[str, Command] = {
     "order": order,
     "notifications": notifications,
     "dead-letters": dead_letters,
+    "demo": demo,
+    "events": events,
+    "status": status,
 }

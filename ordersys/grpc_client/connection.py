@@ -3,6 +3,7 @@
 import asyncio
 import random
 import time
+import uuid
 from collections.abc import Awaitable, Callable, Iterable
 from typing import NamedTuple, TypeVar, cast
 
@@ -15,32 +16,31 @@ from grpc_health.v1.health_pb2_grpc import HealthStub
 from grpc_status import rpc_status
 
 from ordersys.api.notification.v1.dead_letter_service_pb2_grpc import DeadLetterServiceStub
+from ordersys.api.notification.v1.notification_log_pb2 import ListNotificationsRequest
 from ordersys.api.notification.v1.notification_log_pb2_grpc import NotificationLogStub
+from ordersys.api.order.v1.order_service_pb2 import ListOrdersRequest
 from ordersys.api.order.v1.order_service_pb2_grpc import OrderServiceStub
+from ordersys.api.product.v1.product_service_pb2 import ListProductsRequest
 from ordersys.api.product.v1.product_service_pb2_grpc import ProductServiceStub
 from ordersys.contract.addresses import Address, channel_options
 from ordersys.grpc_client.demo.reconciliation import SILENT
+from ordersys.grpc_client.peers import Peer, Peers
 
+_ONE_NOTIFICATION = ListNotificationsRequest(page_size=1)
 R = TypeVar("R", bound=Message)
 T = TypeVar("T")
 _FIRST_PAUSE = 0.1
 _MOST_PAUSE = 2.0
 _HEALTH_SECONDS = 3.0
+STRANGER = "is another service"
+"""The health of what answers at the address of a service and does not serve it."""
 # CANCELLED by the other side is how a grpc server that shuts down answers a call it had not begun.
 _PASSING = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.CANCELLED)
 _OPTIONS = (("grpc.initial_reconnect_backoff_ms", 100), ("grpc.max_reconnect_backoff_ms", 1000))
 
 
-class Peer(NamedTuple):
-    """A service as a person knows it."""
-
-    name: str
-    module: str
-    address: Address
-
-
 class Waited(NamedTuple):
-    """What came before a status: seconds of waiting, and the answer to an earlier try where the last one got none."""
+    """The time before a status: seconds of waiting, and the answer to an earlier try where the last one got none."""
 
     seconds: float = 0.0
     before: Status | None = None
@@ -69,6 +69,13 @@ class Failed(Exception):
         self.status = status
         self.waited = waited
         self.again = again
+        self.hint = ""
+        """Something like what was asked for that exists."""
+
+
+def new_request_id() -> str:
+    """A UUID for a request that was never sent before (AIP-155)."""
+    return str(uuid.uuid4())
 
 
 class Patience:
@@ -99,7 +106,7 @@ class Client:
     A patient client also repeats calls to a service that does not answer at all.
     """
 
-    def __init__(self, peers: tuple[Peer, Peer, Peer, Peer], timeout: float, patient: bool = False) -> None:
+    def __init__(self, peers: Peers, timeout: float, patient: bool = False) -> None:
         self.timeout = timeout
         self.peers = peers
         self.cut_off: list[Message] = []
@@ -128,10 +135,15 @@ class Client:
         """A call to Notification Service 1 or 2. Raises Failed."""
         return await self._repeat(self.peers[1 + number], call, request)
 
-    async def health(self) -> dict[str, str]:
-        """What each service says of itself: SERVING, NOT_SERVING, or that it does not answer; by its name."""
-        found = await asyncio.gather(*(_health(channel) for channel in self._channels))
-        return {peer.name: answer for peer, answer in zip(self.peers, found, strict=True)}
+    async def health(self) -> dict[Peer, str]:
+        """The health of each service: SERVING, NOT_SERVING or another word of grpc.health.v1, SILENT or STRANGER."""
+        probes: list[Awaitable[Message]] = [
+            self.products.ListProducts(ListProductsRequest(page_size=1), timeout=_HEALTH_SECONDS),
+            self.orders.ListOrders(ListOrdersRequest(page_size=1), timeout=_HEALTH_SECONDS),
+            *(log.ListNotifications(_ONE_NOTIFICATION, timeout=_HEALTH_SECONDS) for log in self.logs.values()),
+        ]
+        checks = (_health(channel, probe) for channel, probe in zip(self._channels, probes, strict=True))
+        return dict(zip(self.peers, await asyncio.gather(*checks), strict=True))
 
     async def _repeat(self, peer: Peer, call: Callable[..., Awaitable[R]], request: Message) -> R:
         """Every changing call carries a request_id, so that repeating it is safe."""
@@ -152,16 +164,16 @@ class Client:
 
 
 async def each(numbers: Iterable[int], ask: Callable[[int], Awaitable[T]]) -> dict[int, T | Failed]:
-    """What came of asking each of the notification services, by number: one that fails does not hinder the other."""
+    """The answer of each of the notification services, by number: one that fails does not hinder the other."""
 
-    async def one(number: int) -> T | Failed:
+    async def answer(number: int) -> T | Failed:
         try:
             return await ask(number)
         except Failed as failed:
             return failed
 
     async with asyncio.TaskGroup() as group:
-        tasks = {number: group.create_task(one(number)) for number in numbers}
+        tasks = {number: group.create_task(answer(number)) for number in numbers}
     return {number: task.result() for number, task in tasks.items()}
 
 
@@ -176,7 +188,7 @@ def status_of(error: grpc.aio.AioRpcError) -> Status:
 
 
 def may_help(status: Status) -> bool:
-    """Whether the service has said that the same request may succeed later (google.rpc.RetryInfo)."""
+    """True where the service has said that the same request may succeed later (google.rpc.RetryInfo)."""
     return any(detail.Is(RetryInfo.DESCRIPTOR) for detail in status.details)
 
 
@@ -184,7 +196,13 @@ def _channel(address: Address) -> grpc.aio.Channel:
     return grpc.aio.insecure_channel(str(address), options=(*_OPTIONS, *channel_options(address)))
 
 
-async def _health(channel: grpc.aio.Channel) -> str:
+async def _health(channel: grpc.aio.Channel, probe: Awaitable[Message]) -> str:
+    """Health as the service tells it; `probe` is a call that only the right service knows."""
+    try:
+        await probe
+    except grpc.aio.AioRpcError as error:
+        if error.code() == grpc.StatusCode.UNIMPLEMENTED:
+            return STRANGER
     try:
         answer = await HealthStub(channel).Check(HealthCheckRequest(), timeout=_HEALTH_SECONDS)  # type: ignore[attr-defined]
     except grpc.aio.AioRpcError:

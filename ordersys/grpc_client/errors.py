@@ -1,7 +1,7 @@
-"""A failed call as one sentence with the way out, and as JSON for programs; the exit statuses."""
+"""A failed call as one sentence with the way out, and as JSON for programs."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TypeVar
 
 from google.protobuf.message import Message
 from google.rpc.code_pb2 import Code
@@ -11,18 +11,9 @@ from google.rpc.status_pb2 import Status
 from ordersys.api.product.v1.product_service_pb2 import UpdateOrderRequest
 from ordersys.grpc_client import as_json
 from ordersys.grpc_client.connection import Failed
+from ordersys.grpc_client.outcome import NOT_REACHABLE, REFUSED, error
 
-DONE, REFUSED, WRONG_USE, NOT_REACHABLE = range(4)
-EXIT_STATUSES: Mapping[str, str] = {
-    "0": "done",
-    "1": "refused by the system",
-    "2": "wrong usage",
-    "3": "a service does not answer, or an outcome is open",
-    "4": "the output could not be written",
-    "130": "interrupted (Ctrl-C)",
-    "129, 143": "ended by SIGHUP, SIGTERM",
-    "141": "whoever read the output has gone",
-}
+D = TypeVar("D", bound=Message)
 _NO_ANSWER = (Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED, Code.CANCELLED)
 
 
@@ -32,36 +23,21 @@ def exit_status(failed: Failed) -> int:
 
 
 def sentence(failed: Failed) -> str:
-    """What went wrong, with what, and the way out."""
+    """The failure in one sentence: what failed, why, and the way out."""
     info = error_info(failed.status)
     if not info.reason and failed.status.code in _NO_ANSWER:
         return _no_answer(failed)
     if not info.reason and failed.status.code == Code.UNIMPLEMENTED:
         return f"At {failed.peer.address} is another service than the {failed.peer.name}; name the right address."
-    found = _WORDED.get(info.reason)
-    return found(failed, info) if found else _plain(failed, info)
+    worded = _WORDED.get(info.reason, _plain)
+    return worded(failed, info)
 
 
-def to_dict(failed: Failed) -> dict[str, Any]:
+def to_dict(failed: Failed) -> dict[str, object]:
     """code, reason, message, metadata and details."""
     info = error_info(failed.status)
     details = [as_json.to_dict(detail) for detail in failed.status.details]
     return error(_code(failed.status), info.reason, sentence(failed), dict(info.metadata), details)
-
-
-def error(
-    code: str, reason: str, message: str, metadata: Mapping[str, str] | None = None, details: list[Any] | None = None
-) -> dict[str, Any]:
-    """The form every error has for programs, whoever found it."""
-    return {
-        "error": {
-            "code": code,
-            "reason": reason,
-            "message": message,
-            "metadata": metadata or {},
-            "details": details or [],
-        }
-    }
 
 
 def error_info(status: Status) -> ErrorInfo:
@@ -73,15 +49,16 @@ def _code(status: Status) -> str:
     return Code.Name(status.code) if status.code in Code.values() else str(status.code)
 
 
-def _detail(status: Status, found: Any) -> Any:
+def _detail(status: Status, empty: D) -> D:
+    """The first detail of the type of `empty`, which is filled; left empty where there is none."""
     for detail in status.details:
-        if detail.Unpack(found):
+        if detail.Unpack(empty):
             break
-    return found
+    return empty
 
 
 def interrupted(requests: Sequence[Message]) -> str:
-    """What somebody has to know who interrupted these."""
+    """The text for somebody who interrupted these requests."""
     return f"Interrupted.{_way_out(requests[0]) if len(requests) == 1 else ''}"
 
 
@@ -103,7 +80,7 @@ def _no_answer(failed: Failed) -> str:
 
 
 def _way_out(request: Message, again: str = "") -> str:
-    """What is to be done about an answer that did not come."""
+    """The way out where an answer did not come."""
     if not (request_id := _request_id(request)):
         return ""
     if again:
@@ -148,6 +125,14 @@ def _mismatch(failed: Failed, info: ErrorInfo) -> str:
     return f"The order is at version {info.metadata['current_version']} by now; look at it again and decide anew."
 
 
+def _no_product(failed: Failed, info: ErrorInfo) -> str:
+    return f"There is no product {info.metadata['product_id']}; `products` lists those there are.{failed.hint}"
+
+
+def _no_order(failed: Failed, info: ErrorInfo) -> str:
+    return f"There is no order {info.metadata['order_id']}; `orders` lists those there are."
+
+
 def _plain(failed: Failed, info: ErrorInfo) -> str:
     about = ", ".join(f"{key} {value}" for key, value in sorted(info.metadata.items()))
     return f"{failed.status.message}{f' ({about})' if about else ''}"
@@ -155,6 +140,8 @@ def _plain(failed: Failed, info: ErrorInfo) -> str:
 
 _WORDED: Mapping[str, Callable[[Failed, ErrorInfo], str]] = {
     "OUT_OF_STOCK": _out_of_stock,
+    "PRODUCT_NOT_FOUND": _no_product,
+    "ORDER_NOT_FOUND": _no_order,
     "INVALID_REQUEST": _invalid,
     "OUTCOME_OPEN": _outcome_open,
     "BROKER_UNAVAILABLE": _no_broker,

@@ -5,14 +5,13 @@ from collections.abc import AsyncIterator
 from ordersys.api.notification.v1.dead_letter_service_pb2 import DeadLetter, ListDeadLettersRequest
 from ordersys.api.notification.v1.notification_log_pb2 import ListNotificationsRequest, Notification
 from ordersys.api.order.v1.order_pb2 import Order
-from ordersys.api.order.v1.order_service_pb2 import ListOrdersRequest
+from ordersys.api.order.v1.order_service_pb2 import ListOrdersRequest, ListOrdersResponse
 from ordersys.api.product.v1.product_pb2 import Product
 from ordersys.api.product.v1.product_service_pb2 import ListProductsRequest
 from ordersys.grpc_client.connection import Client
 
 _PAGE = 500
-MOST_LISTED = 100
-"""How many a command lists, unless somebody asks for more."""
+"""As many as the contract gives at a time."""
 
 
 async def products(client: Client) -> AsyncIterator[Product]:
@@ -29,18 +28,31 @@ async def products(client: Client) -> AsyncIterator[Product]:
 
 async def orders(client: Client, request: ListOrdersRequest) -> AsyncIterator[Order]:
     """The orders `request` asks for, the newest first."""
-    request.page_size = request.page_size or _PAGE
-    while True:
-        page = await client.order(client.orders.ListOrders, request)
+    async for page in order_pages(client, request):
         for order in page.orders:
             yield order
+
+
+async def order_pages(
+    client: Client, request: ListOrdersRequest, limit: int | None = None
+) -> AsyncIterator[ListOrdersResponse]:
+    """The pages of a list, with `limit` orders at most; the token of the last says whether there are more, and where.
+
+    Pages have as many orders as `request` asks for, else 500.
+    """
+    size, left = request.page_size or _PAGE, limit
+    while left is None or left > 0:
+        request.page_size = size if left is None else min(size, left)
+        page = await client.order(client.orders.ListOrders, request)
+        yield page
+        left = None if left is None else left - len(page.orders)
         if not page.next_page_token:
             return
         request.page_token = page.next_page_token
 
 
 async def dead_letters(client: Client, number: int) -> AsyncIterator[DeadLetter]:
-    """What Notification Service 1 or 2 could not take."""
+    """The dead letters of Notification Service 1 or 2."""
     request = ListDeadLettersRequest(page_size=_PAGE)
     while True:
         page = await client.notification(number, client.letters[number].ListDeadLetters, request)
@@ -61,7 +73,7 @@ class LogReader:
         self._seen = 0
 
     async def read(self) -> AsyncIterator[Notification]:
-        """What was recorded since the last call."""
+        """The records since the last call."""
         while True:
             page = await self._client.notification(
                 self._number, self._client.logs[self._number].ListNotifications, self._request

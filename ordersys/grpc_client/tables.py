@@ -35,7 +35,7 @@ def show(title: str, columns: Sequence[Column], rows: Iterable[Sequence[str]]) -
 def show_products(products: Sequence[Product]) -> None:
     """Products with price and stock."""
     show(
-        f"{len(products)} products",
+        _counted(products, "product"),
         (
             Column("product"),
             Column("name", folds=True),
@@ -49,7 +49,7 @@ def show_products(products: Sequence[Product]) -> None:
 
 def show_orders(orders: Sequence[Order]) -> None:
     """Orders, a line each."""
-    show(f"{len(orders)} orders", _ORDERS, (_order_row(order) for order in orders))
+    show(_counted(orders, "order"), _ORDERS, (_order_row(order) for order in orders))
 
 
 def show_order(order: Order) -> None:
@@ -63,20 +63,20 @@ def show_order(order: Order) -> None:
 
 
 def show_notifications(title: str, notifications: Sequence[Notification]) -> None:
-    """What was recorded, in the order of recording."""
+    """Notifications, in the order of recording."""
     show(
-        f"{title}: {len(notifications)} notifications",
+        f"{title}: {_counted(notifications, 'notification')}",
         (Column("record", right=True), Column("event"), Column("recorded"), Column("text", folds=True)),
         ([str(n.sequence), kind(n), time(n.record_time), n.text + _late(n)] for n in notifications),
     )
 
 
 def show_dead_letters(title: str, letters: Sequence[DeadLetter]) -> None:
-    """What could not be taken, and whether it would be now."""
+    """Dead letters, each with why it became one, and whether it would again."""
     show(
-        f"{title}: {len(letters)} dead letters",
+        f"{title}: {_counted(letters, 'dead letter')}",
         (Column("dead letter"), Column("event"), Column("since"), Column("why", folds=True)),
-        ([one.id, one.type.rpartition(".")[2], _since(one), why(one)] for one in letters),
+        ([d.id, d.type.rpartition(".")[2], _since(d), why(d)] for d in letters),
     )
 
 
@@ -106,11 +106,15 @@ def kind(notification: Notification) -> str:
 
 
 def why(letter: DeadLetter) -> str:
-    """Why it was put aside, and why it would be again."""
+    """The reason for which it is a dead letter, and the obstacle to a replay."""
     known = letter.reason in DeadLetterReason.values()
     name = DeadLetterReason.Name(letter.reason) if known else str(letter.reason)
     reason = name.removeprefix("DEAD_LETTER_REASON_").lower().replace("_", " ")
     return f"{'' if reason == 'unspecified' else f'{reason}; '}{letter.obstacle or 'would be taken now'}"
+
+
+def _counted(resources: Sequence[object], name: str) -> str:
+    return f"{len(resources)} {name}{'' if len(resources) == 1 else 's'}"
 
 
 def _order_row(order: Order) -> list[str]:

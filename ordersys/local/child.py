@@ -1,4 +1,4 @@
-"""A program of somebody else's as a child: its output goes to a log, and it ends with all that it has started."""
+"""A program as a child: its output goes to a log, and it ends with all that it has started."""
 
 import os
 import signal
@@ -11,7 +11,6 @@ from ordersys.console.opening import open_regular
 from ordersys.local.groups import end, gone, kill, members
 from ordersys.local.guard import Guard
 
-_STOP_SECONDS = 30.0
 _LAST_BYTES = 65_536
 
 
@@ -27,12 +26,11 @@ class Child:
         folder: Path | None = None,
     ) -> None:
         self._guard = guard
-        program = [_found(command[0], environment["PATH"]), *command[1:]]
-        self._process, self._group = guard.start(program, environment, log, folder)
+        self._process, self._group = guard.start(command, environment, log, folder)
 
     @property
     def running(self) -> bool:
-        """Whether it has not ended."""
+        """True while its leader runs."""
         return self._process.poll() is None
 
     @property
@@ -40,24 +38,30 @@ class Child:
         """The process that leads its group."""
         return self._process.pid
 
+    @property
+    def exit_status(self) -> int | None:
+        """The exit status of its leader, None while it runs."""
+        return self._process.poll()
+
     def listens(self, port: int) -> bool:
-        """Whether it is this program, or what it has started, that listens on a TCP port."""
+        """True where this program, or one that it has started, listens on a TCP port."""
         return any(_listens(process, port) for process in members(self._group))
 
-    def stop(self) -> None:
-        """Ends it in good order; what is left after a while is killed."""
+    def stop(self, seconds: float) -> None:
+        """Ends it in good order; what is left after so many seconds is killed."""
         if self.running:
             self._process.send_signal(signal.SIGTERM)
-            gone([self._group], _STOP_SECONDS)
+            gone([self._group], seconds)
         end([self._group])
-        self._forget()
+        self.forget()
 
     def kill(self) -> None:
         """Kills it at once, as a crash would."""
         kill([self._group])
-        self._forget()
+        self.forget()
 
-    def _forget(self) -> None:
+    def forget(self) -> None:
+        """Reaps it, once it has ended: its group's number may be somebody else's from now on."""
         self._process.wait()
         self._guard.forget(self._group)
 
@@ -82,12 +86,3 @@ def _listens(process: psutil.Process, port: int) -> bool:
     except (psutil.NoSuchProcess, psutil.AccessDenied):
         return False
     return any(connection.laddr.port == port for connection in listening)
-
-
-def _found(program: str, path: str) -> str:
-    """epmd stands beside erl, or deep inside Erlang's own folder."""
-    for folder in path.split(os.pathsep):
-        for candidate in (Path(folder) / program, *Path(folder).glob(f"../erts-*/bin/{program}")):
-            if candidate.exists():
-                return str(candidate)
-    return program

@@ -18,13 +18,15 @@ _COOKIE = re.compile(r"[!-~]{16,255}")
 
 
 class Size(NamedTuple):
-    """How many nodes, and on which ports."""
+    """The size of a cluster, and its ports."""
 
     nodes: int
     amqp_ports: Sequence[int] = ()
     """Those of the first nodes; the others have free ones."""
-    taken: Collection[int] = ()
+    reserved: Collection[int] = ()
     """Those that are meant for others."""
+    usual: int | None = None
+    """That of the first node where it is free, and none was given."""
 
 
 class Cluster:
@@ -36,16 +38,17 @@ class Cluster:
         names = [f"ordersys{number}@localhost" for number in range(1, size + 1)] if size > 1 else ["ordersys@localhost"]
         homes = _homes(folder, size)
         cookie = _cookie(homes)
-        taken = {*wanted.taken, *wanted.amqp_ports}
+        reserved = {*wanted.reserved, *wanted.amqp_ports}
         given = [*wanted.amqp_ports, *[None] * size]
+        usual = [wanted.usual, *[None] * size]
         self.nodes = [
-            Node(home, installation, guard, Membership(name, port, names, cookie, self._mapper, taken))
-            for home, name, port in zip(homes, names, given, strict=False)
+            Node(home, installation, guard, Membership(name, port, names, cookie, self._mapper, reserved, first))
+            for home, name, port, first in zip(homes, names, given, usual, strict=False)
         ]
 
     @property
     def url(self) -> str:
-        """Where it answers: a URL for each node, separated by commas."""
+        """The URLs of its nodes, as one text: a URL for each node, separated by commas."""
         return ",".join(node.url for node in self.nodes)
 
     def prepare(self) -> None:
@@ -63,6 +66,11 @@ class Cluster:
         for node in self.nodes:
             node.wait()
 
+    def move(self) -> bool:
+        """Chooses other ports for nodes whose own was taken meanwhile; whether there were any."""
+        moved = [node.move() for node in self.nodes]  # each of them, not up to the first
+        return any(moved)
+
     def stop(self) -> None:
         """Stops all nodes in good order, the last one first."""
         for node in reversed(self.nodes):
@@ -77,5 +85,5 @@ def _homes(folder: Path, size: int) -> Sequence[Path]:
 
 def _cookie(homes: Sequence[Path]) -> str:
     """The one that the nodes have, or a new one: all that matters is that it is the same for all of them."""
-    found = (text for text in map(read_cookie, homes) if _COOKIE.fullmatch(text))
-    return next(found, secrets.token_hex(16))
+    cookies = (text for text in map(read_cookie, homes) if _COOKIE.fullmatch(text))
+    return next(cookies, secrets.token_hex(16))

@@ -21,7 +21,7 @@ from ordersys.local.display import Display
 from ordersys.local.packages import NoRabbitMQ
 from ordersys.local.rabbitmq import NotStarted
 from ordersys.local.service import Misused, NotHealthy
-from ordersys.local.system import SERVICES, CannotStart, Choices, System, said_in_one_line
+from ordersys.local.system import SERVICES, USUAL_AMQP_PORT, USUAL_PORTS, CannotStart, Choices, System, said_in_one_line
 from ordersys.runtime.base import files
 from ordersys.runtime.rabbitmq import urls
 from ordersys.runtime.rabbitmq.errors import BrokerUnavailable
@@ -38,7 +38,7 @@ _SENSELESS_BESIDE = {
 
 
 class Ended(NamedTuple):
-    """How it ended: the exit status, and what a program wants to know."""
+    """The end of the launcher: its exit status, and a text for programs."""
 
     status: int
     result: str = ""
@@ -72,7 +72,7 @@ def _run() -> int:
 
 def _system_run(arguments: argparse.Namespace, display: Display) -> Ended:
     with _folder(arguments.data_dir) as folder, _system(arguments, folder, display) as system:
-        ended = _demo(system, arguments.json) if arguments.demo else _stay(system, display)
+        ended = _demo(system, arguments.json) if arguments.demo else _stay(system, display, arguments.data_dir)
         display.line("stopping")
     return ended
 
@@ -90,13 +90,20 @@ def _arguments() -> argparse.Namespace:
         "--data-dir", type=_path, metavar="DIR", help="keep everything there (default: a temporary folder)"
     )
     parser.add_argument("--amqp-url", type=_url, metavar="URL", help="use this RabbitMQ instead of a private one")
-    parser.add_argument("--amqp-port", type=_port, metavar="PORT", help="port of the private RabbitMQ (default: free)")
+    parser.add_argument(
+        "--amqp-port",
+        type=_port,
+        metavar="PORT",
+        help=f"port of the private RabbitMQ ({USUAL_AMQP_PORT} if it is free)",
+    )
     parser.add_argument(
         "--brokers", type=int, choices=(1, 3), default=1, help="how many nodes it has: 3 are a cluster (default: 1)"
     )
     for module in SERVICES:
         name = module.replace("_", "-")
-        parser.add_argument(f"--{name}-port", type=_port, metavar="PORT", help=f"port of {name} (default: free)")
+        parser.add_argument(
+            f"--{name}-port", type=_port, metavar="PORT", help=f"port of {name} ({USUAL_PORTS[module]} if it is free)"
+        )
     parser.add_argument(
         "--demo", action="store_true", help="walk through the demo, then stop; exit status 0 if all is even"
     )
@@ -111,7 +118,7 @@ def _arguments() -> argparse.Namespace:
         help="run COMMAND in the place of this service, in the environment it would have; may be repeated",
     )
     parser.add_argument("--plain", action="store_true", help="no spinner")
-    arguments = parser.parse_args()
+    arguments: argparse.Namespace = parser.parse_args()
     given = (name for name, value in vars(arguments).items() if value != parser.get_default(name))
     _check_together({f"--{name.replace('_', '-')}" for name in given})
     return arguments
@@ -186,13 +193,14 @@ def _system(arguments: argparse.Namespace, folder: Path, display: Display) -> Sy
         services=() if arguments.broker_only else SERVICES,
         programs=dict(arguments.program),
         addresses={module: f"127.0.0.1:{port}" for module, port in ports.items() if port is not None},
+        usual_ports=True,
     )
     return System(folder, display.stage, choices)
 
 
-def _stay(system: System, display: Display) -> Ended:
+def _stay(system: System, display: Display, data_dir: str | None) -> Ended:
     try:
-        for line in _greeting(system):
+        for line in _greeting(system, data_dir):
             display.line(line)
         while True:
             system.watch(display.line)
@@ -201,19 +209,31 @@ def _stay(system: System, display: Display) -> Ended:
         return Ended(0)
 
 
-def _greeting(system: System) -> Sequence[str]:
+def _greeting(system: System, data_dir: str | None) -> Sequence[str]:
     return [
         "",
         *(_row(service.module, service.address, service.log) for service in system.services.values()),
         *(_row("rabbitmq", url, node.log) for url, node in zip(system.broker_urls, system.nodes, strict=False)),
         *([] if system.nodes else [f"  {'rabbitmq':<24} {shown(system.broker_urls)}"]),
         "",
-        "To talk to it, in another shell:",
+        *(_invitation(system, data_dir) if system.services else []),
+        "For programs, and in other shells:" if system.services else "To talk to it, in another shell:",
         "",
         *(f"  {line}" for line in system.exports),
-        *(f"  python -m ordersys.grpc_client {command}" for command in ("products", "demo") if system.services),
         "",
         "Running; Ctrl-C stops everything.",
+    ]
+
+
+def _invitation(system: System, data_dir: str | None) -> Sequence[str]:
+    """The shortest command by which a client finds it."""
+    at_usual_ports = all(addresses.parse(s.address).port == USUAL_PORTS[s.module] for s in system.services.values())
+    found_by = "" if at_usual_ports else f"--data-dir {shlex.quote(data_dir or str(system.folder))} "
+    return [
+        "To talk to it, in another shell (without an installed `ordersys`: python -m ordersys.grpc_client):",
+        "",
+        *(f"  ordersys {found_by}{command}" for command in ("products", "demo", "status")),
+        "",
     ]
 
 

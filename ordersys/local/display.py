@@ -14,7 +14,7 @@ _WIDTH = 10
 
 
 class Display:
-    """Where the stages are shown."""
+    """Shows the stages of a start."""
 
     def __init__(self, plain: bool = False) -> None:
         self._console = Console(file=cast("IO[str]", _Errors()), highlight=False)

@@ -30,9 +30,9 @@ def group_of(leader: int) -> Group:
 
 def members(group: Group) -> list[psutil.Process]:
     """The living processes of `group`; none when its number now belongs to somebody else."""
-    found = [process for process in psutil.process_iter() if _belongs(process, group)]
-    leaders = [process for process in found if process.pid == group.leader]
-    return [] if any(abs(_started(leader) - group.started) > _TICK for leader in leaders) else found
+    belonging = [process for process in psutil.process_iter() if _belongs(process, group)]
+    leaders = [process for process in belonging if process.pid == group.leader]
+    return [] if any(abs(_started(leader) - group.started) > _TICK for leader in leaders) else belonging
 
 
 def end(groups: Iterable[Group], term_seconds: float = TERM_SECONDS) -> None:

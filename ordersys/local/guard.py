@@ -139,11 +139,11 @@ def end_leftovers(folder: Path) -> int:
 
 
 def _note(watched: set[Group], line: str) -> None:
-    found = _LINE.fullmatch(line)
-    if found and found[1] == "+":
-        watched.add(Group(int(found[2]), float(found[3])))
-    elif found:
-        watched.discard(Group(int(found[2]), float(found[3])))
+    record = _LINE.fullmatch(line)
+    if record and record[1] == "+":
+        watched.add(Group(int(record[2]), float(record[3])))
+    elif record:
+        watched.discard(Group(int(record[2]), float(record[3])))
 
 
 def main() -> None:

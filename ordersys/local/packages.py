@@ -58,8 +58,8 @@ class Installation(NamedTuple):
     @property
     def version(self) -> str:
         """Such as 3.10.8, empty when the folder does not tell."""
-        found = re.search(r"rabbitmq_server-([\w.]+)", str(self.programs.resolve()))
-        return found.group(1) if found else ""
+        version = re.search(r"rabbitmq_server-([\w.]+)", str(self.programs.resolve()))
+        return version.group(1) if version else ""
 
 
 def provision() -> Installation:
@@ -170,7 +170,7 @@ def unpacked(folder: Path) -> Installation:
 
 
 def _is_complete(root: Path) -> bool:
-    """Whether all is there that was unpacked, each file as long as it was."""
+    """True where all is there that was unpacked, each file as long as it was."""
     try:
         recorded = json.loads(read_regular(root / _CONTENTS))
         return isinstance(recorded, dict) and bool(recorded) and _contents(root) == recorded
@@ -180,8 +180,8 @@ def _is_complete(root: Path) -> bool:
 
 def _contents(root: Path) -> Mapping[str, int]:
     """The size of each file; that of the script which knows where it is depends on that."""
-    found = (path for path in root.rglob("*") if path.is_file() or path.is_symlink())
-    sizes = {str(path.relative_to(root)): path.lstat().st_size for path in found}
+    files = (path for path in root.rglob("*") if path.is_file() or path.is_symlink())
+    sizes = {str(path.relative_to(root)): path.lstat().st_size for path in files}
     return {name: size for name, size in sizes.items() if name not in {_CONTENTS, _START_SCRIPT}}
 
 

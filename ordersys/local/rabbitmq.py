@@ -25,6 +25,7 @@ _PORTS = 3
 _MOST_PORT = 65_535
 _COOKIE_MODE = 0o400  # Erlang takes none that others may read
 _POLL = 0.1
+_STOP_SECONDS = 30.0
 _CONTROL_SECONDS = 180.0
 _GREETING = b"AMQP\0\0\x09\x01"
 _METHOD_FRAME = b"\x01"
@@ -63,7 +64,7 @@ class PortMapper:
         """Starts it there, unless it runs."""
         if self._child is None:
             self.port = port
-            command = ["epmd", "-port", str(port), "-address", ports.LOOPBACK]
+            command = [_program("epmd", self._installation.path), "-port", str(port), "-address", ports.LOOPBACK]
             installation = self._installation
             # Its home tells whose it is, should it ever be left.
             home = {"HOME": str(log.parent)}
@@ -73,26 +74,28 @@ class PortMapper:
     def stop(self) -> None:
         """Ends it."""
         if self._child is not None:
-            self._child.stop()
+            self._child.stop(_STOP_SECONDS)
             self._child = None
 
 
 class Membership(NamedTuple):
-    """Who a node is, and what it shares with the others of its cluster."""
+    """The identity of a node, and what it shares with the others of its cluster."""
 
     name: str
     """That of its data too; a port may change."""
     port: int | None
-    """Where it is to answer, none where any free port will do."""
+    """The port it was given, none where any free one will do."""
     names: Sequence[str]
     cookie: str
     mapper: PortMapper
-    taken: set[int]
+    reserved: set[int]
     """Ports that are meant for somebody."""
+    usual: int | None = None
+    """The port it takes if that is free, and if it had no other before."""
 
     @property
     def configuration(self) -> str:
-        """What its configuration has beyond that of any node: a new one joins those before it, the first nobody."""
+        """The part of its configuration about its cluster: a new node joins those before it, the first nobody."""
         if len(self.names) == 1:
             return ""
         known = self.names[: self.names.index(self.name) + 1]
@@ -118,12 +121,12 @@ class Node:
 
     @property
     def url(self) -> str:
-        """Where it answers, with the user every RabbitMQ has on loopback."""
+        """Its URL, with the user every RabbitMQ has on loopback."""
         return f"amqp://guest:guest@{ports.LOOPBACK}:{self.port}/%2F"
 
     @property
     def running(self) -> bool:
-        """Whether its server runs."""
+        """True while its server runs."""
         return self._child is not None and self._child.running
 
     @property
@@ -133,7 +136,7 @@ class Node:
 
     @property
     def new(self) -> bool:
-        """Whether it was never started: it has no data."""
+        """True until it was started: it has no data."""
         data = self._folder / "db"
         return not data.is_dir() or not any(data.iterdir())
 
@@ -166,7 +169,7 @@ class Node:
         """Stops it in good order; one that does not answer is killed: RabbitMQ's scripts can't stop it as it boots."""
         if self._child is not None:
             if answers(self.port):
-                self._child.stop()
+                self._child.stop(_STOP_SECONDS)
             else:
                 self._child.kill()
             self._child = None
@@ -189,6 +192,16 @@ class Node:
             text=True,
             timeout=_CONTROL_SECONDS,
         ).stdout
+
+    def move(self) -> bool:
+        """Chooses other ports for one that did not start since somebody took its port meanwhile; whether it was so.
+
+        False where the port was given: whoever gave it expects it there.
+        """
+        if self._membership.port is not None or self.running or ports.is_free(self.port):
+            return False
+        self._ports = ()
+        return True
 
     def prepare(self) -> None:
         """Makes anew whatever is missing, or of no use, of what the node needs to start. Raises OSError."""
@@ -229,30 +242,33 @@ class Node:
             write_whole(record, str(self._folder))
 
     def _answers(self) -> bool:
-        """Whether it is this node that answers: somebody else may have taken the port since it was free."""
+        """True where it is this node that answers: somebody else may have taken the port since it was free."""
         return answers(self.port) and self._child is not None and self._child.listens(self.port)
 
     def _choose_ports(self) -> Sequence[int]:
         """Those of the last start where they are free still. Of several nodes only one starts a port mapper."""
-        given, taken = self._membership.port, self._membership.taken
+        given, reserved, usual = self._membership.port, self._membership.reserved, self._membership.usual
         chosen = self._last_ports()
-        if any(port in taken or not ports.is_free(port) for port in chosen):
+        if any(port in reserved or not ports.is_free(port) for port in chosen):
             chosen = []
-        chosen = chosen or ports.free(_PORTS, taken)
+        if not chosen:
+            chosen = ports.free(_PORTS, reserved)
+            if usual is not None and usual not in reserved and ports.is_free(usual):
+                chosen[0] = usual
         if given is not None:
             chosen[0] = given
-        taken.update(chosen)
+        reserved.update(chosen)
         write_whole(self._ports_file, json.dumps(chosen))
         return chosen
 
     def _last_ports(self) -> list[int]:
         """None where there was no start, or nothing of use is left of it."""
         try:
-            found = json.loads(read_regular(self._ports_file))
+            recorded = json.loads(read_regular(self._ports_file))
         except (OSError, ValueError, RecursionError):
             return []
-        is_ours = isinstance(found, list) and all(type(port) is int and 0 < port <= _MOST_PORT for port in found)
-        return found if is_ours and len(set(found)) == len(found) == _PORTS else []
+        is_ours = isinstance(recorded, list) and all(type(port) is int and 0 < port <= _MOST_PORT for port in recorded)
+        return recorded if is_ours and len(set(recorded)) == len(recorded) == _PORTS else []
 
     def _environment(self, mapper: int, distribution: int) -> dict[str, str]:
         folder = self._folder
@@ -278,10 +294,10 @@ class Node:
         }
 
 
-def _is_same(one: Path, other: Path) -> bool:
-    """Whether both lead to one folder, such as one by a link."""
+def _is_same(path: Path, other: Path) -> bool:
+    """True where both lead to one folder, such as one by a link."""
     try:
-        return one == other or one.samefile(other)
+        return path == other or path.samefile(other)
     except OSError:
         return False
 
@@ -294,6 +310,15 @@ def read_cookie(folder: Path) -> str:
         return ""
 
 
+def _program(program: str, path: str) -> str:
+    """epmd stands beside erl, or deep inside Erlang's own folder."""
+    for folder in path.split(os.pathsep):
+        for candidate in (Path(folder) / program, *Path(folder).glob(f"../erts-*/bin/{program}")):
+            if candidate.exists():
+                return str(candidate)
+    return program
+
+
 def _cookie_file(folder: Path) -> Path:
     return folder / "home" / ".erlang.cookie"
 
@@ -302,12 +327,12 @@ def _is_for_us_alone(file: Path) -> bool:
     """Erlang insists on it."""
     if not file.exists():
         return False
-    found = file.stat()
-    return found.st_uid == os.geteuid() and stat.S_IMODE(found.st_mode) == _COOKIE_MODE
+    status = file.stat()
+    return status.st_uid == os.geteuid() and stat.S_IMODE(status.st_mode) == _COOKIE_MODE
 
 
 def answers(port: int, host: str = ports.LOOPBACK) -> bool:
-    """Whether something there speaks AMQP 0-9-1 (§4.2.2: the server answers the greeting with a method frame)."""
+    """True where somebody there speaks AMQP 0-9-1 (§4.2.2: the server answers the greeting with a method frame)."""
     try:
         with socket.create_connection((host, port), timeout=2) as connection:
             connection.settimeout(2)

@@ -1,7 +1,5 @@
 """One service as a child process: started, asked whether it works, stopped."""
 
-import signal
-import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -12,8 +10,7 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from ordersys.contract.addresses import channel_options, parse
-from ordersys.local.child import last_lines
-from ordersys.local.groups import Group, end, gone, kill
+from ordersys.local.child import Child, last_lines
 from ordersys.local.guard import Guard
 
 HEALTHY_SECONDS = 60.0
@@ -32,7 +29,7 @@ class Misused(NotHealthy):
 
 
 class Program(NamedTuple):
-    """What is run as a service: its command line and its environment."""
+    """A program that is run as a service: its command line and its environment."""
 
     command: Sequence[str]
     environment: Mapping[str, str]
@@ -52,29 +49,29 @@ class Service:
         self.log = folder / "log" / f"{module}.log"
         self._program = program
         self._guard = guard
-        self._process: subprocess.Popen[bytes] | None = None
-        self._group: Group | None = None
+        self._child: Child | None = None
 
     @property
     def running(self) -> bool:
-        """Whether the process runs."""
-        return self._process is not None and self._process.poll() is None
+        """True while the process runs."""
+        return self._child is not None and self._child.running
 
     @property
     def pid(self) -> int | None:
         """The process, None before it was started."""
-        return None if self._process is None else self._process.pid
+        return None if self._child is None else self._child.pid
 
     @property
     def exit_status(self) -> int | None:
-        """How the process ended, None while it runs."""
-        return None if self._process is None else self._process.poll()
+        """The exit status of the process, None while it runs."""
+        return None if self._child is None else self._child.exit_status
 
     def start(self) -> None:
         """Starts the process; its output is appended to the log."""
-        self._forget()
+        if self._child is not None:
+            self._child.forget()
         self.log.parent.mkdir(parents=True, exist_ok=True)
-        self._process, self._group = self._guard.start(self._program.command, self._program.environment, self.log)
+        self._child = Child(self._program.command, self._program.environment, self.log, self._guard)
 
     def wait_healthy(self, seconds: float = HEALTHY_SECONDS) -> None:
         """Returns when the service says SERVING. Raises NotHealthy."""
@@ -90,21 +87,14 @@ class Service:
 
     def stop(self) -> int | None:
         """Ends it in good order; its exit status."""
-        if self._process is not None and self._group is not None:
-            if self.running:
-                self._process.send_signal(signal.SIGTERM)
-                gone([self._group], _STOP_SECONDS)
-            end([self._group])
-            self._process.wait()
-        self._forget()
+        if self._child is not None:
+            self._child.stop(_STOP_SECONDS)
         return self.exit_status
 
     def kill(self) -> None:
         """Kills it at once, as a crash would."""
-        if self._process is not None and self._group is not None:
-            kill([self._group])
-            self._process.wait()
-        self._forget()
+        if self._child is not None:
+            self._child.kill()
 
     def tail(self) -> str:
         """The end of its log."""
@@ -112,7 +102,7 @@ class Service:
 
     @property
     def misused(self) -> bool:
-        """Whether it has ended because of what it was given, and not by accident: starting it again is no cure."""
+        """True where it has ended since it can't work with what it was given: starting it again is no cure."""
         return self.exit_status == _WRONG_USE
 
     def last_line(self) -> str:
@@ -132,9 +122,13 @@ class Service:
             answer = stub.Check(health_pb2.HealthCheckRequest(), timeout=_ASK_SECONDS)  # type: ignore[attr-defined]
         except grpc.RpcError:
             return False
-        return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+        return bool(answer.status == health_pb2.HealthCheckResponse.SERVING) and self._listens()
 
-    def _forget(self) -> None:
-        if self._group is not None:
-            self._guard.forget(self._group)
-            self._group = None
+    def _listens(self) -> bool:
+        """True where it is this process that answers: somebody else may have taken the port since it was free.
+
+        A program in the place of ours may be a container, whose processes are not its children: nobody can tell.
+        """
+        if self._program.command != ours(self.module):
+            return True
+        return self._child is not None and self._child.listens(parse(self.address).port)

@@ -7,7 +7,7 @@ import shlex
 import shutil
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,17 +18,17 @@ from ordersys.console.opening import open_regular
 from ordersys.contract import addresses
 from ordersys.contract.addresses import Address
 from ordersys.contract.topology import subscriptions
-from ordersys.local import ports
+from ordersys.local import ports, state
 from ordersys.local.cluster import Cluster, Size
 from ordersys.local.guard import Guard, end_leftovers
 from ordersys.local.packages import Installation, provision
-from ordersys.local.rabbitmq import Node
-from ordersys.local.service import Program, Service, ours
+from ordersys.local.rabbitmq import Node, NotStarted
+from ordersys.local.service import NotHealthy, Program, Service, ours
 from ordersys.notification_service.settings import NotificationSettings
 from ordersys.order_service.settings import OrderSettings
 from ordersys.product_service.settings import ProductSettings
 from ordersys.runtime.base import settings
-from ordersys.runtime.base.files import UnusableFolder, make_private
+from ordersys.runtime.base.files import UnusableFolder, make_private, write_whole
 from ordersys.runtime.rabbitmq import urls
 from ordersys.runtime.rabbitmq.errors import BrokerUnavailable
 from ordersys.runtime.rabbitmq.reconnecting import declare, opened
@@ -37,6 +37,15 @@ from ordersys.runtime.rabbitmq.urls import BrokerUrls, shown
 # In the order they are started; any order works. A subscriber of the contract that has no package here runs elsewhere.
 _SUBSCRIBERS = (subscription.consumer.replace("-", "_") for subscription in subscriptions())
 SERVICES = ("order_service", "product_service", *(name for name in _SUBSCRIBERS if find_spec(f"ordersys.{name}")))
+USUAL_PORTS = {
+    "product_service": 50051,
+    "order_service": 50052,
+    "notification_service_1": 50053,
+    "notification_service_2": 50054,
+}
+"""The defaults of the settings: where a client that was told nothing looks."""
+USUAL_AMQP_PORT = 5672
+_MOST_TRIES = 3  # to find ports that nobody takes before the services do; the second try hardly ever fails
 _SETTINGS = {"order_service": OrderSettings, "product_service": ProductSettings}
 _RESTART_PAUSE = 1.0
 _CLOSE_TIMEOUT_SECONDS = 5.0
@@ -56,7 +65,7 @@ class CannotStart(Exception):
 
 @dataclass(frozen=True)
 class Choices:
-    """What the user wants otherwise: a broker of theirs, or how many private ones and their ports; addresses, programs.
+    """The user's choices: a broker of theirs, or the number of private ones and their ports; addresses, programs.
 
     `programs` are run in the place of services of ours, in the same environment.
     """
@@ -68,6 +77,8 @@ class Choices:
     programs: Mapping[str, Sequence[str]] = field(default_factory=dict)
     addresses: Mapping[str, str] = field(default_factory=dict)
     settings: Mapping[str, str] = field(default_factory=dict)
+    usual_ports: bool = False
+    """True to take the usual ports where they are free; else any free ones are taken."""
 
 
 class System:
@@ -80,7 +91,8 @@ class System:
         self.services: dict[str, Service] = {}
         self._stage = stage
         self._choices = choices
-        self._addresses = {module: addresses.parse(text) for module, text in choices.addresses.items()}
+        self._given = {module: addresses.parse(text) for module, text in choices.addresses.items()}
+        self._addresses = dict(self._given)
         self._broker_urls: BrokerUrls = () if choices.amqp_url is None else urls.parse(choices.amqp_url)
         self._stack = ExitStack()
         self._not_before: dict[str, float] = {}
@@ -95,19 +107,19 @@ class System:
 
     @property
     def amqp_url(self) -> str:
-        """Where the brokers answer. That of somebody else's broker may hold a password."""
+        """The URLs of the brokers. That of somebody else's broker may hold a password."""
         return self.cluster.url if self.cluster is not None else self._choices.amqp_url or ""
 
     @property
     def broker_urls(self) -> BrokerUrls:
-        """Where the brokers answer, fit to be used and shown."""
+        """The URLs of the brokers, fit to be used and shown."""
         return urls.parse(self.cluster.url) if self.cluster is not None else self._broker_urls
 
     @property
     def environment(self) -> dict[str, str]:
         """The settings by which services and clients find each other."""
-        found = {f"ORDERSYS_{module.upper()}_ADDRESS": str(address) for module, address in self._addresses.items()}
-        return {**found, "ORDERSYS_AMQP_URL": self.amqp_url, "ORDERSYS_DATA_DIR": str(self.folder / "databases")}
+        by_variable = {f"ORDERSYS_{module.upper()}_ADDRESS": str(at) for module, at in self._addresses.items()}
+        return {**by_variable, "ORDERSYS_AMQP_URL": self.amqp_url, "ORDERSYS_DATA_DIR": str(self.folder / "databases")}
 
     @property
     def exports(self) -> Sequence[str]:
@@ -180,6 +192,7 @@ class System:
         if self._choices.services:
             self._declare()
             self._start_services(started, guard)
+            self._publish_state(started)
 
     def _check_choices(self) -> None:
         """Ports, programs and settings; what is wrong with them would end services one by one. Raises CannotStart."""
@@ -218,8 +231,9 @@ class System:
         for module in self._choices.services:  # what is no file is better known before the first process runs
             os.close(open_regular(self.folder / "log" / f"{module}.log", os.O_WRONLY | os.O_CREAT))
         descriptor = open_regular(self.folder / "lock", os.O_WRONLY | os.O_CREAT)
-        _take(started.enter_context(os.fdopen(descriptor, "w")), self.folder)
+        _lock(started.enter_context(os.fdopen(descriptor, "w")), self.folder)
         end_leftovers(self.folder)
+        (self.folder / state.FILE).unlink(missing_ok=True)
 
     def _start_broker(self, started: ExitStack, guard: Guard) -> None:
         if self._choices.amqp_url is not None:
@@ -227,13 +241,22 @@ class System:
         with self._stage("provision") as note:
             installation = provision()
             note(_described(installation))
-        wanted = Size(self._choices.brokers, self._choices.amqp_ports, {a.port for a in self._addresses.values()})
+        reserved = {address.port for address in self._given.values()}
+        usual = USUAL_AMQP_PORT if self._choices.usual_ports and not self._choices.amqp_ports else None
+        if self._choices.usual_ports:
+            reserved.update(USUAL_PORTS.values())
+        wanted = Size(self._choices.brokers, self._choices.amqp_ports, reserved, usual)
         cluster = Cluster(self.folder / "rabbitmq", installation, guard, wanted)
         cluster.prepare()
         self.cluster = cluster
         started.callback(self.cluster.stop)
         with self._stage("boot") as note:
-            self.start_brokers()
+            try:
+                self.start_brokers()
+            except NotStarted:
+                if not cluster.move():
+                    raise
+                self.start_brokers()
             note(f"RabbitMQ answers at {shown(self.broker_urls)}")
 
     def _declare(self) -> None:
@@ -250,8 +273,8 @@ class System:
         """
         if self.cluster is not None:
             return
-        taken = [one for one in subscriptions() if one.consumer.replace("-", "_") in modules]
-        queues = [queue for one in taken for queue in (one.queue, one.dead_letter_queue)]
+        own = [subscription for subscription in subscriptions() if subscription.consumer.replace("-", "_") in modules]
+        queues = [queue for subscription in own for queue in (subscription.queue, subscription.dead_letter_queue)]
         until = time.monotonic() + _CLOSE_TIMEOUT_SECONDS
         while busy := asyncio.run(_crowded(self.broker_urls, queues, ours)):
             if time.monotonic() > until:
@@ -262,28 +285,68 @@ class System:
             time.sleep(_RESTART_PAUSE / 4)
 
     def _start_services(self, started: ExitStack, guard: Guard) -> None:
-        self._choose_addresses()
-        environment = {**os.environ, **self.environment, **self._choices.settings}
+        is_usual = self._choose_addresses(self._choices.usual_ports)
         with self._stage("healthy") as note:
+            self._run_services(started, guard)
+            note(f"{len(self.services)} services")
+            if self._choices.usual_ports and not is_usual:
+                note("(not at the usual ports, of which some are in use)")
+        # Another system may have begun at the same time; programs of others may consume in a way of their own.
+        self._check_alone({*self.services} - {*self._choices.programs}, 1)
+
+    def _run_services(self, started: ExitStack, guard: Guard) -> None:
+        """Starts all, and returns when all are healthy. Raises NotHealthy.
+
+        Between the choice of a port and a service that listens there somebody may take it: then all get new ones, since
+        each was told the addresses of the others.
+        """
+        for tries_left in reversed(range(_MOST_TRIES)):
+            environment = {**os.environ, **self.environment, **self._choices.settings}
             for module in self._choices.services:
                 program = Program(self._choices.programs.get(module) or ours(module), environment)
                 self.services[module] = Service(module, str(self._addresses[module]), program, self.folder, guard)
                 started.callback(self.services[module].stop)
                 self.services[module].start()
+            try:
+                for service in self.services.values():
+                    service.wait_healthy()
+            except NotHealthy:
+                if not tries_left or not self._has_lost_port():
+                    raise
+            else:
+                return
             for service in self.services.values():
-                service.wait_healthy()
-            note(f"{len(self.services)} services")
-        # Another system may have begun at the same time; programs of others may consume in a way of their own.
-        self._check_alone({*self.services} - {*self._choices.programs}, 1)
+                service.stop()
+            self._choose_addresses(usual=False)
 
-    def _choose_addresses(self) -> None:
-        missing = [module for module in self._choices.services if module not in self._addresses]
-        given = {address.port for address in self._addresses.values()}
-        for module, port in zip(missing, ports.free(len(missing), given), strict=True):
-            self._addresses[module] = Address(ports.LOOPBACK, port)
+    def _has_lost_port(self) -> bool:
+        """True where a service has ended and somebody else listens at the port that was chosen for it."""
+        ended = [module for module, service in self.services.items() if service.misused and module not in self._given]
+        return any(ports.trouble(self._addresses[module].port) for module in ended)
+
+    def _choose_addresses(self, usual: bool) -> bool:
+        """Chooses a port for each service that was given none; whether they are the usual ones.
+
+        All or none: with half of them a client that was told nothing would talk to two systems.
+        """
+        missing = [module for module in self._choices.services if module not in self._given]
+        reserved = {address.port for address in self._given.values()}
+        reserved.update(node.port for node in self.nodes)
+        chosen = [USUAL_PORTS[module] for module in missing]
+        usual = usual and all(port not in reserved and ports.is_free(port) for port in chosen)
+        if not usual:
+            chosen = ports.free(len(missing), reserved)
+        self._addresses.update({m: Address(ports.LOOPBACK, p) for m, p in zip(missing, chosen, strict=True)})
+        return usual
+
+    def _publish_state(self, started: ExitStack) -> None:
+        """Lets clients that know the folder find the services, until the first of them is stopped."""
+        file = self.folder / state.FILE
+        write_whole(file, state.text(self._addresses))
+        started.callback(_remove, file)
 
     def _due(self, name: str) -> bool:
-        """Whether it may be started again now. With jittered backoff: a service that can't run does not spin."""
+        """True once it may be started again. With jittered backoff: a service that can't run does not spin."""
         now = time.monotonic()
         if now < self._not_before.get(name, 0.0):
             return False
@@ -337,7 +400,12 @@ def _trouble(error: OSError, what: object) -> str:
     return f"{error.filename or what} can't be used: {error.strerror or error}"
 
 
-def _take(lock: IO[str], folder: Path) -> None:
+def _remove(file: Path) -> None:
+    with suppress(OSError):  # a file system that is read-only by now; the file names a process that has ended
+        file.unlink(missing_ok=True)
+
+
+def _lock(lock: IO[str], folder: Path) -> None:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

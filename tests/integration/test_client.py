@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from ordersys.console import output
-from ordersys.grpc_client import errors
+from ordersys.grpc_client import outcome
 from ordersys.local import ports
 from ordersys.local.system import System
 from tests.integration.api import Api, eventually, new_id
@@ -94,7 +94,7 @@ def test_what_becomes_of_each_entry_of_a_file_is_told(system: System, api: Api, 
     orders = [{"customer_id": "anna", "items": [{"product_id": p, "quantity": 2}]} for p in (other, one, other)]
     file.write_text(json.dumps(orders))
     done = client(system, "place", "--file", str(file))
-    assert done.returncode == errors.REFUSED
+    assert done.returncode == outcome.REFUSED
     assert [line.split()[0] for line in done.stdout.splitlines()] == ["1", "3"]
     refused, summary = done.stderr.splitlines()
     assert refused.startswith(f"entry 2: Not enough stock of {one} (asked 2, available 1)")
@@ -103,7 +103,7 @@ def test_what_becomes_of_each_entry_of_a_file_is_told(system: System, api: Api, 
     first, second, third = json.loads(told.stdout)
     assert second["error"]["reason"] == "OUT_OF_STOCK"
     assert [first["id"], third["id"]] == [line.split()[1] for line in done.stdout.splitlines()]
-    assert told.returncode == errors.REFUSED
+    assert told.returncode == outcome.REFUSED
 
 
 def test_a_wrong_file_places_nothing(system: System, api: Api, file: Path) -> None:
@@ -113,7 +113,7 @@ def test_a_wrong_file_places_nothing(system: System, api: Api, file: Path) -> No
     hostile = file.parent / "a\x1b[31m\nb.json"
     hostile.write_text(file.read_text()[:-1] + ', {"customer_id": "Anna", "items": []}]')
     done = client(system, "place", "--file", str(hostile))
-    assert done.returncode == errors.WRONG_USE
+    assert done.returncode == outcome.WRONG_USE
     assert done.stderr[:-1].isprintable()
     assert "a\\x1b[31m\\nb.json: entry 3: customer_id: must be 1 to 64" in done.stderr
     assert api.stock(product) == (9, 0)
@@ -189,7 +189,7 @@ CLOSED = {
 def test_a_reader_that_goes_ends_it_quietly(system: System, how: str, unbuffered: str) -> None:
     """141, as other programs end; 0 where all had been written before it went."""
     done = shell(system, CLOSED[how], PYTHONUNBUFFERED=unbuffered)
-    assert done.returncode in (output.CLOSED, *([errors.DONE] if how == "in the middle" else []))
+    assert done.returncode in (output.CLOSED, *([outcome.DONE] if how == "in the middle" else []))
     assert done.stderr == ""
 
 
@@ -286,7 +286,7 @@ def test_bytes_that_are_no_text_are_refused_in_one_line(system: System, words: S
     """Wherever they stand, in any locale."""
     for changes in ({}, ODD["POSIX"]):
         done = client(system, *words, b"\xff\xfe", **changes)
-        assert done.returncode == errors.WRONG_USE
+        assert done.returncode == outcome.WRONG_USE
         assert len(done.stderr.splitlines()) == 1 and "is not UTF-8" in done.stderr
 
 
@@ -313,29 +313,30 @@ def test_a_service_that_does_not_answer_does_not_hide_the_other(system: System, 
     nobody = f"127.0.0.1:{ports.free(1)[0]}"
     words = ("--notification-service-2", nobody, command)
     done = client(system, *words)
-    assert done.returncode == errors.NOT_REACHABLE
+    assert done.returncode == outcome.NOT_REACHABLE
     assert done.stdout.startswith("Notification Service 1: ")
-    assert done.stderr.startswith(f"The Notification Service 2 at {nobody} does not answer; start it with")
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith(f"The Notification Service 2 at {nobody} does not answer; start it with")
     told = client(system, "--json", *words)
     found = json.loads(told.stdout)
     assert isinstance(found["notification_service_1"], list)
     assert found["notification_service_2"]["error"]["code"] == "UNAVAILABLE"
-    assert told.returncode == errors.NOT_REACHABLE
+    assert told.returncode == outcome.NOT_REACHABLE
 
 
 STATUSES: dict[tuple[str, ...], int] = {
-    ("products",): errors.DONE,
-    ("orders", "--customer", "nobody-at-all"): errors.DONE,
-    ("notifications", "--limit", "1"): errors.DONE,
-    ("dead-letters",): errors.DONE,
-    ("product", "no-such-thing"): errors.REFUSED,
-    ("order", "0" * 8 + "-0000-4000-8000-" + "0" * 12): errors.REFUSED,
-    ("place", "no-such-thing=1"): errors.REFUSED,
-    ("dead-letters", "discard", "0" * 32): errors.REFUSED,
-    ("place", "oak-desk"): errors.WRONG_USE,
-    ("--product-service", "localhost", "products"): errors.WRONG_USE,
-    ("--product-service", "127.0.0.1:1", "products"): errors.NOT_REACHABLE,
-    ("--order-service", "127.0.0.1:1", "orders"): errors.NOT_REACHABLE,
+    ("products",): outcome.DONE,
+    ("orders", "--customer", "nobody-at-all"): outcome.DONE,
+    ("notifications", "--limit", "1"): outcome.DONE,
+    ("dead-letters",): outcome.DONE,
+    ("product", "no-such-thing"): outcome.REFUSED,
+    ("order", "0" * 8 + "-0000-4000-8000-" + "0" * 12): outcome.REFUSED,
+    ("place", "no-such-thing=1"): outcome.REFUSED,
+    ("dead-letters", "discard", "0" * 32): outcome.REFUSED,
+    ("place", "oak-desk"): outcome.WRONG_USE,
+    ("--product-service", "localhost", "products"): outcome.WRONG_USE,
+    ("--product-service", "127.0.0.1:1", "products"): outcome.NOT_REACHABLE,
+    ("--order-service", "127.0.0.1:1", "orders"): outcome.NOT_REACHABLE,
 }
 
 
@@ -412,7 +413,7 @@ def test_a_demo_on_a_broker_that_takes_nothing_says_so_once(private_system: Syst
         system.nodes[0].control("set_disk_free_limit", "mem_relative", "1000000.0")
         done = client(system, "--timeout", "10", "demo", "--orders", "100")
         told = client(system, "--json", "--timeout", "10", "demo", "--orders", "100")
-    assert done.returncode == told.returncode == errors.REFUSED
+    assert done.returncode == told.returncode == outcome.REFUSED
     assert done.stdout.count("TROUBLE") <= 3
     assert "101 more of this kind" in done.stdout
     assert "the broker takes nothing" in done.stdout

@@ -96,7 +96,7 @@ def test_they_are_listed_for_people_with_the_way_out(system: System, injector: I
     (letter,) = eventually(lambda: api.dead_letters(2), SECONDS)
     shown = client(system, "dead-letters", "--service", "2", COLUMNS="200").stdout
     assert letter.id in shown
-    assert "Notification Service 2: 1 dead letters" in shown
+    assert "Notification Service 2: 1 dead letter\n" in shown
     assert "rejected; the body is no ordersys.api.order.v1.OrderCreated" in shown
     assert "dead-letters replay ID" in shown
 

@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -17,10 +18,11 @@ import pika
 import psutil
 import pytest
 
-from ordersys.local import ports
+from ordersys.local import ports, state
 from ordersys.local.guard import Guard
 from ordersys.local.rabbitmq import answers
 from ordersys.local.service import Program, Service, ours
+from ordersys.local.system import USUAL_PORTS, Choices, System
 from tests.integration.api import Api, answered, eventually, placing
 from tests.integration.conftest import skip_without_rabbitmq
 from tests.running import addresses, local
@@ -56,6 +58,61 @@ def test_a_hard_killed_system_leaves_no_process_and_its_folder_can_be_used_again
         second.send_signal(signal.SIGTERM)
         assert second.wait(60) == 0
     assert processes_of(folder) == []
+
+
+def test_two_systems_that_start_at_once_run_side_by_side(folder: Path, tmp_path: Path) -> None:
+    """One has the usual ports where they are free, the other has others; a client finds each by its folder."""
+    with local(folder) as one, local(tmp_path / "other") as other:
+        both = [addresses(one), addresses(other)]
+        assert not {*both[0].values()} & {*both[1].values()}
+        for at, data_dir in zip(both, (folder, tmp_path / "other"), strict=True):
+            written = json.loads((data_dir / state.FILE).read_text())
+            listening = {f"ORDERSYS_{module.upper()}_ADDRESS": text for module, text in written["addresses"].items()}
+            assert listening.items() <= at.items()
+            ports_ = [int(text.rpartition(":")[2]) for text in listening.values()]
+            assert sorted(ports_) == sorted(USUAL_PORTS.values()) or not {*ports_} & {*USUAL_PORTS.values()}
+
+
+def test_a_port_that_is_taken_between_its_choice_and_its_use_is_given_up(folder: Path) -> None:
+    """All services get other ports, and know each other's; nobody takes the stranger for a service of ours."""
+    taken: list[socket.socket] = []
+
+    @contextlib.contextmanager
+    def stage(name: str) -> Iterator[Callable[[str], None]]:
+        if name == "healthy":
+            port = int(system.environment["ORDERSYS_ORDER_SERVICE_ADDRESS"].rpartition(":")[2])
+            taken.append(socket.create_server((ports.LOOPBACK, port)))
+        yield lambda word: None
+
+    system = System(folder, stage, Choices())
+    try:
+        with system, Api(system.environment) as api:
+            (stranger,) = taken
+            assert system.services["order_service"].address != f"{ports.LOOPBACK}:{stranger.getsockname()[1]}"
+            order = api.place({"paper-a4": 1})
+            assert api.order(order.id) == order
+    finally:
+        for stranger in taken:
+            stranger.close()
+
+
+def test_the_state_of_a_system_is_there_while_it_runs(folder: Path) -> None:
+    """For its user alone; one that a killed launcher left is replaced by the next."""
+    file = folder / state.FILE
+    with local(folder) as first:
+        addresses(first)
+        assert file.stat().st_mode & 0o777 == 0o600
+        assert state.addresses(str(folder))
+        first.kill()
+    assert file.exists()
+    with pytest.raises(state.NotRunning, match="has ended without a word"):
+        state.addresses(str(folder))
+    with local(folder) as second:
+        addresses(second)
+        assert state.addresses(str(folder))
+        second.send_signal(signal.SIGTERM)
+        assert second.wait(60) == 0
+    assert not file.exists()
 
 
 def test_the_demo_ends_with_one_json_object_that_says_it_came_out_even(folder: Path) -> None:

@@ -29,8 +29,9 @@ from ordersys.contract import errors as refused
 from ordersys.contract.addresses import Address
 from ordersys.contract.errors import Reason, Refused, refuse
 from ordersys.contract.validation import FieldViolation
-from ordersys.grpc_client import as_json, errors, order_input, tables
-from ordersys.grpc_client.connection import Failed, Peer, Waited, status_of
+from ordersys.grpc_client import as_json, errors, order_input, outcome, tables
+from ordersys.grpc_client.connection import Failed, Waited, status_of
+from ordersys.grpc_client.peers import Peer
 
 ID = "01890000-0000-7000-8000-000000000001"
 PAID, DELIVERED = OrderState.ORDER_STATE_PAID, OrderState.ORDER_STATE_DELIVERED
@@ -86,9 +87,9 @@ SENTENCES: list[tuple[Refused | Status, Message, str]] = [
     (
         refused.product_not_found("lamp"),
         READING,
-        "no such product; ListProducts names those there are. (product_id",
+        "There is no product lamp; `products` lists those there are.",
     ),
-    (refused.order_not_found(ID), READING, f"no such order; ListOrders names those there are. (order_id {ID})"),
+    (refused.order_not_found(ID), READING, f"There is no order {ID}; `orders` lists those there are."),
     (refuse(ErrorReason.INTERNAL_ERROR, error_id="e7"), READING, "has more under this error_id. (error_id e7)"),
     (Status(code=Code.RESOURCE_EXHAUSTED, message="too many"), READING, "too many"),
     (
@@ -137,7 +138,7 @@ def test_no_answer_names_the_service_and_the_likely_cause(code: int) -> None:
     """One that runs and is slow is not to be started; all end with 3."""
     silent = Failed(PEER, READING, Status(code=code, message="failed to connect"), Waited(10.0))
     assert errors.sentence(silent).startswith(f"{WHERE} {SILENCE[code]}")
-    assert errors.exit_status(silent) == errors.NOT_REACHABLE
+    assert errors.exit_status(silent) == outcome.NOT_REACHABLE
 
 
 def test_what_was_said_before_the_time_was_over_is_not_forgotten() -> None:
@@ -150,20 +151,20 @@ def test_what_was_said_before_the_time_was_over_is_not_forgotten() -> None:
 def test_the_exit_statuses_are_those_that_are_documented() -> None:
     """In --help and in the README; 128 + the number of a signal as in a shell."""
     found = {
-        errors.DONE: "done",
-        errors.REFUSED: "refused by the system",
-        errors.WRONG_USE: "wrong usage",
-        errors.NOT_REACHABLE: "a service does not answer, or an outcome is open",
+        outcome.DONE: "done",
+        outcome.REFUSED: "refused by the system",
+        outcome.WRONG_USE: "wrong usage",
+        outcome.NOT_REACHABLE: "a service does not answer, or an outcome is open",
         output.FAILED: "the output could not be written",
         output.CLOSED: "whoever read the output has gone",
     }
     assert (
         found.items()
-        <= {int(status): said for status, said in errors.EXIT_STATUSES.items() if "," not in status}.items()
+        <= {int(status): said for status, said in outcome.EXIT_STATUSES.items() if "," not in status}.items()
     )
     assert output.CLOSED == 128 + signal.SIGPIPE
     readme = (Path(__file__).parent.parent.parent / "README.md").read_text(encoding="utf-8")
-    for status, said in errors.EXIT_STATUSES.items():
+    for status, said in outcome.EXIT_STATUSES.items():
         assert f"| {status} | {said} |" in readme
 
 
@@ -203,7 +204,7 @@ def test_states_and_times_are_written_for_people() -> None:
 
 def test_json_has_the_names_of_the_contract_and_writes_zeros(capsys: pytest.CaptureFixture[str]) -> None:
     """On one line, in ASCII; a field that is not there is left out."""
-    as_json.show(as_json.to_dict(Order(customer_id="é", items=[OrderItem(product_id="lamp")], state=PAID)))
+    output.document(as_json.to_dict(Order(customer_id="é", items=[OrderItem(product_id="lamp")], state=PAID)))
     (line,) = capsys.readouterr().out.splitlines()
     items = [{"product_id": "lamp", "quantity": 0}]
     expected = {"id": "", "customer_id": "é", "items": items, "state": "ORDER_STATE_PAID", "version": "0"}

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import pytest
 
 from ordersys.console.parser import UsageError
-from ordersys.grpc_client import arguments, command_line
+from ordersys.contract.addresses import Address
+from ordersys.grpc_client import arguments, command_line, discovery
 
 NOWHERE = "127.0.0.1:1"
 WRONG_ADDRESSES = {
@@ -36,8 +37,8 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], wor
 
 
 WRONG: dict[tuple[str, ...], Sequence[str]] = {
-    (): ("COMMAND",),
-    ("burn",): ("COMMAND", "'burn'"),
+    ("--timeout", "3"): ("a COMMAND is missing",),
+    ("burn",): ("there is no command 'burn'",),
     ("products", "all"): ("unrecognized", "all"),
     ("products", "\x1b[31m\u202e"): ("unrecognized", "\\x1b[31m\\u202e"),
     ("restock", "lamp", "99999999999"): ("QUANTITY", "'99999999999'", "from -1,000,000 to 1,000,000, and not 0"),
@@ -145,7 +146,7 @@ def test_a_wrong_address_in_the_environment_names_the_variable(
     _, err = run(monkeypatch, capsys, ["products"])
     assert variable in err and WRONG_ADDRESSES[address] in err
     monkeypatch.setenv(variable, "")
-    assert arguments.address_of(variable, 7).port == 7
+    assert discovery.address_of(service.replace("-", "_"), Address("127.0.0.1", 7)).port == 7
 
 
 @pytest.mark.parametrize("words", [["--help"], ["place", "--help"]])

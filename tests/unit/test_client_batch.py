@@ -25,7 +25,8 @@ from ordersys.contract.addresses import Address
 from ordersys.contract.errors import refuse
 from ordersys.grpc_client import errors
 from ordersys.grpc_client.batch import CHUNK, Batch, Outcome
-from ordersys.grpc_client.connection import Client, Failed, Peer
+from ordersys.grpc_client.connection import Client, Failed
+from ordersys.grpc_client.peers import Peer
 
 Answer = Callable[[Sequence[PlaceOrderRequest]], Sequence[PlaceOrderResult]]
 OPEN = refuse(ErrorReason.OUTCOME_OPEN).status

@@ -25,9 +25,10 @@ from ordersys.api.notification.v1.dead_letter_service_pb2_grpc import (
 )
 from ordersys.contract.addresses import Address
 from ordersys.contract.errors import refuse
-from ordersys.grpc_client import errors
-from ordersys.grpc_client.connection import Client, Peer
+from ordersys.grpc_client import outcome
+from ordersys.grpc_client.connection import Client
 from ordersys.grpc_client.dead_letters import dead_letters
+from ordersys.grpc_client.peers import Peer
 
 IDS = [f"{number:032x}" for number in range(7)]
 BROKEN, STAYING = IDS[2], IDS[4]
@@ -75,14 +76,16 @@ async def served(letters: Letters) -> AsyncIterator[Client]:
 
 def typed(*ids: str, as_json: bool = False) -> argparse.Namespace:
     """dead-letters replay, of these or of all."""
-    return argparse.Namespace(action="replay", ids=list(ids), all=not ids, service=1, limit=None, json=as_json)
+    return argparse.Namespace(
+        action="replay", ids=list(ids), all=not ids, service=1, limit=None, output="json" if as_json else "table"
+    )
 
 
 async def test_all_are_replayed_but_the_one_that_cant_be(capsys: pytest.CaptureFixture[str]) -> None:
     """It is named, with the reason; the others are done."""
     letters = Letters([BROKEN], [])
     async with served(letters) as client:
-        assert await dead_letters(client, typed()) == errors.NOT_REACHABLE
+        assert await dead_letters(client, typed()) == outcome.NOT_REACHABLE
     said = capsys.readouterr().out.splitlines()
     assert said[0] == "Notification Service 1: replayed 6"
     assert said[1].startswith(f"{BROKEN} can't be replayed: The Notification Service 1 can't reach its message broker")
@@ -93,7 +96,7 @@ async def test_one_that_stays_is_named(capsys: pytest.CaptureFixture[str]) -> No
     """Whether it was named or one of all; the exit status says that not all was done."""
     for words in (typed(), typed(STAYING)):
         async with served(Letters([], [STAYING])) as client:
-            assert await dead_letters(client, words) == errors.REFUSED
+            assert await dead_letters(client, words) == outcome.REFUSED
         _, *said = capsys.readouterr().out.splitlines()
         assert len(said) == 1 and said[0].startswith(f"{STAYING} was not replayed: the broker did not take it")
 
@@ -111,7 +114,7 @@ async def test_programs_find_those_that_were_not_done(capsys: pytest.CaptureFixt
 async def test_a_service_that_can_do_nothing_is_not_asked_for_each(capsys: pytest.CaptureFixture[str]) -> None:
     """After a few in a row it is the service, not the letters: one sentence."""
     async with served(Letters(IDS, [])) as client:
-        assert await dead_letters(client, typed()) == errors.NOT_REACHABLE
+        assert await dead_letters(client, typed()) == outcome.NOT_REACHABLE
     written = capsys.readouterr()
     assert written.out == ""
     assert len(written.err.splitlines()) == 1
@@ -121,5 +124,5 @@ async def test_one_that_is_not_there_is_said(capsys: pytest.CaptureFixture[str])
     """And the others are done."""
     nowhere = "f" * 32
     async with served(Letters([], [])) as client:
-        assert await dead_letters(client, typed(IDS[0], nowhere)) == errors.REFUSED
+        assert await dead_letters(client, typed(IDS[0], nowhere)) == outcome.REFUSED
     assert capsys.readouterr().out.splitlines()[0] == "Notification Service 1: replayed 1"

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ordersys.console.parser import UsageError
-from ordersys.grpc_client import identifiers, order_input
+from ordersys.grpc_client import order_input
 from ordersys.grpc_client.order_input import OrderInput
 
 ID = "01890000-0000-7000-8000-000000000001"
@@ -71,7 +71,7 @@ def test_an_entry_may_bring_a_request_id(path: Path) -> None:
     """It is the entry's, whatever else the file holds."""
     other, own = read(path, [ORDER, {**ORDER, "requestId": ID.upper()}])
     assert (other.request_id, own.request_id) == ("", ID)
-    assert identifiers.of_file([other, own])[1] == identifiers.of_file([own], "a batch")[0] == ID
+    assert order_input.request_ids([other, own])[1] == order_input.request_ids([own], "a batch")[0] == ID
 
 
 WRONG: dict[str, tuple[object, str]] = {
@@ -146,18 +146,18 @@ def test_a_file_that_cant_be_read_is_named(tmp_path: Path) -> None:
 def test_the_request_ids_of_a_file_are_for_ever() -> None:
     """Whoever upgrades between two tries still repeats the same requests."""
     lamp = OrderInput("anna", tuple(order_input.items(["lamp=1", "chair=2"])))
-    assert identifiers.of_file([lamp, lamp]) == [
+    assert order_input.request_ids([lamp, lamp]) == [
         "12f0c360-4a96-5755-8df5-9f1fe02548ba",
         "6529154e-71a9-5773-8a93-afcfd80b78c5",
     ]
-    assert identifiers.of_file([lamp], "monday") == ["22cb9b5a-449d-5b82-a677-5f878c7956a4"]
+    assert order_input.request_ids([lamp], "monday") == ["22cb9b5a-449d-5b82-a677-5f878c7956a4"]
 
 
 @given(FILES)
 def test_a_repeat_of_a_file_is_a_repeat_of_its_requests(found: list[OrderInput]) -> None:
     """Each entry has an id of its own, a UUID, the same each time; two equal entries are two orders."""
-    ids = identifiers.of_file(found)
-    assert ids == identifiers.of_file(found)
+    ids = order_input.request_ids(found)
+    assert ids == order_input.request_ids(found)
     assert len(set(ids)) == len(found)
     assert all(str(uuid.UUID(one)) == one for one in ids)
 
@@ -170,7 +170,7 @@ def reordered(found: list[OrderInput]) -> list[OrderInput]:
 @given(st.lists(WISHES | NAMED, max_size=8))
 def test_the_order_of_entries_and_items_means_nothing(found: list[OrderInput]) -> None:
     """As it means nothing to the contract."""
-    assert sorted(identifiers.of_file(found)) == sorted(identifiers.of_file(reordered(found)))
+    assert sorted(order_input.request_ids(found)) == sorted(order_input.request_ids(reordered(found)))
 
 
 CHANGES: dict[str, Callable[[OrderInput], OrderInput]] = {
@@ -187,13 +187,13 @@ CHANGES: dict[str, Callable[[OrderInput], OrderInput]] = {
 def test_a_file_with_other_orders_is_another_file(name: str, found: list[OrderInput]) -> None:
     """None of its requests is one of the first file."""
     changed = [CHANGES[name](found[0]), *found[1:]]
-    assert not set(identifiers.of_file(found)) & set(identifiers.of_file(changed))
+    assert not set(order_input.request_ids(found)) & set(order_input.request_ids(changed))
 
 
 @given(FILES, WISHES | NAMED)
 def test_an_entry_is_placed_once_in_a_batch(found: list[OrderInput], more: OrderInput) -> None:
     """Under one name a file may grow; under another all of it is placed again."""
-    monday = identifiers.of_file(found, "monday")
-    assert set(monday) < set(identifiers.of_file([*found, more], "monday"))
-    for other in (identifiers.of_file(found, "tuesday"), identifiers.of_file(found)):
+    monday = order_input.request_ids(found, "monday")
+    assert set(monday) < set(order_input.request_ids([*found, more], "monday"))
+    for other in (order_input.request_ids(found, "tuesday"), order_input.request_ids(found)):
         assert not set(monday) & set(other)

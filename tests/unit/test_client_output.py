@@ -48,6 +48,22 @@ def test_an_id_is_never_broken(rows: list[tuple[str, str, str]], width: int) -> 
     assert sum(line.startswith(ID) for line in lines(rows, width)) == len(rows)
 
 
+TEXTS = st.lists(st.sampled_from(["order", "of", "anna", "was", "placed:", "€", ID, ID.upper()]), max_size=12).map(
+    " ".join
+)
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+@given(rows=st.lists(st.tuples(st.just(ID), TEXTS, st.integers(0, 10**6).map(str)), max_size=6))
+def test_a_table_fits_the_terminal_with_every_id_whole(rows: list[tuple[str, str, str]], width: int) -> None:
+    """Also ids within a text: whatever is folded, a word is not."""
+    shown = lines(rows, width)
+    assert [line for line in shown if layout.cells(line) > width] == []
+    words = "\n".join(shown).split()
+    for wanted in (ID, ID.upper()):
+        assert words.count(wanted) == sum(f"{row[0]} {row[1]}".split().count(wanted) for row in rows)
+
+
 def test_on_a_narrow_terminal_free_text_is_folded_first() -> None:
     """The other columns stay."""
     text = "a name of an order that goes on and on"
@@ -151,4 +167,4 @@ def test_odd_values_are_shown_to_people_too(capsys: pytest.CaptureFixture[str]) 
 def test_nan_is_never_written() -> None:
     """JSON has none."""
     with pytest.raises(ValueError, match="not JSON compliant"):
-        as_json.show(float("nan"))
+        output.document(float("nan"))

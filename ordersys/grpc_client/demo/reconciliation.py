@@ -1,4 +1,4 @@
-"""Whether what was asked, what is stored and what was heard of it come out even. Pure.
+"""Reconciliation of requests, stored orders and recorded events. Pure.
 
 Everything is compared with what the API answered: an order acknowledged is there once, each change is heard of
 once by whoever takes it, and no unit of stock appears or vanishes. What others do meanwhile is left out, and said.
@@ -15,7 +15,7 @@ from ordersys.api.order.v1.order_pb2 import Order, OrderState
 
 CREATED, REJECTED = "OrderCreated", "OrderRejected"
 SILENT = "does not answer"
-"""What is said of the health of a service that says nothing."""
+"""The health of a service that does not answer."""
 _HEARS_ALL = 2
 _SOMEBODY_ELSE = "is somebody else working with the system?"
 
@@ -29,7 +29,7 @@ class Stock(NamedTuple):
 
 @dataclass
 class Facts:
-    """What happened between two moments: asked and answered, stored, heard."""
+    """The facts of a run: requests and answers, stored orders, recorded events."""
 
     suffix: str = ""
     """Ends the names of the customers of this run; nobody else's end so."""
@@ -46,7 +46,7 @@ class Facts:
     orders: Sequence[Order] = ()
     """The orders of this run that are there."""
     heard: tuple[list[Notification], list[Notification]] = field(default_factory=lambda: ([], []))
-    """What notification services 1 and 2 have recorded of this run."""
+    """The records of notification services 1 and 2 of this run."""
     foreign: int = 0
     """Orders and events of others that came meanwhile."""
     broken: list[str] = field(default_factory=list)
@@ -63,13 +63,13 @@ class Facts:
         return len(self.answered) - self.created
 
     def owns(self, customer_id: str) -> bool:
-        """Whether the orders of this customer are of this run."""
+        """True where the orders of this customer are of this run."""
         return customer_id.endswith(self.suffix)
 
 
 @dataclass(frozen=True)
 class Findings:
-    """What the facts come to; `ok` when nothing is wrong, else `troubles` says what is, a sentence each kind."""
+    """The result of a reconciliation; `ok` when nothing is wrong, else `troubles` has a sentence for each kind."""
 
     orders_created: int
     orders_updated: int
@@ -85,7 +85,7 @@ class Findings:
 
     @property
     def ok(self) -> bool:
-        """Whether everything comes out even."""
+        """True where everything comes out even."""
         return not self.troubles
 
 
@@ -97,7 +97,7 @@ class _Trouble(NamedTuple):
 
 
 def reconcile(facts: Facts) -> Findings:
-    """What `facts` come to."""
+    """Reconciles `facts`."""
     lost = [*_lost_orders(facts), *_lost_events(facts)]
     duplicated = [*_doubles("order", (o.id for o in facts.orders)), *_heard_twice(facts)]
     stock = list(_stock_troubles(facts))
@@ -119,13 +119,13 @@ def reconcile(facts: Facts) -> Findings:
 
 
 def complete(facts: Facts) -> bool:
-    """Whether both services have recorded as much as there is to hear."""
-    one, two = facts.heard
-    return len(one) >= facts.created and len(two) >= len(facts.answered) + facts.refused
+    """True once both services have recorded as much as there is to hear."""
+    first, second = facts.heard
+    return len(first) >= facts.created and len(second) >= len(facts.answered) + facts.refused
 
 
 def likely_causes(facts: Facts, health: Mapping[str, str]) -> Iterator[str]:
-    """Why events may be missing; `health` is what each service says of itself."""
+    """The likely causes of missing events; `health` is the health of each service."""
     one, two = facts.heard
     if complete(facts):
         return
@@ -145,7 +145,7 @@ def likely_causes(facts: Facts, health: Mapping[str, str]) -> Iterator[str]:
             yield "Some events may still be on their way; --timeout S waits longer."
     for name, said in health.items():
         if said != "SERVING":
-            yield f"The {name} {said}." if said == SILENT else f"The {name} says {said}."
+            yield f"The {name} says {said}." if said.isupper() else f"The {name} {said}."
 
 
 def customer(notification: Notification) -> str:
@@ -161,10 +161,10 @@ def kind(notification: Notification) -> str:
 
 def _together(troubles: Iterable[_Trouble]) -> Iterator[str]:
     """A sentence for each kind: the first of it, and how many there are."""
-    found: dict[str, list[str]] = {}
+    by_kind: dict[str, list[str]] = {}
     for trouble in troubles:
-        found.setdefault(trouble.kind, []).append(trouble.sentence)
-    for first, *more in found.values():
+        by_kind.setdefault(trouble.kind, []).append(trouble.sentence)
+    for first, *more in by_kind.values():
         yield f"{first} (and {len(more)} more of this kind)" if more else first
 
 
@@ -223,7 +223,7 @@ def _stock_troubles(facts: Facts) -> Iterator[_Trouble]:
 
 
 def _held(facts: Facts) -> Counter[str]:
-    """What the last versions hold of each product."""
+    """The units of each product that the last versions hold."""
     last = {order.id: order for _, order in sorted(facts.answered.items(), key=lambda entry: entry[0][1])}
     held: Counter[str] = Counter()
     for order in last.values():
@@ -247,7 +247,7 @@ def _unasked(facts: Facts) -> Iterator[_Trouble]:
 
 def _unfounded(facts: Facts) -> Iterator[_Trouble]:
     """Events of what was never answered."""
-    heard = [notification for one in facts.heard for notification in one]
+    heard = [notification for log in facts.heard for notification in log]
     for notification in heard:
         if kind(notification) != REJECTED and (notification.order_id, notification.version) not in facts.answered:
             sentence = f"the event {notification.event_id} tells of a change nobody was answered; {_SOMEBODY_ELSE}"

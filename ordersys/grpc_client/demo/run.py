@@ -14,15 +14,15 @@ from ordersys.api.product.v1.product_pb2 import Product
 from ordersys.api.product.v1.product_service_pb2 import ItemQuantity
 from ordersys.console import output
 from ordersys.console.parser import UsageError
-from ordersys.grpc_client import arguments as typed
-from ordersys.grpc_client import as_json, errors, tables
+from ordersys.grpc_client import errors, outcome, rules, tables
 from ordersys.grpc_client.connection import Client
 from ordersys.grpc_client.demo.reconciliation import Findings, likely_causes, reconcile
 from ordersys.grpc_client.demo.scenario import Story, item, repeated
 from ordersys.grpc_client.order_input import STATIC_ORDERS, OrderInput, from_file
+from ordersys.grpc_client.parser import JSON
 
 _POLL_SECONDS = 0.2
-_MOST_UNITS = typed.most(ItemQuantity.DESCRIPTOR.fields_by_name["quantity"])
+_MOST_UNITS = rules.most(ItemQuantity.DESCRIPTOR.fields_by_name["quantity"])
 _STOCKED = 10
 
 
@@ -37,19 +37,19 @@ class Narrator:
         self._step = 0
 
     def step(self, text: str) -> None:
-        """What is done next."""
+        """Begins the next step."""
         self._step += 1
         self._line("")
         self._line(f"{self._step}. {text}")
         self._flush()
 
     def say(self, text: str) -> None:
-        """What came of it."""
+        """Tells a result."""
         self._line(f"   {text}")
         self._flush()
 
     def progress(self, text: str) -> None:
-        """How far something has come; written over by what comes next, and left out where that can't be."""
+        """Tells progress; written over by what comes next, and left out where that can't be."""
         if self._moves:
             self._raw(f"\r   {text}\x1b[K\r")
             self._flush()
@@ -58,14 +58,15 @@ class Narrator:
 class _Cast(NamedTuple):
     """Two products there is plenty of, and one that can be asked too much of, where there is one."""
 
-    one: str
-    other: str
+    first: str
+    second: str
     scarce: str
 
 
 async def demo(client: Client, arguments: argparse.Namespace) -> int:
     """The whole story; its exit status."""
-    narrator = Narrator(arguments.json)
+    for_program = arguments.output == JSON
+    narrator = Narrator(for_program)
     began = time.monotonic()
     story = Story(client)
     products = await _walk(story, narrator)
@@ -73,13 +74,17 @@ async def demo(client: Client, arguments: argparse.Namespace) -> int:
     await _listen(story, narrator, client.timeout)
     await story.end()
     findings = reconcile(story.facts)
-    causes = [] if findings.ok else list(likely_causes(story.facts, await client.health()))
+    causes = [] if findings.ok else list(likely_causes(story.facts, await _health(client)))
     _report(findings, causes, narrator)
-    if arguments.json:
+    if for_program:
         seconds = round(time.monotonic() - began, 3)
         shown = {**asdict(findings), "ok": findings.ok, "orders_per_second": round(rate, 1), "seconds": seconds}
-        as_json.show({**shown, "likely_causes": causes})
-    return errors.DONE if findings.ok else errors.REFUSED
+        output.document({**shown, "likely_causes": causes})
+    return outcome.DONE if findings.ok else outcome.REFUSED
+
+
+async def _health(client: Client) -> dict[str, str]:
+    return {peer.name: health for peer, health in (await client.health()).items()}
 
 
 async def _walk(story: Story, narrator: Narrator) -> list[Product]:
@@ -90,11 +95,11 @@ async def _walk(story: Story, narrator: Narrator) -> list[Product]:
     for product in products:
         if product.id in cast:
             narrator.say(f"{product.id}: {tables.money(product.unit_price)}, {product.available} available")
-    await story.restock_for([OrderInput("demo", (item(cast.one, _STOCKED), item(cast.other, _STOCKED)))])
+    await story.restock_for([OrderInput("demo", (item(cast.first, _STOCKED), item(cast.second, _STOCKED)))])
     first, second = await _place_two(story, narrator, cast)
     await _too_much(story, narrator, cast.scarce)
-    await _change(story, narrator, first, cast.other)
-    await _cancel(story, narrator, second, cast.other)
+    await _change(story, narrator, first, cast.second)
+    await _cancel(story, narrator, second, cast.second)
     return products
 
 
@@ -113,15 +118,15 @@ def _cast(products: Sequence[Product]) -> _Cast:
 
 
 async def _place_two(story: Story, narrator: Narrator, cast: _Cast) -> tuple[Order, Order]:
-    narrator.step(f"Place an order: 3 of {cast.one}, 1 of {cast.other}.")
-    request = story.placing("demo-anna", [item(cast.one, 3), item(cast.other, 1)])
+    narrator.step(f"Place an order: 3 of {cast.first}, 1 of {cast.second}.")
+    request = story.placing("demo-anna", [item(cast.first, 3), item(cast.second, 1)])
     first = await story.place(request)
     narrator.say(_line(first))
     narrator.step("Repeat the very same request, as a client does that got no answer.")
     again = await story.place(request)
     story.expect(again == first, f"the repeated request made another order, {again.id}")
     narrator.say(f"order {again.id} again: one request, one order")
-    second = await story.place(story.placing("demo-ben", [item(cast.other, 4)]))
+    second = await story.place(story.placing("demo-ben", [item(cast.second, 4)]))
     return first, second
 
 
@@ -152,11 +157,11 @@ async def _cancel(story: Story, narrator: Narrator, order: Order, other: str) ->
 
 async def _burst(story: Story, narrator: Narrator, products: Sequence[Product], count: int) -> float:
     narrator.step(f"Place {count} orders made from the static order data, many at a time.")
-    wishes = repeated(_orderable(from_file(STATIC_ORDERS), products), count)
-    if added := await story.restock_for(wishes):
+    wanted = repeated(_orderable(from_file(STATIC_ORDERS), products), count)
+    if added := await story.restock_for(wanted):
         narrator.say(f"restocked {added} units first, so that there is enough")
     began = time.monotonic()
-    await story.burst(wishes)
+    await story.burst(wanted)
     rate = count / max(time.monotonic() - began, 1e-6)
     narrator.say(f"{count - story.facts.short} orders taken, {rate:,.0f} a second")
     if story.facts.short:
@@ -164,11 +169,11 @@ async def _burst(story: Story, narrator: Narrator, products: Sequence[Product], 
     return rate
 
 
-def _orderable(wishes: Sequence[OrderInput], products: Sequence[Product]) -> list[OrderInput]:
-    """The wishes for what there is; where there is nothing of them, one for the first product."""
-    there = {product.id for product in products}
-    found = [wish for wish in wishes if there.issuperset(one.product_id for one in wish.items)]
-    return found or [OrderInput("demo-carla", (item(products[0].id, 1),))]
+def _orderable(wanted: Sequence[OrderInput], products: Sequence[Product]) -> list[OrderInput]:
+    """The orders for what there is; where there is nothing of them, one for the first product."""
+    known = {product.id for product in products}
+    orderable = [order for order in wanted if known.issuperset(item.product_id for item in order.items)]
+    return orderable or [OrderInput("demo-carla", (item(products[0].id, 1),))]
 
 
 async def _listen(story: Story, narrator: Narrator, seconds: float) -> None:
@@ -181,11 +186,11 @@ async def _listen(story: Story, narrator: Narrator, seconds: float) -> None:
 
 
 def _arrived(story: Story) -> str:
-    one, two = (len(heard) for heard in story.facts.heard)
+    first, second = (len(heard) for heard in story.facts.heard)
     facts = story.facts
     return (
-        f"{one} of {facts.created} at notification service 1,"
-        f" {two} of {len(facts.answered) + facts.refused} at notification service 2"
+        f"{first} of {facts.created} at notification service 1,"
+        f" {second} of {len(facts.answered) + facts.refused} at notification service 2"
     )
 
 

@@ -20,17 +20,16 @@ from ordersys.api.product.v1.product_service_pb2 import (
 )
 from ordersys.grpc_client import listing
 from ordersys.grpc_client.batch import Batch
-from ordersys.grpc_client.connection import Client, Failed
+from ordersys.grpc_client.connection import Client, Failed, new_request_id
 from ordersys.grpc_client.demo.reconciliation import Facts, Stock, complete, customer
 from ordersys.grpc_client.errors import error_info
-from ordersys.grpc_client.identifiers import new_request_id
 from ordersys.grpc_client.listing import LogReader
 from ordersys.grpc_client.order_input import OrderInput
 
 _NAME = 50  # letters of a customer's name that are kept: with the suffix it has 64 at most
 
 
-class NotRefused(Exception):
+class NotRejected(Exception):
     """The system took what it should have refused."""
 
 
@@ -66,11 +65,11 @@ class Story:
         return self._answered(response.order)
 
     async def ask_too_much(self, product: Product) -> Failed:
-        """Asks for one more than there is of `product`; the refusal. Raises NotRefused."""
+        """Asks for one more than there is of `product`; the refusal. Raises NotRejected."""
         asked = product.available + 1
         if refusal := await self._try(self.placing("demo-greedy", [item(product.id, asked)])):
             return refusal
-        raise NotRefused(
+        raise NotRejected(
             f"{asked} of {product.id} were sold, of which there were {product.available};"
             " is somebody else working with the system?"
         )
@@ -95,11 +94,11 @@ class Story:
         request = CancelOrderRequest(request_id=new_request_id(), order_id=order.id)
         return self._answered((await self._client.product(self._client.products.CancelOrder, request)).order)
 
-    async def restock_for(self, wishes: Sequence[OrderInput]) -> int:
-        """Sees to it that there is enough for all `wishes`; units added."""
+    async def restock_for(self, orders: Sequence[OrderInput]) -> int:
+        """Sees to it that there is enough for all `orders`; units added."""
         wanted: Counter[str] = Counter()
-        for wish in wishes:
-            wanted.update({one.product_id: one.quantity for one in wish.items})
+        for order in orders:
+            wanted.update({item.product_id: item.quantity for item in order.items})
         now = _stock([product async for product in listing.products(self._client)])
         missing = {p: units - now[p].available for p, units in wanted.items() if units > now[p].available}
         for product_id, units in missing.items():
@@ -108,9 +107,9 @@ class Story:
             self.facts.adjusted[product_id] += units
         return sum(missing.values())
 
-    async def burst(self, wishes: Sequence[OrderInput]) -> None:
+    async def burst(self, wanted: Sequence[OrderInput]) -> None:
         """Places an order for each wish, many in a call. Raises Failed, the first that is no want of stock."""
-        requests = [self.placing(wish.customer_id, wish.items) for wish in wishes]
+        requests = [self.placing(order.customer_id, order.items) for order in wanted]
         batch = Batch(self._client, requests, lambda number, outcome: None)
         await batch.place()
         for outcome in batch.outcomes:
@@ -149,7 +148,7 @@ class Story:
         self.facts.orders = orders
 
     def _is_own(self, notification: Notification) -> bool:
-        """What tells of an order of this run is its own, whoever's it says it is."""
+        """A record about an order of this run is of this run, whoever's customer it names."""
         answered = (notification.order_id, 1) in self.facts.answered
         return answered or self.facts.owns(customer(notification))
 
@@ -178,9 +177,9 @@ def item(product_id: str, quantity: int) -> ItemQuantity:
     return ItemQuantity(product_id=product_id, quantity=quantity)
 
 
-def repeated(wishes: Sequence[OrderInput], count: int) -> list[OrderInput]:
-    """`count` wishes, the given ones over and over."""
-    return list(islice(cycle(wishes), count))
+def repeated(wanted: Sequence[OrderInput], count: int) -> list[OrderInput]:
+    """`count` wanted, the given ones over and over."""
+    return list(islice(cycle(wanted), count))
 
 
 def _stock(products: Sequence[Product]) -> dict[str, Stock]:

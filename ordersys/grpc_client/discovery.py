@@ -1,0 +1,59 @@
+"""The addresses of the services, found by flag, data folder, variable or default."""
+
+import os
+from collections.abc import Mapping
+
+from ordersys.console.parser import UsageError
+from ordersys.contract import addresses
+from ordersys.contract.addresses import Address
+from ordersys.grpc_client.arguments import quoted
+from ordersys.grpc_client.peers import PEERS, Peer, Peers, variable
+from ordersys.local import state
+
+DATA_DIR = "ORDERSYS_DATA_DIR"
+
+
+class NotRunning(UsageError):
+    """No system runs with the folder that was named."""
+
+
+def located(flags: Mapping[str, Address | None], data_dir: str | None) -> Peers:
+    """Each service at its address: as its flag says, else the flag for the folder, else its variable, else the
+    variable for the folder, else the default. Raises UsageError.
+
+    A folder that was named has to have a running system. The variable for it is one of the services, too, for their
+    databases: a folder in which no `ordersys.local` ever ran is passed over.
+    """
+    chosen = _running(data_dir) if data_dir is not None else {}
+    folder = os.environ.get(DATA_DIR, "")
+    fallback = _running(folder) if folder and data_dir is None and state.is_there(folder) else {}
+    first, second, third, fourth = (
+        Peer(
+            peer.name,
+            peer.module,
+            flags[peer.module]
+            or chosen.get(peer.module)
+            or address_of(peer.module, fallback.get(peer.module, peer.address)),
+        )
+        for peer in PEERS
+    )
+    return first, second, third, fourth
+
+
+def address_of(module: str, default: Address) -> Address:
+    """The address of a service by the environment; an empty variable is none. Raises UsageError."""
+    name = variable(module)
+    text = os.environ.get(name)
+    if not text:
+        return default
+    try:
+        return addresses.parse(text)
+    except ValueError as error:
+        raise UsageError(f"{name} is {quoted(text)} but must be {error}") from error
+
+
+def _running(folder: str) -> Mapping[str, Address]:
+    try:
+        return state.addresses(folder)
+    except state.NotRunning as error:
+        raise NotRunning(str(error)) from error

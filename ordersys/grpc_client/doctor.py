@@ -1,0 +1,211 @@
+"""The command `doctor`: examines the environment of clients and services, and gives each trouble its way out.
+
+It judges the settings of the services, too, by their own rules (`local.environment`), so that a wrong one is worded as
+the service would word it. What it needs of gRPC and of the stubs is imported when it is examined: either may be wrong.
+"""
+
+import argparse
+import asyncio
+import os
+import socket
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from ordersys.console import output
+from ordersys.console.parser import UsageError
+from ordersys.grpc_client import outcome
+from ordersys.grpc_client.parser import JSON, TABLE
+from ordersys.grpc_client.peers import PEERS, Peer, Peers, variable
+
+OK, NOTE, WRONG = "ok", "note", "wrong"
+_LEAST_PYTHON = (3, 11)
+_PACKAGES = ("grpcio", "grpcio-health-checking", "protobuf", "protovalidate")
+_STUBS = "ordersys.api.product.v1.product_service_pb2_grpc"
+_CONNECT_SECONDS = 2.0
+_OTHERS_MAY_WRITE = 0o022
+_DATA_DIR = "ORDERSYS_DATA_DIR"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """The result of one examination."""
+
+    subject: str
+    state: str
+    text: str
+    remedy: str = ""
+    status: int = outcome.DONE
+    """The exit status it calls for."""
+
+
+def doctor(arguments: argparse.Namespace) -> int:
+    """Examines everything; 2 where the environment is wrong, 3 where it is right and a service does not work."""
+    findings = list(_installation())
+    if all(finding.state != WRONG for finding in findings):
+        findings += [*_settings(), *_data_dir(), *_broker(), *_services(arguments)]
+    _show(arguments, findings)
+    statuses = {finding.status for finding in findings}
+    return outcome.WRONG_USE if outcome.WRONG_USE in statuses else max(statuses)
+
+
+def _installation() -> Iterator[Finding]:
+    python = ".".join(map(str, sys.version_info[:3]))
+    if sys.version_info[:2] < _LEAST_PYTHON:
+        yield _wrong("Python", f"{python} is too old", "make an environment with Python 3.11 or newer")
+    else:
+        yield Finding("Python", OK, f"{python} at {sys.executable}")
+    for package in _PACKAGES:
+        try:
+            yield Finding(package, OK, version(package))
+        except PackageNotFoundError:
+            yield _wrong(package, "is not installed", "install the project: `pip install .`")
+    try:
+        import_module(_STUBS)
+        yield Finding("stubs", OK, "fit the installed grpcio and protobuf")
+    except ImportError as error:
+        yield _wrong("stubs", f"can't be imported: {error}", "make them: `nox -s codegen`, or `pip install .`")
+    except (RuntimeError, TypeError) as error:  # as grpcio and protobuf refuse stubs of a newer generator
+        text = " ".join(str(error).split())
+        yield _wrong("stubs", text, "make them anew: `nox -s codegen`, or `pip install .`")
+
+
+def _settings() -> Iterator[Finding]:
+    from ordersys.local import environment  # noqa: PLC0415 - takes time, and needs what was examined before
+
+    misspelt = environment.misspelt(os.environ)
+    for name, known in misspelt.items():
+        yield _wrong(name, "is no setting, and has no effect", f"write {known}, or unset it")
+    sentences = list(environment.wrong(os.environ))
+    for sentence in sentences:
+        yield _wrong("settings", sentence, "set it right, or unset it; docs/operations.md has all settings")
+    if not misspelt and not sentences:
+        chosen = ", ".join(environment.chosen(os.environ))
+        yield Finding("settings", OK, f"set: {chosen}" if chosen else "none set, all have their defaults")
+
+
+def _data_dir() -> Iterator[Finding]:
+    folder = os.environ.get(_DATA_DIR)
+    if not folder or not Path(folder).exists():
+        return
+    status = Path(folder).stat()
+    if not Path(folder).is_dir():
+        yield _wrong(_DATA_DIR, f"{folder} is no folder", "name a folder")
+    elif status.st_uid != os.geteuid():
+        yield _wrong(_DATA_DIR, f"{folder} belongs to another user (uid {status.st_uid})", "name a folder of your own")
+    elif status.st_mode & _OTHERS_MAY_WRITE:
+        yield _wrong(_DATA_DIR, f"others may write to {folder}", f"`chmod go-w {folder}`")
+    else:
+        yield Finding(_DATA_DIR, OK, folder)
+
+
+def _broker() -> Iterator[Finding]:
+    """Only the services talk to it: by default it may be elsewhere, or be that of an `ordersys.local`."""
+    from ordersys.local import environment  # noqa: PLC0415 - as above
+
+    is_chosen = bool(os.environ.get(environment.AMQP_URL))
+    for broker in environment.brokers(os.environ):
+        if broker.answers:
+            yield Finding("broker", OK, f"answers at {broker.shown}")
+        elif is_chosen:
+            remedy = f"start it, or set {environment.AMQP_URL} right; of a cluster one node is enough"
+            yield Finding("broker", WRONG, f"does not answer at {broker.shown}", remedy, outcome.NOT_REACHABLE)
+        else:
+            remedy = f"services that you start by hand need one: set {environment.AMQP_URL}"
+            yield Finding("broker", NOTE, f"does not answer at {broker.shown}, the default", remedy)
+
+
+def _services(arguments: argparse.Namespace) -> Iterator[Finding]:
+    from ordersys.grpc_client import discovery  # noqa: PLC0415 - as above
+
+    try:
+        peers = discovery.located(vars(arguments), arguments.data_dir)
+    except UsageError as error:
+        yield _wrong("addresses", str(error), "set it right; with no address at all, the defaults are used")
+        return
+    owners: dict[object, Peer] = {}
+    for peer in peers:
+        other = owners.setdefault(peer.address, peer)
+        if other is not peer:
+            text = f"{other.name} and {peer.name} are both at {peer.address}"
+            yield _wrong("addresses", text, f"set {variable(other.module)} or {variable(peer.module)} right")
+    yield from asyncio.run(_health(peers))
+
+
+async def _health(peers: Peers) -> Sequence[Finding]:
+    from ordersys.grpc_client.connection import STRANGER  # noqa: PLC0415 - as above
+
+    findings = []
+    for peer, health in (await _asked(peers)).items():
+        at = f"at {peer.address}"
+        if health == "SERVING":
+            findings.append(Finding(peer.name, OK, f"{at}, SERVING"))
+        elif health == STRANGER:
+            remedy = f"set {variable(peer.module)} to the address of the {peer.name}"
+            findings.append(_wrong(peer.name, f"{at} {await _who(peer)} answers instead", remedy))
+        elif health.isupper():
+            remedy = "its log says why: mostly the broker is away, or its disk is full"
+            findings.append(Finding(peer.name, WRONG, f"{at}, {health}", remedy, outcome.NOT_REACHABLE))
+        else:
+            findings.append(_silent(peer))
+    if all(finding.status == outcome.NOT_REACHABLE for finding in findings):
+        findings.append(Finding("services", NOTE, "none works", "`python -m ordersys.local` starts all, with a broker"))
+    return findings
+
+
+async def _asked(peers: Peers) -> dict[Peer, str]:
+    from ordersys.grpc_client.connection import Client  # noqa: PLC0415 - as above
+
+    client = Client(peers, _CONNECT_SECONDS)
+    try:
+        return await client.health()
+    finally:
+        await client.close()
+
+
+async def _who(peer: Peer) -> str:
+    """The service that answers at the address of another."""
+    first, second, third, fourth = (Peer(p.name, p.module, peer.address) for p in PEERS)
+    names = [p.name for p, health in (await _asked((first, second, third, fourth))).items() if health.isupper()]
+    return f"the {' or '.join(names)}" if names else "another gRPC service"
+
+
+def _silent(peer: Peer) -> Finding:
+    """A service that does not answer: nobody listens there, or somebody who does not speak gRPC."""
+    if trouble := _listens(peer.address):
+        text = f"nothing listens at {peer.address} ({trouble})"
+        remedy = f"start it with `python -m ordersys.{peer.module}`; where it is elsewhere, set {variable(peer.module)}"
+        return Finding(peer.name, WRONG, text, remedy, outcome.NOT_REACHABLE)
+    text = f"something listens at {peer.address} that does not answer as a gRPC service"
+    remedy = f"see whose port it is (`ss -tlnp`), and set {variable(peer.module)} right"
+    return Finding(peer.name, WRONG, text, remedy, outcome.NOT_REACHABLE)
+
+
+def _listens(address: tuple[str, int]) -> str | None:
+    """None where somebody listens, else the reason."""
+    try:
+        socket.create_connection(address, _CONNECT_SECONDS).close()
+    except OSError as error:
+        return error.strerror or str(error)
+    return None
+
+
+def _wrong(subject: str, text: str, remedy: str) -> Finding:
+    return Finding(subject, WRONG, text, remedy, outcome.WRONG_USE)
+
+
+def _show(arguments: argparse.Namespace, findings: Sequence[Finding]) -> None:
+    documents = [{key: value for key, value in asdict(finding).items() if key != "status"} for finding in findings]
+    if arguments.output == JSON:
+        output.document(documents)
+        return
+    for finding, document in zip(findings, documents, strict=True):
+        if arguments.output == TABLE:
+            output.line(f"{finding.state:<5}  {finding.subject}: {finding.text}")
+            if finding.remedy:
+                output.line(f"       -> {finding.remedy}")
+        else:
+            output.document(document)

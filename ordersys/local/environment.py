@@ -1,0 +1,70 @@
+"""The environment in which services would start, examined by their own rules before any is started."""
+
+import socket
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+from ordersys.local.rabbitmq import answers
+from ordersys.notification_service_1.__main__ import Settings as NotificationSettings1
+from ordersys.notification_service_2.__main__ import Settings as NotificationSettings2
+from ordersys.order_service.settings import OrderSettings
+from ordersys.product_service.settings import ProductSettings
+from ordersys.runtime.base import settings
+from ordersys.runtime.settings import Settings
+
+AMQP_URL = "ORDERSYS_AMQP_URL"
+_KINDS: tuple[type[Settings], ...] = (OrderSettings, ProductSettings, NotificationSettings1, NotificationSettings2)
+_CONNECT_SECONDS = 2.0
+
+
+class Broker(NamedTuple):
+    """A broker as it is shown, without its password, and whether it can be used."""
+
+    shown: str
+    answers: bool
+
+
+def chosen(environment: Mapping[str, str]) -> list[str]:
+    """The variables of `environment` that are settings, or look like some."""
+    return sorted(variable for variable in environment if variable.startswith(settings.PREFIX))
+
+
+def misspelt(environment: Mapping[str, str]) -> Mapping[str, str]:
+    """The variables of `environment` that look like a setting of some service and are none, each with that setting."""
+    known = {setting.variable for kind in _KINDS for setting in settings.described(kind)}
+    near = {variable: name for kind in _KINDS for variable, name in settings.misspelt(kind, environment)}
+    return {variable: name for variable, name in near.items() if variable not in known}
+
+
+def wrong(environment: Mapping[str, str]) -> Iterator[str]:
+    """A sentence for each value of `environment` that a service would not start with; it names its variable."""
+    sentences = (_error(kind, environment) for kind in _KINDS)
+    yield from dict.fromkeys(sentence for sentence in sentences if sentence)
+
+
+def brokers(environment: Mapping[str, str]) -> Iterator[Broker]:
+    """The brokers that services would use; none where their URLs can't be read. Waits some seconds for each."""
+    url = {name: value for name, value in environment.items() if name == AMQP_URL}
+    if _error(Settings, url):
+        return
+    for broker in settings.read(Settings, url).amqp_url:
+        host, port = broker.parameters.host, broker.parameters.port
+        speaks = _listens(host, port) if broker.parameters.ssl_options is not None else answers(port, host)
+        yield Broker(str(broker), speaks)
+
+
+def _error(kind: type[Settings], environment: Mapping[str, str]) -> str:
+    try:
+        settings.read(kind, environment)
+    except settings.InvalidSetting as error:
+        return str(error)
+    return ""
+
+
+def _listens(host: str, port: int) -> bool:
+    """True where a connection can be made; more would need the certificates."""
+    try:
+        socket.create_connection((host, port), _CONNECT_SECONDS).close()
+    except OSError:
+        return False
+    return True

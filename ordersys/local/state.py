@@ -1,0 +1,82 @@
+"""The state file of a running system: where its services listen, for clients that are given its folder.
+
+It is written when all services work, and removed before the first is stopped. It holds no secret; it is for its user
+alone all the same, since whoever could write it could send clients elsewhere. Whoever reads it trusts neither its text
+nor its age: the process that wrote it has to run still, recognised by its id and start time. The folder's lock would
+say so, too, but could be asked only by taking it, which would keep a system from starting.
+"""
+
+import json
+import os
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+
+import psutil
+
+from ordersys.console.opening import open_regular
+from ordersys.contract import addresses as contract_addresses
+from ordersys.contract.addresses import Address
+
+FILE = "running.json"
+_MOST_BYTES = 65_536
+# Start times are read with the precision of a clock tick.
+_TICK = 0.05
+_OTHERS_MAY_WRITE = stat.S_IWGRP | stat.S_IWOTH
+
+
+class NotRunning(Exception):
+    """No system runs with a folder, as far as can be trusted; the text says why, and the way out."""
+
+
+def text(addresses: Mapping[str, Address]) -> str:
+    """The state of this process, whose services listen at `addresses`."""
+    process = psutil.Process()
+    by_module = {module: str(address) for module, address in addresses.items()}
+    return json.dumps({"pid": process.pid, "started": process.create_time(), "addresses": by_module})
+
+
+def is_there(folder: str) -> bool:
+    """True where `folder` holds a state file, be it of a running system or left by one that was killed."""
+    return os.path.lexists(Path(folder) / FILE)
+
+
+def addresses(folder: str) -> Mapping[str, Address]:
+    """The addresses of the system that runs with `folder`, by module. Raises NotRunning."""
+    start = f"start it with `python -m ordersys.local --data-dir {folder}`"
+    try:
+        content = json.loads(_read(Path(folder) / FILE))
+        pid, started = int(content["pid"]), float(content["started"])
+        by_module = {str(module): contract_addresses.parse(at) for module, at in content["addresses"].items()}
+    except FileNotFoundError:
+        raise NotRunning(f"no system runs with {folder!r}, or it is still starting; {start}") from None
+    except OSError as error:
+        raise NotRunning(f"{folder}/{FILE} can't be used: {error.strerror}; {start}") from error
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise NotRunning(f"{folder}/{FILE} is damaged; stop that system, if it runs, and {start}") from error
+    if not _runs(pid, started):
+        raise NotRunning(f"the system that ran with {folder!r} has ended without a word; {start}")
+    return by_module
+
+
+def _read(path: Path) -> bytes:
+    """Raises OSError, also for a file that somebody else has written or may write."""
+    descriptor = open_regular(path, os.O_RDONLY)
+    try:
+        status = os.fstat(descriptor)
+        if status.st_uid != os.geteuid():
+            raise PermissionError(1, f"it belongs to another user (uid {status.st_uid})", str(path))
+        if status.st_mode & _OTHERS_MAY_WRITE:
+            raise PermissionError(1, "others may write it", str(path))
+        return os.read(descriptor, _MOST_BYTES)
+    finally:
+        os.close(descriptor)
+
+
+def _runs(pid: int, started: float) -> bool:
+    """True where the process with this id is the one that started then: numbers are used again."""
+    try:
+        process = psutil.Process(pid)
+        return abs(process.create_time() - started) <= _TICK and process.status() != psutil.STATUS_ZOMBIE
+    except (psutil.Error, ValueError, OverflowError):
+        return False

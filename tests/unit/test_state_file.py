@@ -1,0 +1,118 @@
+"""The state file of a running system: found by its folder, and trusted only while its writer runs."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ordersys.console.parser import UsageError
+from ordersys.contract.addresses import Address
+from ordersys.grpc_client import discovery
+from ordersys.grpc_client.peers import PEERS
+from ordersys.local import state
+from ordersys.runtime.base.files import write_whole
+
+ELSEWHERE = {peer.module: Address("127.0.0.1", 40_000 + i) for i, peer in enumerate(PEERS)}
+NO_FLAGS = dict.fromkeys(ELSEWHERE)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """The folder of a system that runs: its process is this one."""
+    write_whole(tmp_path / state.FILE, state.text(ELSEWHERE))
+    return tmp_path
+
+
+def located(data_dir: Path | None) -> dict[str, Address]:
+    """Where a client without flags for addresses looks for each service."""
+    return {p.module: p.address for p in discovery.located(NO_FLAGS, None if data_dir is None else str(data_dir))}
+
+
+def test_the_services_of_a_running_system_are_found_by_its_folder(folder: Path) -> None:
+    """The file is for its user alone, and holds no URL, whose password could be in it."""
+    assert located(folder) == ELSEWHERE
+    file = folder / state.FILE
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert set(json.loads(file.read_text())) == {"pid", "started", "addresses"}
+
+
+def test_what_was_said_more_expressly_counts(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A flag for an address before the folder's flag, that before variables, an address before a folder."""
+    monkeypatch.setenv("ORDERSYS_ORDER_SERVICE_ADDRESS", "127.0.0.1:7")
+    assert located(folder) == ELSEWHERE
+    flagged = discovery.located({**NO_FLAGS, "order_service": Address("127.0.0.1", 8)}, str(folder))
+    assert {p.module: p.address for p in flagged} == {**ELSEWHERE, "order_service": Address("127.0.0.1", 8)}
+    monkeypatch.setenv("ORDERSYS_DATA_DIR", str(folder))
+    assert located(None) == {**ELSEWHERE, "order_service": Address("127.0.0.1", 7)}
+
+
+def test_a_folder_of_the_services_is_no_folder_of_a_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """ORDERSYS_DATA_DIR is where services that were started by hand have their databases: the defaults count."""
+    monkeypatch.setenv("ORDERSYS_DATA_DIR", str(tmp_path))
+    assert located(None) == {peer.module: peer.address for peer in PEERS}
+
+
+def written(change: Callable[[dict[str, object]], object]) -> Callable[[Path], object]:
+    """Has the file say something else."""
+
+    def write(file: Path) -> None:
+        content = json.loads(file.read_text())
+        change(content)
+        file.write_text(json.dumps(content))
+
+    return write
+
+
+def replaced(make: Callable[[Path], None]) -> Callable[[Path], object]:
+    """Has something else stand in the place of the file."""
+
+    def replace(file: Path) -> None:
+        file.unlink()
+        make(file)
+
+    return replace
+
+
+def ended() -> int:
+    """The id of a process that has ended."""
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        return process.pid
+
+
+UNTRUSTED: dict[str, tuple[Callable[[Path], object], str]] = {
+    "not there": (Path.unlink, "no system runs with"),
+    "of a process that has ended": (written(lambda c: c.update(pid=ended())), "has ended without a word"),
+    "of a process whose number is another's": (written(lambda c: c.update(started=1.0)), "has ended without a word"),
+    "writable by others": (lambda file: file.chmod(0o622), "others may write it"),
+    "cut off": (lambda file: file.write_text(file.read_text()[:-9]), "is damaged"),
+    "of another form": (lambda file: file.write_text("[]"), "is damaged"),
+    "with an address that is none": (
+        written(lambda c: c.update(addresses={"order_service": "dns:///x"})),
+        "is damaged",
+    ),
+    "endless": (replaced(lambda file: file.symlink_to("/dev/zero")), "no regular file"),
+    "a pipe": (replaced(os.mkfifo), "no regular file"),
+    "a number beyond all processes": (written(lambda c: c.update(pid=10**30)), "has ended without a word"),
+}
+
+
+@pytest.mark.parametrize("how", UNTRUSTED)
+def test_a_file_that_cant_be_trusted_is_told_with_the_way_out(folder: Path, how: str) -> None:
+    """In one line, which names the folder and the command that starts a system there."""
+    spoil, wanted = UNTRUSTED[how]
+    spoil(folder / state.FILE)
+    with pytest.raises(UsageError) as wrong:
+        located(folder)
+    assert wanted in str(wrong.value) and str(folder) in str(wrong.value)
+    assert "python -m ordersys.local --data-dir" in str(wrong.value) and "\n" not in str(wrong.value)
+
+
+def test_a_folder_that_is_not_there_is_told_alike(tmp_path: Path) -> None:
+    """Nothing is made."""
+    with pytest.raises(UsageError, match="no system runs with"):
+        located(tmp_path / "none")
+    assert not (tmp_path / "none").exists()
