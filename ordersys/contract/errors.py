@@ -35,7 +35,7 @@ RETRY_SECONDS = 1
 _MAX_VIOLATION_BYTES = 5000
 
 
-class Refused(Exception):
+class StatusError(Exception):
     """A call is refused. `status` is a google.rpc.Status that is safe to send to the client."""
 
     def __init__(self, status: Status) -> None:
@@ -43,21 +43,21 @@ class Refused(Exception):
         self.status = status
 
 
-def refuse(reason: Reason, *details: Message, **metadata: str | int) -> Refused:
+def status_error(reason: Reason, *details: Message, **metadata: str | int) -> StatusError:
     """The refusal of the contract for `reason`, with ErrorInfo, RetryInfo where it may be repeated, and `details`."""
     option = _REASONS.values_by_number[reason].GetOptions().Extensions[refusal]
     status = Status(code=option.code, message=option.message)
     retry = [RetryInfo(retry_delay=Duration(seconds=RETRY_SECONDS))] if option.retryable else []
     for detail in (_error_info(reason, metadata), *retry, *details):
         status.details.add().Pack(detail)
-    return Refused(status)
+    return StatusError(status)
 
 
-def refusing(decide: Callable[[T], R], item: T) -> R | Refused:
+def result_or_error(decide: Callable[[T], R], item: T) -> R | StatusError:
     """The result of `decide(item)`, a refusal as a value: where many are decided together it is one's own result."""
     try:
         return decide(item)
-    except Refused as refused:
+    except StatusError as refused:
         return refused
 
 
@@ -80,7 +80,7 @@ def is_final(status: Status) -> bool:
     return reason is not None and bool(reason.GetOptions().Extensions[refusal].final)
 
 
-def invalid(violations: Iterable[FieldViolation]) -> Refused:
+def invalid(violations: Iterable[FieldViolation]) -> StatusError:
     """INVALID_REQUEST with the path of each field; the first violations when not all fit into the metadata."""
     bad, left = BadRequest(), _MAX_VIOLATION_BYTES
     for v in violations:
@@ -89,30 +89,30 @@ def invalid(violations: Iterable[FieldViolation]) -> Refused:
         if left < 0:
             break
         bad.field_violations.append(broken)
-    return refuse(ErrorReason.INVALID_REQUEST, bad)
+    return status_error(ErrorReason.INVALID_REQUEST, bad)
 
 
-def product_not_found(product_id: str) -> Refused:
+def product_not_found(product_id: str) -> StatusError:
     """PRODUCT_NOT_FOUND."""
-    return refuse(ErrorReason.PRODUCT_NOT_FOUND, _product(product_id), product_id=product_id)
+    return status_error(ErrorReason.PRODUCT_NOT_FOUND, _product(product_id), product_id=product_id)
 
 
-def product_already_exists(product_id: str) -> Refused:
+def product_already_exists(product_id: str) -> StatusError:
     """PRODUCT_ALREADY_EXISTS."""
-    return refuse(ErrorReason.PRODUCT_ALREADY_EXISTS, _product(product_id), product_id=product_id)
+    return status_error(ErrorReason.PRODUCT_ALREADY_EXISTS, _product(product_id), product_id=product_id)
 
 
-def order_not_found(order_id: str) -> Refused:
+def order_not_found(order_id: str) -> StatusError:
     """ORDER_NOT_FOUND."""
-    return refuse(ErrorReason.ORDER_NOT_FOUND, _order(order_id), order_id=order_id)
+    return status_error(ErrorReason.ORDER_NOT_FOUND, _order(order_id), order_id=order_id)
 
 
-def order_already_exists(order_id: str) -> Refused:
+def order_already_exists(order_id: str) -> StatusError:
     """ORDER_ALREADY_EXISTS."""
-    return refuse(ErrorReason.ORDER_ALREADY_EXISTS, _order(order_id), order_id=order_id)
+    return status_error(ErrorReason.ORDER_ALREADY_EXISTS, _order(order_id), order_id=order_id)
 
 
-def out_of_stock(shortages: Iterable[Shortage]) -> Refused:
+def out_of_stock(shortages: Iterable[Shortage]) -> StatusError:
     """OUT_OF_STOCK, naming each product with what was asked and what is available."""
     broken = [
         PreconditionFailure.Violation(
@@ -120,12 +120,14 @@ def out_of_stock(shortages: Iterable[Shortage]) -> Refused:
         )
         for s in shortages
     ]
-    return refuse(ErrorReason.OUT_OF_STOCK, PreconditionFailure(violations=broken))
+    return status_error(ErrorReason.OUT_OF_STOCK, PreconditionFailure(violations=broken))
 
 
-def state_not_allowed(order_id: str, from_state: "OrderState.ValueType", to_state: "OrderState.ValueType") -> Refused:
+def state_not_allowed(
+    order_id: str, from_state: "OrderState.ValueType", to_state: "OrderState.ValueType"
+) -> StatusError:
     """STATE_NOT_ALLOWED with both states."""
-    return refuse(
+    return status_error(
         ErrorReason.STATE_NOT_ALLOWED,
         order_id=order_id,
         from_state=OrderState.Name(from_state),
@@ -133,9 +135,9 @@ def state_not_allowed(order_id: str, from_state: "OrderState.ValueType", to_stat
     )
 
 
-def version_mismatch(order_id: str, current: int) -> Refused:
+def version_mismatch(order_id: str, current: int) -> StatusError:
     """VERSION_MISMATCH with the current version."""
-    return refuse(ErrorReason.VERSION_MISMATCH, order_id=order_id, current_version=current)
+    return status_error(ErrorReason.VERSION_MISMATCH, order_id=order_id, current_version=current)
 
 
 def _error_info(reason: Reason, metadata: Mapping[str, str | int]) -> ErrorInfo:

@@ -9,7 +9,7 @@ from typing import Any, Protocol, TypeVar
 from google.protobuf.message import Message
 
 from ordersys.api.error.v1.error_reason_pb2 import ErrorReason
-from ordersys.contract.errors import refuse
+from ordersys.contract.errors import status_error
 
 # Entries of a page, as the contract says of each page_size.
 DEFAULT_SIZE = 50
@@ -56,7 +56,7 @@ def token(query: Any, last_key: str) -> str:
 def last_key(query: Any, parse: Callable[[str], K]) -> K | None:
     """The key that the page `query` asks for begins after, read by `parse`; None for the first page.
 
-    Raises Refused (PAGE_TOKEN_INVALID) for a token that is not, to the letter, one that was given out for this query.
+    Raises StatusError (PAGE_TOKEN_INVALID) for a token that is not, to the letter, one given out for this query.
     """
     if not query.page_token:
         return None
@@ -64,10 +64,10 @@ def last_key(query: Any, parse: Callable[[str], K]) -> K | None:
         key = urlsafe_b64decode(query.page_token.encode())[_DIGEST:].decode()
         last = parse(key)
     except ValueError:  # not base64, no text, no key of this kind: refused like any other foreign token
-        raise refuse(ErrorReason.PAGE_TOKEN_INVALID) from None
+        raise status_error(ErrorReason.PAGE_TOKEN_INVALID) from None
     # A token can be forged: its key must be as it was written (Python reads "1_0" as 10) and fit into the database.
     if token(query, key) != query.page_token or str(last) != key or not _storable(last):
-        raise refuse(ErrorReason.PAGE_TOKEN_INVALID)
+        raise status_error(ErrorReason.PAGE_TOKEN_INVALID)
     return last
 
 

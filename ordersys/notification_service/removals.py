@@ -12,7 +12,7 @@ from ordersys.api.notification.v1.dead_letter_service_pb2 import (
     ReplayDeadLettersRequest,
     ReplayDeadLettersResponse,
 )
-from ordersys.contract.errors import Refused, refuse
+from ordersys.contract.errors import StatusError, status_error
 from ordersys.contract.topology import Subscription
 from ordersys.notification_service import requests
 from ordersys.notification_service.inbox import DEAD_LETTERS
@@ -47,7 +47,7 @@ class Removals:
     async def replay(self, request: ReplayDeadLettersRequest) -> Outcome:
         """The outcome of `request`, which is normalised: its own, or that of an equal one before it.
 
-        Raises Refused (BROKER_UNAVAILABLE, REQUEST_ID_REUSED, TOO_MANY_CALLS), StorageUnavailable.
+        Raises StatusError (BROKER_UNAVAILABLE, REQUEST_ID_REUSED, TOO_MANY_CALLS), StorageUnavailable.
         """
 
         def response(gone: Sequence[str]) -> Outcome:
@@ -76,7 +76,7 @@ class Removals:
     async def _detached(self, request: Request, deal: _Gone, response: Callable[[Sequence[str]], Outcome]) -> Outcome:
         """Goes on when its caller is gone."""
         if len(self._under_way) >= _MAX_UNDER_WAY:
-            raise refuse(ErrorReason.TOO_MANY_CALLS)
+            raise status_error(ErrorReason.TOO_MANY_CALLS)
         task = self._tasks.create_task(self._once(request, deal, response))
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
@@ -94,11 +94,11 @@ class Removals:
             async with self._in_use:
                 outcome = await self._database.read(requests.outcome, request)
                 return outcome or await self._take_out(request, deal, response)
-        except Refused as error:
+        except StatusError as error:
             return error
         except BrokerUnavailable as error:
             _log.warning("dead letters: %s", error)
-            return refuse(ErrorReason.BROKER_UNAVAILABLE)
+            return status_error(ErrorReason.BROKER_UNAVAILABLE)
         except Exception as error:  # noqa: BLE001 - raised again for the caller
             return error
 

@@ -20,7 +20,7 @@ class Done(NamedTuple):
 
 
 def outcome(connection: Connection, request: Any) -> Outcome | None:
-    """The outcome of an equal request, None when there was none. Raises Refused (REQUEST_ID_REUSED)."""
+    """The outcome of an equal request, None when there was none. Raises StatusError (REQUEST_ID_REUSED)."""
     known = REQUESTS.find(connection, [request.request_id])
     remembered = recall(known, request.request_id, fingerprint(request))
     return remembered.outcome if remembered else None

@@ -38,7 +38,7 @@ def place(request: CreateOrderRequest, time: int) -> Order:
 def change(order: Order, request: UpdateOrderRequest, time: int) -> Order:
     """The order after `request`: one version more, or the same where nothing changes.
 
-    Raises Refused (VERSION_MISMATCH, STATE_NOT_ALLOWED).
+    Raises StatusError (VERSION_MISMATCH, STATE_NOT_ALLOWED).
     """
     if request.HasField("expected_version") and request.expected_version != order.version:
         raise version_mismatch(order.id, order.version)

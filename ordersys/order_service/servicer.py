@@ -19,7 +19,7 @@ from ordersys.api.order.v1.order_service_pb2 import (
 )
 from ordersys.api.order.v1.order_service_pb2_grpc import OrderServiceServicer
 from ordersys.contract import pagination
-from ordersys.contract.errors import Refused
+from ordersys.contract.errors import StatusError
 from ordersys.contract.normalisation import normalise
 from ordersys.contract.splicing import around, hold_first
 from ordersys.order_service import store
@@ -42,7 +42,7 @@ class OrderService(OrderServiceServicer):
 
     async def CreateOrder(self, request: CreateOrderRequest, context: Context) -> bytes:  # type: ignore[override]
         (result,) = await self._create([request], context)
-        if isinstance(result, Refused):
+        if isinstance(result, StatusError):
             raise result
         return result
 
@@ -67,7 +67,7 @@ class OrderService(OrderServiceServicer):
         orders, more = pagination.fill(request, [(sequence, Order.FromString(body)) for sequence, body in rows])
         return ListOrdersResponse(orders=orders, next_page_token=more)
 
-    async def _create(self, requests: Iterable[CreateOrderRequest], context: Context) -> Sequence[bytes | Refused]:
+    async def _create(self, requests: Iterable[CreateOrderRequest], context: Context) -> Sequence[bytes | StatusError]:
         """All in one commit, together with whatever else waits for it."""
         trace = metadata(context, TRACEPARENT)
         results = await self._database.write(store.create, [_creation(request, trace) for request in requests])
@@ -81,6 +81,6 @@ def _creation(request: CreateOrderRequest, trace: str | None) -> Creation:
     return Creation(request, traceparent(request.traceparent or trace))
 
 
-def _result(result: bytes | Refused) -> bytes:
+def _result(result: bytes | StatusError) -> bytes:
     """A CreateOrderResult, which holds the order where a CreateOrderResponse does."""
-    return CreateOrderResult(status=result.status).SerializeToString() if isinstance(result, Refused) else result
+    return CreateOrderResult(status=result.status).SerializeToString() if isinstance(result, StatusError) else result

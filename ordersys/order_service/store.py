@@ -30,7 +30,7 @@ from ordersys.api.order.v1.order_service_pb2 import (
     UpdateOrderResponse,
 )
 from ordersys.contract import topology
-from ordersys.contract.errors import Refused, order_already_exists, order_not_found, refusing
+from ordersys.contract.errors import StatusError, order_already_exists, order_not_found, result_or_error
 from ordersys.contract.events import EventMessage
 from ordersys.contract.normalisation import fingerprint
 from ordersys.contract.splicing import around, hold_first
@@ -99,18 +99,18 @@ class Encoded(NamedTuple):
     body: bytes
 
 
-def create(connection: Connection, calls: list[list[Creation]]) -> list[list[bytes | Refused]]:
+def create(connection: Connection, calls: list[list[Creation]]) -> list[list[bytes | StatusError]]:
     """An operation: creates each order of each call, or answers as before, or refuses it; a CreateOrderResponse."""
     batch = _Batch(connection, [creation.request for call in calls for creation in call])
-    results = [[refusing(batch.create, creation) for creation in call] for call in calls]
+    results = [[result_or_error(batch.create, creation) for creation in call] for call in calls]
     batch.write()
     return results
 
 
-def change(connection: Connection, changes: list[Change]) -> list[bytes | Refused]:
+def change(connection: Connection, changes: list[Change]) -> list[bytes | StatusError]:
     """An operation: makes each change, or answers as before, or refuses it; an UpdateOrderResponse."""
     batch = _Batch(connection, [change.request for change in changes])
-    results = [refusing(batch.change, change) for change in changes]
+    results = [result_or_error(batch.change, change) for change in changes]
     batch.write()
     return results
 
@@ -126,7 +126,7 @@ def purge(connection: Connection, times: list[int]) -> list[int]:
 
 
 def get(connection: Connection, order_id: str) -> Order:
-    """One order. Raises Refused (ORDER_NOT_FOUND)."""
+    """One order. Raises StatusError (ORDER_NOT_FOUND)."""
     orders = _load(connection, [order_id])
     if order_id not in orders:
         raise order_not_found(order_id)
@@ -158,7 +158,7 @@ class _Batch:
         self._events: list[EventMessage] = []
 
     def create(self, creation: Creation) -> bytes:
-        """A CreateOrderResponse: the order created, now or before. Raises Refused."""
+        """A CreateOrderResponse: the order created, now or before. Raises StatusError."""
         request, digest = creation.request, fingerprint(creation.request)
         if (known := self._ledger.recall(request.request_id, digest)) and known.outcome:
             return known.outcome.response()
@@ -174,7 +174,7 @@ class _Batch:
         return response
 
     def change(self, change: Change) -> bytes:
-        """An UpdateOrderResponse: the order changed, now or before. Raises Refused."""
+        """An UpdateOrderResponse: the order changed, now or before. Raises StatusError."""
         request, digest = change.request, fingerprint(change.request)
         if (known := self._ledger.recall(request.request_id, digest)) and known.outcome:
             return known.outcome.response()

@@ -12,7 +12,7 @@ from typing import cast
 
 from ordersys.api.error.v1.error_reason_pb2 import ErrorReason
 from ordersys.api.order.v1.order_service_pb2 import UpdateOrderRequest as OrderUpdate
-from ordersys.contract.errors import Refused, reason_of
+from ordersys.contract.errors import StatusError, reason_of
 from ordersys.product_service.order_client import OrderServiceClient
 from ordersys.product_service.saga import OutcomeUnknown, Result, Saga, in_doubt
 from ordersys.product_service.saga_engine import Description, SagaEngine
@@ -35,7 +35,7 @@ async def _call(orders: OrderServiceClient, sagas: Sequence[Saga]) -> list[Resul
 async def _update(orders: OrderServiceClient, saga: Saga) -> Result:
     try:
         return await orders.update(cast(OrderUpdate, saga.order_request), saga.traceparent)
-    except Refused as refused:
+    except StatusError as refused:
         return refused
 
 
@@ -61,7 +61,7 @@ class ChangeOrderSaga:
         self._turns = Turns()
 
     async def change(self, request: Request, traceparent: str) -> bytes:
-        """The response with the order changed, now or before, encoded. Raises Refused."""
+        """The response with the order changed, now or before, encoded. Raises StatusError."""
         return await self._sagas.detached(self._change(request, traceparent))
 
     async def _change(self, request: Request, traceparent: str) -> bytes:
@@ -76,7 +76,7 @@ class ChangeOrderSaga:
 
     async def _change_in_turn(self, request: Request, traceparent: str) -> bytes:
         """Reads again when the order changed between reading and asking."""
-        refused: Refused | None = None
+        refused: StatusError | None = None
         for _ in range(_TRIES):
             if known := await self._known(request):
                 return known.response()
@@ -87,7 +87,7 @@ class ChangeOrderSaga:
                 if isinstance(begun, Saga):
                     return await self._engine.settle_one(begun)
                 await self._settle_other(begun.saga)
-            except Refused as error:
+            except StatusError as error:
                 refused = error
                 if not _is_worth_reading_again(request, error):
                     raise
@@ -103,10 +103,10 @@ class ChangeOrderSaga:
             await self._engine.settle_one(saga)
         except OutcomeUnknown:
             raise
-        except Refused as refused:
+        except StatusError as refused:
             _log.debug("the saga before was refused: %s", refused)
 
 
-def _is_worth_reading_again(request: Request, refused: Refused) -> bool:
+def _is_worth_reading_again(request: Request, refused: StatusError) -> bool:
     mismatch = reason_of(refused.status) == ErrorReason.Name(ErrorReason.VERSION_MISMATCH)
     return mismatch and not request.HasField("expected_version")

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, NamedTuple, TypeVar
 
-from ordersys.contract.errors import Refused
+from ordersys.contract.errors import StatusError
 from ordersys.product_service.saga_runner import SagaRunner
 from ordersys.runtime.rpc.status import foreseen
 
@@ -30,7 +30,7 @@ class _Call(NamedTuple, Generic[T, R]):
     """The items of one call, and the future it waits for."""
 
     items: list[T]
-    answer: "asyncio.Future[list[R | Refused]]"
+    answer: "asyncio.Future[list[R | StatusError]]"
 
 
 class Groups(Generic[T, R]):
@@ -48,10 +48,10 @@ class Groups(Generic[T, R]):
         self._departure: asyncio.Handle | None = None
         self._latest: asyncio.TimerHandle | None = None
 
-    async def join(self, items: list[T]) -> list[R | Refused]:
+    async def join(self, items: list[T]) -> list[R | StatusError]:
         """The result of each item, in order. Cancelled before its group departs, the call is withdrawn.
 
-        Raises Refused (TOO_MANY_CALLS) when there is no place, and what nobody foresaw.
+        Raises StatusError (TOO_MANY_CALLS) when there is no place, and what nobody foresaw.
         """
         self._sagas.take_place()
         call: _Call[T, R] = _Call(items, asyncio.get_running_loop().create_future())
@@ -113,14 +113,14 @@ class Groups(Generic[T, R]):
             first += len(call.items)
 
 
-def _answer(answer: "asyncio.Future[list[R | Refused]]", results: Sequence[R | Exception]) -> None:
+def _answer(answer: "asyncio.Future[list[R | StatusError]]", results: Sequence[R | Exception]) -> None:
     """Answers a call. An unforeseen exception is raised for the whole of it."""
     if answer.done():  # given up
         return
-    answered: list[R | Refused] = []
+    answered: list[R | StatusError] = []
     for outcome in results:
         result = foreseen(outcome) if isinstance(outcome, Exception) else outcome
-        if isinstance(result, Exception) and not isinstance(result, Refused):
+        if isinstance(result, Exception) and not isinstance(result, StatusError):
             answer.set_exception(result)
             return
         answered.append(result)

@@ -29,7 +29,7 @@ from ordersys.api.product.v1.product_service_pb2 import (
     UpdateOrderResponse,
 )
 from ordersys.contract.addresses import Address, channel_options
-from ordersys.contract.errors import Refused, is_final, reason_of
+from ordersys.contract.errors import StatusError, is_final, reason_of
 from ordersys.contract.splicing import hold_first
 from ordersys.product_service.saga import OutcomeUnknown, in_doubt
 from ordersys.runtime.base.ids import TRACEPARENT
@@ -62,7 +62,7 @@ _OPTIONS = (
 
 
 class OrderServiceClient:
-    """A client of the Order Service. Each method raises Refused for a final refusal, else OutcomeUnknown.
+    """A client of the Order Service. Each method raises StatusError for a final refusal, else OutcomeUnknown.
 
     Blocks no thread; a call takes `timeout` seconds at most.
     """
@@ -141,7 +141,7 @@ class OrderServiceClient:
             return await self.get(order_id)
         except OutcomeUnknown:
             raise
-        except Refused as refused:
+        except StatusError as refused:
             if reason_of(refused.status) == ErrorReason.Name(ErrorReason.ORDER_NOT_FOUND):
                 return None
             _log.error("the Order Service at %s refuses to say whether there is order %s", self._address, order_id)
@@ -151,11 +151,11 @@ class OrderServiceClient:
         """Closes the connection."""
         await self._channel.close()
 
-    def _refused(self, error: grpc.aio.AioRpcError) -> Refused:
+    def _refused(self, error: grpc.aio.AioRpcError) -> StatusError:
         self._learn(error)
         status = status_of(error)
         if is_final(status):
-            return Refused(status)
+            return StatusError(status)
         if error.code() is not grpc.StatusCode.UNIMPLEMENTED:
             _log.warning("the Order Service at %s left an outcome in doubt: %s", self._address, error.code().name)
         return in_doubt()
@@ -178,7 +178,7 @@ class OrderServiceClient:
         self._found = True
 
 
-def _is_about_the_whole(error: grpc.aio.AioRpcError, refused: Refused) -> bool:
+def _is_about_the_whole(error: grpc.aio.AioRpcError, refused: StatusError) -> bool:
     """Whether a batch may fare better in parts.
 
     A final refusal is about one of its requests, which is refused alone then. RESOURCE_EXHAUSTED without a reason of
@@ -205,4 +205,4 @@ hold_first(
 def _order(result: CreateOrderResult) -> bytes | Exception:
     if result.HasField("order"):
         return result.SerializeToString()
-    return Refused(result.status) if is_final(result.status) else in_doubt()
+    return StatusError(result.status) if is_final(result.status) else in_doubt()

@@ -6,7 +6,7 @@ from typing import cast
 
 from ordersys.api.order.v1.order_service_pb2 import CreateOrderRequest
 from ordersys.api.product.v1.product_service_pb2 import PlaceOrderRequest
-from ordersys.contract.errors import Refused, refusing
+from ordersys.contract.errors import StatusError, result_or_error
 from ordersys.contract.splicing import around
 from ordersys.product_service.groups import Groups
 from ordersys.product_service.order_client import OrderServiceClient
@@ -41,10 +41,10 @@ class PlaceOrderSaga:
         self._engine = engine
         self._groups: Groups[NewPlacement, bytes] = Groups(self._place, sagas)
 
-    async def place(self, requests: Iterable[PlaceOrderRequest], traceparent: str) -> list[bytes | Refused]:
+    async def place(self, requests: Iterable[PlaceOrderRequest], traceparent: str) -> list[bytes | StatusError]:
         """The outcome of each, in order: its PlaceOrderResponse, encoded, now or before; or why there is no order.
 
-        Raises Refused (TOO_MANY_CALLS) when none was looked at.
+        Raises StatusError (TOO_MANY_CALLS) when none was looked at.
         """
         return await self._groups.join([NewPlacement(request, traceparent) for request in requests])
 
@@ -75,4 +75,4 @@ def _result(begun: Begun | Exception, results: Mapping[str, Result]) -> Result:
     """The answer to the client of one placement."""
     if isinstance(begun, Saga | Unanswered):
         return results[begun.saga_id if isinstance(begun, Saga) else begun.order_id]
-    return refusing(Outcome.response, begun) if isinstance(begun, Outcome) else begun
+    return result_or_error(Outcome.response, begun) if isinstance(begun, Outcome) else begun

@@ -18,13 +18,13 @@ from typing import NamedTuple, TypeAlias
 from ordersys.api.error.v1.error_reason_pb2 import ErrorReason
 from ordersys.api.order.v1.order_pb2 import Order, OrderState
 from ordersys.api.order.v1.order_service_pb2 import CreateOrderRequest, UpdateOrderRequest
-from ordersys.contract.errors import Refused, reason_of, refuse
+from ordersys.contract.errors import StatusError, reason_of, status_error
 from ordersys.contract.money import total
 from ordersys.product_service.stock import Quantities
 
 OrderRequest: TypeAlias = CreateOrderRequest | UpdateOrderRequest
 Result: TypeAlias = bytes | Exception
-"""What became of a saga: the response to its client, encoded; Refused; or OutcomeUnknown, and then it is pending."""
+"""The response to the client of a saga, encoded; or a StatusError; or OutcomeUnknown, and then the saga is pending."""
 _TAKEN = ErrorReason.Name(ErrorReason.ORDER_ALREADY_EXISTS)
 
 
@@ -67,13 +67,13 @@ class Saga(NamedTuple):
         return self.order_request.request_id
 
 
-class OutcomeUnknown(Refused):
+class OutcomeUnknown(StatusError):
     """In doubt: the call may or may not have had its effect."""
 
 
 def in_doubt() -> OutcomeUnknown:
     """The refusal of a request whose outcome is open: repeating it tells."""
-    return OutcomeUnknown(refuse(ErrorReason.OUTCOME_OPEN).status)
+    return OutcomeUnknown(status_error(ErrorReason.OUTCOME_OPEN).status)
 
 
 class State(StrEnum):
@@ -136,7 +136,7 @@ def input_of(result: Result) -> Input:
     """What a result of the Order Service means to a saga. Only the contract's word makes a refusal final."""
     if isinstance(result, bytes):
         return Input.MADE
-    is_final = isinstance(result, Refused) and not isinstance(result, OutcomeUnknown)
+    is_final = isinstance(result, StatusError) and not isinstance(result, OutcomeUnknown)
     return Input.REFUSED if is_final else Input.UNKNOWN
 
 
@@ -149,7 +149,7 @@ def reserved_after(order_request: OrderRequest, held: Quantities) -> Quantities:
     return {} if order_request.state == OrderState.ORDER_STATE_CANCELLED else held
 
 
-def verdict(order_request: OrderRequest, order: Order | None, refused: Refused) -> Order | Refused:
+def verdict(order_request: OrderRequest, order: Order | None, refused: StatusError) -> Order | StatusError:
     """What became of an order request that is `refused` now, as the order under its id shows, None where there is none.
 
     An earlier try may have had its effect, and the Order Service may have forgotten its request_id since: then it

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ordersys.api.order.v1.order_pb2 import Order
-from ordersys.contract.errors import Refused
+from ordersys.contract.errors import StatusError
 from ordersys.contract.splicing import around
 from ordersys.product_service.order_client import OrderServiceClient
 from ordersys.product_service.saga import Input, Kind, OutcomeUnknown, Result, Saga, input_of, verdict
@@ -70,7 +70,7 @@ class SagaEngine:
         return await self._runner.single_flight(self._settle, {saga.saga_id: saga for saga in sagas})
 
     async def settle_one(self, saga: Saga) -> bytes:
-        """The response to the client. Raises Refused when it was compensated, OutcomeUnknown while it is in doubt."""
+        """The response to the client. Raises StatusError when it was compensated, OutcomeUnknown while in doubt."""
         result = (await self.settle([saga]))[saga.saga_id]
         if isinstance(result, Exception):
             raise result
@@ -140,7 +140,7 @@ class SagaEngine:
 
     async def _verdict(self, description: Description, saga: Saga, refused: Result) -> Result:
         """The response where the order shows what is refused now (see `saga.verdict`), else the refusal; or doubt."""
-        if not isinstance(refused, Refused) or not (saga.resumed or description.first_try_is_looked_up):
+        if not isinstance(refused, StatusError) or not (saga.resumed or description.first_try_is_looked_up):
             return refused
         try:
             order = await self._orders.find(saga.order_id)

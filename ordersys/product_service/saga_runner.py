@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any, TypeAlias, TypeVar
 
 from ordersys.api.error.v1.error_reason_pb2 import ErrorReason
-from ordersys.contract.errors import Refused, refuse
+from ordersys.contract.errors import StatusError, status_error
 
 R = TypeVar("R")
 T = TypeVar("T")
@@ -26,10 +26,10 @@ class SagaRunner:
         self._by_id: dict[str, asyncio.Future[Any]] = {}
 
     async def detached(self, saga: Coroutine[Any, Any, R]) -> R:
-        """Runs `saga` to its end, also when the caller is cancelled; its result. Raises Refused (TOO_MANY_CALLS)."""
+        """The result of `saga`, which goes on when the caller is cancelled. Raises StatusError (TOO_MANY_CALLS)."""
         try:
             self.take_place()
-        except Refused:
+        except StatusError:
             saga.close()
             raise
         task = self.start(saga)
@@ -37,9 +37,9 @@ class SagaRunner:
         return await asyncio.shield(task)
 
     def take_place(self) -> None:
-        """Takes one of the places. Raises Refused (TOO_MANY_CALLS)."""
+        """Takes one of the places. Raises StatusError (TOO_MANY_CALLS)."""
         if self._places >= self._most:
-            raise refuse(ErrorReason.TOO_MANY_CALLS)
+            raise status_error(ErrorReason.TOO_MANY_CALLS)
         self._places += 1
 
     def leave_place(self, places: int = 1) -> None:
@@ -64,8 +64,8 @@ class SagaRunner:
         """
         theirs = {saga_id: self._by_id[saga_id] for saga_id in arguments if saga_id in self._by_id}
         mine = {saga_id: argument for saga_id, argument in arguments.items() if saga_id not in theirs}
-        found = await self._take(step, mine) if mine else {}
-        return found | {saga_id: (await asyncio.shield(theirs[saga_id]))[saga_id] for saga_id in theirs}
+        results = await self._take(step, mine) if mine else {}
+        return results | {saga_id: (await asyncio.shield(theirs[saga_id]))[saga_id] for saga_id in theirs}
 
     async def drained(self, seconds: float) -> None:
         """Gives the sagas under way that long; what is not done then, recovery does at the next start."""

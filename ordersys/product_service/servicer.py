@@ -22,7 +22,7 @@ from ordersys.api.product.v1.product_service_pb2 import (
 )
 from ordersys.api.product.v1.product_service_pb2_grpc import ProductServiceServicer
 from ordersys.contract import pagination
-from ordersys.contract.errors import Refused
+from ordersys.contract.errors import StatusError
 from ordersys.contract.normalisation import normalise
 from ordersys.contract.splicing import around, hold_first
 from ordersys.product_service.change_order import ChangeOrderSaga
@@ -64,7 +64,7 @@ class ProductService(ProductServiceServicer):
     async def PlaceOrder(self, request: PlaceOrderRequest, context: Context) -> bytes:  # type: ignore[override]
         normalise(request)
         (placed,) = await self._placement.place([request], _trace(context))
-        if isinstance(placed, Refused):
+        if isinstance(placed, StatusError):
             raise placed
         return placed
 
@@ -89,9 +89,9 @@ def _clear_what_the_service_sets(product: Product) -> None:
     product.ClearField("update_time")
 
 
-def _result(placed: bytes | Refused) -> bytes:
+def _result(placed: bytes | StatusError) -> bytes:
     """A PlaceOrderResult, which holds the order where a PlaceOrderResponse does."""
-    return PlaceOrderResult(status=placed.status).SerializeToString() if isinstance(placed, Refused) else placed
+    return PlaceOrderResult(status=placed.status).SerializeToString() if isinstance(placed, StatusError) else placed
 
 
 def _trace(context: Context) -> str:

@@ -25,7 +25,7 @@ from sqlalchemy import (
 )
 
 from ordersys.api.error.v1.error_reason_pb2 import ErrorReason
-from ordersys.contract.errors import Refused, refuse
+from ordersys.contract.errors import StatusError, status_error
 from ordersys.runtime.storage.statements import Statement, inserting
 
 M = TypeVar("M", bound=Message)
@@ -39,13 +39,13 @@ class Outcome(NamedTuple):
     body: bytes
 
     def response(self) -> bytes:
-        """The response, encoded. Raises Refused when the outcome was a refusal."""
+        """The response, encoded. Raises StatusError when the outcome was a refusal."""
         if self.code:
-            raise Refused(Status.FromString(self.body))
+            raise StatusError(Status.FromString(self.body))
         return self.body
 
     def unpack(self, response: type[M]) -> M:
-        """The response. Raises Refused when the outcome was a refusal."""
+        """The response. Raises StatusError when the outcome was a refusal."""
         return response.FromString(self.response())
 
 
@@ -54,7 +54,7 @@ def success(response: Message | bytes) -> Outcome:
     return Outcome(0, response if isinstance(response, bytes) else response.SerializeToString())
 
 
-def refusal(refused: Refused) -> Outcome:
+def refusal(refused: StatusError) -> Outcome:
     """The outcome of a request that was refused for good."""
     return Outcome(refused.status.code, refused.status.SerializeToString())
 
@@ -136,7 +136,7 @@ class Ledger:
         self.forgotten: list[str] = []
 
     def recall(self, request_id: str, fingerprint: bytes) -> Remembered | None:
-        """The stored request, None when there is none. Raises Refused (REQUEST_ID_REUSED) when it was another."""
+        """The stored request, None when there is none. Raises StatusError (REQUEST_ID_REUSED) when it was another."""
         return recall(self._known, request_id, fingerprint)
 
     def open(self, request_id: str, fingerprint: bytes, subject: str) -> None:
@@ -170,10 +170,10 @@ class Ledger:
 
 
 def recall(known: dict[str, Remembered], request_id: str, fingerprint: bytes) -> Remembered | None:
-    """The one of `known` requests that is this one. Raises Refused (REQUEST_ID_REUSED) when it was another."""
+    """The one of `known` requests that is this one. Raises StatusError (REQUEST_ID_REUSED) when it was another."""
     remembered = known.get(request_id)
     if remembered is not None and remembered.fingerprint != fingerprint:
-        raise refuse(ErrorReason.REQUEST_ID_REUSED, request_id=request_id)
+        raise status_error(ErrorReason.REQUEST_ID_REUSED, request_id=request_id)
     return remembered
 
 

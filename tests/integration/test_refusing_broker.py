@@ -141,7 +141,7 @@ def test_a_queue_that_is_declared_otherwise_is_told_of_and_not_published_to(plac
         assert place.count(queue) == 1
 
 
-class Refused(NamedTuple):
+class StatusError(NamedTuple):
     """How the topology comes to be refused for good while it is in use, and how that is mended."""
 
     queue: str
@@ -159,15 +159,15 @@ def _declare(place: Place, _: str) -> None:
 
 
 REFUSED = {
-    "a queue is deleted, and made anew by somebody else": Refused(FIRST, NONE, Place.delete, _declare),
-    "a queue is deleted, and may be made anew later": Refused(SECOND, NONE, Place.delete, _permit),
-    "a queue is declared otherwise, and deleted later": Refused(FIRST, ALL, Place.make_otherwise, Place.delete),
-    "the dead letters' queue is declared otherwise": Refused(DEAD, ALL, Place.make_otherwise, Place.delete),
+    "a queue is deleted, and made anew by somebody else": StatusError(FIRST, NONE, Place.delete, _declare),
+    "a queue is deleted, and may be made anew later": StatusError(SECOND, NONE, Place.delete, _permit),
+    "a queue is declared otherwise, and deleted later": StatusError(FIRST, ALL, Place.make_otherwise, Place.delete),
+    "the dead letters' queue is declared otherwise": StatusError(DEAD, ALL, Place.make_otherwise, Place.delete),
 }
 
 
 @pytest.mark.parametrize("refused", REFUSED.values(), ids=REFUSED)
-def test_while_the_topology_is_refused_nothing_is_published(refused: Refused, place: Place, tmp_path: Path) -> None:
+def test_while_the_topology_is_refused_nothing_is_published(refused: StatusError, place: Place, tmp_path: Path) -> None:
     """NOT_SERVING, and the events wait; when it is mended each comes to each queue it is owed to, once and in order."""
     place.declare()
     place.grant(refused.configure, ALL, ALL)

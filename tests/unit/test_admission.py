@@ -8,7 +8,7 @@ from ordersys.api.order.v1 import order_service_pb2
 from ordersys.api.order.v1.order_service_pb2 import BatchCreateOrdersRequest, CreateOrderRequest
 from ordersys.api.product.v1 import product_service_pb2
 from ordersys.contract import descriptors
-from ordersys.contract.errors import Refused, reason_of
+from ordersys.contract.errors import StatusError, reason_of
 from ordersys.runtime.rpc.admission import ORDERS_A_CALL, Admission
 from ordersys.runtime.rpc.server import batch_of
 
@@ -22,7 +22,7 @@ def refused(admission: Admission, orders: int = 1, octets: int = 100) -> bool:
     try:
         with admission.admitted(orders, octets):
             return False
-    except Refused as error:
+    except StatusError as error:
         assert reason_of(error.status) == "TOO_MANY_CALLS"
         return True
 
@@ -45,7 +45,7 @@ def test_a_batch_counts_as_the_orders_it_carries() -> None:
         assert refused(admission, orders=2)
         with admission.admitted(1, 100):
             assert refused(admission)
-            with pytest.raises(Refused):
+            with pytest.raises(StatusError):
                 admission.check()
 
 

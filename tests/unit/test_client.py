@@ -27,7 +27,7 @@ from ordersys.console import output
 from ordersys.console.parser import UsageError
 from ordersys.contract import errors as refused
 from ordersys.contract.addresses import Address
-from ordersys.contract.errors import Reason, Refused, refuse
+from ordersys.contract.errors import Reason, StatusError, status_error
 from ordersys.contract.validation import FieldViolation
 from ordersys.grpc_client import as_json, errors, order_input, outcome, tables
 from ordersys.grpc_client.connection import Failed, Waited, status_of
@@ -45,9 +45,9 @@ NO_ANSWER = (Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED, Code.CANCELLED)
 REPLAYING = ReplayDeadLettersRequest(request_id=ID)
 
 
-def failed(refused: Refused | Status, request: Message = READING) -> Failed:
+def failed(refused: StatusError | Status, request: Message = READING) -> Failed:
     """A failed call."""
-    return Failed(PEER, request, refused.status if isinstance(refused, Refused) else refused)
+    return Failed(PEER, request, refused.status if isinstance(refused, StatusError) else refused)
 
 
 @given(st.from_regex("[a-z][a-z-]{0,9}", fullmatch=True), st.integers(0, 2**31 - 1))
@@ -69,14 +69,14 @@ def test_what_is_no_item_is_named(word: str) -> None:
 
 SHORT = [Shortage(product_id="lamp", asked=3, available=2), Shortage(product_id="chair", asked=1, available=0)]
 BROKEN = [FieldViolation("customer_id", "string.slug", "no slug"), FieldViolation("items", "x", "too many")]
-SENTENCES: list[tuple[Refused | Status, Message, str]] = [
+SENTENCES: list[tuple[StatusError | Status, Message, str]] = [
     (
         refused.out_of_stock(SHORT),
         READING,
         "lamp (asked 3, available 2), chair (asked 1, available 0); ask for",
     ),
     (refused.invalid(BROKEN), READING, "breaks the contract: customer_id: no slug; items: too many."),
-    (refuse(ErrorReason.OUTCOME_OPEN), PAYING, f"to learn it, repeat the command with --request-id {ID}."),
+    (status_error(ErrorReason.OUTCOME_OPEN), PAYING, f"to learn it, repeat the command with --request-id {ID}."),
     (refused.version_mismatch(ID, 7), PAYING, "The order is at version 7 by now; look at it again"),
     (refused.state_not_allowed(ID, DELIVERED, PAID), PAYING, "An order that is delivered can't become paid."),
     (
@@ -90,19 +90,23 @@ SENTENCES: list[tuple[Refused | Status, Message, str]] = [
         "There is no product lamp; `products` lists those there are.",
     ),
     (refused.order_not_found(ID), READING, f"There is no order {ID}; `orders` lists those there are."),
-    (refuse(ErrorReason.INTERNAL_ERROR, error_id="e7"), READING, "has more under this error_id. (error_id e7)"),
+    (status_error(ErrorReason.INTERNAL_ERROR, error_id="e7"), READING, "has more under this error_id. (error_id e7)"),
     (Status(code=Code.RESOURCE_EXHAUSTED, message="too many"), READING, "too many"),
     (
-        refuse(ErrorReason.BROKER_UNAVAILABLE),
+        status_error(ErrorReason.BROKER_UNAVAILABLE),
         ListDeadLettersRequest(),
         "can't reach its message broker for the moment;",
     ),
-    (refuse(ErrorReason.BROKER_UNAVAILABLE), REPLAYING, "Repeat the command: what was done already is passed over."),
+    (
+        status_error(ErrorReason.BROKER_UNAVAILABLE),
+        REPLAYING,
+        "Repeat the command: what was done already is passed over.",
+    ),
 ]
 
 
 @pytest.mark.parametrize(("refused", "asked", "said"), SENTENCES)
-def test_a_refusal_is_one_sentence_with_the_way_out(refused: Refused | Status, asked: Message, said: str) -> None:
+def test_a_refusal_is_one_sentence_with_the_way_out(refused: StatusError | Status, asked: Message, said: str) -> None:
     """It names what it is about."""
     assert said in errors.sentence(failed(refused, asked))
 
@@ -116,7 +120,7 @@ def test_an_order_that_is_there_already_is_not_told_about_items(asked: Message) 
 @pytest.mark.parametrize("reason", REASONS, ids=ErrorReason.Name)
 def test_every_reason_has_a_sentence_a_json_form_and_an_exit_status(reason: Reason) -> None:
     """Programs decide on code, reason, metadata and details; 3 where the answer was none, else 1."""
-    one = failed(refuse(reason, from_state="A", to_state="B", current_version=1))
+    one = failed(status_error(reason, from_state="A", to_state="B", current_version=1))
     found = json.loads(json.dumps(errors.to_dict(one)))["error"]
     assert (found["code"], found["reason"]) == (Code.Name(one.status.code), ErrorReason.Name(reason))
     assert found["message"] == errors.sentence(one)
@@ -143,7 +147,7 @@ def test_no_answer_names_the_service_and_the_likely_cause(code: int) -> None:
 
 def test_what_was_said_before_the_time_was_over_is_not_forgotten() -> None:
     """An earlier try may have been answered with the reason why the last one got no answer."""
-    before = refuse(ErrorReason.BROKER_UNAVAILABLE).status
+    before = status_error(ErrorReason.BROKER_UNAVAILABLE).status
     late = Failed(PEER, ListDeadLettersRequest(), Status(code=Code.DEADLINE_EXCEEDED), Waited(10.0, before))
     assert errors.sentence(late).endswith(f" Before, it said: {before.message}")
 

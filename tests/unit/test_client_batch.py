@@ -22,15 +22,15 @@ from ordersys.api.product.v1.product_service_pb2_grpc import (
     add_ProductServiceServicer_to_server,
 )
 from ordersys.contract.addresses import Address
-from ordersys.contract.errors import refuse
+from ordersys.contract.errors import status_error
 from ordersys.grpc_client import errors
 from ordersys.grpc_client.batch import CHUNK, Batch, Outcome
 from ordersys.grpc_client.connection import Client, Failed
 from ordersys.grpc_client.peers import Peer
 
 Answer = Callable[[Sequence[PlaceOrderRequest]], Sequence[PlaceOrderResult]]
-OPEN = refuse(ErrorReason.OUTCOME_OPEN).status
-SHORT = refuse(ErrorReason.OUT_OF_STOCK).status
+OPEN = status_error(ErrorReason.OUTCOME_OPEN).status
+SHORT = status_error(ErrorReason.OUT_OF_STOCK).status
 
 
 class Shop(ProductServiceServicer):

@@ -24,7 +24,7 @@ from ordersys.api.notification.v1.dead_letter_service_pb2_grpc import (
     add_DeadLetterServiceServicer_to_server,
 )
 from ordersys.contract.addresses import Address
-from ordersys.contract.errors import refuse
+from ordersys.contract.errors import status_error
 from ordersys.grpc_client import outcome
 from ordersys.grpc_client.connection import Client
 from ordersys.grpc_client.dead_letters import dead_letters
@@ -50,7 +50,7 @@ class Letters(DeadLetterServiceServicer):
 
     async def ReplayDeadLetters(self, request: ReplayDeadLettersRequest, context: Any) -> ReplayDeadLettersResponse:
         if any(one in self._broken for one in request.dead_letter_ids):
-            status = refuse(ErrorReason.BROKER_UNAVAILABLE).status
+            status = status_error(ErrorReason.BROKER_UNAVAILABLE).status
             context.set_trailing_metadata((("grpc-status-details-bin", status.SerializeToString()),))
             await context.abort(grpc.StatusCode.UNAVAILABLE, status.message)
         done = [one for one in request.dead_letter_ids if one in self.there and one not in self._staying]

@@ -14,7 +14,7 @@ from google.rpc.status_pb2 import Status
 from sqlalchemy import Column, Connection, String, Table, insert, select
 from sqlalchemy.exc import OperationalError
 
-from ordersys.contract.errors import Refused, product_not_found
+from ordersys.contract.errors import StatusError, product_not_found
 from ordersys.runtime.storage import database as module
 from ordersys.runtime.storage.database import Database
 from ordersys.runtime.storage.errors import StorageUnavailable
@@ -120,7 +120,7 @@ async def test_a_refused_item_undoes_nothing_of_the_others(database: Database) -
     """A refusal as a value is raised for its item; what was written beside it is committed."""
     refusal = product_not_found("b")
 
-    def choosy(connection: Connection, items: list[str]) -> list[str | Refused]:
+    def choosy(connection: Connection, items: list[str]) -> list[str | StatusError]:
         keep(connection, [name for name in items if name != "b"])
         return [refusal if name == "b" else name for name in items]
 
@@ -255,11 +255,11 @@ async def test_items_handed_in_together_have_a_result_each(database: Database) -
         keep(connection, items)
         if "bad" in items:
             raise ZeroDivisionError
-        return [Refused(Status(code=5)) if name == "refused" else name for name in items]
+        return [StatusError(Status(code=5)) if name == "refused" else name for name in items]
 
     kept, refused, also = await database.write_each(store, ["a", "refused", "b"])
     assert (kept, also) == ("a", "b")
-    assert isinstance(refused, Refused)
+    assert isinstance(refused, StatusError)
     assert calls == [["a", "refused", "b"]]
     good, bad, other = await database.write_each(store, ["c", "bad", "d"])
     assert (good, other) == ("c", "d")

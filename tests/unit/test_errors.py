@@ -26,7 +26,7 @@ from ordersys.api.product.v1.product_service_pb2 import (
     UpdateOrderRequest,
 )
 from ordersys.contract import errors
-from ordersys.contract.errors import Reason, Refused, reason_of, refuse
+from ordersys.contract.errors import Reason, StatusError, reason_of, status_error
 from ordersys.contract.validation import FieldViolation, violations
 
 STATED = error_reason_pb2.DESCRIPTOR.enum_types_by_name["ErrorReason"].values_by_number
@@ -37,7 +37,7 @@ PRICE = Money(currency_code="EUR", units=9)
 D = TypeVar("D", bound=Message)
 
 
-def details(refused: Refused, kind: type[D]) -> list[D]:
+def details(refused: StatusError, kind: type[D]) -> list[D]:
     """The details of one type."""
     found = []
     for packed in refused.status.details:
@@ -47,7 +47,7 @@ def details(refused: Refused, kind: type[D]) -> list[D]:
     return found
 
 
-def info(refused: Refused) -> ErrorInfo:
+def info(refused: StatusError) -> ErrorInfo:
     """The one ErrorInfo."""
     (found,) = details(refused, ErrorInfo)
     return found
@@ -57,7 +57,7 @@ def info(refused: Refused) -> ErrorInfo:
 def test_every_reason_has_a_status_with_its_code_text_and_name(reason: Reason) -> None:
     """As the contract states them (AIP-193)."""
     stated = STATED[reason].GetOptions().Extensions[error_reason_pb2.refusal]
-    refused = refuse(reason, colour="red", count=3)
+    refused = status_error(reason, colour="red", count=3)
     assert (refused.status.code, refused.status.message) == (stated.code, stated.message)
     assert refused.status.code != Code.OK
     assert str(refused) == stated.message
@@ -69,12 +69,12 @@ def test_every_reason_has_a_status_with_its_code_text_and_name(reason: Reason) -
 @pytest.mark.parametrize("reason", REASONS, ids=ErrorReason.Name)
 def test_exactly_what_may_help_to_repeat_says_when(reason: Reason) -> None:
     """RetryInfo with a pause, and only there."""
-    retries = details(refuse(reason), RetryInfo)
+    retries = details(status_error(reason), RetryInfo)
     assert len(retries) == (ErrorReason.Name(reason) in RETRYABLE)
     assert all(retry.retry_delay.ToTimedelta().total_seconds() > 0 for retry in retries)
 
 
-NAMED: Mapping[str, tuple[Refused, int, dict[str, str]]] = {
+NAMED: Mapping[str, tuple[StatusError, int, dict[str, str]]] = {
     "PRODUCT_NOT_FOUND": (errors.product_not_found("lamp"), Code.NOT_FOUND, {"product_id": "lamp"}),
     "PRODUCT_ALREADY_EXISTS": (errors.product_already_exists("lamp"), Code.ALREADY_EXISTS, {"product_id": "lamp"}),
     "ORDER_NOT_FOUND": (errors.order_not_found(ID), Code.NOT_FOUND, {"order_id": ID}),

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import pytest
 
 from ordersys.api.error.v1.error_reason_pb2 import ErrorReason
-from ordersys.contract.errors import Refused, reason_of, refuse
+from ordersys.contract.errors import StatusError, reason_of, status_error
 from ordersys.product_service import groups
 from ordersys.product_service.groups import MOST, Groups
 from ordersys.product_service.saga_runner import SagaRunner
@@ -112,7 +112,7 @@ async def admitted(work: Work) -> bool:
     """Whether there is a place for one more."""
     try:
         return await work.calls.join(["last"]) == ["last"]
-    except Refused:
+    except StatusError:
         await asyncio.sleep(0)
         return False
 
@@ -143,7 +143,7 @@ async def test_a_call_given_up_after_it_departed_keeps_its_place_until_it_ends()
     given_up.cancel()
     with pytest.raises(asyncio.CancelledError):
         await given_up
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(StatusError) as refused:
         await work.calls.join(["one too many"])
     assert reason_of(refused.value.status) == ErrorReason.Name(ErrorReason.TOO_MANY_CALLS)
     work.let_go()
@@ -154,7 +154,7 @@ async def test_a_call_given_up_after_it_departed_keeps_its_place_until_it_ends()
 async def test_an_unforeseen_error_is_raised_for_those_it_is_about() -> None:
     """Of a result its call's alone, of the work as a whole every call's; a refusal is a result like any."""
     work = Work(held=False)
-    refused = refuse(ErrorReason.INTERNAL_ERROR)
+    refused = status_error(ErrorReason.INTERNAL_ERROR)
     good, bad, also = await asyncio.gather(
         work.join("a", refused), work.join("b", ZeroDivisionError()), work.join("c"), return_exceptions=True
     )
@@ -170,7 +170,7 @@ async def test_storage_that_is_unavailable_is_a_refusal_of_the_order_that_met_it
     work = Work(held=False)
     first, second = await work.calls.join(["a", StorageUnavailable("no room")])
     assert first == "a"
-    assert isinstance(second, Refused)
+    assert isinstance(second, StatusError)
     assert reason_of(second.status) == ErrorReason.Name(ErrorReason.STORAGE_UNAVAILABLE)
 
 

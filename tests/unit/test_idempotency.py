@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 from ordersys.api.order.v1.order_events_pb2 import Shortage
 from ordersys.api.product.v1.product_pb2 import Product
 from ordersys.api.product.v1.product_service_pb2 import CancelOrderRequest, GetProductResponse, UpdateOrderRequest
-from ordersys.contract.errors import Refused, out_of_stock, product_not_found, reason_of, refusing
+from ordersys.contract.errors import StatusError, out_of_stock, product_not_found, reason_of, result_or_error
 from ordersys.contract.normalisation import fingerprint
 from ordersys.runtime.idempotency import Ledger, Outcome, Remembered, Requests, refusal, success
 from ordersys.runtime.periodic import purge
@@ -45,7 +45,7 @@ def answer(number: int) -> Outcome:
 
 
 def decide(ledger: Ledger, asked: Asked) -> Outcome | None:
-    """The outcome, None while open. Raises Refused: as a validation does, and for an id of another request."""
+    """The outcome, None while open. Raises StatusError: as a validation does, and for an id of another request."""
     mark = fingerprint(asked.request)
     if known := ledger.recall(asked.request_id, mark):
         return known.outcome
@@ -58,10 +58,10 @@ def decide(ledger: Ledger, asked: Asked) -> Outcome | None:
     return asked.outcome
 
 
-def ask(connection: Connection, batch: list[Asked]) -> list[Outcome | Refused | None]:
+def ask(connection: Connection, batch: list[Asked]) -> list[Outcome | StatusError | None]:
     """An operation."""
     ledger = REQUESTS.ledger(connection, [asked.request_id for asked in batch], batch[0].time)
-    results = [refusing(lambda asked: decide(ledger, asked), asked) for asked in batch]
+    results = [result_or_error(lambda asked: decide(ledger, asked), asked) for asked in batch]
     ledger.write()
     return results
 
@@ -120,7 +120,7 @@ async def test_an_id_used_for_another_request_is_refused_by_name(database: Datab
     """REQUEST_ID_REUSED: for another content, and for the same words in another call."""
     await database.write(ask, Asked("a", ONE, answer(1)))
     for other in (OTHER, UpdateOrderRequest(order_id="one")):
-        with pytest.raises(Refused) as refused:
+        with pytest.raises(StatusError) as refused:
             await database.write(ask, Asked("a", other, answer(2)))
         assert reason_of(refused.value.status) == "REQUEST_ID_REUSED"
 
@@ -141,7 +141,7 @@ async def test_an_outcome_is_the_response_or_the_refusal_it_was_made_from(databa
     outcomes = {request_id: found.outcome for request_id, found in (await known(database, "bought", "short")).items()}
     assert outcomes["bought"] and outcomes["short"]
     assert outcomes["bought"].unpack(GetProductResponse).product.available == 7
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(StatusError) as refused:
         outcomes["short"].unpack(GetProductResponse)
     assert refused.value.status == SHORT.status
 
@@ -150,7 +150,7 @@ async def test_a_failed_validation_burns_no_id(database: Database) -> None:
     """The id is as new for what comes next, in the same commit and in a later one."""
     writes = [database.write(ask, Asked(i, r, answer(1))) for i, r in (("a", WRONG), ("b", WRONG), ("a", ONE))]
     for failed in writes[:2]:
-        with pytest.raises(Refused):
+        with pytest.raises(StatusError):
             await failed
     assert await writes[2] == answer(1)
     assert await database.write(ask, Asked("b", OTHER, answer(2))) == answer(2)

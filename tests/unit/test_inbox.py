@@ -14,7 +14,7 @@ from ordersys.api.notification.v1.dead_letter_service_pb2 import ReplayDeadLette
 from ordersys.api.notification.v1.notification_log_pb2 import ListNotificationsRequest, Notification
 from ordersys.api.order.v1.order_events_pb2 import OrderUpdated
 from ordersys.api.order.v1.order_pb2 import Order
-from ordersys.contract.errors import Refused
+from ordersys.contract.errors import StatusError
 from ordersys.contract.events import Event
 from ordersys.notification_service import requests
 from ordersys.notification_service.inbox import DEAD_LETTERS, Inbox, Recording, Rendered, schema
@@ -228,7 +228,7 @@ async def test_a_database_of_version_2_keeps_dead_letters_from_now_on(tmp_path: 
     (kept,) = await recorded(database)
     assert (kept.sequence, kept.text) == (7, "old")
     other = ReplayDeadLettersRequest(request_id=ID, dead_letter_ids=["0" * 32])
-    with pytest.raises(Refused):
+    with pytest.raises(StatusError):
         await database.read(requests.outcome, other)
     dead = AmqpDelivery("id", None, None, b"body", properties=b"\0\0")
     await database.write(DEAD_LETTERS.keep, [dead])

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ordersys.api.order.v1.order_pb2 import Order, OrderItem, OrderState
 from ordersys.api.order.v1.order_service_pb2 import CreateOrderRequest, OrderItems, UpdateOrderRequest
-from ordersys.contract.errors import Refused, reason_of
+from ordersys.contract.errors import StatusError, reason_of
 from ordersys.contract.money import total
 from ordersys.contract.validation import violations
 from ordersys.order_service.lifecycle import ITEMS_MAY_CHANGE, TRANSITIONS, change, changed_fields, place
@@ -48,7 +48,7 @@ def test_an_order_moves_only_along_the_life_cycle(start: Any, end: Any) -> None:
         moved = change(order(start), request, NOW + 1)
         assert (moved.state, moved.version) == (end, 2)
     else:
-        with pytest.raises(Refused) as refused:
+        with pytest.raises(StatusError) as refused:
             change(order(start), request, NOW + 1)
         assert reason_of(refused.value.status) == "STATE_NOT_ALLOWED"
 
@@ -73,7 +73,7 @@ def test_items_change_only_while_placed(state: Any) -> None:
         changed = change(order(state), request, NOW + 1)
         assert changed_fields(order(state), changed) == ["items", "total"]
     else:
-        with pytest.raises(Refused, match="state of the order"):
+        with pytest.raises(StatusError, match="state of the order"):
             change(order(state), request, NOW + 1)
 
 
@@ -86,7 +86,7 @@ def test_equal_items_are_no_change() -> None:
 def test_a_stale_version_is_refused_with_the_current_one() -> None:
     """expected_version other than the order's is ABORTED and tells the current version."""
     request = UpdateOrderRequest(order_id=ORDER_ID, state=OrderState.ORDER_STATE_PAID, expected_version=7)
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(StatusError) as refused:
         change(order(), request, NOW)
     assert reason_of(refused.value.status) == "VERSION_MISMATCH"
     assert b"current_version" in refused.value.status.SerializeToString()

@@ -21,7 +21,7 @@ from ordersys.api.order.v1.order_service_pb2 import (
 )
 from ordersys.api.order.v1.order_service_pb2_grpc import OrderServiceServicer, add_OrderServiceServicer_to_server
 from ordersys.contract.addresses import Address
-from ordersys.contract.errors import Refused, order_not_found, reason_of, refuse
+from ordersys.contract.errors import StatusError, order_not_found, reason_of, status_error
 from ordersys.product_service.order_client import OrderServiceClient
 from ordersys.product_service.saga import OutcomeUnknown
 from tests.integration.api import new_id
@@ -48,7 +48,7 @@ class OrderService(OrderServiceServicer):
         self.sizes.append(len(request.requests))
         try:
             return self._answer(request.requests)
-        except Refused as refused:
+        except StatusError as refused:
             await _abort(context, refused.status)
             raise
 
@@ -111,7 +111,7 @@ async def outcomes(orders: OrderServiceClient, requests: Sequence[CreateOrderReq
 
 
 def _reason(end: Exception) -> str:
-    return reason_of(end.status) if isinstance(end, Refused) else repr(end)
+    return reason_of(end.status) if isinstance(end, StatusError) else repr(end)
 
 
 async def test_a_batch_over_the_size_limit_is_split_until_it_fits() -> None:
@@ -134,7 +134,7 @@ async def test_a_final_refusal_of_a_batch_is_that_of_one_of_its_requests() -> No
 
     def refusing_one(requests: Sequence[CreateOrderRequest]) -> BatchCreateOrdersResponse:
         if any(one.customer_id == "wrong" for one in requests):
-            raise refuse(ErrorReason.INVALID_REQUEST)
+            raise status_error(ErrorReason.INVALID_REQUEST)
         return created(requests)
 
     requests = [*(creation() for _ in range(6)), creation("wrong"), *(creation() for _ in range(6))]
@@ -147,7 +147,7 @@ async def test_a_busy_service_is_not_asked_again_in_parts() -> None:
     """TOO_MANY_CALLS is about the call, not about its size: each is in doubt, and recovery asks again later."""
 
     def busy(_: object) -> BatchCreateOrdersResponse:
-        raise refuse(ErrorReason.TOO_MANY_CALLS)
+        raise status_error(ErrorReason.TOO_MANY_CALLS)
 
     async with asked(busy) as (orders, service):
         assert await outcomes(orders, [creation(), creation()]) == ["OUTCOME_OPEN"] * 2

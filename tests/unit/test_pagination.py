@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from ordersys.api.order.v1.order_pb2 import Order, OrderState
 from ordersys.api.order.v1.order_service_pb2 import ListOrdersRequest
 from ordersys.contract import pagination
-from ordersys.contract.errors import Refused, reason_of
+from ordersys.contract.errors import StatusError, reason_of
 
 
 @given(st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=80))
@@ -20,7 +20,7 @@ def test_a_token_brings_back_its_key(key: str) -> None:
 @given(st.text(min_size=1, max_size=256))
 def test_a_foreign_token_is_refused(token: str) -> None:
     """Whatever else stands in page_token is INVALID_ARGUMENT."""
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(StatusError) as refused:
         pagination.last_key(ListOrdersRequest(page_token=token), str)
     assert reason_of(refused.value.status) == "PAGE_TOKEN_INVALID"
 
@@ -28,7 +28,7 @@ def test_a_foreign_token_is_refused(token: str) -> None:
 def test_a_token_of_another_query_is_refused() -> None:
     """A token is bound to its filters."""
     token = pagination.token(ListOrdersRequest(state=OrderState.ORDER_STATE_PAID), "5")
-    with pytest.raises(Refused):
+    with pytest.raises(StatusError):
         pagination.last_key(ListOrdersRequest(state=OrderState.ORDER_STATE_PLACED, page_token=token), str)
 
 
@@ -41,7 +41,7 @@ def test_a_page_size_is_defaulted_and_lowered(asked: int, size: int) -> None:
 def test_a_key_of_another_kind_is_refused() -> None:
     """A token somebody made up from a text where a number belongs."""
     token = pagination.token(ListOrdersRequest(), "five")
-    with pytest.raises(Refused):
+    with pytest.raises(StatusError):
         pagination.last_key(ListOrdersRequest(page_token=token), int)
 
 
@@ -71,7 +71,7 @@ CONFLICTING = [
 def test_a_forged_token_is_refused(key: object) -> None:
     """The digest has no key, so that anybody can make a token: one whose number no row has is PAGE_TOKEN_INVALID."""
     token = pagination.token(ListOrdersRequest(), str(key))
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(StatusError) as refused:
         pagination.last_key(ListOrdersRequest(page_token=token), int)
     assert reason_of(refused.value.status) == "PAGE_TOKEN_INVALID"
 
@@ -86,7 +86,7 @@ def test_a_token_is_taken_to_the_letter(key: int, more: str, before: bool) -> No
     if not more:
         assert pagination.last_key(query, int) == key
         return
-    with pytest.raises(Refused):
+    with pytest.raises(StatusError):
         pagination.last_key(query, int)
 
 

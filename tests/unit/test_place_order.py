@@ -15,7 +15,7 @@ from ordersys.api.order.v1.order_service_pb2 import CreateOrderRequest
 from ordersys.api.order.v1.order_service_pb2 import UpdateOrderRequest as OrderUpdate
 from ordersys.api.product.v1.product_pb2 import Product
 from ordersys.api.product.v1.product_service_pb2 import PlaceOrderRequest, PlaceOrderResponse
-from ordersys.contract.errors import Refused, order_already_exists, refuse
+from ordersys.contract.errors import StatusError, order_already_exists, status_error
 from ordersys.order_service import lifecycle
 from ordersys.product_service.__main__ import DESCRIPTIONS
 from ordersys.product_service.place_order import PlaceOrderSaga
@@ -52,7 +52,7 @@ class OrderServiceDouble:
         if not taken:
             self.orders[request.order_id] = lifecycle.place(request, NOW)
         if self.lost:
-            return OutcomeUnknown(refuse(ErrorReason.OUTCOME_OPEN).status)
+            return OutcomeUnknown(status_error(ErrorReason.OUTCOME_OPEN).status)
         return order_already_exists(request.order_id) if taken else response(self.orders[request.order_id])
 
     async def find(self, order_id: str) -> Order | None:
@@ -188,7 +188,7 @@ async def test_somebody_elses_order_under_the_id_is_a_refusal(
     (order_id,) = orders.orders
     orders.orders[order_id].customer_id = "somebody-else"
     (refused,) = await placement.place([request], "")
-    assert isinstance(refused, Refused)
+    assert isinstance(refused, StatusError)
     assert not isinstance(refused, OutcomeUnknown)
     assert await stock(database) == (100, 0)
 

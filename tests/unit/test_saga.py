@@ -6,7 +6,7 @@ from google.type.money_pb2 import Money
 from ordersys.api.error.v1.error_reason_pb2 import ErrorReason
 from ordersys.api.order.v1.order_pb2 import Order, OrderState
 from ordersys.api.order.v1.order_service_pb2 import CreateOrderRequest, UpdateOrderRequest
-from ordersys.contract.errors import Refused, order_already_exists, order_not_found, refuse
+from ordersys.contract.errors import StatusError, order_already_exists, order_not_found, status_error
 from ordersys.order_service import lifecycle
 from ordersys.product_service.saga import (
     TRANSITIONS,
@@ -115,8 +115,8 @@ def test_a_change_is_shown_by_a_later_version_with_its_effect() -> None:
     pays, reduces = update(placed, OrderState.ORDER_STATE_PAID), update(placed, units=1)
     paid, reduced = lifecycle.change(placed, pays, NOW), lifecycle.change(placed, reduces, NOW)
     cancelled = lifecycle.change(placed, UpdateOrderRequest(state=OrderState.ORDER_STATE_CANCELLED), NOW)
-    refused = refuse(ErrorReason.VERSION_MISMATCH)
-    assert isinstance(refused, Refused)
+    refused = status_error(ErrorReason.VERSION_MISMATCH)
+    assert isinstance(refused, StatusError)
     for change, order, shown in (
         (pays, placed, False),
         (pays, paid, True),

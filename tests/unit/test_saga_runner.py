@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from ordersys.contract.errors import Refused, reason_of
+from ordersys.contract.errors import StatusError, reason_of
 from ordersys.product_service.saga_runner import SagaRunner
 
 
@@ -28,7 +28,7 @@ async def test_a_saga_nobody_waits_for_any_more_keeps_its_place() -> None:
     await asyncio.sleep(0)
     given_up.cancel()
     await asyncio.wait([given_up])
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(StatusError) as refused:
         await sagas.detached(done.wait())
     assert reason_of(refused.value.status) == "TOO_MANY_CALLS"
     done.set()

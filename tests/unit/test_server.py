@@ -19,7 +19,7 @@ from ordersys.api.order.v1.order_events_pb2 import Shortage
 from ordersys.api.order.v1.order_pb2 import Order, OrderItem
 from ordersys.api.order.v1.order_service_pb2 import DESCRIPTOR, CreateOrderRequest, GetOrderRequest, GetOrderResponse
 from ordersys.api.order.v1.order_service_pb2_grpc import OrderServiceStub
-from ordersys.contract.errors import out_of_stock, reason_of, refuse
+from ordersys.contract.errors import out_of_stock, reason_of, status_error
 from ordersys.local import ports
 from ordersys.runtime.base.futures import Grace
 from ordersys.runtime.rpc.server import AddressInUse, Server
@@ -138,7 +138,7 @@ async def test_storage_that_is_unavailable_is_a_status_of_the_contract() -> None
     """STORAGE_UNAVAILABLE, to be repeated: the log has the path and the reason, the client not a word of them."""
     async with serving(failing(StorageUnavailable("database /x/order.db can't be written: disk full"))) as (_, channel):
         status = await refusal(OrderServiceStub(channel).GetOrder(REQUEST))
-    assert status == refuse(ErrorReason.STORAGE_UNAVAILABLE).status
+    assert status == status_error(ErrorReason.STORAGE_UNAVAILABLE).status
 
 
 @pytest.mark.parametrize("count", [1, 20, 51, 1000])

@@ -12,7 +12,7 @@ import pytest
 
 from ordersys.api.order.v1.order_service_pb2 import CreateOrderRequest
 from ordersys.api.order.v1.order_service_pb2_grpc import OrderServiceStub
-from ordersys.contract.errors import Refused, reason_of
+from ordersys.contract.errors import StatusError, reason_of
 from ordersys.runtime.rpc import admission, limits
 from ordersys.runtime.settings import Settings
 from tests.integration.faults.workload import http2
@@ -326,7 +326,7 @@ def test_who_takes_no_pages_gets_no_more_of_them() -> None:
 
     for _ in range(admission._MAX_UNREAD_BYTES // len(_PAGE) + 1):
         answer(reader)
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(StatusError) as refused:
         answer(reader)
     assert reason_of(refused.value.status) == "TOO_MANY_CALLS"
     answer(Taker("quick"))

@@ -12,7 +12,7 @@ from ordersys.api.order.v1.order_service_pb2 import OrderItems
 from ordersys.api.order.v1.order_service_pb2 import UpdateOrderRequest as OrderUpdate
 from ordersys.api.product.v1.product_service_pb2 import CancelOrderRequest, ItemQuantity, UpdateOrderRequest
 from ordersys.contract import normalisation
-from ordersys.contract.errors import Refused, out_of_stock, refusing, version_mismatch
+from ordersys.contract.errors import StatusError, out_of_stock, result_or_error, version_mismatch
 from ordersys.product_service.saga import TRANSITIONS, Input, Saga, State, Step
 from ordersys.product_service.stock import Quantities, more
 from ordersys.product_service.store.tables import REQUESTS
@@ -44,12 +44,12 @@ Begun: TypeAlias = Saga | OtherPending | Outcome
 
 
 def find(connection: Connection, request: Request) -> Remembered | None:
-    """The stored request equal to `request`, None when there is none. Raises Refused (REQUEST_ID_REUSED)."""
+    """The stored request equal to `request`, None when there is none. Raises StatusError (REQUEST_ID_REUSED)."""
     known = REQUESTS.find(connection, [request.request_id])
     return recall(known, request.request_id, normalisation.fingerprint(request))
 
 
-def begin(connection: Connection, changes: list[NewChange]) -> list[Begun | Refused]:
+def begin(connection: Connection, changes: list[NewChange]) -> list[Begun | StatusError]:
     """An operation: for each request reserves what it needs more, or answers as before, or says who is first."""
     transaction = Transaction(
         connection,
@@ -58,13 +58,13 @@ def begin(connection: Connection, changes: list[NewChange]) -> list[Begun | Refu
         order_ids=[change.order.id for change in changes],
         holding_ids=[change.order.id for change in changes],
     )
-    results = [refusing(partial(_begin, transaction), change) for change in changes]
+    results = [result_or_error(partial(_begin, transaction), change) for change in changes]
     transaction.write()
     return results
 
 
 def _begin(transaction: Transaction, change: NewChange) -> Begun:
-    """How far one request is. Raises Refused (REQUEST_ID_REUSED, VERSION_MISMATCH, PRODUCT_NOT_FOUND)."""
+    """How far one request is. Raises StatusError (REQUEST_ID_REUSED, VERSION_MISMATCH, PRODUCT_NOT_FOUND)."""
     request, order = change.request, change.order
     fingerprint = normalisation.fingerprint(request)
     if (known := transaction.ledger.recall(request.request_id, fingerprint)) and known.outcome:

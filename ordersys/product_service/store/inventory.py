@@ -49,7 +49,7 @@ class Inventory:
         return product_id in self._rows
 
     def check(self, wanted: Iterable[str]) -> None:
-        """Raises Refused (PRODUCT_NOT_FOUND) for the first product there is none of."""
+        """Raises StatusError (PRODUCT_NOT_FOUND) for the first product there is none of."""
         for product_id in wanted:
             if product_id not in self._rows:
                 raise product_not_found(product_id)

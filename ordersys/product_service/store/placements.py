@@ -9,7 +9,7 @@ from ordersys.api.order.v1.order_events_pb2 import OrderRejected, Shortage
 from ordersys.api.order.v1.order_service_pb2 import CreateOrderRequest
 from ordersys.api.product.v1.product_service_pb2 import PlaceOrderRequest
 from ordersys.contract import normalisation, topology
-from ordersys.contract.errors import Refused, out_of_stock, refusing
+from ordersys.contract.errors import StatusError, out_of_stock, result_or_error
 from ordersys.contract.events import EventMessage
 from ordersys.contract.times import timestamp
 from ordersys.product_service.saga import TRANSITIONS, Input, Saga, State, Step
@@ -50,14 +50,14 @@ _KEPT_CREATION = Statement(select(REQUESTS.table.c.body).where(REQUESTS.table.c.
 Begun: TypeAlias = Saga | Unanswered | Outcome
 
 
-def begin(connection: Connection, placements: list[NewPlacement]) -> list[Begun | Refused]:
+def begin(connection: Connection, placements: list[NewPlacement]) -> list[Begun | StatusError]:
     """An operation: for each request reserves what it wants, or remembers its refusal, or answers as before."""
     transaction = Transaction(
         connection,
         request_ids=[placement.request.request_id for placement in placements],
         product_ids=[item.product_id for placement in placements for item in placement.request.items],
     )
-    results = [refusing(partial(_begin, transaction), placement) for placement in placements]
+    results = [result_or_error(partial(_begin, transaction), placement) for placement in placements]
     transaction.write()
     return results
 
@@ -72,7 +72,7 @@ def answer(connection: Connection, answered: list[Answered]) -> list[None]:
 
 
 def _begin(transaction: Transaction, placement: NewPlacement) -> Begun:
-    """How far one request is. Raises Refused (REQUEST_ID_REUSED, PRODUCT_NOT_FOUND)."""
+    """How far one request is. Raises StatusError (REQUEST_ID_REUSED, PRODUCT_NOT_FOUND)."""
     request = placement.request
     fingerprint = normalisation.fingerprint(request)
     if known := transaction.ledger.recall(request.request_id, fingerprint):

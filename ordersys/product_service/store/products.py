@@ -12,39 +12,39 @@ from ordersys.api.product.v1.product_service_pb2 import (
     CreateProductResponse,
 )
 from ordersys.contract import normalisation
-from ordersys.contract.errors import Refused, out_of_stock, product_already_exists, refusing
+from ordersys.contract.errors import StatusError, out_of_stock, product_already_exists, result_or_error
 from ordersys.product_service.store.inventory import Inventory, product
 from ordersys.product_service.store.tables import PRODUCTS, REQUESTS
 from ordersys.product_service.store.transaction import Transaction
 from ordersys.runtime.idempotency import Outcome, refusal, success
 
 
-def create(connection: Connection, requests: list[CreateProductRequest]) -> list[Outcome | Refused]:
+def create(connection: Connection, requests: list[CreateProductRequest]) -> list[Outcome | StatusError]:
     """An operation: creates each product, or answers as before, or refuses it."""
     transaction = Transaction(
         connection,
         request_ids=[request.request_id for request in requests],
         product_ids=[request.product.id for request in requests],
     )
-    results = [refusing(partial(_create, transaction), request) for request in requests]
+    results = [result_or_error(partial(_create, transaction), request) for request in requests]
     transaction.write()
     return results
 
 
-def adjust_stock(connection: Connection, requests: list[AdjustStockRequest]) -> list[Outcome | Refused]:
+def adjust_stock(connection: Connection, requests: list[AdjustStockRequest]) -> list[Outcome | StatusError]:
     """An operation: makes each adjustment, or answers as before, or refuses it."""
     transaction = Transaction(
         connection,
         request_ids=[request.request_id for request in requests],
         product_ids=[request.product_id for request in requests],
     )
-    results = [refusing(partial(_adjust, transaction), request) for request in requests]
+    results = [result_or_error(partial(_adjust, transaction), request) for request in requests]
     transaction.write()
     return results
 
 
 def get(connection: Connection, product_id: str) -> Product:
-    """One product. Raises Refused (PRODUCT_NOT_FOUND)."""
+    """One product. Raises StatusError (PRODUCT_NOT_FOUND)."""
     inventory = Inventory(connection, [product_id], 0)
     inventory.check([product_id])
     return inventory.product(product_id)
@@ -64,7 +64,7 @@ def purge(connection: Connection, times: list[int]) -> list[int]:
 
 
 def _create(transaction: Transaction, request: CreateProductRequest) -> Outcome:
-    """The outcome of one request. Raises Refused (REQUEST_ID_REUSED, PRODUCT_ALREADY_EXISTS)."""
+    """The outcome of one request. Raises StatusError (REQUEST_ID_REUSED, PRODUCT_ALREADY_EXISTS)."""
     fingerprint = normalisation.fingerprint(request)
     if (known := transaction.ledger.recall(request.request_id, fingerprint)) and known.outcome:
         return known.outcome
@@ -78,7 +78,7 @@ def _create(transaction: Transaction, request: CreateProductRequest) -> Outcome:
 
 
 def _adjust(transaction: Transaction, request: AdjustStockRequest) -> Outcome:
-    """The outcome of one request; a refusal for want of stock is one too. Raises Refused (PRODUCT_NOT_FOUND …)."""
+    """The outcome of one request; a refusal for want of stock is one too. Raises StatusError (PRODUCT_NOT_FOUND …)."""
     fingerprint = normalisation.fingerprint(request)
     if (known := transaction.ledger.recall(request.request_id, fingerprint)) and known.outcome:
         return known.outcome

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, bindparam
 
-from ordersys.contract.errors import Refused
+from ordersys.contract.errors import StatusError
 from ordersys.product_service.saga import TRANSITIONS, Kind, Result, Saga, Step, input_of
 from ordersys.product_service.store.tables import SAGAS
 from ordersys.product_service.store.transaction import SELECT_SAGA, Transaction, saga_of
@@ -38,7 +38,7 @@ def settle(connection: Connection, settled: list[Settled]) -> list[None]:
         match TRANSITIONS[transaction.state(saga), input_of(result)].step, result:
             case Step.COMPLETE, bytes(response):
                 transaction.complete(saga, response)
-            case Step.COMPENSATE, Refused():
+            case Step.COMPENSATE, StatusError():
                 transaction.compensate(saga)
             case _:
                 pass

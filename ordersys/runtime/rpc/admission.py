@@ -14,7 +14,7 @@ from typing import Any
 import grpc
 
 from ordersys.api.error.v1.error_reason_pb2 import ErrorReason
-from ordersys.contract.errors import refuse
+from ordersys.contract.errors import status_error
 
 # The context of a call, as grpc.aio hands it to a servicer.
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -64,7 +64,7 @@ class Arrivals:
     async def request(self, context: Context, peer: str) -> bytes:
         """The bytes of the request of a call of `peer`.
 
-        Raises Refused: REQUEST_INCOMPLETE when it does not come in REQUEST_SECONDS, or there is no room to wait for
+        Raises StatusError: REQUEST_INCOMPLETE when it does not come in REQUEST_SECONDS, or there is no room to wait for
         it; UNDECODABLE_REQUEST when the client has ended the call without one.
         """
         task: Any = asyncio.current_task()
@@ -75,12 +75,12 @@ class Arrivals:
             raw: object = await context.read()
         except asyncio.CancelledError as error:
             if arrival.was_given_up():
-                raise refuse(ErrorReason.REQUEST_INCOMPLETE) from error
+                raise status_error(ErrorReason.REQUEST_INCOMPLETE) from error
             raise
         finally:
             self._remove(peer, arrival)
         if not isinstance(raw, bytes):
-            raise refuse(ErrorReason.UNDECODABLE_REQUEST)
+            raise status_error(ErrorReason.UNDECODABLE_REQUEST)
         return raw
 
     def _add(self, peer: str, arrival: _Arrival, loop: asyncio.AbstractEventLoop) -> None:
@@ -132,21 +132,21 @@ class Admission:
         self._bytes = 0
 
     def check(self) -> None:
-        """Raises Refused (TOO_MANY_CALLS) when there is no room for another one, however small."""
+        """Raises StatusError (TOO_MANY_CALLS) when there is no room for another one, however small."""
         full = self._orders >= self._most_orders or self._bytes >= _MAX_REQUEST_BYTES
         if self._calls >= self._most_calls or full:
-            raise refuse(ErrorReason.TOO_MANY_CALLS)
+            raise status_error(ErrorReason.TOO_MANY_CALLS)
 
     @contextmanager
     def admitted(self, orders: int, request_bytes: int) -> Iterator[None]:
-        """A call with so many orders and bytes is under way. Raises Refused (TOO_MANY_CALLS) when it does not fit.
+        """A call with so many orders and bytes is under way. Raises StatusError (TOO_MANY_CALLS) when it does not fit.
 
         What would never fit does when nothing else is under way.
         """
         self.check()
         too_many = self._orders + orders > self._most_orders or self._bytes + request_bytes > _MAX_REQUEST_BYTES
         if self._calls and too_many:
-            raise refuse(ErrorReason.TOO_MANY_CALLS)
+            raise status_error(ErrorReason.TOO_MANY_CALLS)
         self._add(1, orders, request_bytes)
         try:
             yield
@@ -171,10 +171,10 @@ class UnreadResponses:
         self._bytes: Counter[str] = Counter()
 
     def add(self, page: bytes, context: Context) -> None:
-        """Counts a page that is to go out. Raises Refused when too many wait already."""
+        """Counts a page that is to go out. Raises StatusError when too many wait already."""
         peer = context.peer()
         if self._bytes[peer] > _MAX_UNREAD_BYTES:
-            raise refuse(ErrorReason.TOO_MANY_CALLS)
+            raise status_error(ErrorReason.TOO_MANY_CALLS)
         self._bytes[peer] += len(page)
         taken: Any = partial(self._taken, peer, len(page))
         context.add_done_callback(taken)

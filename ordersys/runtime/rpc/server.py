@@ -23,7 +23,7 @@ from grpc_status import rpc_status
 from ordersys.api.error.v1.error_reason_pb2 import ErrorReason
 from ordersys.contract import descriptors
 from ordersys.contract.addresses import parse
-from ordersys.contract.errors import Refused, invalid, refuse
+from ordersys.contract.errors import StatusError, invalid, status_error
 from ordersys.contract.validation import violations
 from ordersys.runtime.base.errors import StartupError
 from ordersys.runtime.base.failpoints import failpoint
@@ -239,7 +239,7 @@ class _Doors(NamedTuple):
                 raise  # aborted, or the client has gone: gRPC knows
             except Exception as error:  # noqa: BLE001 - answered by a status of the contract; a bug is logged
                 refused = foreseen(error)
-            status = refused.status if isinstance(refused, Refused) else _internal(path, refused)
+            status = refused.status if isinstance(refused, StatusError) else _internal(path, refused)
             await context.abort_with_status(rpc_status.to_status(status))
             raise AssertionError("abort raises")
 
@@ -265,7 +265,7 @@ def _decoded(request_class: type[Message], raw: bytes) -> Message:
     try:
         return request_class.FromString(raw)
     except DecodeError as error:
-        raise refuse(ErrorReason.UNDECODABLE_REQUEST) from error
+        raise status_error(ErrorReason.UNDECODABLE_REQUEST) from error
 
 
 def _keep_rules(request: Message) -> None:
@@ -276,7 +276,7 @@ def _keep_rules(request: Message) -> None:
 def _internal(path: str, error: Exception) -> Status:
     error_id = str(uuid.uuid4())
     _log.error("%s failed, error_id %s", path, error_id, exc_info=error)
-    return refuse(ErrorReason.INTERNAL_ERROR, error_id=error_id).status
+    return status_error(ErrorReason.INTERNAL_ERROR, error_id=error_id).status
 
 
 def metadata(context: Context, key: str) -> str | None:

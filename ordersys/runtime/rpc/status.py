@@ -11,13 +11,13 @@ from google.rpc.status_pb2 import Status
 from grpc_status import rpc_status
 
 from ordersys.api.error.v1.error_reason_pb2 import ErrorReason
-from ordersys.contract.errors import refuse
+from ordersys.contract.errors import status_error
 from ordersys.runtime.storage.errors import StorageUnavailable
 
 
 def foreseen(error: Exception) -> Exception:
     """The refusal of the contract for an error below the RPCs that it has a reason for; any other error as it is."""
-    return refuse(ErrorReason.STORAGE_UNAVAILABLE) if isinstance(error, StorageUnavailable) else error
+    return status_error(ErrorReason.STORAGE_UNAVAILABLE) if isinstance(error, StorageUnavailable) else error
 
 
 def status_of(error: grpc.aio.AioRpcError) -> Status:

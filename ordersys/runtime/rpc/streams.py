@@ -21,7 +21,7 @@ from grpc_health.v1.health_pb2 import (  # type: ignore[attr-defined]
 )
 
 from ordersys.api.error.v1.error_reason_pb2 import ErrorReason
-from ordersys.contract.errors import refuse
+from ordersys.contract.errors import status_error
 from ordersys.runtime.base.futures import wait_first
 from ordersys.runtime.rpc.admission import Context
 
@@ -43,10 +43,10 @@ class Streams:
 
     @contextmanager
     def one(self, context: Context) -> Iterator[None]:
-        """A stream of the connection `context` belongs to. Raises Refused (TOO_MANY_CALLS) when it has enough."""
+        """A stream of the connection `context` belongs to. Raises StatusError (TOO_MANY_CALLS) when it has enough."""
         peer = context.peer()
         if self._open[peer] >= STREAMS_A_CONNECTION:
-            raise refuse(ErrorReason.TOO_MANY_CALLS)
+            raise status_error(ErrorReason.TOO_MANY_CALLS)
         self._open[peer] += 1
         self._none_left.clear()
         try:

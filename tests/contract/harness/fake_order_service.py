@@ -16,7 +16,7 @@ from google.rpc.status_pb2 import Status
 from ordersys.api.order.v1 import order_service_pb2 as api
 from ordersys.api.order.v1.order_pb2 import Order
 from ordersys.api.order.v1.order_service_pb2_grpc import OrderServiceServicer, add_OrderServiceServicer_to_server
-from ordersys.contract.errors import Refused, order_already_exists, order_not_found, version_mismatch
+from ordersys.contract.errors import StatusError, order_already_exists, order_not_found, version_mismatch
 from tests.contract.harness.sample_orders import change, created
 
 _DETAILS = "grpc-status-details-bin"
@@ -29,10 +29,10 @@ class Behaviour:
     """The fake's behaviour at calls that change something; this one answers well."""
 
     def before(self, request: Any) -> None:
-        """Before anything is done. May raise Refused, or take its time."""
+        """Before anything is done. May raise StatusError, or take its time."""
 
     def after(self, request: Any) -> None:
-        """Called when a change is done, before it is answered. May raise Refused: then the reply is lost."""
+        """Called when a change is done, before it is answered. May raise StatusError: then the reply is lost."""
 
 
 class Slow(Behaviour):
@@ -49,20 +49,20 @@ class Unavailable(Behaviour):
     """Does nothing, and says so."""
 
     def before(self, request: Any) -> None:
-        raise Refused(Status(code=grpc.StatusCode.UNAVAILABLE.value[0], message="not now"))
+        raise StatusError(Status(code=grpc.StatusCode.UNAVAILABLE.value[0], message="not now"))
 
 
 class LosesReplies(Behaviour):
     """Does it, and the reply does not arrive."""
 
     def after(self, request: Any) -> None:
-        raise Refused(Status(code=grpc.StatusCode.UNAVAILABLE.value[0], message="connection reset"))
+        raise StatusError(Status(code=grpc.StatusCode.UNAVAILABLE.value[0], message="connection reset"))
 
 
 class Refuses(Behaviour):
     """Refuses changes."""
 
-    def __init__(self, refused: Refused) -> None:
+    def __init__(self, refused: StatusError) -> None:
         self._refused = refused
 
     def before(self, request: Any) -> None:
@@ -129,7 +129,7 @@ class FakeOrderService(OrderServiceServicer):
             with self._lock:
                 response = act()
             behaviour.after(request)
-        except Refused as refused:
+        except StatusError as refused:
             _abort(context, refused.status)
         else:
             return response
@@ -149,7 +149,7 @@ class FakeOrderService(OrderServiceServicer):
     def _result(self, request: api.CreateOrderRequest) -> api.CreateOrderResult:
         try:
             return api.CreateOrderResult(order=self._create(request))
-        except Refused as refused:
+        except StatusError as refused:
             return api.CreateOrderResult(status=refused.status)
 
     def _create(self, request: api.CreateOrderRequest) -> Order:

@@ -26,7 +26,7 @@ def created(request: CreateOrderRequest) -> Order:
 
 
 def change(order: Order, request: UpdateOrderRequest) -> None:
-    """Makes a change, in place. Raises Refused (STATE_NOT_ALLOWED)."""
+    """Makes a change, in place. Raises StatusError (STATE_NOT_ALLOWED)."""
     if request.WhichOneof("change") == "items":
         _replace_items(order, request.items.items)
     else:

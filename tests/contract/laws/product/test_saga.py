@@ -17,7 +17,7 @@ from ordersys.api.product.v1.product_service_pb2 import (
     PlaceOrderRequest,
     UpdateOrderRequest,
 )
-from ordersys.contract.errors import Refused, reason_of, refuse
+from ordersys.contract.errors import StatusError, reason_of, status_error
 from tests.contract.conftest import ProductServiceAlone
 from tests.contract.harness.client import PRODUCT, Answer
 from tests.contract.harness.fake_order_service import Behaviour, LosesReplies, Refuses, Slow, Unavailable
@@ -112,7 +112,7 @@ def test_what_nobody_repeats_is_resolved_all_the_same(alone: ProductServiceAlone
 def test_a_final_refusal_gives_the_stock_back(alone: ProductServiceAlone, reason: str) -> None:
     """It is passed on as it is, nothing stays held, and no order appears later."""
     product = alone.system.new_product(10)
-    with alone.fake_order_service.answering(Refuses(refuse(ErrorReason.Value(reason)))):
+    with alone.fake_order_service.answering(Refuses(status_error(ErrorReason.Value(reason)))):
         assert alone.system.call(placing({product: 4})).reason == reason
     alone.system.eventually(lambda: stock(alone, product) == (10, 0))
     assert orders_of(alone, product) == []
@@ -121,16 +121,16 @@ def test_a_final_refusal_gives_the_stock_back(alone: ProductServiceAlone, reason
 @pytest.mark.parametrize("reason", [*IN_DOUBT, TAKEN])
 def test_a_refusal_that_is_not_final_leaves_the_outcome_open(alone: ProductServiceAlone, reason: str) -> None:
     """Whatever its code: the stock stays held, and repeating the request resolves it."""
-    assert_resolved_after(alone, refuse(ErrorReason.Value(reason)))
+    assert_resolved_after(alone, status_error(ErrorReason.Value(reason)))
 
 
 @pytest.mark.parametrize("code", BARE_CODES, ids=lambda code: code.name)
 def test_a_status_without_a_reason_leaves_the_outcome_open(alone: ProductServiceAlone, code: grpc.StatusCode) -> None:
     """A code alone says nothing of the effect, not even one that reasons come with that are final."""
-    assert_resolved_after(alone, Refused(Status(code=code.value[0], message="said by somebody else")))
+    assert_resolved_after(alone, StatusError(Status(code=code.value[0], message="said by somebody else")))
 
 
-def assert_resolved_after(alone: ProductServiceAlone, refused: Refused) -> None:
+def assert_resolved_after(alone: ProductServiceAlone, refused: StatusError) -> None:
     """While the Order Service refuses so, a placement is open and its stock held; then it gets its order."""
     product = alone.system.new_product(10)
     request = placing({product: 4})
@@ -272,7 +272,7 @@ def test_a_batch_nobody_repeats_is_resolved_all_the_same(alone: ProductServiceAl
 def test_a_final_refusal_gives_the_stock_of_a_batch_back(alone: ProductServiceAlone) -> None:
     """Each of its orders is refused as it would be alone, and nothing stays held."""
     product = alone.system.new_product(10)
-    with alone.fake_order_service.answering(Refuses(refuse(ErrorReason.INVALID_REQUEST))):
+    with alone.fake_order_service.answering(Refuses(status_error(ErrorReason.INVALID_REQUEST))):
         results = alone.system.ok(BatchPlaceOrdersRequest(requests=[placing({product: 2}) for _ in range(3)])).results
     assert [reason_of(result.status) for result in results] == ["INVALID_REQUEST"] * 3
     alone.system.eventually(lambda: stock(alone, product) == (10, 0))

@@ -10,14 +10,14 @@ from ordersys.api.error.v1.error_reason_pb2 import ErrorReason
 from ordersys.api.order.v1.order_pb2 import Order
 from ordersys.api.order.v1.order_service_pb2 import GetOrderRequest, GetOrderResponse
 from ordersys.api.product.v1.product_service_pb2 import PlaceOrderResponse
-from ordersys.contract.errors import refuse
+from ordersys.contract.errors import status_error
 from tests.contract.harness.client import Answer
 from tests.integration.faults.checkers.observations import CREATED, TOPIC, Kind, Observations, Stock
 from tests.integration.faults.selftest.healthy_history import UNAVAILABLE, healthy_history, ok
 
 ONE, TWO = "notification-service-1", "notification-service-2"
-NOT_ALLOWED = Answer(grpc.StatusCode.FAILED_PRECONDITION, None, refuse(ErrorReason.STATE_NOT_ALLOWED).status)
-BUG = Answer(grpc.StatusCode.INTERNAL, None, refuse(ErrorReason.INTERNAL_ERROR).status)
+NOT_ALLOWED = Answer(grpc.StatusCode.FAILED_PRECONDITION, None, status_error(ErrorReason.STATE_NOT_ALLOWED).status)
+BUG = Answer(grpc.StatusCode.INTERNAL, None, status_error(ErrorReason.INTERNAL_ERROR).status)
 Plant = Callable[[], Observations]
 
 
