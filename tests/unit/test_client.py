@@ -25,7 +25,7 @@ from ordersys.api.product.v1 import product_service_pb2 as asking
 from ordersys.api.product.v1.product_pb2 import Product
 from ordersys.console import output
 from ordersys.console.parser import UsageError
-from ordersys.contract import errors as refused
+from ordersys.contract import errors as contract_errors
 from ordersys.contract.addresses import Address
 from ordersys.contract.errors import Reason, StatusError, status_error
 from ordersys.contract.validation import FieldViolation
@@ -71,25 +71,25 @@ SHORT = [Shortage(product_id="lamp", asked=3, available=2), Shortage(product_id=
 BROKEN = [FieldViolation("customer_id", "string.slug", "no slug"), FieldViolation("items", "x", "too many")]
 SENTENCES: list[tuple[StatusError | Status, Message, str]] = [
     (
-        refused.out_of_stock(SHORT),
+        contract_errors.out_of_stock(SHORT),
         READING,
         "lamp (asked 3, available 2), chair (asked 1, available 0); ask for",
     ),
-    (refused.invalid(BROKEN), READING, "breaks the contract: customer_id: no slug; items: too many."),
+    (contract_errors.invalid(BROKEN), READING, "breaks the contract: customer_id: no slug; items: too many."),
     (status_error(ErrorReason.OUTCOME_OPEN), PAYING, f"to learn it, repeat the command with --request-id {ID}."),
-    (refused.version_mismatch(ID, 7), PAYING, "The order is at version 7 by now; look at it again"),
-    (refused.state_not_allowed(ID, DELIVERED, PAID), PAYING, "An order that is delivered can't become paid."),
+    (contract_errors.version_mismatch(ID, 7), PAYING, "The order is at version 7 by now; look at it again"),
+    (contract_errors.state_not_allowed(ID, DELIVERED, PAID), PAYING, "An order that is delivered can't become paid."),
     (
-        refused.state_not_allowed(ID, PAID, PAID),
+        contract_errors.state_not_allowed(ID, PAID, PAID),
         CHANGING,
         "items of an order may change only while it is placed; this",
     ),
     (
-        refused.product_not_found("lamp"),
+        contract_errors.product_not_found("lamp"),
         READING,
         "There is no product lamp; `products` lists those there are.",
     ),
-    (refused.order_not_found(ID), READING, f"There is no order {ID}; `orders` lists those there are."),
+    (contract_errors.order_not_found(ID), READING, f"There is no order {ID}; `orders` lists those there are."),
     (status_error(ErrorReason.INTERNAL_ERROR, error_id="e7"), READING, "has more under this error_id. (error_id e7)"),
     (Status(code=Code.RESOURCE_EXHAUSTED, message="too many"), READING, "too many"),
     (
@@ -114,7 +114,7 @@ def test_a_refusal_is_one_sentence_with_the_way_out(refused: StatusError | Statu
 @pytest.mark.parametrize("asked", [PAYING, CANCELLING])
 def test_an_order_that_is_there_already_is_not_told_about_items(asked: Message) -> None:
     """Paying what is paid, cancelling what is cancelled: no items were to change."""
-    assert "items" not in errors.sentence(failed(refused.state_not_allowed(ID, PAID, PAID), asked))
+    assert "items" not in errors.sentence(failed(contract_errors.state_not_allowed(ID, PAID, PAID), asked))
 
 
 @pytest.mark.parametrize("reason", REASONS, ids=ErrorReason.Name)
@@ -180,7 +180,7 @@ def test_no_answer_to_a_change_tells_how_to_repeat_it(code: int) -> None:
 
 def test_a_status_is_the_one_sent_in_the_details_or_made_of_the_code() -> None:
     """grpc-status-details-bin where it agrees with the status, else code and text, or the code's name."""
-    sent = refused.product_not_found("lamp").status
+    sent = contract_errors.product_not_found("lamp").status
     trailing = Metadata(("other-bin", b"\xff"), ("grpc-status-details-bin", sent.SerializeToString()))
     assert status_of(AioRpcError(StatusCode.NOT_FOUND, Metadata(), trailing, sent.message)) == sent
     plain = Status(code=Code.NOT_FOUND, message="text")
