@@ -50,7 +50,7 @@ class Recorder:
         dispositions = [Disposition.ACK if isinstance(result, Rendered) else result for result in results]
         # Nothing new, no commit: dead letters alone wait for no disk.
         recordings = await self._database.write(self._inbox.record, list(rendered.values())) if rendered else []
-        with log.together():  # a write to the log costs more than the line (docs/performance.md, "What paid")
+        with log.together():  # a write to the log costs more than the line (docs/performance.md, "What was worth it")
             self._log_recordings(list(rendered.values()), recordings)
         for index, recording in zip(rendered, recordings, strict=True):
             dispositions[index] = _DISPOSITIONS[recording]

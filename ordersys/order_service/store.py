@@ -53,7 +53,8 @@ ORDERS = Table(
     Column("order_id", String(36), nullable=False, unique=True),
     Column("customer_id", String(64), nullable=False),
     Column("state", SmallInteger, nullable=False),
-    # The order, encoded once: replies, outcomes and events are made of these bytes (docs/performance.md, "What paid").
+    # The order, encoded once: replies, outcomes and events are made of these bytes
+    # (docs/performance.md, "What was worth it").
     Column("body", LargeBinary, nullable=False),
     # A page of ListOrders is a range of one of these, whatever it is filtered by and however many orders there are.
     Index("orders_by_customer", "customer_id", "sequence"),
@@ -62,7 +63,7 @@ ORDERS = Table(
     sqlite_autoincrement=True,
 )
 
-# Built once: to build a statement takes longer than to run it (docs/performance.md, "What paid").
+# Built once: to build a statement takes longer than to run it (docs/performance.md, "What was worth it").
 _SELECT = Statement(
     select(ORDERS.c.order_id, ORDERS.c.body).where(ORDERS.c.order_id.in_(bindparam("ids", expanding=True)))
 )

@@ -1,10 +1,11 @@
 """Calls that go on together: what they ask for is begun, settled and answered as one group.
 
 A call parks one future and is woken once. When a group departs decides what an order costs: alone it pays for two
-commits and a call to the Order Service by itself, in a group of twenty for a twentieth of each. So a call waits for
-most of the crowd, those that were lately here at a time, and then departs with them. It never waits long, and a lone
-call not at all. The part and the time were chosen by measuring (docs/performance.md): half of the crowd makes groups
-of a third of the size, for a fifth more processor time an order; to wait longer saves nothing more.
+commits and a call to the Order Service by itself, in a group of twenty for a twentieth of each. So a group departs
+when four fifths of those that were here at a time lately have come, at the latest after 20 ms; after 0.1 s without a
+group at once, so that a lone call does not wait. The part and the time were chosen by measuring (docs/performance.md):
+half of the crowd makes groups of a third of the size, for a fifth more processor time an order; to wait longer saves
+nothing more.
 """
 
 import asyncio

@@ -2,7 +2,7 @@
 
 The contract says of each reason whether it is final: then the request has had no effect and what was reserved for it
 may be released. Everything else leaves the outcome in doubt: a status without a reason of the contract, silence above
-all. No status code decides (docs/reliability.md, "an outage longer than request_ids are remembered").
+all. No status code decides (docs/reliability.md, "an outage between the services").
 """
 
 import json

@@ -6,7 +6,7 @@ second commit: complete, where the order was created or changed, or compensate, 
 commits everything may die. What is pending is asked for again under the same ids, by its client or by recovery, and the
 Order Service answers a request it knows as before.
 
-Two kinds of saga differ in what they ask for alone: a placement (CreateOrder) and a change (UpdateOrder). A change
+Two kinds of saga differ only in what they ask for: a placement (CreateOrder) and a change (UpdateOrder). A change
 reserves what the order needs more before it asks, and releases what it needs less only when the order was changed.
 """
 
@@ -141,7 +141,7 @@ def input_of(result: Result) -> Input:
 
 
 def reserved_after(order_request: OrderRequest, held: Quantities) -> Quantities:
-    """The reservation of an order when `order_request` was made; `held` is what it and its saga hold before."""
+    """The units the order holds once `order_request` has taken effect, given what order and saga hold now."""
     if isinstance(order_request, CreateOrderRequest):
         return held  # a placement has reserved what it asks for, and its order nothing yet
     if order_request.WhichOneof("change") == "items":

@@ -42,7 +42,7 @@ class Description:
     Should that commit be lost, the saga is still pending, and a repeat gets the same result from the Order Service.
     """
     first_try_is_looked_up: bool
-    """True when an order that shows the effect of a refused first try can't be so by chance.
+    """True when the order is read even after the first call was refused: nobody else can have made it so.
 
     What was begun before is looked up in any case: a try of it may have been made, and forgotten since.
     """

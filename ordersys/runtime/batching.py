@@ -83,7 +83,8 @@ class Batcher(Generic[T, R]):
     async def _next_batch(self) -> None:
         size = min(len(self._waiting), self._limit)
         waiting = [self._waiting.popleft() for _ in range(size)]
-        # Nobody waits for what was withdrawn, others for their turn (docs/reliability.md, "calls given up in a row").
+        # Nobody waits for what was withdrawn, others for their turn
+        # (docs/reliability.md, "calls cancelled one after the other").
         batch = [(item, future) for item, future in waiting if future is None or not future.cancelled()]
         if not batch:
             return

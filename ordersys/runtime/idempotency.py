@@ -1,6 +1,8 @@
-"""The outcome of each request_id (AIP-155), stored in the transaction that has the effect.
+"""Idempotency by request_id (AIP-155): its outcome is stored in the transaction that has the effect.
 
-A request is open from its first commit until its outcome is known; a repeat is answered with that outcome.
+A request is open from its first commit until its outcome is known; a repeat is answered with that outcome. Kept are
+successes, and refusals that a repeat must get again (OUT_OF_STOCK); any other refusal leaves the id unused. They are
+purged by `periodic.purge`, by the age `retention.Retention` says.
 """
 
 from collections.abc import Iterable, Sequence
@@ -74,7 +76,8 @@ class Requests:
         self.table = Table(
             "requests",
             metadata,
-            # Not WITHOUT ROWID: the key is random, and the outcome lies beside it (docs/performance.md, "did not pay").
+            # Not WITHOUT ROWID: the key is random, and the outcome lies beside it
+            # (docs/performance.md, "not worth it").
             Column("request_id", String(36), primary_key=True),
             Column("fingerprint", LargeBinary(16), nullable=False),
             Column("subject", String(64), nullable=False),

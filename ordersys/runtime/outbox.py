@@ -130,7 +130,7 @@ class Outbox:
         return [None] * len(batches)
 
     def put_off(self, connection: Connection, batches: list[list[Late]]) -> list[None]:
-        """An operation: events are not to be tried before they are due; what is not tried yet goes before them."""
+        """An operation: moves events from `outbox` to `outbox_late`, or schedules them anew there."""
         values = [
             {"moved": late.sequence, "new_due_time": late.due_time, "new_reason": late.reason}
             for batch in batches
@@ -146,14 +146,14 @@ class Outbox:
         self._delete_late.run(connection, [{"gone": sequence} for batch in batches for sequence in batch])
         return [None] * len(batches)
 
-    def all_due(self, connection: Connection, items: list[None]) -> list[None]:
+    def make_all_due(self, connection: Connection, items: list[None]) -> list[None]:
         """An operation: everything that was put off is due now."""
-        self._all_due.run(connection, [{}])
+        self._make_all_due.run(connection, [{}])
         return items
 
-    def due_again(self, connection: Connection, reasons: list[str]) -> list[None]:
+    def make_due_again(self, connection: Connection, reasons: list[str]) -> list[None]:
         """An operation: what is parked for one of these reasons is due now."""
-        self._due_again.run(connection, [{"parked_for": reason} for reason in set(reasons)])
+        self._make_due_again.run(connection, [{"parked_for": reason} for reason in set(reasons)])
         return [None] * len(reasons)
 
     def _prepare(self) -> None:
@@ -191,10 +191,10 @@ class Outbox:
             .values(attempts=late.attempts + 1, due_time=bindparam("new_due_time"), reason=bindparam("new_reason"))
         )
         self._delete_late = Statement(delete(self.late).where(late.sequence == bindparam("gone")))
-        self._all_due = Statement(update(self.late).values(due_time=0))
+        self._make_all_due = Statement(update(self.late).values(due_time=0))
         # What is due already is not looked at: of many that go one after the other only the first costs anything.
         same = update(self.late).where(late.due_time > 0).where(late.reason == bindparam("parked_for"))
-        self._due_again = Statement(same.values(due_time=text("0")))
+        self._make_due_again = Statement(same.values(due_time=text("0")))
 
 
 def upgrade(connection: Connection) -> None:

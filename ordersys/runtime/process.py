@@ -94,7 +94,7 @@ def _keep_what_is_loaded() -> None:
     They are nearly all there is: each full collection would go through them again, and keep the event loop waiting.
     """
     gc.collect()  # what is garbage by now would stay as well
-    # The longest pause for the collector went from 22 to 1 ms (docs/performance.md, "What paid").
+    # The longest pause for the collector went from 22 to 1 ms (docs/performance.md, "What was worth it").
     gc.freeze()
 
 

@@ -6,7 +6,11 @@ again a few at a time, what was tried longest ago first, with jittered backoff, 
 well. What can't be published as it is (it can't be encoded, its exchange is gone for good, it is too large, the user
 may not use its routing key) is parked: told of in the log, kept, and tried again alone, after minutes and at each
 start, or as soon as another one that was parked for the same reason is published. An event waits for every earlier one
-of its order. While the broker is away, or says nothing, or refuses the topology, all stays as it is.
+of its order that is late; within one window a nacked event may be overtaken by the next (docs/architecture.md). While
+the broker is away, or says nothing, or refuses the topology, all stays as it is.
+
+Of a window: what is confirmed is removed (`_remove`); what was nacked or returned, and what waits for an earlier event
+of its order, is put off (`_put_off`); what was not answered stays. When a session that nacks is given up: Publisher.
 """
 
 import asyncio
@@ -100,7 +104,7 @@ class Relay:
             try:
                 async with self._in_use:
                     if not begun:
-                        await self._database.write(self._outbox.all_due, None)
+                        await self._database.write(self._outbox.make_all_due, None)
                         begun = True
                     more = await self._publish_new()
                     more = await self._publish_late() or more
@@ -167,7 +171,7 @@ class Relay:
         for event in confirmed:
             if event.reason:
                 _log.info("event %s, which was parked, is published", event.event.event_id)
-                await self._database.write(self._outbox.due_again, event.reason)
+                await self._database.write(self._outbox.make_due_again, event.reason)
         await self._put_off(events, outcomes, [])
         if len(confirmed) == len(events):
             self._late.better()

@@ -1,4 +1,4 @@
-"""The links of all pages lead somewhere: to a file, and to a heading where they name one."""
+"""Links lead somewhere: those of all pages, to a file and a heading; those of the code, to words of a page."""
 
 import re
 from pathlib import Path
@@ -30,3 +30,23 @@ def test_each_link_of_a_page_leads_somewhere(page: Path) -> None:
         if "://" not in link and (not target.exists() or (anchor and anchor not in anchors(target))):
             lost.append(link)
     assert lost == []
+
+
+def citations(module: Path) -> list[tuple[str, str]]:
+    """The pages a module cites, each with the words in it, from comments and docstrings of one or more lines."""
+    text = re.sub(r"\n\s*(?:# ?)?", " ", module.read_text(encoding="utf-8"))
+    cited = re.findall(r'docs/(\w+)\.md((?:(?:,| and) "[^"]+")+)', text)
+    return [(page, words) for page, group in cited for words in re.findall(r'"([^"]+)"', group)]
+
+
+@pytest.mark.parametrize("folder", ["ordersys", "tools", "tests", "benchmarks"])
+def test_what_code_cites_of_a_page_stands_there(folder: str) -> None:
+    """Word for word, but for capital letters; some are there."""
+    lost = []
+    for module in sorted((ROOT / folder).rglob("*.py")):
+        for page, words in citations(module):
+            text = " ".join((ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8").split())
+            if words.lower() not in text.lower():
+                lost.append(f"{module.name}: {words}")
+    assert lost == []
+    assert folder != "ordersys" or any(citations(module) for module in (ROOT / folder).rglob("*.py"))

@@ -71,12 +71,6 @@ def test_a_room_of_the_map_is_as_large_as_it_says(links: str, lines: str) -> Non
     assert counted == pytest.approx(int(lines.replace(",", "")), rel=0.1)
 
 
-@pytest.mark.parametrize("target", sorted(set(re.findall(r"\]\(([^)]+)\)", README))))
-def test_every_link_leads_to_a_file(target: str) -> None:
-    """Relative links only, to what is there."""
-    assert (ROOT / target).exists()
-
-
 @pytest.mark.parametrize("name", sorted(set(sessions())))
 def test_every_session_named_exists(name: str) -> None:
     """A command of the README can be typed."""

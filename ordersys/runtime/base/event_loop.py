@@ -1,6 +1,6 @@
 """The event loop of a process: uvloop where it is installed, else asyncio's own, or as set.
 
-uvloop does the same in C, with less processor time (docs/performance.md, "What paid").
+uvloop does the same in C, with less processor time (docs/performance.md, "What was worth it").
 It is a dependency on the systems that it is published for; nothing else here knows of it.
 """
 
@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 UVLOOP: Callable[[], asyncio.AbstractEventLoop] | None = None
-# Left out on systems without a build of it; it saves 7 % of an order (docs/performance.md, "What paid").
+# Left out on systems without a build of it; it saves 7 % of an order (docs/performance.md, "What was worth it").
 with suppress(ImportError):
     import uvloop
 

@@ -1,6 +1,6 @@
 """RabbitMQ: one connection with one AMQP channel for events, until it breaks or falls silent.
 
-Together with frames.py, messages.py and urls.py all that knows pika.
+pika is known to this folder alone, of its modules to connection, channel, frames, messages, urls and errors.
 """
 
 import asyncio

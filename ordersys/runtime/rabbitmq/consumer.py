@@ -167,7 +167,7 @@ class Consumer:
             _log.info("the consumers of %s were not counted: %s", self._queue, error)
             return True
         # Each process of several would record a part of the events, healthy by all signs (docs/reliability.md, "two
-        # services of one kind with databases of their own").
+        # processes of one service").
         self._crowded = self._crowded + 1 if count > 1 else 0
         if self._crowded % _COUNTS_UNTIL_SAID_AGAIN == _COUNTS_UNTIL_SAID:
             _log.error(

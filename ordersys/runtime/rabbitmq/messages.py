@@ -97,8 +97,8 @@ class RawProperties(pika.BasicProperties):
     def _decode_all(self) -> None:
         super().__init__()
         try:
-            # A timestamp in milliseconds, tables 1,200 deep (docs/reliability.md, "a message with a header no decoder
-            # takes").
+            # A timestamp in milliseconds, tables 1,200 deep (docs/reliability.md, "a message with a header
+            # that pika can't decode").
             super().decode(self.raw)
         except Exception:  # noqa: BLE001 - whatever the decoder raises costs this message, never the connection
             super().__init__()

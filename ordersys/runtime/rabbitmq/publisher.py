@@ -72,7 +72,7 @@ class Publisher:
             self._refused_event = ended
         elif Fate.CONFIRMED in fates:
             self._refused_event = None
-        # docs/reliability.md, "the broker that leads the queues killed, of three", and "a queue that is full".
+        # docs/reliability.md, "the leader of the queues killed", and "a queue that is full".
         if Fate.NACKED not in fates:
             self._nacks_borne = _NEW_CHANNEL_SECONDS
         elif self._loop.time() - self._opened_at >= self._nacks_borne:

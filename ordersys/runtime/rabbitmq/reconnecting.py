@@ -178,7 +178,7 @@ class _Keeper:
     ) -> None:
         """Resolves `declared` the first time."""
         # On channels of its own: while a node hangs the others declare nothing, and what is published on the same
-        # channel would wait for that (docs/reliability.md, "a node of a cluster asleep").
+        # channel would wait for that (docs/reliability.md, "a node of a cluster suspended").
         declarer = Declarer(topology(), self._consumed)
         while not session.closed.done():
             error = None

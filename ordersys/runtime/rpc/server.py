@@ -173,8 +173,8 @@ class _Doors(NamedTuple):
         batch = batch_of(method)
 
         async def handle(context: Context) -> bytes:
-            # Before its request is read: refusing what is too much has to cost little (docs/reliability.md, "load
-            # beyond what can be done").
+            # Before its request is read: refusing what is too much has to cost little (docs/reliability.md, "more
+            # load than can be done").
             self.admission.check()
             raw = await self._raw(context)
             request = _decoded(request_class, raw)

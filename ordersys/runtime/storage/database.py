@@ -151,7 +151,7 @@ class Database:
     def _connect(self, first: Callable[[Connection], None]) -> None:
         self._look()
         # FULL: with NORMAL a power failure may undo the last commits of a WAL (https://www.sqlite.org/pragma.html,
-        # synchronous). It costs 7 µs an order where 24 share a commit (docs/performance.md, "did not pay").
+        # synchronous). It costs 7 µs an order where 24 share a commit (docs/performance.md, "not worth it").
         self._writer = open_engine(
             self._file.real, "rwc", StaticPool, "PRAGMA synchronous=FULL", "PRAGMA journal_mode=WAL"
         )

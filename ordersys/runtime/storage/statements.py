@@ -11,7 +11,8 @@ from sqlalchemy.dialects.sqlite import dialect
 from sqlalchemy.sql.expression import ClauseElement
 
 Row = tuple[Any, ...]
-# By place: a row is a tuple then, which costs less than a dictionary (docs/performance.md, "rows as tuples").
+# By place: a row is a tuple then, which costs less than a dictionary
+# (docs/performance.md, "rows and events are tuples").
 _DIALECT = dialect(paramstyle="qmark")
 
 
