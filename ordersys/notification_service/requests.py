@@ -31,7 +31,7 @@ def remember(connection: Connection, done: list[Done]) -> list[Outcome]:
     # Nothing to look up: requests go one at a time (removals.py), and this one was looked for before it began.
     ledger = REQUESTS.ledger(connection, [], now())
     for request, ended, gone in done:
-        ledger.close(request.request_id, fingerprint(request), request.DESCRIPTOR.name, ended)
+        ledger.record(request.request_id, fingerprint(request), request.DESCRIPTOR.name, ended)
         DEAD_LETTERS.remove(connection, gone)
     ledger.write()
     return [outcome for _, outcome, _ in done]

@@ -170,7 +170,7 @@ class _Batch:
         self._orders[created.order.id] = created
         self._created.append(created.order.id)
         response = around(created.body)
-        self._ledger.close(request.request_id, digest, created.order.id, success(response))
+        self._ledger.record(request.request_id, digest, created.order.id, success(response))
         self._events.append(_event(OrderCreated, created.order, response, creation.traceparent))
         return response
 
@@ -186,7 +186,7 @@ class _Batch:
         # What changes nothing is a success without an event: nobody has to hear of it.
         after = _encoded(order) if order.version != before.order.version else before
         response = around(after.body)
-        self._ledger.close(request.request_id, digest, order.id, success(response))
+        self._ledger.record(request.request_id, digest, order.id, success(response))
         if after is not before:
             self._orders[order.id] = after
             self._changed.add(order.id)

@@ -11,7 +11,7 @@ R = TypeVar("R")
 T = TypeVar("T")
 
 
-Step: TypeAlias = Callable[[list[T]], Awaitable[Sequence[R | Exception]]]
+Work: TypeAlias = Callable[[list[T]], Awaitable[Sequence[R | Exception]]]
 """Does something for many sagas at once: one result, or exception, for each."""
 
 
@@ -57,7 +57,7 @@ class SagaRunner:
         """
         return asyncio.shield(_running(work, self._recovering))
 
-    async def single_flight(self, step: Step[T, R], arguments: Mapping[str, T]) -> dict[str, R | Exception]:
+    async def single_flight(self, step: Work[T, R], arguments: Mapping[str, T]) -> dict[str, R | Exception]:
         """Single-flight for many: runs `step` once for the sagas not running already; running ones share their result.
 
         By saga id: one result or exception for each.
@@ -72,7 +72,7 @@ class SagaRunner:
         if under_way := self._tasks | self._recovering:
             await asyncio.wait(under_way, timeout=seconds)
 
-    async def _take(self, step: Step[T, R], mine: Mapping[str, T]) -> dict[str, R | Exception]:
+    async def _take(self, step: Work[T, R], mine: Mapping[str, T]) -> dict[str, R | Exception]:
         """The results of `step`; a caller who comes for one of these sagas meanwhile finds it under way."""
         under_way: asyncio.Future[dict[str, R | Exception]] = asyncio.get_running_loop().create_future()
         self._by_id.update(dict.fromkeys(mine, under_way))
@@ -99,7 +99,7 @@ def _running(work: Coroutine[Any, Any, R], among: "set[asyncio.Task[Any]]") -> "
     return task
 
 
-async def _tried(step: Step[T, R], arguments: Mapping[str, T]) -> dict[str, R | Exception]:
+async def _tried(step: Work[T, R], arguments: Mapping[str, T]) -> dict[str, R | Exception]:
     try:
         return dict(zip(arguments, await step(list(arguments.values())), strict=True))
     except Exception as error:  # noqa: BLE001 - the result of each, for whoever waits for it

@@ -28,7 +28,7 @@ from sqlalchemy import (
 from ordersys.contract.events import MAXIMUM_BYTES
 from ordersys.contract.properties import Death, death, for_a_copy
 from ordersys.runtime.base.ids import now
-from ordersys.runtime.rabbitmq.confirms import Fate, Outcome
+from ordersys.runtime.rabbitmq.confirms import Fate, PublishResult
 from ordersys.runtime.rabbitmq.errors import BrokerUnavailable
 from ordersys.runtime.rabbitmq.messages import AmqpDelivery, Message, copy, received
 from ordersys.runtime.rabbitmq.reconnecting import opened
@@ -170,16 +170,16 @@ async def put_back(urls: BrokerUrls, name: str, messages: Sequence[Message]) -> 
     return reasons
 
 
-def _noted(reasons: list[str], indexes: Sequence[int], outcomes: Sequence[Outcome]) -> list[str]:
+def _noted(reasons: list[str], indexes: Sequence[int], outcomes: Sequence[PublishResult]) -> list[str]:
     said = {index: _why_not(outcome) for index, outcome in zip(indexes, outcomes, strict=True)}
     return [said.get(index, reason) for index, reason in enumerate(reasons)]
 
 
-def _why_not(outcome: Outcome) -> str:
+def _why_not(outcome: PublishResult) -> str:
     return "" if outcome.fate is Fate.CONFIRMED else outcome.reason or outcome.fate.value
 
 
-async def _published(urls: BrokerUrls, name: str, messages: Sequence[Message]) -> list[Outcome]:
+async def _published(urls: BrokerUrls, name: str, messages: Sequence[Message]) -> list[PublishResult]:
     """The outcome of each message. Open ones share a reason, which may be that of another one among them."""
     try:
         async with asyncio.timeout(_PUBLISH_SECONDS), opened(urls, name) as session:

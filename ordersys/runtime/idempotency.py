@@ -146,7 +146,7 @@ class Ledger:
         """Notes a new request about `subject`, its outcome still to come."""
         self._note(request_id, fingerprint, subject, None)
 
-    def close(self, request_id: str, fingerprint: bytes, subject: str, outcome: Outcome) -> None:
+    def record(self, request_id: str, fingerprint: bytes, subject: str, outcome: Outcome) -> None:
         """Notes a new request together with its outcome."""
         self._note(request_id, fingerprint, subject, outcome)
 

@@ -26,7 +26,7 @@ from ordersys.runtime.base.failpoints import failpoint
 from ordersys.runtime.base.ids import now
 from ordersys.runtime.base.tasks import endless
 from ordersys.runtime.outbox import Late, Outbox, Waiting
-from ordersys.runtime.rabbitmq.confirms import CONFIRMED, Fate, Outcome
+from ordersys.runtime.rabbitmq.confirms import CONFIRMED, Fate, PublishResult
 from ordersys.runtime.rabbitmq.messages import Outgoing
 from ordersys.runtime.storage.database import Database
 from ordersys.runtime.storage.errors import StorageUnavailable
@@ -47,7 +47,7 @@ _LATE = frozenset({Fate.NACKED, Fate.RETURNED, Fate.IMPOSSIBLE, Fate.HELD})
 class Publisher(Protocol):
     """A publisher of events with confirms."""
 
-    async def publish(self, events: Sequence[Outgoing]) -> list[Outcome]:
+    async def publish(self, events: Sequence[Outgoing]) -> list[PublishResult]:
         """The outcome of each event, in order."""
         ...
 
@@ -179,7 +179,7 @@ class Relay:
             self._late.worse(_fewer(outcomes))
         return True
 
-    async def _published(self, events: Sequence[Waiting]) -> tuple[list[Outcome], float]:
+    async def _published(self, events: Sequence[Waiting]) -> tuple[list[PublishResult], float]:
         """Publishes a window; what became of each event, and how many seconds it took."""
         if not events:
             return [], 0.0
@@ -191,7 +191,7 @@ class Relay:
             self._log_unconfirmed([outcome for outcome in outcomes if outcome != CONFIRMED], len(events))
         return outcomes, loop.time() - began
 
-    def _log_unconfirmed(self, left: Sequence[Outcome], count: int) -> None:
+    def _log_unconfirmed(self, left: Sequence[PublishResult], count: int) -> None:
         """Now and then: while a queue is full there is something to tell of each window."""
         time = asyncio.get_running_loop().time()
         if time - self._logged_at >= _SAID_EVERY_SECONDS:
@@ -199,7 +199,7 @@ class Relay:
             why = "; ".join(sorted({outcome.fate.value for outcome in left}))
             _log.warning("%d of %d events were not confirmed, they stay in the outbox: %s", len(left), count, why)
 
-    async def _put_off(self, events: Sequence[Waiting], outcomes: Sequence[Outcome], late: list[Late]) -> None:
+    async def _put_off(self, events: Sequence[Waiting], outcomes: Sequence[PublishResult], late: list[Late]) -> None:
         """Has events wait that were not taken, and those that can't be taken, each in its order.
 
         Raises StorageUnavailable.
@@ -274,6 +274,6 @@ class _Pace:
         return max(0.0, self._until - asyncio.get_running_loop().time())
 
 
-def _fewer(outcomes: Sequence[Outcome]) -> int:
+def _fewer(outcomes: Sequence[PublishResult]) -> int:
     """The size of the next window: one, where the broker has closed the channel for one of these events, to find it."""
     return 1 if any(reason for fate, reason in outcomes if fate is Fate.OPEN) else _TRIAL

@@ -54,7 +54,7 @@ def decide(ledger: Ledger, asked: Asked) -> Outcome | None:
     if asked.outcome is None:
         ledger.open(asked.request_id, mark, "subject")
     else:
-        ledger.close(asked.request_id, mark, "subject", asked.outcome)
+        ledger.record(asked.request_id, mark, "subject", asked.outcome)
     return asked.outcome
 
 

@@ -19,7 +19,7 @@ from ordersys.contract.events import EventMessage
 from ordersys.runtime import relay as module
 from ordersys.runtime.base.tasks import TaskEnded
 from ordersys.runtime.outbox import Late, Outbox
-from ordersys.runtime.rabbitmq.confirms import Fate, Outcome
+from ordersys.runtime.rabbitmq.confirms import Fate, PublishResult
 from ordersys.runtime.rabbitmq.messages import Outgoing
 from ordersys.runtime.relay import Relay
 from ordersys.runtime.storage.database import Database
@@ -28,10 +28,10 @@ from ordersys.runtime.storage.schema import Schema
 SCHEMA = Schema("tests")
 OUTBOX = Outbox(SCHEMA.metadata)
 WINDOW = 3
-CONFIRMED, NACKED, RETURNED, OPEN = map(Outcome, (Fate.CONFIRMED, Fate.NACKED, Fate.RETURNED, Fate.OPEN))
-IMPOSSIBLE = Outcome(Fate.IMPOSSIBLE, "it can't be encoded")
-HELD = Outcome(Fate.HELD)
-SUSPECT = Outcome(Fate.OPEN, "404 NOT_FOUND")
+CONFIRMED, NACKED, RETURNED, OPEN = map(PublishResult, (Fate.CONFIRMED, Fate.NACKED, Fate.RETURNED, Fate.OPEN))
+IMPOSSIBLE = PublishResult(Fate.IMPOSSIBLE, "it can't be encoded")
+HELD = PublishResult(Fate.HELD)
+SUSPECT = PublishResult(Fate.OPEN, "404 NOT_FOUND")
 ALL = [CONFIRMED] * WINDOW
 TYPE = next(iter(topology.events()))
 
@@ -67,7 +67,9 @@ def append_and_fail(connection: Connection, batches: list[Sequence[EventMessage]
 class Broker:
     """Confirms everything, but for what a test has it do with the first windows, or with an event by its id."""
 
-    def __init__(self, *answers: list[Outcome] | Awaitable[list[Outcome]], **by_id: list[Outcome]) -> None:
+    def __init__(
+        self, *answers: list[PublishResult] | Awaitable[list[PublishResult]], **by_id: list[PublishResult]
+    ) -> None:
         self._answers = iter(answers)
         self._by_id = {event_id.replace("_", "."): iter(outcomes) for event_id, outcomes in by_id.items()}
         self.windows: list[list[EventMessage]] = []
@@ -85,7 +87,7 @@ class Broker:
                 self.asked.clear()
                 await self.asked.wait()
 
-    async def publish(self, events: Sequence[Outgoing]) -> list[Outcome]:
+    async def publish(self, events: Sequence[Outgoing]) -> list[PublishResult]:
         self.windows.append([one.event for one in events])
         self.asked.set()
         answer = next(self._answers, None)
@@ -100,7 +102,7 @@ class Broker:
         return answer[: len(events)] if isinstance(answer, list) else await answer
 
 
-async def fail() -> list[Outcome]:
+async def fail() -> list[PublishResult]:
     raise KeyError("nobody foresaw this")
 
 
@@ -152,7 +154,7 @@ def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     cut=st.integers(0, len(EVENTS)),
 )
 async def test_a_row_goes_when_confirmed_and_is_published_until_then_in_order(
-    answers: list[list[Outcome]], cut: int, tmp_path_factory: pytest.TempPathFactory
+    answers: list[list[PublishResult]], cut: int, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     """Each window is the oldest that are unconfirmed, as they were appended, whatever was confirmed before."""
     folder, broker = tmp_path_factory.mktemp("outbox"), Broker(*answers)
@@ -205,10 +207,12 @@ async def test_what_is_nacked_for_ever_is_sent_again_ever_more_rarely(
 
 
 @pytest.mark.parametrize("outcome", [NACKED, RETURNED])
-async def test_an_order_with_a_late_event_holds_back_its_own_later_ones_only(outcome: Outcome, tmp_path: Path) -> None:
+async def test_an_order_with_a_late_event_holds_back_its_own_later_ones_only(
+    outcome: PublishResult, tmp_path: Path
+) -> None:
     """Events of one order stay in order, whatever is published of others meanwhile."""
     first, other, later, last = event("a", 1), event("b", 1), event("a", 2), event("a", 3)
-    gate: asyncio.Future[list[Outcome]] = asyncio.get_running_loop().create_future()
+    gate: asyncio.Future[list[PublishResult]] = asyncio.get_running_loop().create_future()
     broker = Broker([outcome, CONFIRMED], gate)
     async with relaying(tmp_path, broker, waiting=[first, other]) as (database, _):
         await broker.tried(2)
@@ -223,7 +227,7 @@ async def test_an_order_with_a_late_event_holds_back_its_own_later_ones_only(out
 
 @pytest.mark.parametrize("outcome", [IMPOSSIBLE, SUSPECT])
 async def test_what_cant_be_published_is_parked_named_and_blocks_nobody(
-    outcome: Outcome, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    outcome: PublishResult, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Kept on disk with the reason, with what comes after it of its order; the others go, also those behind it."""
     events = [event("a"), event("b"), event("bad"), event("c"), event("bad", 2), event("d")]
@@ -266,7 +270,7 @@ async def test_what_is_parked_for_the_same_reason_goes_as_soon_as_one_of_it_does
     monkeypatch.setattr(module, "_PARKED_SECONDS", 600.0)
     monkeypatch.setattr(module, "_LOOK_SECONDS", 0.01)
     others = [event(f"bad-{number}") for number in (1, 2, 3)]
-    another = Outcome(Fate.IMPOSSIBLE, "it is too large")
+    another = PublishResult(Fate.IMPOSSIBLE, "it is too large")
     answers = [[IMPOSSIBLE] * WINDOW, [another]]
     async with relaying(tmp_path, broker := Broker(*answers), waiting=others) as (database, _):
         await until_parked(database, [(one.event_id, IMPOSSIBLE.reason) for one in others])
@@ -287,7 +291,7 @@ async def test_an_exchange_that_is_back_at_the_second_try_parks_nothing(tmp_path
 
 async def test_a_row_stays_while_the_broker_has_not_answered(tmp_path: Path) -> None:
     """Published is not confirmed: all of a window is there until the answer is."""
-    gate: asyncio.Future[list[Outcome]] = asyncio.get_running_loop().create_future()
+    gate: asyncio.Future[list[PublishResult]] = asyncio.get_running_loop().create_future()
     async with relaying(tmp_path, broker := Broker(gate)) as (database, relay):
         await database.write(append, EVENTS[:2])
         relay.notify()
@@ -364,7 +368,7 @@ async def test_what_cant_be_removed_is_published_again(tmp_path: Path) -> None:
     """At least once: confirmed events whose rows could not be removed come again, and go when they can."""
     with closing(sqlite3.connect(tmp_path / "t.db", isolation_level=None)) as other:
 
-        async def unlock() -> list[Outcome]:
+        async def unlock() -> list[PublishResult]:
             other.close()
             return [CONFIRMED]
 
@@ -386,7 +390,7 @@ async def test_a_window_of_any_allowed_size_leaves_the_outbox(tmp_path: Path) ->
 
 async def test_closing_ends_after_the_window_under_way(tmp_path: Path) -> None:
     """What was on its way is confirmed and removed; no other window is begun."""
-    gate: asyncio.Future[list[Outcome]] = asyncio.get_running_loop().create_future()
+    gate: asyncio.Future[list[PublishResult]] = asyncio.get_running_loop().create_future()
     async with relaying(tmp_path, broker := Broker(gate)) as (database, relay):
         await database.write(append, EVENTS[: WINDOW + 1])
         relay.notify()
@@ -402,7 +406,7 @@ async def test_closing_ends_after_the_window_under_way(tmp_path: Path) -> None:
 async def test_closing_waits_for_no_broker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """While nobody answers it ends all the same, and what is not confirmed stays."""
     monkeypatch.setattr(module, "_CLOSE_SECONDS", 0.01)
-    silent: asyncio.Future[list[Outcome]] = asyncio.get_running_loop().create_future()
+    silent: asyncio.Future[list[PublishResult]] = asyncio.get_running_loop().create_future()
     async with relaying(tmp_path, broker := Broker(silent)) as (database, relay):
         await database.write(append, EVENTS)
         relay.notify()

@@ -7,7 +7,7 @@ import pytest
 from ordersys.contract import topology
 from ordersys.contract.events import EventMessage
 from ordersys.runtime.outbox import Waiting
-from ordersys.runtime.rabbitmq.confirms import Fate, Outcome
+from ordersys.runtime.rabbitmq.confirms import Fate, PublishResult
 from ordersys.runtime.rabbitmq.publisher import Forbidden, encoded
 
 GOOD = EventMessage("a.1", "type", "source", "a", 1_790_000_000_000_000, "trace", b"")
@@ -45,7 +45,7 @@ def test_an_event_is_published_where_the_outbox_says() -> None:
 
 OTHER = replace(TO, routing_key="other")
 REFUSAL = "ACCESS_REFUSED - access to topic 'key' in exchange 'exchange' in vhost '/' refused for user 'u'"
-OPEN, CONFIRMED = Outcome(Fate.OPEN, "as the whole window"), Outcome(Fate.CONFIRMED)
+OPEN, CONFIRMED = PublishResult(Fate.OPEN, "as the whole window"), PublishResult(Fate.CONFIRMED)
 
 
 class Clock:
@@ -64,8 +64,8 @@ def test_a_forbidden_routing_key_concerns_its_events_only() -> None:
     window = [waiting(), waiting(), waiting(to=OTHER)]
     assert forbidden.judged(window, [CONFIRMED, OPEN, OPEN], REFUSAL) == [
         CONFIRMED,
-        Outcome(Fate.IMPOSSIBLE, REFUSAL),
-        Outcome(Fate.OPEN),
+        PublishResult(Fate.IMPOSSIBLE, REFUSAL),
+        PublishResult(Fate.OPEN),
     ]
 
 

@@ -73,7 +73,7 @@ def _create(transaction: Transaction, request: CreateProductRequest) -> Outcome:
         raise product_already_exists(product_id)
     transaction.inventory.add(request.product)
     outcome = success(CreateProductResponse(product=transaction.inventory.product(product_id)))
-    transaction.ledger.close(request.request_id, fingerprint, product_id, outcome)
+    transaction.ledger.record(request.request_id, fingerprint, product_id, outcome)
     return outcome
 
 
@@ -84,7 +84,7 @@ def _adjust(transaction: Transaction, request: AdjustStockRequest) -> Outcome:
         return known.outcome
     transaction.inventory.check([request.product_id])
     outcome = _adjusted(transaction.inventory, request)
-    transaction.ledger.close(request.request_id, fingerprint, request.product_id, outcome)
+    transaction.ledger.record(request.request_id, fingerprint, request.product_id, outcome)
     return outcome
 
 

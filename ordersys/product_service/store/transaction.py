@@ -102,7 +102,7 @@ class Transaction:
         self, request_id: str, fingerprint: bytes, order_id: str, outcome: Outcome, *events: EventMessage
     ) -> Outcome:
         """Step.REJECT."""
-        self.ledger.close(request_id, fingerprint, order_id, outcome)
+        self.ledger.record(request_id, fingerprint, order_id, outcome)
         self._events += events
         return outcome
 

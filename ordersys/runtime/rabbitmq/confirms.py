@@ -25,14 +25,14 @@ class Fate(Enum):
     HELD = "an earlier event of its order can't be sent"
 
 
-class Outcome(NamedTuple):
+class PublishResult(NamedTuple):
     """The outcome of one event. `reason` says why an event can't be sent, or may be why the channel was closed."""
 
     fate: Fate
     reason: str = ""
 
 
-CONFIRMED = Outcome(Fate.CONFIRMED)
+CONFIRMED = PublishResult(Fate.CONFIRMED)
 
 
 class Window:

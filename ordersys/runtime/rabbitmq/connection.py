@@ -18,7 +18,7 @@ from ordersys.runtime.base.failpoints import failpoint
 from ordersys.runtime.base.futures import resolve_once, wait_first
 from ordersys.runtime.rabbitmq import refusals
 from ordersys.runtime.rabbitmq.channel import Intake, RpcChannel
-from ordersys.runtime.rabbitmq.confirms import CONFIRMED, Confirms, Fate, Outcome, Window
+from ordersys.runtime.rabbitmq.confirms import CONFIRMED, Confirms, Fate, PublishResult, Window
 from ordersys.runtime.rabbitmq.errors import BrokerRefused, BrokerUnavailable, unavailable
 from ordersys.runtime.rabbitmq.frames import Connection, Take
 from ordersys.runtime.rabbitmq.messages import Message
@@ -90,7 +90,7 @@ class Session:
         """Publishes `messages` pipelined; for each whether the broker has it for sure, also when the session breaks."""
         return [outcome == CONFIRMED for outcome in await self.publish_each(messages)]
 
-    async def publish_each(self, messages: Sequence[Message]) -> list[Outcome]:
+    async def publish_each(self, messages: Sequence[Message]) -> list[PublishResult]:
         """Publishes `messages` pipelined; what became of each, also when the session breaks.
 
         One that can't be encoded costs the others nothing. Where the broker has closed the channel for one of those
@@ -98,7 +98,7 @@ class Session:
         """
         impossible: dict[int, str] = {}
         if self.closed.done() or not messages:
-            return [Outcome(Fate.OPEN)] * len(messages)
+            return [PublishResult(Fate.OPEN)] * len(messages)
         window = self._confirms.begin()
         try:
             for number, message in enumerate(messages):
@@ -170,17 +170,19 @@ class Session:
             return f"it can't be encoded: {type(error).__name__}: {error}"
         return ""
 
-    def _outcomes(self, count: int, impossible: dict[int, str], window: Window) -> list[Outcome]:
+    def _outcomes(self, count: int, impossible: dict[int, str], window: Window) -> list[PublishResult]:
         """The outcome of each of `count` messages, given the window of those that were sent."""
         if window.confirmed and not impossible:
             return [CONFIRMED] * count
         closed = self.closed.result() if self.closed.done() else None
         lasts = isinstance(closed, BrokerRefused)  # and concerns them all
         reason = str(closed) if closed and not lasts and refusals.is_of_a_message(closed.code) else ""
-        shared = {fate: Outcome(fate, reason if fate is Fate.OPEN else "") for fate in Fate}
+        shared = {fate: PublishResult(fate, reason if fate is Fate.OPEN else "") for fate in Fate}
         sent = iter(window.fates())
         return [
-            Outcome(Fate.IMPOSSIBLE, impossible[number]) if number in impossible else shared[next(sent, Fate.OPEN)]
+            PublishResult(Fate.IMPOSSIBLE, impossible[number])
+            if number in impossible
+            else shared[next(sent, Fate.OPEN)]
             for number in range(count)
         ]
 

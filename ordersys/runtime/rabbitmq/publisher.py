@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from ordersys.contract.topology import Publication
 from ordersys.runtime.base.tasks import endless
-from ordersys.runtime.rabbitmq.confirms import CONFIRMED, Fate, Outcome
+from ordersys.runtime.rabbitmq.confirms import CONFIRMED, Fate, PublishResult
 from ordersys.runtime.rabbitmq.connection import Session
 from ordersys.runtime.rabbitmq.errors import BrokerRefused, BrokerUnavailable
 from ordersys.runtime.rabbitmq.messages import Message, Outgoing, of_event
@@ -44,7 +44,7 @@ class Publisher:
         lasting = self._refused_session or self._refused_event
         return str(lasting) if lasting else self._forbidden.reason
 
-    async def publish(self, events: Sequence[Outgoing]) -> list[Outcome]:
+    async def publish(self, events: Sequence[Outgoing]) -> list[PublishResult]:
         """The outcome of each event, in order. One call at a time.
 
         Waits while there is no session, or the topology is refused for good: nothing is published then.
@@ -122,7 +122,7 @@ class Forbidden:
         refusal = self._refusals.get(to)
         return refusal.reason if refusal and self._time() < refusal.until else ""
 
-    def judged(self, events: Sequence[Outgoing], outcomes: Sequence[Outcome], closed: str) -> list[Outcome]:
+    def judged(self, events: Sequence[Outgoing], outcomes: Sequence[PublishResult], closed: str) -> list[PublishResult]:
         """The outcomes of a window, given why the session was closed, if it was.
 
         Where that was for a routing key, what has it can't be published, and the others have nothing to do with it.
@@ -136,7 +136,7 @@ class Forbidden:
         self._refusals.update(dict.fromkeys(forbidden, _Refusal(closed, self._time() + _FORBIDDEN_SECONDS)))
         if not forbidden:
             return list(outcomes)
-        impossible, still_open = Outcome(Fate.IMPOSSIBLE, closed), Outcome(Fate.OPEN)
+        impossible, still_open = PublishResult(Fate.IMPOSSIBLE, closed), PublishResult(Fate.OPEN)
         return [
             outcome if outcome.fate is not Fate.OPEN else impossible if event.to in forbidden else still_open
             for event, outcome in zip(events, outcomes, strict=True)
@@ -149,18 +149,18 @@ def _anything(_: Publication) -> str:
 
 def encoded(
     events: Sequence[Outgoing], forbidden: Callable[[Publication], str] = _anything
-) -> tuple[dict[int, Message], dict[int, Outcome]]:
+) -> tuple[dict[int, Message], dict[int, PublishResult]]:
     """The message of each event that can be sent, by its place; what becomes of each of the others.
 
     `forbidden` says why an event may not be sent. What comes after one that isn't, of the same order, is held back
     with it.
     """
     messages: dict[int, Message] = {}
-    outcomes: dict[int, Outcome] = {}
+    outcomes: dict[int, PublishResult] = {}
     stuck: set[str] = set()
     for number, outgoing in enumerate(events):
         if stuck and outgoing.event.subject in stuck:
-            outcomes[number] = Outcome(Fate.HELD)
+            outcomes[number] = PublishResult(Fate.HELD)
             continue
         reason = forbidden(outgoing.to)
         if not reason:
@@ -169,6 +169,6 @@ def encoded(
             except Exception as error:  # noqa: BLE001 - its outcome: whatever is wrong with one harms no other
                 reason = f"it can't be encoded: {type(error).__name__}: {error}"
         if reason:
-            outcomes[number] = Outcome(Fate.IMPOSSIBLE, reason)
+            outcomes[number] = PublishResult(Fate.IMPOSSIBLE, reason)
             stuck.add(outgoing.event.subject)
     return messages, outcomes
