@@ -65,7 +65,7 @@ class ChangeOrderSaga:
         return await self._sagas.detached(self._change(request, traceparent))
 
     async def _change(self, request: Request, traceparent: str) -> bytes:
-        if known := await self._known(request):
+        if known := await self._known(request):  # a repeat of what is done waits for no turn
             return known.response()
         async with self._turns.turn(request.order_id):
             return await self._change_in_turn(request, traceparent)
@@ -78,7 +78,7 @@ class ChangeOrderSaga:
         """Reads again when the order changed between reading and asking."""
         refused: StatusError | None = None
         for _ in range(_TRIES):
-            if known := await self._known(request):
+            if known := await self._known(request):  # while it waited, another call with its request_id may have ended
                 return known.response()
             try:
                 begun = await self._begin(request, traceparent)
@@ -94,6 +94,7 @@ class ChangeOrderSaga:
         raise refused or in_doubt()
 
     async def _begin(self, request: Request, traceparent: str) -> Begun:
+        # Read first: what it holds already, its prices, and the version the request is pinned to.
         order = await self._orders.get(request.order_id)
         return await self._database.write(store.begin, NewChange(request, order, traceparent))
 

@@ -37,6 +37,7 @@ from ordersys.runtime.rpc.status import status_of
 
 _log = logging.getLogger(__name__)
 _LOOK_SECONDS = 2.0  # to learn who is at the address: health is told every second, and must not hang for longer
+# A UUID nobody makes (RFC 9562 §5.9), so that the answer is ORDER_NOT_FOUND.
 _NO_ORDER = "00000000-0000-0000-0000-000000000000"
 # Every call is idempotent, so that a connection that breaks is no reason to leave an outcome in doubt: within its
 # timeout a call is made again. CANCELLED is how a grpc server that stops answers what it had not begun.
@@ -57,6 +58,7 @@ _OPTIONS = (
     ("grpc.keepalive_timeout_ms", 5_000),
     # Without calls it leaves before it is sent away (ORDERSYS_IDLE_SECONDS).
     ("grpc.client_idle_timeout_ms", 240_000),
+    # A reply to 500 creations of 50 items each is some 3 MB: near grpc's own limit of 4 MiB.
     ("grpc.max_receive_message_length", 64 * 1024 * 1024),
 )
 
@@ -101,6 +103,7 @@ class OrderServiceClient:
         """
         try:
             batch = BatchCreateOrdersRequest(requests=requests)
+            # wait_for_ready: an outage that is over within the timeout leaves no doubt, the call goes out then.
             response = await self._stub.BatchCreateOrders(batch, timeout=self._timeout, wait_for_ready=True)
         except grpc.aio.AioRpcError as error:
             refused = self._refused(error)
@@ -109,7 +112,7 @@ class OrderServiceClient:
                 return [*await self.create(requests[:middle]), *await self.create(requests[middle:])]
             return [refused for _ in requests]
         self._answered()
-        if len(response.results) != len(requests):
+        if len(response.results) != len(requests):  # whose result is missing can't be known
             _log.error("the Order Service at %s answered %d of %d", self._address, len(response.results), len(requests))
             return [in_doubt() for _ in requests]
         return [_order(result) for result in response.results]

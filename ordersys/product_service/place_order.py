@@ -20,6 +20,7 @@ from ordersys.runtime.storage.database import Database
 
 
 async def _call(orders: OrderServiceClient, sagas: Sequence[Saga]) -> list[Result]:
+    # Of this kind all are creations (Saga.kind).
     return await orders.create([cast(CreateOrderRequest, saga.order_request) for saga in sagas])
 
 
@@ -54,6 +55,7 @@ class PlaceOrderSaga:
         results = await self._engine.settle([saga for saga in begun if isinstance(saga, Saga)])
         unanswered = [request for request in begun if isinstance(request, Unanswered)]
         answers = await asyncio.gather(*map(self._answered, unanswered))
+        # Saga ids of placements are order ids as well: the two kinds of keys can't meet.
         results |= {request.order_id: answer for request, answer in zip(unanswered, answers, strict=True)}
         return [_result(request, results) for request in begun]
 

@@ -101,13 +101,14 @@ class SagaEngine:
 
         The work goes on when recovery is cancelled: at SIGTERM a client's call may share a step of it.
         """
+        # Below 0 is what a clock that was put back has left in the future: it is due as well.
         due = [saga for saga in portion if not 0 <= now() - uuid7_time(saga.saga_id) < _YOUNG_MICROSECONDS]
         settling = [self._runner.background(self.settle(sagas)) for sagas in self._calls(due)]
         results = {
             saga_id: result for settled in await asyncio.gather(*settling) for saga_id, result in settled.items()
         }
         for saga in due:
-            if input_of(result := results[saga.saga_id]) is Input.REFUSED:
+            if input_of(result := results[saga.saga_id]) is Input.REFUSED:  # nobody else hears of it
                 _log.warning("the saga of order %s was compensated: %s", saga.order_id, result)
         unknown = [result for result in results.values() if input_of(result) is Input.UNKNOWN]
         if failures := {str(result) for result in unknown if not isinstance(result, OutcomeUnknown)}:
@@ -125,9 +126,9 @@ class SagaEngine:
 
     async def _settle(self, sagas: list[Saga]) -> list[Result]:
         description = self._descriptions[sagas[0].kind]
-        failpoint("saga.begun")
+        failpoint("saga.begun")  # dies here: stock is reserved, and the Order Service knows nothing
         results = await description.call(self._orders, sagas)
-        failpoint("saga.called")
+        failpoint("saga.called")  # dies here: the order is made, and the saga pending
         refused = [index for index, result in enumerate(results) if input_of(result) is Input.REFUSED]
         # All at once: where each takes long because the Order Service is away, nobody waits for all of them in turn.
         verdicts = await asyncio.gather(
@@ -160,11 +161,13 @@ class SagaEngine:
                 case Input.MADE | Input.REFUSED:
                     awaited.append(index)
         if unawaited:
+            # With the next commit that somebody waits for: one of its own would make three an order of two.
             completion = self._database.write_each(store.settle, unawaited, urgent=False)
             completion.add_done_callback(_log_failures)
         if awaited:
             settled = [Settled(sagas[index], results[index]) for index in awaited]
             for index, error in zip(awaited, await self._database.write_each(store.settle, settled), strict=True):
+                # The commit failed: the saga is still pending, whatever the Order Service has said.
                 results[index] = error or results[index]
             failpoint("saga.settled")
 

@@ -30,9 +30,10 @@ class SagaRunner:
         try:
             self.take_place()
         except StatusError:
-            saga.close()
+            saga.close()  # never begun, which Python would warn of
             raise
         task = self.start(saga)
+        # The place belongs to the saga, not to its call (docs/reliability.md, "calls cancelled one after the other").
         task.add_done_callback(lambda _: self.leave_place())
         return await asyncio.shield(task)
 
@@ -64,6 +65,7 @@ class SagaRunner:
         """
         theirs = {saga_id: self._by_id[saga_id] for saga_id in arguments if saga_id in self._by_id}
         mine = {saga_id: argument for saga_id, argument in arguments.items() if saga_id not in theirs}
+        # A shield for each: who gives up waiting for a shared run must not cancel it for the others.
         results = await self._take(step, mine) if mine else {}
         return results | {saga_id: (await asyncio.shield(theirs[saga_id]))[saga_id] for saga_id in theirs}
 

@@ -45,7 +45,9 @@ class ProductService(ProductServiceServicer):
         self._changes = changes
 
     async def ListProducts(self, request: ListProductsRequest, context: Context) -> ListProductsResponse:
-        page = await self._database.read(store.page, pagination.last_key(request, str), pagination.size(request) + 1)
+        page = await self._database.read(
+            store.page, pagination.last_key(request, str), pagination.size(request) + 1
+        )  # one more tells of a next page
         products, more = pagination.fill(request, [(product.id, product) for product in page])
         return ListProductsResponse(products=products, next_page_token=more)
 

@@ -33,7 +33,7 @@ class Turns:
 
     async def _come(self, order_id: str) -> None:
         if order_id not in self._waiting:
-            self._waiting[order_id] = deque()
+            self._waiting[order_id] = deque()  # being there is the turn itself
             return
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting[order_id].append(turn)
@@ -58,5 +58,6 @@ class Turns:
         waiting = self._waiting[order_id]
         for turn in waiting:
             if not turn.done():
+                # One of its own for each: an exception that many raise collects the tracebacks of all.
                 turn.set_exception(OutcomeUnknown(error.status))
         waiting.clear()

@@ -88,7 +88,10 @@ def _begin(transaction: Transaction, change: NewChange) -> Begun:
 
 
 def _needed(transaction: Transaction, change: NewChange) -> Quantities:
-    """The units to reserve beyond those reserved: none where the Order Service is going to refuse."""
+    """The units to reserve beyond those reserved: none where the Order Service is going to refuse.
+
+    Want of stock would hide the true reason otherwise, and a refusal for want of it is kept (see idempotency).
+    """
     if change.order.state != OrderState.ORDER_STATE_PLACED:
         return {}
     return more(_wanted(change.request), transaction.reservation(change.order.id))

@@ -39,6 +39,7 @@ class Inventory:
 
     def load(self, product_ids: Iterable[str]) -> None:
         """Reads those of the products that were not read yet."""
+        # Sorted: where rows are locked one by one, two transactions never wait for each other in a circle.
         if missing := sorted(set(product_ids).difference(self._rows)):
             for values in _SELECT.rows(self._connection, ids=missing):
                 row = dict(zip(_COLUMNS, values, strict=True))
@@ -73,6 +74,7 @@ class Inventory:
     def price(self, product_id: str) -> Money:
         """The price of one unit now."""
         if product_id not in self._prices:
+            # Made once a commit, however many items of it are ordered.
             self._prices[product_id] = _price(self._rows[product_id])
         return self._prices[product_id]
 

@@ -77,9 +77,10 @@ def _begin(transaction: Transaction, placement: NewPlacement) -> Begun:
     fingerprint = normalisation.fingerprint(request)
     if known := transaction.ledger.recall(request.request_id, fingerprint):
         return known.outcome or begun_before(transaction, request.request_id, known.subject)
+    # Loses nothing: by the contract a product stands in a request once.
     wanted = {item.product_id: item.quantity for item in request.items}
     transaction.inventory.check(wanted)
-    order_id = uuid7()
+    order_id = uuid7()  # also where there will be no order: OrderRejected is about one
     shortages = transaction.inventory.shortages(wanted)
     if TRANSITIONS[State.NEW, Input.SHORT if shortages else Input.ENOUGH].step is Step.REJECT:
         event = _rejected(placement, order_id, shortages, transaction.time)
@@ -118,7 +119,7 @@ def _rejected(placement: NewPlacement, order_id: str, shortages: list[Shortage],
         reject_time=timestamp(time),
     )
     return EventMessage(
-        event_id=f"{order_id}.0",
+        event_id=f"{order_id}.0",  # events of an order that exists begin with version 1
         type=event.DESCRIPTOR.full_name,
         source=topology.publication(event.DESCRIPTOR).publisher,
         subject=order_id,

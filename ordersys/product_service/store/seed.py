@@ -22,6 +22,7 @@ def seed(connection: Connection, products: Iterable[Product], orders: Iterable[O
     if rows:
         connection.execute(insert(PRODUCTS), rows)
     inventory = Inventory(connection, [row["product_id"] for row in rows], time)
+    # A cancelled order has given its stock back.
     live = [order for order in orders if order.state != OrderState.ORDER_STATE_CANCELLED]
     reservations = [_reserve(inventory, order) for order in live]
     inventory.write()

@@ -72,7 +72,7 @@ class Transaction:
         self._ended: list[str] = []
         self._reservations: dict[str, Quantities] = {}
         self._released: list[Quantities] = []
-        self._events: list[EventMessage] = []
+        self._events: list[EventMessage] = []  # appended in order: their place in the outbox is that in the commit
 
     def pending(self, order_id: str) -> Saga | None:
         """The saga under way of an order, None when there is none. Read by itself: it is seldom there."""
@@ -112,7 +112,7 @@ class Transaction:
         reservation = self.reservation(order_id)
         held = plus(reservation, saga.reserved) if reservation else saga.reserved
         kept = reserved_after(saga.order_request, held)
-        if kept != held:
+        if kept != held:  # of a placement they are one object: no counting on the hot path
             self._released.append(more(held, kept))
         self._reservations[order_id] = kept
         self.ledger.finish(saga.request_id, success(response))
