@@ -21,7 +21,7 @@ _STANDARD = 2
 
 
 class OutputClosed(Exception):
-    """Whoever read the output has gone, as `head` does when it has enough."""
+    """The reader of the output has gone, as `head` does when it has enough."""
 
 
 class OutputFailed(Exception):

@@ -75,11 +75,11 @@ class OrderServiceClient:
         self._channel = grpc.aio.insecure_channel(str(address), options=(*_OPTIONS, *channel_options(address)))
         self._stub = OrderServiceStub(self._channel)
         self._found: bool | None = None
-        """Whether an Order Service is at the address: None while nobody answers."""
+        """True when an Order Service is at the address, None while nobody answers."""
 
     @property
     def astray(self) -> bool:
-        """Whether another service than the Order Service was found at the address; whoever is only away is not."""
+        """True when another service than the Order Service was found at the address, not when none answers."""
         return self._found is False
 
     async def look(self) -> None:
@@ -182,7 +182,7 @@ class OrderServiceClient:
 
 
 def _is_about_the_whole(error: grpc.aio.AioRpcError, refused: StatusError) -> bool:
-    """Whether a batch may fare better in parts.
+    """True when a batch may fare better in parts.
 
     A final refusal is about one of its requests, which is refused alone then. RESOURCE_EXHAUSTED without a reason of
     the contract is gRPC's own word for a message over a size limit: the batch itself, or its response, in which case

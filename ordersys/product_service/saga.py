@@ -85,7 +85,7 @@ class State(StrEnum):
 
 
 class Input(StrEnum):
-    """What a saga meets."""
+    """An event in the life of a saga."""
 
     ENOUGH = "there is enough stock for what it needs more"
     SHORT = "there is too little stock"
@@ -96,7 +96,7 @@ class Input(StrEnum):
 
 
 class Step(StrEnum):
-    """What one commit does."""
+    """The work of one commit."""
 
     BEGIN = "reserve; store request and saga"
     REJECT = "store the refusal; of a placement OrderRejected goes into the outbox"
@@ -108,7 +108,7 @@ class Step(StrEnum):
 
 
 class Transition(NamedTuple):
-    """What is done, and the state afterwards."""
+    """A step, and the state after it."""
 
     step: Step
     next: State
@@ -133,7 +133,7 @@ TRANSITIONS: Mapping[tuple[State, Input], Transition] = MappingProxyType(
 
 
 def input_of(result: Result) -> Input:
-    """What a result of the Order Service means to a saga. Only the contract's word makes a refusal final."""
+    """The meaning of a result of the Order Service to a saga. Only the contract's word makes a refusal final."""
     if isinstance(result, bytes):
         return Input.MADE
     is_final = isinstance(result, StatusError) and not isinstance(result, OutcomeUnknown)
@@ -150,7 +150,7 @@ def reserved_after(order_request: OrderRequest, held: Quantities) -> Quantities:
 
 
 def verdict(order_request: OrderRequest, order: Order | None, refused: StatusError) -> Order | StatusError:
-    """What became of an order request that is `refused` now, as the order under its id shows, None where there is none.
+    """The fate of an order request that is `refused` now, as the order under its id shows; None where there is none.
 
     An earlier try may have had its effect, and the Order Service may have forgotten its request_id since: then it
     refuses the repeat as it would refuse a stranger's. Retention never decides an outcome, what the order shows does.

@@ -30,7 +30,7 @@ _YOUNG_MICROSECONDS = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """What the engine has to know of a kind of saga."""
+    """A kind of saga, as far as the engine has to know it."""
 
     call: Callable[[OrderServiceClient, Sequence[Saga]], Awaitable[list[Result]]]
     """Asks the Order Service for each."""

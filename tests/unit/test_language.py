@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent.parent
-FOLDERS = ("ordersys/contract", "tools", "benchmarks", "examples")
-FILES = [path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.py"))]
+FOLDERS = ("ordersys", "tools", "benchmarks", "examples")
+FILES = [path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.py")) if "api" not in path.parts]
 QUESTIONS = ("What", "Whatever", "Whether", "Who", "Whom", "Whose", "How", "Where", "Which", "Why")
 EMPTY_NAMES = {"one", "found", "told", "taken", "thing", "what"}
 every_file = pytest.mark.parametrize("path", FILES, ids=[str(path.relative_to(ROOT)) for path in FILES])
@@ -24,7 +24,9 @@ def docstrings(tree: ast.Module) -> Iterator[str]:
 @every_file
 def test_no_docstring_begins_with_a_question_word(path: Path) -> None:
     """It begins with the noun it is about, or with the verb that says what is done."""
-    questions = [text for text in docstrings(ast.parse(path.read_text(encoding="utf-8"))) if text.startswith(QUESTIONS)]
+    questions = [
+        text for text in docstrings(ast.parse(path.read_text(encoding="utf-8"))) if text.split(" ", 1)[0] in QUESTIONS
+    ]
     assert questions == []
 
 

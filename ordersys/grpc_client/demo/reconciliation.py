@@ -126,10 +126,10 @@ def complete(facts: Facts) -> bool:
 
 def likely_causes(facts: Facts, health: Mapping[str, str]) -> Iterator[str]:
     """The likely causes of missing events; `health` is the health of each service."""
-    one, two = facts.heard
+    first, second = facts.heard
     if complete(facts):
         return
-    if not one and not two:
+    if not first and not second:
         yield (
             "No event arrived at all. Likely the broker takes nothing: it is not reachable, or its disk or memory alarm"
             " keeps publishers back. The orders are safe: their events wait in the outbox and leave by themselves."
@@ -141,7 +141,7 @@ def likely_causes(facts: Facts, health: Mapping[str, str]) -> Iterator[str]:
                     f"No event arrived at Notification Service {number}. Likely it is not subscribed, or can't write;"
                     " its log says why."
                 )
-        if one and two:
+        if first and second:
             yield "Some events may still be on their way; --timeout S waits longer."
     for name, said in health.items():
         if said != "SERVING":
@@ -149,7 +149,7 @@ def likely_causes(facts: Facts, health: Mapping[str, str]) -> Iterator[str]:
 
 
 def customer(notification: Notification) -> str:
-    """Whose order an event is about; empty when it is none of ours."""
+    """The customer of the order an event is about, empty when it is none of ours."""
     rejected = OrderRejected()
     return rejected.customer_id if notification.event.Unpack(rejected) else _order_in(notification).customer_id
 

@@ -64,7 +64,7 @@ def begin(connection: Connection, changes: list[NewChange]) -> list[Begun | Stat
 
 
 def _begin(transaction: Transaction, change: NewChange) -> Begun:
-    """How far one request is. Raises StatusError (REQUEST_ID_REUSED, VERSION_MISMATCH, PRODUCT_NOT_FOUND)."""
+    """One request. Raises StatusError (REQUEST_ID_REUSED, VERSION_MISMATCH, PRODUCT_NOT_FOUND)."""
     request, order = change.request, change.order
     fingerprint = normalisation.fingerprint(request)
     if (known := transaction.ledger.recall(request.request_id, fingerprint)) and known.outcome:

@@ -36,7 +36,7 @@ class Unanswered(NamedTuple):
     request_id: str
     order_id: str
     creation: CreateOrderRequest | None
-    """What was asked for, where that is known."""
+    """The order that was asked for, None where that is not known."""
 
 
 class Answered(NamedTuple):
@@ -72,7 +72,7 @@ def answer(connection: Connection, answered: list[Answered]) -> list[None]:
 
 
 def _begin(transaction: Transaction, placement: NewPlacement) -> Begun:
-    """How far one request is. Raises StatusError (REQUEST_ID_REUSED, PRODUCT_NOT_FOUND)."""
+    """One request. Raises StatusError (REQUEST_ID_REUSED, PRODUCT_NOT_FOUND)."""
     request = placement.request
     fingerprint = normalisation.fingerprint(request)
     if known := transaction.ledger.recall(request.request_id, fingerprint):

@@ -84,7 +84,7 @@ class Transaction:
         return saga_of(rows[0]) if rows else None
 
     def state(self, saga: Saga) -> State:
-        """Where `saga` is, of one of `order_ids`; another saga of its order does not make it pending."""
+        """The state of `saga`, of one of `order_ids`; another saga of its order does not make it pending."""
         return State.PENDING if self._saga_ids.get(saga.order_id) == saga.saga_id else State.ENDED
 
     def reservation(self, order_id: str) -> Quantities:
@@ -141,7 +141,7 @@ class Transaction:
         return order_id
 
     def _release(self) -> None:
-        """What is released is known only when all is decided: its products are read now."""
+        """Releases what the decisions gave back. Its products are read now, when they are known."""
         self.inventory.load({product_id for units in self._released for product_id in units})
         for units in self._released:
             self.inventory.release(units)

@@ -176,8 +176,8 @@ class UnreadResponses:
         if self._bytes[peer] > _MAX_UNREAD_BYTES:
             raise status_error(ErrorReason.TOO_MANY_CALLS)
         self._bytes[peer] += len(page)
-        taken: Any = partial(self._taken, peer, len(page))
-        context.add_done_callback(taken)
+        count_read: Any = partial(self._taken, peer, len(page))
+        context.add_done_callback(count_read)
 
     def _taken(self, peer: str, octets: int, _: object) -> None:
         self._bytes[peer] -= octets
