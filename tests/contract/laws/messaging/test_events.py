@@ -1,11 +1,7 @@
 """Laws of the events: none without a change, no change without one; each once, in order, as the contract says."""
 
-import re
 from collections.abc import Callable
-from datetime import datetime
-from typing import Any
 
-import pika
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,25 +11,14 @@ from ordersys.api.order.v1.order_pb2 import Order, OrderState
 from ordersys.api.order.v1.order_service_pb2 import BatchCreateOrdersRequest, OrderItems, UpdateOrderRequest
 from ordersys.api.product.v1.product_service_pb2 import AdjustStockRequest
 from ordersys.contract.times import microseconds
-from ordersys.contract.topology import publication
 from tests.contract.harness.client import ORDER, PRODUCT
-from tests.contract.harness.event_tap import EventTap, Received
+from tests.contract.harness.event_tap import EventTap
 from tests.contract.harness.examples import with_examples
+from tests.contract.harness.order_events import FANOUT, TOPIC, assert_properties, settle, the_one, up_to
 from tests.contract.harness.system_under_test import SystemUnderTest, creating, new_id, priced
 
 pytestmark = pytest.mark.judges(ORDER, "broker")
-FANOUT, TOPIC = "orders.created", "orders.events"
 PAID, CANCELLED = OrderState.ORDER_STATE_PAID, OrderState.ORDER_STATE_CANCELLED
-
-
-def settle(system: SystemUnderTest, event_tap: EventTap, *orders: Order) -> None:
-    """Returns when these orders were heard of, up to their versions, and what came after them as well.
-
-    What is not heard by then was not published, or so late that nobody could tell.
-    """
-    for order in (*orders, system.create()):
-        event_tap.wait(lambda order=order: _up_to(event_tap, order.id, order.version), system.patience)  # type: ignore[misc]
-        event_tap.wait(lambda order=order: event_tap.received(order.id, FANOUT), system.patience)  # type: ignore[misc]
 
 
 def move(system: SystemUnderTest, order: Order, state: "OrderState.ValueType") -> Order:
@@ -49,13 +34,6 @@ def change(system: SystemUnderTest, order: Order, units: int) -> Order:
     request = UpdateOrderRequest(request_id=new_id(), order_id=order.id, items=items)
     changed: Order = system.ok(request, ORDER).order
     return changed
-
-
-def the_one(received: list[Received]) -> Any:
-    """The event of the only message heard."""
-    assert len(received) == 1, received
-    assert received[0].event is not None
-    return received[0].event.message
 
 
 def test_a_creation_is_heard_once_on_each_exchange(system: SystemUnderTest, event_tap: EventTap) -> None:
@@ -88,7 +66,7 @@ def test_versions_rise_by_one_and_come_in_order(system: SystemUnderTest, steps: 
     order = newest = system.create()
     for number, step in enumerate(steps):
         newest = _step(system, newest, step, number + 3)
-    received = event_tap.wait(lambda: _up_to(event_tap, order.id, newest.version), system.patience)
+    received = event_tap.wait(lambda: up_to(event_tap, order.id, newest.version), system.patience)
     assert [h.event.version for h in received if h.event] == list(range(1, newest.version + 1))
 
 
@@ -102,11 +80,6 @@ def _step(system: SystemUnderTest, order: Order, step: str, units: int) -> Order
         request = UpdateOrderRequest(request_id=new_id(), order_id=order.id, state=state)
     answer = system.call(request, ORDER)
     return answer.response.order if answer.response else order
-
-
-def _up_to(event_tap: EventTap, order_id: str, version: int) -> list[Received] | None:
-    received = event_tap.received(order_id, TOPIC)
-    return received if len(received) >= version else None
 
 
 def test_a_refused_change_publishes_nothing(system: SystemUnderTest, event_tap: EventTap) -> None:
@@ -143,27 +116,8 @@ def test_the_properties_of_a_message_are_those_of_the_contract(
 ) -> None:
     """CloudEvents 1.0 in binary mode: id, type, source, subject and time; persistent; traceable."""
     order = make(system)
-    received = event_tap.wait(lambda: _up_to(event_tap, order.id, order.version), system.patience)[-1]
+    received = event_tap.wait(lambda: up_to(event_tap, order.id, order.version), system.patience)[-1]
     assert_properties(received, order.id, microseconds(order.update_time))
-
-
-def assert_properties(received: Received, order_id: str, time: int) -> None:
-    """`time` is that of the event, in microseconds since 1970."""
-    event, properties = received.event, received.properties
-    assert event is not None
-    stated = publication(event.message.DESCRIPTOR)
-    assert properties.content_type == "application/protobuf"
-    assert properties.delivery_mode == pika.DeliveryMode.Persistent.value
-    assert properties.type == event.message.DESCRIPTOR.full_name
-    assert properties.message_id
-    assert properties.timestamp == time // 1_000_000
-    headers = properties.headers
-    assert headers["cloudEvents:specversion"] == "1.0"
-    assert headers["cloudEvents:source"] == stated.publisher
-    assert headers["cloudEvents:subject"] == order_id
-    assert round(datetime.fromisoformat(headers["cloudEvents:time"]).timestamp() * 1_000_000) == time
-    assert re.fullmatch(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}", headers["traceparent"])
-    assert received.routing_key == stated.routing_key
 
 
 @pytest.mark.judges(PRODUCT)

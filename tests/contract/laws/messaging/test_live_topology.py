@@ -8,6 +8,7 @@ from ordersys.contract.topology import Exchange, Queue, topology
 from tests.contract.harness.client import LISTENERS
 from tests.contract.harness.injector import Injector
 from tests.contract.harness.sample_orders import sample_order
+from tests.contract.harness.subscriber_deliveries import fence
 from tests.contract.harness.system_under_test import SystemUnderTest
 
 pytestmark = pytest.mark.judges("broker")
@@ -49,7 +50,7 @@ def test_what_is_published_to_the_topic_exchange_alone_does_not_reach_the_fanout
     )
     injector.publish(event)
     system.eventually(lambda: system.notifications(TWO, event.order.id))
-    _fence(system, injector, ONE)
+    fence(system, injector, ONE)
     assert system.notifications(ONE, event.order.id) == []
 
 
@@ -61,12 +62,5 @@ def test_a_routing_key_nobody_is_bound_by_reaches_nobody(
     """The bindings are those of the events a subscriber takes, and no wider."""
     event = OrderCreated(order=sample_order())
     injector.route("orders.events", routing_key, event)
-    _fence(system, injector, TWO)
+    fence(system, injector, TWO)
     assert system.notifications(TWO, event.order.id) == []
-
-
-def _fence(system: SystemUnderTest, injector: Injector, role: str) -> None:
-    """Returns when everything that reached the subscriber's queue before has been dealt with."""
-    last = sample_order()
-    injector.deliver(role, OrderCreated(order=last))
-    system.eventually(lambda: system.notifications(role, last.id))

@@ -6,8 +6,8 @@ from ordersys.api.order.v1.order_events_pb2 import OrderRejected
 from ordersys.contract.times import microseconds
 from tests.contract.harness.client import PRODUCT
 from tests.contract.harness.event_tap import EventTap, Received
+from tests.contract.harness.order_events import TOPIC, assert_properties, the_one
 from tests.contract.harness.system_under_test import SystemUnderTest, new_id, placing
-from tests.contract.laws.messaging.test_events import TOPIC, assert_properties, the_one
 
 pytestmark = pytest.mark.judges(PRODUCT, "broker")
 

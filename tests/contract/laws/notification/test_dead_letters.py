@@ -32,11 +32,11 @@ from tests.contract.harness.client import LISTENERS, ORDER
 from tests.contract.harness.event_tap import EventTap
 from tests.contract.harness.examples import with_examples
 from tests.contract.harness.injector import SUBSCRIPTIONS, Injector
+from tests.contract.harness.order_events import wait_for_events
+from tests.contract.harness.paging import walk
 from tests.contract.harness.sample_orders import sample_order
+from tests.contract.harness.subscriber_deliveries import NO_EVENTS, created, fence, recorded, shown
 from tests.contract.harness.system_under_test import SystemUnderTest, new_id
-from tests.contract.laws.notification.test_subscribers import NO_EVENTS, created, fence, recorded, shown
-from tests.contract.laws.rpc.test_idempotency import fence as fence_of_events
-from tests.contract.laws.rpc.test_pages import walk
 
 pytestmark = pytest.mark.judges("broker")
 every_listener = pytest.mark.parametrize("role", LISTENERS)
@@ -185,7 +185,7 @@ def test_a_replay_is_for_this_subscriber_alone(
     (letter,) = aside(system, injector, role, created(order))
     replay(system, role, letter.id)
     recorded(system, role, order.id)
-    fence_of_events(system)
+    wait_for_events(system)
     assert event_tap.received(order.id) == []
 
 

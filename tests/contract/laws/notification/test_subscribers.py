@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ordersys.api.notification.v1.dead_letter_service_pb2 import DeadLetterReason, DiscardDeadLettersRequest
-from ordersys.api.notification.v1.notification_log_pb2 import ListNotificationsRequest, Notification
+from ordersys.api.notification.v1.notification_log_pb2 import ListNotificationsRequest
 from ordersys.api.order.v1.order_events_pb2 import OrderCreated, OrderUpdated
 from ordersys.api.order.v1.order_pb2 import Order, OrderState
 from ordersys.contract.topology import events
@@ -19,43 +19,21 @@ from tests.contract.harness.client import LISTENERS
 from tests.contract.harness.examples import with_examples
 from tests.contract.harness.injector import SUBSCRIPTIONS, Injector
 from tests.contract.harness.sample_orders import sample_order
+from tests.contract.harness.subscriber_deliveries import NO_EVENTS, created, fence, recorded, shown
 from tests.contract.harness.system_under_test import SystemUnderTest, new_id
 
 pytestmark = pytest.mark.judges("broker")
 TAKEN = [(role, events()[name]) for role in LISTENERS for name in SUBSCRIPTIONS[role].handlers]
 every_listener = pytest.mark.parametrize("role", LISTENERS)
 every_taken = pytest.mark.parametrize(("role", "kind"), TAKEN, ids=[f"{role}-{kind.name}" for role, kind in TAKEN])
-TOO_LARGE = 524_288
 BEGINNING = 1024
 HOSTILE = '\r\n{"level": "forged"}\x1b[31m\u202e\u2066\x00\x7f'
 MANY = 20
 
 
-def created(order: Order) -> OrderCreated:
-    """The event of a creation."""
-    return OrderCreated(order=order)
-
-
 def updated(order: Order) -> OrderUpdated:
     """The event of a change."""
     return OrderUpdated(order=order, previous_state=OrderState.ORDER_STATE_PLACED, changed_fields=["items"])
-
-
-def recorded(system: SystemUnderTest, role: str, order_id: str, count: int = 1) -> list[Notification]:
-    """What is recorded of an order, as soon as it is so many."""
-
-    def look() -> list[Notification] | None:
-        records = system.notifications(role, order_id)
-        return records if len(records) >= count else None
-
-    return system.eventually(look)
-
-
-def fence(system: SystemUnderTest, injector: Injector, role: str) -> None:
-    """Returns when everything delivered before has been dealt with: a queue is first in, first out."""
-    last = sample_order()
-    injector.deliver(role, created(last))
-    recorded(system, role, last.id)
 
 
 @every_taken
@@ -97,27 +75,6 @@ def test_an_event_that_breaks_a_rule_is_a_dead_letter(
         broken.SerializeToString(),
     )
     assert (letter.size_bytes, letter.body_beginning) == (len(body), body[:BEGINNING])
-
-
-NO_EVENTS: dict[str, dict[str, Any]] = {
-    "garbage": {"body": b"\xff\xff\xff"},
-    "an empty body": {"body": b""},
-    "too large": {"body": created(sample_order()).SerializeToString() + b"\x7a\x80\x80\x20" + b"x" * TOO_LARGE},
-    "another content type": {"content_type": "application/json"},
-    "no content type": {"content_type": None},
-    "no id": {"message_id": None},
-    "an id that is not text": {"message_id": b"\xff\xfe"},
-    "no type": {"type": None},
-    "a type that is not text": {"type": b"\xff\xfe"},
-    "an unknown type": {"type": "ordersys.api.order.v1.OrderVanished"},
-    "a type that is no event": {"type": "ordersys.api.order.v1.Order"},
-    "nested too deep": {"body": created(sample_order()).SerializeToString() + b"\xfb\x3e" * 1000},
-}
-
-
-def shown(text: str | bytes | None) -> str:
-    """A property as a dead letter is listed with it."""
-    return text.decode(errors="replace") if isinstance(text, bytes) else text or ""
 
 
 @every_listener

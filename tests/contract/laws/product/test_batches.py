@@ -23,8 +23,8 @@ from ordersys.contract.errors import reason_of
 from tests.contract.harness.client import ORDER, PRODUCT
 from tests.contract.harness.event_tap import EventTap
 from tests.contract.harness.examples import with_examples
+from tests.contract.harness.order_events import FANOUT, TOPIC, settle, the_one
 from tests.contract.harness.system_under_test import SystemUnderTest, new_id, placing
-from tests.contract.laws.messaging.test_events import FANOUT, TOPIC, settle, the_one
 
 pytestmark = pytest.mark.judges(PRODUCT)
 MOST = 500

@@ -10,7 +10,7 @@ from ordersys.api.order.v1.order_pb2 import Order
 from tests.contract.conftest import ProductServiceAlone
 from tests.contract.harness.client import PRODUCT
 from tests.contract.harness.fake_order_service import Behaviour, Slow
-from tests.contract.laws.product.test_saga import ORPHAN_SECONDS, assert_open, cancelling, changing, silent, stock
+from tests.contract.harness.product_alone import ORPHAN_SECONDS, assert_open, cancelling, changing, silent, stock
 
 pytestmark = pytest.mark.judges(PRODUCT, "stand-in")
 SLOW, SHORT = 0.5, 0.1

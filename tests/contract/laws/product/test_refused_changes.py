@@ -11,7 +11,7 @@ from ordersys.contract.errors import state_not_allowed
 from tests.contract.conftest import ProductServiceAlone
 from tests.contract.harness.client import PRODUCT
 from tests.contract.harness.fake_order_service import Refuses
-from tests.contract.laws.product.test_saga import cancelling, changing, stock
+from tests.contract.harness.product_alone import cancelling, changing, stock
 
 pytestmark = pytest.mark.judges(PRODUCT, "stand-in")
 PLACED, PAID = OrderState.ORDER_STATE_PLACED, OrderState.ORDER_STATE_PAID

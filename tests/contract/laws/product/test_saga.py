@@ -1,78 +1,43 @@
 """Laws of the Product Service when the Order Service is slow, silent or unwilling."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import grpc
 import pytest
-from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
 
 from ordersys.api.error.v1.error_reason_pb2 import ErrorReason
 from ordersys.api.order.v1.order_pb2 import Order, OrderState
 from ordersys.api.product.v1.product_service_pb2 import (
     BatchPlaceOrdersRequest,
-    CancelOrderRequest,
-    ItemQuantities,
     PlaceOrderRequest,
     UpdateOrderRequest,
 )
 from ordersys.contract.errors import StatusError, reason_of, status_error
 from tests.contract.conftest import ProductServiceAlone
-from tests.contract.harness.client import PRODUCT, Answer
-from tests.contract.harness.fake_order_service import Behaviour, LosesReplies, Refuses, Slow, Unavailable
-from tests.contract.harness.system_under_test import new_id, placing, quantities
+from tests.contract.harness.client import PRODUCT
+from tests.contract.harness.fake_order_service import Behaviour, LosesReplies, Refuses, Slow
+from tests.contract.harness.product_alone import (
+    ORPHAN_SECONDS,
+    assert_open,
+    by_id,
+    cancelling,
+    changing,
+    orders_of,
+    resolved,
+    silent,
+    stock,
+)
+from tests.contract.harness.system_under_test import new_id, placing
 from tools.documents.error_reasons import reasons
 
 pytestmark = pytest.mark.judges(PRODUCT, "stand-in")
-ORPHAN_SECONDS = 30.0
-SILENT = [Unavailable(), LosesReplies()]
 # Without these nothing is said of the effect: by proxies, by servers that are not ours, by libraries.
 BARE_CODES = [code for code in grpc.StatusCode if code is not grpc.StatusCode.OK]
 FINAL = [name for name, stated in reasons().items() if stated.final]
 IN_DOUBT = [name for name, stated in reasons().items() if not stated.final]
 TAKEN = "ORDER_ALREADY_EXISTS"  # of an id that is new it can't be true
-silent = pytest.mark.parametrize("behaviour", SILENT, ids=["away", "forgetful"])
-
-
-def stock(alone: ProductServiceAlone, product: str) -> tuple[int, int]:
-    """(available, held) of a product."""
-    return alone.system.stock(product)
-
-
-def orders_of(alone: ProductServiceAlone, product: str) -> list[Order]:
-    """The orders of a product that the Order Service has."""
-    return [
-        order for order in alone.fake_order_service.orders.values() if product in {i.product_id for i in order.items}
-    ]
-
-
-def by_id(orders: Iterable[Order]) -> list[Order]:
-    """In an order of their own."""
-    return sorted(orders, key=lambda order: order.id)
-
-
-def changing(order: Order, units: int) -> UpdateOrderRequest:
-    """A request for other quantities."""
-    items = ItemQuantities(items=quantities({item.product_id: units for item in order.items}))
-    return UpdateOrderRequest(request_id=new_id(), order_id=order.id, items=items)
-
-
-def cancelling(order: Order, _: int = 0) -> CancelOrderRequest:
-    """A request to cancel."""
-    return CancelOrderRequest(request_id=new_id(), order_id=order.id)
-
-
-def assert_open(answer: Answer) -> None:
-    """UNAVAILABLE, OUTCOME_OPEN, with when to repeat."""
-    assert (answer.code, answer.reason) == (grpc.StatusCode.UNAVAILABLE, "OUTCOME_OPEN"), answer.status
-    assert answer.detail(RetryInfo()).retry_delay.ToTimedelta().total_seconds() > 0
-
-
-def resolved(alone: ProductServiceAlone, request: Any) -> Order:
-    """The order a request is answered with, when it is repeated until it is."""
-    order: Order = alone.system.eventually(lambda: getattr(alone.system.call(request).response, "order", None))
-    return order
 
 
 def test_what_the_order_service_created_is_what_the_client_is_answered(alone: ProductServiceAlone) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from ordersys.contract.topology import topology
 from tests.contract.harness.client import ORDER, ROLES, RPCS
+from tests.contract.harness.order_events import wait_for_events
 from tests.contract.harness.sample_requests import SAMPLE_REQUESTS, SampleRequest
 from tests.contract.harness.system_under_test import SystemUnderTest, new_id
 
@@ -141,18 +142,10 @@ def test_a_repeat_publishes_no_second_event(system: SystemUnderTest, role: str, 
         lambda: [h for h in event_tap.received(order.id) if h.event and h.event.version == order.version],
         system.patience,
     )
-    fence(system)
+    wait_for_events(system)
     for exchange in topology().exchanges:
         versions = [h.event.version for h in event_tap.received(order.id, exchange.name) if h.event]
         assert len(versions) == len(set(versions)), versions
-
-
-def fence(system: SystemUnderTest) -> None:
-    """Returns when everything published before has been heard: events of one service come in order."""
-    event_tap = system.event_tap
-    assert event_tap is not None
-    mark = system.create().id
-    event_tap.wait(lambda: event_tap.received(mark), system.patience)
 
 
 @pytest.mark.judges(ORDER)

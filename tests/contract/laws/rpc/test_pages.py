@@ -1,7 +1,5 @@
 """Laws of the lists (AIP-158): pages cover everything once, in order, whatever their sizes."""
 
-from collections.abc import Callable, Iterator, Sequence
-from itertools import cycle
 from typing import Any
 
 import grpc
@@ -16,6 +14,7 @@ from ordersys.api.order.v1.order_service_pb2 import BatchCreateOrdersRequest, Li
 from ordersys.api.product.v1.product_service_pb2 import ListProductsRequest
 from tests.contract.harness.client import LISTENERS, ORDER, PRODUCT
 from tests.contract.harness.examples import with_examples
+from tests.contract.harness.paging import pages, walk
 from tests.contract.harness.system_under_test import SystemUnderTest, creating, new_id
 
 DEFAULT, MOST = 50, 500
@@ -27,29 +26,6 @@ LISTS = [
 ]
 NAMES = [f"{role}-{query.DESCRIPTOR.name.removesuffix('Request')}" for role, query, _ in LISTS]
 every_list = pytest.mark.parametrize(("role", "query", "entries"), LISTS, ids=NAMES)
-
-
-def walk(
-    system: SystemUnderTest, role: str, query: Any, entries: Callable[[Any], Sequence[Any]], sizes: list[int]
-) -> list[Any]:
-    """All entries, page by page, of these sizes in turn."""
-    return [entry for page in pages(system, role, query, sizes) for entry in entries(page)]
-
-
-def pages(system: SystemUnderTest, role: str, query: Any, sizes: list[int]) -> Iterator[Any]:
-    """All pages. A token that comes again would lead in a circle."""
-    asked = type(query)()
-    asked.CopyFrom(query)
-    seen: set[str] = set()
-    for size in cycle(sizes):
-        asked.page_size = size
-        page = system.ok(asked, role)
-        yield page
-        if not page.next_page_token:
-            return
-        assert page.next_page_token not in seen, "a page_token was given out twice"
-        seen.add(page.next_page_token)
-        asked.page_token = page.next_page_token
 
 
 @pytest.fixture(scope="module")

@@ -29,8 +29,8 @@ from ordersys.api.product.v1.product_service_pb2 import (
 from tests.contract.harness.client import ORDER, PRODUCT, Answer, of_each
 from tests.contract.harness.examples import share
 from tests.contract.harness.model import Model, Verdict
+from tests.contract.harness.paging import walk
 from tests.contract.harness.system_under_test import SystemUnderTest, new_id, placing, quantities
-from tests.contract.laws.rpc.test_pages import walk
 
 STEPS = 30
 UNITS = st.integers(1, 6)
