@@ -84,7 +84,13 @@ def of_rule(message: str, field: str) -> Callable[[str], int]:
     def read(text: str) -> int:
         from ordersys.grpc_client import rules  # noqa: PLC0415 - takes a fifth of a second, for numbers only
 
-        return rules.number(message, field, text)
+        allowed, value = rules.allowed(message, field), whole(text)
+        if value is None or not allowed.least <= value <= allowed.most or value in allowed.excluded:
+            but = f", and not {', '.join(map(str, allowed.excluded))}" if allowed.excluded else ""
+            raise argparse.ArgumentTypeError(
+                f"{quoted(text)} must be a whole number from {allowed.least:,} to {allowed.most:,}{but}"
+            )
+        return value
 
     return read
 

@@ -18,10 +18,6 @@ from ordersys.grpc_client import completion, outcome, parser
 INSTALLED = "ordersys"
 
 
-class Stopped(Exception):
-    """A signal ended the command; the text says what has to be known about it, empty where that is nothing."""
-
-
 def main() -> NoReturn:
     """Runs one command and exits as `outcome.EXIT_STATUSES` says. To be called behind `output.prepare`."""
     program = INSTALLED if Path(sys.argv[0]).name == INSTALLED else parser.MODULE
@@ -35,22 +31,12 @@ def run(program: str, words: Sequence[str]) -> int:
         return _command(program, words)
     except UsageError as error:
         report = outcome.error("INVALID_ARGUMENT", "WRONG_USAGE", str(error))
-        return say(form, report, f"{program}: {error}", outcome.WRONG_USE)
-    except Stopped as stopped:
+        return outcome.say(form, report, f"{program}: {error}", outcome.WRONG_USE)
+    except outcome.Stopped as stopped:
         if not str(stopped):
             return interrupts.exit_status
         report = outcome.error("CANCELLED", "INTERRUPTED", str(stopped))
-        return say(form, report, str(stopped), interrupts.exit_status)
-
-
-def say(form: str, error: dict[str, object], text: str, status: int) -> int:
-    """Tells an error where its reader looks: programs find it where they would find the answer."""
-    if form in (parser.JSON, parser.JSONL):
-        output.document(error)
-    else:
-        output.flush()
-        output.error(text)
-    return status
+        return outcome.say(form, report, str(stopped), interrupts.exit_status)
 
 
 def _command(program: str, words: Sequence[str]) -> int:

@@ -2,6 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 
+from ordersys.console import output
+
+JSON, JSONL = "json", "jsonl"
 DONE, REFUSED, WRONG_USE, NOT_REACHABLE = range(4)
 EXIT_STATUSES: Mapping[str, str] = {
     "0": "done",
@@ -13,6 +16,10 @@ EXIT_STATUSES: Mapping[str, str] = {
     "129, 143": "ended by SIGHUP, SIGTERM",
     "141": "whoever read the output has gone",
 }
+
+
+class Stopped(Exception):
+    """A signal ended the command; the text says what has to be known about it, empty where that is nothing."""
 
 
 def error(
@@ -32,3 +39,13 @@ def error(
             "details": details or [],
         }
     }
+
+
+def say(form: str, error: dict[str, object], text: str, status: int) -> int:
+    """Tells an error where its reader looks: programs find it where they would find the answer."""
+    if form in (JSON, JSONL):
+        output.document(error)
+    else:
+        output.flush()
+        output.error(text)
+    return status

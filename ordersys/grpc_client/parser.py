@@ -12,7 +12,7 @@ from ordersys.grpc_client import outcome
 from ordersys.grpc_client.peers import PEERS, variable
 
 MODULE = "python -m ordersys.grpc_client"
-TABLE, JSON, JSONL, ID = "table", "json", "jsonl", "id"
+TABLE, JSON, JSONL, ID = "table", outcome.JSON, outcome.JSONL, "id"
 FORMS = (TABLE, JSON, JSONL, ID)
 WALK_IN = "walk-in"
 LISTED = 100

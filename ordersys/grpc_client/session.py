@@ -6,7 +6,6 @@ import asyncio
 from ordersys.console.interrupts import interrupts
 from ordersys.console.parser import nearest
 from ordersys.grpc_client import discovery, errors, listing, outcome
-from ordersys.grpc_client.command_line import Stopped, say
 from ordersys.grpc_client.commands import COMMANDS
 from ordersys.grpc_client.connection import Client, Failed
 from ordersys.grpc_client.demo.scenario import NotRejected
@@ -26,10 +25,12 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         return asyncio.run(_cancelled_by_signals(arguments))
     except Failed as failed:
-        return say(arguments.output, errors.to_dict(failed), errors.sentence(failed), errors.exit_status(failed))
+        return outcome.say(
+            arguments.output, errors.to_dict(failed), errors.sentence(failed), errors.exit_status(failed)
+        )
     except NotRejected as error:
         report = outcome.error("INTERNAL", "NOT_REFUSED", str(error))
-        return say(arguments.output, report, str(error), outcome.REFUSED)
+        return outcome.say(arguments.output, report, str(error), outcome.REFUSED)
 
 
 async def _cancelled_by_signals(arguments: argparse.Namespace) -> int:
@@ -38,7 +39,7 @@ async def _cancelled_by_signals(arguments: argparse.Namespace) -> int:
         try:
             return await _answered(arguments)
         except asyncio.CancelledError as error:
-            raise Stopped(_INTERRUPTED) from error
+            raise outcome.Stopped(_INTERRUPTED) from error
 
 
 async def _answered(arguments: argparse.Namespace) -> int:
@@ -49,7 +50,7 @@ async def _answered(arguments: argparse.Namespace) -> int:
         return await COMMANDS[arguments.command](client, arguments)
     except asyncio.CancelledError as error:
         is_meant = arguments.command == "events" and arguments.follow
-        raise Stopped("" if is_meant else errors.interrupted(client.cut_off)) from error
+        raise outcome.Stopped("" if is_meant else errors.interrupted(client.cut_off)) from error
     except Failed as failed:
         failed.hint = await _hint(client, failed)
         raise
