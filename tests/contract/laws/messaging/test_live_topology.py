@@ -16,17 +16,24 @@ ONE, TWO, *_ = LISTENERS
 
 
 @pytest.mark.parametrize("exchange", topology().exchanges, ids=lambda exchange: exchange.name)
-def test_every_exchange_is_there_as_the_contract_states_it(injector: Injector, exchange: Exchange) -> None:
-    """Declared already, durable, of its type (AMQP 0-9-1 §3.1.3.2: the broker compares)."""
-    assert injector.try_to(lambda channel: channel.exchange_declare(exchange.name, passive=True)) == ""
+def test_every_exchange_is_there_as_the_contract_states_it(
+    system: SystemUnderTest, injector: Injector, exchange: Exchange
+) -> None:
+    """Declared by the services, durable, of its type (AMQP 0-9-1 §3.1.3.2: the broker compares)."""
+    system.eventually(
+        lambda: not injector.try_to(lambda channel: channel.exchange_declare(exchange.name, passive=True))
+    )
     assert injector.try_to(lambda channel: channel.exchange_declare(exchange.name, exchange.type, durable=True)) == ""
 
 
 @pytest.mark.parametrize("queue", topology().queues, ids=lambda queue: queue.name)
-def test_every_queue_is_there_as_the_contract_states_it(injector: Injector, queue: Queue) -> None:
-    """Declared already, durable, with exactly its arguments."""
+def test_every_queue_is_there_as_the_contract_states_it(
+    system: SystemUnderTest, injector: Injector, queue: Queue
+) -> None:
+    """Declared by the services, durable, with exactly its arguments."""
     arguments = dict(queue.arguments)
-    assert injector.try_to(lambda channel: channel.queue_declare(queue.name, passive=True)) == ""
+    # A service that has only just connected may still be declaring.
+    system.eventually(lambda: not injector.try_to(lambda channel: channel.queue_declare(queue.name, passive=True)))
     assert injector.try_to(lambda channel: channel.queue_declare(queue.name, durable=True, arguments=arguments)) == ""
 
 
