@@ -73,7 +73,7 @@ class _Arriving:
 
     @property
     def complete(self) -> bool:
-        """Whether nothing is missing."""
+        """True when nothing is missing."""
         return self.header is not None and len(self.body) >= self.header.body_size
 
     def add(self, frame: Any, raw: bytes) -> None:
@@ -123,7 +123,7 @@ class _Frames:
 
 @dataclass
 class ServiceStream:
-    """What a service sends."""
+    """The frames a service sends."""
 
     _frames: _Frames = field(default_factory=_Frames)
     _messages: _Messages = field(default_factory=_Messages)
@@ -131,7 +131,7 @@ class ServiceStream:
     _queues: dict[int, str] = field(default_factory=dict)
 
     def feed(self, chunk: bytes) -> Iterator["bytes | Publication | Settlement"]:
-        """What is complete now."""
+        """The frames that are complete now."""
         for frame, raw in self._frames.feed(chunk):
             channel, method = _parts(frame)
             if isinstance(method, spec.Basic.Publish):
@@ -162,21 +162,21 @@ class ServiceStream:
 
 @dataclass
 class BrokerStream:
-    """What the broker sends."""
+    """The frames the broker sends."""
 
     _frames: _Frames = field(default_factory=_Frames)
     _messages: _Messages = field(default_factory=_Messages)
     _unsettled: dict[tuple[int, int], Delivery] = field(default_factory=dict)
 
     def feed(self, chunk: bytes) -> Iterator["bytes | Confirm"]:
-        """What is complete now; deliveries pass at once, and are remembered until they are settled."""
+        """The frames that are complete now; deliveries pass at once, and are remembered until they are settled."""
         for frame, raw in self._frames.feed(chunk):
             channel, method = _parts(frame)
             self._remember(channel, frame, raw)
             yield Confirm(raw) if isinstance(method, spec.Basic.Ack | spec.Basic.Nack) else raw
 
     def settled(self, settlement: Settlement) -> list[Delivery]:
-        """What a settlement is about, in order of delivery."""
+        """The deliveries a settlement is about, in order of delivery."""
         tags = [(channel, tag) for channel, tag in list(self._unsettled) if _covers(settlement, channel, tag)]
         return [self._unsettled.pop(tag) for tag in sorted(tags)]
 
@@ -190,7 +190,7 @@ class BrokerStream:
 
 
 def returned(publication: Publication) -> bytes:
-    """What the broker sends when no queue took a message: one that is mandatory comes back; all are acknowledged."""
+    """The broker's answer when no queue took a message: one that is mandatory comes back; all are acknowledged."""
     confirm = pika.frame.Method(publication.channel, spec.Basic.Ack(publication.tag))
     frames = [*_return(publication), confirm] if publication.method.mandatory else [confirm]
     return b"".join(frame.marshal() for frame in frames)
@@ -207,13 +207,13 @@ def _return(publication: Publication) -> list[Any]:
 
 
 def nack(publication: Publication) -> bytes:
-    """What the broker sends when it could not keep a message."""
+    """The broker's answer when it could not keep a message."""
     frame = pika.frame.Method(publication.channel, spec.Basic.Nack(publication.tag))
     return bytes(frame.marshal())
 
 
 def _decoded(data: bytes) -> tuple[int, Any]:
-    """How many bytes the first frame takes, and the frame. pika can't decode the properties of every message."""
+    """The length in bytes of the first frame, and the frame. pika can't decode the properties of every message."""
     size = _HEAD + int.from_bytes(data[3:_HEAD])
     if data[:1] != bytes([spec.FRAME_HEADER]) or len(data) <= size:
         return pika.frame.decode_frame(data)

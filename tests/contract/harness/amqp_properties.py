@@ -164,5 +164,5 @@ def properties(draw: st.DrawFn, names: Sequence[str] = NAMES, tables: Bytes = TA
 
 
 def published(values: Mapping[str, bytes]) -> dict[str, bytes]:
-    """What a copy has of properties: all of them but a user_id, which the broker checks."""
+    """The properties of a copy: all of them but a user_id, which the broker checks."""
     return {name: raw for name, raw in values.items() if name != "user_id"}

@@ -28,7 +28,7 @@ _AMQP_PORT = 5672
 
 
 class Verdict(Enum):
-    """What becomes of something on its way."""
+    """The fate of a frame on its way."""
 
     PASS = "pass"
     LOSE = "lose"
@@ -39,7 +39,7 @@ class Verdict(Enum):
 
 
 class Rule:
-    """What becomes of what passes; this one lets everything pass. Called in the threads of the connections."""
+    """A verdict on each frame that passes; this one lets everything pass. Called in the threads of the connections."""
 
     def published(self, publication: Delivery) -> Verdict:
         """A service publishes."""
@@ -70,7 +70,7 @@ class AmqpProxy:
         host, port = self._listener.getsockname()[:2]
         user, at, _ = parts.netloc.rpartition("@")
         self.url = urlunsplit(parts._replace(netloc=f"{user}{at}{host}:{port}"))
-        """Where services find it: the URL of the broker with another address."""
+        """The URL at which services find it: the broker's with another address."""
         self._thread = threading.Thread(target=self._accept, name="proxy")
         self._thread.start()
 
@@ -183,7 +183,7 @@ class _Connection:
         self._answer(b"".join(self._confirmed(part) if isinstance(part, Confirm) else part for part in parts))
 
     def _passing(self, part: bytes | Publication | Settlement) -> bytes:
-        """What the broker gets of it."""
+        """The part of it that the broker gets."""
         if isinstance(part, Publication):
             return self._published(part)
         return self._settled(part) if isinstance(part, Settlement) else part

@@ -42,7 +42,7 @@ class LostConfirms(Rule):
 
 
 class LostAcks(Rule):
-    """What a subscriber acknowledges comes again."""
+    """Acknowledgements of a subscriber are lost: its deliveries come again."""
 
     def __init__(self, queue: str, order_id: str) -> None:
         self._queue = queue

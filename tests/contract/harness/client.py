@@ -39,7 +39,7 @@ _BY_REQUEST = {method.input_type.full_name: method for service in SERVED for met
 
 
 class Answer(NamedTuple):
-    """What a call was answered: `response` when the code is OK, else the status with its details."""
+    """The answer to a call: `response` when the code is OK, else the status with its details."""
 
     code: grpc.StatusCode
     response: Any
@@ -65,7 +65,7 @@ class Answer(NamedTuple):
 
 
 class NotReachable(Exception):
-    """What is to be judged does not answer; the text names it."""
+    """The service to be judged does not answer; the text names it."""
 
 
 class ContractClient:
@@ -75,7 +75,7 @@ class ContractClient:
         self._timeout = timeout
         self._channels = {role: grpc.insecure_channel(address) for role, address in addresses.items()}
         self.calls: Counter[str] = Counter()
-        """How often each role was called: evidence of contact."""
+        """The number of calls to each role: evidence of contact."""
         for role, address in addresses.items():
             try:
                 grpc.channel_ready_future(self._channels[role]).result(timeout)
@@ -107,7 +107,7 @@ class ContractClient:
             return _refused(error)
 
     def health(self, role: str, service: str) -> int:
-        """What a role says of one of its services, of itself for "" (grpc.health.v1). Raises grpc.RpcError."""
+        """The health of one of a role's services, of itself for "" (grpc.health.v1). Raises grpc.RpcError."""
         self.calls[role] += 1
         stub: Any = HealthStub(self._channels[role])
         return int(stub.Check(HealthCheckRequest(service=service), timeout=self._timeout).status)
@@ -124,7 +124,7 @@ def publisher(publication: Publication) -> str:
 
 
 def of_each(answer: Answer, count: int) -> list[Answer]:
-    """What each of a batch of `count` placements was answered, as if alone; the batch's own answer without results."""
+    """The answer to each of a batch of `count` placements, as if alone; the batch's own answer without results."""
     if answer.response is None:
         return [answer] * count
     return [_alone(result) for result in answer.response.results]

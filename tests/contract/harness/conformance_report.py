@@ -118,7 +118,7 @@ class Report:
             Path(self._file).write_text(json.dumps(self.as_json(), indent=1) + "\n", encoding="utf-8")
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Which laws were broken, and how; which did not apply."""
+        """Print the laws that were broken, and how, and those that did not apply."""
         if not self._tried():
             return
         terminalreporter.section("the contract")

@@ -50,7 +50,7 @@ def invalid(kind: Descriptor) -> SearchStrategy[InvalidMessage]:
 
 
 def has_rules(kind: Descriptor) -> bool:
-    """Whether a message of `kind` can break a rule."""
+    """True when a message of `kind` can break a rule."""
     return bool(breakages(kind))
 
 

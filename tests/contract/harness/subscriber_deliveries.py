@@ -18,7 +18,7 @@ def created(order: Order) -> OrderCreated:
 
 
 def recorded(system: SystemUnderTest, role: str, order_id: str, count: int = 1) -> list[Notification]:
-    """What is recorded of an order, as soon as it is so many."""
+    """The notifications recorded of an order, as soon as there are so many."""
 
     def look() -> list[Notification] | None:
         records = system.notifications(role, order_id)

@@ -120,7 +120,7 @@ def valid(draw: Any, kind: Descriptor) -> Any:
 
 
 def _member(oneof: OneofDescriptor) -> Values:
-    """Which member of a oneof is set; an `optional` field is a oneof of its own."""
+    """The member of a oneof that is set; an `optional` field is a oneof of its own."""
     required = oneof.GetOptions().Extensions[validate_pb2.oneof].required
     return st.sampled_from([*oneof.fields, *([] if required else [None])])
 

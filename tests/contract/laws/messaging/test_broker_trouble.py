@@ -21,7 +21,7 @@ SAID = ["on a connection that breaks", "that no queue took", "that the broker re
 
 @pytest.fixture
 def between(proxy: AmqpProxy | None) -> AmqpProxy:
-    """What stands between the services and the broker."""
+    """The proxy between the services and the broker."""
     assert proxy is not None
     return proxy
 

@@ -39,12 +39,12 @@ def new_trace() -> str:
 
 
 def trace_id(traceparent: str) -> str:
-    """Which trace: whoever passes it on may make a span of its own."""
+    """The id of the trace: a service that passes it on may make a span of its own."""
     return traceparent.split("-")[1]
 
 
 def traced(system: SystemUnderTest, role: str, request: Any, traceparent: str) -> Answer:
-    """What a request is answered that carries a trace context in its metadata."""
+    """The answer to a request that carries a trace context in its metadata."""
     (method,) = [method for method in RPCS[role] if method.input_type is request.DESCRIPTOR]
     return system.client.send(method, request.SerializeToString(), role, metadata=(("traceparent", traceparent),))
 
@@ -107,7 +107,7 @@ def creation_of(order: Order) -> Callable[[Received], bool]:
 
 
 def version_of(message: Received) -> tuple[str, int]:
-    """Which version of which order an event tells of."""
+    """The order and the version of it that an event tells of."""
     assert message.event is not None
     return message.event.order_id, message.event.version
 

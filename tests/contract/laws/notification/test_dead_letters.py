@@ -53,13 +53,13 @@ def aside(system: SystemUnderTest, injector: Injector, role: str, *events: Order
 
 
 def replay(system: SystemUnderTest, role: str, *ids: str) -> list[str]:
-    """Which of these dead letters were put back."""
+    """Replay these dead letters; returns those that were put back."""
     request = ReplayDeadLettersRequest(request_id=new_id(), dead_letter_ids=ids)
     return list(system.ok(request, role).dead_letter_ids)
 
 
 def discard(system: SystemUnderTest, role: str, *ids: str) -> list[str]:
-    """Which of these dead letters were removed."""
+    """Discard these dead letters; returns those that were removed."""
     request = DiscardDeadLettersRequest(request_id=new_id(), dead_letter_ids=ids)
     return list(system.ok(request, role).dead_letter_ids)
 

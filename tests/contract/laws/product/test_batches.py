@@ -32,7 +32,7 @@ CROWD = 8
 
 
 def batch(system: SystemUnderTest, *requests: PlaceOrderRequest) -> list[PlaceOrderResult]:
-    """What becomes of each, placed in one call."""
+    """The outcome of each, placed in one call."""
     results: list[PlaceOrderResult] = list(system.ok(BatchPlaceOrdersRequest(requests=requests)).results)
     assert len(results) == len(requests)
     return results
@@ -46,7 +46,7 @@ def orders(results: Iterable[PlaceOrderResult]) -> list[Order]:
 
 
 def reasons(results: Iterable[PlaceOrderResult]) -> list[str]:
-    """Why each was refused, empty where it was not."""
+    """The reason why each was refused, empty where it was not."""
     return [reason_of(result.status) for result in results]
 
 

@@ -115,7 +115,7 @@ class Story(RuleBasedStateMachine):
         return self.ask(request, self.model.advance(order_id, CANCELLED, expected))
 
     def at_once(self, requests: list[PlaceOrderRequest]) -> list[Answer]:
-        """What each is answered when all are placed in one call."""
+        """The answer to each when all are placed in one call."""
         return of_each(self.system.call(BatchPlaceOrdersRequest(requests=requests)), len(requests))
 
     @rule(asked=asked)
@@ -213,7 +213,7 @@ class Story(RuleBasedStateMachine):
 
 
 def has_outcome(answer: Answer) -> bool:
-    """Whether a repeat is answered the same for good: a success is, and a refusal for want of stock."""
+    """True when a repeat is answered the same for good: a success is, and a refusal for want of stock."""
     return answer.response is not None or answer.reason == "OUT_OF_STOCK"
 
 
