@@ -110,12 +110,12 @@ class Api:
         return self.orders.ListOrders(ListOrdersRequest(page_size=1), timeout=SECONDS).orders[0]
 
     def heard(self, service: int, order_id: str) -> list[Notification]:
-        """What a notification service has recorded of an order."""
+        """The notifications a service has recorded of an order."""
         request = ListNotificationsRequest(order_id=order_id, page_size=500)
         return list(self.logs[service].ListNotifications(request, timeout=SECONDS).notifications)
 
     def dead_letters(self, service: int) -> list[DeadLetter]:
-        """What a notification service could not take."""
+        """The dead letters of a notification service."""
         request = ListDeadLettersRequest(page_size=500)
         return list(self.letters[service].ListDeadLetters(request, timeout=SECONDS).dead_letters)
 

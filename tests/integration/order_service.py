@@ -34,7 +34,7 @@ class OrderService:
 
     @property
     def health(self) -> int:
-        """What it says of itself; 0 while it can't be reached."""
+        """The health it reports of itself; 0 while it can't be reached."""
         try:
             return int(self._health.Check(health_pb2.HealthCheckRequest(), timeout=10).status)  # type: ignore[attr-defined]
         except grpc.RpcError:
@@ -47,7 +47,7 @@ class OrderService:
         return str(self._stub.CreateOrder(request, timeout=SECONDS).order.id)
 
     def refused(self) -> str:
-        """Why an order is not created; empty when it was."""
+        """The reason why an order is not created; empty when it was."""
         try:
             self.create()
         except grpc.RpcError as error:
@@ -55,7 +55,7 @@ class OrderService:
         return ""
 
     def has(self, order_id: str) -> bool:
-        """Whether an order is there."""
+        """True when an order is there."""
         try:
             return bool(self._stub.GetOrder(GetOrderRequest(order_id=order_id), timeout=SECONDS).order.id == order_id)
         except grpc.RpcError as error:
@@ -67,7 +67,7 @@ class OrderService:
         return [order for order in orders if not self.has(order)]
 
     def says(self, *words: str) -> bool:
-        """Whether these words stand in its log."""
+        """True when these words stand in its log."""
         text = self._log.read_text()
         return all(word in text for word in words)
 
@@ -109,7 +109,7 @@ def order_service(folder: Path, **settings: str) -> Iterator[OrderService]:
 
 
 def environment(folder: Path, port: int, **settings: str) -> dict[str, str]:
-    """What the service is told: its folder, its port, and no broker."""
+    """The environment of the service: its folder, its port, and no broker."""
     return {
         **os.environ,
         "ORDERSYS_DATA_DIR": str(folder),

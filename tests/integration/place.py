@@ -50,17 +50,17 @@ class Place(NamedTuple):
 
     @property
     def refusals(self) -> int:
-        """How often the broker has refused something there, as its own log says."""
+        """The number of times the broker has refused something there, as its own log says."""
         logs = self.node.log.parent.glob("*.log")
         lines = [line for log in logs for line in log.read_text(errors="replace").splitlines()]
         return sum(any(word in line.lower() for word in _REFUSALS) for line in lines)
 
     def permit(self, configure: str, write: str, read: str) -> None:
-        """What the user may do from now on; what an open AMQP channel was allowed before it may still do."""
+        """Set the permissions of the user from now on; what an open AMQP channel was allowed before it may still do."""
         self.node.control("set_permissions", "-p", self.name, self.name, configure, write, read)
 
     def grant(self, configure: str, write: str, read: str) -> None:
-        """What the user may do from now on; connections that are open learn it, too."""
+        """Set the permissions of the user from now on; connections that are open learn it, too."""
         self.permit(configure, write, read)
         self.node.control("close_all_connections", "--vhost", self.name, "permissions changed")
 
@@ -118,7 +118,7 @@ class Place(NamedTuple):
         return ids
 
     def count(self, queue: str) -> int:
-        """How many messages wait in a queue."""
+        """The number of messages that wait in a queue."""
         with self.channel() as channel:
             return int(channel.queue_declare(queue, passive=True).method.message_count)
 
@@ -137,7 +137,7 @@ class Running(NamedTuple):
         return OrderServiceStub(self.channel)
 
     def health(self) -> int:
-        """What it says of itself."""
+        """The health it reports of itself."""
         stub = health_pb2_grpc.HealthStub(self.channel)
         return int(stub.Check(health_pb2.HealthCheckRequest(), timeout=30, wait_for_ready=True).status)  # type: ignore[attr-defined]
 
@@ -164,12 +164,12 @@ class Running(NamedTuple):
         self.orders.UpdateOrder(paid, timeout=30)
 
     def heard(self, order_id: str) -> bool:
-        """Whether it has recorded anything of an order, where it is a notification service."""
+        """True when it has recorded anything of an order, where it is a notification service."""
         request = ListNotificationsRequest(order_id=order_id)
         return bool(NotificationLogStub(self.channel).ListNotifications(request, timeout=30).notifications)
 
     def waiting(self, table: str = "outbox") -> int:
-        """How many events wait in the outbox."""
+        """The number of events that wait in the outbox."""
         with closing(sqlite3.connect(self.folder / "order.db")) as database:
             return int(database.execute(f"SELECT count(*) FROM {table}").fetchone()[0])  # noqa: S608
 
@@ -196,5 +196,5 @@ def running(module: str, folder: Path, url: str) -> Iterator[Running]:
 
 
 def soon(condition: Callable[[], Any]) -> Any:
-    """What `condition` answers when it holds."""
+    """The value of `condition` as soon as it holds."""
     return eventually(condition, SECONDS)

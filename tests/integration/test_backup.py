@@ -208,7 +208,7 @@ def make_newer(file: Path) -> None:
     ids=["damaged", "of another service", "newer", "no database", "empty", "cut off", "missing"],
 )
 def test_what_is_no_sound_backup_of_this_service_is_not_restored(tmp_path: Path, spoil: object, named: str) -> None:
-    """Why not is one line; what is there stays as it is, to the byte."""
+    """The reason is given in one line; the database stays as it is, to the byte."""
     with order_service(tmp_path / "data") as service:
         done(tmp_path / "data", "backup", str(backup := tmp_path / "b.db"))
         service.kill()

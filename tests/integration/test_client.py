@@ -63,7 +63,7 @@ def shell(system: System, script: str, **changes: str) -> "subprocess.CompletedP
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    """Where a file of orders is."""
+    """The path of a file of orders."""
     return tmp_path / "orders.json"
 
 
@@ -145,7 +145,7 @@ def test_whoever_is_interrupted_says_how_far_it_came_and_goes_on(
 
 
 def test_ctrl_c_while_modules_are_imported_is_quiet(system: System) -> None:
-    """Where most of the time of a short command goes."""
+    """Imports take most of the time of a short command."""
     command = [sys.executable, "-X", "importtime", "-m", "ordersys.grpc_client", "products"]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, env=environment(system), stdout=pipe, stderr=pipe, text=True) as process:
@@ -309,7 +309,7 @@ def test_ids_may_be_typed_in_upper_case(system: System, api: Api) -> None:
 
 @pytest.mark.parametrize("command", ["dead-letters", "notifications"])
 def test_a_service_that_does_not_answer_does_not_hide_the_other(system: System, command: str) -> None:
-    """What one can say is shown; the other is named."""
+    """The answer of the one is shown; the other is named."""
     nobody = f"127.0.0.1:{ports.free(1)[0]}"
     words = ("--notification-service-2", nobody, command)
     done = client(system, *words)
@@ -358,7 +358,7 @@ def test_an_empty_file_places_nothing(system: System, file: Path) -> None:
 
 
 def demo(system: System, *words: str) -> dict[str, Any]:
-    """What a demo that came out even says to programs."""
+    """The output for programs of a demo that came out even."""
     done = client(system, "--json", *words, "demo", "--orders", "100")
     assert done.returncode == 0, (done.stdout, done.stderr)
     found: dict[str, Any] = json.loads(done.stdout)
@@ -395,7 +395,7 @@ def test_a_demo_leaves_out_what_others_do(system: System) -> None:
 
 
 def test_a_demo_after_an_interrupted_one_comes_out_even(system: System, api: Api) -> None:
-    """What the first has left behind is none of the second's."""
+    """Orders the first has left behind are none of the second's."""
     before = api.newest_order().id
     with started(system, "demo", "--orders", "5000") as process:
         eventually(lambda: api.newest_order().id != before, SECONDS)

@@ -35,7 +35,7 @@ def nobody() -> str:
 
 
 def documents(done: "subprocess.CompletedProcess[str]") -> Any:
-    """What was printed for programs."""
+    """The JSON documents that were printed for programs."""
     return json.loads(done.stdout)
 
 

@@ -57,7 +57,7 @@ def test_services_go_on_with_another_broker_and_the_lost_one_joins_again(cluster
 
 
 async def test_a_session_is_opened_at_the_first_broker_that_answers(system: System, silent: str, nobody: str) -> None:
-    """Whoever is away or silent keeps nobody from the next."""
+    """A broker that is away or silent keeps nobody from the next."""
     opened: asyncio.Future[Session] = asyncio.get_running_loop().create_future()
 
     async def use(session: Session) -> None:

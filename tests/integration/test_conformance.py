@@ -27,7 +27,7 @@ class Run(NamedTuple):
 
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
-    """Where the example listens."""
+    """The address the example listens on."""
     listens = f"{ports.LOOPBACK}:{ports.free(1)[0]}"
     command = [sys.executable, str(ROOT / "examples" / "tiny_order_service.py"), listens]
     with subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(ROOT)}) as process:
@@ -48,7 +48,7 @@ def judge(folder: Path, only: str, *options: str) -> Run:
 
 
 def results(run: Run) -> dict[str, str]:
-    """What each law came to."""
+    """The result of each law."""
     return {law["id"]: law["result"] for law in run.report["laws"]}
 
 

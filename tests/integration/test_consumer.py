@@ -1,4 +1,4 @@
-"""What a consumer does that only shows from inside: its log, and its coming back. The rest is a contract law."""
+"""Behaviour of a consumer that only shows from inside: its log, and its coming back. The rest is a contract law."""
 
 import asyncio
 import json
@@ -68,7 +68,7 @@ def test_a_deleted_binding_is_declared_again(api: Api, amqp: BlockingChannel) ->
 
 
 def _heard_of_a_new_order(api: Api, product: str) -> bool:
-    """What was published while there was no queue for it is gone; what comes after is heard of."""
+    """Wait until a new order is heard of: an event published without a queue for it is gone, a later one comes."""
     created = api.place({product: 1})
     eventually(lambda: api.heard(1, created.id))
     return bool(api.heard(2, created.id))
@@ -129,7 +129,7 @@ async def test_a_consumer_that_takes_many_from_the_start_gives_nothing_back(
 async def test_a_consumer_closes_while_nothing_can_be_recorded(
     system: System, queue: str, amqp: BlockingChannel
 ) -> None:
-    """What waits for the database goes back to the queue, and is not lost."""
+    """A delivery that waits for the database goes back to the queue, and is not lost."""
     tried = asyncio.Event()
 
     async def record(deliveries: list[AmqpDelivery]) -> Sequence[Disposition]:
@@ -187,7 +187,7 @@ async def test_what_can_not_be_recorded_for_long_never_becomes_a_dead_letter(
 async def test_what_was_given_back_is_not_recorded_beside_what_still_is(
     system: System, queue: str, injector: Injector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What waits when the session is given up comes again on the next one, once the recording under way has ended."""
+    """Deliveries that wait when a session is given up come again on the next, once the recording under way ended."""
     monkeypatch.setattr(consumer_module, "_HELD_SECONDS", 2.0)
     batches: list[int] = []
     under_way, may_end = asyncio.Event(), asyncio.Event()
@@ -225,7 +225,7 @@ async def test_what_was_given_back_is_not_recorded_beside_what_still_is(
 
 
 def delivery_count(delivery: AmqpDelivery) -> int:
-    """How often the broker says that it was delivered before."""
+    """The number of earlier deliveries, as the broker counts them."""
     found = {one.name: one.value for one in entries(Properties(delivery.properties).table())}
     return int.from_bytes(found.get(b"x-delivery-count", b""))
 

@@ -125,7 +125,7 @@ def test_a_file_that_is_put_back_is_used_again(tmp_path: Path) -> None:
 def test_a_write_ahead_log_that_is_removed_takes_nothing_with_it(
     tmp_path: Path, vandalise: Callable[[Path], None], end: str
 ) -> None:
-    """What was answered before stands in the file as soon as it is noticed, however the process ends then."""
+    """A change answered before stands in the file as soon as it is noticed, however the process ends then."""
     with order_service(tmp_path / "data") as service:
         orders = [service.create() for _ in range(20)]
         vandalise(service.file)
@@ -163,7 +163,7 @@ def test_a_backup_copied_over_a_crashed_database_is_refused_or_whole(
 def test_a_file_that_is_gone_or_empty_is_no_new_database(
     tmp_path: Path, vandalise: Callable[[Path], None], leftovers: list[str]
 ) -> None:
-    """Where one was used: not beside what is left of it, and not without it. The way to a new one is named."""
+    """A used database is not replaced: not beside its remains, and not without them. The way to a new one is named."""
     with order_service(tmp_path / "data") as service:
         service.create()
         service.kill()

@@ -39,7 +39,7 @@ def client(system: System, *words: str, **environment: str) -> "subprocess.Compl
 
 
 def told(system: System, *words: str) -> Any:
-    """What it says to programs."""
+    """The output for programs."""
     done = client(system, "--json", "dead-letters", *words)
     assert done.returncode == 0, (done.stdout, done.stderr)
     return json.loads(done.stdout)
@@ -102,7 +102,7 @@ def test_they_are_listed_for_people_with_the_way_out(system: System, injector: I
 
 
 def test_one_is_replayed_and_the_others_stay(system: System, injector: Injector, api: Api) -> None:
-    """What was named is recorded; what was not is a dead letter as before."""
+    """The dead letter that was named is recorded; the others are dead letters as before."""
     orders = [sample_order() for _ in range(3)]
     first, second, third = aside(api, injector, *(OrderCreated(order=order) for order in orders))
     assert told(system, "replay", second) == {"notification_service_1": [], KEY: [second], "not_found": []}
@@ -158,7 +158,7 @@ def test_a_crash_in_the_middle_of_a_replay_loses_nothing(
 
 
 def test_a_crash_in_the_middle_of_taking_over_loses_nothing(system: System, injector: Injector, api: Api) -> None:
-    """What was kept and not acknowledged comes again, and is kept once."""
+    """A dead letter that was kept and not acknowledged comes again, and is kept once."""
     with dying(system, "consumer.recorded"):
         event_id = injector.put_aside(ROLE, OrderCreated(order=sample_order()))
     eventually(lambda: any(letter.event_id == event_id for letter in api.dead_letters(2)), SECONDS)
@@ -181,7 +181,7 @@ def test_more_than_is_held_at_a_time_is_dealt_with_by_one_request(system: System
 
 
 def test_a_message_with_as_many_headers_as_fit_is_dealt_with(system: System, injector: Injector, api: Api) -> None:
-    """What the broker writes on it makes it larger than it could have been published; a copy is not."""
+    """Headers that the broker adds make it larger than it could have been published; a copy is not."""
     properties = {
         "headers": counted(entry(b"h", b"S" + counted(b"x" * 130_900))),
         "message_id": short(b"many"),

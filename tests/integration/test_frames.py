@@ -22,7 +22,7 @@ COUNT = 450
 
 @pytest.fixture(params=[True, False], ids=["in bulk", "by pika"])
 def in_bulk(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
-    """Whether pika has the hooks."""
+    """True when pika has the hooks."""
     assert frames.IN_BULK, "this release of pika has other hooks: everything works, at half of the rate"
     monkeypatch.setattr(frames, "IN_BULK", request.param)
     return bool(request.param)
@@ -95,7 +95,7 @@ async def test_one_that_no_queue_takes_costs_the_others_nothing(system: System, 
 
 @pytest.mark.usefixtures("in_bulk")
 async def test_nothing_is_taken_once_the_session_is_given_up(system: System, queue: str) -> None:
-    """What has come already, or is on its way, comes again on the next one: whoever gave it up works on none of it."""
+    """Deliveries that have come, or are on their way, come again on the next one: a session given up works on none."""
     taken = list[int]()
     session = await Session.open(_url(system), "frames")
 

@@ -64,7 +64,7 @@ def test_a_hangup_ends_a_system_in_good_order(place: Path, others: Sequence[sign
 
 @pytest.mark.parametrize("number", SIGNALS)
 def test_a_signal_while_it_starts_is_its_status(place: Path, number: signal.Signals) -> None:
-    """Whatever has begun by then is ended."""
+    """Processes begun by then are ended."""
     with launcher(place) as process:
         eventually(lambda: any(place.glob("ordersys-*/rabbitmq/ports.json")))
         process.send_signal(number)
@@ -110,7 +110,7 @@ def test_what_was_told_to_ignore_a_hangup_goes_on(place: Path) -> None:
 
 
 def test_a_service_ends_in_good_order(tmp_path: Path) -> None:
-    """What it has answered is there."""
+    """An order it has answered is there."""
     with order_service(tmp_path / "data") as service:
         order = service.create()
         service.process.send_signal(signal.SIGHUP)

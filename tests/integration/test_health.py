@@ -32,7 +32,7 @@ NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 
 def health(channel: grpc.Channel, service: str = "") -> int:
-    """What a service says of itself."""
+    """The health a service reports of itself."""
     stub = health_pb2_grpc.HealthStub(channel)
     request = health_pb2.HealthCheckRequest(service=service)
     return int(stub.Check(request, timeout=30, wait_for_ready=True).status)  # type: ignore[attr-defined]

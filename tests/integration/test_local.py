@@ -36,7 +36,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def processes_of(folder: Path) -> list[int]:
-    """Whatever runs with this folder in its command line or environment."""
+    """The processes with this folder in their command line or environment."""
     found = psutil.process_iter(["cmdline", "environ"])
     return [process.pid for process in found if str(folder) in repr(process.info)]
 
@@ -129,7 +129,7 @@ def test_the_demo_ends_with_one_json_object_that_says_it_came_out_even(folder: P
 
 
 def test_a_service_that_dies_is_started_again(folder: Path) -> None:
-    """Whoever stays with the running system sees to it that it goes on running."""
+    """The launcher that stays with the running system sees to it that it goes on running."""
     with local(folder) as process, Api(addresses(process)) as api:
         before = api.place({"paper-a4": 1})
         victims = [p for p in psutil.process_iter(["cmdline"]) if "ordersys.order_service" in repr(p.info)]
@@ -206,7 +206,7 @@ def test_a_broker_nobody_answers_at_is_named_without_its_password() -> None:
 
 
 def test_a_port_somebody_listens_on_is_refused_before_anything_starts(tmp_path: Path) -> None:
-    """Whoever it is: the broker of another system would be taken over, and its messages with it."""
+    """A broker that listens there may be another system's: it would be taken over, and its messages with it."""
     with socket.create_server((ports.LOOPBACK, 0)) as somebody:
         port = str(somebody.getsockname()[1])
         for option in ("--amqp-port", "--product-service-port"):
@@ -308,7 +308,7 @@ def test_a_service_that_cant_be_started_for_a_while_is_said_once(folder: Path) -
 
 
 def test_a_guard_that_was_killed_has_a_successor(folder: Path) -> None:
-    """Who knows all that runs: a launcher that is killed then leaves nothing either."""
+    """The successor knows all that runs: a launcher that is killed then leaves nothing either."""
     with local(folder) as process, Api(addresses(process)) as api:
         (guard,) = [p for p in psutil.Process(process.pid).children() if "ordersys.local.guard" in repr(p.cmdline())]
         guard.kill()

@@ -39,7 +39,7 @@ _IN_ONE_OF_ITS_OWN = ["unshare", "--net", "--mount", "--propagation", "private"]
 
 @pytest.fixture(autouse=True)
 def _namespaces() -> None:
-    """Where nobody may make them there is no such machine to try it on."""
+    """Skip where nobody may make namespaces: there is no such machine to try it on."""
     try:
         subprocess.run([*_IN_ONE_OF_ITS_OWN, "true"], check=True, capture_output=True)
     except (OSError, subprocess.CalledProcessError) as error:

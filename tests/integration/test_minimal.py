@@ -124,7 +124,7 @@ def test_an_event_that_no_queue_takes_stays_in_the_outbox(channel: BlockingChann
 
 
 def test_an_order_and_its_event_are_there_together_or_not_at_all() -> None:
-    """Whatever is raised in the transaction."""
+    """An exception raised in the transaction, of any kind, leaves neither."""
     outbox = pattern("outbox")
     db = outbox.database(":memory:")
     db.execute("CREATE TRIGGER no BEFORE INSERT ON outbox BEGIN SELECT raise(ABORT, 'no'); END")

@@ -1,4 +1,4 @@
-"""Whatever lies where the launcher and the services keep their files: one line that names it, soon, and 2."""
+"""Odd files in the places of the launcher and the services: one line that names them, soon, and exit status 2."""
 
 import os
 import resource
@@ -80,7 +80,7 @@ FOLDERS = ("log", "databases", "rabbitmq", "rabbitmq/db", "rabbitmq/log", "rabbi
     ],
 )
 def test_the_launcher_names_what_lies_in_the_place_of_its_files_and_folders(folder: Path, name: str, odd: str) -> None:
-    """Whoever would open it: the launcher, or Erlang, which waits without a word."""
+    """The line is the same for files the launcher opens and those Erlang opens, which waits without a word."""
     (folder / name).parent.mkdir(parents=True)
     ODD[odd](folder / name)
     done = start("--data-dir", str(folder), "--broker-only")
@@ -101,7 +101,7 @@ def test_the_launcher_names_a_log_that_is_no_file(tmp_path: Path, name: str, odd
 
 @pytest.mark.parametrize("odd", ["pipe", "loop", "endless"])
 def test_what_the_launcher_can_make_anew_it_makes_anew(folder: Path, odd: str) -> None:
-    """Whatever lies in its place."""
+    """Files and folders of any kind in its place are replaced."""
     for name in ("ports.json", "home/.erlang.cookie", "enabled_plugins", "rabbitmq.conf"):
         path = folder / "rabbitmq" / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -135,7 +135,7 @@ def test_a_folder_that_cant_be_made_is_named(where: str) -> None:
 
 
 def test_no_home_is_named() -> None:
-    """Where ~ has no meaning: no HOME, and a user in no list."""
+    """A path with ~ has no meaning without HOME, for a user in no list."""
     script = (
         "import os, pwd, sys\n"
         "os.environ.pop('HOME', None)\n"
@@ -201,7 +201,7 @@ def test_a_file_of_orders_that_is_none_is_named(tmp_path: Path, odd: str) -> Non
 
 @pytest.mark.parametrize("end", [b"", b"[]", b"["])
 def test_orders_may_come_out_of_a_pipe(end: bytes) -> None:
-    """Whoever writes to it has some other end than a signal."""
+    """A process that writes to the pipe has some other end than a signal."""
     done = place(Path("/dev/stdin"), end)
     assert done.returncode == (0 if end == b"[]" else 2)
     assert "Traceback" not in done.stderr

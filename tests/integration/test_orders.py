@@ -157,7 +157,7 @@ def test_many_changes_of_one_order_at_once_are_made_one_after_the_other(api: Api
 
 
 def test_stock_is_conserved_under_a_random_crowd(api: Api) -> None:
-    """Whatever many clients place, change, cancel and adjust at once, no unit appears or vanishes."""
+    """Stock neither appears nor vanishes, however many clients place, change, cancel and adjust at once."""
     products = [api.new_product(40) for _ in range(3)]
     adjusted: Counter[str] = Counter()
 
@@ -204,7 +204,7 @@ def test_a_request_id_used_for_something_else_is_refused(api: Api) -> None:
 
 
 def test_a_failed_validation_burns_no_request_id(api: Api) -> None:
-    """What was refused for its form may be sent again in order, under the same id."""
+    """A request refused for its form may be sent again in order, under the same id."""
     product, request_id = api.new_product(10), new_id()
     with pytest.raises(grpc.RpcError) as refused:
         api.place({product: 0}, request_id)

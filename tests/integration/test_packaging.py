@@ -58,7 +58,7 @@ def texts(wheel: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def documents(tree: Path) -> list[Path]:
-    """What is written for readers."""
+    """The documents written for readers."""
     return [*tree.glob("*.md"), *tree.glob("docs/*.md")]
 
 
@@ -76,7 +76,7 @@ def test_a_source_distribution_holds_what_its_documents_lead_to(sdist: Path) -> 
 
 
 def test_a_source_distribution_holds_the_whole_repository(sdist: Path) -> None:
-    """What git knows, and nothing that is generated."""
+    """The distribution holds all that git knows, and nothing that is generated."""
     if not (ROOT / ".git").exists() or not shutil.which("git"):
         pytest.skip("not a git checkout")
     command = ["git", "ls-files"]

@@ -95,7 +95,7 @@ def dead_letter(api: Api, event_id: str) -> DeadLetter | None:
 
 
 def heard(api: Api, order_id: str) -> list[Notification]:
-    """What service 2 has recorded, nothing while it does not answer."""
+    """The notifications service 2 has recorded, nothing while it does not answer."""
     try:
         return api.heard(2, order_id)
     except grpc.RpcError:

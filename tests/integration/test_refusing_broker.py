@@ -54,18 +54,18 @@ def place(node: Node) -> Place:
 
 
 class Missing(NamedTuple):
-    """What somebody was not granted: which permission of configure, write and read is missed, and on what."""
+    """A permission that was not granted: which of configure, write and read is missed, by whom, and on what."""
 
     module: str
     granted: tuple[str, str, str]
     permission: str
     resource: str
     declared: bool
-    """Whether somebody else has declared everything before."""
+    """True when somebody else has declared everything before."""
 
     @property
     def connections(self) -> int:
-        """How many connections say so, each for itself: a subscriber has one for its dead letters, too."""
+        """The number of connections that say so, each for itself: a subscriber has one for its dead letters, too."""
         return 2 if self.module.startswith("notification") else 1
 
 
@@ -142,7 +142,7 @@ def test_a_queue_that_is_declared_otherwise_is_told_of_and_not_published_to(plac
 
 
 class StatusError(NamedTuple):
-    """How the topology comes to be refused for good while it is in use, and how that is mended."""
+    """A way the topology comes to be refused for good while it is in use, and the way that is mended."""
 
     queue: str
     configure: str

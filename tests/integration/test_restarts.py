@@ -1,4 +1,4 @@
-"""Whatever is killed in the middle of a burst and started again, everything comes out even by itself."""
+"""Restarts: services killed in the middle of a burst and started again come out even by themselves."""
 
 import json
 import os
@@ -43,7 +43,7 @@ def _burst_has_begun(api: Api, before: str) -> bool:
 
 
 def outcome(process: "subprocess.Popen[str]") -> dict[str, Any]:
-    """What the demo came to."""
+    """The outcome of the demo."""
     out, narrative = process.communicate(timeout=SECONDS)
     assert out, narrative
     found: dict[str, Any] = json.loads(out.splitlines()[-1])
@@ -81,7 +81,7 @@ def test_a_broker_killed_in_a_burst_and_started_again_loses_nothing(private_syst
 
 
 def test_all_services_killed_at_once_go_on_where_they_were(system: System) -> None:
-    """What was answered before is there afterwards, and heard of once."""
+    """An order answered before is there afterwards, and heard of once."""
     with Api(system.environment) as api:
         product = api.new_product(1000)
         orders = [api.place({product: 1}) for _ in range(20)]

@@ -1,4 +1,4 @@
-"""Whoever reads what a command says may go, stop, or never have been there: a known exit status, and no traceback."""
+"""Readers of a command's output may go, stop, or never have been there: a known exit status, and no traceback."""
 
 import os
 import subprocess
@@ -86,7 +86,7 @@ def test_wrong_usage_is_one_line_and_2_whoever_reads_it(command: str, errors: st
 
 
 def test_a_backup_is_made_whoever_hears_of_it(tmp_path: Path) -> None:
-    """What was done is done; the status says that it could not be told, and standard error names the file."""
+    """The backup is done; the status says that it could not be told, and standard error names the file."""
     folder = tmp_path / "data"
     with order_service(folder) as service:
         service.create()

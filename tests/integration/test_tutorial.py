@@ -52,14 +52,14 @@ def commands() -> Iterator[str]:
 
 
 def expected(command: str, left: list[tuple[str, str]]) -> str:
-    """What has to stand in its output."""
+    """The text that has to stand in its output."""
     typed, said = left.pop(0)
     assert command.removeprefix(CLIENT).startswith(typed), command
     return said
 
 
 class Terminal:
-    """Where commands are typed: in the folder that holds the system's, with its exports."""
+    """A terminal: commands are typed in the folder that holds the system's, with its exports."""
 
     def __init__(self, folder: Path, exports: dict[str, str]) -> None:
         self._folder = folder
@@ -67,13 +67,13 @@ class Terminal:
         self._environment = {**os.environ, **exports, "PATH": path, "PYTHONPATH": str(ROOT), "ORDER": ""}
 
     def type(self, command: str) -> str:
-        """What it prints. Fails when it fails."""
+        """Type a command; returns its output. Fails when it fails."""
         done = self.tried(command)
         assert done.returncode == 0, f"{command}: {done.stderr}"
         return done.stdout
 
     def tried(self, command: str) -> "subprocess.CompletedProcess[str]":
-        """What comes of it."""
+        """Type a command that may fail; returns its result."""
         return subprocess.run(
             ["/bin/sh", "-c", command],
             cwd=self._folder,
@@ -105,14 +105,14 @@ class Terminal:
 
 
 def _said(terminal: Terminal, command: str, said: str) -> str:
-    """What a command prints once that stands in it, else nothing: a service may still be starting."""
+    """The output of a command once these words stand in it, else nothing: a service may still be starting."""
     done = terminal.tried(command)
     return done.stdout if done.returncode == 0 and said in done.stdout else ""
 
 
 @pytest.mark.timeout(400)
 def test_every_step_does_what_the_page_says(tmp_path: Path) -> None:
-    """Where the page waits, what it waits for has to come."""
+    """An event the page waits for has to come."""
     skip_without_rabbitmq()
     left, is_late, printed = list(EXPECTED), False, ""
     with local(tmp_path / "orders") as process:

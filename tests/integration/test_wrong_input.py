@@ -40,7 +40,7 @@ GARBAGE = {
 
 
 def raw_call(api: Api, path: str, body: bytes) -> grpc.RpcError:
-    """What a call with these bytes is answered."""
+    """The answer to a call with these bytes."""
     channel = api.order_channel if "OrderService" in path else api.product_channel
     with pytest.raises(grpc.RpcError) as refused:
         channel.unary_unary(path, request_serializer=bytes)(body, timeout=SECONDS)
@@ -236,7 +236,7 @@ def test_an_address_that_cant_be_listened_on_stops_the_start(tmp_path: Path, add
 
 @pytest.mark.parametrize("address", ["http://127.0.0.1:50052", "127.0.0.1", "127.0.0.1:50052/"])
 def test_an_address_nobody_can_be_asked_at_stops_the_start(tmp_path: Path, address: str) -> None:
-    """Where it would serve and have every order end open."""
+    """A service that started would serve and have every order end open."""
     done = start("product_service", tmp_path, ORDERSYS_ORDER_SERVICE_ADDRESS=address)
     assert_one_line(done, "ORDERSYS_ORDER_SERVICE_ADDRESS", address, "HOST:PORT")
 
@@ -289,7 +289,7 @@ def test_a_database_of_a_newer_release_is_refused_and_kept(system: System, tmp_p
 
 
 def test_a_database_of_another_service_is_refused(system: System, tmp_path: Path) -> None:
-    """Whose it is stands in the line."""
+    """The line says whose database it is."""
     copied(system.folder / "databases" / "product.db", tmp_path / "order.db")
     assert_one_line(start("order_service", tmp_path), "product-service")
 

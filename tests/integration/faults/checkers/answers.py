@@ -20,21 +20,21 @@ def answered_otherwise(observations: Observations) -> Iterator[Finding]:
 
 
 def answered_by_a_bug(observations: Observations) -> Iterator[Finding]:
-    """Whatever goes wrong has a reason of the contract."""
+    """Every failure has a reason of the contract."""
     for operation in observations.operations:
         if any(attempt.answer.reason == "INTERNAL_ERROR" for attempt in operation.tries):
             yield Finding(Kind.UNRECOVERED, f"operation {operation.number} ({operation.call}) met a bug")
 
 
 def never_answered(observations: Observations) -> Iterator[Finding]:
-    """Whatever was left open, repeating the request resolves it; reads are not repeated."""
+    """A request left open is resolved by repeating it; reads are not repeated."""
     for operation in observations.operations:
         if not (operation.settled or operation.abandoned or operation.call in _READS):
             yield Finding(Kind.UNRECOVERED, f"operation {operation.number} ({operation.call}) is open for good")
 
 
 def read_stale(observations: Observations) -> Iterator[Finding]:
-    """What was answered to anybody is seen by everybody who asks afterwards."""
+    """A state answered to anybody is seen by everybody who asks afterwards."""
     written = [
         (operation.answered, order)
         for operation in observations.operations

@@ -27,7 +27,7 @@ def change_without_event(observations: Observations) -> Iterator[Finding]:
 
 
 def event_without_change(observations: Observations) -> Iterator[Finding]:
-    """What is told of is there; a refusal told of was one, and is told of once."""
+    """A change that an event tells of is there; a refusal told of was one, and is told of once."""
     for exchange, events in observations.received.items():
         for event in _distinct(events):
             there = observations.by_id.get(event.order_id)

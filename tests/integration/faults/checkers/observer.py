@@ -72,7 +72,7 @@ class Observer:
             time.sleep(_POLL)
 
     def changed_since(self, name: str) -> list[Finding]:
-        """What became of orders and products of rounds called `name…` after they had been reckoned up."""
+        """The changes to orders and products of rounds called `name…` after they had been reckoned up."""
         now = {**_versions(self._orders(name, all_pages=True)), **self._stock(name)}
         changed = [key for key in now.keys() | self._reckoned.keys() if now.get(key) != self._reckoned.get(key)]
         return [Finding(Kind.DUPLICATED, f"{key} has changed since its round was over") for key in changed]

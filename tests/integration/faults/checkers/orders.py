@@ -10,7 +10,7 @@ PLACEMENTS = ("PlaceOrder", "CreateOrder", "BatchCreateOrders")
 
 
 def acknowledged_and_missing(observations: Observations) -> Iterator[Finding]:
-    """What was answered is there, no older than it was answered."""
+    """An order that was answered is there, no older than it was answered."""
     for operation in observations.operations:
         for order in answered_orders(operation):
             there = observations.by_id.get(order.id)
@@ -24,7 +24,7 @@ def acknowledged_and_missing(observations: Observations) -> Iterator[Finding]:
 
 
 def present_and_never_asked(observations: Observations) -> Iterator[Finding]:
-    """What is there was asked for, and not refused."""
+    """An order that is there was asked for, and not refused."""
     owners = _owners(observations)
     for order in observations.orders:
         owner = owners.get(order.customer_id)

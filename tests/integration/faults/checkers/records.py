@@ -35,7 +35,7 @@ def recorded_once(observations: Observations) -> Iterator[Finding]:
 
 
 def late_and_not_said(observations: Observations) -> Iterator[Finding]:
-    """What is recorded after a newer version of its order is marked as late, and nothing else is."""
+    """An event recorded after a newer version of its order is marked as late, and nothing else is."""
     for consumer, recorded in observations.recorded.items():
         newest: dict[str, int] = {}
         for record in sorted(recorded, key=lambda record: record.sequence):

@@ -41,7 +41,7 @@ def conserved(observations: Observations) -> Iterator[Finding]:
 
 
 def held_by_orders(observations: Observations) -> Iterator[Finding]:
-    """What is held is held by orders that are not cancelled: no more (an orphan), no less (sold twice)."""
+    """Stock that is held is held by orders that are not cancelled: no more (an orphan), no less (sold twice)."""
     held: Counter[str] = Counter()
     for order in observations.orders:
         if order.state != OrderState.ORDER_STATE_CANCELLED:
@@ -53,7 +53,7 @@ def held_by_orders(observations: Observations) -> Iterator[Finding]:
 
 
 def linear(observations: Observations) -> Iterator[Finding]:
-    """What happened to a scarce product could have happened one after the other (Wing & Gong 1993)."""
+    """Operations on a scarce product could have happened one after the other (Wing & Gong 1993)."""
     first = _first(observations)
     for product, moves in _moves(observations).items():
         if not linearizable(moves, first[product]):

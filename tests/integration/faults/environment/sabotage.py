@@ -26,7 +26,7 @@ _LATER_SECONDS = 2.0
 
 
 class Sabotage(NamedTuple):
-    """Who is sabotaged, and how."""
+    """The role that is sabotaged, and the way it is."""
 
     service: str
     work: Callable[[], None]

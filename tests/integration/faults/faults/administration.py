@@ -71,7 +71,7 @@ def _fills(subscription: Subscription) -> Act:
 
 
 def _starves(environment: Environment, subscription: Subscription) -> Iterator[Finding]:
-    """What waits to be published now does not come to a subscriber whose queue has room, though it has time enough.
+    """An event that waits to be published does not reach a subscriber whose queue has room, though it has time enough.
 
     The first event of each order, that is: the others keep their place behind it.
     """

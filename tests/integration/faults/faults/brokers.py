@@ -26,7 +26,7 @@ _CUT = "[begin erlang:set_cookie(N, cut), erlang:disconnect_node(N) end || N <- 
 _MENDED = "[erlang:set_cookie(N, erlang:get_cookie()) || N <- {others}]."
 
 Choose = Callable[[Environment], str]
-"""Which of the brokers it is."""
+"""The broker that is meant, of all."""
 Lost = Callable[[FaultContext, str], AbstractContextManager[None]]
 """Has a broker be lost for a while."""
 

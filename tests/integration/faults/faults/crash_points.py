@@ -36,7 +36,7 @@ class Point(NamedTuple):
 
     @property
     def passed_often(self) -> bool:
-        """Whether a process passes it more than once."""
+        """True when a process passes it more than once."""
         return not self.name.startswith(_ONCE)
 
 

@@ -22,7 +22,7 @@ from tests.integration.faults.faults.releases import file_of, refuses
 _ROOM = 96 << 20
 """The bytes that small file systems take beyond their contents: more than a broker wants to have free (50 MB)."""
 _LOW = 24 << 20
-"""What a broker has left whose disk is low. One that has nothing left may lose what it has confirmed; see
+"""The space left to a broker whose disk is low. One that has nothing left may lose what it has confirmed; see
 docs/reliability.md.
 """
 _TRAFFIC_SECONDS = 0.5

@@ -66,7 +66,7 @@ def connect(link: Link) -> socket.socket:
 
 
 def said(connection: socket.socket) -> bytes:
-    """What comes back of a word."""
+    """The echo of a word."""
     connection.sendall(_SENT)
     answer = b""
     while len(answer) < len(_SENT) and (chunk := connection.recv(1024)):

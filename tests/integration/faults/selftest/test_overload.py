@@ -96,7 +96,7 @@ def test_harm_is_found(seen: Seen) -> None:
 
 
 def test_what_was_refused_is_nothing_anybody_asked_for() -> None:
-    """What was served and what is open goes into the history, each under the request that was made."""
+    """Requests served and requests open go into the history, each under the request that was made."""
     history = History()
     made = [*calls(1, RESOURCE_EXHAUSTED, 0.1), *calls(1, OK, 0.1), *calls(1, DEADLINE_EXCEEDED, 5.0)]
     remember(history, made, requests(OFFER))

@@ -53,7 +53,7 @@ def test_whatever_is_found_is_counted_as_what_it_is() -> None:
 
 
 def test_a_sabotage_nobody_found_out_is_a_failure() -> None:
-    """Whatever else went well."""
+    """A failure it is, though everything else went well."""
     figures = Figures()
     figures.merge(Figures(selftests={"no-inbox": True}))
     assert not figures.failed
@@ -91,6 +91,6 @@ def test_a_history_is_a_line_for_every_beginning_and_every_end(tmp_path: Path) -
 
 
 def test_a_round_is_summed_up_in_one_line() -> None:
-    """What was struck, how calls ended, and the verdict."""
+    """The line names the fault, says how calls ended, and gives the verdict."""
     assert "all well" in summary(round_with())
     assert "1 FINDINGS" in summary(round_with(Finding(Kind.ORPHAN, "a unit")))
