@@ -30,7 +30,7 @@ class RawClient:
         return stream
 
     async def frames(self) -> AsyncIterator[http2.Frame]:
-        """What the server says, until it closes the connection. Raises TimeoutError when it says nothing for long."""
+        """The frames of the server, until it closes the connection. Raises TimeoutError when none comes for long."""
         while octets := await asyncio.wait_for(self._read(), SECONDS):
             self._buffer += octets
             for frame in http2.frames(self._buffer):
@@ -39,7 +39,7 @@ class RawClient:
                 yield frame
 
     async def end_of(self, stream: int) -> tuple[int, http2.Frame] | None:
-        """How a stream ends: its grpc-status, -1 without one, and its last frame; None with the connection."""
+        """The end of a stream: its grpc-status, -1 without one, and its last frame; None with the connection."""
         status = -1
         async for frame in self.frames():
             if frame.stream != stream:

@@ -80,7 +80,7 @@ def test_an_address_is_a_host_and_a_port(text: str) -> None:
 
 @pytest.mark.parametrize("text", WRONG)
 def test_whatever_else_is_refused_with_the_way_out(text: str) -> None:
-    """What it must be, what of that is missing, and an example; the text itself is shown by whoever knows its name."""
+    """The refusal says what an address must be, what of that is missing, and an example; the caller adds its name."""
     with pytest.raises(ValueError, match="HOST:PORT") as wrong:
         parse(text)
     assert str(wrong.value) == f"HOST:PORT {WRONG[text]}, such as 127.0.0.1:50051"
@@ -131,7 +131,7 @@ def test_a_proxy_is_never_asked_for_loopback(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["10.0.0.1:1", "example.org:1", "localhost.example.org:1", "[2001:db8::1]:1"])
 def test_a_proxy_of_the_environment_is_used_for_what_leaves_the_machine(text: str) -> None:
-    """Whoever has set it wants that."""
+    """A proxy that somebody has set is wanted for that."""
     assert not parse(text).is_loopback
     assert channel_options(parse(text)) == ()
 

@@ -1,4 +1,4 @@
-"""What a server has under way: calls, by what they carry."""
+"""Admission: the calls a server has under way, counted by what they carry."""
 
 from contextlib import ExitStack
 
@@ -18,7 +18,7 @@ MIB = 1024 * 1024
 
 
 def refused(admission: Admission, orders: int = 1, octets: int = 100) -> bool:
-    """Whether there is no room for that."""
+    """True when there is no room for that."""
     try:
         with admission.admitted(orders, octets):
             return False

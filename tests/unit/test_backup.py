@@ -15,7 +15,7 @@ from tests.unit.test_database import keep, keeping, names, schema, visit
 
 
 def aside(line: str) -> Path:
-    """Where a restore says that it has put what was there."""
+    """The place where a restore says that it has put what was there."""
     return Path(line.rpartition("what was there is ")[2].removesuffix(" now"))
 
 
@@ -76,7 +76,7 @@ async def test_what_lies_there_can_be_restored_in_its_place(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("folder", ["a b", "100%41", "why?#", "grün", "\udcff\udcfe"])
 async def test_names_are_bytes(tmp_path: Path, folder: str) -> None:
-    """Whatever they are."""
+    """Bytes of any value make a name."""
     await visit(path := tmp_path / folder / "t.db", schema())
     backup(path, schema(), copy := tmp_path / folder / f"{folder}.db")
     restore(path, schema(), copy)

@@ -83,7 +83,7 @@ async def test_a_failure_of_the_work_is_raised_for_all_and_ends_nothing() -> Non
 
 
 async def test_cancelling_a_waiter_does_not_stop_work_that_has_begun() -> None:
-    """Whoever stops waiting leaves the batch under way, and everybody else's result, as it was."""
+    """A waiter that stops leaves the batch under way, and everybody else's result, as it was."""
     done: list[int] = []
     begun = asyncio.Event()
 
@@ -120,7 +120,7 @@ async def test_what_nobody_waits_for_any_more_is_not_begun() -> None:
 
 
 async def test_drained_returns_when_everything_is_worked_on() -> None:
-    """What was handed in before and while draining is done afterwards."""
+    """Work handed in before and while draining is done afterwards."""
     done: list[int] = []
 
     async def work(items: list[int]) -> list[int]:
@@ -153,7 +153,7 @@ async def test_what_is_not_urgent_rides_with_what_is() -> None:
 
 
 async def test_draining_does_not_wait_for_company() -> None:
-    """What rides leaves at once when everything has to be done."""
+    """A rider leaves at once when everything has to be done."""
     batcher: Batcher[int, int] = Batcher(_echo, 100)
     rider = batcher.submit(1, urgent=False)
     await batcher.drained()

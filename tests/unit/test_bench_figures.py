@@ -1,4 +1,4 @@
-"""How benchmarks judge: percentiles, goals, and what counts as a change."""
+"""Judgement of benchmarks: percentiles, goals, and what counts as a change."""
 
 import random
 

@@ -1,4 +1,4 @@
-"""What benchmarks show as text: a page, from the figures and nothing else."""
+"""Pages of benchmarks: text, from the figures and nothing else."""
 
 import re
 from typing import Any

@@ -1,4 +1,4 @@
-"""What benchmarks draw."""
+"""Pictures of benchmarks."""
 
 from xml.etree import ElementTree
 
@@ -36,7 +36,7 @@ PICTURES = dict(pictures(measured()))
 
 
 def texts(picture: str) -> set[str]:
-    """What is written in it, as text."""
+    """The texts written in it."""
     root = ElementTree.fromstring(picture)  # noqa: S314 - our own
     return {"".join(element.itertext()) for element in root.iter(f"{_SVG}text")}
 
@@ -62,7 +62,7 @@ def test_a_picture_is_the_same_each_time(name: str) -> None:
 
 @pytest.mark.parametrize("name", PICTURES)
 def test_every_colour_has_another_for_dark_ground(name: str) -> None:
-    """What is drawn or written in a colour that the second set does not replace could not be seen there."""
+    """A shape or text in a colour that the second set does not replace could not be seen there."""
     head, _, drawn = svg(PICTURES[name]).partition("</style>")
     colours = {part[:7] for part in drawn.split("fill: ")[1:] + drawn.split("stroke: ")[1:] if part.startswith("#")}
     assert colours

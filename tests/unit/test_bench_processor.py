@@ -1,4 +1,4 @@
-"""What benchmarks count: processor time of processes, and the event loop that baselines share with the services."""
+"""Processor time of processes in benchmarks, and the event loop that baselines share with the services."""
 
 import asyncio
 import os
@@ -62,7 +62,7 @@ def test_of_what_goes_on_only_the_part_that_was_seen_counts() -> None:
 
 @pytest.mark.parametrize("name", loops.ALL)
 def test_a_baseline_runs_on_the_loop_it_is_told(name: str) -> None:
-    """What a figure says of its loop is so."""
+    """The loop a figure names is the one it ran on."""
     found: list[str] = []
 
     async def main() -> None:
@@ -73,7 +73,7 @@ def test_a_baseline_runs_on_the_loop_it_is_told(name: str) -> None:
 
 
 def test_the_loop_of_the_services_is_one_that_is_installed() -> None:
-    """Whatever they choose, a baseline can run on the same."""
+    """The choice of the services is always one that a baseline can run on."""
     assert loops.of_services({}) in loops.ALL
 
 

@@ -36,7 +36,7 @@ class OrderServiceDouble:
         self._answers: dict[str, Order] = {}
         self.reads = 0
         self.others = 0
-        """How often somebody else changes the order as soon as it was read."""
+        """The number of times somebody else changes the order as soon as it was read."""
         time = timestamp(1_790_000_000_000_000)
         self.order = Order(
             id=uuid7(),
@@ -89,7 +89,7 @@ def saga(database: Database, orders: OrderServiceDouble) -> ChangeOrderSaga:
 
 
 async def crowd(changes: ChangeOrderSaga, order_id: str, units: Iterable[int]) -> list[Order]:
-    """What as many clients as there are units are answered, all at once."""
+    """The answers to as many clients as there are units, all at once."""
 
     async def change(wanted: int) -> Order:
         items = ItemQuantities(items=quantities({"lamp": wanted}))

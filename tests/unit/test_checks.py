@@ -284,7 +284,7 @@ def test_a_rule_of_ours_in_other_words_leaves_all_to_protovalidate(rule: str, mo
 
 
 def test_a_message_type_without_rules_is_valid_as_it_is() -> None:
-    """Whatever shape it has, and how deep."""
+    """Shape and depth do not matter."""
     without = [kind for kind in descriptors.messages() if not has_rules(kind)]
     assert without
     for kind in without:

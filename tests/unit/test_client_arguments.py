@@ -1,4 +1,4 @@
-"""What is typed: read strictly, and answered in one line that names it, before anything is sent."""
+"""Arguments of the client: read strictly, and answered in one line that names them, before anything is sent."""
 
 import json
 import sys
@@ -27,7 +27,7 @@ ID = "0" * 32
 
 
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: Sequence[str]) -> tuple[str, str]:
-    """What the client says to what is typed, on standard output and error; wrong usage it must be."""
+    """The client's standard output and error for these arguments; wrong usage it must be."""
     monkeypatch.setattr(sys, "argv", ["client", *words])
     with pytest.raises(SystemExit) as ended:
         command_line.main()

@@ -119,7 +119,7 @@ async def test_large_orders_go_in_smaller_chunks() -> None:
 
 
 async def test_a_service_that_takes_small_messages_gets_small_ones() -> None:
-    """What is too large is asked for in halves; an entry that is too large alone is refused alone."""
+    """A batch that is too large is asked for in halves; an entry that is too large alone is refused alone."""
     requests = asked(150)
     requests[70].customer_id = "a" * 2000
     async with served(taken, most=1024) as (_, client):
@@ -183,7 +183,7 @@ async def test_an_outcome_that_stays_open_ends_it_and_says_how_to_go_on() -> Non
 
 
 async def test_a_service_that_does_not_answer_ends_it() -> None:
-    """What was on its way is open, the rest was not asked for."""
+    """The entries on their way are open, the rest was not asked for."""
 
     def answer(requests: Sequence[PlaceOrderRequest]) -> Sequence[PlaceOrderResult]:
         if requests[0].request_id != "0":
@@ -198,7 +198,7 @@ async def test_a_service_that_does_not_answer_ends_it() -> None:
 
 
 async def test_whoever_interrupts_it_knows_how_far_it_came() -> None:
-    """What was told stays told; the rest is open or was not asked for."""
+    """Outcomes that were told stay told; the rest is open or was not asked for."""
     reached = asyncio.Event()
 
     async def interrupted(client: Client) -> Batch:

@@ -93,7 +93,7 @@ async def test_all_are_replayed_but_the_one_that_cant_be(capsys: pytest.CaptureF
 
 
 async def test_one_that_stays_is_named(capsys: pytest.CaptureFixture[str]) -> None:
-    """Whether it was named or one of all; the exit status says that not all was done."""
+    """The exit status says that not all was done, for one that was named and for one of all."""
     for words in (typed(), typed(STAYING)):
         async with served(Letters([], [STAYING])) as client:
             assert await dead_letters(client, words) == outcome.REFUSED

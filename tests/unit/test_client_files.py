@@ -38,7 +38,7 @@ def read(path: Path, entries: Any) -> list[OrderInput]:
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """Where a file of orders is."""
+    """The path of a file of orders."""
     return tmp_path / "orders.json"
 
 
@@ -144,7 +144,7 @@ def test_a_file_that_cant_be_read_is_named(tmp_path: Path) -> None:
 
 
 def test_the_request_ids_of_a_file_are_for_ever() -> None:
-    """Whoever upgrades between two tries still repeats the same requests."""
+    """An upgrade between two tries leaves them repeats of the same requests."""
     lamp = OrderInput("anna", tuple(order_input.items(["lamp=1", "chair=2"])))
     assert order_input.request_ids([lamp, lamp]) == [
         "12f0c360-4a96-5755-8df5-9f1fe02548ba",

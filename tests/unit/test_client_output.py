@@ -1,4 +1,4 @@
-"""What the client writes: tables in which ids stay whole, JSON that is JSON, nothing that commands a terminal."""
+"""Output of the client: tables in which ids stay whole, JSON that is JSON, nothing that commands a terminal."""
 
 import base64
 import json
@@ -44,7 +44,7 @@ def test_without_a_terminal_a_row_is_a_line(rows: list[tuple[str, str, str]]) ->
 
 @given(ROWS, st.integers(1, 200))
 def test_an_id_is_never_broken(rows: list[tuple[str, str, str]], width: int) -> None:
-    """Whatever the width of the terminal."""
+    """The width of the terminal does not matter."""
     assert sum(line.startswith(ID) for line in lines(rows, width)) == len(rows)
 
 

@@ -238,7 +238,7 @@ def test_completion_knows_what_the_parser_knows(line: str) -> None:
     st.lists(st.sampled_from(["", "=", "--", "-o", "--state", "--output=", "orders", "x", "-", "--x=y"]), max_size=6)
 )
 def test_completion_never_fails(words: list[str]) -> None:
-    """Whatever was typed: an error would stand in the middle of somebody's line."""
+    """An error would stand in the middle of somebody's line, so none is shown for any words."""
     completion.candidates(COMMANDS, completion.typed_words(words))
 
 

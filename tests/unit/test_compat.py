@@ -98,7 +98,7 @@ def test_what_buf_finds_is_no_narrowing(broken: Path, monkeypatch: pytest.Monkey
 
 
 def test_a_later_release_keeps_every_golden_message(project: Path) -> None:
-    """What an earlier contract wrote comes first, and nothing is there twice."""
+    """Messages of an earlier contract come first, and nothing is there twice."""
     main(["--release"], project)
     made = json.loads((project / GOLDEN).read_text(encoding="utf-8"))
     earlier = {"type": "ordersys.api.order.v1.GetOrderRequest", "says": {}, "bytes": ""}

@@ -1,4 +1,4 @@
-"""Which events of a window the broker has for sure."""
+"""Confirms: the events of a window that the broker has for sure."""
 
 from types import SimpleNamespace
 

@@ -61,7 +61,7 @@ def test_each_connection_is_seen_once_with_what_it_has_sent(line: Line) -> None:
 
 
 def test_a_connection_that_is_ended_takes_nothing_more_and_the_others_stay(line: Line) -> None:
-    """What has come and was not read is thrown away with it."""
+    """Bytes that have come and were not read are thrown away with it."""
     (bad, served), (good, spared) = line.connect(), line.connect()
     bad.sendall(b"x" * 1000)
     served.recv(1, socket.MSG_PEEK)
@@ -88,7 +88,7 @@ def test_a_descriptor_that_has_become_something_else_is_left_alone(line: Line) -
 
 
 async def test_a_client_has_the_name_that_grpc_gives_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is noted of its calls and what is seen of its connection are of one and the same."""
+    """The name in the notes of its calls and the name of its connection are one and the same."""
     noted: list[str] = []
     monkeypatch.setattr(MemoryGuard, "account", lambda _, peer, octets: noted.append(peer))
     async with serving() as (server, channel):

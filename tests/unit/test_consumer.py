@@ -1,4 +1,4 @@
-"""How deliveries are divided and settled, on a channel that keeps books as a broker does."""
+"""Deliveries are divided and settled, on a channel that keeps books as a broker does."""
 
 from collections.abc import Sequence
 from itertools import groupby
@@ -59,7 +59,7 @@ def settled(batch: list[Tagged], dispositions: Sequence[Disposition], breaks_aft
 def test_every_delivery_is_settled_once_in_order_as_it_was_decided(
     cases: list[tuple[bool, Disposition]], first: int
 ) -> None:
-    """Whatever was redelivered, and whatever was decided: nothing is left, settled twice, or settled as another."""
+    """No delivery is left, settled twice, or settled as another, whatever was redelivered and decided."""
     batch = deliveries([again for again, _ in cases], first)
     intake = settled(batch, [disposition for _, disposition in cases])
     assert intake.unsettled == []

@@ -28,7 +28,7 @@ def schema(owner: str = "tests", *upgrades: Upgrade) -> Schema:
 
 
 def said(text: str, code: int) -> OperationalError:
-    """What SQLAlchemy makes of an error of SQLite."""
+    """The exception SQLAlchemy makes of an error of SQLite."""
     error = sqlite3.OperationalError(text)
     error.sqlite_errorcode = code
     return OperationalError("", {}, error)

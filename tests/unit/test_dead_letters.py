@@ -33,7 +33,7 @@ async def database(tmp_path: Path) -> AsyncIterator[Database]:
 
 
 async def numbers(database: Database, size: int = FULL) -> list[int]:
-    """What is kept, page by page."""
+    """The numbers of the letters that are kept, page by page."""
     found: list[int] = []
     after, more = 0, True
     while more:
@@ -50,7 +50,7 @@ async def test_more_are_kept_than_a_prefetch_can_hold(database: Database) -> Non
 
 
 async def test_one_that_comes_again_is_kept_once(database: Database) -> None:
-    """Whoever kept it died before the broker heard of it: its properties differ only in what the broker counts."""
+    """The process that kept it died before the broker knew: its properties differ only in what the broker counts."""
     await database.write(DEAD_LETTERS.keep, [dead(1)])
     await database.write(DEAD_LETTERS.keep, [dead(1, count=1, redelivered=True), dead(2, count=1, redelivered=True)])
     assert await numbers(database) == [1, 2]
@@ -74,7 +74,7 @@ async def test_a_large_body_is_kept_whole_and_listed_in_part(database: Database)
 
 
 async def test_pages_of_large_ones_are_shorter(database: Database) -> None:
-    """What is read at a time is bounded; none is left out."""
+    """The bytes read at a time are bounded; none is left out."""
     await database.write(DEAD_LETTERS.keep, [dead(number, b"x" * MAXIMUM_BYTES) for number in range(100)])
     (letters, more) = await database.read(DEAD_LETTERS.page, 0, FULL)
     assert 0 < len(letters) < 100

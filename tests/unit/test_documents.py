@@ -34,7 +34,7 @@ DEFINITIONS = json.loads(TEXTS[DOCS / "topology.json"])
 
 
 def values(node: Any, key: str) -> Iterator[Any]:
-    """Whatever stands under `key`, however deep."""
+    """The values that stand under `key`, however deep."""
     inner = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
     if isinstance(node, dict) and key in node:
         yield node[key]
@@ -43,7 +43,7 @@ def values(node: Any, key: str) -> Iterator[Any]:
 
 
 def resolved(reference: str) -> Any:
-    """What a reference inside the AsyncAPI document leads to."""
+    """The target of a reference inside the AsyncAPI document."""
     node = ASYNCAPI
     for step in reference.removeprefix("#/").split("/"):
         node = node[step]
@@ -52,7 +52,7 @@ def resolved(reference: str) -> Any:
 
 @pytest.mark.parametrize("path", TEXTS, ids=str)
 def test_a_document_is_current(path: Path) -> None:
-    """What is committed is what the contract says."""
+    """The committed document is what the contract says."""
     found = (ROOT / path).read_text(encoding="utf-8") if (ROOT / path).exists() else ""
     assert found == TEXTS[path], f"{path} is not what proto/ says: run `nox -s codegen` and commit it"
 

@@ -1,4 +1,4 @@
-"""Why a call is refused, and where a message breaks a rule."""
+"""Errors: why a call is refused, and where a message breaks a rule."""
 
 from collections.abc import Mapping
 from typing import TypeVar

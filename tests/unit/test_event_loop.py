@@ -30,7 +30,7 @@ def said(choice: str, program: str = SAY) -> "subprocess.CompletedProcess[str]":
 
 
 def test_it_is_as_it_is_told() -> None:
-    """Whatever is installed: asyncio's own."""
+    """The setting asks for asyncio's own, and gets it with any other installed."""
     assert said("asyncio").stdout.split() == ["asyncio", "asyncio"]
 
 

@@ -10,7 +10,7 @@ from ordersys.runtime.base.files import UnusableFolder, make_private, path, writ
 
 
 def mode(of: Path) -> int:
-    """What the file or folder lets whom do."""
+    """The permissions of the file or folder."""
     return stat.S_IMODE(of.stat().st_mode)
 
 
@@ -51,7 +51,7 @@ def test_after_a_crash_there_is_the_old_file_or_the_new_one(
 
 
 def test_a_folder_is_made_for_this_user_alone(tmp_path: Path) -> None:
-    """Whatever the mask."""
+    """The mask of the process does not matter."""
     before = os.umask(0)
     try:
         make_private(tmp_path / "a" / "b")
@@ -78,7 +78,7 @@ def test_a_folder_that_others_may_read_is_fine(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
 def test_a_folder_of_somebody_else_is_refused(tmp_path: Path) -> None:
-    """Who could put anything there, or take it away."""
+    """The other user could put anything there, or take it away."""
     os.chown(tmp_path, 54321, -1)
     with pytest.raises(UnusableFolder, match=f"{tmp_path} belongs to another user"):
         make_private(tmp_path)

@@ -130,7 +130,7 @@ STREAMS = st.lists(st.one_of(DELIVERIES, DELIVERIES, SINGLE, RETURNS), max_size=
 
 
 def read(wire: Wire, data: bytes, cuts: Sequence[int]) -> list[Recorded | bytes]:
-    """What a connection makes of `data`, divided at `cuts`."""
+    """The result of a connection that reads `data`, divided at `cuts`."""
     begin = 0
     for end in [*sorted(cut % (len(data) + 1) for cut in cuts), len(data)]:
         if end > begin:
@@ -206,7 +206,7 @@ ODD = {
 
 @pytest.mark.parametrize("parts", ODD.values(), ids=list(ODD))
 def test_what_no_broker_sends_is_pikas_to_judge(loop: asyncio.AbstractEventLoop, parts: list[bytes]) -> None:
-    """What comes of it is what pika makes of it, an error included."""
+    """The result is what pika makes of it, an error included."""
     said: list[tuple[object, object]] = []
     for kind in (AsyncioConnection, Connection):
         wire, error = Wire(kind, loop), None

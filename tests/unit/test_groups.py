@@ -98,7 +98,7 @@ async def test_nobody_waits_for_a_crowd_that_does_not_come() -> None:
 
 
 async def test_a_group_is_no_larger_than_may_be() -> None:
-    """What does not fit goes with the next; a single call may have more."""
+    """Calls that do not fit go with the next; a single call may have more."""
     work = Work(sagas=2 * MOST, held=False)
     large = work.join(*range(2 * MOST))
     many = [work.join(number) for number in range(MOST + 10)]
@@ -109,7 +109,7 @@ async def test_a_group_is_no_larger_than_may_be() -> None:
 
 
 async def admitted(work: Work) -> bool:
-    """Whether there is a place for one more."""
+    """True when there is a place for one more."""
     try:
         return await work.calls.join(["last"]) == ["last"]
     except StatusError:
@@ -175,7 +175,7 @@ async def test_storage_that_is_unavailable_is_a_refusal_of_the_order_that_met_it
 
 
 async def test_what_is_under_way_is_drained() -> None:
-    """Whoever stops waits for groups as for any saga."""
+    """A service that stops waits for groups as for any saga."""
     work = Work()
     call = work.join("a")
     await work.departed(1)

@@ -1,4 +1,4 @@
-"""What became of each request_id (AIP-155), in a real database."""
+"""Idempotency: the outcome of each request_id (AIP-155), in a real database."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -157,7 +157,7 @@ async def test_a_failed_validation_burns_no_id(database: Database) -> None:
 
 
 async def test_a_forgotten_request_leaves_its_id_unused(database: Database) -> None:
-    """What was taken back never was: another request may have the id."""
+    """A request that was taken back never was: another one may have the id."""
     await database.write(ask, Asked("a", ONE, None))
     await database.write(finish, ("a", None))
     assert await database.write(ask, Asked("a", OTHER, answer(1))) == answer(1)
@@ -168,7 +168,7 @@ async def test_a_forgotten_request_leaves_its_id_unused(database: Database) -> N
 async def test_only_finished_requests_older_than_that_are_purged(
     times: list[tuple[int, bool]], before: int, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """Whatever is as old as the limit, younger, or open, stays."""
+    """Requests as old as the limit, younger, or open, stay."""
     database = await Database.open(tmp_path_factory.mktemp("requests") / "t.db", SCHEMA)
     for number, (time, finished) in enumerate(times):
         await database.write(ask, Asked(str(number), ONE, answer(number) if finished else None, time))
@@ -180,7 +180,7 @@ async def test_only_finished_requests_older_than_that_are_purged(
 
 
 async def test_the_retention_of_a_request_counts_from_its_end(database: Database) -> None:
-    """What was in doubt for days, and was answered just now, is not forgotten at once."""
+    """A request that was in doubt for days, and was answered just now, is not forgotten at once."""
     await database.write(ask, Asked("a", ONE, None, time=0))
 
     def ended_late(connection: Connection, outcomes: list[Outcome]) -> list[None]:

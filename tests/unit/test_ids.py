@@ -59,7 +59,7 @@ def test_now_is_in_microseconds() -> None:
 
 
 def test_a_trace_context_goes_on() -> None:
-    """What a caller sends is kept as it stands, sampled or not."""
+    """The trace context of a caller is kept as it stands, sampled or not."""
     for flags in ("00", "01"):
         assert ids.traceparent(f"00-{TRACE}-{SPAN}-{flags}") == f"00-{TRACE}-{SPAN}-{flags}"
 
@@ -115,7 +115,7 @@ def test_what_is_no_trace_context_begins_a_new_one(given: object) -> None:
 
 @given(st.text())
 def test_any_text_gives_a_trace_context(text: str) -> None:
-    """Whatever stands in the metadata."""
+    """Metadata of any content does."""
     assert TRACEPARENT.fullmatch(ids.traceparent(text))
 
 

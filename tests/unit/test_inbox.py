@@ -89,7 +89,7 @@ async def test_an_event_is_recorded_once_and_no_other_under_its_id(
 async def test_late_are_those_below_the_newest_version_of_their_order_so_far(
     arrivals: list[tuple[str, int]], cut: int, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """Whatever the order of arrival, in a batch and across; a late one is recorded, and marked."""
+    """Any order of arrival, in a batch and across, gives the same; a late one is recorded, and marked."""
     events = [told(str(number), version, order_id) for number, (order_id, version) in enumerate(arrivals)]
     async with fresh(tmp_path_factory) as database:
         answers = [await database.write(INBOX.record, batch) for batch in (events[:cut], events[cut:])]

@@ -33,7 +33,7 @@ class Boom(Exception):
 
 
 def lines_of(log: Callable[[logging.Logger], None]) -> list[str]:
-    """What is logged on its way through a handler."""
+    """The lines logged on the way of records through a handler."""
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)
     handler.setFormatter(JsonLines("order-service"))
@@ -75,7 +75,7 @@ def test_any_text_is_one_line_that_holds_it(text: str) -> None:
 
 @given(TEXTS)
 def test_any_argument_is_one_line_that_holds_it(text: str) -> None:
-    """Whether it is written or shown."""
+    """The argument is written or shown, in one line."""
     assert written(lambda logger: logger.info("%s|%r", text, text))["message"] == f"{text}|{text!r}"
 
 
@@ -279,7 +279,7 @@ def test_a_reader_that_has_stopped_holds_nobody_up_and_gets_what_waits(
 
 
 def test_lines_logged_together_are_written_when_all_are_there(pipe: tuple[FileIO, FileIO]) -> None:
-    """Whatever ends it; each line whole in one write, so that none is torn by somebody else's on the same pipe."""
+    """The handler may end in any way; each line is whole in one write, so that nobody on the same pipe tears one."""
     reading, writing = pipe
     ready = select.poll()
     ready.register(reading, select.POLLIN)

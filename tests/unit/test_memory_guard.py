@@ -1,4 +1,4 @@
-"""Who is sent away when a process grows, and who is not."""
+"""Memory guard: the connections that are ended when a process grows, and those that stay."""
 
 import resource
 import time
@@ -44,14 +44,14 @@ class House:
         return name
 
     def ended(self, after: float = 0.01) -> int:
-        """How many connections it ends at the next look."""
+        """The number of connections it ends at the next look."""
         self.now += after
         before = len(connections(self.line.port))
         self.guard._look(self.now)
         return before - len(connections(self.line.port))
 
     def pause(self) -> float:
-        """How long it does not look after the last look."""
+        """The time it does not look after the last look."""
         return self.guard._pause(self.now, 0.0)
 
 
@@ -129,7 +129,7 @@ def test_the_longer_it_goes_on_the_less_is_borne(house: House) -> None:
 
 
 def test_who_calls_stays_while_memory_is_not_short(house: House) -> None:
-    """What a call carries counts for it: held for a good reason."""
+    """The bytes a call carries count for it: held for a good reason."""
     caller = house.client(_MUCH)
     house.guard.account(caller, _MUCH)
     house.client(_MUCH)
@@ -149,7 +149,7 @@ def test_when_memory_is_short_whoever_sent_most_for_nothing_is_sent_away(house: 
 
 
 def test_a_process_that_has_grown_for_long_is_no_flood(house: House) -> None:
-    """What it has had for a second is its own."""
+    """Memory it has had for a second is its own."""
     house.has(97)
     assert house.ended(after=2) == 0
     house.client(_MUCH)

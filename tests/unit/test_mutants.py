@@ -27,7 +27,7 @@ UNBROKEN_ROW = Row(UNBROKEN, (), 88)
 
 
 def output(*arguments: str) -> tuple[int, str]:
-    """How Python ends with these arguments, and what it says."""
+    """The exit status of Python with these arguments, and its output."""
     done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=False)
     return done.returncode, done.stdout
 
@@ -152,7 +152,7 @@ def test_a_mutant_runs_as_the_service_does() -> None:
 
 
 def test_an_unknown_mutant_is_answered_by_one_line() -> None:
-    """Whoever mistypes a name is told."""
+    """A mistyped name is named."""
     done = subprocess.run(
         [sys.executable, "-m", "tests.mutants.run", "nobody", "order_service"],
         capture_output=True,

@@ -1,4 +1,4 @@
-"""What makes two requests equal."""
+"""Normalisation: the sense in which two requests are equal."""
 
 from uuid import UUID
 

@@ -1,4 +1,4 @@
-"""Whatever lies where a file should be, it holds nobody up, and is named."""
+"""Opening a file: whatever lies in its place holds nobody up, and is named."""
 
 import os
 import socket

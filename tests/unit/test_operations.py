@@ -13,7 +13,7 @@ PAGE = (Path(__file__).parent.parent.parent / "docs" / "operations.md").read_tex
 
 
 def test_the_outbox_is_looked_into_by_the_command_of_the_page(tmp_path: Path) -> None:
-    """What waits of an order, and why; of no other order."""
+    """The rows that wait of an order, and why; of no other order."""
     (command,) = re.findall(r"```sh\n( +python -c .+?)\n +```", PAGE, re.DOTALL)
     with closing(sqlite3.connect(tmp_path / "order.db")) as db:
         for table in (OUTBOX.table, OUTBOX.late):

@@ -1,4 +1,4 @@
-"""What the Product Service makes of the Order Service's answers, over real connections."""
+"""Answers of the Order Service as the Product Service takes them, over real connections."""
 
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -105,7 +105,7 @@ def created(requests: Sequence[CreateOrderRequest]) -> BatchCreateOrdersResponse
 
 
 async def outcomes(orders: OrderServiceClient, requests: Sequence[CreateOrderRequest]) -> list[str]:
-    """What became of each: the id of its order, or the reason why there is none."""
+    """The outcome of each: the id of its order, or the reason why there is none."""
     ends = await orders.create(requests)
     return [CreateOrderResult.FromString(end).order.id if isinstance(end, bytes) else _reason(end) for end in ends]
 

@@ -334,7 +334,7 @@ async def test_an_unforeseen_error_ends_the_group_and_loses_nothing(
 async def test_a_commit_wakes_the_relay_though_nobody_waits_for_it_any_more(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever asked for the change was cancelled while it was committed: its event goes, and not with the next one."""
+    """A caller that was cancelled during the commit has its event published, and not with the next one."""
     monkeypatch.setattr(module, "_LOOK_SECONDS", 3600.0)
     async with relaying(tmp_path, broker := Broker()) as (database, _):
         begun, going = asyncio.Event(), threading.Event()
@@ -389,7 +389,7 @@ async def test_a_window_of_any_allowed_size_leaves_the_outbox(tmp_path: Path) ->
 
 
 async def test_closing_ends_after_the_window_under_way(tmp_path: Path) -> None:
-    """What was on its way is confirmed and removed; no other window is begun."""
+    """Events on their way are confirmed and removed; no other window is begun."""
     gate: asyncio.Future[list[PublishResult]] = asyncio.get_running_loop().create_future()
     async with relaying(tmp_path, broker := Broker(gate)) as (database, relay):
         await database.write(append, EVENTS[: WINDOW + 1])

@@ -1,4 +1,4 @@
-"""Which RabbitMQ is run."""
+"""Packages: the RabbitMQ that is run."""
 
 import os
 from pathlib import Path

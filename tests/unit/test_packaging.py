@@ -1,4 +1,4 @@
-"""What pyproject.toml, noxfile.py and .ci/run state about versions fits together."""
+"""Versions stated in pyproject.toml, noxfile.py and .ci/run fit together."""
 
 import re
 import tomllib
@@ -71,7 +71,7 @@ def test_every_python_allowed_is_named_and_run() -> None:
 
 
 def test_one_lowest_nox_is_stated_everywhere() -> None:
-    """What the README and CI install is what noxfile.py insists on."""
+    """The version that the README and CI install is the one noxfile.py insists on."""
     stated = {
         file: re.findall(r"(?:nox\[uv\]|needs_version = \")>=([\d.]+)", (ROOT / file).read_text(encoding="utf-8"))
         for file in STATES_A_NOX

@@ -12,14 +12,14 @@ from ordersys.contract.errors import StatusError, reason_of
 
 @given(st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=80))
 def test_a_token_brings_back_its_key(key: str) -> None:
-    """What was given out for a query is understood with it, whatever the page size."""
+    """A token given out for a query is understood with it, whatever the page size."""
     token = pagination.token(ListOrdersRequest(customer_id="anna"), key)
     assert pagination.last_key(ListOrdersRequest(customer_id="anna", page_size=7, page_token=token), str) == key
 
 
 @given(st.text(min_size=1, max_size=256))
 def test_a_foreign_token_is_refused(token: str) -> None:
-    """Whatever else stands in page_token is INVALID_ARGUMENT."""
+    """Any other text in page_token is INVALID_ARGUMENT."""
     with pytest.raises(StatusError) as refused:
         pagination.last_key(ListOrdersRequest(page_token=token), str)
     assert reason_of(refused.value.status) == "PAGE_TOKEN_INVALID"

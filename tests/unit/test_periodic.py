@@ -1,4 +1,4 @@
-"""What is done now and then: put off by name when it is refused, and never silently over."""
+"""Periodic jobs: put off by name when they are refused, and never silently over."""
 
 import asyncio
 

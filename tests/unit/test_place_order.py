@@ -42,7 +42,7 @@ class OrderServiceDouble:
     def __init__(self) -> None:
         self.orders: dict[str, Order] = {}
         self.lost = False
-        """Whether replies are lost."""
+        """True when replies are lost."""
 
     async def create(self, requests: Sequence[CreateOrderRequest]) -> list[bytes | Exception]:
         return [self._created(request) for request in requests]
@@ -75,7 +75,7 @@ async def database(tmp_path: Path) -> AsyncIterator[Database]:
 
 @pytest.fixture
 def sagas() -> SagaRunner:
-    """Where sagas run."""
+    """The place where sagas run."""
     return SagaRunner(300)
 
 
@@ -159,7 +159,7 @@ async def test_an_open_request_whose_placement_is_gone_is_answered(
 async def test_orders_that_are_looked_up_are_looked_up_at_once(
     database: Database, orders: OrderServiceDouble, placement: PlaceOrderSaga, gone: bool
 ) -> None:
-    """Where each takes long, a group takes as long as one of them: none is answered before all were asked for."""
+    """A group of slow look-ups takes as long as one of them: none is answered before all were asked for."""
     requests = [placing(1) for _ in range(3)]
     orders.lost = True
     await placement.place(requests, "")

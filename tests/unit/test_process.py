@@ -1,4 +1,4 @@
-"""What every service does before it serves."""
+"""Steps of every service before it serves."""
 
 import subprocess
 import sys

@@ -30,7 +30,7 @@ def running_away() -> "subprocess.Popen[bytes]":
 
 
 def is_gone(process: "subprocess.Popen[bytes]") -> bool:
-    """Whether nobody has its output open any more."""
+    """True when nobody has its output open any more."""
     assert process.stdout is not None
     ended, _, _ = select.select([process.stdout], [], [], 10)
     assert process.wait(10) == -signal.SIGKILL

@@ -90,7 +90,7 @@ _LINE = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
 
 @given(st.builds(EventMessage, _LINE, _LINE, _LINE, _LINE, st.integers(0, 253_402_300_799_999_999), _LINE, st.binary()))
 def test_an_event_has_the_properties_pika_would_write_to_the_byte(event: EventMessage) -> None:
-    """Whatever its texts hold."""
+    """The texts may hold anything."""
     plain = as_message(event).properties
     made = messages.of_event(event, Publication("orders.events", "order.updated", "")).properties
     assert b"".join(made.encode()) == b"".join(plain.encode())
@@ -132,7 +132,7 @@ def test_a_header_no_decoder_takes_costs_nothing(value: bytes) -> None:
 
 @given(st.binary(max_size=40))
 def test_bytes_that_are_no_properties_are_a_message_that_says_nothing(raw: bytes) -> None:
-    """Whatever they are, it raises nothing, and a copy has them as they are."""
+    """Bytes of any kind raise nothing, and a copy has them as they are."""
     got = received(raw)
     assert isinstance(got, RawProperties)
     assert got.raw == raw

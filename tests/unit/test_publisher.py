@@ -1,4 +1,4 @@
-"""Which events can be sent at all: whatever is wrong with one harms no other."""
+"""Publishing: an event that can't be sent harms no other."""
 
 from dataclasses import replace
 
@@ -38,7 +38,7 @@ def test_an_event_that_cant_be_encoded_harms_none_but_its_order(bad: Waiting) ->
 
 
 def test_an_event_is_published_where_the_outbox_says() -> None:
-    """Whether or not this release knows its type."""
+    """The type need not be one this release knows."""
     messages, _ = encoded([waiting()])
     assert messages[0][:3] == ("exchange", "key", b"")
 

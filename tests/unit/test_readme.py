@@ -1,4 +1,4 @@
-"""What the README says is so."""
+"""Statements of the README are so."""
 
 import re
 from collections.abc import Iterator

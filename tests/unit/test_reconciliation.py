@@ -1,4 +1,4 @@
-"""Whether what was asked, what is stored and what was heard of it come out even."""
+"""Reconciliation: requests, stored orders and recorded notifications come out even, or not."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -39,7 +39,7 @@ def order(order_id: str, version: int, state: Any = PLACED, **units: int) -> Ord
 
 
 def record(event: Message, order_id: str, version: int) -> Notification:
-    """What a notification service has of an event."""
+    """The record that a notification service has of an event."""
     name = f"{event.DESCRIPTOR.name} {order_id} {version}"
     notification = Notification(event_id=name, order_id=order_id, version=version)
     notification.event.Pack(event)
@@ -86,7 +86,7 @@ def test_an_even_set_of_facts_is_ok() -> None:
 
 
 def test_no_facts_are_even() -> None:
-    """Where nothing was asked, nothing is there."""
+    """Nothing asked, and nothing there."""
     assert reconcile(Facts()).ok
     assert complete(Facts())
 
@@ -252,7 +252,7 @@ def test_what_others_do_meanwhile_is_no_trouble() -> None:
 
 @pytest.mark.parametrize("name", [*LOST, *DUPLICATED, *OTHER])
 def test_a_trouble_of_ones_own_is_found_beside_others(name: str) -> None:
-    """Whatever they do."""
+    """Troubles of others do not hide it."""
     plant, sentence = TROUBLES[name]
     facts = others_at_work()
     plant(facts)

@@ -19,7 +19,7 @@ SECONDS = 5.0
 
 
 class Broker:
-    """What there is at each URL: nobody, somebody who declares nothing, or one that works until it is cut."""
+    """A broker at each URL: nobody, somebody who declares nothing, or one that works until it is cut."""
 
     def __init__(self, **states: str) -> None:
         self.states = states
@@ -115,7 +115,7 @@ async def test_whoever_is_away_is_passed_over(monkeypatch: pytest.MonkeyPatch) -
 async def test_a_broker_that_does_not_declare_is_passed_over_at_first(
     state: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What nobody has declared yet may not be there: what is published would be lost."""
+    """A queue nobody has declared yet may not be there: an event published would be lost."""
     assert await used(Broker(a=state), "a,b", 1, monkeypatch) == ["a", "b"]
 
 
@@ -216,7 +216,7 @@ async def test_it_ends_when_cancelled_whatever_it_is_at(cut: bool, monkeypatch: 
 
 
 async def test_a_refusal_is_told_until_it_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What lasts is handed to whoever says whether the service works; a broker that is away is no refusal."""
+    """A lasting refusal is handed to the health of the service; a broker that is away is no refusal."""
     told: list[BrokerRefused | None] = []
     answers = iter([BrokerRefused("no", 403), BrokerUnavailable("away"), BrokerRefused("no", 403)])
 
@@ -271,7 +271,7 @@ class Kept:
 
 
 async def test_whoever_publishes_has_no_session_while_the_topology_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was declared before is insisted on again: it is refused for good, so what is published would be lost."""
+    """The topology declared before is insisted on again: refused for good, an event published would be lost."""
     monkeypatch.setattr(reconnecting, "_KNOWN_SECONDS", 0.01)
     kept = Kept(monkeypatch, "")
     session = await kept.used()

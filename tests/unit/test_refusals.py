@@ -1,4 +1,4 @@
-"""What is made of a refusal of RabbitMQ: which permission is missing, what stands in the way, the way out."""
+"""Refusals of RabbitMQ: which permission is missing, what stands in the way, the way out."""
 
 import pytest
 

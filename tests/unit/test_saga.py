@@ -49,7 +49,7 @@ REFUSED = order_not_found("x")
 
 
 def test_a_saga_that_has_ended_stays_ended_and_one_that_is_pending_ends_by_a_final_word_alone() -> None:
-    """Whatever comes: stock is released or kept for good only where the contract's word is final."""
+    """Stock is released or kept for good only where the contract's word is final, whatever answer comes."""
     for (state, input_), transition in TRANSITIONS.items():
         assert (transition.next is State.ENDED) or state is not State.ENDED
         ends = state is State.PENDING and transition.next is not State.PENDING

@@ -103,7 +103,7 @@ async def database(tmp_path: Path) -> AsyncIterator[Database]:
 
 @pytest.fixture
 def runner() -> SagaRunner:
-    """Where sagas run."""
+    """The runner in which sagas run."""
     return SagaRunner(9)
 
 

@@ -64,7 +64,7 @@ def file(tmp_path: Path) -> File:
 
 
 def complaint(path: Path, kind: type[Message] = Product) -> str:
-    """What is said of a broken file, after its name."""
+    """The complaint about a broken file, after its name."""
     with pytest.raises(InvalidSeedFile) as wrong:
         read(path, kind)
     name, _, said = str(wrong.value).partition(": ")
@@ -89,7 +89,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content", [b"", b"[", b"[{]", b"\xff", b"\xef\xbb\xbf[]", b"[1" + b"0" * 5000 + b"]"])
 def test_what_is_no_json_is_named(file: File, content: bytes) -> None:
-    """Whether the text or its encoding is broken."""
+    """The text may be broken, or its encoding."""
     assert complaint(file(content)).startswith("not JSON: ")
 
 

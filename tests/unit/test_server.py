@@ -116,7 +116,7 @@ async def nothing() -> None:
 async def test_a_bug_is_internal_with_an_error_id_the_log_has(
     answer: Callable[[], Awaitable[Any]], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What the servicer does that nobody foresaw is told to the log, and to the client not a word of it."""
+    """An exception nobody foresaw in the servicer goes to the log, and to the client not a word of it."""
     async with serving(answer) as (_, channel):
         status = await refusal(OrderServiceStub(channel).GetOrder(REQUEST))
     assert (status.code, reason_of(status)) == (grpc.StatusCode.INTERNAL.value[0], "INTERNAL_ERROR")

@@ -1,4 +1,4 @@
-"""What a server takes from its clients at a time, and for how long: more is refused, soon, and harms nobody else."""
+"""Limits on clients of a server, in size and time: more is refused, soon, and harms nobody else."""
 
 import asyncio
 import time
@@ -207,7 +207,7 @@ FLOODS = {
 
 @pytest.mark.parametrize("flood", FLOODS.values(), ids=FLOODS.keys())
 async def test_a_flood_of_frames_harms_nobody_else(flood: bytes) -> None:
-    """Whatever is said, who else calls is served meanwhile and afterwards."""
+    """Another client is served meanwhile and afterwards, whatever the frames are."""
     async with serving() as (server, channel), raw_client(server.address) as client:
         with suppress(ConnectionError):
             await client.say(flood)
@@ -259,7 +259,7 @@ async def test_a_connection_without_calls_is_ended() -> None:
 
 
 async def test_a_connection_too_many_is_sent_away() -> None:
-    """Who is connected goes on."""
+    """The clients connected before go on."""
     async with serving(fine, max_connections=1) as (server, channel):
         assert await OrderServiceStub(channel).GetOrder(REQUEST) == RESPONSE
         async with grpc.aio.insecure_channel(server.address, OWN_CONNECTION) as another:

@@ -47,14 +47,14 @@ def reflecting(channel: grpc.aio.Channel, version: str) -> Any:
 
 
 async def asked(channel: grpc.aio.Channel, version: str, **question: Any) -> ServerReflectionResponse:
-    """What reflection answers to one question."""
+    """The answer of reflection to one question."""
     call = reflecting(channel, version)
     await call.write(ServerReflectionRequest(**question))
     return cast(ServerReflectionResponse, await call.read())
 
 
 async def words(watch: Any) -> AsyncIterator[Any]:
-    """What is said until the stream ends, and how it ends."""
+    """The messages until the stream ends, and the way it ends."""
     try:
         async for word in watch:
             yield word.status
@@ -136,7 +136,7 @@ async def test_health_lists_every_service() -> None:
 
 
 async def test_health_is_answered_when_no_call_is_admitted() -> None:
-    """Who asks whether a service works must not hear that it is busy."""
+    """A client that asks whether a service works must not hear that it is busy."""
     under_way = Gate()
     async with serving(under_way.wait, max_concurrent_calls=1) as (server, channel):
         await server.healthy(True)

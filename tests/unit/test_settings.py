@@ -33,13 +33,13 @@ WORDS = st.text(min_size=1).map(str.strip).filter(bool)
 
 
 def one(field: str, value: str, kind: type[Settings] = ProductSettings, **others: str) -> object:
-    """What a setting is when its variable has this value."""
+    """The value of a setting when its variable has this value."""
     given = {field: value, **others}
     return getattr(read(kind, {PREFIX + name.upper(): text for name, text in given.items()}), field)
 
 
 def complaint(field: str, value: str, kind: type[Settings] = ProductSettings) -> str:
-    """What is said of a value that can't be used."""
+    """The complaint about a value that can't be used."""
     with pytest.raises(InvalidSetting) as wrong:
         one(field, value, kind)
     return str(wrong.value)
@@ -295,5 +295,5 @@ def test_every_field_is_described(kind: type[Settings]) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_described_default_can_be_set(kind: type[Settings]) -> None:
-    """What a person reads as the default is what they may write."""
+    """The default that a person reads is one they may write."""
     assert read(kind, {setting.variable: setting.default for setting in described(kind)}) == kind()

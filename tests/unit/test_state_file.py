@@ -28,7 +28,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def located(data_dir: Path | None) -> dict[str, Address]:
-    """Where a client without flags for addresses looks for each service."""
+    """The address at which a client without flags looks for each service."""
     return {p.module: p.address for p in discovery.located(NO_FLAGS, None if data_dir is None else str(data_dir))}
 
 

@@ -25,7 +25,7 @@ def test_reserving_conserves_the_stock_of_every_product(shelf: dict[str, Stock],
 
 @given(SHELVES, WANTED)
 def test_releasing_undoes_reserving(shelf: dict[str, Stock], wanted: dict[str, int]) -> None:
-    """What was reserved and then released is as if nothing had happened."""
+    """A reservation that is released leaves the stock as if nothing had happened."""
     if not shortages(shelf, wanted):
         reserved = shelf | reserve(shelf, wanted)
         assert reserved | release(reserved, wanted) == shelf
@@ -48,7 +48,7 @@ def test_nothing_falls_below_zero(shelf: dict[str, Stock], wanted: dict[str, int
 
 @given(st.builds(Stock, UNITS, UNITS), st.integers(-60, 60))
 def test_an_adjustment_changes_the_available_units_only(stock: Stock, delta: int) -> None:
-    """What is held stays held, and nothing falls below zero."""
+    """Units that are held stay held, and nothing falls below zero."""
     if stock.available + delta < 0:
         with pytest.raises(ValueError, match="below zero"):
             adjust(stock, delta)

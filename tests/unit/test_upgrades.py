@@ -86,7 +86,7 @@ async def test_an_event_nobody_knows_any_more_has_no_exchange(tmp_path: Path) ->
 
 
 def units(connection: Connection) -> tuple[Counter[str], Counter[str]]:
-    """What the products say is held, and what reservations and sagas hold of them."""
+    """The units that products say are held, and those that reservations and sagas hold of them."""
     held = Counter({product.id: product.held for product in products.page(connection, None, 1000)})
     reserved: Counter[str] = Counter()
     for table in (tables.RESERVATIONS.c.units, tables.SAGAS.c.reserved):

@@ -112,7 +112,7 @@ SET_BY_US = {
 
 
 def complaint(text: str) -> str:
-    """What is said of URLs that can't be used."""
+    """The complaint about URLs that can't be used."""
     with pytest.raises(ValueError, match="AMQP URL") as wrong:
         parse(text)
     assert wrong.value.__cause__ is None

@@ -51,7 +51,7 @@ def test_a_rule_of_the_whole_message_is_told_without_a_field() -> None:
 
 
 def test_a_sum_is_not_looked_at_where_an_item_is_wrong() -> None:
-    """What is said first is what has to be mended first."""
+    """The first complaint is the one that has to be mended first."""
     wrong = order()
     wrong.items[0].quantity = 0
     assert found(wrong) == [("items[0].quantity", "int32.gte_lte")]
