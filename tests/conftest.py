@@ -1,4 +1,4 @@
-"""What `pytest` takes for the contract suite: whom to judge, how long, what to write."""
+"""Options of `pytest` for the contract suite: whom to judge, how long, what to write."""
 
 import random
 import signal
@@ -78,12 +78,12 @@ def _seed(config: pytest.Config) -> int | None:
 
 
 def pytest_report_header(config: pytest.Config) -> str:
-    """How to repeat this run."""
+    """The command that repeats this run."""
     return f"repeat this run with --seed={config.option.randomly_seed}"
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """How many workers `-n auto` means."""
+    """The number of workers `-n auto` means."""
     return workers.number(config)
 
 

@@ -67,7 +67,7 @@ def _fetch(suite: str, scratch: Path) -> None:
 
 
 def _mirror() -> str:
-    """Where this machine gets Debian's packages from."""
+    """The address this machine gets Debian's packages from."""
     if not _KEYRING.exists():
         raise NotToBeHad(f"{_KEYRING} is missing (package debian-archive-keyring)")
     listed = _run(Path("/"), "apt-get", "indextargets", "--format", "$(SITE) $(ORIGIN)", "Identifier: Packages")

@@ -20,7 +20,7 @@ def local(folder: Path, *arguments: str) -> Iterator["subprocess.Popen[str]"]:
 
 
 def addresses(process: "subprocess.Popen[str]") -> dict[str, str]:
-    """What it prints for talking to it, once it runs."""
+    """The addresses it prints for talking to it, once it runs."""
     found: dict[str, str] = {}
     assert process.stderr is not None
     said = []

@@ -20,7 +20,7 @@ from xdist.workermanage import WorkerController
 from tests import virtual_host
 
 REPORTED = "contract"
-"""What a worker hands over about the contract: the lines of its report, and the troubles that spoil the run."""
+"""The report of a worker on the contract: its lines, and the troubles that spoil the run."""
 _MOST_WORKERS = 4
 # Less than nox has patience with what it interrupts.
 _INTERRUPT_SECONDS = 40.0
@@ -34,7 +34,7 @@ _GUARD = "ordersys.local.guard"
 
 
 def number(config: pytest.Config) -> int:
-    """How many workers `-n auto` means: one a core; 0, which is none, where tests can't or need not be distributed."""
+    """The number of workers for `-n auto`: one a core; 0, for none, where tests can't or need not be distributed."""
     by_hand = config.option.capture == "no"  # it is watched
     files = {argument.partition("::")[0] for argument in config.args}
     one_file = len(files) == 1 and all(Path(file).is_file() for file in files)
@@ -45,7 +45,7 @@ def number(config: pytest.Config) -> int:
 
 
 def is_worker(config: pytest.Config) -> bool:
-    """Whether this process runs tests for another one."""
+    """True when this process runs tests for another one."""
     return hasattr(config, "workerinput")
 
 
@@ -120,7 +120,7 @@ class Workers:
             end_left(run)
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """What came out of the contract suite."""
+        """Print the result of the contract suite."""
         for lines, _ in self._reports:
             terminalreporter.section("the contract")
             for line in lines:

@@ -24,7 +24,7 @@ def test_a_stricter_rule_is_found(change: Change) -> None:
 
 @pytest.mark.parametrize("change", STRICTER_RULES.values(), ids=STRICTER_RULES)
 def test_a_rule_made_looser_breaks_nobody(change: Change) -> None:
-    """What was valid stays valid."""
+    """A message that was valid stays valid."""
     assert findings(change.made(), image()) == []
 
 

@@ -61,7 +61,7 @@ def test_a_golden_message_loses_nothing(golden: Golden) -> None:
 
 @pytest.mark.parametrize("golden", GOLDEN, ids=case_name)
 def test_a_golden_message_keeps_the_rules(golden: Golden) -> None:
-    """What was valid is valid; in an event but for what the contract was narrowed by, on record."""
+    """A valid message stays valid; in an event but for what the contract was narrowed by, on record."""
     if golden.type in events():
         assert refused(parsed(golden)) == []
     elif not golden.type.endswith("Response"):
@@ -70,7 +70,7 @@ def test_a_golden_message_keeps_the_rules(golden: Golden) -> None:
 
 @pytest.mark.parametrize("golden", EVENTS, ids=case_name)
 def test_a_golden_event_is_decoded(golden: Golden) -> None:
-    """Whoever takes its type takes what waits in a queue since the release, if an order can be as it says."""
+    """An event in a queue since the release is decoded by a consumer of its type, if an order can be as it says."""
     if violations(parsed(golden)):
         assert refused(parsed(golden)) == []
         return

@@ -134,7 +134,7 @@ def test_every_reason_has_a_code_and_a_message(reason: EnumValueDescriptor) -> N
 
 @pytest.mark.parametrize("reason", REASONS[1:], ids=name)
 def test_a_reason_is_final_or_worth_a_repeat_or_a_bug(reason: EnumValueDescriptor) -> None:
-    """Who is told to repeat is not told that nothing comes of it; of a bug nobody knows what it left."""
+    """A client told to repeat is not told that nothing comes of it; of a bug nobody knows what it left."""
     stated = reason.GetOptions().Extensions[error_reason_pb2.refusal]
     assert [stated.retryable, stated.final, stated.code == Code.INTERNAL].count(True) == 1
 

@@ -64,11 +64,11 @@ class Court:
             self._free.put(url)
 
     def try_unbroken(self) -> Row:
-        """What the whole suite says of the implementation as it is."""
+        """Judge the implementation as it is by the whole suite."""
         return self._try(UNBROKEN, lambda url: _judged(UNBROKEN, None, url, _EVERYTHING))
 
     def try_all(self, mutants: Sequence[Mutant]) -> list[Row]:
-        """What the suite says of each mutant."""
+        """Judge each mutant by the suite."""
         with ThreadPoolExecutor(self._jobs) as pool:
             return list(pool.map(self._try_mutant, mutants))
 

@@ -1,4 +1,4 @@
-"""What came out: each mutant with the laws that caught it, and how many were caught. Pure."""
+"""The matrix of results: each mutant with the laws that caught it, and how many were caught. Pure."""
 
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -7,7 +7,7 @@ UNBROKEN = "(unbroken)"
 
 
 class Row(NamedTuple):
-    """What became of one implementation: the laws it broke; why there is no verdict, where there is none."""
+    """The result of one implementation: the laws it broke; why there is no verdict, where there is none."""
 
     name: str
     broken: tuple[str, ...]
@@ -16,7 +16,7 @@ class Row(NamedTuple):
 
     @property
     def killed(self) -> bool:
-        """Whether a law caught it."""
+        """True when a law caught it."""
         return bool(self.broken)
 
 
@@ -34,12 +34,12 @@ def score(rows: Iterable[Row]) -> str:
 
 
 def all_killed(rows: Sequence[Row]) -> bool:
-    """Whether there are mutants and none of them survived."""
+    """True when there are mutants and none of them survived."""
     return bool(rows) and all(row.killed for row in rows)
 
 
 def said(row: Row) -> str:
-    """What became of it, in a few words."""
+    """The result in a few words."""
     if row.no_verdict:
         return f"no verdict: {row.no_verdict}"
     if row.killed:
@@ -55,7 +55,7 @@ def _lines(row: Row, width: int) -> list[str]:
 
 
 def _mark(row: Row) -> str:
-    """What stands before what must not be."""
+    """The mark before a result that must not be."""
     if row.name == UNBROKEN:
         return "BROKEN: " if row.broken else ""
     return "" if row.killed else "SURVIVED: "

@@ -44,14 +44,14 @@ class NoVerdict(Exception):
 
 
 class Scope(NamedTuple):
-    """How much of the suite is run: which tests, and after how many failures it ends (0: never)."""
+    """The part of the suite that is run: which tests, and after how many failures it ends (0: never)."""
 
     tests: str = SUITE
     enough: int = 0
 
 
 class Judgement(NamedTuple):
-    """What the suite says: the ids of the laws that were broken, and how many were kept."""
+    """The judgement of the suite: the ids of the laws that were broken, and how many were kept."""
 
     broken: tuple[str, ...]
     kept: int
@@ -69,7 +69,7 @@ def judge(mutant: Mutant | None, amqp_url: str, scope: Scope) -> Judgement:
 
 
 def judgement(report: str) -> Judgement:
-    """What a report of pytest says, in JUnit's format.
+    """Read the judgement from a report of pytest, in JUnit's format.
 
     Raises NoVerdict when no law was broken and some could not be tried: a service that does not even start proves
     nothing.
