@@ -150,17 +150,17 @@ TABLES = _fields(VALUES)
 def properties(draw: st.DrawFn, names: Sequence[str] = NAMES, tables: Bytes = TABLES) -> dict[str, bytes]:
     """Some properties, each as it is encoded, whatever is in it."""
     chosen = draw(st.sets(st.sampled_from(names)))
-    found = {}
+    properties = {}
     for name in NAMES:
         if name in chosen and name == "headers":
-            found[name] = counted(draw(tables))
+            properties[name] = counted(draw(tables))
         elif name in chosen and name == "delivery_mode":
-            found[name] = draw(_DELIVERY_MODES)
+            properties[name] = draw(_DELIVERY_MODES)
         elif name in chosen and name in _NUMBERS:
-            found[name] = draw(st.binary(min_size=_NUMBERS[name], max_size=_NUMBERS[name]))
+            properties[name] = draw(st.binary(min_size=_NUMBERS[name], max_size=_NUMBERS[name]))
         elif name in chosen:
-            found[name] = short(draw(st.binary(max_size=255)))
-    return found
+            properties[name] = short(draw(st.binary(max_size=255)))
+    return properties
 
 
 def published(values: Mapping[str, bytes]) -> dict[str, bytes]:

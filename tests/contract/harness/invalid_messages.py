@@ -257,7 +257,7 @@ def _bad_texts(stated: validate_pb2.FieldRules) -> Iterator[_Bad]:
     if text.max_len:
         yield _Bad("string.max_len", st.sampled_from("aü€𝄞").map(lambda letter: letter * (text.max_len + 1)))
     if text.Extensions[rules_pb2.lower_case]:
-        uuids = st.uuids().map(lambda found: str(found).upper()).filter(lambda found: found != found.lower())
+        uuids = st.uuids().map(lambda value: str(value).upper()).filter(lambda value: value != value.lower())
         yield _Bad("string.lower_case", uuids)
     if text.pattern:
         yield _Bad("string.pattern", st.sampled_from(["no match", "line\nend", "\u202e", "UPPER"]))

@@ -16,7 +16,7 @@ class Operation(NamedTuple):
 
     called: float
     answered: float
-    taken: int
+    units: int
     outcome: bool | None
 
 
@@ -51,8 +51,8 @@ def _end(operation: Operation) -> float:
 
 def _afterwards(operation: Operation, available: int) -> list[int]:
     """The amounts that may be available after it, none when its outcome would be wrong."""
-    enough = operation.taken <= available
-    done = [available - operation.taken] if enough else []
+    enough = operation.units <= available
+    done = [available - operation.units] if enough else []
     if operation.outcome is None:
         return [*done, available]
     if operation.outcome:

@@ -52,8 +52,8 @@ class StockClient:
         held, wanted = self._orders[order_id], self._some()
         items = ItemQuantities(items=quantities(wanted))
         request = UpdateOrderRequest(request_id=new_id(), order_id=order_id, items=items)
-        taken = {p: wanted.get(p, 0) - held.get(p, 0) for p in self._products}
-        answer = self._ask(request, {product: units for product, units in taken.items() if units})
+        changes = {p: wanted.get(p, 0) - held.get(p, 0) for p in self._products}
+        answer = self._ask(request, {product: units for product, units in changes.items() if units})
         if answer.response is not None:
             self._orders[order_id] = wanted
         elif answer.reason == "OUTCOME_OPEN":
@@ -68,20 +68,20 @@ class StockClient:
         chosen = self._dice.sample(self._products, self._dice.randint(1, len(self._products)))
         return {product: self._dice.randint(1, _MOST_UNITS) for product in chosen}
 
-    def _ask(self, request: Any, taken: Mapping[str, int]) -> Answer:
+    def _ask(self, request: Any, changes: Mapping[str, int]) -> Answer:
         called = time.monotonic()
         answer = self._system.call(request)
         answered = time.monotonic()
-        for product, outcome in _outcomes(answer, taken).items():
-            self.histories[product].append(Operation(called, answered, taken[product], outcome))
+        for product, outcome in _outcomes(answer, changes).items():
+            self.histories[product].append(Operation(called, answered, changes[product], outcome))
         return answer
 
 
-def _outcomes(answer: Answer, taken: Mapping[str, int]) -> dict[str, bool | None]:
+def _outcomes(answer: Answer, changes: Mapping[str, int]) -> dict[str, bool | None]:
     """The outcome of a call for each product: done, refused for want of it, or unknown; those not short are absent."""
     if answer.response is not None:
-        return dict.fromkeys(taken, True)
+        return dict.fromkeys(changes, True)
     if answer.reason == "OUTCOME_OPEN":
-        return dict.fromkeys(taken, None)
+        return dict.fromkeys(changes, None)
     assert answer.reason == "OUT_OF_STOCK", answer.status
     return {violation.subject: False for violation in answer.detail(PreconditionFailure()).violations}

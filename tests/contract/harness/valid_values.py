@@ -139,10 +139,10 @@ def _values(field: FieldDescriptor) -> Values:
 def _lists(field: FieldDescriptor, stated: validate_pb2.RepeatedRules) -> Values:
     most = min(stated.max_items or _MOST_ITEMS, max(_MOST_ITEMS, stated.min_items))
     unique_by = _product_id if stated.Extensions[rules_pb2.unique_products] else None
-    one = elements(field, stated.items)
+    element = elements(field, stated.items)
     if stated.unique:
-        return st.lists(one, min_size=stated.min_items, max_size=most, unique=True)
-    return st.lists(one, min_size=stated.min_items, max_size=most, unique_by=unique_by)
+        return st.lists(element, min_size=stated.min_items, max_size=most, unique=True)
+    return st.lists(element, min_size=stated.min_items, max_size=most, unique_by=unique_by)
 
 
 def _product_id(item: Any) -> str:

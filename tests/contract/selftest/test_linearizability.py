@@ -44,8 +44,8 @@ def test_what_happened_one_after_the_other_is_always_accepted(
 ) -> None:
     """However wide the calls are stretched around the moments they took effect."""
     available, history = stock, []
-    for moment, (taken, before, after) in enumerate(steps):
-        done = taken <= available
-        available -= taken if done else 0
-        history.append(Operation(moment - before, moment + after, taken, done))
+    for moment, (units, before, after) in enumerate(steps):
+        done = units <= available
+        available -= units if done else 0
+        history.append(Operation(moment - before, moment + after, units, done))
     assert linearizable(history, stock)

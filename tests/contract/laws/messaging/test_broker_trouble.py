@@ -14,7 +14,7 @@ from tests.contract.harness.system_under_test import SystemUnderTest, creating, 
 
 pytestmark = pytest.mark.judges("broker", "proxy")
 FANOUT, TOPIC = "orders.created", "orders.events"
-QUEUES = {taken.consumer: taken.queue for taken in subscriptions()}
+QUEUES = {subscription.consumer: subscription.queue for subscription in subscriptions()}
 TROUBLES = [Verdict.LOSE, Verdict.RETURN, Verdict.NACK]
 SAID = ["on a connection that breaks", "that no queue took", "that the broker refused"]
 

@@ -96,9 +96,9 @@ def test_a_refused_change_publishes_nothing(system: SystemUnderTest, event_tap: 
 def test_every_order_of_a_batch_has_its_event(system: SystemUnderTest, event_tap: EventTap) -> None:
     """As if each had been created alone; the refused ones have none."""
     requests = [creating() for _ in range(30)]
-    taken = creating()
-    taken.order_id = requests[0].order_id
-    results = system.ok(BatchCreateOrdersRequest(requests=[*requests, taken])).results
+    duplicate = creating()
+    duplicate.order_id = requests[0].order_id
+    results = system.ok(BatchCreateOrdersRequest(requests=[*requests, duplicate])).results
     assert [r.WhichOneof("result") for r in results] == ["order"] * 30 + ["status"]
     settle(system, event_tap, *(result.order for result in results[:-1]))
     for result in results[:-1]:

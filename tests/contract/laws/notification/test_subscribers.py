@@ -149,7 +149,7 @@ def test_an_older_version_is_recorded_as_late(system: SystemUnderTest, injector:
     for order in (newer, older):
         injector.deliver(role, updated(order))
     records = recorded(system, role, newer.id, 2)
-    assert [(one.version, one.late) for one in records] == [(3, False), (2, True)]
+    assert [(record.version, record.late) for record in records] == [(3, False), (2, True)]
 
 
 @pytest.mark.parametrize("role", ["notification-service-2"])
@@ -230,8 +230,8 @@ def test_versions_that_come_in_order_are_recorded_in_order(
         order.version = version
         injector.deliver(role, updated(order))
     records = recorded(system, role, order.id, 5)
-    assert [one.version for one in records] == [1, 2, 3, 4, 5]
-    assert [one.sequence for one in records] == sorted({one.sequence for one in records})
+    assert [record.version for record in records] == [1, 2, 3, 4, 5]
+    assert [record.sequence for record in records] == sorted({record.sequence for record in records})
 
 
 IMPOSSIBLE: dict[str, Callable[[Order], None]] = {

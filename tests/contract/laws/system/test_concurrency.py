@@ -38,7 +38,7 @@ def test_the_stock_of_each_product_is_linearizable(system: SystemUnderTest, stoc
     for product in products:
         history = [operation for client in clients for operation in client.histories[product]]
         assert linearizable(history, stock), history
-        left = stock - sum(operation.taken for operation in history if operation.outcome)
+        left = stock - sum(operation.units for operation in history if operation.outcome)
         if not any(operation.outcome is None for operation in history):
             assert system.stock(product)[0] == left, history
 

@@ -129,10 +129,10 @@ class Story(RuleBasedStateMachine):
                 asked[1].status.details,
             )
 
-    @rule(one=placings, others=st.lists(placings, max_size=3))
-    def repeat_many(self, one: tuple[Any, Answer], others: list[tuple[Any, Answer]]) -> None:
+    @rule(placing=placings, others=st.lists(placings, max_size=3))
+    def repeat_many(self, placing: tuple[Any, Answer], others: list[tuple[Any, Answer]]) -> None:
         """In one call, whichever call they were first asked by; the same one twice, too."""
-        repeated = [one, *others]
+        repeated = [placing, *others]
         answers = self.at_once([request for request, _ in repeated])
         for again, (_, first) in zip(answers, repeated, strict=True):
             assert (again.response, again.status.details) == (first.response, first.status.details)
