@@ -147,10 +147,10 @@ def answered(api: Api, request: PlaceOrderRequest) -> Order | None:
 def eventually(look: Callable[[], T | None], seconds: float = SECONDS) -> T:
     """The first true answer of `look`; fails with the last one when none comes in time."""
     until = time.monotonic() + seconds
-    while not (found := look()):
-        assert time.monotonic() < until, f"not so after {seconds:.0f} s: {found!r}"
+    while not (answer := look()):
+        assert time.monotonic() < until, f"not so after {seconds:.0f} s: {answer!r}"
         time.sleep(0.05)
-    return found
+    return answer
 
 
 def reason(error: grpc.RpcError) -> str:
@@ -161,5 +161,5 @@ def reason(error: grpc.RpcError) -> str:
 def status(error: grpc.RpcError) -> Status:
     """The status of a refusal, with its details."""
     assert isinstance(error, grpc.Call)
-    found = rpc_status.from_call(error)
-    return found if found is not None else Status(code=error.code().value[0], message=error.details() or "")
+    status = rpc_status.from_call(error)
+    return status if status is not None else Status(code=error.code().value[0], message=error.details() or "")

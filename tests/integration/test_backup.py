@@ -131,8 +131,8 @@ def test_a_database_at_rest_or_crashed_can_be_backed_up(tmp_path: Path) -> None:
     done(tmp_path / "data", "backup", str(tmp_path / "rest.db"))
     for backup in ("crashed.db", "rest.db"):
         with closing(sqlite3.connect(tmp_path / backup)) as database:
-            found = {row[0] for row in database.execute("SELECT order_id FROM orders")}
-        assert set(orders) <= found
+            restored = {row[0] for row in database.execute("SELECT order_id FROM orders")}
+        assert set(orders) <= restored
 
 
 def test_a_backup_overwrites_nothing_unless_told(tmp_path: Path) -> None:

@@ -90,20 +90,20 @@ def test_a_file_placed_twice_is_placed_once(system: System, api: Api, file: Path
 
 def test_what_becomes_of_each_entry_of_a_file_is_told(system: System, api: Api, file: Path) -> None:
     """One that is refused does not hinder the others; programs find each at its place."""
-    one, other = api.new_product(1), api.new_product(9)
-    orders = [{"customer_id": "anna", "items": [{"product_id": p, "quantity": 2}]} for p in (other, one, other)]
+    scarce, other = api.new_product(1), api.new_product(9)
+    orders = [{"customer_id": "anna", "items": [{"product_id": p, "quantity": 2}]} for p in (other, scarce, other)]
     file.write_text(json.dumps(orders))
     done = client(system, "place", "--file", str(file))
     assert done.returncode == outcome.REFUSED
     assert [line.split()[0] for line in done.stdout.splitlines()] == ["1", "3"]
     refused, summary = done.stderr.splitlines()
-    assert refused.startswith(f"entry 2: Not enough stock of {one} (asked 2, available 1)")
+    assert refused.startswith(f"entry 2: Not enough stock of {scarce} (asked 2, available 1)")
     assert summary == f"{file}: 2 of 3 orders are placed, 1 refused"
-    told = client(system, "--json", "place", "--file", str(file))
-    first, second, third = json.loads(told.stdout)
+    result = client(system, "--json", "place", "--file", str(file))
+    first, second, third = json.loads(result.stdout)
     assert second["error"]["reason"] == "OUT_OF_STOCK"
     assert [first["id"], third["id"]] == [line.split()[1] for line in done.stdout.splitlines()]
-    assert told.returncode == outcome.REFUSED
+    assert result.returncode == outcome.REFUSED
 
 
 def test_a_wrong_file_places_nothing(system: System, api: Api, file: Path) -> None:
@@ -304,7 +304,7 @@ def test_ids_may_be_typed_in_upper_case(system: System, api: Api) -> None:
     assert json.loads(client(system, "--json", "order", order.id.upper()).stdout)["id"] == order.id
     eventually(lambda: api.heard(1, order.id))
     heard = json.loads(client(system, "--json", "notifications", "--service", "1", "--order", order.id.upper()).stdout)
-    assert [one["order_id"] for one in heard["notification_service_1"]] == [order.id]
+    assert [notification["order_id"] for notification in heard["notification_service_1"]] == [order.id]
 
 
 @pytest.mark.parametrize("command", ["dead-letters", "notifications"])
@@ -317,11 +317,11 @@ def test_a_service_that_does_not_answer_does_not_hide_the_other(system: System, 
     assert done.stdout.startswith("Notification Service 1: ")
     last = done.stderr.splitlines()[-1]
     assert last.startswith(f"The Notification Service 2 at {nobody} does not answer; start it with")
-    told = client(system, "--json", *words)
-    found = json.loads(told.stdout)
-    assert isinstance(found["notification_service_1"], list)
-    assert found["notification_service_2"]["error"]["code"] == "UNAVAILABLE"
-    assert told.returncode == outcome.NOT_REACHABLE
+    result = client(system, "--json", *words)
+    document = json.loads(result.stdout)
+    assert isinstance(document["notification_service_1"], list)
+    assert document["notification_service_2"]["error"]["code"] == "UNAVAILABLE"
+    assert result.returncode == outcome.NOT_REACHABLE
 
 
 STATUSES: dict[tuple[str, ...], int] = {
@@ -361,8 +361,8 @@ def demo(system: System, *words: str) -> dict[str, Any]:
     """The output for programs of a demo that came out even."""
     done = client(system, "--json", *words, "demo", "--orders", "100")
     assert done.returncode == 0, (done.stdout, done.stderr)
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
+    document: dict[str, Any] = json.loads(done.stdout)
+    return document
 
 
 @pytest.fixture
@@ -388,10 +388,10 @@ def others(system: System) -> Iterator[None]:
 @pytest.mark.usefixtures("others")
 def test_a_demo_leaves_out_what_others_do(system: System) -> None:
     """Its own orders and events come out even; that there were others is noted."""
-    found = demo(system)
-    assert found["notes"]
-    assert (found["lost"], found["duplicated"], found["troubles"]) == (0, 0, [])
-    assert found["recorded_by_notification_service_1"] == found["orders_created"] == 102
+    report = demo(system)
+    assert report["notes"]
+    assert (report["lost"], report["duplicated"], report["troubles"]) == (0, 0, [])
+    assert report["recorded_by_notification_service_1"] == report["orders_created"] == 102
 
 
 def test_a_demo_after_an_interrupted_one_comes_out_even(system: System, api: Api) -> None:
@@ -412,11 +412,11 @@ def test_a_demo_on_a_broker_that_takes_nothing_says_so_once(private_system: Syst
     with private_system as system:
         system.nodes[0].control("set_disk_free_limit", "mem_relative", "1000000.0")
         done = client(system, "--timeout", "10", "demo", "--orders", "100")
-        told = client(system, "--json", "--timeout", "10", "demo", "--orders", "100")
-    assert done.returncode == told.returncode == outcome.REFUSED
+        result = client(system, "--json", "--timeout", "10", "demo", "--orders", "100")
+    assert done.returncode == result.returncode == outcome.REFUSED
     assert done.stdout.count("TROUBLE") <= 3
     assert "101 more of this kind" in done.stdout
     assert "the broker takes nothing" in done.stdout
-    found = json.loads(told.stdout)
-    assert found["lost"] > 200 and len(found["troubles"]) <= 3
-    assert "the broker takes nothing" in found["likely_causes"][0]
+    report = json.loads(result.stdout)
+    assert report["lost"] > 200 and len(report["troubles"]) <= 3
+    assert "the broker takes nothing" in report["likely_causes"][0]

@@ -43,8 +43,8 @@ def judge(folder: Path, only: str, *options: str) -> Run:
     done = subprocess.run(
         [*command, *settled, *options], cwd=ROOT, capture_output=True, text=True, timeout=110, check=False
     )
-    found = json.loads(report.read_text()) if report.exists() else {}
-    return Run(done.returncode, done.stdout + done.stderr, found)
+    outcomes = json.loads(report.read_text()) if report.exists() else {}
+    return Run(done.returncode, done.stdout + done.stderr, outcomes)
 
 
 def results(run: Run) -> dict[str, str]:

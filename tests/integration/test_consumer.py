@@ -226,8 +226,8 @@ async def test_what_was_given_back_is_not_recorded_beside_what_still_is(
 
 def delivery_count(delivery: AmqpDelivery) -> int:
     """The number of earlier deliveries, as the broker counts them."""
-    found = {one.name: one.value for one in entries(Properties(delivery.properties).table())}
-    return int.from_bytes(found.get(b"x-delivery-count", b""))
+    headers = {entry.name: entry.value for entry in entries(Properties(delivery.properties).table())}
+    return int.from_bytes(headers.get(b"x-delivery-count", b""))
 
 
 async def test_two_consumers_of_one_queue_are_said_loudly(

@@ -163,7 +163,7 @@ def test_a_crash_in_the_middle_of_taking_over_loses_nothing(system: System, inje
         event_id = injector.put_aside(ROLE, OrderCreated(order=sample_order()))
     eventually(lambda: any(letter.event_id == event_id for letter in api.dead_letters(2)), SECONDS)
     injector.put_aside(ROLE, OrderCreated(order=sample_order()))
-    assert len(eventually(lambda: found if len(found := api.dead_letters(2)) > 1 else None, SECONDS)) == 2
+    assert len(eventually(lambda: listed if len(listed := api.dead_letters(2)) > 1 else None, SECONDS)) == 2
 
 
 def test_more_than_is_held_at_a_time_is_dealt_with_by_one_request(system: System, injector: Injector, api: Api) -> None:
@@ -171,11 +171,11 @@ def test_more_than_is_held_at_a_time_is_dealt_with_by_one_request(system: System
     size = 2 * 1024 * 1024
     for number in range(12):
         injector.put_aside(ROLE, OrderCreated(), bytes([number]) * size)
-    letters = eventually(lambda: found if len(found := told(system)[KEY]) == 12 else None, SECONDS)
+    letters = eventually(lambda: listed if len(listed := told(system)[KEY]) == 12 else None, SECONDS)
     ids = [letter["id"] for letter in letters]
     request = ReplayDeadLettersRequest(request_id=new_id(), dead_letter_ids=ids)
     assert list(api.letters[2].ReplayDeadLetters(request, timeout=SECONDS).dead_letter_ids) == ids
-    assert len(eventually(lambda: found if len(found := api.dead_letters(2)) == 12 else None, SECONDS)) == 12
+    assert len(eventually(lambda: listed if len(listed := api.dead_letters(2)) == 12 else None, SECONDS)) == 12
     assert sorted(told(system, "discard", "--all")[KEY]) == sorted(ids)
     assert api.dead_letters(2) == []
 

@@ -61,23 +61,25 @@ def _messages(queue: str) -> list[Message]:
 async def test_messages_come_back_as_they_were(system: System, queue: str) -> None:
     """Confirmed, in order, to the byte; pika sees none of them where it need not."""
     sent, heard = _messages(queue), list[AmqpDelivery]()
-    taken = asyncio.Queue[tuple[int, AmqpDelivery]]()  # the first may come before there is an intake to settle it by
+    deliveries = asyncio.Queue[
+        tuple[int, AmqpDelivery]
+    ]()  # the first may come before there is an intake to settle it by
     session = await Session.open(_url(system), "frames")
     try:
         async with asyncio.timeout(SECONDS):
             assert all(await session.publish(sent))
-            intake = await session.intake(queue, PREFETCH, lambda *one: taken.put_nowait(one))
+            intake = await session.intake(queue, PREFETCH, lambda *arguments: deliveries.put_nowait(arguments))
             while len(heard) < COUNT:
-                tag, delivery = await taken.get()
+                tag, delivery = await deliveries.get()
                 heard.append(delivery)
                 intake.ack(tag, multiple=False)
             await intake.cancel()
             await intake.close()
     finally:
         await session.close()
-    assert [one.body for one in heard] == [one.body for one in sent]
-    assert [one.properties for one in heard] == [b"".join(one.properties.encode()) for one in sent]
-    assert [one.message_id for one in heard] == [str(number) for number in range(COUNT)]
+    assert [message.body for message in heard] == [message.body for message in sent]
+    assert [message.properties for message in heard] == [b"".join(message.properties.encode()) for message in sent]
+    assert [message.message_id for message in heard] == [str(number) for number in range(COUNT)]
 
 
 @pytest.mark.usefixtures("in_bulk")
@@ -96,11 +98,11 @@ async def test_one_that_no_queue_takes_costs_the_others_nothing(system: System, 
 @pytest.mark.usefixtures("in_bulk")
 async def test_nothing_is_taken_once_the_session_is_given_up(system: System, queue: str) -> None:
     """Deliveries that have come, or are on their way, come again on the next one: a session given up works on none."""
-    taken = list[int]()
+    tags = list[int]()
     session = await Session.open(_url(system), "frames")
 
     def take(tag: int, _: AmqpDelivery) -> None:
-        taken.append(tag)
+        tags.append(tag)
         session.abort(BrokerUnavailable("enough"))
 
     try:
@@ -111,7 +113,7 @@ async def test_nothing_is_taken_once_the_session_is_given_up(system: System, que
             await session.closed
     finally:
         await session.close()
-    assert taken == [1]
+    assert tags == [1]
 
 
 async def test_what_is_published_is_read_past_pika(system: System, queue: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,9 +27,9 @@ SIGNALS = (signal.SIGHUP, signal.SIGTERM, signal.SIGINT)
 def place(tmp_path: Path) -> Path:
     """The folder in which the launcher makes its temporary one."""
     skip_without_rabbitmq()
-    found = tmp_path / "t"
-    found.mkdir()
-    return found
+    folder = tmp_path / "t"
+    folder.mkdir()
+    return folder
 
 
 @contextmanager

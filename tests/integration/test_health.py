@@ -178,10 +178,10 @@ def test_open_streams_do_not_keep_a_service_from_stopping(tmp_path: Path) -> Non
 
 def ending(folder: Path) -> psutil.Process:
     """The process of the service that keeps its data in `folder`."""
-    (found,) = [
+    (service,) = [
         process for process in psutil.Process().children() if process.environ().get("ORDERSYS_DATA_DIR") == str(folder)
     ]
-    return found
+    return service
 
 
 def test_a_watch_nobody_reads_keeps_nobody_from_stopping(tmp_path: Path) -> None:

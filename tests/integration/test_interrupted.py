@@ -76,8 +76,8 @@ def hanging(
 
 def left(folder: Path) -> list[object]:
     """The processes that have to do with a folder."""
-    found = (process.info for process in psutil.process_iter(["pid", "environ", "cmdline"]))
-    return [info["cmdline"] for info in found if str(folder) in str(info["environ"]) + str(info["cmdline"])]
+    processes = (process.info for process in psutil.process_iter(["pid", "environ", "cmdline"]))
+    return [info["cmdline"] for info in processes if str(folder) in str(info["environ"]) + str(info["cmdline"])]
 
 
 @pytest.mark.parametrize(

@@ -37,8 +37,8 @@ def folder(tmp_path: Path) -> Path:
 
 def processes_of(folder: Path) -> list[int]:
     """The processes with this folder in their command line or environment."""
-    found = psutil.process_iter(["cmdline", "environ"])
-    return [process.pid for process in found if str(folder) in repr(process.info)]
+    processes = psutil.process_iter(["cmdline", "environ"])
+    return [process.pid for process in processes if str(folder) in repr(process.info)]
 
 
 def test_a_hard_killed_system_leaves_no_process_and_its_folder_can_be_used_again(folder: Path) -> None:
@@ -62,8 +62,8 @@ def test_a_hard_killed_system_leaves_no_process_and_its_folder_can_be_used_again
 
 def test_two_systems_that_start_at_once_run_side_by_side(folder: Path, tmp_path: Path) -> None:
     """One has the usual ports where they are free, the other has others; a client finds each by its folder."""
-    with local(folder) as one, local(tmp_path / "other") as other:
-        both = [addresses(one), addresses(other)]
+    with local(folder) as first, local(tmp_path / "other") as other:
+        both = [addresses(first), addresses(other)]
         assert not {*both[0].values()} & {*both[1].values()}
         for at, data_dir in zip(both, (folder, tmp_path / "other"), strict=True):
             written = json.loads((data_dir / state.FILE).read_text())
@@ -75,24 +75,24 @@ def test_two_systems_that_start_at_once_run_side_by_side(folder: Path, tmp_path:
 
 def test_a_port_that_is_taken_between_its_choice_and_its_use_is_given_up(folder: Path) -> None:
     """All services get other ports, and know each other's; nobody takes the stranger for a service of ours."""
-    taken: list[socket.socket] = []
+    strangers: list[socket.socket] = []
 
     @contextlib.contextmanager
     def stage(name: str) -> Iterator[Callable[[str], None]]:
         if name == "healthy":
             port = int(system.environment["ORDERSYS_ORDER_SERVICE_ADDRESS"].rpartition(":")[2])
-            taken.append(socket.create_server((ports.LOOPBACK, port)))
+            strangers.append(socket.create_server((ports.LOOPBACK, port)))
         yield lambda word: None
 
     system = System(folder, stage, Choices())
     try:
         with system, Api(system.environment) as api:
-            (stranger,) = taken
+            (stranger,) = strangers
             assert system.services["order_service"].address != f"{ports.LOOPBACK}:{stranger.getsockname()[1]}"
             order = api.place({"paper-a4": 1})
             assert api.order(order.id) == order
     finally:
-        for stranger in taken:
+        for stranger in strangers:
             stranger.close()
 
 
@@ -119,12 +119,12 @@ def test_the_demo_ends_with_one_json_object_that_says_it_came_out_even(folder: P
     """The last line of all that is printed, after everything was stopped."""
     command = [sys.executable, "-m", "ordersys.local", "--data-dir", str(folder), "--demo", "--json"]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=100, check=True)
-    found = json.loads(done.stdout.splitlines()[-1])
-    assert found["ok"]
-    assert (found["lost"], found["duplicated"], found["stock_conserved"]) == (0, 0, True)
-    assert found["orders_created"] == found["recorded_by_notification_service_1"] > 300
-    heard_by_all = found["orders_created"] + found["orders_updated"] + found["orders_rejected"]
-    assert found["recorded_by_notification_service_2"] == heard_by_all
+    report = json.loads(done.stdout.splitlines()[-1])
+    assert report["ok"]
+    assert (report["lost"], report["duplicated"], report["stock_conserved"]) == (0, 0, True)
+    assert report["orders_created"] == report["recorded_by_notification_service_1"] > 300
+    heard_by_all = report["orders_created"] + report["orders_updated"] + report["orders_rejected"]
+    assert report["recorded_by_notification_service_2"] == heard_by_all
     assert processes_of(folder) == []
 
 
@@ -277,8 +277,8 @@ def test_a_service_that_cant_start_again_is_said_once(folder: Path) -> None:
 
 def running(folder: Path, module: str) -> psutil.Process:
     """The one process of a folder's system that runs this module."""
-    found = [p for p in psutil.process_iter(["cmdline"]) if f"ordersys.{module}" in repr(p.info)]
-    (ours,) = [p for p in found if str(folder) in repr(p.environ())]
+    processes = [p for p in psutil.process_iter(["cmdline"]) if f"ordersys.{module}" in repr(p.info)]
+    (ours,) = [p for p in processes if str(folder) in repr(p.environ())]
     return ours
 
 

@@ -84,8 +84,8 @@ def test_a_virtual_host_that_another_system_uses_is_refused(folder: Path, tmp_pa
     """Each would hear of a part of what happens; once it has ended, and at once then, its place is free."""
     with local(folder, "--broker-only") as broker:
         url = addresses(broker)["ORDERSYS_AMQP_URL"]
-        with local(tmp_path / "one", "--amqp-url", url) as one:
-            with Api(addresses(one)) as api:
+        with local(tmp_path / "one", "--amqp-url", url) as first:
+            with Api(addresses(first)) as api:
                 done = start("--data-dir", str(tmp_path / "two"), "--amqp-url", url)
                 assert done.returncode == 2, done
                 said = done.stderr.splitlines()[-1]
@@ -94,8 +94,8 @@ def test_a_virtual_host_that_another_system_uses_is_refused(folder: Path, tmp_pa
                 assert processes_of(tmp_path / "two") == []
                 order = api.place({"paper-a4": 1})
                 eventually(lambda: api.heard(1, order.id))
-            one.terminate()
-            assert one.wait(60) == 0
+            first.terminate()
+            assert first.wait(60) == 0
         with local(tmp_path / "two", "--amqp-url", url) as two:
             assert addresses(two)
             two.terminate()
@@ -109,11 +109,11 @@ def test_two_systems_that_begin_at_once_do_not_share_a_virtual_host(folder: Path
     with local(folder, "--broker-only") as broker:
         url = addresses(broker)["ORDERSYS_AMQP_URL"]
         with (
-            local(tmp_path / "one", "--amqp-url", url) as one,
-            local(tmp_path / "two", "--amqp-url", url) as two,
+            local(tmp_path / "one", "--amqp-url", url) as first,
+            local(tmp_path / "two", "--amqp-url", url) as second,
         ):
-            eventually(lambda: one.poll() is not None or two.poll() is not None, 60)
-            refused = one if one.poll() is not None else two
+            eventually(lambda: first.poll() is not None or second.poll() is not None, 60)
+            refused = first if first.poll() is not None else second
             _, said = refused.communicate(timeout=60)
             assert refused.returncode == 2, said
             assert "another system runs at 127.0.0.1:" in said.splitlines()[-1]

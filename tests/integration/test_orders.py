@@ -49,15 +49,15 @@ def test_every_change_is_heard_of_in_version_order_by_service_2_only(api: Api) -
 
 def test_stock_follows_an_order_by_the_difference(api: Api) -> None:
     """Placing holds, updating holds or returns the difference, cancelling returns the rest."""
-    one, two = api.new_product(10), api.new_product(10)
-    order = api.place({one: 4, two: 1})
-    assert (api.stock(one), api.stock(two)) == ((6, 4), (9, 1))
-    order = api.change(order, {one: 1, two: 5})
-    assert (api.stock(one), api.stock(two)) == ((9, 1), (5, 5))
-    order = api.change(order, {two: 6})
-    assert (api.stock(one), api.stock(two)) == ((10, 0), (4, 6))
+    first, second = api.new_product(10), api.new_product(10)
+    order = api.place({first: 4, second: 1})
+    assert (api.stock(first), api.stock(second)) == ((6, 4), (9, 1))
+    order = api.change(order, {first: 1, second: 5})
+    assert (api.stock(first), api.stock(second)) == ((9, 1), (5, 5))
+    order = api.change(order, {second: 6})
+    assert (api.stock(first), api.stock(second)) == ((10, 0), (4, 6))
     api.cancel(order)
-    assert (api.stock(one), api.stock(two)) == ((10, 0), (10, 0))
+    assert (api.stock(first), api.stock(second)) == ((10, 0), (10, 0))
 
 
 def test_an_item_that_stays_keeps_its_price(api: Api) -> None:
@@ -97,23 +97,23 @@ def test_a_refusal_for_stock_is_an_outcome_and_its_event_is_published_once(api: 
 
 def rejected_of(api: Api, product: str) -> list[str]:
     """The order ids of the refusals that service 2 has heard of for a product, among its newest records."""
-    found = []
+    order_ids = []
     for notification in everything_heard(api):
         event = OrderRejected()
         if notification.event.Unpack(event) and event.shortages[0].product_id == product:
-            found.append(event.order_id)
-    return found
+            order_ids.append(event.order_id)
+    return order_ids
 
 
 def everything_heard(api: Api) -> list[Notification]:
     """All that service 2 has recorded."""
     request = ListNotificationsRequest(page_size=500)
-    found: list[Notification] = []
+    notifications: list[Notification] = []
     while True:
         page = api.logs[2].ListNotifications(request, timeout=SECONDS)
-        found += page.notifications
+        notifications += page.notifications
         if not page.next_page_token:
-            return found
+            return notifications
         request.page_token = page.next_page_token
 
 
@@ -150,7 +150,7 @@ def test_many_changes_of_one_order_at_once_are_made_one_after_the_other(api: Api
     order = api.place({product: 1})
     with ThreadPoolExecutor(8) as pool:
         changed = list(pool.map(lambda units: api.change(order, {product: units}), range(2, 18)))
-    assert sorted(one.version for one in changed) == list(range(2, 18))
+    assert sorted(snapshot.version for snapshot in changed) == list(range(2, 18))
     last = api.order(order.id)
     assert last.version == 17
     assert api.stock(product) == (1000 - last.items[0].quantity, last.items[0].quantity)

@@ -25,8 +25,8 @@ def built(tree: Path, target: str, out: Path, *before: str) -> Path:
     command = [*before, sys.executable, "-m", "hatchling", "build", "-t", target, "-d", str(out)]
     done = subprocess.run(command, cwd=tree, capture_output=True, text=True, timeout=100, check=False)
     assert done.returncode == 0, done.stderr
-    (found,) = out.iterdir()
-    return found
+    (archive,) = out.iterdir()
+    return archive
 
 
 def unpacked(archive: Path, folder: Path) -> Path:

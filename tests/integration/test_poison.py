@@ -75,21 +75,21 @@ def test_an_event_the_handler_fails_on_is_dead_lettered_and_harms_no_other(
     poison.customer_id = "poison"
     with replaced(system, FAILS_ON_ONE.format(how=how), attempts=20):
         healthy = [sample_order() for _ in range(20)]
-        for one in healthy[:10]:
-            injector.deliver(role, OrderCreated(order=one))
+        for order in healthy[:10]:
+            injector.deliver(role, OrderCreated(order=order))
         event_id = injector.deliver(role, OrderCreated(order=poison))
-        for one in healthy[10:]:
-            injector.deliver(role, OrderCreated(order=one))
+        for order in healthy[10:]:
+            injector.deliver(role, OrderCreated(order=order))
         letter = eventually(lambda: dead_letter(api, event_id))
         assert letter.reason == DeadLetterReason.DEAD_LETTER_REASON_DELIVERY_LIMIT
-        for one in healthy:
-            assert len(eventually(lambda one=one: heard(api, one.id))) == 1  # type: ignore[misc]
+        for order in healthy:
+            assert len(eventually(lambda order=order: heard(api, order.id))) == 1  # type: ignore[misc]
 
 
 def dead_letter(api: Api, event_id: str) -> DeadLetter | None:
     """The dead letter of service 2 with that event, None while there is none, or no answer."""
     try:
-        return next((one for one in api.dead_letters(2) if one.event_id == event_id), None)
+        return next((letter for letter in api.dead_letters(2) if letter.event_id == event_id), None)
     except grpc.RpcError:
         return None
 

@@ -24,9 +24,9 @@ from tests.integration.conftest import quietly, skip_without_rabbitmq
 from tests.integration.place import ALL, NONE, NOT_SERVING, SECONDS, SERVING, Place, running, soon
 
 pytestmark = pytest.mark.timeout(240)
-QUEUES = {taken.consumer: taken.queue for taken in subscriptions()}
+QUEUES = {subscription.consumer: subscription.queue for subscription in subscriptions()}
 FIRST, SECOND = QUEUES["notification-service-1"], QUEUES["notification-service-2"]
-(DEAD,) = (taken.dead_letter_queue for taken in subscriptions() if taken.queue == FIRST)
+(DEAD,) = (subscription.dead_letter_queue for subscription in subscriptions() if subscription.queue == FIRST)
 FANOUT = "orders.created"
 # In one go: each call of rabbitmqctl starts an Erlang of its own. The broker goes, and with it what was made.
 _MADE = """

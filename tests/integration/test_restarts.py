@@ -46,9 +46,9 @@ def outcome(process: "subprocess.Popen[str]") -> dict[str, Any]:
     """The outcome of the demo."""
     out, narrative = process.communicate(timeout=SECONDS)
     assert out, narrative
-    found: dict[str, Any] = json.loads(out.splitlines()[-1])
-    assert process.returncode == 0, (found, narrative)
-    return found
+    report: dict[str, Any] = json.loads(out.splitlines()[-1])
+    assert process.returncode == 0, (report, narrative)
+    return report
 
 
 @pytest.mark.parametrize("name", SERVICES)
@@ -58,10 +58,10 @@ def test_a_service_killed_in_a_burst_and_started_again_loses_nothing(system: Sys
         service = system.services[name]
         service.kill()
         service.start()
-        found = outcome(process)
+        report = outcome(process)
     service.wait_healthy()
-    assert (found["lost"], found["duplicated"], found["stock_conserved"]) == (0, 0, True)
-    assert found["orders_created"] == found["recorded_by_notification_service_1"] == ORDERS + 2
+    assert (report["lost"], report["duplicated"], report["stock_conserved"]) == (0, 0, True)
+    assert report["orders_created"] == report["recorded_by_notification_service_1"] == ORDERS + 2
 
 
 def test_a_broker_killed_in_a_burst_and_started_again_loses_nothing(private_system: System) -> None:
@@ -73,11 +73,11 @@ def test_a_broker_killed_in_a_burst_and_started_again_loses_nothing(private_syst
             assert api.place({"paper-a4": 1}).version == 1  # taken while there is no broker
         system.nodes[0].start()
         out, narrative = process.communicate(timeout=SECONDS)
-        found = json.loads(out.splitlines()[-1])
+        report = json.loads(out.splitlines()[-1])
         # The order above is one the demo did not ask for: left out, and noted.
-        assert found["ok"] and found["notes"], narrative
-        assert found["recorded_by_notification_service_1"] == ORDERS + 2
-        assert found["recorded_by_notification_service_2"] == ORDERS + 2 + found["orders_updated"] + 1
+        assert report["ok"] and report["notes"], narrative
+        assert report["recorded_by_notification_service_1"] == ORDERS + 2
+        assert report["recorded_by_notification_service_2"] == ORDERS + 2 + report["orders_updated"] + 1
 
 
 def test_all_services_killed_at_once_go_on_where_they_were(system: System) -> None:

@@ -91,13 +91,13 @@ def test_a_backup_is_made_whoever_hears_of_it(tmp_path: Path) -> None:
     with order_service(folder) as service:
         service.create()
         assert service.stop() == 0
-    found = {}
+    results = {}
     for output in ("gone", "full", "closed", "pipe"):
         file = tmp_path / f"{output}.db"
         done = run("ordersys.order_service", "backup", str(file), output=output, folder=folder)
-        found[output] = done.returncode, done.stderr
+        results[output] = done.returncode, done.stderr
         assert file.exists()
-    assert found == {
+    assert results == {
         "gone": (OUTPUT_CLOSED, ""),
         "full": (OUTPUT_FAILED, f"python -m ordersys.order_service: {FULL}\n"),
         "closed": (0, ""),

@@ -28,9 +28,11 @@ LEAST = {
         "recovery of sagas",
     },
     **{
-        taken.consumer.replace("-", "_"): {f"{queue} consumer" for queue in (taken.queue, taken.dead_letter_queue)}
+        subscription.consumer.replace("-", "_"): {
+            f"{queue} consumer" for queue in (subscription.queue, subscription.dead_letter_queue)
+        }
         | {"health", "purge"}
-        for taken in subscriptions()
+        for subscription in subscriptions()
     },
 }
 
@@ -71,7 +73,7 @@ def test_an_unforeseen_error_in_any_task_ends_the_process_loudly(service: str, t
     for number, name in enumerate(names):
         with throwing(tmp_path / str(number), service, name) as process:
             said, _ = process.communicate(timeout=ENDS_SECONDS)
-        found = [line for line in map(json.loads, said.splitlines()) if line["level"] == "critical"]
+        lines = [line for line in map(json.loads, said.splitlines()) if line["level"] == "critical"]
         assert process.returncode == FAILED, (name, said)
-        assert len(found) == 1 and repr(name) in found[0]["message"], (name, found)
-        assert ERROR in found[0]["error"] and "Traceback" in found[0]["error"]
+        assert len(lines) == 1 and repr(name) in lines[0]["message"], (name, lines)
+        assert ERROR in lines[0]["error"] and "Traceback" in lines[0]["error"]

@@ -88,20 +88,20 @@ class Terminal:
         """As ORDER=… does."""
         self._environment["ORDER"] = order_id
 
-    def kill(self, signal: str, what: str) -> None:
+    def kill(self, signal: str, program: str) -> None:
         """As pkill does, but nobody else's process."""
-        (process,) = [process for process in psutil.process_iter() if self._is_ours(process, what)]
+        (process,) = [process for process in psutil.process_iter() if self._is_ours(process, program)]
         self.type(f"kill -{signal} {process.pid}")
 
-    def _is_ours(self, process: psutil.Process, what: str) -> bool:
+    def _is_ours(self, process: psutil.Process, program: str) -> bool:
         try:
             words, environment = process.cmdline(), process.environ()
         except psutil.Error:
             return False
         mine = str(self._folder)
-        if what == "beam.smp":
-            return bool(words) and words[0].endswith(what) and any(mine in word for word in words)
-        return what in words and environment.get("ORDERSYS_DATA_DIR", "").startswith(mine)
+        if program == "beam.smp":
+            return bool(words) and words[0].endswith(program) and any(mine in word for word in words)
+        return program in words and environment.get("ORDERSYS_DATA_DIR", "").startswith(mine)
 
 
 def _said(terminal: Terminal, command: str, said: str) -> str:
@@ -122,8 +122,8 @@ def test_every_step_does_what_the_page_says(tmp_path: Path) -> None:
                 is_late = True
             elif command.startswith("ORDER="):
                 terminal.keep(ID.findall(printed)[0])
-            elif found := re.fullmatch(r"pkill -(\w+) (?:-f )?([\w.]+)", command):
-                terminal.kill(*found.groups())
+            elif match := re.fullmatch(r"pkill -(\w+) (?:-f )?([\w.]+)", command):
+                terminal.kill(*match.groups())
             else:
                 said = expected(command, left)
                 if is_late:

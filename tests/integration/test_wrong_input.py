@@ -52,10 +52,10 @@ def raw_call(api: Api, path: str, body: bytes) -> grpc.RpcError:
 def test_bytes_that_are_no_message_are_invalid_with_a_constant_text(api: Api, method: object, garbage: str) -> None:
     """No class name, no parser's words: INVALID_ARGUMENT, whatever the bytes."""
     error = raw_call(api, descriptors.path(method), GARBAGE[garbage])  # type: ignore[arg-type]
-    found = status(error)
-    assert found.code == grpc.StatusCode.INVALID_ARGUMENT.value[0]
+    refusal = status(error)
+    assert refusal.code == grpc.StatusCode.INVALID_ARGUMENT.value[0]
     assert reason(error) in ("UNDECODABLE_REQUEST", "INVALID_REQUEST")
-    assert "Error" not in found.message
+    assert "Error" not in refusal.message
 
 
 @pytest.mark.parametrize("path", ["product.v1.ProductService/GetProduct", "order.v1.OrderService/GetOrder"])
@@ -243,9 +243,9 @@ def test_an_address_nobody_can_be_asked_at_stops_the_start(tmp_path: Path, addre
 
 def test_two_services_at_one_address_are_refused(tmp_path: Path) -> None:
     """By the one that knows both."""
-    one = f"127.0.0.1:{ports.free(1)[0]}"
-    both = {"ORDERSYS_ORDER_SERVICE_ADDRESS": one, "ORDERSYS_PRODUCT_SERVICE_ADDRESS": one}
-    assert_one_line(start("product_service", tmp_path, **both), *both, one)
+    address = f"127.0.0.1:{ports.free(1)[0]}"
+    both = {"ORDERSYS_ORDER_SERVICE_ADDRESS": address, "ORDERSYS_PRODUCT_SERVICE_ADDRESS": address}
+    assert_one_line(start("product_service", tmp_path, **both), *both, address)
 
 
 def test_a_variable_that_looks_like_a_setting_is_told(tmp_path: Path) -> None:

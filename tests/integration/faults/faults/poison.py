@@ -47,11 +47,11 @@ def _poison(context: FaultContext) -> Sequence[Finding]:
         time.sleep(context.dice.uniform(0.0, 0.05))
     connection.close()
     expected = [f"poison-{number}" for number in range(_POISONS)]
-    found: list[str] = []
+    complaints: list[str] = []
     for subscription in subscriptions():
         with closing(_letters(context, subscription.consumer)) as letters:
-            found.append(letters.wrong(expected))
-    return [Finding(Kind.LOST, text) for text in found if text]
+            complaints.append(letters.wrong(expected))
+    return [Finding(Kind.LOST, text) for text in complaints if text]
 
 
 def _deadly(context: FaultContext) -> Sequence[Finding]:
@@ -66,11 +66,11 @@ def _deadly(context: FaultContext) -> Sequence[Finding]:
         injector.deliver(role, OrderCreated(order=order), message_id=event_id)
     context.last(0.2, 2.0)
     environment.give(name, **{RUN: "-m tests.integration.faults.environment.crashing_subscriber"})
-    found = _dies_until_dead_lettered(context, name, event_id)
+    complaint = _dies_until_dead_lettered(context, name, event_id)
     environment.give(name)
     environment.kill(name)
     environment.start(name)
-    return [Finding(Kind.LOST, found)] if found else ()
+    return [Finding(Kind.LOST, complaint)] if complaint else ()
 
 
 def _dies_until_dead_lettered(context: FaultContext, name: str, event_id: str) -> str:
@@ -110,10 +110,10 @@ class _Letters:
     def wrong(self, expected: Sequence[str]) -> str:
         """Discards all there are; what is wrong about them, nothing when their events are what was expected."""
         until = time.monotonic() + _DEAD_SECONDS
-        while len(found := self.now()) < len(expected) and time.monotonic() < until:
+        while len(letters := self.now()) < len(expected) and time.monotonic() < until:
             time.sleep(_POLL)
-        request = DiscardDeadLettersRequest(request_id=new_id(), dead_letter_ids=[letter.id for letter in found])
-        if found:
+        request = DiscardDeadLettersRequest(request_id=new_id(), dead_letter_ids=[letter.id for letter in letters])
+        if letters:
             self._service.DiscardDeadLetters(request, timeout=_CALL_SECONDS)
-        ids = sorted(letter.event_id for letter in found)
+        ids = sorted(letter.event_id for letter in letters)
         return "" if ids == sorted(expected) else f"{self._role} has the dead letters {ids}"

@@ -22,7 +22,7 @@ class Figures:
     operations: int = 0
     faults: Counter[str] = field(default_factory=Counter)
     acknowledged: int = 0
-    found: Counter[Kind] = field(default_factory=Counter)
+    findings: Counter[Kind] = field(default_factory=Counter)
     slowest_recovery: float = 0.0
     selftests: dict[str, bool] = field(default_factory=dict)
     """By sabotage: true if it was found out."""
@@ -39,7 +39,7 @@ class Figures:
 
     def note(self, findings: Sequence[Finding]) -> None:
         """Counts what was found."""
-        self.found.update(finding.kind for finding in findings)
+        self.findings.update(finding.kind for finding in findings)
 
     def merge(self, other: "Figures") -> None:
         """Adds those of another worker."""
@@ -47,14 +47,14 @@ class Figures:
         self.operations += other.operations
         self.faults += other.faults
         self.acknowledged += other.acknowledged
-        self.found += other.found
+        self.findings += other.findings
         self.slowest_recovery = max(self.slowest_recovery, other.slowest_recovery)
         self.selftests |= other.selftests
 
     @property
     def failed(self) -> bool:
         """True if there were findings, or a sabotage was not found out."""
-        return bool(self.found) or not all(self.selftests.values())
+        return bool(self.findings) or not all(self.selftests.values())
 
     @property
     def line(self) -> str:
@@ -68,7 +68,7 @@ class Figures:
         selftests = (
             {"sabotages": len(self.selftests), "found_out": sum(self.selftests.values())} if self.selftests else {}
         )
-        return json.dumps({**counts, **{kind.value: self.found[kind] for kind in Kind}, **selftests})
+        return json.dumps({**counts, **{kind.value: self.findings[kind] for kind in Kind}, **selftests})
 
 
 def summary(finished: Round) -> str:

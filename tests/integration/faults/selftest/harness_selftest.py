@@ -25,7 +25,7 @@ class Revealed(NamedTuple):
     """The fault that shows it, and what is found then: one of these, according to when it is looked."""
 
     fault: Fault
-    found: Mapping[Kind, str]
+    findings: Mapping[Kind, str]
 
 
 REVEALED = {
@@ -66,5 +66,5 @@ def try_sabotage(round_runner: RoundRunner, name: str) -> list[Finding]:
 
 def giving_away(name: str, findings: Sequence[Finding]) -> list[Finding]:
     """Those of the findings that say what the sabotage of that name does."""
-    expected = REVEALED[name].found
+    expected = REVEALED[name].findings
     return [finding for finding in findings if finding.kind in expected and expected[finding.kind] in finding.text]

@@ -15,7 +15,7 @@ def test_each_sabotage_is_tried() -> None:
 @pytest.mark.parametrize("name", SABOTAGES)
 def test_what_gives_a_sabotage_away_is_found_among_other_things(name: str) -> None:
     """By its kind and by what is said of it."""
-    for kind, words in REVEALED[name].found.items():
+    for kind, words in REVEALED[name].findings.items():
         telling = Finding(kind, f"this {words} that")
         assert giving_away(name, [Finding(kind, "something else"), telling]) == [telling]
-    assert giving_away(name, [Finding(kind, "something else") for kind in REVEALED[name].found]) == []
+    assert giving_away(name, [Finding(kind, "something else") for kind in REVEALED[name].findings]) == []

@@ -80,4 +80,4 @@ def test_jobs_that_no_worker_is_left_for_are_reported() -> None:
         for result in distribute(iter(_JOBS), list(workers)):
             figures.merge(result.figures)
     assert figures.failed
-    assert (figures.rounds, figures.found.total()) == (1, 5)
+    assert (figures.rounds, figures.findings.total()) == (1, 5)

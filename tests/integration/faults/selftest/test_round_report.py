@@ -40,7 +40,7 @@ def test_the_last_line_is_for_programs() -> None:
         "orphans": 0,
         "unrecovered": 0,
     }
-    assert not figures.found
+    assert not figures.findings
 
 
 def test_whatever_is_found_is_counted_as_what_it_is() -> None:
