@@ -44,8 +44,8 @@ class RawClient:
         async for frame in self.frames():
             if frame.stream != stream:
                 continue
-            if frame.kind == http2.HEADERS and (found := http2.status_in(frame.payload)) is not None:
-                status = found
+            if frame.kind == http2.HEADERS and (code := http2.status_in(frame.payload)) is not None:
+                status = code
             if frame.ends:
                 return status, frame
         return None

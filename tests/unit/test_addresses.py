@@ -113,10 +113,10 @@ def test_a_known_port_excuses_nothing_else(text: str) -> None:
 def test_any_text_is_an_address_or_a_value_error(text: str) -> None:
     """Nothing ends in anything else, and what is read is read again from its own text."""
     try:
-        found = parse(text)
+        address = parse(text)
     except ValueError:
         return
-    assert parse(str(found)) == found
+    assert parse(str(address)) == address
 
 
 LOOPBACK = ["127.0.0.1:1", "127.8.8.8:1", "localhost:1", "LOCALHOST.:1", "a.localhost:1", "[::1]:1", "0.0.0.0:1"]

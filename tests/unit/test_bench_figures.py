@@ -16,21 +16,21 @@ VALUES = st.lists(st.floats(0.001, 1e6), min_size=1, max_size=50)
 
 def figures(**rounds: list[float]) -> Figures:
     """Figures by name, a double underscore for a dot; rates, in events/s."""
-    found = Figures()
+    measured = Figures()
     for name, values in rounds.items():
         for value in values:
-            found.add(name.replace("__", "."), value, "events/s")
-    return found
+            measured.add(name.replace("__", "."), value, "events/s")
+    return measured
 
 
 @settings(deadline=None)
 @given(VALUES, st.floats(0, 100))
 def test_a_percentile_is_one_of_the_values_and_as_many_do_not_exceed_it(values: list[float], percent: float) -> None:
     """Nearest rank: enough values lie at it or below, and one rank lower would not be enough."""
-    found = percentile(values, percent)
-    assert found in values
-    assert sum(value <= found for value in values) >= percent / 100 * len(values) - 1e-9
-    assert sum(value < found for value in values) <= percent / 100 * len(values) + 1e-9
+    quantile = percentile(values, percent)
+    assert quantile in values
+    assert sum(value <= quantile for value in values) >= percent / 100 * len(values) - 1e-9
+    assert sum(value < quantile for value in values) <= percent / 100 * len(values) + 1e-9
 
 
 def test_of_no_values_there_is_no_percentile() -> None:
@@ -55,27 +55,27 @@ def test_one_odd_round_hardly_moves_the_uncertainty() -> None:
 
 def test_a_goal_is_the_ratio_of_two_medians() -> None:
     """S8: from the reply to the record, against one publish."""
-    found = judged(figures(notice__p50=[3, 4, 50], pika__one_publish__p50=[2, 2, 1]))["S8"]
-    assert (found["value"], found["goal"], found["met"]) == (pytest.approx(2), "≤ 4", True)
+    judgement = judged(figures(notice__p50=[3, 4, 50], pika__one_publish__p50=[2, 2, 1]))["S8"]
+    assert (judgement["value"], judgement["goal"], judgement["met"]) == (pytest.approx(2), "≤ 4", True)
 
 
 def test_the_ratio_of_processor_times_says_the_same_as_that_of_rates() -> None:
     """S4: twice the processor time for an event is half as good, and the verdict rests on it; the clock is beside."""
     costs = {"processor__relay__order_service": [40.0], "processor__pika__publish__client": [20.0]}
-    found = judged(figures(**costs, relay=[100], pika__publish=[100]))["S4"]
-    processor, clock, _ = found["parts"]
+    judgement = judged(figures(**costs, relay=[100], pika__publish=[100]))["S4"]
+    processor, clock, _ = judgement["parts"]
     assert (processor["value"], processor["measure"], processor["judges"]) == (0.5, "processor time", True)
     assert (clock["value"], clock["measure"], clock["judges"]) == (1.0, "clock", False)
-    assert (found["value"], found["met"]) == (0.5, False)
+    assert (judgement["value"], judgement["met"]) == (0.5, False)
 
 
 def test_what_only_stands_beside_needs_no_bound() -> None:
     """S2: how far from the floor an order is, and the floor itself, decide nothing, whatever they are."""
-    found = judged(figures(place_order__p50=[3.0], two_hops__p50=[2.0], two_hops__durable__p50=[1.0]))["S2"]
-    beside = {part["said"]: (part["value"], part["goal"], part["judges"]) for part in found["parts"]}
+    judgement = judged(figures(place_order__p50=[3.0], two_hops__p50=[2.0], two_hops__durable__p50=[1.0]))["S2"]
+    beside = {part["said"]: (part["value"], part["goal"], part["judges"]) for part in judgement["parts"]}
     assert beside["÷ two hops that commit once each, the floor"] == (3.0, "–", False)
     assert beside["the floor ÷ two-hop echo"] == (0.5, "–", False)
-    assert (found["value"], found["goal"], found["met"]) == (1.5, "≤ 2", True)
+    assert (judgement["value"], judgement["goal"], judgement["met"]) == (1.5, "≤ 2", True)
 
 
 def test_every_goal_about_a_rate_stands_in_processor_time_too() -> None:
@@ -89,10 +89,10 @@ def test_every_goal_about_a_rate_stands_in_processor_time_too() -> None:
 
 def test_what_was_guaranteed_stands_beside_a_goal() -> None:
     """On both sides of the ratio, as it was measured."""
-    found = Figures()
-    found.add("notice.p50", 4, "ms", "durable")
-    found.add("pika.one_publish.p50", 1, "ms", "confirmed")
-    (part,) = judged(found)["S8"]["parts"]
+    measured = Figures()
+    measured.add("notice.p50", 4, "ms", "durable")
+    measured.add("pika.one_publish.p50", 1, "ms", "confirmed")
+    (part,) = judged(measured)["S8"]["parts"]
     assert part["with"] == {"notice.p50": "durable", "pika.one_publish.p50": "confirmed"}
 
 
@@ -129,10 +129,10 @@ def test_a_bound_includes_its_value(relation: str, value: float, met: bool) -> N
 
 def test_a_result_file_holds_all_that_was_measured() -> None:
     """Written and read again, figures and curves are the same."""
-    found = figures(relay=[1.0, 2.0])
-    found.series["latency"] = [(50.0, 1.0)]
-    again = read({"figures": found.document(), "series": found.series})
-    assert (again.document(), again.series) == (found.document(), found.series)
+    measured = figures(relay=[1.0, 2.0])
+    measured.series["latency"] = [(50.0, 1.0)]
+    again = read({"figures": measured.document(), "series": measured.series})
+    assert (again.document(), again.series) == (measured.document(), measured.series)
 
 
 @pytest.mark.parametrize(
@@ -155,23 +155,25 @@ def test_runs_that_differ_by_noise_alone_are_rarely_called_changed() -> None:
 def test_a_real_change_is_seen_through_the_noise() -> None:
     """A third slower, with three percent of noise."""
     before, now = figures(relay=[100, 103, 97, 101, 99]), figures(relay=[66, 68, 65, 67, 66])
-    assert [one.verdict for one in compare(before, now, same_machine=True)] == ["worse"]
+    assert [change.verdict for change in compare(before, now, same_machine=True)] == ["worse"]
 
 
 def test_the_processor_time_of_something_is_that_of_its_processes_together() -> None:
     """Given in seconds, kept in microseconds: of each process, and the sum of each round."""
-    found = Figures()
-    found.add_processor("relay", {"order_service": 20e-6, "rabbitmq": 80e-6}, "µs/event", "confirmed")
-    assert {name: found[name].rounds for name in found} == {
+    measured = Figures()
+    measured.add_processor("relay", {"order_service": 20e-6, "rabbitmq": 80e-6}, "µs/event", "confirmed")
+    assert {name: measured[name].rounds for name in measured} == {
         "processor.relay.order_service": [pytest.approx(20)],
         "processor.relay.rabbitmq": [pytest.approx(80)],
         "processor.relay": [pytest.approx(100)],
     }
-    assert not found["processor.relay"].higher_is_better
+    assert not measured["processor.relay"].higher_is_better
 
 
 def test_on_another_machine_only_ratios_are_compared() -> None:
     """Twice as fast a machine is no merit of ours."""
     before = figures(relay=[80, 81, 79], pika__publish=[100, 101, 99])
     now = figures(relay=[160, 161, 159], pika__publish=[200, 201, 199])
-    assert [(one.name[:2], one.verdict) for one in compare(before, now, same_machine=False)] == [("S4", "same")]
+    assert [(change.name[:2], change.verdict) for change in compare(before, now, same_machine=False)] == [
+        ("S4", "same")
+    ]

@@ -13,22 +13,22 @@ from benchmarks.profiling import owner, shares
 
 def measured() -> Figures:
     """A little of everything."""
-    found = Figures()
+    measured = Figures()
     for name in ("relay", "pika.publish", "consumer", "pika.consume", "growth.stored.1000", "growth.stored.1000.empty"):
-        found.add(name, 1000.0, "events/s", "some guarantee")
-    found.add_processor("pipeline.64", {"order_service": 250e-6, "client": 150e-6}, "µs/order", "")
-    found.add_processor("pipeline.512.batch64", {"order_service": 60e-6, "client": 20e-6}, "µs/order", "")
-    found.add_processor("echo.64", {"server": 50e-6, "client": 50e-6}, "µs/call", "")
+        measured.add(name, 1000.0, "events/s", "some guarantee")
+    measured.add_processor("pipeline.64", {"order_service": 250e-6, "client": 150e-6}, "µs/order", "")
+    measured.add_processor("pipeline.512.batch64", {"order_service": 60e-6, "client": 20e-6}, "µs/order", "")
+    measured.add_processor("echo.64", {"server": 50e-6, "client": 50e-6}, "µs/call", "")
     for name, seconds in (("guaranteed", 800e-6), ("careless", 400e-6)):
-        found.add_processor(f"plain.{name}", {"client": seconds}, "µs/order", "")
-        found.add_processor(f"plain.{name}.ours", {"client": 200e-6}, "µs/order", "")
+        measured.add_processor(f"plain.{name}", {"client": seconds}, "µs/order", "")
+        measured.add_processor(f"plain.{name}.ours", {"client": 200e-6}, "µs/order", "")
     for name, p50 in (("two_hops", 2.0), ("two_hops.durable", 3.0), ("place_order", 4.5)):
-        found.add(f"{name}.p50", p50, "ms")
-    found.add_processor("idle", {"order_service": 2500e-6}, "µs/s", "")
-    return found
+        measured.add(f"{name}.p50", p50, "ms")
+    measured.add_processor("idle", {"order_service": 2500e-6}, "µs/s", "")
+    return measured
 
 
-def document(found: Figures) -> dict[str, Any]:
+def document(measured: Figures) -> dict[str, Any]:
     """A result file's content."""
     return {
         "date": "2026-01-31T12:00:00+00:00",
@@ -36,12 +36,12 @@ def document(found: Figures) -> dict[str, Any]:
         "seconds": 120.0,
         "load_before": 0.1,
         "interpreter": {"build": "built with PGO", "loop_ms": 30.0, "loop": "uvloop"},
-        **judged(found),
+        **judged(measured),
         "machine": {"processor": "one", "cores": 2, "memory_mb": 4096, "system": "Linux"},
         "versions": {"python": "3.11"},
         "profile": {"order_service": {"asyncio": 0.5}},
-        "figures": found.document(),
-        "series": found.series,
+        "figures": measured.document(),
+        "series": measured.series,
     }
 
 

@@ -15,21 +15,21 @@ _SVG = "{http://www.w3.org/2000/svg}"
 
 def measured() -> Figures:
     """Everything there is a picture of."""
-    found = Figures()
+    measured = Figures()
     for name in ("relay", "pika.publish", "aio_pika.publish", "consumer", "faststream.consume", "pipeline.64"):
-        found.add(name, 123_456.0, "events/s")
+        measured.add(name, 123_456.0, "events/s")
     for name in ("plain.guaranteed", "plain.careless"):
-        found.add(name, 345.0, "orders/s")
+        measured.add(name, 345.0, "orders/s")
     for name in ("growth.stored.1000000", "growth.waiting.large"):
-        found.add(name, 99.0, "orders/s")
-        found.add(name.replace(".large", "") + ".empty", 100.0, "orders/s")
+        measured.add(name, 99.0, "orders/s")
+        measured.add(name.replace(".large", "") + ".empty", 100.0, "orders/s")
     for name in ("two_hops", "place_order.low", "place_order.half", "place_order.64"):
-        found.series[f"latency.{name}"] = [(0.0, 1.0), (50.0, 2.0), (99.0, 900.0)]
+        measured.series[f"latency.{name}"] = [(0.0, 1.0), (50.0, 2.0), (99.0, 900.0)]
     for name in ("echo", "place_order", "pipeline"):
-        found.series[f"concurrency.{name}"] = [(1.0, 100.0), (64.0, 90_000.0)]
+        measured.series[f"concurrency.{name}"] = [(1.0, 100.0), (64.0, 90_000.0)]
     for name in ("order_service", "product_service", "notification_service_1", "notification_service_2"):
-        found.series[f"memory.{name}"] = [(500.0, 60.0), (100_000.0, 61.0)]
-    return found
+        measured.series[f"memory.{name}"] = [(500.0, 60.0), (100_000.0, 61.0)]
+    return measured
 
 
 PICTURES = dict(pictures(measured()))

@@ -54,8 +54,8 @@ def test_between_two_readings_a_process_that_came_later_counts_from_its_start() 
 def test_of_what_goes_on_only_the_part_that_was_seen_counts() -> None:
     """Ten are done before the first is seen: rate and processor time are those of the other ninety."""
     counts, used = iter([0, 10, 10, 50, 100]), iter([1.0, 10.0])
-    found = progress(lambda: next(counts), 100, lambda: {"service": next(used)})
-    assert found.processor == {"service": pytest.approx(0.1)}
+    measured = progress(lambda: next(counts), 100, lambda: {"service": next(used)})
+    assert measured.processor == {"service": pytest.approx(0.1)}
     with pytest.raises(Unsound, match="measure with more"):
         progress(lambda: 100, 100, dict)
 
@@ -63,13 +63,13 @@ def test_of_what_goes_on_only_the_part_that_was_seen_counts() -> None:
 @pytest.mark.parametrize("name", loops.ALL)
 def test_a_baseline_runs_on_the_loop_it_is_told(name: str) -> None:
     """The loop a figure names is the one it ran on."""
-    found: list[str] = []
+    modules: list[str] = []
 
     async def main() -> None:
-        found.append(type(asyncio.get_running_loop()).__module__.partition(".")[0])
+        modules.append(type(asyncio.get_running_loop()).__module__.partition(".")[0])
 
     loops.run(name, main())
-    assert found == [name]
+    assert modules == [name]
 
 
 def test_the_loop_of_the_services_is_one_that_is_installed() -> None:

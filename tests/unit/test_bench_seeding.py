@@ -33,18 +33,18 @@ async def test_stored_orders_are_orders_of_the_contract(databases: Path) -> None
     """Each found under its id, and valid."""
     database = await Database.open(databases / "order.db", orders.SCHEMA)
     rows = await database.read(orders.page, ListOrdersRequest(), None, 10)
-    found = [Order.FromString(row.body) for row in rows]
-    assert len({order.id for order in found}) == STORED.orders
-    assert [await database.read(orders.get, order.id) for order in found] == found
-    assert [violation for order in found for violation in violations(order)] == []
+    read_back = [Order.FromString(row.body) for row in rows]
+    assert len({order.id for order in read_back}) == STORED.orders
+    assert [await database.read(orders.get, order.id) for order in read_back] == read_back
+    assert [violation for order in read_back for violation in violations(order)] == []
     await database.close()
 
 
 async def test_what_they_hold_is_not_available(databases: Path) -> None:
     """The ample catalogue knows the units of stored orders as held."""
     database = await Database.open(databases / "product.db", SCHEMA)
-    found = await database.read(products.page, None, 10)
-    assert [(product.id, product.held) for product in found] == [(samples.product_id(0), 3), (samples.product_id(1), 6)]
+    page = await database.read(products.page, None, 10)
+    assert [(product.id, product.held) for product in page] == [(samples.product_id(0), 3), (samples.product_id(1), 6)]
     await database.close()
 
 
@@ -52,9 +52,9 @@ async def test_what_they_hold_is_not_available(databases: Path) -> None:
 async def test_their_creations_are_recorded(databases: Path, consumer: str) -> None:
     """A notification for each order, its event inside."""
     database = await Database.open(databases / f"{consumer}.db", schema(consumer))
-    found = await database.read(Inbox(consumer).page, ListNotificationsRequest(), 0, 10)
-    assert len({one.order_id for one in found}) == STORED.orders
-    assert all(one.order_id.encode() in one.event.value for one in found)
+    records = await database.read(Inbox(consumer).page, ListNotificationsRequest(), 0, 10)
+    assert len({record.order_id for record in records}) == STORED.orders
+    assert all(record.order_id.encode() in record.event.value for record in records)
     await database.close()
 
 

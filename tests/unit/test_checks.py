@@ -58,8 +58,8 @@ def places(message: Any) -> Iterator[Place]:
         if field.message_type is None or (field.message_type.GetOptions().map_entry):
             continue
         inside = getattr(message, field.name)
-        for one in inside if field.is_repeated else [inside] if message.HasField(field.name) else []:
-            yield from places(one)
+        for nested in inside if field.is_repeated else [inside] if message.HasField(field.name) else []:
+            yield from places(nested)
 
 
 @st.composite

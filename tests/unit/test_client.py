@@ -120,13 +120,13 @@ def test_an_order_that_is_there_already_is_not_told_about_items(asked: Message) 
 @pytest.mark.parametrize("reason", REASONS, ids=ErrorReason.Name)
 def test_every_reason_has_a_sentence_a_json_form_and_an_exit_status(reason: Reason) -> None:
     """Programs decide on code, reason, metadata and details; 3 where the answer was none, else 1."""
-    one = failed(status_error(reason, from_state="A", to_state="B", current_version=1))
-    found = json.loads(json.dumps(errors.to_dict(one)))["error"]
-    assert (found["code"], found["reason"]) == (Code.Name(one.status.code), ErrorReason.Name(reason))
-    assert found["message"] == errors.sentence(one)
-    assert found["metadata"]["current_version"] == "1"
-    assert len(found["details"]) == len(one.status.details)
-    assert errors.exit_status(one) == (3 if one.status.code == Code.UNAVAILABLE else 1)
+    failure = failed(status_error(reason, from_state="A", to_state="B", current_version=1))
+    document = json.loads(json.dumps(errors.to_dict(failure)))["error"]
+    assert (document["code"], document["reason"]) == (Code.Name(failure.status.code), ErrorReason.Name(reason))
+    assert document["message"] == errors.sentence(failure)
+    assert document["metadata"]["current_version"] == "1"
+    assert len(document["details"]) == len(failure.status.details)
+    assert errors.exit_status(failure) == (3 if failure.status.code == Code.UNAVAILABLE else 1)
 
 
 WHERE = "The Product Service at 127.0.0.1:50051"
@@ -154,7 +154,7 @@ def test_what_was_said_before_the_time_was_over_is_not_forgotten() -> None:
 
 def test_the_exit_statuses_are_those_that_are_documented() -> None:
     """In --help and in the README; 128 + the number of a signal as in a shell."""
-    found = {
+    names = {
         outcome.DONE: "done",
         outcome.REFUSED: "refused by the system",
         outcome.WRONG_USE: "wrong usage",
@@ -163,7 +163,7 @@ def test_the_exit_statuses_are_those_that_are_documented() -> None:
         output.CLOSED: "whoever read the output has gone",
     }
     assert (
-        found.items()
+        names.items()
         <= {int(status): said for status, said in outcome.EXIT_STATUSES.items() if "," not in status}.items()
     )
     assert output.CLOSED == 128 + signal.SIGPIPE

@@ -59,7 +59,9 @@ class Refusal(Exception):
 
 def taken(requests: Sequence[PlaceOrderRequest]) -> list[PlaceOrderResult]:
     """Each gets an order by the id of its request."""
-    return [PlaceOrderResult(order=Order(id=one.request_id, customer_id=one.customer_id)) for one in requests]
+    return [
+        PlaceOrderResult(order=Order(id=request.request_id, customer_id=request.customer_id)) for request in requests
+    ]
 
 
 @asynccontextmanager
@@ -85,28 +87,28 @@ def asked(count: int, customer: str = "anna") -> list[PlaceOrderRequest]:
 
 async def placed(client: Client, requests: Sequence[PlaceOrderRequest]) -> tuple[Batch, list[tuple[int, Outcome]]]:
     """The batch once it has ended, and what it told."""
-    told: list[tuple[int, Outcome]] = []
+    reported: list[tuple[int, Outcome]] = []
 
     def tell(entry: int, outcome: Outcome) -> None:
-        told.append((entry, outcome))
+        reported.append((entry, outcome))
 
     batch = Batch(client, requests, tell, again="repeat the same command, which places nothing twice")
     await batch.place()
-    return batch, told
+    return batch, reported
 
 
 def statuses(batch: Batch) -> dict[int, int]:
     """The codes of those that failed, by entry."""
-    return {i: one.status.code for i, one in enumerate(batch.outcomes) if isinstance(one, Failed)}
+    return {i: outcome.status.code for i, outcome in enumerate(batch.outcomes) if isinstance(outcome, Failed)}
 
 
 @pytest.mark.parametrize("count", [0, 1, CHUNK, CHUNK + 1, 5 * CHUNK - 1])
 async def test_each_entry_has_its_order_and_is_told_in_its_turn(count: int) -> None:
     """With as few calls as there are chunks."""
     async with served(taken) as (shop, client):
-        batch, told = await placed(client, asked(count))
+        batch, reported = await placed(client, asked(count))
     assert [outcome.id for outcome in batch.outcomes if isinstance(outcome, Order)] == [str(n) for n in range(count)]
-    assert told == list(enumerate(batch.outcomes, 1))
+    assert reported == list(enumerate(batch.outcomes, 1))
     assert sum(shop.sizes) == count and len(shop.sizes) == -(-count // CHUNK)
 
 
@@ -123,16 +125,16 @@ async def test_a_service_that_takes_small_messages_gets_small_ones() -> None:
     requests = asked(150)
     requests[70].customer_id = "a" * 2000
     async with served(taken, most=1024) as (_, client):
-        batch, told = await placed(client, requests)
+        batch, reported = await placed(client, requests)
     assert statuses(batch) == {70: Code.RESOURCE_EXHAUSTED}
-    assert [entry for entry, _ in told] == list(range(1, 151))
+    assert [entry for entry, _ in reported] == list(range(1, 151))
 
 
 async def test_one_that_the_service_fails_over_does_not_drag_others_along() -> None:
     """It is found by halves, and named."""
 
     def answer(requests: Sequence[PlaceOrderRequest]) -> Sequence[PlaceOrderResult]:
-        if any(one.request_id == "42" for one in requests):
+        if any(request.request_id == "42" for request in requests):
             raise Refusal(grpc.StatusCode.INVALID_ARGUMENT)
         return taken(requests)
 
@@ -157,7 +159,7 @@ async def test_an_open_outcome_is_asked_for_again_and_only_that() -> None:
     tries: list[list[str]] = []
 
     def answer(requests: Sequence[PlaceOrderRequest]) -> Sequence[PlaceOrderResult]:
-        tries.append([one.request_id for one in requests])
+        tries.append([request.request_id for request in requests])
         late = len(tries) < 3
         return [PlaceOrderResult(status=OPEN) if late and r.request_id == "1" else taken([r])[0] for r in requests]
 
@@ -191,10 +193,10 @@ async def test_a_service_that_does_not_answer_ends_it() -> None:
         return taken(requests)
 
     async with served(answer) as (_, client):
-        batch, told = await placed(client, asked(10 * CHUNK))
+        batch, reported = await placed(client, asked(10 * CHUNK))
     assert set(statuses(batch).values()) == {Code.UNAVAILABLE}
     assert batch.outcomes[-1] is None
-    assert [entry for entry, _ in told][:CHUNK] == list(range(1, CHUNK + 1))
+    assert [entry for entry, _ in reported][:CHUNK] == list(range(1, CHUNK + 1))
 
 
 async def test_whoever_interrupts_it_knows_how_far_it_came() -> None:
@@ -212,5 +214,5 @@ async def test_whoever_interrupts_it_knows_how_far_it_came() -> None:
 
     async with served(taken) as (_, client):
         batch = await interrupted(client)
-    assert sum(isinstance(one, Order) for one in batch.outcomes) >= CHUNK
+    assert sum(isinstance(result, Order) for result in batch.outcomes) >= CHUNK
     assert batch.asked < 30 * CHUNK

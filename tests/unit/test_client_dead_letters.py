@@ -43,18 +43,22 @@ class Letters(DeadLetterServiceServicer):
         self._staying = staying
 
     async def ListDeadLetters(self, request: ListDeadLettersRequest, context: Any) -> ListDeadLettersResponse:
-        return ListDeadLettersResponse(dead_letters=[DeadLetter(id=one) for one in self.there])
+        return ListDeadLettersResponse(dead_letters=[DeadLetter(id=letter_id) for letter_id in self.there])
 
     async def DiscardDeadLetters(self, request: DiscardDeadLettersRequest, context: Any) -> DiscardDeadLettersResponse:
         raise NotImplementedError  # not asked for here
 
     async def ReplayDeadLetters(self, request: ReplayDeadLettersRequest, context: Any) -> ReplayDeadLettersResponse:
-        if any(one in self._broken for one in request.dead_letter_ids):
+        if any(letter_id in self._broken for letter_id in request.dead_letter_ids):
             status = status_error(ErrorReason.BROKER_UNAVAILABLE).status
             context.set_trailing_metadata((("grpc-status-details-bin", status.SerializeToString()),))
             await context.abort(grpc.StatusCode.UNAVAILABLE, status.message)
-        done = [one for one in request.dead_letter_ids if one in self.there and one not in self._staying]
-        self.there = [one for one in self.there if one not in done]
+        done = [
+            letter_id
+            for letter_id in request.dead_letter_ids
+            if letter_id in self.there and letter_id not in self._staying
+        ]
+        self.there = [letter_id for letter_id in self.there if letter_id not in done]
         return ReplayDeadLettersResponse(dead_letter_ids=done)
 
 
@@ -105,10 +109,10 @@ async def test_programs_find_those_that_were_not_done(capsys: pytest.CaptureFixt
     """By id, beside those that were."""
     async with served(Letters([BROKEN], [STAYING])) as client:
         await dead_letters(client, typed(as_json=True))
-    found = json.loads(capsys.readouterr().out)
-    assert found["notification_service_1"] == [one for one in IDS if one not in (BROKEN, STAYING)]
-    assert found["not_done"][BROKEN]["reason"] == "BROKER_UNAVAILABLE"
-    assert found["not_done"][STAYING]["message"].startswith("the broker did not take it")
+    document = json.loads(capsys.readouterr().out)
+    assert document["notification_service_1"] == [letter_id for letter_id in IDS if letter_id not in (BROKEN, STAYING)]
+    assert document["not_done"][BROKEN]["reason"] == "BROKER_UNAVAILABLE"
+    assert document["not_done"][STAYING]["message"].startswith("the broker did not take it")
 
 
 async def test_a_service_that_can_do_nothing_is_not_asked_for_each(capsys: pytest.CaptureFixture[str]) -> None:

@@ -22,7 +22,7 @@ WISHES = st.builds(
     OrderInput,
     SLUGS,
     st.dictionaries(SLUGS, st.integers(1, 1000), min_size=1, max_size=4).map(
-        lambda found: tuple(order_input.items(f"{product}={units}" for product, units in found.items()))
+        lambda quantities: tuple(order_input.items(f"{product}={units}" for product, units in quantities.items()))
     ),
     st.just(""),
 )
@@ -154,23 +154,23 @@ def test_the_request_ids_of_a_file_are_for_ever() -> None:
 
 
 @given(FILES)
-def test_a_repeat_of_a_file_is_a_repeat_of_its_requests(found: list[OrderInput]) -> None:
+def test_a_repeat_of_a_file_is_a_repeat_of_its_requests(wishes: list[OrderInput]) -> None:
     """Each entry has an id of its own, a UUID, the same each time; two equal entries are two orders."""
-    ids = order_input.request_ids(found)
-    assert ids == order_input.request_ids(found)
-    assert len(set(ids)) == len(found)
-    assert all(str(uuid.UUID(one)) == one for one in ids)
+    ids = order_input.request_ids(wishes)
+    assert ids == order_input.request_ids(wishes)
+    assert len(set(ids)) == len(wishes)
+    assert all(str(uuid.UUID(request_id)) == request_id for request_id in ids)
 
 
-def reordered(found: list[OrderInput]) -> list[OrderInput]:
+def reordered(wishes: list[OrderInput]) -> list[OrderInput]:
     """The same entries, and their items, the other way round."""
-    return [wish._replace(items=tuple(reversed(wish.items))) for wish in reversed(found)]
+    return [wish._replace(items=tuple(reversed(wish.items))) for wish in reversed(wishes)]
 
 
 @given(st.lists(WISHES | NAMED, max_size=8))
-def test_the_order_of_entries_and_items_means_nothing(found: list[OrderInput]) -> None:
+def test_the_order_of_entries_and_items_means_nothing(wishes: list[OrderInput]) -> None:
     """As it means nothing to the contract."""
-    assert sorted(order_input.request_ids(found)) == sorted(order_input.request_ids(reordered(found)))
+    assert sorted(order_input.request_ids(wishes)) == sorted(order_input.request_ids(reordered(wishes)))
 
 
 CHANGES: dict[str, Callable[[OrderInput], OrderInput]] = {
@@ -183,17 +183,17 @@ CHANGES: dict[str, Callable[[OrderInput], OrderInput]] = {
 
 
 @pytest.mark.parametrize("name", CHANGES)
-@given(found=FILES.filter(bool))
-def test_a_file_with_other_orders_is_another_file(name: str, found: list[OrderInput]) -> None:
+@given(wishes=FILES.filter(bool))
+def test_a_file_with_other_orders_is_another_file(name: str, wishes: list[OrderInput]) -> None:
     """None of its requests is one of the first file."""
-    changed = [CHANGES[name](found[0]), *found[1:]]
-    assert not set(order_input.request_ids(found)) & set(order_input.request_ids(changed))
+    changed = [CHANGES[name](wishes[0]), *wishes[1:]]
+    assert not set(order_input.request_ids(wishes)) & set(order_input.request_ids(changed))
 
 
 @given(FILES, WISHES | NAMED)
-def test_an_entry_is_placed_once_in_a_batch(found: list[OrderInput], more: OrderInput) -> None:
+def test_an_entry_is_placed_once_in_a_batch(wishes: list[OrderInput], more: OrderInput) -> None:
     """Under one name a file may grow; under another all of it is placed again."""
-    monday = order_input.request_ids(found, "monday")
-    assert set(monday) < set(order_input.request_ids([*found, more], "monday"))
-    for other in (order_input.request_ids(found, "tuesday"), order_input.request_ids(found)):
+    monday = order_input.request_ids(wishes, "monday")
+    assert set(monday) < set(order_input.request_ids([*wishes, more], "monday"))
+    for other in (order_input.request_ids(wishes, "tuesday"), order_input.request_ids(wishes)):
         assert not set(monday) & set(other)

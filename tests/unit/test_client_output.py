@@ -34,10 +34,10 @@ def lines(rows: Sequence[Sequence[str]], width: int | None = None) -> list[str]:
 @given(ROWS)
 def test_without_a_terminal_a_row_is_a_line(rows: list[tuple[str, str, str]]) -> None:
     """However long it is: each cell whole, each column where its header is."""
-    header, *found = lines(rows)
-    assert len(found) == len(rows)
+    header, *body = lines(rows)
+    assert len(body) == len(rows)
     assert header.index("text") == (len(ID) if rows else len("order")) + 2
-    for line, row in zip(found, rows, strict=True):
+    for line, row in zip(body, rows, strict=True):
         assert line.startswith(f"{ID}  {row[1]}".rstrip())
         assert line.endswith(row[2])
 
@@ -84,9 +84,9 @@ def test_wide_and_combining_letters_keep_the_columns() -> None:
     """A column is one of the terminal, not of the text."""
     assert layout.cells("桌子") == 4
     assert layout.cells("e\u0301") == 1
-    found = lines([(ID, "桌子", "7"), (ID, "desk", "7")])
-    assert found[1] == f"{ID}  桌子      7"
-    assert found[2] == f"{ID}  desk      7"
+    printed = lines([(ID, "桌子", "7"), (ID, "desk", "7")])
+    assert printed[1] == f"{ID}  桌子      7"
+    assert printed[2] == f"{ID}  desk      7"
 
 
 HOSTILE = ["\x1b[31m", "\x9b31m", "\r", "\n", "\x07", "\u202e", "\u2066", "\u200b", "\ud800", "\x00"]
@@ -95,9 +95,9 @@ HOSTILE = ["\x1b[31m", "\x9b31m", "\r", "\n", "\x07", "\u202e", "\u2066", "\u200
 @pytest.mark.parametrize("part", HOSTILE, ids=ascii)
 def test_what_commands_a_terminal_is_spelled_out(part: str) -> None:
     """Controls, bidirectional overrides, invisible letters, halves of letters."""
-    found = output.shown(f"a{part}b")
-    assert found.isprintable()
-    assert found[0] == "a" and found[-1] == "b"
+    escaped = output.shown(f"a{part}b")
+    assert escaped.isprintable()
+    assert escaped[0] == "a" and escaped[-1] == "b"
 
 
 @pytest.mark.parametrize("part", HOSTILE, ids=ascii)

@@ -54,7 +54,7 @@ def test_an_option_means_the_same_wherever_it_stands(line: Sequence[str], flag: 
     places = [i for i in range(len(line) + 1) if i == 0 or line[i - 1] not in takes_value]
     parsed = [parser.parse(COMMANDS, [*line[:place], *flag, *line[place:]]) for place in places]
     assert len(parsed) > 1
-    assert all(one == parsed[0] for one in parsed)
+    assert all(arguments == parsed[0] for arguments in parsed)
     assert parsed[0] != parser.parse(COMMANDS, line)
 
 

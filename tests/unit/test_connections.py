@@ -78,12 +78,12 @@ def test_a_descriptor_that_has_become_something_else_is_left_alone(line: Line) -
     """Between the look and the end of a connection its number may go to another one."""
     client, served = line.connect()
     (seen,) = connections(line.port)
-    other, taken = line.connect()
+    other, server_end = line.connect()
     number = served.fileno()
-    os.dup2(taken.fileno(), number)
+    os.dup2(server_end.fileno(), number)
     seen.end()
     other.sendall(b"z")
-    assert taken.recv(1) == b"z"
+    assert server_end.recv(1) == b"z"
     assert client.recv(1) == b""  # its own end, at dup2
 
 

@@ -26,8 +26,8 @@ class Intake:
 
     def ack(self, tag: int, multiple: bool) -> None:
         self._frame("ack", tag)
-        for one in [one for one in self.unsettled if one == tag or (multiple and one < tag)]:
-            self._book(one, ACK)
+        for open_tag in [open_tag for open_tag in self.unsettled if open_tag == tag or (multiple and open_tag < tag)]:
+            self._book(open_tag, ACK)
 
     def reject(self, tag: int, requeue: bool) -> None:
         self._frame("reject", tag)

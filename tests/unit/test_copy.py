@@ -27,19 +27,19 @@ def lines(path: Path) -> int:
 
 def stands_on(files: list[Path]) -> set[Path]:
     """The files, with those they import of this project, and so on; stubs are made by everybody."""
-    found: set[Path] = set()
+    reached: set[Path] = set()
     left = list(files)
     while left:
         file = left.pop()
-        if file in found:
+        if file in reached:
             continue
-        found.add(file)
+        reached.add(file)
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("ordersys."):
                 names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
                 paths = [ROOT / f"{name.replace('.', '/')}.py" for name in names if not name.startswith("ordersys.api")]
                 left += [path for path in paths if path.exists()]
-    return found
+    return reached
 
 
 @pytest.mark.parametrize("row", ROWS, ids=[row[0] for row in ROWS])
@@ -47,10 +47,10 @@ def test_a_pattern_is_as_large_as_the_page_says(row: tuple[str, ...]) -> None:
     """By itself, and with all it stands on."""
     _, example, real, own, files, whole = row
     assert all(path.exists() for path in linked(example))
-    found = stands_on(linked(real))
+    reached = stands_on(linked(real))
     assert sum(map(lines, linked(real))) == pytest.approx(int(own.replace(",", "")), rel=ABOUT)
-    assert len(found) == pytest.approx(int(files), rel=ABOUT)
-    assert sum(map(lines, found)) == pytest.approx(int(whole.replace(",", "")), rel=ABOUT)
+    assert len(reached) == pytest.approx(int(files), rel=ABOUT)
+    assert sum(map(lines, reached)) == pytest.approx(int(whole.replace(",", "")), rel=ABOUT)
 
 
 def test_each_pattern_is_on_the_page() -> None:

@@ -66,26 +66,26 @@ VANDALISM: dict[str, Callable[[Path], object]] = {
 }
 
 
-@pytest.mark.parametrize("what", VANDALISM)
-async def test_whatever_becomes_of_the_file_nothing_more_is_answered_from_it(tmp_path: Path, what: str) -> None:
+@pytest.mark.parametrize("damage", VANDALISM)
+async def test_whatever_becomes_of_the_file_nothing_more_is_answered_from_it(tmp_path: Path, damage: str) -> None:
     """From the next commit on: refused, unhealthy, said with the path; and closing does not make it worse."""
     database = await Database.open(path := tmp_path / "data" / "t.db", schema())
     await database.write(keep, "before")
-    VANDALISM[what](path)
+    VANDALISM[damage](path)
     with pytest.raises(StorageUnavailable):
         await database.write(keep, "after")
     assert not await database.probe()
     left = path.read_bytes() if path.exists() else None
     await database.close()
-    if left is not None and "log" not in what and "index" not in what:
+    if left is not None and "log" not in damage and "index" not in damage:
         assert path.read_bytes() == left
 
 
-@pytest.mark.parametrize("what", ["removed", "exchanged", "linked elsewhere", "folder moved"])
-async def test_what_is_not_at_the_path_is_not_read_either(tmp_path: Path, what: str) -> None:
+@pytest.mark.parametrize("damage", ["removed", "exchanged", "linked elsewhere", "folder moved"])
+async def test_what_is_not_at_the_path_is_not_read_either(tmp_path: Path, damage: str) -> None:
     """Nobody is told what the next start does not find."""
     database = await Database.open(path := tmp_path / "data" / "t.db", schema())
-    VANDALISM[what](path)
+    VANDALISM[damage](path)
     with pytest.raises(StorageUnavailable):
         await database.read(lambda connection: connection.exec_driver_sql("SELECT * FROM names").all())
     await database.close()
@@ -201,14 +201,14 @@ async def test_a_folder_with_other_things_keeps_its_mode(tmp_path: Path) -> None
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to another user")
-@pytest.mark.parametrize("what", ["folder", "t.db", "t.lock"])
-async def test_what_belongs_to_another_user_is_refused(tmp_path: Path, what: str) -> None:
+@pytest.mark.parametrize("entry", ["folder", "t.db", "t.lock"])
+async def test_what_belongs_to_another_user_is_refused(tmp_path: Path, entry: str) -> None:
     """Also by root: who it belongs to is named, and nothing changes."""
     await visit(path := tmp_path / "folder" / "t.db", schema())
-    theirs = path.parent if what == "folder" else path.with_name(what)
+    theirs = path.parent if entry == "folder" else path.with_name(entry)
     os.chown(theirs, 54_321, 54_321)
     before = path.read_bytes()
-    with pytest.raises(UnusableDatabase, match=f"{path}: .*{what} belongs to user 54321.*owner"):
+    with pytest.raises(UnusableDatabase, match=f"{path}: .*{entry} belongs to user 54321.*owner"):
         await visit(path, schema())
     assert path.read_bytes() == before
 

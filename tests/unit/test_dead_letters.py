@@ -20,8 +20,8 @@ def dead(number: int, body: bytes = b"x", count: int = 0, redelivered: bool = Fa
     """A delivery of a dead letter; the broker counts on it how often it was delivered."""
     counts = entry(b"x-delivery-count", b"l" + count.to_bytes(8)) if count else b""
     properties = encoded({"headers": counted(counts + entry(b"h", b"V")), "message_id": short(b"%d" % number)})
-    found = received(properties, body)
-    return AmqpDelivery(found.message_id, None, None, body, redelivered, properties)
+    message = received(properties, body)
+    return AmqpDelivery(message.message_id, None, None, body, redelivered, properties)
 
 
 @pytest.fixture
@@ -34,13 +34,13 @@ async def database(tmp_path: Path) -> AsyncIterator[Database]:
 
 async def numbers(database: Database, size: int = FULL) -> list[int]:
     """The numbers of the letters that are kept, page by page."""
-    found: list[int] = []
+    kept: list[int] = []
     after, more = 0, True
     while more:
         letters, more = await database.read(DEAD_LETTERS.page, after, size)
-        found += [int(str(one.delivery.message_id)) for one in letters]
+        kept += [int(str(letter.delivery.message_id)) for letter in letters]
         after = letters[-1].sequence if letters else after
-    return found
+    return kept
 
 
 async def test_more_are_kept_than_a_prefetch_can_hold(database: Database) -> None:
@@ -60,7 +60,7 @@ async def test_copies_are_kept_each_for_itself(database: Database) -> None:
     """They have one id."""
     await database.write(DEAD_LETTERS.keep, [dead(1), dead(1), dead(2)])
     copies = await database.read(DEAD_LETTERS.named, {letter_id(dead(1))})
-    assert [(one.letter_id, one.size) for one in copies] == [(letter_id(dead(1)), 1)] * 2
+    assert [(letter.letter_id, letter.size) for letter in copies] == [(letter_id(dead(1)), 1)] * 2
 
 
 async def test_a_large_body_is_kept_whole_and_listed_in_part(database: Database) -> None:
@@ -86,6 +86,6 @@ async def test_pages_of_large_ones_are_shorter(database: Database) -> None:
 def test_as_many_are_put_back_at_a_time_as_may_be_held(sizes: list[int]) -> None:
     """All in order, at least one at a time, however large it is."""
     letters = [Named(number, "", size) for number, size in enumerate(sizes)]
-    found = portions(letters)
-    assert [one for portion in found for one in portion] == letters
-    assert all(len(portion) == 1 or sum(one.size for one in portion) <= 2**24 for portion in found)
+    parts = portions(letters)
+    assert [letter for portion in parts for letter in portion] == letters
+    assert all(len(portion) == 1 or sum(letter.size for letter in portion) <= 2**24 for portion in parts)

@@ -91,7 +91,7 @@ async def test_one_refusal_keeps_nothing_else_from_being_declared(refused: str) 
     with pytest.raises(BrokerRefused, match=refused):
         await Declarer(topology()).declare(broker.channel)
     assert broker.there == ALL - {refused}
-    assert broker.bound == {one.destination for one in topology().bindings} - {refused}
+    assert broker.bound == {binding.destination for binding in topology().bindings} - {refused}
 
 
 @pytest.mark.parametrize("own", [FIRST.queue, FIRST.dead_letter_queue, topology().exchanges[0].name])

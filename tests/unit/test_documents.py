@@ -53,8 +53,8 @@ def resolved(reference: str) -> Any:
 @pytest.mark.parametrize("path", TEXTS, ids=str)
 def test_a_document_is_current(path: Path) -> None:
     """The committed document is what the contract says."""
-    found = (ROOT / path).read_text(encoding="utf-8") if (ROOT / path).exists() else ""
-    assert found == TEXTS[path], f"{path} is not what proto/ says: run `nox -s codegen` and commit it"
+    text = (ROOT / path).read_text(encoding="utf-8") if (ROOT / path).exists() else ""
+    assert text == TEXTS[path], f"{path} is not what proto/ says: run `nox -s codegen` and commit it"
 
 
 def test_the_page_names_everything_a_reader_may_meet() -> None:
@@ -95,18 +95,18 @@ def test_the_asyncapi_document_sends_every_event_where_it_is_published() -> None
 def test_the_asyncapi_document_receives_every_event_from_the_queue_of_its_subscriber() -> None:
     """One operation a handler."""
     for service in subscribers():
-        taken = subscription(service)
-        for handler in taken.handlers.values():
+        expected = subscription(service)
+        for handler in expected.handlers.values():
             operation = ASYNCAPI["operations"][f"{service.name}.{handler}"]
             assert operation["action"] == "receive"
-            assert resolved(operation["channel"]["$ref"])["address"] == taken.queue
+            assert resolved(operation["channel"]["$ref"])["address"] == expected.queue
 
 
 def test_the_asyncapi_document_declares_queues_as_the_services_do() -> None:
     """With the same arguments."""
     channels = ASYNCAPI["channels"].values()
-    found = {c["address"]: c["x-arguments"] for c in channels if c["bindings"]["amqp"]["is"] == "queue"}
-    assert found == {queue.name: queue.arguments for queue in topology().queues}
+    documented = {c["address"]: c["x-arguments"] for c in channels if c["bindings"]["amqp"]["is"] == "queue"}
+    assert documented == {queue.name: queue.arguments for queue in topology().queues}
 
 
 def test_the_definitions_declare_the_topology_and_nothing_else() -> None:

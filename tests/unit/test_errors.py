@@ -39,18 +39,18 @@ D = TypeVar("D", bound=Message)
 
 def details(refused: StatusError, kind: type[D]) -> list[D]:
     """The details of one type."""
-    found = []
+    unpacked = []
     for packed in refused.status.details:
         detail = kind()
         if packed.Unpack(detail):
-            found.append(detail)
-    return found
+            unpacked.append(detail)
+    return unpacked
 
 
 def info(refused: StatusError) -> ErrorInfo:
     """The one ErrorInfo."""
-    (found,) = details(refused, ErrorInfo)
-    return found
+    (info,) = details(refused, ErrorInfo)
+    return info
 
 
 @pytest.mark.parametrize("reason", REASONS, ids=ErrorReason.Name)
@@ -170,9 +170,9 @@ WRONG = CreateOrderRequest(
 )
 def test_a_broken_rule_is_found_at_its_path(message: Message, paths: list[str]) -> None:
     """However deep the field is, and whichever of many; the rule and what it says stand beside."""
-    found = violations(message)
-    assert [violation.field for violation in found] == paths
-    assert all(violation.rule and violation.description for violation in found)
+    broken = violations(message)
+    assert [violation.field for violation in broken] == paths
+    assert all(violation.rule and violation.description for violation in broken)
 
 
 def test_the_refusal_of_an_invalid_request_is_made_of_what_was_found() -> None:

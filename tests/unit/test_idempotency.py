@@ -105,14 +105,14 @@ async def test_an_id_is_answered_by_its_first_request_for_ever(
     first: dict[str, tuple[Message, Outcome]] = {}
     for turn, batch in enumerate(batches):
         asked = [Asked(i, request, answer(10 * turn + n)) for n, (i, request) in enumerate(batch)]
-        for one in asked:
-            first.setdefault(one.request_id, (one.request, one.outcome or answer(-1)))
+        for attempt in asked:
+            first.setdefault(attempt.request_id, (attempt.request, attempt.outcome or answer(-1)))
         database = await Database.open(path, SCHEMA)
-        writes = [database.write(ask, one) for one in asked]
+        writes = [database.write(ask, attempt) for attempt in asked]
         await database.close()
-        for one, write in zip(asked, writes, strict=True):
-            request, outcome = first[one.request_id]
-            assert (write.exception() is None) == (one.request == request)
+        for attempt, write in zip(asked, writes, strict=True):
+            request, outcome = first[attempt.request_id]
+            assert (write.exception() is None) == (attempt.request == request)
             assert write.exception() or write.result() == outcome
 
 
@@ -138,7 +138,7 @@ async def test_an_outcome_is_the_response_or_the_refusal_it_was_made_from(databa
     """A success is unpacked, a refusal for stock raised again with every detail."""
     await database.write(ask, Asked("bought", ONE, answer(7)))
     await database.write(ask, Asked("short", ONE, refusal(SHORT)))
-    outcomes = {request_id: found.outcome for request_id, found in (await known(database, "bought", "short")).items()}
+    outcomes = {request_id: entry.outcome for request_id, entry in (await known(database, "bought", "short")).items()}
     assert outcomes["bought"] and outcomes["short"]
     assert outcomes["bought"].unpack(GetProductResponse).product.available == 7
     with pytest.raises(StatusError) as refused:

@@ -71,7 +71,7 @@ async def test_an_event_is_recorded_once_and_no_other_under_its_id(
 ) -> None:
     """The first by an id is recorded; the same again is repeated, another body forged, in a batch and across."""
     async with fresh(tmp_path_factory) as database:
-        answers = [await database.write(INBOX.record, [told(*one) for one in batch]) for batch in batches]
+        answers = [await database.write(INBOX.record, [told(*arguments) for arguments in batch]) for batch in batches]
         log = await recorded(database)
     first: dict[str, int] = {}
     for (event_id, version), recording in zip(chain(*batches), chain(*answers), strict=True):

@@ -82,17 +82,17 @@ def test_any_argument_is_one_line_that_holds_it(text: str) -> None:
 @given(st.dictionaries(TEXTS.filter(lambda name: name not in OWN), TEXTS | st.integers() | st.booleans() | st.none()))
 def test_any_fields_stand_beside_the_message(fields: dict[str, object]) -> None:
     """Under their own names."""
-    found = written(lambda logger: logger.info("text", extra={"fields": fields}))
-    assert {name: found[name] for name in fields} == fields
+    entry = written(lambda logger: logger.info("text", extra={"fields": fields}))
+    assert {name: entry[name] for name in fields} == fields
 
 
 @given(TEXTS)
 def test_an_exception_is_on_the_same_line(text: str) -> None:
     """Traceback, cause and text."""
-    found = written(failing(text))
-    assert found["message"] == text
-    assert "Traceback (most recent call last):\n" in found["error"]
-    assert f"\n{found['error']}\n".count(f"\n{__name__}.Boom{': ' if text else ''}{text}\n") == 2
+    entry = written(failing(text))
+    assert entry["message"] == text
+    assert "Traceback (most recent call last):\n" in entry["error"]
+    assert f"\n{entry['error']}\n".count(f"\n{__name__}.Boom{': ' if text else ''}{text}\n") == 2
 
 
 def test_hostile_text_is_one_line() -> None:
@@ -104,10 +104,10 @@ def test_hostile_text_is_one_line() -> None:
 @pytest.mark.parametrize("level", ["debug", "info", "warning", "error", "critical"])
 def test_a_line_tells_level_service_and_time(level: str) -> None:
     """The time in UTC, to the millisecond; no `error` without an exception."""
-    found = written(lambda logger: logger.log(getattr(logging, level.upper()), "text"))
-    assert list(found) == ["time", "level", "service", "message"]
-    assert (found["level"], found["service"], found["message"]) == (level, "order-service", "text")
-    time = datetime.fromisoformat(found["time"])
+    entry = written(lambda logger: logger.log(getattr(logging, level.upper()), "text"))
+    assert list(entry) == ["time", "level", "service", "message"]
+    assert (entry["level"], entry["service"], entry["message"]) == (level, "order-service", "text")
+    time = datetime.fromisoformat(entry["time"])
     assert time.utcoffset() == timedelta(0)
     assert abs(datetime.now(UTC) - time) < timedelta(minutes=1)
 
@@ -116,10 +116,10 @@ def test_a_line_tells_level_service_and_time(level: str) -> None:
 def test_no_field_takes_the_place_of_what_every_line_has(name: str) -> None:
     """It stands beside it, under its name with an underscore; two that meet get two."""
     fields = {name: "mine", f"{name}_": "mine, too"}
-    found = written(lambda logger: logger.info("text", extra={"fields": fields}))
+    entry = written(lambda logger: logger.info("text", extra={"fields": fields}))
     plain = written(lambda logger: logger.info("text"))
-    assert found.get(name) == plain.get(name) or name == "time"
-    assert sorted(value for key, value in found.items() if key.startswith(f"{name}_")) == ["mine", "mine, too"]
+    assert entry.get(name) == plain.get(name) or name == "time"
+    assert sorted(value for key, value in entry.items() if key.startswith(f"{name}_")) == ["mine", "mine, too"]
 
 
 class Unshowable:
@@ -153,8 +153,8 @@ def endless() -> list[Any]:
 )
 def test_a_field_that_json_has_no_form_for_is_its_text(value: object, shown: object) -> None:
     """Of whatever kind: the line is written, and any reader of JSON takes it."""
-    found = written(lambda logger: logger.info("text", extra={"fields": {"value": value}}))
-    assert found["value"] == shown
+    entry = written(lambda logger: logger.info("text", extra={"fields": {"value": value}}))
+    assert entry["value"] == shown
 
 
 @pytest.mark.parametrize("fields", [endless(), {"deep": endless()}, {"a": Unshowable()}, b"none", 7, {7: 7, None: 7}])
@@ -299,14 +299,14 @@ def test_lines_logged_together_are_written_when_all_are_there(pipe: tuple[FileIO
 def test_lines_of_a_process_that_shares_its_output_stay_whole(pipe: tuple[FileIO, FileIO]) -> None:
     """Two logs on one pipe, many lines at a time."""
     reading, writing = pipe
-    with closing(Outputs(writing.fileno())) as one, closing(Outputs(writing.fileno())) as other:
-        with one.handler.together(), other.handler.together():
+    with closing(Outputs(writing.fileno())) as first, closing(Outputs(writing.fileno())) as other:
+        with first.handler.together(), other.handler.together():
             for number in range(60):
-                one.logger.info("one %d %s", number, "x" * 200)
+                first.logger.info("one %d %s", number, "x" * 200)
                 other.logger.info("other %d %s", number, "y" * 200)
-        found = messages(reading.read(1 << 16))
-        assert [text.split()[:2] for text in found if text.startswith("one")] == [["one", str(n)] for n in range(60)]
-        assert len(found) == 120
+        texts = messages(reading.read(1 << 16))
+        assert [text.split()[:2] for text in texts if text.startswith("one")] == [["one", str(n)] for n in range(60)]
+        assert len(texts) == 120
 
 
 def test_many_lines_together_are_no_reason_to_drop_any(tmp_path: Path) -> None:
@@ -355,7 +355,7 @@ def test_entries_logged_at_once_reach_every_handler_that_wants_them(caplog: pyte
         info_each(logger, [("one %d", {"n": 1}), ("two", {"n": 2})])
     with caplog.at_level(logging.WARNING, "tests.entries"):
         info_each(logger, [("three", {})])
-    found = [
+    entries = [
         (record.name, record.levelname, record.getMessage(), record.__dict__["fields"]) for record in caplog.records
     ]
-    assert found == [("tests.entries", "INFO", "one %d", {"n": 1}), ("tests.entries", "INFO", "two", {"n": 2})]
+    assert entries == [("tests.entries", "INFO", "one %d", {"n": 1}), ("tests.entries", "INFO", "two", {"n": 2})]

@@ -76,9 +76,9 @@ def test_each_commit_is_in_the_log_however_many_pages_it_has(tmp_path: Path) -> 
     with writing(tmp_path / "t.db") as connection:
         commit(connection, rows=10_000)
         commit(connection)
-        found = log(tmp_path / "t.db")
-        assert found.frames > 2000
-        assert (found.first, found.last) == (Mark(7, 1, 1), Mark(7, 2, 1))
+        wal = log(tmp_path / "t.db")
+        assert wal.frames > 2000
+        assert (wal.first, wal.last) == (Mark(7, 1, 1), Mark(7, 2, 1))
         assert mark(tmp_path / "t.db") == Mark(7, 0, 1)
 
 
@@ -89,7 +89,7 @@ def test_a_log_of_another_lineage_belongs_to_no_other_file(tmp_path: Path) -> No
         with writing(tmp_path / f"{lineage}.db", lineage) as connection:
             commit(connection)
             files.append(crashed(tmp_path / f"{lineage}.db", f"of-{lineage}"))
-    assert [[belongs(one, other) for one in files] for other in files] == [[True, False], [False, True]]
+    assert [[belongs(file, other) for file in files] for other in files] == [[True, False], [False, True]]
 
 
 def test_a_vacuumed_copy_has_other_pages(tmp_path: Path) -> None:

@@ -163,6 +163,6 @@ def test_a_flood_is_told_of_once_a_second(house: House, caplog: pytest.LogCaptur
         house.has(120)
         house.ended()
     house.ended(after=2)
-    told = [record.getMessage() for record in caplog.records]
-    assert len(told) == 2
-    assert [int(text.partition("ended ")[2].split()[0]) for text in told] == [1, 2]
+    texts = [record.getMessage() for record in caplog.records]
+    assert len(texts) == 2
+    assert [int(text.partition("ended ")[2].split()[0]) for text in texts] == [1, 2]

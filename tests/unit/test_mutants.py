@@ -175,10 +175,10 @@ def report(**cases: str) -> str:
 
 def test_a_judgement_has_the_laws_that_were_broken() -> None:
     """Those that were kept, or do not apply, are not among them; a law is broken when one of its cases is."""
-    found = report(
+    junit = report(
         **{"a[1]": "passed", "a[2]": "failed", "a[3]": "failed", "b": "passed", "c": "skipped", "d": "failed"}
     )
-    assert judgement(found) == Judgement(("events/a", "events/d"), 1)
+    assert judgement(junit) == Judgement(("events/a", "events/d"), 1)
 
 
 def test_a_mutant_that_does_not_start_is_not_judged() -> None:

@@ -30,19 +30,19 @@ def mark(request: PlaceOrderRequest | UpdateOrderRequest | CancelOrderRequest | 
 
 @given(ITEMS, st.uuids(), st.uuids(), st.randoms())
 def test_the_order_of_the_items_and_the_request_id_do_not_count(
-    items: dict[str, int], one: UUID, other: UUID, random: object
+    items: dict[str, int], first: UUID, other: UUID, random: object
 ) -> None:
     """Two requests for the same items in another order, under other ids, are equal."""
     shuffled = list(items.items())
     random.shuffle(shuffled)  # type: ignore[attr-defined]
-    assert mark(placing(list(items.items()), one)) == mark(placing(shuffled, other))
+    assert mark(placing(list(items.items()), first)) == mark(placing(shuffled, other))
 
 
 @given(ITEMS, ITEMS, st.uuids())
-def test_other_items_make_another_request(one: dict[str, int], other: dict[str, int], request_id: UUID) -> None:
+def test_other_items_make_another_request(first: dict[str, int], other: dict[str, int], request_id: UUID) -> None:
     """Requests are equal only when their items are."""
-    same = mark(placing(list(one.items()), request_id)) == mark(placing(list(other.items()), request_id))
-    assert same == (one == other)
+    same = mark(placing(list(first.items()), request_id)) == mark(placing(list(other.items()), request_id))
+    assert same == (first == other)
 
 
 @given(st.uuids(), st.uuids())

@@ -14,8 +14,8 @@ from ordersys.console.opening import check_regular, open_regular, read_any, read
 
 def listening(path: Path) -> None:
     """A socket in the file system; by its name alone, since its address has room for some hundred bytes."""
-    with closing(socket.socket(socket.AF_UNIX)) as one, chdir(path.parent):
-        one.bind(path.name)
+    with closing(socket.socket(socket.AF_UNIX)) as listener, chdir(path.parent):
+        listener.bind(path.name)
 
 
 ODD: dict[str, tuple[Callable[[Path], object], str]] = {

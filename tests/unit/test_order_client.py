@@ -100,7 +100,9 @@ def creation(customer_id: str = "anna") -> CreateOrderRequest:
 
 def created(requests: Sequence[CreateOrderRequest]) -> BatchCreateOrdersResponse:
     return BatchCreateOrdersResponse(
-        results=[CreateOrderResult(order=Order(id=one.order_id, customer_id=one.customer_id)) for one in requests]
+        results=[
+            CreateOrderResult(order=Order(id=request.order_id, customer_id=request.customer_id)) for request in requests
+        ]
     )
 
 
@@ -118,7 +120,7 @@ async def test_a_batch_over_the_size_limit_is_split_until_it_fits() -> None:
     """All of 300 are created though no call may have more than a few; none is left in doubt."""
     requests = [creation() for _ in range(300)]
     async with asked(created, most_bytes=2_000) as (orders, service):
-        assert await outcomes(orders, requests) == [one.order_id for one in requests]
+        assert await outcomes(orders, requests) == [request.order_id for request in requests]
     assert max(service.sizes) < 50
 
 
@@ -133,14 +135,14 @@ async def test_a_final_refusal_of_a_batch_is_that_of_one_of_its_requests() -> No
     """The others are created: who made the whole call wrong is refused alone."""
 
     def refusing_one(requests: Sequence[CreateOrderRequest]) -> BatchCreateOrdersResponse:
-        if any(one.customer_id == "wrong" for one in requests):
+        if any(request.customer_id == "wrong" for request in requests):
             raise status_error(ErrorReason.INVALID_REQUEST)
         return created(requests)
 
     requests = [*(creation() for _ in range(6)), creation("wrong"), *(creation() for _ in range(6))]
     async with asked(refusing_one) as (orders, _):
         ends = await outcomes(orders, requests)
-    assert ends == [one.order_id if one.customer_id == "anna" else "INVALID_REQUEST" for one in requests]
+    assert ends == [request.order_id if request.customer_id == "anna" else "INVALID_REQUEST" for request in requests]
 
 
 async def test_a_busy_service_is_not_asked_again_in_parts() -> None:
@@ -205,9 +207,9 @@ async def test_no_proxy_stands_before_an_order_service_on_this_machine(monkeypat
 async def test_an_order_is_there_or_not_or_it_is_in_doubt() -> None:
     """Only ORDER_NOT_FOUND says that there is none: a bare NOT_FOUND may be somebody else's."""
     async with asked(created) as (orders, _):
-        found = await orders.find("there")
-        assert found is not None
-        assert found.id == "there"
+        order = await orders.find("there")
+        assert order is not None
+        assert order.id == "there"
         assert await orders.find("missing") is None
         with pytest.raises(OutcomeUnknown):
             await orders.find("elsewhere")

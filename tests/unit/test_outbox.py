@@ -88,15 +88,17 @@ class Broker:
                 await self.asked.wait()
 
     async def publish(self, events: Sequence[Outgoing]) -> list[PublishResult]:
-        self.windows.append([one.event for one in events])
+        self.windows.append([entry.event for entry in events])
         self.asked.set()
         answer = next(self._answers, None)
         if answer is None:
-            each = [next(self._by_id.get(one.event.event_id, iter(())), CONFIRMED) for one in events]
+            each = [next(self._by_id.get(entry.event.event_id, iter(())), CONFIRMED) for entry in events]
             if IMPOSSIBLE in each:
                 place = each.index(IMPOSSIBLE)
                 stuck = events[place].event.subject
-                each[place + 1 :] = [HELD if one.event.subject == stuck else CONFIRMED for one in events[place + 1 :]]
+                each[place + 1 :] = [
+                    HELD if entry.event.subject == stuck else CONFIRMED for entry in events[place + 1 :]
+                ]
             closed = next((outcome for outcome in each if outcome == SUSPECT), None)
             return [closed] * len(events) if closed else each
         return answer[: len(events)] if isinstance(answer, list) else await answer
@@ -163,7 +165,7 @@ async def test_a_row_goes_when_confirmed_and_is_published_until_then_in_order(
     waiting = EVENTS
     for window, answer in zip(broker.windows, chain(answers, repeat(ALL)), strict=False):
         assert window == waiting[:WINDOW]
-        waiting = [one for one, outcome in zip_longest(waiting, answer[: len(waiting)]) if outcome != CONFIRMED]
+        waiting = [pending for pending, outcome in zip_longest(waiting, answer[: len(waiting)]) if outcome != CONFIRMED]
     assert waiting == []
 
 
@@ -187,7 +189,7 @@ async def test_what_was_nacked_waits_behind_what_was_not_tried_yet(tmp_path: Pat
         await empty(database)
     first = [window for window in broker.windows if window[0] not in orders[:WINDOW]]
     assert first == [orders[3:6], orders[6:]]
-    assert [one for window in broker.windows for one in window].count(orders[0]) == 2
+    assert [pending for window in broker.windows for pending in window].count(orders[0]) == 2
 
 
 async def test_what_is_nacked_for_ever_is_sent_again_ever_more_rarely(
@@ -197,7 +199,7 @@ async def test_what_is_nacked_for_ever_is_sent_again_ever_more_rarely(
     pauses = chain(repeat(0.0, 5), repeat(3600.0))
     monkeypatch.setattr(module, "jittered_backoff", lambda: pauses)
     orders = [event(f"order-{number}") for number in range(40)]
-    full = {f"{one.subject}_1": [NACKED] * 99 for one in orders}
+    full = {f"{pending.subject}_1": [NACKED] * 99 for pending in orders}
     async with relaying(tmp_path, broker := Broker(**full), window=40, waiting=orders) as (database, _):
         await broker.tried(7)
         assert await database.read(OUTBOX.waiting) == len(orders)
@@ -234,7 +236,7 @@ async def test_what_cant_be_published_is_parked_named_and_blocks_nobody(
     async with relaying(tmp_path, broker := Broker(bad_1=[outcome] * 99), 9, events) as (database, _):
         await waiting(database, 2)
         await until_parked(database, [("bad.1", outcome.reason)])
-    published = {one.subject for window in broker.windows for one in window}
+    published = {pending.subject for window in broker.windows for pending in window}
     assert published == {"a", "b", "bad", "c", "d"}
     assert "bad.2" not in {event_id for window in broker.ids for event_id in window[:1]}
     said = [record for record in caplog.records if record.levelname == "ERROR"]
@@ -273,7 +275,7 @@ async def test_what_is_parked_for_the_same_reason_goes_as_soon_as_one_of_it_does
     another = PublishResult(Fate.IMPOSSIBLE, "it is too large")
     answers = [[IMPOSSIBLE] * WINDOW, [another]]
     async with relaying(tmp_path, broker := Broker(*answers), waiting=others) as (database, _):
-        await until_parked(database, [(one.event_id, IMPOSSIBLE.reason) for one in others])
+        await until_parked(database, [(pending.event_id, IMPOSSIBLE.reason) for pending in others])
         await database.write(append, [event("large")])
         await broker.tried(2)
         await database.write(OUTBOX.put_off, [Late(1, 0, IMPOSSIBLE.reason)])

@@ -25,10 +25,10 @@ def test_the_rabbitmq_below_the_folder_named_is_the_one(tmp_path: Path, monkeypa
     monkeypatch.chdir(tmp_path)
     for named in (str(root), "rabbitmq"):
         monkeypatch.setenv(RABBITMQ_VARIABLE, named)
-        found = provision()
-        assert found.programs == root / PROGRAMS
-        assert found.version == "4.3.6"
-        assert found.path.split(os.pathsep)[0] == str(root / ERLANG)
+        server = provision()
+        assert server.programs == root / PROGRAMS
+        assert server.version == "4.3.6"
+        assert server.path.split(os.pathsep)[0] == str(root / ERLANG)
 
 
 @pytest.mark.parametrize("missing", [PROGRAMS / "rabbitmq-server", ERLANG / "erl"])

@@ -23,19 +23,19 @@ NEEDED = ranges(PROJECT["project"]["dependencies"])
 BUILDING = ranges(PROJECT["build-system"]["requires"])
 GENERATING = ranges(PROJECT["dependency-groups"]["codegen"])
 ALL = [
-    *(pytest.param(one, id=f"build-{name}") for name, one in BUILDING.items()),
-    *(pytest.param(one, id=f"run-{name}") for name, one in NEEDED.items()),
+    *(pytest.param(requirement, id=f"build-{name}") for name, requirement in BUILDING.items()),
+    *(pytest.param(requirement, id=f"run-{name}") for name, requirement in NEEDED.items()),
     *(
-        pytest.param(one, id=f"{group}-{name}")
+        pytest.param(requirement, id=f"{group}-{name}")
         for group, texts in PROJECT["dependency-groups"].items()
-        for name, one in ranges(texts).items()
+        for name, requirement in ranges(texts).items()
     ),
 ]
 
 
 def lowest(requirement: Requirement) -> Version:
     """The lowest version that is allowed."""
-    (floor,) = [Version(one.version) for one in requirement.specifier if one.operator in (">=", "==")]
+    (floor,) = [Version(specifier.version) for specifier in requirement.specifier if specifier.operator in (">=", "==")]
     return floor
 
 

@@ -90,14 +90,14 @@ def test_a_token_is_taken_to_the_letter(key: int, more: str, before: bool) -> No
         pagination.last_key(query, int)
 
 
-@given(found=st.integers(0, 9), size=st.integers(1, 8))
-def test_a_page_has_as_many_as_asked_for(found: int, size: int) -> None:
+@given(rows=st.integers(0, 9), size=st.integers(1, 8))
+def test_a_page_has_as_many_as_asked_for(rows: int, size: int) -> None:
     """And a token for the next one, bound to its last entry, exactly where there is one more."""
-    entries = [(number, Order(version=number)) for number in range(min(found, size + 1))]
+    entries = [(number, Order(version=number)) for number in range(min(rows, size + 1))]
     query = ListOrdersRequest(page_size=size)
     page, token = pagination.fill(query, entries)
     assert page == [order for _, order in entries][:size]
-    assert token == (pagination.token(query, str(size - 1)) if found > size else "")
+    assert token == (pagination.token(query, str(size - 1)) if rows > size else "")
 
 
 @pytest.mark.parametrize(("bytes_each", "fit"), [(1000, 9), (500_000, 4), (3_000_000, 1)])

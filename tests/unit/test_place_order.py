@@ -48,12 +48,12 @@ class OrderServiceDouble:
         return [self._created(request) for request in requests]
 
     def _created(self, request: CreateOrderRequest) -> bytes | Exception:
-        taken = request.order_id in self.orders
-        if not taken:
+        exists = request.order_id in self.orders
+        if not exists:
             self.orders[request.order_id] = lifecycle.place(request, NOW)
         if self.lost:
             return OutcomeUnknown(status_error(ErrorReason.OUTCOME_OPEN).status)
-        return order_already_exists(request.order_id) if taken else response(self.orders[request.order_id])
+        return order_already_exists(request.order_id) if exists else response(self.orders[request.order_id])
 
     async def find(self, order_id: str) -> Order | None:
         return self.orders.get(order_id)

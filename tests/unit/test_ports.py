@@ -24,13 +24,13 @@ def test_no_outgoing_connection_gets_a_port_that_was_chosen() -> None:
 
 def test_a_port_that_is_used_or_ruled_out_is_not_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is tried again with another; where all are taken, an error says so."""
-    taken, ruled_out, free = ports.free(3)
-    choices = iter([taken, ruled_out, free])
+    busy, ruled_out, free = ports.free(3)
+    choices = iter([busy, ruled_out, free])
     monkeypatch.setattr("random.randrange", lambda *_: next(choices))
     with socket.socket() as listening:
-        listening.bind((ports.LOOPBACK, taken))
+        listening.bind((ports.LOOPBACK, busy))
         listening.listen()
         assert ports.free(1, besides=[ruled_out]) == [free]
-        monkeypatch.setattr("random.randrange", lambda *_: taken)
+        monkeypatch.setattr("random.randrange", lambda *_: busy)
         with pytest.raises(OSError, match="no 1 free ports"):
             ports.free(1)

@@ -40,9 +40,9 @@ def received(raw: bytes) -> pika.BasicProperties:
 
 
 @given(properties())
-def test_a_copy_is_the_same_to_the_byte(found: dict[str, bytes]) -> None:
+def test_a_copy_is_the_same_to_the_byte(values: dict[str, bytes]) -> None:
     """Any property, any type of field, any nesting; but for a user_id, which is the broker's to check."""
-    assert b"".join(copy(encoded(found), b"", "q").properties.encode()) == encoded(published(found))
+    assert b"".join(copy(encoded(values), b"", "q").properties.encode()) == encoded(published(values))
 
 
 @given(TABLES, st.lists(st.tuples(st.sampled_from(OURS), VALUES), min_size=1), st.randoms())
@@ -50,31 +50,31 @@ def test_a_copy_has_nothing_the_broker_wrote_or_routes_by(
     table: bytes, written: list[tuple[str, bytes]], random: Random
 ) -> None:
     """Wherever it stands and of whatever type it is; the headers between stay in their order."""
-    own = [one.raw for one in entries(table)]
+    own = [header.raw for header in entries(table)]
     mixed = own + [entry(name.encode(), value) for name, value in written]
     order = sorted(range(len(mixed)), key=lambda index: (random.random(), index))
     shuffled = [mixed[index] for index in order]
-    left = b"".join(one for one in shuffled if one in own)
+    left = b"".join(raw for raw in shuffled if raw in own)
     copied = for_a_copy(encoded({"headers": counted(b"".join(shuffled))}))
     assert copied == encoded({"headers": counted(left)} if left else {})
 
 
 @given(properties())
-def test_whatever_is_received_is_kept_and_its_texts_are_read(found: dict[str, bytes]) -> None:
+def test_whatever_is_received_is_kept_and_its_texts_are_read(values: dict[str, bytes]) -> None:
     """pika's decoder may fail on any of it: the bytes are there, and so are the texts a subscriber asks for."""
-    got = received(encoded(found))
+    got = received(encoded(values))
     assert isinstance(got, RawProperties)
-    assert got.raw == encoded(found)
+    assert got.raw == encoded(values)
     for name, value in (("message_id", got.message_id), ("type", got.type), ("content_type", got.content_type)):
         said = value.encode() if isinstance(value, str) else value
-        assert said == (found[name][1:] if name in found else None)
+        assert said == (values[name][1:] if name in values else None)
 
 
 @settings(deadline=None)
 @given(properties())
-def test_what_nobody_has_asked_for_yet_is_as_pika_decodes_it(found: dict[str, bytes]) -> None:
+def test_what_nobody_has_asked_for_yet_is_as_pika_decodes_it(values: dict[str, bytes]) -> None:
     """Each field, also where pika takes none of them."""
-    raw = encoded(found)
+    raw = encoded(values)
     got: Any = RawProperties.of(raw)
     plain = pika.BasicProperties()
     try:

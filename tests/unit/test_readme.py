@@ -37,11 +37,11 @@ def settings_table() -> str:
 
 
 def _settings() -> dict[str, tuple[Described, list[str]]]:
-    found: dict[str, tuple[Described, list[str]]] = {}
+    settings: dict[str, tuple[Described, list[str]]] = {}
     for taker, kind in TAKERS.items():
         for setting in described(kind):
-            found.setdefault(setting.variable, (setting, []))[1].append(taker)
-    return found
+            settings.setdefault(setting.variable, (setting, []))[1].append(taker)
+    return settings
 
 
 def sessions() -> Iterator[str]:

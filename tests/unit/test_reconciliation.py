@@ -65,7 +65,7 @@ REJECTED = record(OrderRejected(order_id="d"), "d", 0)
 def even() -> Facts:
     """Three orders, one paid and one cancelled; a placement refused; five lamps added."""
     return Facts(
-        answered={(one.id, one.version): one for one in (A1, A2, B1, B2, C1)},
+        answered={(snapshot.id, snapshot.version): snapshot for snapshot in (A1, A2, B1, B2, C1)},
         refused=1,
         adjusted=Counter(lamp=5),
         stock_before={"lamp": Stock(10, 0), "chair": Stock(4, 1), "desk": Stock(1, 1)},
@@ -80,9 +80,9 @@ def even() -> Facts:
 
 def test_an_even_set_of_facts_is_ok() -> None:
     """Nothing lost, nothing twice, no unit appeared or vanished; everything is counted."""
-    found = reconcile(even())
-    assert found == Findings(3, 2, 1, 3, 6, lost=0, duplicated=0, stock_conserved=True, troubles=())
-    assert found.ok
+    findings = reconcile(even())
+    assert findings == Findings(3, 2, 1, 3, 6, lost=0, duplicated=0, stock_conserved=True, troubles=())
+    assert findings.ok
 
 
 def test_no_facts_are_even() -> None:
@@ -177,10 +177,10 @@ def test_a_planted_trouble_is_found_and_named(name: str) -> None:
     plant, sentence = TROUBLES[name]
     facts = even()
     plant(facts)
-    found = reconcile(facts)
-    assert not found.ok
-    assert [trouble for trouble in found.troubles if sentence in trouble]
-    assert (found.lost, found.duplicated > 0, found.stock_conserved) == (
+    findings = reconcile(facts)
+    assert not findings.ok
+    assert [trouble for trouble in findings.troubles if sentence in trouble]
+    assert (findings.lost, findings.duplicated > 0, findings.stock_conserved) == (
         name in LOST,
         name in DUPLICATED,
         name not in STOCK,
@@ -199,14 +199,14 @@ def test_everything_is_heard_when_both_services_have_as_much_as_there_is() -> No
 def unheard(count: int) -> Facts:
     """So many orders of which nobody heard."""
     orders = [order(f"o{number}", 1) for number in range(count)]
-    return Facts(answered={(one.id, 1): one for one in orders}, orders=orders)
+    return Facts(answered={(snapshot.id, 1): snapshot for snapshot in orders}, orders=orders)
 
 
 def test_the_same_trouble_is_told_once_and_counted() -> None:
     """Three hundred events that did not arrive are two sentences, one a service."""
-    found = reconcile(unheard(300))
-    assert found.lost == 600
-    assert found.troubles == (
+    findings = reconcile(unheard(300))
+    assert findings.lost == 600
+    assert findings.troubles == (
         "version 1 of order o0 was not heard of by notification service 1 (and 299 more of this kind)",
         "version 1 of order o0 was not heard of by notification service 2 (and 299 more of this kind)",
     )
@@ -220,7 +220,7 @@ def test_the_likely_cause_is_told() -> None:
     facts = unheard(3)
     (said,) = likely_causes(facts, SERVING)
     assert "the broker takes nothing" in said
-    facts.heard[0].extend(created(one) for one in facts.orders)
+    facts.heard[0].extend(created(snapshot) for snapshot in facts.orders)
     (said,) = likely_causes(facts, SERVING)
     assert said.startswith("No event arrived at Notification Service 2.")
     facts.heard[1].append(created(facts.orders[0]))
@@ -239,15 +239,15 @@ def others_at_work() -> Facts:
 
 def test_what_others_do_meanwhile_is_no_trouble() -> None:
     """It is noted; stock that moved can't be judged, and what does come out even still does."""
-    found = reconcile(others_at_work())
-    assert (found.ok, found.stock_conserved) == (True, True)
-    assert found.notes == ("3 orders and events of others came meanwhile; they are left out of it",)
+    findings = reconcile(others_at_work())
+    assert (findings.ok, findings.stock_conserved) == (True, True)
+    assert findings.notes == ("3 orders and events of others came meanwhile; they are left out of it",)
     facts = others_at_work()
     stock("lamp", 12, 2)(facts)
     facts.short = 1
-    found = reconcile(facts)
-    assert (found.ok, found.stock_conserved) == (True, None)
-    assert "can't be told" in found.notes[1]
+    findings = reconcile(facts)
+    assert (findings.ok, findings.stock_conserved) == (True, None)
+    assert "can't be told" in findings.notes[1]
 
 
 @pytest.mark.parametrize("name", [*LOST, *DUPLICATED, *OTHER])
@@ -270,9 +270,9 @@ def test_a_refusal_where_there_was_enough_is_a_trouble() -> None:
 
 def test_whose_an_event_is_stands_in_it() -> None:
     """In its order, or in its refusal; an event of another kind is nobody's."""
-    one = order("a", 1)
-    one.customer_id = "anna-1"
-    assert customer(created(one)) == customer(updated(one)) == "anna-1"
+    placed = order("a", 1)
+    placed.customer_id = "anna-1"
+    assert customer(created(placed)) == customer(updated(placed)) == "anna-1"
     assert customer(record(OrderRejected(customer_id="anna-2"), "a", 0)) == "anna-2"
     assert customer(Notification()) == ""
     assert Facts(suffix="-1").owns("anna-1") and not Facts(suffix="-1").owns("anna-2")

@@ -217,7 +217,7 @@ async def test_it_ends_when_cancelled_whatever_it_is_at(cut: bool, monkeypatch: 
 
 async def test_a_refusal_is_told_until_it_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
     """A lasting refusal is handed to the health of the service; a broker that is away is no refusal."""
-    told: list[BrokerRefused | None] = []
+    refusals: list[BrokerRefused | None] = []
     answers = iter([BrokerRefused("no", 403), BrokerUnavailable("away"), BrokerRefused("no", 403)])
 
     class Refusing(Broker):
@@ -233,11 +233,11 @@ async def test_a_refusal_is_told_until_it_is_over(monkeypatch: pytest.MonkeyPatc
         used_.set()
         await asyncio.wait([session.closed])
 
-    task = asyncio.create_task(reconnecting.keep_open(brokers("a"), "test", use, told.append))
+    task = asyncio.create_task(reconnecting.keep_open(brokers("a"), "test", use, refusals.append))
     await asyncio.wait_for(used_.wait(), SECONDS)
     task.cancel()
     await asyncio.wait([task])
-    assert [refusal and str(refusal) for refusal in told] == ["no", None, "no", None]
+    assert [refusal and str(refusal) for refusal in refusals] == ["no", None, "no", None]
 
 
 class Kept:
@@ -248,8 +248,8 @@ class Kept:
         monkeypatch.setattr(reconnecting, "Session", self.broker)
         monkeypatch.setattr(reconnecting, "_DECLARED_EVERY_SECONDS", 0.01)
         self.sessions: asyncio.Queue[Any] = asyncio.Queue()
-        self.told: asyncio.Queue[BrokerRefused | None] = asyncio.Queue()
-        kept = reconnecting.keep_open(brokers("a"), "test", self._use, self.told.put_nowait, consumed)
+        self.refusals: asyncio.Queue[BrokerRefused | None] = asyncio.Queue()
+        kept = reconnecting.keep_open(brokers("a"), "test", self._use, self.refusals.put_nowait, consumed)
         self._task = asyncio.create_task(kept)
 
     async def _use(self, session: Any) -> None:
@@ -262,7 +262,7 @@ class Kept:
 
     async def is_told(self, refused: bool) -> None:
         """Returns when that was told."""
-        while (await asyncio.wait_for(self.told.get(), SECONDS) is not None) != refused:
+        while (await asyncio.wait_for(self.refusals.get(), SECONDS) is not None) != refused:
             pass
 
     async def close(self) -> None:
@@ -294,11 +294,11 @@ async def test_a_broker_that_declares_nothing_for_now_keeps_its_session(monkeypa
     session.state = LASTS
     await kept.is_told(refused=True)
     session.state = REFUSES
-    while not kept.told.empty():
-        kept.told.get_nowait()
+    while not kept.refusals.empty():
+        kept.refusals.get_nowait()
     for _ in range(20):
         await asyncio.sleep(0.01)
-    assert kept.told.empty()
+    assert kept.refusals.empty()
     assert not session.closed.done()
     session.state = ""
     await kept.is_told(refused=False)

@@ -99,14 +99,14 @@ def test_an_order_shows_its_creation_as_it_was_created() -> None:
     asked = creation()
     placed = lifecycle.place(asked, NOW)
     cancelled = lifecycle.change(placed, UpdateOrderRequest(state=OrderState.ORDER_STATE_CANCELLED), NOW + 1)
-    taken = order_already_exists(asked.order_id)
-    assert verdict(asked, placed, taken) == placed
-    assert verdict(asked, cancelled, taken) == placed
-    assert verdict(asked, lifecycle.place(creation(7), NOW), taken) is taken
+    refusal = order_already_exists(asked.order_id)
+    assert verdict(asked, placed, refusal) == placed
+    assert verdict(asked, cancelled, refusal) == placed
+    assert verdict(asked, lifecycle.place(creation(7), NOW), refusal) is refusal
     placed.customer_id = "bert"
-    assert verdict(asked, placed, taken) is taken
+    assert verdict(asked, placed, refusal) is refusal
     assert verdict(asked, None, REFUSED) is REFUSED
-    assert isinstance(verdict(asked, None, taken), OutcomeUnknown)
+    assert isinstance(verdict(asked, None, refusal), OutcomeUnknown)
 
 
 def test_a_change_is_shown_by_a_later_version_with_its_effect() -> None:

@@ -76,9 +76,9 @@ def complaint(path: Path, kind: type[Message] = Product) -> str:
 def test_entries_are_read_as_messages_in_their_order(file: File) -> None:
     """With the field names of the contract; none is fine, a system may start empty."""
     assert read(file([]), Product) == []
-    found = read(file([LAMP, {**LAMP, "id": "chair"}]), Product)
-    assert [product.id for product in found] == ["lamp", "chair"]
-    assert (found[0].name, found[0].unit_price.units, found[0].available) == ("Lamp", 9, 1)
+    products = read(file([LAMP, {**LAMP, "id": "chair"}]), Product)
+    assert [product.id for product in products] == ["lamp", "chair"]
+    assert (products[0].name, products[0].unit_price.units, products[0].available) == ("Lamp", 9, 1)
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
@@ -111,9 +111,9 @@ def test_what_is_no_json_is_named(file: File, content: bytes) -> None:
 )
 def test_what_is_no_json_is_named_by_its_place_or_its_kind(file: File, content: bytes, said: str) -> None:
     """A line and a column where there is one; nothing of Python."""
-    found = complaint(file(content))
-    assert said in found
-    assert "sys." not in found
+    text = complaint(file(content))
+    assert said in text
+    assert "sys." not in text
 
 
 def test_a_file_too_large_is_not_even_read(file: File) -> None:

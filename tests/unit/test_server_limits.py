@@ -330,6 +330,6 @@ def test_who_takes_no_pages_gets_no_more_of_them() -> None:
         answer(reader)
     assert reason_of(refused.value.status) == "TOO_MANY_CALLS"
     answer(Taker("quick"))
-    for taken in reader.take:
-        taken(None)
+    for callback in reader.take:
+        callback(None)
     answer(reader)

@@ -288,9 +288,9 @@ def test_a_variable_that_several_services_take_is_the_same_to_each() -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_field_is_described(kind: type[Settings]) -> None:
     """Each by its variable, with its default and what it means, in order of declaration."""
-    found = list(described(kind))
-    assert [setting.variable for setting in found] == [PREFIX + field.name.upper() for field in fields(kind)]
-    assert all(setting.meaning and setting.default for setting in found)
+    settings = list(described(kind))
+    assert [setting.variable for setting in settings] == [PREFIX + field.name.upper() for field in fields(kind)]
+    assert all(setting.meaning and setting.default for setting in settings)
 
 
 @pytest.mark.parametrize("kind", KINDS)

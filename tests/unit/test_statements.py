@@ -92,7 +92,7 @@ def test_rows_are_put_in_the_order_of_the_columns(connection: Connection) -> Non
     """Without names; none at all is no statement, and a row that is too short is an error."""
     INSERT.put(connection, [("put-1", True), ("put-2", False)])
     INSERT.put(connection, [])
-    found = Statement(select(LAMPS.c.name, LAMPS.c.lit).where(LAMPS.c.name.startswith("put"))).rows(connection)
-    assert found == [("put-1", 1), ("put-2", 0)]
+    rows = Statement(select(LAMPS.c.name, LAMPS.c.lit).where(LAMPS.c.name.startswith("put"))).rows(connection)
+    assert rows == [("put-1", 1), ("put-2", 0)]
     with pytest.raises(sqlite3.ProgrammingError):
         INSERT.put(connection, [("half a lamp",)])

@@ -207,7 +207,7 @@ def test_a_password_with_a_comma_is_two_wrong_urls() -> None:
 def test_any_text_is_a_url_or_a_value_error(text: str) -> None:
     """Nothing ends in anything else, and what is shown can be parsed again."""
     try:
-        found = parse(text)
+        parsed = parse(text)
     except ValueError:
         return
-    assert shown(parse(",".join(f"amqp://{url}" for url in found))) == shown(found)
+    assert shown(parse(",".join(f"amqp://{url}" for url in parsed))) == shown(parsed)

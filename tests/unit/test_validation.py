@@ -62,7 +62,7 @@ def test_a_rule_that_can_not_be_evaluated_is_broken() -> None:
     rule = 'options { [buf.validate.message] { cel { id: "x" expression: "string(this.create_time) != \'\'" } } }'
     changed = contract_with(f"{ORDER}.Order", rule)
     files = descriptors.link(changed)
-    (kind,) = [one for one in descriptors.messages(files) if one.full_name == f"{ORDER}.Order"]
+    (kind,) = [descriptor for descriptor in descriptors.messages(files) if descriptor.full_name == f"{ORDER}.Order"]
     message = descriptors.message_class(kind).FromString(order().SerializeToString())
     validator = protovalidate.Validator()
     assert violations(message, validator) == []
