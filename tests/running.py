@@ -21,14 +21,14 @@ def local(folder: Path, *arguments: str) -> Iterator["subprocess.Popen[str]"]:
 
 def addresses(process: "subprocess.Popen[str]") -> dict[str, str]:
     """The addresses it prints for talking to it, once it runs."""
-    found: dict[str, str] = {}
+    by_name: dict[str, str] = {}
     assert process.stderr is not None
     said = []
     for line in process.stderr:
         said.append(line)
         if "export " in line:
             name, _, value = line.strip().removeprefix("export ").partition("=")
-            found[name] = value
+            by_name[name] = value
         if line.startswith("Running"):
-            return found
+            return by_name
     raise AssertionError(f"it ended early: {''.join(said)}")

@@ -156,9 +156,9 @@ def end_left(run: str, worker: str | None = None) -> None:
 def left(run: str, worker: str | None = None) -> Sequence[psutil.Process]:
     """The processes that run still of those which a worker of a run, or any, has started."""
     wanted = {"PYTEST_XDIST_TESTRUNUID": run} | ({"PYTEST_XDIST_WORKER": worker} if worker else {})
-    found = []
+    processes = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
             if process.pid != os.getpid() and wanted.items() <= process.environ().items():
-                found.append(process)
-    return found
+                processes.append(process)
+    return processes

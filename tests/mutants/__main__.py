@@ -94,10 +94,10 @@ class Court:
 
 def _judged(name: str, mutant: Mutant | None, url: str, scope: Scope) -> Row:
     try:
-        found = judge(mutant, url, scope)
+        judgement = judge(mutant, url, scope)
     except NoVerdict as error:
         return Row(name, (), no_verdict=str(error))
-    return Row(name, found.broken, found.kept)
+    return Row(name, judgement.broken, judgement.kept)
 
 
 @contextmanager
@@ -126,9 +126,9 @@ def _arguments() -> argparse.Namespace:
         help="a RabbitMQ to use, left empty, with one job (default: a private one for each job)",
     )
     parser.add_argument("--report", type=Path, metavar="FILE", help="write the matrix there, too")
-    found = parser.parse_args()
-    found.mutants = found.mutants or list(MUTANTS.values())
-    return found
+    arguments = parser.parse_args()
+    arguments.mutants = arguments.mutants or list(MUTANTS.values())
+    return arguments
 
 
 def _mutant(name: str) -> Mutant:

@@ -29,8 +29,8 @@ def matrix(unbroken: Row, rows: Sequence[Row]) -> str:
 
 def score(rows: Iterable[Row]) -> str:
     """killed N of N."""
-    found = list(rows)
-    return f"killed {sum(row.killed for row in found)} of {len(found)}"
+    all_rows = list(rows)
+    return f"killed {sum(row.killed for row in all_rows)} of {len(all_rows)}"
 
 
 def all_killed(rows: Sequence[Row]) -> bool:
