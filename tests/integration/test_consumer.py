@@ -68,7 +68,7 @@ def test_a_deleted_binding_is_declared_again(api: Api, amqp: BlockingChannel) ->
 
 
 def _heard_of_a_new_order(api: Api, product: str) -> bool:
-    """Wait until a new order is heard of: an event published without a queue for it is gone, a later one comes."""
+    """True when service 2 hears of a new order: events published without its queue are gone, later ones come."""
     created = api.place({product: 1})
     eventually(lambda: api.heard(1, created.id))
     return bool(api.heard(2, created.id))

@@ -61,9 +61,8 @@ def _messages(queue: str) -> list[Message]:
 async def test_messages_come_back_as_they_were(system: System, queue: str) -> None:
     """Confirmed, in order, to the byte; pika sees none of them where it need not."""
     sent, heard = _messages(queue), list[AmqpDelivery]()
-    deliveries = asyncio.Queue[
-        tuple[int, AmqpDelivery]
-    ]()  # the first may come before there is an intake to settle it by
+    # a queue, because the first may come before there is an intake to settle it by
+    deliveries = asyncio.Queue[tuple[int, AmqpDelivery]]()
     session = await Session.open(_url(system), "frames")
     try:
         async with asyncio.timeout(SECONDS):

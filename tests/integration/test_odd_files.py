@@ -101,7 +101,7 @@ def test_the_launcher_names_a_log_that_is_no_file(tmp_path: Path, name: str, odd
 
 @pytest.mark.parametrize("odd", ["pipe", "loop", "endless"])
 def test_what_the_launcher_can_make_anew_it_makes_anew(folder: Path, odd: str) -> None:
-    """Files and folders of any kind in its place are replaced."""
+    """An odd file of any kind in its place is replaced."""
     for name in ("ports.json", "home/.erlang.cookie", "enabled_plugins", "rabbitmq.conf"):
         path = folder / "rabbitmq" / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -135,7 +135,7 @@ def test_a_folder_that_cant_be_made_is_named(where: str) -> None:
 
 
 def test_no_home_is_named() -> None:
-    """A path with ~ has no meaning without HOME, for a user in no list."""
+    """The sign ~ has no meaning without HOME, for a user in no list."""
     script = (
         "import os, pwd, sys\n"
         "os.environ.pop('HOME', None)\n"
@@ -201,7 +201,7 @@ def test_a_file_of_orders_that_is_none_is_named(tmp_path: Path, odd: str) -> Non
 
 @pytest.mark.parametrize("end", [b"", b"[]", b"["])
 def test_orders_may_come_out_of_a_pipe(end: bytes) -> None:
-    """A process that writes to the pipe has some other end than a signal."""
+    """A pipe that ends early is refused in one line, as any file is."""
     done = place(Path("/dev/stdin"), end)
     assert done.returncode == (0 if end == b"[]" else 2)
     assert "Traceback" not in done.stderr

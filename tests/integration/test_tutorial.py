@@ -112,7 +112,7 @@ def _said(terminal: Terminal, command: str, said: str) -> str:
 
 @pytest.mark.timeout(400)
 def test_every_step_does_what_the_page_says(tmp_path: Path) -> None:
-    """An event the page waits for has to come."""
+    """Output that the page waits for has to come."""
     skip_without_rabbitmq()
     left, is_late, printed = list(EXPECTED), False, ""
     with local(tmp_path / "orders") as process:

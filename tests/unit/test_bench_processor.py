@@ -73,7 +73,7 @@ def test_a_baseline_runs_on_the_loop_it_is_told(name: str) -> None:
 
 
 def test_the_loop_of_the_services_is_one_that_is_installed() -> None:
-    """The choice of the services is always one that a baseline can run on."""
+    """A baseline can run on the same loop as the services, whichever they choose."""
     assert loops.of_services({}) in loops.ALL
 
 

@@ -30,7 +30,7 @@ def said(choice: str, program: str = SAY) -> "subprocess.CompletedProcess[str]":
 
 
 def test_it_is_as_it_is_told() -> None:
-    """The setting asks for asyncio's own, and gets it with any other installed."""
+    """The loop is asyncio's own, though another one is installed."""
     assert said("asyncio").stdout.split() == ["asyncio", "asyncio"]
 
 

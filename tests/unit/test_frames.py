@@ -130,7 +130,7 @@ STREAMS = st.lists(st.one_of(DELIVERIES, DELIVERIES, SINGLE, RETURNS), max_size=
 
 
 def read(wire: Wire, data: bytes, cuts: Sequence[int]) -> list[Recorded | bytes]:
-    """The result of a connection that reads `data`, divided at `cuts`."""
+    """Feed `data` to the connection, divided at `cuts`; returns everything it has handed over."""
     begin = 0
     for end in [*sorted(cut % (len(data) + 1) for cut in cuts), len(data)]:
         if end > begin:

@@ -33,7 +33,7 @@ class Boom(Exception):
 
 
 def lines_of(log: Callable[[logging.Logger], None]) -> list[str]:
-    """The lines logged on the way of records through a handler."""
+    """The lines a handler writes of the records that `log` makes."""
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)
     handler.setFormatter(JsonLines("order-service"))

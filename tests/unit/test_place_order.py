@@ -75,7 +75,7 @@ async def database(tmp_path: Path) -> AsyncIterator[Database]:
 
 @pytest.fixture
 def sagas() -> SagaRunner:
-    """The place where sagas run."""
+    """The runner of sagas."""
     return SagaRunner(300)
 
 

@@ -103,7 +103,7 @@ async def database(tmp_path: Path) -> AsyncIterator[Database]:
 
 @pytest.fixture
 def runner() -> SagaRunner:
-    """The runner in which sagas run."""
+    """The runner of sagas."""
     return SagaRunner(9)
 
 

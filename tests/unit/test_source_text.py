@@ -35,7 +35,7 @@ def test_what_was_read_under_a_condition_is_not_at_hand_after_it() -> None:
 
 
 def test_a_list_is_gone_through_once() -> None:
-    """A question about its elements is asked once, and be it after what follows the list."""
+    """All statements about its elements share one loop, even those added after what follows the list."""
     block = Block()
     block.read("this.items", "[:]")
     total = block.each("this.items").before("this.items.total", "0")

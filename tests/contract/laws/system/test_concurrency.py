@@ -81,7 +81,7 @@ def test_stock_is_conserved_whatever_happens_at_once(system: SystemUnderTest, se
 
 
 def _wander(system: SystemUnderTest, products: list[str], dice: random.Random) -> tuple[Counter[str], list[Order]]:
-    """The operations of a client that adjusted and placed."""
+    """The units a client adjusted of each product, and the orders it placed."""
     adjusted: Counter[str] = Counter()
     orders: list[Order] = []
     for _ in range(CALLS * 2):
