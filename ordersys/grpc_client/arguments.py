@@ -16,7 +16,6 @@ _LONGEST = 60
 _MOST_DIGITS = 30
 _A_DAY = 86_400
 MOST = 2**31 - 1
-MOST_ORDERS = 1_000_000
 _REQUEST_ID = "leave it out for a new request; for a repeat, give the one that was printed"
 
 

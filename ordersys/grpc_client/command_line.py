@@ -47,7 +47,7 @@ def _command(program: str, words: Sequence[str]) -> int:
     if words[0] == "completion" and words[1:2] == ["words"]:
         return completion.show_words(commands, words[2:])
     if words[0] == "help":  # typed by many, as other programs have it
-        words = [*words[1:], "--help"]
+        words = [*(word for word in words[1:] if word != "help"), "--help"]
     arguments = parser.parse(commands, typed.decoded(words))
     if arguments.command == "completion":
         return completion.show_script(arguments.shell)
@@ -63,4 +63,8 @@ def _session(arguments: argparse.Namespace) -> int:
         from ordersys.grpc_client import session  # noqa: PLC0415 - takes most of the time of a short command
     except ModuleNotFoundError as error:
         raise UsageError(f"{error.name} is missing: this installation is not complete; `doctor` says more") from error
+    except Exception as error:  # whatever grpcio and protobuf refuse stubs of a newer generator with
+        raise UsageError(
+            f"this installation can't be used: {' '.join(str(error).split())}; `doctor` says more"
+        ) from error
     return session.run(arguments)

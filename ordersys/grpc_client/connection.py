@@ -137,12 +137,13 @@ class Client:
 
     async def health(self) -> dict[Peer, str]:
         """The health of each service: SERVING, NOT_SERVING or another word of grpc.health.v1, SILENT or STRANGER."""
+        seconds = min(_HEALTH_SECONDS, self.timeout)
         probes: list[Awaitable[Message]] = [
-            self.products.ListProducts(ListProductsRequest(page_size=1), timeout=_HEALTH_SECONDS),
-            self.orders.ListOrders(ListOrdersRequest(page_size=1), timeout=_HEALTH_SECONDS),
-            *(log.ListNotifications(_ONE_NOTIFICATION, timeout=_HEALTH_SECONDS) for log in self.logs.values()),
+            self.products.ListProducts(ListProductsRequest(page_size=1), timeout=seconds),
+            self.orders.ListOrders(ListOrdersRequest(page_size=1), timeout=seconds),
+            *(log.ListNotifications(_ONE_NOTIFICATION, timeout=seconds) for log in self.logs.values()),
         ]
-        checks = (_health(channel, probe) for channel, probe in zip(self._channels, probes, strict=True))
+        checks = (_health(channel, probe, seconds) for channel, probe in zip(self._channels, probes, strict=True))
         return dict(zip(self.peers, await asyncio.gather(*checks), strict=True))
 
     async def _repeat(self, peer: Peer, call: Callable[..., Awaitable[R]], request: Message) -> R:
@@ -196,7 +197,7 @@ def _channel(address: Address) -> grpc.aio.Channel:
     return grpc.aio.insecure_channel(str(address), options=(*_OPTIONS, *channel_options(address)))
 
 
-async def _health(channel: grpc.aio.Channel, probe: Awaitable[Message]) -> str:
+async def _health(channel: grpc.aio.Channel, probe: Awaitable[Message], seconds: float) -> str:
     """Health as the service tells it; `probe` is a call that only the right service knows."""
     try:
         await probe
@@ -204,7 +205,7 @@ async def _health(channel: grpc.aio.Channel, probe: Awaitable[Message]) -> str:
         if error.code() == grpc.StatusCode.UNIMPLEMENTED:
             return STRANGER
     try:
-        answer = await HealthStub(channel).Check(HealthCheckRequest(), timeout=_HEALTH_SECONDS)  # type: ignore[attr-defined]
+        answer = await HealthStub(channel).Check(HealthCheckRequest(), timeout=seconds)  # type: ignore[attr-defined]
     except grpc.aio.AioRpcError:
         return SILENT
     return HealthCheckResponse.ServingStatus.Name(answer.status)

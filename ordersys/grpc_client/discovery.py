@@ -25,8 +25,10 @@ def located(flags: Mapping[str, Address | None], data_dir: str | None) -> Peers:
     databases: a folder in which no `ordersys.local` ever ran is passed over.
     """
     chosen = _running(data_dir) if data_dir is not None else {}
-    folder = os.environ.get(DATA_DIR, "")
-    fallback = _running(folder) if folder and data_dir is None and state.is_there(folder) else {}
+    folder = os.environ.get(DATA_DIR, "") if data_dir is None else ""
+    # What a killed system has left there is nobody's trouble where the folder is not needed.
+    is_needed = any(not flags[peer.module] and not os.environ.get(variable(peer.module)) for peer in PEERS)
+    fallback = _running(folder) if folder and is_needed and state.is_there(folder) else {}
     first, second, third, fourth = (
         Peer(
             peer.name,

@@ -8,12 +8,12 @@ import argparse
 import asyncio
 import os
 import socket
+import stat
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
 from ordersys.console import output
 from ordersys.console.parser import UsageError
@@ -23,7 +23,21 @@ from ordersys.grpc_client.peers import PEERS, Peer, Peers, variable
 
 OK, NOTE, WRONG = "ok", "note", "wrong"
 _LEAST_PYTHON = (3, 11)
-_PACKAGES = ("grpcio", "grpcio-health-checking", "protobuf", "protovalidate")
+# The dependencies of pyproject.toml that every system needs.
+PACKAGES = (
+    "googleapis-common-protos",
+    "grpcio",
+    "grpcio-health-checking",
+    "grpcio-reflection",
+    "grpcio-status",
+    "pika",
+    "protobuf",
+    "protobuf-py",
+    "protovalidate",
+    "psutil",
+    "rich",
+    "sqlalchemy",
+)
 _STUBS = "ordersys.api.product.v1.product_service_pb2_grpc"
 _CONNECT_SECONDS = 2.0
 _OTHERS_MAY_WRITE = 0o022
@@ -58,7 +72,7 @@ def _installation() -> Iterator[Finding]:
         yield _wrong("Python", f"{python} is too old", "make an environment with Python 3.11 or newer")
     else:
         yield Finding("Python", OK, f"{python} at {sys.executable}")
-    for package in _PACKAGES:
+    for package in PACKAGES:
         try:
             yield Finding(package, OK, version(package))
         except PackageNotFoundError:
@@ -68,7 +82,7 @@ def _installation() -> Iterator[Finding]:
         yield Finding("stubs", OK, "fit the installed grpcio and protobuf")
     except ImportError as error:
         yield _wrong("stubs", f"can't be imported: {error}", "make them: `nox -s codegen`, or `pip install .`")
-    except (RuntimeError, TypeError) as error:  # as grpcio and protobuf refuse stubs of a newer generator
+    except Exception as error:  # noqa: BLE001 - whatever grpcio and protobuf refuse stubs of a newer generator with
         text = " ".join(str(error).split())
         yield _wrong("stubs", text, "make them anew: `nox -s codegen`, or `pip install .`")
 
@@ -88,18 +102,26 @@ def _settings() -> Iterator[Finding]:
 
 
 def _data_dir() -> Iterator[Finding]:
-    folder = os.environ.get(_DATA_DIR)
-    if not folder or not Path(folder).exists():
+    from ordersys.local import environment  # noqa: PLC0415 - as above
+
+    folder = environment.data_dir(os.environ)
+    if folder is None:
         return
-    status = Path(folder).stat()
-    if not Path(folder).is_dir():
+    try:
+        status = folder.stat()
+    except FileNotFoundError:
+        return  # a service makes it
+    except OSError as error:
+        yield _wrong(_DATA_DIR, f"{folder} can't be examined: {error.strerror}", "name a folder of your own")
+        return
+    if not stat.S_ISDIR(status.st_mode):
         yield _wrong(_DATA_DIR, f"{folder} is no folder", "name a folder")
     elif status.st_uid != os.geteuid():
         yield _wrong(_DATA_DIR, f"{folder} belongs to another user (uid {status.st_uid})", "name a folder of your own")
     elif status.st_mode & _OTHERS_MAY_WRITE:
         yield _wrong(_DATA_DIR, f"others may write to {folder}", f"`chmod go-w {folder}`")
     else:
-        yield Finding(_DATA_DIR, OK, folder)
+        yield Finding(_DATA_DIR, OK, str(folder))
 
 
 def _broker() -> Iterator[Finding]:
@@ -107,9 +129,14 @@ def _broker() -> Iterator[Finding]:
     from ordersys.local import environment  # noqa: PLC0415 - as above
 
     is_chosen = bool(os.environ.get(environment.AMQP_URL))
-    for broker in environment.brokers(os.environ):
+    brokers = list(environment.brokers(os.environ))
+    for broker in brokers:
         if broker.answers:
             yield Finding("broker", OK, f"answers at {broker.shown}")
+        elif any(other.answers for other in brokers):
+            yield Finding(
+                "broker", NOTE, f"does not answer at {broker.shown}", "start it; one node is enough meanwhile"
+            )
         elif is_chosen:
             remedy = f"start it, or set {environment.AMQP_URL} right; of a cluster one node is enough"
             yield Finding("broker", WRONG, f"does not answer at {broker.shown}", remedy, outcome.NOT_REACHABLE)
@@ -132,20 +159,20 @@ def _services(arguments: argparse.Namespace) -> Iterator[Finding]:
         if other is not peer:
             text = f"{other.name} and {peer.name} are both at {peer.address}"
             yield _wrong("addresses", text, f"set {variable(other.module)} or {variable(peer.module)} right")
-    yield from asyncio.run(_health(peers))
+    yield from asyncio.run(_health(peers, arguments.timeout or _CONNECT_SECONDS))
 
 
-async def _health(peers: Peers) -> Sequence[Finding]:
+async def _health(peers: Peers, seconds: float) -> Sequence[Finding]:
     from ordersys.grpc_client.connection import STRANGER  # noqa: PLC0415 - as above
 
     findings = []
-    for peer, health in (await _asked(peers)).items():
+    for peer, health in (await _asked(peers, seconds)).items():
         at = f"at {peer.address}"
         if health == "SERVING":
             findings.append(Finding(peer.name, OK, f"{at}, SERVING"))
         elif health == STRANGER:
             remedy = f"set {variable(peer.module)} to the address of the {peer.name}"
-            findings.append(_wrong(peer.name, f"{at} {await _who(peer)} answers instead", remedy))
+            findings.append(_wrong(peer.name, f"{at} {await _who(peer, seconds)} answers instead", remedy))
         elif health.isupper():
             remedy = "its log says why: mostly the broker is away, or its disk is full"
             findings.append(Finding(peer.name, WRONG, f"{at}, {health}", remedy, outcome.NOT_REACHABLE))
@@ -156,20 +183,22 @@ async def _health(peers: Peers) -> Sequence[Finding]:
     return findings
 
 
-async def _asked(peers: Peers) -> dict[Peer, str]:
+async def _asked(peers: Peers, seconds: float) -> dict[Peer, str]:
     from ordersys.grpc_client.connection import Client  # noqa: PLC0415 - as above
 
-    client = Client(peers, _CONNECT_SECONDS)
+    client = Client(peers, seconds)
     try:
         return await client.health()
     finally:
         await client.close()
 
 
-async def _who(peer: Peer) -> str:
+async def _who(peer: Peer, seconds: float) -> str:
     """The service that answers at the address of another."""
     first, second, third, fourth = (Peer(p.name, p.module, peer.address) for p in PEERS)
-    names = [p.name for p, health in (await _asked((first, second, third, fourth))).items() if health.isupper()]
+    names = [
+        p.name for p, health in (await _asked((first, second, third, fourth), seconds)).items() if health.isupper()
+    ]
     return f"the {' or '.join(names)}" if names else "another gRPC service"
 
 

@@ -188,7 +188,7 @@ def _add_options(parser: Parser, title: str, all_shown: bool) -> "argparse._Argu
         type=typed.seconds,
         default=unset,
         metavar="S",
-        help="seconds a call may take (10; demo and wait 60)",
+        help="seconds a call may take (10; status 3, doctor 2, demo and wait 60)",
     )
     group.add_argument(
         "--data-dir",

@@ -2,7 +2,6 @@
 
 import argparse
 import asyncio
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -64,7 +63,8 @@ async def wait(arguments: argparse.Namespace) -> int:
     """
     until = time.monotonic() + (arguments.timeout or _WAIT_SECONDS)
     while True:
-        missing = await _missing(arguments)
+        # Each service is called twice: is it the one, and is it well.
+        missing = await _missing(arguments, max(_POLL_SECONDS, (until - time.monotonic()) / 2))
         if not missing or time.monotonic() > until:
             break
         await asyncio.sleep(_POLL_SECONDS)
@@ -75,13 +75,13 @@ async def wait(arguments: argparse.Namespace) -> int:
     return outcome.NOT_REACHABLE if missing else outcome.DONE
 
 
-async def _missing(arguments: argparse.Namespace) -> Sequence[str]:
-    """The services that are not SERVING, each with its state."""
+async def _missing(arguments: argparse.Namespace, seconds: float) -> Sequence[str]:
+    """The services that are not SERVING, each with its state, as far as they say so within some `seconds` a call."""
     try:
         peers = discovery.located(vars(arguments), arguments.data_dir)
     except discovery.NotRunning as error:
         return [str(error)]
-    client = Client(peers, _CALL_SECONDS)
+    client = Client(peers, min(_CALL_SECONDS, seconds))
     try:
         health = await client.health()
     finally:
@@ -115,5 +115,5 @@ def _show(services: Sequence[ServiceStatus]) -> None:
     if any(s.dead_letters for s in services):
         output.line("`dead-letters` shows why, replays and discards them.")
     if any(s.health != SERVING for s in services):
-        sys.stdout.flush()
+        output.flush()
         output.error("`doctor` says what is wrong, and what to do.")

@@ -2,6 +2,7 @@
 
 import socket
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import NamedTuple
 
 from ordersys.local.rabbitmq import answers
@@ -13,6 +14,7 @@ from ordersys.runtime.base import settings
 from ordersys.runtime.settings import Settings
 
 AMQP_URL = "ORDERSYS_AMQP_URL"
+DATA_DIR = "ORDERSYS_DATA_DIR"
 _KINDS: tuple[type[Settings], ...] = (OrderSettings, ProductSettings, NotificationSettings1, NotificationSettings2)
 _CONNECT_SECONDS = 2.0
 
@@ -40,6 +42,12 @@ def wrong(environment: Mapping[str, str]) -> Iterator[str]:
     """A sentence for each value of `environment` that a service would not start with; it names its variable."""
     sentences = (_error(kind, environment) for kind in _KINDS)
     yield from dict.fromkeys(sentence for sentence in sentences if sentence)
+
+
+def data_dir(environment: Mapping[str, str]) -> Path | None:
+    """The folder that was chosen, as a service reads it; None where none was, or its name can't be used."""
+    given = {name: value for name, value in environment.items() if name == DATA_DIR and value}
+    return None if not given or _error(Settings, given) else settings.read(Settings, given).data_dir
 
 
 def brokers(environment: Mapping[str, str]) -> Iterator[Broker]:

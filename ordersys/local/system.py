@@ -285,11 +285,11 @@ class System:
             time.sleep(_RESTART_PAUSE / 4)
 
     def _start_services(self, started: ExitStack, guard: Guard) -> None:
-        is_usual = self._choose_addresses(self._choices.usual_ports)
+        self._at_usual_ports = self._choose_addresses(self._choices.usual_ports)
         with self._stage("healthy") as note:
             self._run_services(started, guard)
             note(f"{len(self.services)} services")
-            if self._choices.usual_ports and not is_usual:
+            if self._choices.usual_ports and not self._at_usual_ports:
                 note("(not at the usual ports, of which some are in use)")
         # Another system may have begun at the same time; programs of others may consume in a way of their own.
         self._check_alone({*self.services} - {*self._choices.programs}, 1)
@@ -317,7 +317,7 @@ class System:
                 return
             for service in self.services.values():
                 service.stop()
-            self._choose_addresses(usual=False)
+            self._at_usual_ports = self._choose_addresses(usual=False)
 
     def _has_lost_port(self) -> bool:
         """True where a service has ended and somebody else listens at the port that was chosen for it."""

@@ -20,6 +20,7 @@ from ordersys.product_service.saga_runner import SagaRunner
 from ordersys.product_service.store import changes as store
 from ordersys.product_service.store.changes import Begun, NewChange, Request
 from ordersys.product_service.turns import Turns
+from ordersys.runtime.base.failpoints import failpoint
 from ordersys.runtime.idempotency import Outcome
 from ordersys.runtime.storage.database import Database
 
@@ -29,7 +30,10 @@ _TRIES = 100
 
 
 async def _call(orders: OrderServiceClient, sagas: Sequence[Saga]) -> list[Result]:
-    return await asyncio.gather(*(_update(orders, saga) for saga in sagas))
+    failpoint("change.begun")
+    results = await asyncio.gather(*(_update(orders, saga) for saga in sagas))
+    failpoint("change.called")
+    return results
 
 
 async def _update(orders: OrderServiceClient, saga: Saga) -> Result:

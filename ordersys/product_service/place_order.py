@@ -15,13 +15,17 @@ from ordersys.product_service.saga_engine import Description, SagaEngine
 from ordersys.product_service.saga_runner import SagaRunner
 from ordersys.product_service.store import placements as store
 from ordersys.product_service.store.placements import Answered, Begun, NewPlacement, Unanswered
+from ordersys.runtime.base.failpoints import failpoint
 from ordersys.runtime.idempotency import Outcome
 from ordersys.runtime.storage.database import Database
 
 
 async def _call(orders: OrderServiceClient, sagas: Sequence[Saga]) -> list[Result]:
+    failpoint("placement.begun")  # dies here: stock is reserved, and the Order Service knows nothing
     # Of this kind all are creations (Saga.kind).
-    return await orders.create([cast(CreateOrderRequest, saga.order_request) for saga in sagas])
+    results = await orders.create([cast(CreateOrderRequest, saga.order_request) for saga in sagas])
+    failpoint("placement.called")  # dies here: orders may exist, and their sagas are pending
+    return results
 
 
 PLACE_ORDER = Description(
@@ -60,7 +64,7 @@ class PlaceOrderSaga:
         return [_result(request, results) for request in begun]
 
     async def _answered(self, unanswered: Unanswered) -> Result:
-        """The order of a request whose placement a release before 0.2 dropped unfinished, as it was created."""
+        """The order of a request whose placement an earlier release dropped unfinished, as it was created."""
         try:
             order = await self._orders.find(unanswered.order_id)
         except OutcomeUnknown as error:

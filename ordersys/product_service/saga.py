@@ -77,7 +77,7 @@ def in_doubt() -> OutcomeUnknown:
 
 
 class State(StrEnum):
-    """A state of a saga, as its row tells it: ENDED has none any more, completed or compensated."""
+    """A state of a saga, as its row tells it: one that ended, completed or compensated, has no row."""
 
     NEW = "–"
     PENDING = "pending"
@@ -105,6 +105,7 @@ class Step(StrEnum):
     COMPENSATE = "release what was reserved; delete saga and request, whose id is unused again"
     KEEP = "nothing; it is asked for again under the same ids"
     IGNORE = "nothing: a late reply ends nothing twice"
+    """It says what the first one said: what the Order Service answers for good under one request_id stays so."""
 
 
 class Transition(NamedTuple):

@@ -126,9 +126,7 @@ class SagaEngine:
 
     async def _settle(self, sagas: list[Saga]) -> list[Result]:
         description = self._descriptions[sagas[0].kind]
-        failpoint("saga.begun")  # dies here: stock is reserved, and the Order Service knows nothing
         results = await description.call(self._orders, sagas)
-        failpoint("saga.called")  # dies here: the order is made, and the saga pending
         refused = [index for index, result in enumerate(results) if input_of(result) is Input.REFUSED]
         # All at once: where each takes long because the Order Service is away, nobody waits for all of them in turn.
         verdicts = await asyncio.gather(
@@ -169,6 +167,8 @@ class SagaEngine:
             for index, error in zip(awaited, await self._database.write_each(store.settle, settled), strict=True):
                 # The commit failed: the saga is still pending, whatever the Order Service has said.
                 results[index] = error or results[index]
+            if any(input_of(result) is Input.REFUSED for result in results):
+                failpoint("saga.compensated")
             failpoint("saga.settled")
 
 

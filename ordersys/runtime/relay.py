@@ -131,9 +131,8 @@ class Relay:
         Raises StorageUnavailable.
         """
         asked = self._new.size
-        being_removed = (
-            self._being_removed.copy()
-        )  # as it was before the look: what is removed meanwhile may still be seen
+        # As it was before the look: what is removed meanwhile may still be seen.
+        being_removed = self._being_removed.copy()
         oldest = await self._database.read(self._outbox.oldest, asked + len(being_removed))
         events = [event for event in oldest if event.sequence not in being_removed][:asked]
         ready = [event for event in events if not event.held]

@@ -181,6 +181,7 @@ CLOSED = {
     "at the end": '"$@" product oak-desk | true; exit ${PIPESTATUS[0]}',
     "wrong usage": '"$@" --json nonsense | true; exit ${PIPESTATUS[0]}',
     "help": '"$@" --help | true; exit ${PIPESTATUS[0]}',
+    "status": '"$@" status --order-service 127.0.0.1:1 | true; exit ${PIPESTATUS[0]}',
 }
 
 
@@ -193,7 +194,17 @@ def test_a_reader_that_goes_ends_it_quietly(system: System, how: str, unbuffered
     assert done.stderr == ""
 
 
-@pytest.mark.parametrize("words", ["products", "--json products", "--help", "--json nonsense", "demo --orders 1"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        "products",
+        "--json products",
+        "--help",
+        "--json nonsense",
+        "demo --orders 1",
+        "status --order-service 127.0.0.1:1",
+    ],
+)
 def test_a_full_disk_is_one_line(system: System, words: str) -> None:
     """With a status of its own: what was asked may have been done."""
     done = shell(system, f'"$@" {words} >/dev/full')

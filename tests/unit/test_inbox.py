@@ -69,7 +69,7 @@ async def database(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Da
 async def test_an_event_is_recorded_once_and_no_other_under_its_id(
     batches: list[list[tuple[str, int]]], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """The first by an id is recorded; the same again is repeated, another body forged, in a batch and across."""
+    """The first by an id is recorded; the same again is repeated, another body conflicts, in a batch and across."""
     async with fresh(tmp_path_factory) as database:
         answers = [await database.write(INBOX.record, [told(*arguments) for arguments in batch]) for batch in batches]
         log = await recorded(database)

@@ -109,7 +109,7 @@ async def test_sagas_of_an_older_release_go_on(tmp_path: Path) -> None:
 
 
 async def test_a_change_that_overtook_its_placement_goes_on_alone(tmp_path: Path) -> None:
-    """A release before 0.2 had both pending: the order exists and holds what it was placed with; its change goes on.
+    """An early release had both pending: the order exists and holds what it was placed with; its change goes on.
 
     What the placement asked for is kept for its client, who is answered with the order as it was created.
     """

@@ -30,7 +30,7 @@ class NewPlacement(NamedTuple):
 class Unanswered(NamedTuple):
     """A request that is open though it has no saga; its order exists.
 
-    Releases before 0.2 left it so, when the order was changed before its placement was completed.
+    Databases of schema version 1 may have it, when the order was changed before its placement was completed.
     """
 
     request_id: str

@@ -46,8 +46,8 @@ _RESERVE = """
 def split_placements(connection: Connection) -> None:
     """Version 2 → 3: reservations and sagas in place of placements, which were both, and of changes.
 
-    In a release before 0.2 an order could be changed while its placement was pending. Then the order exists: its change
-    stays the saga, and the placement's request is answered from the order (see placements.Unanswered).
+    Early releases changed orders whose placement was pending. Then the order exists: its change stays the saga, and the
+    placement's request is answered from the order (see placements.Unanswered).
     """
     for table in _TABLES:
         connection.execute(text(table))

@@ -176,10 +176,10 @@ class UnreadResponses:
         if self._bytes[peer] > _MAX_UNREAD_BYTES:
             raise status_error(ErrorReason.TOO_MANY_CALLS)
         self._bytes[peer] += len(page)
-        count_read: Any = partial(self._taken, peer, len(page))
-        context.add_done_callback(count_read)
+        on_read: Any = partial(self._count_read, peer, len(page))
+        context.add_done_callback(on_read)
 
-    def _taken(self, peer: str, octets: int, _: object) -> None:
+    def _count_read(self, peer: str, octets: int, _: object) -> None:
         self._bytes[peer] -= octets
         if not self._bytes[peer]:
             del self._bytes[peer]

@@ -41,7 +41,7 @@ REVEALED = {
         {Kind.LOST: "was not heard on orders.events", Kind.UNRECOVERED: "changes not published"},
     ),
     "no-sweep": Revealed(
-        Fault("crash", crashes("product_service", [Point("saga.begun", ())] * 3), AbandoningClients()),
+        Fault("crash", crashes("product_service", [Point("placement.begun", ())] * 3), AbandoningClients()),
         {Kind.ORPHAN: "sagas without an outcome"},
     ),
     "no-limit": Revealed(Fault("overload", overloads(5)), {Kind.UNRECOVERED: "calls "}),
