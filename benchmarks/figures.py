@@ -24,8 +24,8 @@ class Figure:
 
     @property
     def higher_is_better(self) -> bool:
-        """True for rates; times and sizes are better when they are smaller."""
-        return self.unit.endswith("/s")
+        """True for rates; times and sizes are better when they are smaller, also time used in each second."""
+        return self.unit.endswith("/s") and self.unit != "µs/s"
 
 
 class Figures:

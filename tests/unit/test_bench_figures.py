@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.compare import compare, verdict
-from benchmarks.figures import Figures, read
+from benchmarks.figures import Figure, Figures, read
 from benchmarks.goals import GOALS, Bound, judged
 from benchmarks.summary import curve, percentile, uncertainty
 
@@ -177,3 +177,9 @@ def test_on_another_machine_only_ratios_are_compared() -> None:
     assert [(change.name[:2], change.verdict) for change in compare(before, now, same_machine=False)] == [
         ("S4", "same")
     ]
+
+
+@pytest.mark.parametrize(("unit", "higher"), [("orders/s", True), ("ms", False), ("MB", False), ("µs/s", False)])
+def test_rates_are_better_when_they_are_higher_and_nothing_else(unit: str, higher: bool) -> None:
+    """Processor time used in each second is no rate of work."""
+    assert Figure(unit).higher_is_better == higher
