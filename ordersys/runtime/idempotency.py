@@ -106,8 +106,7 @@ class Requests:
 
     def find(self, connection: Connection, request_ids: Iterable[str]) -> dict[str, Remembered]:
         """The stored requests under `request_ids`."""
-        ids = list(request_ids)
-        rows = self._select.rows(connection, ids=ids) if ids else []
+        rows = self._select.rows(connection, ids=list(request_ids))
         return {row[0]: Remembered(row[1], row[2], _outcome(row[3], row[4])) for row in rows}
 
     def ledger(self, connection: Connection, request_ids: Iterable[str], now: int) -> "Ledger":

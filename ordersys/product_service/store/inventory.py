@@ -40,11 +40,11 @@ class Inventory:
     def load(self, product_ids: Iterable[str]) -> None:
         """Reads those of the products that were not read yet."""
         # Sorted: where rows are locked one by one, two transactions never wait for each other in a circle.
-        if missing := sorted(set(product_ids).difference(self._rows)):
-            for values in _SELECT.rows(self._connection, ids=missing):
-                row = dict(zip(_COLUMNS, values, strict=True))
-                self._rows[row["product_id"]] = row
-                self._stock[row["product_id"]] = Stock(row["available"], row["held"])
+        missing = sorted(set(product_ids).difference(self._rows))
+        for values in _SELECT.rows(self._connection, ids=missing):
+            row = dict(zip(_COLUMNS, values, strict=True))
+            self._rows[row["product_id"]] = row
+            self._stock[row["product_id"]] = Stock(row["available"], row["held"])
 
     def __contains__(self, product_id: str) -> bool:
         return product_id in self._rows

@@ -64,9 +64,9 @@ class Transaction:
         self.ledger = REQUESTS.ledger(connection, request_ids, self.time)
         self.inventory = Inventory(connection, product_ids, self.time)
         self._order_ids = frozenset(order_ids)
-        self._saga_ids: dict[str, str] = dict(_found(_SAGA_IDS_OF, connection, order_ids))
+        self._saga_ids: dict[str, str] = dict(_SAGA_IDS_OF.rows(connection, ids=list(order_ids)))
         self._reserved = {
-            order_id: quantities(units) for order_id, units in _found(_RESERVATIONS_OF, connection, holding_ids)
+            order_id: quantities(units) for order_id, units in _RESERVATIONS_OF.rows(connection, ids=list(holding_ids))
         }
         self._begun: dict[str, Saga] = {}
         self._ended: list[str] = []
@@ -160,10 +160,6 @@ def saga_of(row: Row) -> Saga:
     """The saga of a row that SELECT_SAGA has found."""
     kind, request_id, order_request, reserved, traceparent = row
     return Saga(request_id, _ORDER_REQUESTS[kind].FromString(order_request), quantities(reserved), traceparent, True)
-
-
-def _found(statement: Statement, connection: Connection, ids: Sequence[str]) -> list[Row]:
-    return statement.rows(connection, ids=list(ids)) if ids else []
 
 
 def _row(saga: Saga) -> Sequence[Any]:

@@ -27,12 +27,14 @@ class Statement:
         self._constant = {name: bind.value for name, bind in binds.items() if not bind.required}
 
     def rows(self, connection: Connection, **parameters: Any) -> list[Row]:
-        """The rows of a query."""
+        """The rows of a query; none, without asking, where a list is empty: each is that of an IN."""
         text, values = self._text, []
         given = {**self._constant, **parameters}
         for name in self._names:
             value = given[name]
             if isinstance(value, list):
+                if not value:
+                    return []
                 padded = _padded(value)
                 # SQLAlchemy's placeholder for a list, which it would fill in at each execution. The name is not public:
                 # should it change, no query with a list works, and the tests say so.
