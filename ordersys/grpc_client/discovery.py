@@ -10,8 +10,6 @@ from ordersys.grpc_client.arguments import quoted
 from ordersys.grpc_client.peers import PEERS, Peer, Peers, variable
 from ordersys.local import state
 
-DATA_DIR = "ORDERSYS_DATA_DIR"
-
 
 class NotRunning(UsageError):
     """No system runs with the folder that was named."""
@@ -25,7 +23,7 @@ def located(flags: Mapping[str, Address | None], data_dir: str | None) -> Peers:
     databases: a folder in which no `ordersys.local` ever ran is passed over.
     """
     chosen = _running(data_dir) if data_dir is not None else {}
-    folder = os.environ.get(DATA_DIR, "") if data_dir is None else ""
+    folder = os.environ.get(state.DATA_DIR, "") if data_dir is None else ""
     # What a killed system has left there is nobody's trouble where the folder is not needed.
     is_needed = any(not flags[peer.module] and not os.environ.get(variable(peer.module)) for peer in PEERS)
     fallback = _running(folder) if folder and is_needed and state.is_there(folder) else {}

@@ -41,7 +41,6 @@ PACKAGES = (
 _STUBS = "ordersys.api.product.v1.product_service_pb2_grpc"
 _CONNECT_SECONDS = 2.0
 _OTHERS_MAY_WRITE = 0o022
-_DATA_DIR = "ORDERSYS_DATA_DIR"
 
 
 @dataclass(frozen=True)
@@ -103,6 +102,7 @@ def _settings() -> Iterator[Finding]:
 
 def _data_dir() -> Iterator[Finding]:
     from ordersys.local import environment  # noqa: PLC0415 - as above
+    from ordersys.local.state import DATA_DIR  # noqa: PLC0415 - as above
 
     folder = environment.data_dir(os.environ)
     if folder is None:
@@ -112,16 +112,16 @@ def _data_dir() -> Iterator[Finding]:
     except FileNotFoundError:
         return  # a service makes it
     except OSError as error:
-        yield _wrong(_DATA_DIR, f"{folder} can't be examined: {error.strerror}", "name a folder of your own")
+        yield _wrong(DATA_DIR, f"{folder} can't be examined: {error.strerror}", "name a folder of your own")
         return
     if not stat.S_ISDIR(status.st_mode):
-        yield _wrong(_DATA_DIR, f"{folder} is no folder", "name a folder")
+        yield _wrong(DATA_DIR, f"{folder} is no folder", "name a folder")
     elif status.st_uid != os.geteuid():
-        yield _wrong(_DATA_DIR, f"{folder} belongs to another user (uid {status.st_uid})", "name a folder of your own")
+        yield _wrong(DATA_DIR, f"{folder} belongs to another user (uid {status.st_uid})", "name a folder of your own")
     elif status.st_mode & _OTHERS_MAY_WRITE:
-        yield _wrong(_DATA_DIR, f"others may write to {folder}", f"`chmod go-w {folder}`")
+        yield _wrong(DATA_DIR, f"others may write to {folder}", f"`chmod go-w {folder}`")
     else:
-        yield Finding(_DATA_DIR, OK, str(folder))
+        yield Finding(DATA_DIR, OK, str(folder))
 
 
 def _broker() -> Iterator[Finding]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ordersys.local.rabbitmq import answers
+from ordersys.local.state import DATA_DIR
 from ordersys.notification_service_1.__main__ import Settings as NotificationSettings1
 from ordersys.notification_service_2.__main__ import Settings as NotificationSettings2
 from ordersys.order_service.settings import OrderSettings
@@ -14,7 +15,6 @@ from ordersys.runtime.base import settings
 from ordersys.runtime.settings import Settings
 
 AMQP_URL = "ORDERSYS_AMQP_URL"
-DATA_DIR = "ORDERSYS_DATA_DIR"
 _KINDS: tuple[type[Settings], ...] = (OrderSettings, ProductSettings, NotificationSettings1, NotificationSettings2)
 _CONNECT_SECONDS = 2.0
 

@@ -19,6 +19,8 @@ from ordersys.contract import addresses as contract_addresses
 from ordersys.contract.addresses import Address
 
 FILE = "running.json"
+DATA_DIR = "ORDERSYS_DATA_DIR"
+"""The variable that names the folder; to a service that of its database."""
 _MOST_BYTES = 65_536
 # Start times are read with the precision of a clock tick.
 _TICK = 0.05

@@ -39,7 +39,7 @@ def test_a_data_folder_that_can_not_be_examined_is_a_finding(
 ) -> None:
     """Its name is too long, or it is below a file."""
     (tmp_path / "file").touch()
-    monkeypatch.setenv(environment.DATA_DIR, str(tmp_path / name))
+    monkeypatch.setenv(state.DATA_DIR, str(tmp_path / name))
     findings = list(doctor._data_dir())
     assert [finding.state for finding in findings] == [doctor.WRONG]
 
@@ -47,7 +47,7 @@ def test_a_data_folder_that_can_not_be_examined_is_a_finding(
 def test_a_data_folder_is_read_as_a_service_reads_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """From the home folder, and not there yet."""
     monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv(environment.DATA_DIR, "~/data")
+    monkeypatch.setenv(state.DATA_DIR, "~/data")
     assert list(doctor._data_dir()) == []
     (tmp_path / "data").mkdir(mode=0o700)
     assert [finding.text for finding in doctor._data_dir()] == [str(tmp_path / "data")]
@@ -69,10 +69,10 @@ def test_one_node_of_a_cluster_is_enough(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_a_folder_nobody_needs_may_be_left_by_a_killed_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each service is named by its variable: what stands in ORDERSYS_DATA_DIR is not looked at."""
     (tmp_path / state.FILE).write_text("{}", encoding="ascii")
-    monkeypatch.setenv(discovery.DATA_DIR, str(tmp_path))
+    monkeypatch.setenv(state.DATA_DIR, str(tmp_path))
     with pytest.raises(discovery.NotRunning):
         discovery.located(NO_FLAGS, None)
     for number, peer in enumerate(PEERS, 1):
         monkeypatch.setenv(variable(peer.module), f"127.0.0.1:{number}")
     assert [peer.address.port for peer in discovery.located(NO_FLAGS, None)] == [1, 2, 3, 4]
-    assert os.environ[discovery.DATA_DIR] == str(tmp_path)
+    assert os.environ[state.DATA_DIR] == str(tmp_path)
