@@ -29,6 +29,7 @@ _STOP_SECONDS = 30.0
 _CONTROL_SECONDS = 180.0
 _GREETING = b"AMQP\0\0\x09\x01"
 _METHOD_FRAME = b"\x01"
+_IN_USE = "eaddrinuse"  # as Erlang says it
 _CONFIGURATION = """\
 listeners.tcp.1 = 127.0.0.1:{port}
 vm_memory_high_watermark.absolute = 1GB
@@ -116,6 +117,7 @@ class Node:
         self.port = membership.port or 0
         self.log = folder / "log" / "rabbitmq.log"
         self._ports_file = folder / "ports.json"
+        self._lost_port = False
         self._ports: Sequence[int] = ()
         """For clients, for Erlang's port mapper and between nodes; none before it was prepared."""
 
@@ -162,6 +164,7 @@ class Node:
             if not self.running or time.monotonic() > until:
                 self.kill()
                 tail = "\n".join(last_lines(self.log)[-15:])
+                self._lost_port = _IN_USE in tail
                 raise NotStarted(f"RabbitMQ did not start; the end of its log {self.log}:\n{tail}")
             time.sleep(_POLL)
 
@@ -196,10 +199,13 @@ class Node:
     def move(self) -> bool:
         """Chooses other ports for one that did not start since somebody took its port meanwhile; whether it was so.
 
-        False where the port was given: whoever gave it expects it there.
+        False where the port was given: whoever gave it expects it there. Erlang's word counts also where the port is
+        free by now: another system that was just starting may have given it up.
         """
-        if self._membership.port is not None or self.running or ports.is_free(self.port):
+        lost = self._lost_port or not ports.is_free(self.port)
+        if self._membership.port is not None or self.running or not lost:
             return False
+        self._lost_port = False
         self._ports = ()
         return True
 

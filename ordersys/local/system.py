@@ -33,6 +33,7 @@ from ordersys.runtime.rabbitmq import urls
 from ordersys.runtime.rabbitmq.errors import BrokerUnavailable
 from ordersys.runtime.rabbitmq.reconnecting import declare, opened
 from ordersys.runtime.rabbitmq.urls import BrokerUrls, shown
+from ordersys.runtime.rpc.server import CANNOT_LISTEN
 
 # In the order they are started; any order works. A subscriber of the contract that has no package here runs elsewhere.
 _SUBSCRIBERS = (subscription.consumer.replace("-", "_") for subscription in subscriptions())
@@ -251,13 +252,19 @@ class System:
         self.cluster = cluster
         started.callback(self.cluster.stop)
         with self._stage("boot") as note:
+            self._run_brokers(cluster)
+            note(f"RabbitMQ answers at {shown(self.broker_urls)}")
+
+    def _run_brokers(self, cluster: Cluster) -> None:
+        """Starts all nodes, at other ports where somebody took one since it was chosen. Raises NotStarted."""
+        for tries_left in reversed(range(_MOST_TRIES)):
             try:
                 self.start_brokers()
             except NotStarted:
-                if not cluster.move():
+                if not tries_left or not cluster.move():
                     raise
-                self.start_brokers()
-            note(f"RabbitMQ answers at {shown(self.broker_urls)}")
+            else:
+                return
 
     def _declare(self) -> None:
         with self._stage("declare") as note:
@@ -320,9 +327,16 @@ class System:
             self._at_usual_ports = self._choose_addresses(usual=False)
 
     def _has_lost_port(self) -> bool:
-        """True where a service has ended and somebody else listens at the port that was chosen for it."""
-        ended = [module for module, service in self.services.items() if service.misused and module not in self._given]
-        return any(ports.trouble(self._addresses[module].port) for module in ended)
+        """True where a service has ended since it could not listen at the port that was chosen for it.
+
+        Ours say so, which counts also where the port is free by now: another system that was just starting may have
+        given it up.
+        """
+        ended = [service for module, service in self.services.items() if service.misused and module not in self._given]
+        return any(
+            CANNOT_LISTEN in service.last_line() or ports.trouble(addresses.parse(service.address).port)
+            for service in ended
+        )
 
     def _choose_addresses(self, usual: bool) -> bool:
         """Chooses a port for each service that was given none; whether they are the usual ones.

@@ -73,22 +73,35 @@ def test_two_systems_that_start_at_once_run_side_by_side(folder: Path, tmp_path:
             assert sorted(ports_) == sorted(USUAL_PORTS.values()) or not {*ports_} & {*USUAL_PORTS.values()}
 
 
-def test_a_port_that_is_taken_between_its_choice_and_its_use_is_given_up(folder: Path) -> None:
-    """All services get other ports, and know each other's; nobody takes the stranger for a service of ours."""
+@pytest.mark.parametrize("gone", [False, True], ids=["it stays", "it is gone by then"])
+@pytest.mark.parametrize(
+    ("stage_", "variable"), [("boot", "ORDERSYS_AMQP_URL"), ("healthy", "ORDERSYS_ORDER_SERVICE_ADDRESS")]
+)
+def test_a_port_that_is_taken_between_its_choice_and_its_use_is_given_up(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, stage_: str, variable: str, gone: bool
+) -> None:
+    """All services get other ports, and know each other's; nobody takes the stranger for a service of ours.
+
+    Two systems that start at once may take a port from each other and give it up again.
+    """
     strangers: list[socket.socket] = []
+
+    def port() -> int:
+        return int(system.environment[variable].removesuffix("/%2F").rpartition(":")[2])
 
     @contextlib.contextmanager
     def stage(name: str) -> Iterator[Callable[[str], None]]:
-        if name == "healthy":
-            port = int(system.environment["ORDERSYS_ORDER_SERVICE_ADDRESS"].rpartition(":")[2])
-            strangers.append(socket.create_server((ports.LOOPBACK, port)))
+        if name == stage_:
+            strangers.append(socket.create_server((ports.LOOPBACK, port())))
         yield lambda word: None
 
+    if gone:
+        monkeypatch.setattr(ports, "trouble", lambda port: None)
     system = System(folder, stage, Choices())
     try:
         with system, Api(system.environment) as api:
             (stranger,) = strangers
-            assert system.services["order_service"].address != f"{ports.LOOPBACK}:{stranger.getsockname()[1]}"
+            assert port() != stranger.getsockname()[1]
             order = api.place({"paper-a4": 1})
             assert api.order(order.id) == order
     finally:

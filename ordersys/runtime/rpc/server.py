@@ -38,6 +38,8 @@ from ordersys.runtime.rpc.streams import HEALTH, Health, Streams
 from ordersys.runtime.settings import Settings
 
 _log = logging.getLogger(__name__)
+CANNOT_LISTEN = "can't be listened on"
+"""What each AddressInUse says: whoever started the service tells it from other trouble."""
 _ENTRY_BYTES = 32  # what a header counts beside its octets (RFC 9113 §6.5.2)
 Behaviour = Callable[[Any, Context], Awaitable[Message | bytes]]
 """Answers a request with a response, or with one that is encoded already."""
@@ -135,7 +137,7 @@ async def _try(address: str) -> None:
             raise next(filter(None, errors))
     except OSError as error:
         reason = (error.strerror or str(error)).rpartition("): ")[2]
-        raise AddressInUse(f"{address} can't be listened on: {reason}; choose another address") from error
+        raise AddressInUse(f"{address} {CANNOT_LISTEN}: {reason}; choose another address") from error
 
 
 async def _lacking(host: str, port: int) -> OSError | None:
