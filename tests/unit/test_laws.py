@@ -24,6 +24,12 @@ def test_every_law_is_a_sentence_under_a_name_of_its_own() -> None:
         assert law.needs | set(law.roles) <= MEANS, law
 
 
+def test_what_a_law_cites_stands_in_the_contract() -> None:
+    """Word for word, in the file that it names."""
+    lost = [(law.id, citation) for law in laws() for citation in law.citations if not citation.stands]
+    assert lost == []
+
+
 def test_every_service_has_laws() -> None:
     """By name or as one of several."""
     assert {role for law in laws() for role in (*law.needs, *law.roles)} >= set(ROLES)

@@ -1,9 +1,12 @@
-"""The laws of the suite, read from the tests themselves: id, sentence, and what each needs to be judged.
+"""The laws of the suite, read from the tests themselves: id, sentence, what each proves and needs to be judged.
+
+A law cites the sentence of the contract that it proves: words of a .proto file, or of docs/implement.md.
 
 A test is a law when it is about something that is judged; the others test the contract and the suite.
 `python -m tests.contract.laws` brings the table in docs/conformance.md up to date.
 """
 
+import re
 from collections.abc import Iterable, Iterator
 from importlib import import_module
 from pathlib import Path
@@ -16,6 +19,22 @@ _LAWS = Path(__file__).parents[1] / "laws"
 PAGE = _ROOT / "docs" / "conformance.md"
 _BEGIN, _END = "<!-- laws: begin -->", "<!-- laws: end -->"
 _PREFIX = "test_"
+_GUIDE = _ROOT / "docs" / "implement.md"
+SOURCES = {path.name: path for path in (_GUIDE, *sorted((_ROOT / "proto" / "ordersys").rglob("*.proto")))}
+"""Whatever states the contract, by the name it is cited by."""
+
+
+class Citation(NamedTuple):
+    """Words of the contract, and the name of the file they stand in."""
+
+    source: str
+    words: str
+
+    @property
+    def stands(self) -> bool:
+        """True where the words are in the file, word for word but for line breaks and comment marks."""
+        path = SOURCES.get(self.source)
+        return path is not None and _plain(self.words) in _plain(path.read_text(encoding="utf-8"))
 
 
 class Law(NamedTuple):
@@ -25,6 +44,7 @@ class Law(NamedTuple):
     sentence: str
     needs: frozenset[str]
     roles: tuple[str, ...]
+    citations: tuple[Citation, ...]
 
 
 def law_id(module: str, function: str) -> str:
@@ -35,6 +55,11 @@ def law_id(module: str, function: str) -> str:
 def needs(marks: Iterable[Any]) -> frozenset[str]:
     """The needs of a test, from its marks."""
     return frozenset(need for mark in marks if mark.name == "judges" for need in mark.args)
+
+
+def citations(marks: Iterable[Any]) -> tuple[Citation, ...]:
+    """The sentences of the contract that a test proves, from its marks."""
+    return tuple(Citation(*mark.args) for mark in marks if mark.name == "cites")
 
 
 def sentence(function: Any) -> str:
@@ -81,7 +106,7 @@ def _law(module: Any, name: str, function: Any) -> Law | None:
     needed = needs(marks)
     if not needed and not roles:
         return None
-    return Law(law_id(module.__name__, name), sentence(function), needed, roles)
+    return Law(law_id(module.__name__, name), sentence(function), needed, roles, citations(marks))
 
 
 def _listed(marks: Any) -> list[pytest.Mark]:
@@ -101,6 +126,11 @@ def _roles(mark: pytest.Mark) -> list[str]:
 def _judged(law: Law) -> str:
     parts = [*sorted(law.needs), *(["each of " + ", ".join(law.roles)] if law.roles else [])]
     return "; ".join(parts)
+
+
+def _plain(text: str) -> str:
+    """A text in one line, without the marks of comments and of Markdown."""
+    return " ".join(re.sub(r"^\s*(//|[-*] )|[*`]", " ", text, flags=re.MULTILINE).split())
 
 
 def _escaped(text: str) -> str:

@@ -36,6 +36,7 @@ def test_every_changing_rpc_is_asked_for() -> None:
     assert {name.split(" ")[0] for name in SAMPLE_REQUESTS} == changing
 
 
+@pytest.mark.cites("implement.md", "Answer a repeat to the byte as at first.")
 @every_ask
 def test_a_repeated_request_is_answered_as_at_first(system: SystemUnderTest, role: str, ask: SampleRequest) -> None:
     """The same id and the same request: the same answer, to the byte."""
