@@ -1,6 +1,5 @@
 """The files that the contract imports, and those it needs besides, gathered from installed packages."""
 
-import shutil
 from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -11,11 +10,11 @@ from grpc_health.v1 import health_pb2
 from grpc_tools import protoc
 
 from tools.bundle.printer import printed
-from tools.codegen import VALIDATE, googleapis, validate_descriptor, well_known
+from tools.codegen import googleapis, validate_descriptor, well_known
 
 
 class Origin(NamedTuple):
-    """Where files whose names begin with `prefix` come from: an installed package, and the project that it is part of."""
+    """Where files whose names begin with `prefix` come from: an installed package, and the project whose they are."""
 
     prefix: str
     package: str

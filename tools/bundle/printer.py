@@ -219,8 +219,8 @@ def _value(field: FieldDescriptor, value: Any) -> str:
         return str(field.enum_type.values_by_number[value].name)
     if isinstance(value, bool):
         return str(value).lower()
-    if isinstance(value, bytes):
-        raise ValueError(f"{field.full_name}: an option in bytes")  # parsers differ in the escapes they know
+    if field.type == FieldDescriptor.TYPE_BYTES:  # parsers differ in the escapes they know
+        raise ValueError(f"{field.full_name}: an option in bytes")
     return _quoted(value) if isinstance(value, str) else repr(value)
 
 
@@ -229,8 +229,8 @@ def _aggregate(message: Message) -> str:
     for field, value in message.ListFields():
         if field.is_extension:
             raise ValueError(f"{field.full_name}: an extension inside braces, which not every parser reads")
-        for each in value if field.is_repeated else [value]:
-            lines.append(f"{field.name}{'' if field.message_type else ':'} {_value(field, each)}")
+        head = f"{field.name}{'' if field.message_type else ':'}"
+        lines += [f"{head} {_value(field, each)}" for each in (value if field.is_repeated else [value])]
     return "\n".join(["{", *_indented(lines), "}"])
 
 

@@ -23,7 +23,7 @@ folders with one digest are the same contract.
 | file | contents |
 |---|---|
 | `proto/` | all .proto files, imports included: one include path is enough |
-| `descriptors.binpb` | the same as a FileDescriptorSet, with comments: for protoc (`--descriptor_set_in`), buf, loaders, generators |
+| `descriptors.binpb` | the same as a FileDescriptorSet, with comments, for what takes one: protoc, buf, loaders |
 | `buf.yaml` | makes this folder a workspace: `buf build` and `buf generate` need no network here |
 | `asyncapi.yaml` | exchanges, queues and messages as AsyncAPI 3 |
 | `topology.json` | exchanges, queues and bindings as RabbitMQ's definitions |
@@ -37,7 +37,7 @@ folders with one digest are the same contract.
 |---|---|---|---|
 {rows}
 
-{printed}are printed from descriptors, without comments; all others are as their package has them.
+{printed} are printed from descriptors, without comments; all others are as their package has them.
 """
 
 
