@@ -148,7 +148,7 @@ def lint(session: nox.Session) -> None:
     prepare(session, "lint")
     session.run("ruff", "check")
     session.run("ruff", "format", "--check")
-    session.run("buf", "lint", "ordersys/api/contract.binpb", "--config", "buf.yaml")
+    session.run("buf", "lint", "ordersys/api/contract.binpb", "--config", "proto/buf.yaml")
 
 
 @nox.session
