@@ -1,0 +1,38 @@
+"""Scripts that load the contract with a parser in Node, and print what they have found."""
+
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+SCRIPTS = Path(__file__).parent
+_SECONDS = 60
+
+
+class Unreadable(Exception):
+    """A parser has refused the contract; carries what it said."""
+
+
+class Node:
+    """Runs scripts that lie beside this module, with packages of `modules`, and the golden messages to read."""
+
+    def __init__(self, modules: Path, golden: str) -> None:
+        self._environment = {**os.environ, "NODE_PATH": str(modules)}
+        self._golden = golden
+
+    def run(self, script: str, *arguments: str | Path) -> dict[str, Any]:
+        """What the script found. Raises Unreadable when it ends with a failure."""
+        done = subprocess.run(
+            ["node", str(SCRIPTS / script), *map(str, arguments)],
+            env=self._environment,
+            input=self._golden,
+            capture_output=True,
+            encoding="utf-8",
+            timeout=_SECONDS,
+            check=False,
+        )
+        if done.returncode != 0:
+            raise Unreadable(done.stderr)
+        found: dict[str, Any] = json.loads(done.stdout)
+        return found
