@@ -30,10 +30,11 @@ def read(folder: Path) -> Read:
 def node() -> Node:
     """Node, with the packages that `nox -s parsers` installs."""
     modules = os.environ.get("ORDERSYS_NODE_MODULES")
-    if not modules:
+    program = shutil.which("node")
+    if not modules or not program:
         pytest.skip("`nox -s parsers` installs the parsers for this test")
     entries = [{"type": golden.type, "bytes": golden.body.hex()} for golden in GOLDEN]
-    return Node(Path(modules), json.dumps(entries))
+    return Node(program, Path(modules), json.dumps(entries))
 
 
 @pytest.fixture(scope="session")

@@ -143,7 +143,7 @@ def without_protobuf(found: Facts) -> Facts:
 
 
 def by_short_names(facts: Facts) -> Facts:
-    """The facts as @grpc/proto-loader exposes them: without options and oneofs, types by the last part of their name."""
+    """The facts that @grpc/proto-loader exposes: no options and no oneofs, types by the last part of their name."""
     return {
         "messages": {
             name: {"fields": {field: _short_field(each) for field, each in message["fields"].items()}}

@@ -17,14 +17,15 @@ class Unreadable(Exception):
 class Node:
     """Runs scripts that lie beside this module, with packages of `modules`, and the golden messages to read."""
 
-    def __init__(self, modules: Path, golden: str) -> None:
+    def __init__(self, program: str, modules: Path, golden: str) -> None:
+        self._program = program
         self._environment = {**os.environ, "NODE_PATH": str(modules)}
         self._golden = golden
 
     def run(self, script: str, *arguments: str | Path) -> dict[str, Any]:
         """What the script found. Raises Unreadable when it ends with a failure."""
         done = subprocess.run(
-            ["node", str(SCRIPTS / script), *map(str, arguments)],
+            [self._program, str(SCRIPTS / script), *map(str, arguments)],
             env=self._environment,
             input=self._golden,
             capture_output=True,

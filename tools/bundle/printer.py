@@ -5,7 +5,7 @@ extension inside braces. Comments are lost. A descriptor that can't be written s
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import groupby
+from itertools import groupby, takewhile
 from typing import Any
 
 from google.protobuf import descriptor_pb2, unknown_fields
@@ -68,14 +68,10 @@ class _Printer:
 
     def message(self, message: DescriptorProto) -> list[str]:
         """A message with all that is declared inside."""
-        maps = {entry.name: entry for entry in message.nested_type if entry.options.map_entry}
         lines = self.statements(message.options)
         for enum in message.enum_type:
             lines += self.enum(enum)
-        for nested in message.nested_type:
-            if nested.name not in maps:
-                lines += self.message(nested)
-        lines += self._fields(message, maps)
+        lines += self._fields(message)
         for span in message.extension_range:
             head = f"extensions {_span(span.start, span.end - 1, _LAST_NUMBER)}"
             lines += _statement(head, self._options(span.options))
@@ -110,18 +106,26 @@ class _Printer:
         """The options of what has a block of its own."""
         return [f"option {text};" for text in self._options(options)]
 
-    def _fields(self, message: DescriptorProto, maps: dict[str, DescriptorProto]) -> list[str]:
-        lines: list[str] = []
+    def _fields(self, message: DescriptorProto) -> list[str]:
+        """The fields, and among them the messages declared inside: before the map before whose entry they stand."""
+        nested = iter(message.nested_type)
+        lines = self._until_entry(nested)
         for index, members in groupby(message.field, key=_oneof):
             if index is None:
                 for field in members:
-                    entry = maps.get(field.type_name.rpartition(".")[2])
+                    entry = _entry(message, field)
                     lines += self._map(field, entry) if entry else self._field(field, self._label(field))
+                    lines += self._until_entry(nested) if entry else []
             else:
                 oneof = message.oneof_decl[index]
                 inside = [line for field in members for line in self._field(field, "")]
                 lines += _block(f"oneof {oneof.name}", self.statements(oneof.options) + inside)
         return lines
+
+    def _until_entry(self, nested: Iterator[DescriptorProto]) -> list[str]:
+        """The next messages that are no entries of a map; takes the entry behind them as well."""
+        messages = takewhile(lambda message: not message.options.map_entry, nested)
+        return [line for message in messages for line in self.message(message)]
 
     def _label(self, field: FieldDescriptorProto) -> str:
         if self._proto3 and field.label == FieldDescriptorProto.LABEL_OPTIONAL:
@@ -163,6 +167,12 @@ def _pool(files: Iterable[FileDescriptorProto]) -> DescriptorPool:
     for file in {options.name: options, **{file.name: file for file in files}}.values():
         pool.AddSerializedFile(file.SerializeToString())
     return pool
+
+
+def _entry(message: DescriptorProto, field: FieldDescriptorProto) -> DescriptorProto | None:
+    """The message that stands for an entry of a map, where the field is one."""
+    name = field.type_name.rpartition(".")[2]
+    return next((nested for nested in message.nested_type if nested.options.map_entry and nested.name == name), None)
 
 
 def _oneof(field: FieldDescriptorProto) -> int | None:
