@@ -19,6 +19,7 @@ class Node:
 
     def __init__(self, program: str, modules: Path, golden: str) -> None:
         self._program = program
+        self.programs = modules / ".bin"
         self._environment = {**os.environ, "NODE_PATH": str(modules)}
         self._golden = golden
 
