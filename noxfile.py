@@ -169,7 +169,7 @@ def compat(session: nox.Session) -> None:
 
 
 def node_modules(session: nox.Session, *packages: str) -> str:
-    """Installs packages of Node for a session, and returns the folder they lie in. Skips it where that can't be done."""
+    """Installs packages of Node, and returns the folder they lie in. Skips the session where that can't be done."""
     if shutil.which("npm") is None:
         session.skip("Node and npm are not installed")
     folder = session.create_tmp()

@@ -16,6 +16,7 @@ from google.protobuf.message_factory import GetMessageClass
 
 Facts = dict[str, Any]
 _PROTOBUF = "google/protobuf/"
+_SCALARS = {number: name.removeprefix("TYPE_").lower() for name, number in FieldDescriptorProto.Type.items()}
 
 
 class Read:
@@ -31,7 +32,8 @@ class Read:
         """All messages, enums, services and extensions, by full name."""
         files = self._files()
         messages = [message for file in files for message in _messages(file.message_types_by_name.values())]
-        enums = [enum for holder in (*files, *messages) for enum in _enums(holder)]
+        enums = [enum for file in files for enum in file.enum_types_by_name.values()]
+        enums += [enum for message in messages for enum in message.enum_types]
         extensions = [extension for file in files for extension in file.extensions_by_name.values()]
         services = [service for file in files for service in file.services_by_name.values()]
         return {
@@ -53,7 +55,7 @@ class Read:
             "extensions": {
                 extension.full_name: {
                     "number": extension.number,
-                    "extends": extension.containing_type.full_name,
+                    "extends": _extended(extension),
                     "options": self._options(extension.GetOptions()),
                 }
                 for extension in extensions
@@ -112,8 +114,8 @@ def _messages(messages: Any) -> Iterator[Descriptor]:
             yield from _messages(message.nested_types)
 
 
-def _enums(holder: FileDescriptor | Descriptor) -> Sequence[Any]:
-    return list(holder.enum_types_by_name.values())
+def _extended(extension: FieldDescriptor) -> str:
+    return extension.containing_type.full_name if extension.containing_type else ""
 
 
 def _is_map(field: FieldDescriptor) -> bool:
@@ -127,11 +129,11 @@ def _oneof(field: FieldDescriptor) -> str:
 
 
 def _type(field: FieldDescriptor) -> str:
-    if _is_map(field):
+    if field.message_type and _is_map(field):
         entry = field.message_type.fields_by_name
         return f"map<{_type(entry['key'])},{_type(entry['value'])}>"
     named = field.message_type or field.enum_type
-    return named.full_name if named else FieldDescriptorProto.Type.Name(field.type).removeprefix("TYPE_").lower()
+    return named.full_name if named else _SCALARS[field.type]
 
 
 def without_protobuf(found: Facts) -> Facts:
