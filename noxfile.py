@@ -177,7 +177,7 @@ def node_modules(session: nox.Session, *packages: str) -> str:
         session.run("npm", "install", "--prefix", folder, *NPM_OPTIONS, *packages, silent=True, external=True)
     except CommandFailed:
         session.skip(f"npm can't install {', '.join(packages)}")
-    return str(Path(folder, "node_modules"))
+    return str(Path(folder, "node_modules").resolve())
 
 
 @nox.session(python=False)

@@ -16,7 +16,9 @@ from google.protobuf.message_factory import GetMessageClass
 
 Facts = dict[str, Any]
 _PROTOBUF = "google/protobuf/"
-_SCALARS = {number: name.removeprefix("TYPE_").lower() for name, number in FieldDescriptorProto.Type.items()}
+_SCALARS: dict[int, str] = {
+    number: name.removeprefix("TYPE_").lower() for name, number in FieldDescriptorProto.Type.items()
+}
 
 
 class Read:

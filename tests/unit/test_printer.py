@@ -162,7 +162,7 @@ def test_what_can_not_be_printed_is_refused(why: str, tmp_path: Path) -> None:
 def test_an_option_nobody_knows_is_refused() -> None:
     """It would be lost."""
     file = FileDescriptorProto(name="odd.proto")
-    field = FieldDescriptorProto(name="a", number=1, label="LABEL_OPTIONAL", type="TYPE_INT32")
+    field = FieldDescriptorProto(name="a", number=1, label=FieldDescriptorProto.LABEL_OPTIONAL)
     field.options.MergeFromString(b"\x80\xb5\x18\x01")
     file.message_type.add(name="A").field.append(field)
     with pytest.raises(ValueError, match="unknown"):
