@@ -22,7 +22,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def read(folder: Path) -> Read:
-    """What protoc, which wrote it, says that the descriptor set is."""
+    """The descriptor set in it, which protoc has written."""
     return Read((folder / bundle.DESCRIPTORS).read_bytes())
 
 

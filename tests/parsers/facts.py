@@ -1,4 +1,4 @@
-"""What a descriptor set says, as plain values that can be compared with what another parser has found.
+"""The facts a descriptor set states, as plain values that can be compared with those another parser states.
 
 Files of protobuf itself are left out: parsers bring their own, of another version.
 """
@@ -138,11 +138,11 @@ def _type(field: FieldDescriptor) -> str:
     return named.full_name if named else _SCALARS[field.type]
 
 
-def without_protobuf(found: Facts) -> Facts:
-    """What a parser has found, without protobuf's own files."""
+def without_protobuf(facts: Facts) -> Facts:
+    """The facts a parser states, without those of protobuf's own files."""
     return {
         part: {name: each for name, each in things.items() if not name.startswith("google.protobuf.")}
-        for part, things in found.items()
+        for part, things in facts.items()
     }
 
 
@@ -177,7 +177,7 @@ def _short(name: str) -> str:
 
 
 def differences(expected: Any, found: Any, path: str = "") -> list[str]:
-    """Where two facts differ, a line for each place."""
+    """Places where facts differ, a line for each."""
     if not (isinstance(expected, dict) and isinstance(found, dict)):
         return [] if expected == found else [f"{path}: {expected} is read as {found}"]
     missing = [f"{path}/{name} is missing" for name in expected.keys() - found.keys()]

@@ -11,7 +11,7 @@ _SECONDS = 60
 
 
 class Unreadable(Exception):
-    """A parser has refused the contract; carries what it said."""
+    """A parser has refused the contract; carries its own words."""
 
 
 class Node:
@@ -24,7 +24,7 @@ class Node:
         self._golden = golden
 
     def run(self, script: str, *arguments: str | Path) -> dict[str, Any]:
-        """What the script found. Raises Unreadable when it ends with a failure."""
+        """The facts that the script prints. Raises Unreadable when it ends with a failure."""
         done = subprocess.run(
             [self._program, str(SCRIPTS / script), *map(str, arguments)],
             env=self._environment,
@@ -36,5 +36,5 @@ class Node:
         )
         if done.returncode != 0:
             raise Unreadable(done.stderr)
-        found: dict[str, Any] = json.loads(done.stdout)
-        return found
+        printed: dict[str, Any] = json.loads(done.stdout)
+        return printed

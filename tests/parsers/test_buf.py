@@ -13,7 +13,7 @@ from tests.parsers.node import Node
 from tools import bundle
 from tools.codegen import ROOT
 
-# The modules that buf fetches, and what lies in them of the imports.
+# The modules that buf fetches, and the folder of imports that lies in each.
 MODULES = {"buf.build/bufbuild/protovalidate": "buf", "buf.build/googleapis/googleapis": "google"}
 TEMPLATE = """
 version: v2
@@ -23,7 +23,7 @@ plugins:
 
 
 def run(program: str, folder: Path, *arguments: str | Path, **settings: str) -> str:
-    """What buf prints, started in `folder` with a cache of its own, so that nothing it has fetched before is there."""
+    """Output of buf, started in `folder` with a cache of its own, so that nothing it has fetched before is there."""
     environment = {"PATH": "/usr/bin:/bin", "HOME": str(folder), "BUF_CACHE_DIR": str(folder / "cache"), **settings}
     command = [program, *map(str, arguments)]
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
@@ -57,6 +57,6 @@ def test_the_dependencies_that_are_named_are_all_that_is_needed(buf: str, folder
     modules = [{"path": "proto"}, *({"path": MODULES[name], "name": name} for name in named)]
     (tmp_path / "buf.yaml").write_text(yaml.safe_dump({"version": "v2", "modules": modules, "deps": named}))
     run(buf, tmp_path, "build", "proto", "-o", "image.binpb")
-    found = Read((tmp_path / "image.binpb").read_bytes()).facts()
+    built = Read((tmp_path / "image.binpb").read_bytes()).facts()
     expected = Read((folder / bundle.DESCRIPTORS).read_bytes()).facts()
-    assert {name for name in expected["messages"] if name.startswith("ordersys.")} <= found["messages"].keys()
+    assert {name for name in expected["messages"] if name.startswith("ordersys.")} <= built["messages"].keys()

@@ -1,4 +1,4 @@
-"""What is usual in Node reads the contract as protoc does: all of it, options included where it exposes them."""
+"""The usual parsers in Node read the contract as protoc does, options included where they expose them."""
 
 import shutil
 from pathlib import Path
@@ -27,8 +27,8 @@ def respelled(folder: Path, target: Path, file: str, old: str, new: str) -> Path
     return tree
 
 
-def found(said: dict[str, Any]) -> dict[str, Any]:
-    """The part of what a script says that is about descriptors."""
+def stated(said: dict[str, Any]) -> dict[str, Any]:
+    """The facts about descriptors among those that a script prints."""
     return without_protobuf({part: said[part] for part in said if part not in ("golden", "says")})
 
 
@@ -36,7 +36,7 @@ def found(said: dict[str, Any]) -> dict[str, Any]:
 def test_protobufjs_reads_the_files(package: str, folder: Path, read: Read, node: Node) -> None:
     """7, which most programs have, and 8: every name, number, type and option; golden messages to the byte."""
     said = node.run("protobufjs.cjs", package, folder / "proto")
-    assert differences(read.facts(), found(said)) == []
+    assert differences(read.facts(), stated(said)) == []
     assert said["golden"] == BODIES
 
 
@@ -44,14 +44,14 @@ def test_protobufjs_reads_the_files(package: str, folder: Path, read: Read, node
 def test_proto_loader_reads_it(source: str, folder: Path, read: Read, node: Node) -> None:
     """As grpc-js does, from the files and from the descriptor set: every name, number, type and path of a method."""
     said = node.run("proto-loader.cjs", folder / source)
-    assert differences(by_short_names(read.facts()), found(said)) == []
+    assert differences(by_short_names(read.facts()), stated(said)) == []
     assert said["golden"] == BODIES
 
 
 def test_protobuf_es_reads_the_descriptor_set(folder: Path, read: Read, node: Node) -> None:
     """Every name, number, type and option; golden messages to the byte, and as ProtoJSON."""
     said = node.run("protobuf-es.cjs", folder / "descriptors.binpb")
-    assert differences(read.facts(), found(said)) == []
+    assert differences(read.facts(), stated(said)) == []
     assert said["golden"] == BODIES
     assert said["says"] == [golden.says for golden in GOLDEN]
 
@@ -68,4 +68,4 @@ def test_an_option_that_is_read_as_another_is_noticed(folder: Path, read: Read, 
     """protobufjs 7 drops quotes behind a backslash, and says nothing."""
     tree = respelled(folder, tmp_path, "ordersys/api/order/v1/order_events.proto", QUOTED, ESCAPED)
     said = node.run("protobufjs.cjs", "protobufjs", tree)
-    assert [place for place in differences(read.facts(), found(said)) if "OrderUpdated/options" in place]
+    assert [place for place in differences(read.facts(), stated(said)) if "OrderUpdated/options" in place]

@@ -81,13 +81,13 @@ class Client:
 
     def walk(self, symbols: set[str]) -> dict[str, FileDescriptorProto]:
         """The files in which these symbols are declared, and all those they import, each asked for by its name."""
-        found: dict[str, FileDescriptorProto] = {}
+        files: dict[str, FileDescriptorProto] = {}
         for symbol in symbols:
-            found |= _files(self.ask(file_containing_symbol=symbol))
-        while missing := {name for file in found.values() for name in file.dependency} - found.keys():
+            files |= _files(self.ask(file_containing_symbol=symbol))
+        while missing := {name for file in files.values() for name in file.dependency} - files.keys():
             for name in missing:
-                found |= _files(self.ask(file_by_filename=name))
-        return found
+                files |= _files(self.ask(file_by_filename=name))
+        return files
 
 
 def _files(answer: Any) -> dict[str, FileDescriptorProto]:
@@ -118,12 +118,12 @@ def test_all_that_a_service_serves_is_told(version: str, served: Served, read: R
         assert (
             SERVED[served.module] | {"grpc.health.v1.Health", f"grpc.reflection.{version}.ServerReflection"} <= services
         )
-        told = linked(client.walk(services)).facts()
+        facts = linked(client.walk(services)).facts()
     expected = read.facts()
-    for part, things in told.items():
+    for part, things in facts.items():
         ours = {name: each for name, each in things.items() if not name.startswith("grpc.reflection.")}
         assert ours == {name: expected[part][name] for name in ours}
-    assert SERVED[served.module] <= told["services"].keys()
+    assert SERVED[served.module] <= facts["services"].keys()
 
 
 @VERSIONS
@@ -139,9 +139,9 @@ def test_what_no_service_names_is_told(version: str, served: Served, read: Read)
                 for name, each in extensions.items()
                 if each["extends"] == kind and name.startswith("ordersys.api.rules.")
             }
-            told = client.ask(all_extension_numbers_of_type=kind).all_extension_numbers_response.extension_number
+            numbers = client.ask(all_extension_numbers_of_type=kind).all_extension_numbers_response.extension_number
             assert ours
-            assert ours <= set(told)
+            assert ours <= set(numbers)
             for number in ours:
                 asked = {"containing_type": kind, "extension_number": number}
                 assert "ordersys/api/rules/v1/rules.proto" in _files(client.ask(file_containing_extension=asked))

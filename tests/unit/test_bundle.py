@@ -111,7 +111,7 @@ def test_the_digest_is_that_of_the_contract_without_comments(folder: Path) -> No
 
 
 def test_an_archive_is_the_same_each_time(folder: Path, tmp_path: Path) -> None:
-    """Whatever the files' dates are and whoever owns them; everything is in it."""
+    """Dates and permissions of the files make no difference; everything is in it."""
     again = bundle.write(ROOT, tmp_path)
     for path in again.rglob("*"):
         path.touch()
@@ -121,9 +121,9 @@ def test_an_archive_is_the_same_each_time(folder: Path, tmp_path: Path) -> None:
     assert first.read_bytes() == second.read_bytes()
     with tarfile.open(first) as tar:
         tar.extractall(tmp_path / "out", filter="data")
-    taken = tmp_path / "out" / "ordersys-contract-1.2.3"
-    assert names(taken) == names(folder)
-    assert (taken / bundle.DESCRIPTORS).read_bytes() == (folder / bundle.DESCRIPTORS).read_bytes()
+    unpacked = tmp_path / "out" / "ordersys-contract-1.2.3"
+    assert names(unpacked) == names(folder)
+    assert (unpacked / bundle.DESCRIPTORS).read_bytes() == (folder / bundle.DESCRIPTORS).read_bytes()
 
 
 def test_what_has_left_the_contract_leaves_the_folder(tmp_path: Path) -> None:

@@ -99,7 +99,7 @@ message Present {
 
 
 def compiled(folder: Path, texts: dict[str, str]) -> Sequence[FileDescriptorProto]:
-    """What protoc makes of files in `folder`, and of all they import."""
+    """The descriptors protoc makes of files in `folder`, and of all they import."""
     for name, text in texts.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text, encoding="utf-8")

@@ -14,7 +14,7 @@ from tools.codegen import PROTO, ROOT, replace, scratch, sources
 
 FOLDER = Path("contract")
 DESCRIPTORS = "descriptors.binpb"
-# What lies in the folder beside the .proto files, and where it comes from.
+# Files beside the .proto files, by name, and the files of this repository that they are copies of.
 COPIED = {
     "LICENSE": Path("LICENSE"),
     "asyncapi.yaml": Path("docs/asyncapi.yaml"),

@@ -14,7 +14,7 @@ from tools.codegen import googleapis, validate_descriptor, well_known
 
 
 class Origin(NamedTuple):
-    """Where files whose names begin with `prefix` come from: an installed package, and the project whose they are."""
+    """The installed package that files come from whose names begin with `prefix`, and the project they belong to."""
 
     prefix: str
     package: str
@@ -29,7 +29,7 @@ class Origin(NamedTuple):
         return version(self.package)
 
 
-# The first that fits is the right one.
+# In this order: the first whose prefix fits is the right one.
 ORIGINS = (
     Origin("buf/validate/", "protovalidate", "https://github.com/bufbuild/protovalidate", "Apache-2.0", printed=True),
     Origin("grpc/health/", "grpcio-health-checking", "https://github.com/grpc/grpc-proto", "Apache-2.0", printed=True),
@@ -48,10 +48,10 @@ _MARK = """\
 
 
 def origin(name: str) -> Origin:
-    """Where an imported file comes from. Raises SystemExit for one that nobody knows."""
-    for found in ORIGINS:
-        if name.startswith(found.prefix):
-            return found
+    """The origin of an imported file. Raises SystemExit for one that nobody knows."""
+    for known in ORIGINS:
+        if name.startswith(known.prefix):
+            return known
     raise SystemExit(f"bundle: {name} is imported, and tools/bundle/imports.py does not say where it comes from")
 
 
