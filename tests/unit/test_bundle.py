@@ -1,5 +1,6 @@
 """The folder contract/ is whole and needs nothing else; its archive is the same each time."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -14,7 +15,6 @@ from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSe
 from tools import bundle
 from tools.bundle.archive import pack
 from tools.bundle.imports import printable
-from tools.bundle.readme import digest
 from tools.codegen import IMAGE, ROOT, sources, validate_descriptor
 
 NEEDED = {
@@ -29,6 +29,10 @@ NEEDED = {
     "grpc/health/v1/health.proto",
 }
 """Files of others that an implementer needs, whatever the contract imports."""
+ORDER = "proto/ordersys/api/order/v1/order.proto"
+MORE = "proto/ordersys/more.proto"
+SEPARATE = "    (buf.validate.field).repeated.min_items = 1,\n    (buf.validate.field).repeated.max_items = 50,\n"
+TOGETHER = "    (buf.validate.field).repeated = {max_items: 50, min_items: 1},\n"
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +49,16 @@ def described(image: Path) -> dict[str, FileDescriptorProto]:
 def names(folder: Path) -> set[str]:
     """The .proto files in the folder, as `import` names them."""
     return {path.relative_to(folder / "proto").as_posix() for path in (folder / "proto").rglob("*.proto")}
+
+
+def tree(folder: Path, name: str, text: str) -> Path:
+    """A source tree in which one file of the contract is another, or a new one."""
+    for part in ("proto", "docs"):
+        shutil.copytree(ROOT / part, folder / part)
+    for part in ("pyproject.toml", "LICENSE"):
+        shutil.copy(ROOT / part, folder / part)
+    (folder / name).write_text(text, encoding="utf-8")
+    return folder
 
 
 def test_the_descriptor_set_is_that_of_the_files(folder: Path) -> None:
@@ -98,16 +112,35 @@ def test_what_lies_beside_is_named(folder: Path) -> None:
         assert (folder / name).read_bytes() == (ROOT / source).read_bytes()
 
 
-def test_the_digest_is_that_of_the_contract_without_comments(folder: Path) -> None:
-    """A comment leaves it as it is; a number does not."""
-    files = FileDescriptorSet.FromString((folder / bundle.DESCRIPTORS).read_bytes())
-    own = sources(ROOT)
-    before = digest(files.SerializeToString(), own)
-    files.file[-1].ClearField("source_code_info")
-    assert digest(files.SerializeToString(), own) == before
-    (orders,) = [file for file in files.file if file.name == "ordersys/api/order/v1/order.proto"]
-    orders.message_type[0].field[0].number += 100
-    assert digest(files.SerializeToString(), own) != before
+def digest_of(folder: Path) -> str:
+    """The digest that the page in the folder states."""
+    stated = re.search(r"`([0-9a-f]{64})`", (folder / "README.md").read_text(encoding="utf-8"))
+    assert stated
+    return stated[1]
+
+
+def test_the_digest_is_that_of_the_meaning(folder: Path, tmp_path: Path) -> None:
+    """Comments and spellings leave it as it is, and so does whether whoever computes it knows the options."""
+    text = (ROOT / ORDER).read_text(encoding="utf-8")
+    assert SEPARATE in text
+    same = text.replace(SEPARATE, TOGETHER).replace("// ", "// Once more: ")
+    assert same.count("Once more") > 1
+    assert digest_of(bundle.write(tree(tmp_path, ORDER, same))) == digest_of(folder)
+    command = [sys.executable, "-c", "from tools.bundle import write; write(out=__import__('pathlib').Path('.'))"]
+    (tmp_path / "else").mkdir()
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    subprocess.run(command, cwd=tmp_path / "else", env=environment, check=True)
+    assert digest_of(tmp_path / "else" / "contract") == digest_of(folder)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [("string customer_id = 2", "string customer_id = 22"), ("max_items = 50", "max_items = 51")]
+)
+def test_the_digest_notices_a_number_and_a_rule(old: str, new: str, folder: Path, tmp_path: Path) -> None:
+    """They make another contract."""
+    text = (ROOT / ORDER).read_text(encoding="utf-8")
+    assert old in text
+    assert digest_of(bundle.write(tree(tmp_path, ORDER, text.replace(old, new)))) != digest_of(folder)
 
 
 def test_an_archive_is_the_same_each_time(folder: Path, tmp_path: Path) -> None:
@@ -136,26 +169,16 @@ def test_what_has_left_the_contract_leaves_the_folder(tmp_path: Path) -> None:
     assert not list(tmp_path.glob(".codegen-*"))
 
 
-def tree(tmp_path: Path, text: str) -> Path:
-    """A source tree whose contract has one file more."""
-    for name in ("proto", "docs"):
-        shutil.copytree(ROOT / name, tmp_path / name)
-    for name in ("pyproject.toml", "LICENSE"):
-        shutil.copy(ROOT / name, tmp_path / name)
-    (tmp_path / "proto/ordersys/more.proto").write_text(text)
-    return tmp_path
-
-
 def test_a_new_import_is_gathered_as_well(tmp_path: Path) -> None:
     """With what it imports itself."""
     text = 'syntax = "proto3"; import "google/api/annotations.proto";'
-    folder = bundle.write(tree(tmp_path, text))
+    folder = bundle.write(tree(tmp_path, MORE, text))
     assert {"google/api/annotations.proto", "google/api/http.proto", "ordersys/more.proto"} <= names(folder)
 
 
 def test_an_import_nobody_has_is_named(tmp_path: Path) -> None:
     """By protoc, and the folder is left as it was."""
-    root = tree(tmp_path, 'syntax = "proto3"; import "acme/things.proto";')
+    root = tree(tmp_path, MORE, 'syntax = "proto3"; import "acme/things.proto";')
     command = [
         sys.executable,
         "-c",

@@ -58,7 +58,7 @@ message Odd {
     Inner right = 11 [(field) = {}];
   }
   repeated Inner a__b_3c = 12 [
-    (field).text = "x",
+    (field).text = 'an "x"',
     (field).numbers = 1,
     (field).numbers = -2,
     (field).ratio = 0.5,

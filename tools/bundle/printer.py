@@ -245,10 +245,12 @@ def _aggregate(message: Message) -> str:
 
 
 def _quoted(text: str) -> str:
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    # protobufjs 7 drops a quote behind a backslash: the other kind of quotes is put around, where that is possible.
+    mark = "'" if '"' in text and "'" not in text else '"'
+    escaped = text.replace("\\", "\\\\").replace(mark, f"\\{mark}").replace("\n", "\\n")
     if not escaped.isprintable():
         raise ValueError(f"{text!r}: a character that can't be printed")
-    return f'"{escaped}"'
+    return f"{mark}{escaped}{mark}"
 
 
 def _statement(head: str, options: Iterable[str]) -> list[str]:
