@@ -14,19 +14,19 @@ UNREADABLE = {
 }
 
 
-@pytest.mark.parametrize("what", UNREADABLE)
+@pytest.mark.parametrize("reason", UNREADABLE)
 @pytest.mark.parametrize("name", sources(ROOT))
-def test_a_file_has_no_option_that_some_parser_can_not_read(name: str, what: str) -> None:
+def test_a_file_has_no_option_that_some_parser_can_not_read(name: str, reason: str) -> None:
     """Comments may have it."""
     text = re.sub(r"//.*", "", (ROOT / PROTO / name).read_text(encoding="utf-8"))
-    assert not re.search(UNREADABLE[what], text), what
+    assert not re.search(UNREADABLE[reason], text), reason
 
 
 def test_printed_files_have_none(folder: Path) -> None:
     """Those of others that are written here."""
     for file in printable():
         text = (folder / PROTO / file.name).read_text(encoding="utf-8")
-        assert not [what for what, pattern in UNREADABLE.items() if re.search(pattern, text)]
+        assert not [reason for reason, pattern in UNREADABLE.items() if re.search(pattern, text)]
 
 
 @pytest.mark.parametrize(
