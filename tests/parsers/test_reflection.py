@@ -148,6 +148,18 @@ def test_what_no_service_names_is_told(version: str, served: Served, read: Read)
 
 
 @VERSIONS
+def test_a_method_is_told_by_its_name(version: str, served: Served, read: Read) -> None:
+    """As grpcurl asks that describes one: the file of its service."""
+    services = read.facts()["services"]
+    with grpc.insecure_channel(served.address) as channel:
+        client = Client(channel, version)
+        for service in SERVED[served.module]:
+            ours = _files(client.ask(file_containing_symbol=service)).keys()
+            for method in services[service]["methods"]:
+                assert _files(client.ask(file_containing_symbol=f"{service}.{method}")).keys() == ours
+
+
+@VERSIONS
 def test_buf_calls_by_reflection_alone(version: str, served: Served, buf: str, tmp_path: Path) -> None:
     """It lists services and methods, sends JSON, and prints a refusal with its details."""
     curl = [buf, "curl", "--protocol", "grpc", "--reflect-protocol", f"grpc-{version}", "--http2-prior-knowledge"]
