@@ -130,7 +130,7 @@ def _judged(law: Law) -> str:
 
 def _plain(text: str) -> str:
     """A text in one line, without the marks of comments and of Markdown."""
-    return " ".join(re.sub(r"^\s*(//|[-*] )|[*`]", " ", text, flags=re.MULTILINE).split())
+    return " ".join(re.sub(r"[*`]", "", re.sub(r"^\s*(//|[-*] )", " ", text, flags=re.MULTILINE)).split())
 
 
 def _escaped(text: str) -> str:
