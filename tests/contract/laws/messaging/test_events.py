@@ -62,6 +62,7 @@ def test_a_change_is_heard_once_on_the_topic_exchange_only(system: SystemUnderTe
     assert state == OrderUpdated(order=paid, previous_state=changed.state, changed_fields=["state"])
 
 
+@pytest.mark.cites("implement.md", "The events of one order are published in the order of its versions.")
 @pytest.mark.cites("order_events.proto", "The events of one order are published in the order of its versions")
 @pytest.mark.cites("order.proto", "1 when created, one more with each change")
 @with_examples
@@ -115,6 +116,12 @@ def test_every_order_of_a_batch_has_its_event(system: SystemUnderTest, event_tap
             assert the_one(event_tap.received(result.order.id, exchange)) == OrderCreated(order=result.order)
 
 
+@pytest.mark.cites("implement.md", "type | full message name: ordersys.api.order.v1.OrderCreated")
+@pytest.mark.cites("implement.md", "content_type | application/protobuf |")
+@pytest.mark.cites("implement.md", "delivery_mode | 2")
+@pytest.mark.cites("implement.md", "header cloudEvents:specversion | 1.0")
+@pytest.mark.cites("implement.md", "header cloudEvents:source | full name of the service in publisher")
+@pytest.mark.cites("implement.md", "header cloudEvents:subject | the order id")
 @pytest.mark.cites("order_events.proto", "A message on the wire is CloudEvents 1.0 in binary mode")
 @pytest.mark.cites("implement.md", "A publisher sends all of this")
 @pytest.mark.cites("implement.md", "the event's time in whole seconds: update_time of the order, or reject_time")

@@ -64,6 +64,7 @@ def received(system: SystemUnderTest, event_tap: EventTap, fits: Callable[[Recei
     return trace_id(received_context(system, event_tap, fits))
 
 
+@pytest.mark.cites("implement.md", "header traceparent | the trace of the call that caused it, as version 00")
 @pytest.mark.cites("order_events.proto", "the W3C trace context of the call that caused the event, as version 00")
 @pytest.mark.cites("implement.md", "pass it on to the Order Service and into events")
 @pytest.mark.parametrize(("role", "make"), CALLS.values(), ids=list(CALLS))

@@ -64,6 +64,7 @@ def _make_unique(event: Any) -> str:
     return str(about.id if hasattr(event, "order") else about.order_id)
 
 
+@pytest.mark.cites("implement.md", "rules that CEL cannot express, and that you write yourself: sorted_by")
 @pytest.mark.cites("implement.md", "and it breaks no rule. Anything else is rejected without requeue")
 @every_taken
 @with_examples

@@ -55,6 +55,9 @@ def test_what_the_order_service_created_is_what_the_client_is_answered(alone: Pr
 
 
 @pytest.mark.cites(
+    "implement.md", "Where the reason is retryable, add google.rpc.RetryInfo with a delay greater than zero."
+)
+@pytest.mark.cites(
     "implement.md",
     "the outcome is in doubt. Keep the stock reserved and answer OUTCOME_OPEN.",
 )

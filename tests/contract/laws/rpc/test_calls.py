@@ -26,6 +26,7 @@ def test_a_request_over_the_limit_is_resource_exhausted(
     assert answer.code is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
+@pytest.mark.cites("implement.md", "none has to be taken")
 @pytest.mark.cites(
     "product_service.proto",
     "A service that takes none refuses a compressed request unread (UNIMPLEMENTED, no details, nothing was done)",

@@ -45,6 +45,11 @@ def test_a_valid_request_never_ends_in_an_unforeseen_status(
 
 
 @pytest.mark.cites(
+    "implement.md", "the path of the field as protovalidate writes it: names as in the .proto, indices from 0"
+)
+@pytest.mark.cites("implement.md", "BadRequest, field of a oneof without a member | the name of the oneof")
+@pytest.mark.cites("implement.md", "protovalidate evaluates them by itself, if the file is compiled in")
+@pytest.mark.cites(
     "implement.md", "A request that breaks one is INVALID_REQUEST with, for each violation, the path of the field"
 )
 @pytest.mark.cites("error_reason.proto", "field is the path as protovalidate writes it")

@@ -56,6 +56,14 @@ def info(answer: Answer) -> dict[str, str]:
     return dict(info.metadata)
 
 
+@pytest.mark.cites(
+    "implement.md",
+    "Add google.rpc.ErrorInfo with reason (the name of the value), domain (the option of the enum: ordersys)",
+)
+@pytest.mark.cites(
+    "implement.md",
+    "Add the details that the comment of the reason names: BadRequest, ResourceInfo or PreconditionFailure.",
+)
 @pytest.mark.cites("error_reason.proto", "No such product. Details: google.rpc.ResourceInfo. Metadata: product_id.")
 @pytest.mark.cites("implement.md", "the id alone, as in the metadata")
 @pytest.mark.judges(PRODUCT)
@@ -133,6 +141,7 @@ def test_stock_never_falls_below_zero(system: SystemUnderTest) -> None:
     assert system.ok(AdjustStockRequest(request_id=new_id(), product_id=product, delta=-4)).product.available == 0
 
 
+@pytest.mark.cites("implement.md", "gives the gRPC code, the text, and whether it is retryable or final")
 @pytest.mark.cites(
     "product_service.proto", "Creates a product with its first stock. Errors: ALREADY_EXISTS (PRODUCT_ALREADY_EXISTS)."
 )
@@ -162,6 +171,7 @@ def test_a_taken_order_id_is_refused(system: SystemUnderTest) -> None:
     assert system.order(order.id) == order
 
 
+@pytest.mark.cites("implement.md", "the state by the name of its enum value")
 @pytest.mark.cites(
     "order.proto", "The life cycle: PLACED → PAID → SHIPPED → DELIVERED, and CANCELLED from PLACED or PAID."
 )
@@ -201,6 +211,7 @@ def test_items_change_only_while_placed(system: SystemUnderTest, state: State) -
     assert (system.order(order.id) == order) == (state != PLACED)
 
 
+@pytest.mark.cites("implement.md", "ErrorInfo.metadata, numbers | decimal digits")
 @pytest.mark.cites("order_service.proto", "When set, the change is made only if the order is at this version.")
 @pytest.mark.cites(
     "error_reason.proto", "expected_version is not the order's version. Metadata: order_id, current_version."
