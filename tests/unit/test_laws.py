@@ -44,7 +44,7 @@ def test_no_sentence_stands_for_all_laws() -> None:
 
 
 def test_a_rule_that_no_law_proves_says_so() -> None:
-    """What must be, and no law looks at, is marked `not judged` on the page: nobody takes it for certified."""
+    """Marked `not judged` on the page: nobody takes for certified what no law looks at."""
     assert unproven() == []
 
 

@@ -73,8 +73,8 @@ def _queue_channels(service: ServiceDescriptor, comments: Mapping[str, str]) -> 
     """The queue of a subscription, and that of its dead letters."""
     subscription = topology.subscription(service)
     events = [topology.events()[name] for name in subscription.handlers]
-    taken = {event.name: _reference(_taken(event)) for event in events}
-    yield _queue_channel(subscription.queue, taken, comments[service.full_name])
+    deliveries = {event.name: _reference(_taken(event)) for event in events}
+    yield _queue_channel(subscription.queue, deliveries, comments[service.full_name])
     put_aside = {_DEAD_LETTER: _reference(_DEAD_LETTER)}
     yield _queue_channel(subscription.dead_letter_queue, put_aside, comments[DeadLetterQueue.DESCRIPTOR.full_name])
 

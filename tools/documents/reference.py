@@ -48,7 +48,7 @@ def _service(service: ServiceDescriptor, comments: Comments) -> Iterator[str]:
 
 
 def _files_of_events(comments: Comments) -> Iterator[str]:
-    """What holds for all events of a file: how they stand on the wire, and how often they come."""
+    """The comments of the files that have events: how these stand on the wire, and how often they come."""
     files = {event.file.name: None for event in topology.events().values()}
     yield from (comments[name] for name in files)
 
