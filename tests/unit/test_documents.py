@@ -122,7 +122,7 @@ def test_the_asyncapi_document_requires_of_a_publisher_all_that_it_sends() -> No
         message = ASYNCAPI["components"]["messages"][event.name]
         present = {name for name, value in vars(read).items() if value is not None} - {"headers"}
         assert set(message["x-properties"]["required"]) == set(message["x-properties"]["properties"]) == present
-        assert set(message["headers"]["required"]) == set(message["headers"]["properties"]) == set(read.headers)
+        assert set(message["headers"]["required"]) == set(message["headers"]["properties"]) == set(read.headers or {})
 
 
 def test_the_asyncapi_document_requires_of_a_delivery_what_a_subscriber_needs() -> None:
