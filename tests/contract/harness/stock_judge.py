@@ -114,6 +114,7 @@ class StockJudge:
     def compare_repeat(self, known: Known, asked: Any, answer: Answer) -> None:
         """An equal request gets the first answer, any other one is refused."""
         if type(asked) is not type(known.request) or asked != known.request:
+            assert answer.response is None, f"the id of another request is taken: {known.request}"
             assert refusal_in(answer) == reused(asked.request_id)
             return
         first = known.answer

@@ -20,7 +20,7 @@ from ordersys.api.product.v1.product_service_pb2 import (
 )
 from tests.contract.harness.client import PRODUCT
 from tests.contract.harness.event_tap import EventTap
-from tests.contract.harness.model import CANCELLED, FOLLOWS
+from tests.contract.harness.model import CANCELLED, FOLLOWS, PLACED
 from tests.contract.harness.normal_form import SPELLINGS, copy, items_of, normal, respelled
 from tests.contract.harness.paging import walk
 from tests.contract.harness.refusals import refusal_in, unknown_product
@@ -134,10 +134,38 @@ class StockStory(StockJudge):
 
     def cancel(self, which: int, expected: str) -> None:
         """An order called off."""
-        order_id = self.order_id(which)
-        request = CancelOrderRequest(request_id=new_id(), order_id=order_id)
-        if version := self.version(order_id, expected):
-            request.expected_version = version
+        self.ask(self.cancelling(self.order_id(which), expected))
+
+    def change_what_is_stale(self, which: int, how: str) -> None:
+        """A change that nothing forbids but the version it expects: the one before."""
+        order_id = self.placed_order(which)
+        product_id = self.product_id(0)
+        items = ItemQuantities(items=quantities({product_id: 1 + self.model.orders[order_id].version}))
+        if self.model.orders[order_id].version == 1:
+            self.ask(self.changing(order_id, "this", items=items))
+            items.items[0].quantity += 1
+        if how == "cancel":
+            self.ask(self.cancelling(order_id, "older"))
+        else:
+            self.ask(self.changing(order_id, "older", **({"items": items} if how == "items" else {"state": _PAID})))
+
+    def want_too_much(self, which: int, how: str) -> None:
+        """More than there is: of an order, for one, of the stock itself. Restocked and repeated, it stays refused."""
+        product_id = self.product_id(which)
+        wanted = {product_id: self.model.available[product_id] + 1 + which % 2}
+        request: Any = PlaceOrderRequest(
+            request_id=new_id(),
+            customer_id=self.customers[0],
+            items=quantities({**wanted, self.product_id(which + 1): 1}),
+        )
+        if how == "change":
+            order_id = self.placed_order(which)
+            wanted[product_id] += self.model.orders[order_id].items.get(product_id, 0)
+            request = self.changing(order_id, "none", items=ItemQuantities(items=quantities(wanted)))
+        elif how == "adjust":
+            request = AdjustStockRequest(request_id=new_id(), product_id=product_id, delta=-wanted[product_id])
+        self.ask(request)
+        self.ask(AdjustStockRequest(request_id=new_id(), product_id=product_id, delta=3))
         self.ask(request)
 
     def repeat(self, which: int, spelling: int) -> None:
@@ -199,6 +227,14 @@ class StockStory(StockJudge):
         last = list(self.model.orders)[-3 if which % 10 < 7 else 0 :]
         return new_id() if which < 0 else last[which % len(last)]
 
+    def placed_order(self, which: int) -> str:
+        """One of the orders that may be changed; a new one where there is none."""
+        if not any(order.state == PLACED for order in self.model.orders.values()):
+            self.restock(0, 1)
+            self.place({0: 1}, 0)
+        placed = [order_id for order_id, order in self.model.orders.items() if order.state == PLACED]
+        return placed[which % len(placed)]
+
     def wanted(self, wanted: Mapping[int, int]) -> dict[str, int]:
         """Units of products there are, each once."""
         return {self.product_id(which): units for which, units in wanted.items()}
@@ -211,6 +247,13 @@ class StockStory(StockJudge):
     def changing(self, order_id: str, expected: str, **change: Any) -> UpdateOrderRequest:
         """A request for a change of an order."""
         request = UpdateOrderRequest(request_id=new_id(), order_id=order_id, **change)
+        if version := self.version(order_id, expected):
+            request.expected_version = version
+        return request
+
+    def cancelling(self, order_id: str, expected: str) -> CancelOrderRequest:
+        """A request to call an order off."""
+        request = CancelOrderRequest(request_id=new_id(), order_id=order_id)
         if version := self.version(order_id, expected):
             request.expected_version = version
         return request
@@ -244,8 +287,8 @@ KINDS = (
     Kind(1, StockStory.list_products, {"size": st.sampled_from([0, 100, 500])}),
     Kind(1, StockStory.create_product, {"available": st.integers(0, 12), "price": _PRICES, "held": st.integers(0, 3)}),
     Kind(1, StockStory.create_it_again, {"which": _WHICH, "price": _PRICES}),
-    Kind(2, StockStory.restock, {"which": _OR_NONE, "delta": st.integers(-9, 9).filter(bool)}),
-    Kind(2, StockStory.place, {"wanted": _WANTED, "customer": st.integers(0, 1)}),
+    Kind(1, StockStory.restock, {"which": _OR_NONE, "delta": st.integers(-9, 9).filter(bool)}),
+    Kind(1, StockStory.place, {"wanted": _WANTED, "customer": st.integers(0, 1)}),
     Kind(
         2,
         StockStory.place_many,
@@ -256,6 +299,12 @@ KINDS = (
     Kind(3, StockStory.advance, {"which": _OR_NONE, "state": _STATES, "expected": _EXPECTED}),
     Kind(1, StockStory.deliver, {"which": _WHICH}),
     Kind(2, StockStory.cancel, {"which": _OR_NONE, "expected": _EXPECTED}),
+    Kind(
+        2,
+        StockStory.change_what_is_stale,
+        {"which": _WHICH, "how": st.sampled_from(["items", "state", "cancel"])},
+    ),
+    Kind(2, StockStory.want_too_much, {"which": _WHICH, "how": st.sampled_from(["change", "place", "adjust"])}),
     Kind(2, StockStory.repeat, {"which": _WHICH, "spelling": _SPELLING}),
     Kind(2, StockStory.repeat_many, {"which": st.lists(_WHICH, min_size=1, max_size=4), "spelling": _SPELLING}),
     Kind(3, StockStory.ask_for_another, {"which": _WHICH, "how": _WHICH}),
