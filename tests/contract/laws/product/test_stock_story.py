@@ -189,6 +189,8 @@ KINDS_ALONE = (
 
 
 @pytest.mark.cites("product_service.proto", "Places an order: reserves its stock and creates it, or does neither.")
+@pytest.mark.cites("implement.md", "by product id, and OrderRejected names the same in the same order")
+@pytest.mark.cites("product.proto", "When its stock last changed (UTC).")
 @pytest.mark.cites("product.proto", "what it had at first plus all adjustments equals available + held at every moment")
 @pytest.mark.cites("product_service.proto", "A repeat until then answers what the first success answered")
 @settings(settings.get_profile("contract"), max_examples=share(2))
