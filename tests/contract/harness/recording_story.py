@@ -132,8 +132,8 @@ class RecordingStory(RecordingJudge):
         if not self.answered:
             return
         request = self.answered_request(which)
-        kinds = [ReplayDeadLettersRequest, DiscardDeadLettersRequest]
-        kind = kinds[isinstance(request, ReplayDeadLettersRequest) == is_other_call]
+        is_replay = isinstance(request, ReplayDeadLettersRequest) != is_other_call
+        kind: type[Any] = ReplayDeadLettersRequest if is_replay else DiscardDeadLettersRequest
         ids = request.dead_letter_ids if is_other_call else [*self.letter_ids([which]), *request.dead_letter_ids[:1]]
         self.remove(kind(request_id=request.request_id, dead_letter_ids=ids))
 

@@ -12,6 +12,9 @@ from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
 
+_SHOWN = 400  # letters of a step: an event is long
+
+
 class Step(NamedTuple):
     """A call of a method of a story, with its arguments."""
 
@@ -57,10 +60,14 @@ class Story(Protocol):
 
 
 def tell(story: Story, steps: Sequence[Step]) -> None:
-    """Takes the steps, and looks around after each."""
+    """Takes the steps, and looks around after each; what fails says which one it was."""
     story.begin()
-    for step in steps:
-        story.look_around()
-        step.act(story, **step.arguments)
     story.look_around()
+    for number, step in enumerate(steps, 1):
+        try:
+            step.act(story, **step.arguments)
+            story.look_around()
+        except AssertionError as error:
+            error.add_note(f"at step {number}, {str(step)[:_SHOWN]}")
+            raise
     story.end()

@@ -151,13 +151,10 @@ class StockStory(StockJudge):
 
     def want_too_much(self, which: int, how: str) -> None:
         """More than there is: of an order, for one, of the stock itself. Restocked and repeated, it stays refused."""
-        product_id = self.product_id(which)
+        product_id, other_id = self.product_id(which), self.product_id(which + 1)
         wanted = {product_id: self.model.available[product_id] + 1 + which % 2}
-        request: Any = PlaceOrderRequest(
-            request_id=new_id(),
-            customer_id=self.customers[0],
-            items=quantities({**wanted, self.product_id(which + 1): 1}),
-        )
+        both = {other_id: self.model.available[other_id] + 1, **wanted}
+        request: Any = PlaceOrderRequest(request_id=new_id(), customer_id=self.customers[0], items=quantities(both))
         if how == "change":
             order_id = self.placed_order(which)
             wanted[product_id] += self.model.orders[order_id].items.get(product_id, 0)
