@@ -11,7 +11,6 @@ from typing import Any, NamedTuple, Protocol
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
-
 _SHOWN = 400  # letters of a step: an event is long
 
 
