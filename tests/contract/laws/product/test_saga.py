@@ -179,9 +179,10 @@ def test_a_change_that_overtakes_its_placement_waits_for_it(
     assert stock(alone, product) == (20 - held, held)
 
 
-def test_a_client_that_gives_up_cuts_no_saga_in_two(alone: ProductServiceAlone) -> None:
+@pytest.mark.parametrize("seconds", [0.05, 0.2])
+def test_a_client_that_gives_up_cuts_no_saga_in_two(alone: ProductServiceAlone, seconds: float) -> None:
     """Its deadline passes while the order is created: the order exists, and its repeat is answered with it."""
-    request = give_up(alone, lambda: placing({alone.system.new_product(10): 4}))
+    request = give_up(alone, lambda: placing({alone.system.new_product(10): 4}), seconds)
     product = request.items[0].product_id
     (order,) = alone.system.eventually(lambda: orders_of(alone, product))
     assert resolved(alone, request) == order
