@@ -193,7 +193,7 @@ KINDS_ALONE = (
 @pytest.mark.cites("product.proto", "When its stock last changed (UTC).")
 @pytest.mark.cites("product.proto", "what it had at first plus all adjustments equals available + held at every moment")
 @pytest.mark.cites("product_service.proto", "A repeat until then answers what the first success answered")
-@settings(settings.get_profile("contract"), max_examples=share(2))
+@settings(settings.get_profile("contract"), max_examples=share(3))
 @given(steps=stories(*KINDS_ALONE))
 def test_any_story_of_a_product_service_alone_goes_as_the_model_says(
     alone: ProductServiceAlone, system: SystemUnderTest, steps: list[Step]

@@ -101,7 +101,7 @@ KINDS_OF_BOTH = (
 
 
 @pytest.mark.judges(PRODUCT, ORDER)
-@settings(settings.get_profile("contract"), max_examples=share(2))
+@settings(settings.get_profile("contract"), max_examples=share(3))
 @given(steps=stories(*KINDS_OF_BOTH))
 def test_any_story_goes_as_the_model_says(system: SystemUnderTest, steps: list[Step]) -> None:
     """Products, restocks, placements, repeats, reuse, changes, cancellations, reads and lists, in any order."""
