@@ -228,7 +228,8 @@ class RecordingJudge:
     def _compare_letters(self, listed: Sequence[DeadLetter]) -> list[Seen]:
         """The dead letters that have to be there, as they are listed."""
         count = len(self.letters)
-        assert len(listed) == count + len(self._to_list), [seen.listed for seen in self.letters]
+        expected = [*(seen.letter for seen in self.letters), *self._to_list]
+        assert sorted(map(_brief, listed)) == sorted(_brief(letter.message.as_dead_letter()) for letter in expected)
         compared = [
             Seen(seen.letter, self._compare_letter(letter, seen.letter, seen.listed))
             for letter, seen in zip(listed, self.letters, strict=False)
@@ -252,6 +253,11 @@ class RecordingJudge:
         assert len(set(self._ids.values())) == len(self._ids), "two messages of one id"
         assert bool(listed.obstacle) == self.is_refused(letter.message), f"the obstacle is {listed.obstacle!r}"
         return listed
+
+
+def _brief(letter: DeadLetter) -> str:
+    """A dead letter in a few words."""
+    return f"{letter.type or '-'} {letter.event_id or '-'} as {letter.content_type or '-'}, {letter.size_bytes} bytes"
 
 
 def _key(letter: DeadLetter) -> bytes:
