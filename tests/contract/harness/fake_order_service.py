@@ -235,7 +235,7 @@ def _asked(request: Any, context: Context) -> list[Asked]:
         return []
     of_the_call = "".join(str(value) for key, value in context.invocation_metadata() if key == "traceparent")
     alone = request.requests if isinstance(request, api.BatchCreateOrdersRequest) else [request]
-    return [Asked(one, getattr(one, "traceparent", "") or of_the_call) for one in alone]
+    return [Asked(creation, getattr(creation, "traceparent", "") or of_the_call) for creation in alone]
 
 
 def _changes(request: Any) -> bool:

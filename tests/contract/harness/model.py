@@ -71,7 +71,7 @@ class Model:
         self.prices[product_id] = price or Money(currency_code="EUR")
 
     def may_adjust(self, product_id: str, delta: int) -> Verdict:
-        """Whether there may be more, or less, of a product."""
+        """The verdict on more, or less, of a product."""
         if product_id not in self.available:
             return _refused(unknown_product(product_id))
         return _refused(*self._short({product_id: -delta}))
@@ -84,7 +84,7 @@ class Model:
         return verdict
 
     def may_place(self, items: Mapping[str, int]) -> Verdict:
-        """Whether there is enough for a new order."""
+        """The verdict on a new order."""
         return _refused(*(list(self._unknown(items)) or self._short(items)))
 
     def place(self, order_id: str, items: Mapping[str, int], customer_id: str = "") -> None:
@@ -98,7 +98,7 @@ class Model:
         return {p: units - held.get(p, 0) for p, units in items.items() if units > held.get(p, 0)}
 
     def may_change(self, order_id: str, items: Mapping[str, int], expected: int | None = None) -> Verdict:
-        """Whether an order may have other items. Where several rules forbid it, any of them may be named.
+        """The verdict on other items for an order. Where several rules forbid them, any of them may be named.
 
         Stock comes last: an order whose items may not change is no matter of stock.
         """
@@ -121,7 +121,7 @@ class Model:
         return verdict
 
     def may_advance(self, order_id: str, state: State, expected: int | None = None) -> Verdict:
-        """Whether an order may come into another state."""
+        """The verdict on another state for an order."""
         if order_id not in self.orders:
             return _refused(unknown_order(order_id))
         order = self.orders[order_id]

@@ -69,10 +69,10 @@ def give_up(alone: ProductServiceAlone, ask: Callable[[], R], seconds: float = 0
         request = ask()
         with alone.fake_order_service.answering(holds := Holds()):
             answer = alone.system.client.call(request, timeout=seconds)
-            asked = [one.request for one in list(alone.fake_order_service.asked)]
+            asked = [came.request for came in list(alone.fake_order_service.asked)]
             holds.released.set()
         assert answer.code is grpc.StatusCode.DEADLINE_EXCEEDED, answer
-        if any(_passes_on(one, request) for one in asked):
+        if any(_passes_on(passed, request) for passed in asked):
             return request
         seconds *= 2
         assert seconds < alone.system.patience, "the Order Service is not asked"

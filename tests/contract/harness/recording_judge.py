@@ -219,7 +219,7 @@ class RecordingJudge:
             event_id=shown(message.event_id),
             order_id=message.order_id,
             version=message.version,
-            late=any(one.order_id == message.order_id and one.version > message.version for one in before),
+            late=any(known.order_id == message.order_id and known.version > message.version for known in before),
             text=record.text,
             record_time=record.record_time,
             event=AnyMessage(type_url=f"type.googleapis.com/{shown(message.type)}", value=message.body),
@@ -236,7 +236,7 @@ class RecordingJudge:
         ]
         left = list(self._to_list)
         for letter in listed[count:]:
-            fitting = [one for one in left if _key(one.message.as_dead_letter()) == _key(letter)]
+            fitting = [due for due in left if _key(due.message.as_dead_letter()) == _key(letter)]
             assert fitting, f"not expected, or not here: {letter}"
             left.remove(fitting[0])
             compared.append(Seen(fitting[0], self._compare_letter(letter, fitting[0], None)))

@@ -83,6 +83,16 @@ class RecordingStory(RecordingJudge):
         message = self.event(which)
         self.send(message._replace(body=message.body + _UNKNOWN_FIELD), "delivered" if how == "published" else how)
 
+    def be_overtaken(self) -> None:
+        """An event among the dead letters, which would be taken, until its id is recorded with another body."""
+        event = OrderCreated(order=sample_order())
+        event.order.id = self.orders[0]
+        body = event.SerializeToString()
+        message = Message(new_id(), event.DESCRIPTOR.full_name, CONTENT_TYPE, body, self.orders[0], 1)
+        self.send(message, "aside")
+        self.look_around()
+        self.send(message._replace(body=body + _UNKNOWN_FIELD), "delivered")
+
     def come_under_another_id(self, which: int, how: str) -> None:
         """An event that was sent before, to the byte: a second one of its version."""
         self.send(self.event(which)._replace(event_id=new_id()), how)
@@ -187,7 +197,7 @@ class RecordingStory(RecordingJudge):
 
     def letter_ids(self, which: Sequence[int]) -> list[str]:
         """Some of the dead letters there are; of several that are one event's, if they are no more alike, one."""
-        chosen = [self.letters[one % len(self.letters)] for one in which] if self.letters else []
+        chosen = [self.letters[number % len(self.letters)] for number in which] if self.letters else []
         by_event = {seen.listed.event_id or seen.listed.id: seen.listed.id for seen in chosen}
         return list(by_event.values())
 
@@ -234,17 +244,19 @@ _ENCODINGS = {
 
 def kinds(role: str) -> Sequence[Kind]:
     """The steps of a story of a subscriber."""
-    taken = [events()[name] for name in SUBSCRIPTIONS[role].handlers]
-    valid = st.one_of([strategies.valid(kind) for kind in taken])
-    wrong = [*(strategies.invalid(kind).map(lambda one: one.message) for kind in taken), *map(_valid, _others(taken))]
+    handled = [events()[name] for name in SUBSCRIPTIONS[role].handlers]
+    valid = st.one_of([strategies.valid(kind) for kind in handled])
+    invalid = [strategies.invalid(kind).map(lambda broken: broken.message) for kind in handled]
+    wrong = [*invalid, *map(_valid, _others(handled))]
     some = st.lists(_WHICH, min_size=1, max_size=3)
     way = st.builds(Way, _HOW, st.sampled_from(sorted(_FOREIGN)), st.sampled_from(sorted(_ENCODINGS)))
-    told = {"event": valid, "which": _WHICH, "version": st.integers(0, 4), "way": way}
+    arguments = {"event": valid, "which": _WHICH, "version": st.integers(0, 4), "way": way}
     again = {"which": _WHICH, "how": _HOW}
     return (
-        Kind(9, RecordingStory.tell_of, told),
+        Kind(9, RecordingStory.tell_of, arguments),
         Kind(2, RecordingStory.come_again, again),
         Kind(1, RecordingStory.come_with_another_body, again),
+        Kind(1, RecordingStory.be_overtaken),
         Kind(2, RecordingStory.come_under_another_id, again),
         Kind(1, RecordingStory.come_as_something_else, {"which": _WHICH}),
         Kind(3, RecordingStory.come_wrong, again),
@@ -261,6 +273,6 @@ def _valid(kind: Descriptor) -> Any:
     return strategies.valid(kind)
 
 
-def _others(taken: Sequence[Descriptor]) -> list[Descriptor]:
+def _others(handled: Sequence[Descriptor]) -> list[Descriptor]:
     """The events of the contract that a subscriber does not take."""
-    return [kind for name, kind in events().items() if kind not in taken]
+    return [kind for name, kind in events().items() if kind not in handled]

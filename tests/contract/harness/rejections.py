@@ -32,8 +32,8 @@ def compare_rejections(
 
     event_tap.wait(all_heard, patience)
     heard = _rejections(event_tap, customers)
-    told = Counter((_trace_id_of(received), _told(event_of(received))) for received in heard)
-    assert told == Counter((one.trace_id, _told(one.event)) for one in rejected)
+    events = Counter((_trace_id_of(received), _told(event_of(received))) for received in heard)
+    assert events == Counter((refused.trace_id, _told(refused.event)) for refused in rejected)
     for received in heard:
         event = event_of(received)
         assert (received.exchange, received.properties.message_id) == (TOPIC, f"{event.order_id}.0")
@@ -59,7 +59,7 @@ def _trace_id_of(received: Received) -> str:
 
 def _told(event: OrderRejected) -> bytes:
     """An event without the order id and the time, which the service chooses."""
-    told = copy(event)
-    told.order_id = ""
-    told.ClearField("reject_time")
-    return bytes(told.SerializeToString(deterministic=True))
+    rest = copy(event)
+    rest.order_id = ""
+    rest.ClearField("reject_time")
+    return bytes(rest.SerializeToString(deterministic=True))

@@ -74,7 +74,7 @@ class StockJudge:
     def answers(self, call: Any, requests: Sequence[Any], trace: str) -> list[Answer]:
         """The answer to each request of a call, as soon as it is more than that it may be repeated."""
         answers = self.answered_at_once(call, requests, trace)
-        return [self.settled(one, trace, answer) for one, answer in zip(requests, answers, strict=True)]
+        return [self.settled(request, trace, answer) for request, answer in zip(requests, answers, strict=True)]
 
     def answered_at_once(self, call: Any, requests: Sequence[Any], trace: str) -> list[Answer]:
         """The answer to each request of a call, be it that the outcome is open."""
@@ -124,14 +124,14 @@ class StockJudge:
     def verdict(self, request: Any) -> Verdict:
         """The refusals the model allows for a new request."""
         if isinstance(request, CreateProductRequest):
-            taken = request.product.id in self.products
-            return Verdict(frozenset([taken_product(request.product.id)] if taken else []))
+            is_there = request.product.id in self.products
+            return Verdict(frozenset([taken_product(request.product.id)] if is_there else []))
         if isinstance(request, AdjustStockRequest):
             return self.model.may_adjust(request.product_id, request.delta)
         return order_verdict(self.model, request)
 
     def refused(self, request: Any, refusal: Refusal, trace: str) -> None:
-        """What a refusal leaves behind: nothing, but an event where stock was wanting for an order."""
+        """A refusal leaves nothing behind, but an event where stock was wanting for an order."""
         self._touch(request)
         if isinstance(request, PlaceOrderRequest) and refusal.reason == "OUT_OF_STOCK":
             shortages = self.model.shortages(units(request))

@@ -67,7 +67,7 @@ class StockStory(StockJudge):
         self.place_many([{0: 3, 1: 2}, {1: 4, 2: 1}, {0: 1, 2: 2}], None)
 
     def create_product(self, available: int, price: Money, held: int) -> None:
-        """What the service sets may stand in the request, and means nothing there."""
+        """A product; the fields that the service sets may stand in the request, and mean nothing there."""
         if len(self.products) == _MOST_PRODUCTS:
             return
         product = Product(
@@ -166,13 +166,13 @@ class StockStory(StockJudge):
         self.ask(request)
 
     def repeat(self, which: int, spelling: int) -> None:
-        """What had an outcome is answered as at first, whatever happened since; the rest is judged anew."""
+        """A request again: answered as at first, whatever happened since, if it had an outcome; else judged anew."""
         self.ask(respelled(self.earlier(which), spelling))
 
     def repeat_many(self, which: Sequence[int], spelling: int) -> None:
         """In one call, whichever call they were first asked by; one of them altered."""
         earlier = self.placements()
-        requests = [respelled(earlier[one % len(earlier)], spelling) for one in which]
+        requests = [respelled(earlier[number % len(earlier)], spelling) for number in which]
         requests.append(self.altered(requests[0], which[0]))
         self.ask_many(requests)
 
@@ -204,7 +204,7 @@ class StockStory(StockJudge):
             self.compare_product(product)
 
     def end(self) -> None:
-        """Where there is a broker: each refusal for want of stock was published once, as it was answered."""
+        """Each refusal for want of stock was published once, as it was answered, where there is a broker."""
         if self.event_tap is None:
             return
         self.ask(self.placing({0: _TOO_MANY}, 0))

@@ -1,4 +1,4 @@
-"""What the laws of the notification services have in common: none leaves dead letters behind for the next."""
+"""The laws of the notification services leave no dead letters behind."""
 
 from collections.abc import Iterator
 

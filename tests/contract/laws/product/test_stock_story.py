@@ -122,7 +122,7 @@ class StoryAlone(StockStory):
         return due
 
     def verdict(self, request: Any) -> Verdict:
-        """What the model allows, and the refusal of the Order Service where it is asked."""
+        """The refusals the model allows, and that of the Order Service where it is asked."""
         allowed = super().verdict(request)
         if not isinstance(self.behaviour, Refuses) or isinstance(request, CreateProductRequest | AdjustStockRequest):
             return allowed
@@ -134,7 +134,7 @@ class StoryAlone(StockStory):
         assert self.fake.orders[order.id] == order
 
     def compare_passed_on(self) -> None:
-        """Whatever the Order Service was asked is a request of the story, priced, under ids and a trace of its own."""
+        """All that the Order Service was asked are requests of the story, priced, under ids and traces of their own."""
         asked, self.seen = self.fake.asked[self.seen :], len(self.fake.asked)
         for request, traceparent in asked:
             requests = self.passed_on.get(trace_id(traceparent), [])

@@ -56,7 +56,7 @@ def compare_events(event_tap: EventTap, patience: float, versions: list[Order]) 
     changes = [updated(before, after) for before, after in pairwise(versions)]
     event_tap.wait(lambda: len(event_tap.received(order_id, TOPIC)) >= len(versions), patience)
     event_tap.wait(lambda: event_tap.received(order_id, FANOUT), patience)
-    assert [sorted_names(event_of(one)) for one in event_tap.received(order_id, TOPIC)] == [created, *changes]
+    assert [sorted_names(event_of(received)) for received in event_tap.received(order_id, TOPIC)] == [created, *changes]
     assert [event_of(received) for received in event_tap.received(order_id, FANOUT)] == [created]
 
 
