@@ -278,6 +278,7 @@ class StockStory(StockJudge):
         return others[how % len(others)]
 
 
+_STALE, _TOO_MUCH = ("items", "state", "cancel"), ("place", "change", "adjust")
 _STATES = st.sampled_from([_NEXT] * 5 + [_PAID, _SHIPPED, _DELIVERED])
 KINDS = (
     Kind(1, StockStory.look, {"which": _OR_NONE}),
@@ -296,12 +297,8 @@ KINDS = (
     Kind(3, StockStory.advance, {"which": _OR_NONE, "state": _STATES, "expected": _EXPECTED}),
     Kind(1, StockStory.deliver, {"which": _WHICH}),
     Kind(2, StockStory.cancel, {"which": _OR_NONE, "expected": _EXPECTED}),
-    Kind(
-        2,
-        StockStory.change_what_is_stale,
-        {"which": _WHICH, "how": st.sampled_from(["items", "state", "cancel"])},
-    ),
-    Kind(2, StockStory.want_too_much, {"which": _WHICH, "how": st.sampled_from(["change", "place", "adjust"])}),
+    *(Kind(1, StockStory.change_what_is_stale, {"which": _WHICH, "how": st.just(how)}) for how in _STALE),
+    *(Kind(1, StockStory.want_too_much, {"which": _WHICH, "how": st.just(how)}) for how in _TOO_MUCH),
     Kind(2, StockStory.repeat, {"which": _WHICH, "spelling": _SPELLING}),
     Kind(2, StockStory.repeat_many, {"which": st.lists(_WHICH, min_size=1, max_size=4), "spelling": _SPELLING}),
     Kind(3, StockStory.ask_for_another, {"which": _WHICH, "how": _WHICH}),
