@@ -9,7 +9,7 @@ from google.protobuf.message import Message
 from pika.adapters.blocking_connection import BlockingChannel
 
 from ordersys.contract.events import CONTENT_TYPE
-from ordersys.contract.topology import Subscription, publication, subscriptions, topology
+from ordersys.contract.topology import Subscription, events, publication, subscriptions, topology
 from tests.contract.harness.amqp_properties import EncodedProperties
 from tests.contract.harness.system_under_test import new_id
 
@@ -53,6 +53,15 @@ class Injector:
         content = event.SerializeToString() if body is None else body
         return self._send("", SUBSCRIPTIONS[role].dead_letter_queue, content, event, properties)
 
+    def publish_as(self, kind: str, body: bytes, **properties: Any) -> None:
+        """Publishes bytes as an event of that type, with these properties."""
+        to = publication(events()[kind])
+        self._put(to.exchange, to.routing_key, body, properties)
+
+    def put(self, queue: str, body: bytes, **properties: Any) -> None:
+        """Puts bytes into a queue, with these properties."""
+        self._put("", queue, body, properties)
+
     def put_raw(self, queue: str, body: bytes, properties: bytes) -> None:
         """Puts a message into a queue with properties as no library has them."""
         self._channel.basic_publish("", queue, body, EncodedProperties.of(properties), mandatory=True)
@@ -94,11 +103,16 @@ class Injector:
             "message_id": new_id(),
             "type": event.DESCRIPTOR.full_name,
             "content_type": CONTENT_TYPE,
-            "delivery_mode": pika.DeliveryMode.Persistent.value,
             **changed,
         }
-        self._channel.basic_publish(exchange, key, body, pika.BasicProperties(**said), mandatory=True)
+        self._put(exchange, key, body, said)
         return str(said["message_id"])
+
+    def _put(self, exchange: str, key: str, body: bytes, said: Mapping[str, Any]) -> None:
+        """Publishes a message, which is persistent unless it says something else."""
+        persistent = {"delivery_mode": pika.DeliveryMode.Persistent.value}
+        properties = pika.BasicProperties(**{**persistent, **said})
+        self._channel.basic_publish(exchange, key, body, properties, mandatory=True)
 
 
 def takes(subscription: Subscription, event: Message) -> bool:
