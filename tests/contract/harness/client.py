@@ -82,10 +82,10 @@ class ContractClient:
             except grpc.FutureTimeoutError:
                 raise NotReachable(f"the {role} at {address} does not answer within {timeout:.0f} s") from None
 
-    def call(self, request: Message, role: str | None = None, timeout: float | None = None) -> Answer:
+    def call(self, request: Message, role: str | None = None, timeout: float | None = None, **options: Any) -> Answer:
         """The RPC that takes this request; `role` where more than one service has it."""
         method = _BY_REQUEST[request.DESCRIPTOR.full_name]
-        return self.send(method, request.SerializeToString(), role, timeout)
+        return self.send(method, request.SerializeToString(), role, timeout, **options)
 
     def send(
         self,
