@@ -9,7 +9,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
-from ordersys.api.order.v1.order_pb2 import Order, OrderItem, OrderState
+from ordersys.api.order.v1.order_pb2 import Order, OrderItem
 from ordersys.api.order.v1.order_service_pb2 import (
     BatchCreateOrdersRequest,
     CreateOrderRequest,
@@ -29,6 +29,7 @@ from tests.contract.harness.order_model import (
     normal_form,
     refusal_of,
 )
+from tests.contract.harness.order_requests import CANCELLED, DELIVERED, PAID, SHIPPED, fits
 from tests.contract.harness.paging import walk
 from tests.contract.harness.system_under_test import SystemUnderTest, new_id
 from tests.contract.harness.traces import carrying, new_trace, trace_id
@@ -38,12 +39,6 @@ STEPS = 25
 MOST = 500
 WHICH = st.integers(0, 999)
 RECENT = 3
-PAID, SHIPPED, DELIVERED, CANCELLED = (
-    OrderState.ORDER_STATE_PAID,
-    OrderState.ORDER_STATE_SHIPPED,
-    OrderState.ORDER_STATE_DELIVERED,
-    OrderState.ORDER_STATE_CANCELLED,
-)
 
 
 def basket(*items: tuple[str, int, int, int]) -> list[OrderItem]:
@@ -322,11 +317,6 @@ def elsewhere(request: Any) -> Any:
     return CreateOrderRequest(
         request_id=request.request_id, order_id=new_id(), customer_id="anna", items=request.items.items or BASKETS[0]
     )
-
-
-def fits(query: ListOrdersRequest, order: Order) -> bool:
-    """True for an order that a list asks for."""
-    return query.customer_id in ("", order.customer_id) and query.state in (0, order.state)
 
 
 def ids(request: CreateOrderRequest) -> tuple[str, str]:
