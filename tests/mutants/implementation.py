@@ -82,12 +82,12 @@ def alone(judged: Implementation, role: str, amqp_url: str, folder: Path) -> Ite
         _variable(role): address,
     }
     options = [f"--{role}={address}", f"--amqp-url={amqp_url}", f"--amqp-proxy={proxy}"]
-    with virtual_host.emptied(amqp_url), _running(judged.command(_module(role)), environment, folder, address):
+    with virtual_host.emptied(amqp_url), running(judged.command(_module(role)), environment, folder, address):
         yield [*options, *([f"--stand-in={order_service}"] if role == PRODUCT else [])]
 
 
 @contextmanager
-def _running(command: Sequence[str], environment: Mapping[str, str], folder: Path, address: str) -> Iterator[None]:
+def running(command: Sequence[str], environment: Mapping[str, str], folder: Path, address: str) -> Iterator[None]:
     """A service in a process group of its own, once it listens. Raises DoesNotStart."""
     file = folder / "log"
     with (

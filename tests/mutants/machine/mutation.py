@@ -69,7 +69,7 @@ class Mutation:
 
     def diff(self) -> str:
         """The change as a diff."""
-        source = _source(self.module)
+        source = source_of(self.module)
         path = f"{self.module.replace('.', '/')}.py"
         lines = unified_diff(source.splitlines(), self.make(source).splitlines(), path, path, n=2, lineterm="")
         return "\n".join([*lines])
@@ -78,7 +78,7 @@ class Mutation:
 @cache
 def mutations(module: str) -> tuple[Mutation, ...]:
     """All mutations of a module, from its beginning to its end; those that are no Python are left out."""
-    source = _source(module)
+    source = source_of(module)
     return tuple(
         mutation
         for mutation in _every(module)
@@ -101,7 +101,7 @@ def find(name: str) -> Mutation:
 
 
 def _every(module: str) -> Iterator[Mutation]:
-    source = _source(module)
+    source = source_of(module)
     text = Text(source)
     equal: Counter[tuple[str, ...]] = Counter()
     for function, statement, (operator, begin, end, now) in _walk(text, ast.parse(source), "", None):
@@ -151,7 +151,8 @@ def _plain(text: str) -> str:
 
 
 @cache
-def _source(module: str) -> str:
+def source_of(module: str) -> str:
+    """The text of a module, as it stands in its file. Raises ModuleNotFoundError."""
     spec = find_spec(module)
     if spec is None or spec.origin is None:
         raise ModuleNotFoundError(module)

@@ -90,6 +90,8 @@ def is_left_alone(node: ast.AST) -> bool:
     """True for a node that is not mutated, nor what is below it."""
     if isinstance(node, ast.AnnAssign):
         return isinstance(node.annotation, ast.Name) and node.annotation.id == "TypeAlias"
+    if isinstance(node, ast.keyword):
+        return node.arg == _CHECKS_ONLY
     if not isinstance(node, ast.Call):
         return False
     called = node.func
@@ -207,7 +209,7 @@ def _dropped(text: Text, node: ast.Call) -> Iterator[Replacement]:
     several = isinstance(node.func, ast.Attribute) and node.func.attr == "where" and len(node.args) > 1
     given: list[ast.expr | ast.keyword] = [*node.args, *node.keywords]
     for place, argument in enumerate(given):
-        named = isinstance(argument, ast.keyword) and argument.arg not in (None, _CHECKS_ONLY)
+        named = isinstance(argument, ast.keyword) and argument.arg and not is_left_alone(argument)
         if not several and not named:
             continue
         begin, end = text.begin(argument), text.end(argument)
