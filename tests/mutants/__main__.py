@@ -78,10 +78,10 @@ def _judged_together(mutant: Mutant, full: bool, url: str) -> Verdict:
     judged = partial(implementation.together, _broken(mutant))
     whole = Scope(enough=0 if full else _ENOUGH)
     if not full:
-        verdict = _by_its_law(mutant, judge(judged, url, Scope(node_id(mutant.caught_by), _ENOUGH)))
+        verdict = _as_stated(mutant, judged, url, Scope(node_id(mutant.caught_by), _ENOUGH))
         if verdict.outcome is not Outcome.SURVIVED:
             return verdict
-    return _by_its_law(mutant, judge(judged, url, whole))
+    return _as_stated(mutant, judged, url, whole)
 
 
 def _judged_alone(mutant: Mutant, full: bool, url: str) -> Verdict:
@@ -91,15 +91,23 @@ def _judged_alone(mutant: Mutant, full: bool, url: str) -> Verdict:
     """
     scope = Scope(enough=0 if full else _ENOUGH, first=[mutant.caught_by])
     for role in mutant.services:
-        judgement = judge(_alone(_broken(mutant), role), url, scope)
-        verdict = as_stated(judgement, mutant.caught_by, mutant.fails_as_stated, strict=False)
+        verdict = _as_stated(mutant, _alone(_broken(mutant), role), url, scope, strict=False)
         if verdict.outcome is not Outcome.SURVIVED:
             break
     return verdict
 
 
-def _by_its_law(mutant: Mutant, judgement: Judgement) -> Verdict:
-    return as_stated(judgement, mutant.caught_by, mutant.fails_as_stated)
+def _as_stated(mutant: Mutant, judged: Judged, url: str, scope: Scope, strict: bool = True) -> Verdict:
+    """The verdict within `scope`. Where the law failed in other words, all its cases are tried: one has to have them."""
+
+    def verdict(tried: Scope) -> Verdict:
+        return as_stated(judge(judged, url, tried), mutant.caught_by, mutant.fails_as_stated, strict)
+
+    first = verdict(scope)
+    if first.outcome is not Outcome.OTHER_REASON or not mutant.fails_with:
+        return first
+    every_case = verdict(Scope(node_id(mutant.caught_by)))
+    return every_case if every_case.outcome is Outcome.KILLED else first
 
 
 def _anyhow(judged: Judged, url: str) -> Verdict:
@@ -120,7 +128,8 @@ def _print_failures(court: Court, mutants: Sequence[Mutant]) -> None:
     def learnt(mutant: Mutant, url: str) -> Verdict:
         judged = partial(implementation.together, _broken(mutant))
         judgement = judge(judged, url, Scope(node_id(mutant.caught_by), _ENOUGH))
-        shown = [line for failure in judgement.broken for line in _shown(mutant, failure.counterexample)]
+        examples = [example for failure in judgement.broken for example in failure.counterexamples[:1]]
+        shown = [line for example in examples for line in _shown(mutant, example)]
         print("\n".join([mutant.name, f"  {mutant.sentence}", *shown, ""]), flush=True)
         return anyhow(judgement)
 

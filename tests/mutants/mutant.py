@@ -16,8 +16,8 @@ that law at its head:
     -as it is
     +broken
 
-The law's counterexample has to have these words, in this order where … parts them: a law that fails for any other
-reason has not noticed what is broken.
+The law's counterexample has to have these words, in this order where … parts them, or those behind a |, where the law
+has cases that fail in other words: a law that fails for any other reason has not noticed what is broken.
 
 A hunk is found by its lines alone, so that it has no line numbers to rot, and has to be there exactly once: a
 refactoring that moves or doubles what it changes is noticed.
@@ -92,8 +92,7 @@ class Mutant:
 
     def fails_as_stated(self, counterexample: str) -> bool:
         """True where `counterexample` has the words that were stated; never where none were."""
-        parts = [re.escape(_plain(part)) for part in self.fails_with.split("…")]
-        return any(parts) and re.search(".*".join(parts), _plain(counterexample)) is not None
+        return any(_has(_plain(counterexample), words) for words in self.fails_with.split("|"))
 
 
 def read(name: str, text: str) -> Mutant:
@@ -121,6 +120,12 @@ def _edits(name: str, diff: str) -> Iterator[Edit]:
                 raise Malformed(f"{name}: a line of a diff begins with a blank, - or +: {unknown[0]}")
             old, new = ("".join(f"{line[1:]}\n" for line in lines if line[0] in kept) for kept in (" -", " +"))
             yield Edit(path, old, new)
+
+
+def _has(text: str, words: str) -> bool:
+    """True where `text` has the words, with anything in the place of each …; never where there are none."""
+    parts = [re.escape(_plain(part)) for part in words.split("…")]
+    return any(parts) and re.search(".*".join(parts), text) is not None
 
 
 def _plain(text: str) -> str:

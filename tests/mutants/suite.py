@@ -66,10 +66,10 @@ class Scope(NamedTuple):
 
 
 class Failure(NamedTuple):
-    """A law that was broken, and the example that breaks it."""
+    """A law that was broken, and the examples that break it: one for each case of it that failed."""
 
     law: str
-    counterexample: str
+    counterexamples: tuple[str, ...]
 
 
 class Judgement(NamedTuple):
@@ -90,13 +90,15 @@ def judge(judged: Judged, amqp_url: str, scope: Scope) -> Judgement:
             first = [f"--first={law}" for law in scope.first]
             # Options that come later replace earlier ones of the same name.
             said = _run([*_PYTEST, scope.tests, *limits, *first, *reports, f"--amqp-url={amqp_url}", *options])
-            if not junit.exists() or not report.exists():
+            if not junit.exists() or not report.exists() or "<testcase" not in junit.read_text(encoding="utf-8"):
                 raise NoVerdict(f"the suite ended early: {' '.join(said.split())[-_SHOWN:]}")
             return judgement(junit.read_text(encoding="utf-8"), counterexamples(report.read_text(encoding="utf-8")))
 
 
 def judgement(junit: str, examples: Mapping[str, str]) -> Judgement:
-    """Read the judgement from pytest's report in JUnit's format, and the counterexamples of the laws by their ids.
+    """Read the judgement from pytest's report in JUnit's format; `examples` are those of the suite's own, by law.
+
+    That has the first of each law only, but also where several were found at once.
 
     Raises NoVerdict when no law was broken and some could not be tried: a service that does not even start proves
     nothing.
@@ -107,12 +109,18 @@ def judgement(junit: str, examples: Mapping[str, str]) -> Judgement:
     if not broken and (untried := ended["error"]):
         raise NoVerdict(f"{len(untried)} laws could not be tried, {next(iter(untried))} first; does it start?")
     kept = {_law(case) for case in cases if not len(case)} - broken.keys()
-    return Judgement(tuple(Failure(law, examples.get(law, "")) for law in broken), len(kept))
+    return Judgement(tuple(Failure(law, _counterexamples(law, cases, examples)) for law in broken), len(kept))
 
 
 def counterexamples(report: str) -> dict[str, str]:
     """The counterexamples in the suite's own report, by the ids of the laws."""
     return {law["id"]: law["counterexample"] for law in json.loads(report)["laws"]}
+
+
+def _counterexamples(law: str, cases: Sequence[Element], examples: Mapping[str, str]) -> tuple[str, ...]:
+    failures = [failure for case in cases if _law(case) == law for failure in case.iter("failure")]
+    found = [examples.get(law, ""), *(failure.attrib.get("message", "") for failure in failures)]
+    return tuple(dict.fromkeys(example for example in found if example))
 
 
 def _law(case: Element) -> str:

@@ -49,7 +49,7 @@ def as_stated(judgement: Judgement, law: str, fails_as_stated: Callable[[str], b
     if stated is None:
         outcome = Outcome.OTHER_LAW if laws and strict else Outcome.KILLED if laws else Outcome.SURVIVED
         return Verdict(outcome, laws, judgement.kept)
-    if fails_as_stated(stated.counterexample):
+    if any(map(fails_as_stated, stated.counterexamples)):
         return Verdict(Outcome.KILLED, (law, *(other for other in laws if other != law)), judgement.kept)
     return Verdict(Outcome.OTHER_REASON, laws, judgement.kept, _in_one_line(stated))
 
@@ -58,4 +58,4 @@ _SHOWN = 160
 
 
 def _in_one_line(failure: Failure) -> str:
-    return " ".join(failure.counterexample.split())[:_SHOWN]
+    return " ".join(" ".join(failure.counterexamples).split())[:_SHOWN]

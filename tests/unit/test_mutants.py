@@ -78,7 +78,7 @@ def test_a_mutant_breaks_something_its_services_load(mutant: Mutant, loaded: dic
         assert {edit.full_name.removesuffix(".__main__") for edit in mutant.edits} <= loaded[service]
 
 
-HEAD = "It breaks.\n\nservice: order-service\ncaught by: events/a\nfails with: 1 … VERSION_MISMATCH\n\n"
+HEAD = "It breaks.\n\nservice: order-service\ncaught by: events/a\nfails with: 1 … VERSION_MISMATCH | it is late\n\n"
 DIFF = """--- a/ordersys/a.py
 +++ b/ordersys/a.py
 @@
@@ -100,7 +100,7 @@ def test_a_mutant_is_read_from_its_file() -> None:
     """A sentence, three facts, and a diff of as many hunks and files as it takes."""
     mutant = read("it-breaks", HEAD + DIFF)
     assert (mutant.sentence, mutant.service, mutant.caught_by) == ("It breaks.", "order-service", "events/a")
-    assert mutant.fails_with == "1 … VERSION_MISMATCH"
+    assert mutant.fails_with == "1 … VERSION_MISMATCH | it is late"
     assert [edit.full_name for edit in mutant.edits] == ["ordersys.a", "ordersys.a", "ordersys.b"]
     first, second, third = mutant.edits
     broken = second.make(first.make("first = 1\n\nsecond = 2\nthird = 3\nlast = 4\n"))
@@ -130,19 +130,20 @@ def test_a_file_that_is_no_mutant_is_refused(text: str) -> None:
     ("counterexample", "stated"),
     [
         ("assert 1 ==\n  'VERSION_MISMATCH'", True),
+        ("it is\nlate", True),
         ("VERSION_MISMATCH, 1", False),
         ("assert 2 == 'VERSION_MISMATCH'", False),
         ("", False),
     ],
 )
 def test_a_counterexample_has_the_words_that_were_stated(counterexample: str, stated: bool) -> None:
-    """All of them, in their order, however it is broken into lines."""
+    """All of them, in their order, or the others, however it is broken into lines."""
     assert read("it-breaks", HEAD + DIFF).fails_as_stated(counterexample) is stated
 
 
 def test_without_words_no_failure_is_the_stated_one() -> None:
     """A mutant whose failure nobody has read yet can be read, and is never killed."""
-    mutant = read("it-breaks", HEAD.replace("fails with: 1 … VERSION_MISMATCH\n", "") + DIFF)
+    mutant = read("it-breaks", HEAD.replace("fails with: 1 … VERSION_MISMATCH | it is late\n", "") + DIFF)
     assert not mutant.fails_as_stated("anything")
 
 

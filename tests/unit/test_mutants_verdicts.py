@@ -25,7 +25,7 @@ UNBROKEN_ROW = Row(UNBROKEN, "", {TOGETHER: SURVIVED})
 
 def junit(**cases: str) -> str:
     """A report of pytest: what came of tests of the events, by name."""
-    ended = {"passed": "", "failed": "<failure/>", "error": "<error/>", "skipped": "<skipped/>"}
+    ended = {"passed": "", "failed": '<failure message="it differs"/>', "error": "<error/>", "skipped": "<skipped/>"}
     lines = [
         f'<testcase classname="tests.contract.laws.messaging.test_events" name="test_{n}">{ended[e]}</testcase>'
         for n, e in cases.items()
@@ -36,7 +36,7 @@ def junit(**cases: str) -> str:
 def test_a_judgement_has_the_laws_that_were_broken_and_by_what() -> None:
     """Those that were kept, or do not apply, are not among them; a law is broken when one of its cases is."""
     cases = {"a[1]": "passed", "a[2]": "failed", "a[3]": "failed", "b": "passed", "c": "skipped", "d": "failed"}
-    broken = (Failure("events/a", "1 is not 2"), Failure("events/d", ""))
+    broken = (Failure("events/a", ("1 is not 2", "it differs")), Failure("events/d", ("it differs",)))
     assert judgement(junit(**cases), {"events/a": "1 is not 2"}) == Judgement(broken, 1)
 
 
@@ -58,24 +58,24 @@ def stated(*broken: Failure, strict: bool = True) -> Outcome:
 
 
 def test_only_the_stated_failure_of_the_stated_law_kills() -> None:
-    """Another law, or another reason, are outcomes of their own."""
-    as_it_should, otherwise = Failure("events/a", "ids differ"), Failure("events/a", "it is down")
+    """In one of its cases. Another law, or another reason, are outcomes of their own."""
+    as_it_should, otherwise = Failure("events/a", ("?", "ids differ")), Failure("events/a", ("it is down",))
     assert stated(as_it_should) is Outcome.KILLED
-    assert stated(Failure("pages/b", "x"), as_it_should) is Outcome.KILLED
+    assert stated(Failure("pages/b", ("x",)), as_it_should) is Outcome.KILLED
     assert stated(otherwise) is Outcome.OTHER_REASON
-    assert stated(Failure("pages/b", "ids differ")) is Outcome.OTHER_LAW
+    assert stated(Failure("pages/b", ("ids differ",))) is Outcome.OTHER_LAW
     assert stated() is Outcome.SURVIVED
 
 
 def test_where_the_stated_law_does_not_apply_another_will_do() -> None:
     """Alone a service may be beyond that law; a wrong reason stays wrong."""
-    assert stated(Failure("pages/b", "x"), strict=False) is Outcome.KILLED
-    assert stated(Failure("events/a", "it is down"), strict=False) is Outcome.OTHER_REASON
+    assert stated(Failure("pages/b", ("x",)), strict=False) is Outcome.KILLED
+    assert stated(Failure("events/a", ("it is down",)), strict=False) is Outcome.OTHER_REASON
 
 
 def test_by_whatever_law_a_mutation_is_killed() -> None:
     """Nobody has stated one."""
-    assert anyhow(Judgement((Failure("pages/b", "x"),), 9)).outcome is Outcome.KILLED
+    assert anyhow(Judgement((Failure("pages/b", ("x",)),), 9)).outcome is Outcome.KILLED
     assert anyhow(Judgement((), 9)) == Verdict(Outcome.SURVIVED, kept=9)
 
 
