@@ -21,7 +21,7 @@ from tests.mutants.implementation import Implementation
 from tests.mutants.matrix import ALONE, TOGETHER, UNBROKEN, Row, all_killed, matrix
 from tests.mutants.mutant import SERVICES, Mutant
 from tests.mutants.results import Results
-from tests.mutants.suite import Judged, Judgement, Scope, judge
+from tests.mutants.suite import Judged, Scope, judge
 from tests.mutants.verdict import Outcome, Verdict, anyhow, as_stated
 
 _ENOUGH = 1
@@ -98,7 +98,7 @@ def _judged_alone(mutant: Mutant, full: bool, url: str) -> Verdict:
 
 
 def _as_stated(mutant: Mutant, judged: Judged, url: str, scope: Scope, strict: bool = True) -> Verdict:
-    """The verdict within `scope`. Where the law failed in other words, all its cases are tried: one has to have them."""
+    """The verdict within `scope`. Where the law fails in other words, all its cases are tried: one has to have them."""
 
     def verdict(tried: Scope) -> Verdict:
         return as_stated(judge(judged, url, tried), mutant.caught_by, mutant.fails_as_stated, strict)
