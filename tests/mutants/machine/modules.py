@@ -2,7 +2,7 @@
 
 These decide or keep what can be seen from outside: pure rules, operations on databases, and what carries outcomes and
 events across a crash. Left out are settings, logs, connections, the composition of processes, upgrades of old databases
-and whatever copes with load: nothing of theirs stands in the contract, and tests of ours hold them.
+whatever copes with load, and what happens after a day: nothing of theirs stands in the contract, and tests of ours hold them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -53,6 +53,5 @@ MODULES: Mapping[str, Sequence[str]] = {
     "ordersys.runtime.idempotency": _EVERYBODY,
     "ordersys.runtime.outbox": _PUBLISHERS,
     "ordersys.runtime.relay": _PUBLISHERS,
-    "ordersys.runtime.retention": (ORDER,),
 }
 """By module, the services that are judged alone, one after the other, and broken together."""

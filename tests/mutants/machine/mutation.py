@@ -54,7 +54,7 @@ class Mutation:
     @property
     def change(self) -> str:
         """The change in one line, for people: what is replaced by what, and in which statement."""
-        change = f"{_shortened(self.was)} → {_shortened(self.now) or '(left out)'}"
+        change = f"{_shortened(self.was)} → {_shortened(_plain(self.now)) or '(left out)'}"
         return change if self.was == self.statement else f"{change}, in: {_shortened(self.statement)}"
 
     @property
