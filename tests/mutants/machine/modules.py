@@ -1,8 +1,8 @@
 """The modules that are mutated, and the services that are judged with each.
 
 These decide or keep what can be seen from outside: pure rules, operations on databases, and what carries outcomes and
-events across a crash. Left out are settings, logs, connections, the composition of processes, upgrades of old databases
-whatever copes with load, and what happens after a day: nothing of theirs stands in the contract, and tests of ours hold them.
+events across a crash. Left out are settings, logs, connections, the composition of processes, and what only bounds load
+or happens after a day: nothing of theirs stands in the contract, and tests of ours hold them.
 """
 
 from collections.abc import Mapping, Sequence
