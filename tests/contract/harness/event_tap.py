@@ -24,6 +24,8 @@ class Received(NamedTuple):
     body: bytes
     event: Event | None
     """The event in it, None when it is none of the contract."""
+    obstacle: str
+    """Why it is none, empty when it is one."""
 
 
 class EventTap:
@@ -59,8 +61,13 @@ class EventTap:
         while not (answer := look()):
             with self._changed:
                 self._changed.wait(timeout=0.05)
-            assert time.monotonic() < until, f"not heard within {seconds:.0f} s"
+            assert time.monotonic() < until, f"not heard within {seconds:.0f} s{self._no_events()}"
         return answer
+
+    def _no_events(self) -> str:
+        """The reasons why messages that came are no events of the contract, each once."""
+        obstacles = dict.fromkeys(received.obstacle for received in self.everything() if received.obstacle)
+        return f"; heard, and no event: {'; '.join(obstacles)}" if obstacles else ""
 
     def close(self) -> None:
         """Stops listening; the queues go with the connection."""
@@ -75,17 +82,19 @@ class EventTap:
         self._channel.basic_consume(queue, lambda _, *message: self._take(exchange.name, *message), auto_ack=True)
 
     def _take(self, exchange: str, method: Any, properties: Any, body: bytes) -> None:
+        received = Received(exchange, method.routing_key, properties, body, *_event(properties, body))
         with self._changed:
-            self._received.append(Received(exchange, method.routing_key, properties, body, _event(properties, body)))
+            self._received.append(received)
             self._changed.notify_all()
 
     def _run(self) -> None:
         self._channel.start_consuming()
 
 
-def _event(properties: Any, body: bytes) -> Event | None:
+def _event(properties: Any, body: bytes) -> tuple[Event | None, str]:
+    """The event, or why there is none."""
     p = properties
     try:
-        return decode(Delivery(p.message_id, p.type, p.content_type, body))
-    except Undecodable:
-        return None
+        return decode(Delivery(p.message_id, p.type, p.content_type, body)), ""
+    except Undecodable as error:
+        return None, str(error)
