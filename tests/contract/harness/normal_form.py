@@ -1,0 +1,72 @@
+"""Requests in normal form, in which equal ones are equal, and other spellings of one request. Pure."""
+
+from collections.abc import Callable
+from typing import Any
+
+_UUIDS = ("request_id", "order_id")
+_IGNORED = ("held", "create_time", "update_time")
+"""Fields of a new product that the service sets."""
+
+
+def normal(request: Any) -> Any:
+    """A request with its UUIDs in lower case and its items sorted, without unknown fields and what is ignored."""
+    form = copy(request)
+    form.DiscardUnknownFields()
+    for name in _UUIDS:
+        if name in form.DESCRIPTOR.fields_by_name:
+            setattr(form, name, getattr(form, name).lower())
+    if (items := items_of(form)) is not None:
+        items.sort(key=lambda item: str(item.product_id))
+    if "product" in form.DESCRIPTOR.fields_by_name:
+        for name in _IGNORED:
+            form.product.ClearField(name)
+    if "traceparent" in form.DESCRIPTOR.fields_by_name:
+        form.traceparent = ""
+    return form
+
+
+def items_of(request: Any) -> Any:
+    """The items of a request, None where it has none."""
+    if "items" not in request.DESCRIPTOR.fields_by_name:
+        return None
+    if not request.DESCRIPTOR.fields_by_name["items"].message_type.name.endswith("s"):
+        return request.items
+    return request.items.items if request.HasField("items") else None
+
+
+def copy(request: Any) -> Any:
+    """The same again."""
+    other = type(request)()
+    other.CopyFrom(request)
+    return other
+
+
+def _in_upper_case(request: Any) -> None:
+    for name in _UUIDS:
+        if name in request.DESCRIPTOR.fields_by_name:
+            setattr(request, name, getattr(request, name).upper())
+
+
+def _turned(request: Any) -> None:
+    if (items := items_of(request)) is not None:
+        items.reverse()
+
+
+def _of_a_newer_client(request: Any) -> None:
+    request.MergeFromString(b"\xfa\x7f\x07unknown")
+
+
+_SPELLINGS: tuple[Callable[[Any], None], ...] = (
+    lambda request: None,
+    _in_upper_case,
+    _turned,
+    _of_a_newer_client,
+)
+SPELLINGS = len(_SPELLINGS)
+
+
+def respelled(request: Any, spelling: int) -> Any:
+    """The same request in another spelling, one of SPELLINGS; 0 is as it was."""
+    other = copy(request)
+    _SPELLINGS[spelling](other)
+    return other

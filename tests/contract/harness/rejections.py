@@ -1,0 +1,65 @@
+"""The events of placements refused for want of stock, compared with what was answered."""
+
+from collections import Counter
+from collections.abc import Collection, Sequence
+from typing import Any, NamedTuple
+
+from ordersys.api.order.v1.order_events_pb2 import OrderRejected
+from tests.contract.harness.event_tap import EventTap, Received
+from tests.contract.harness.normal_form import copy
+from tests.contract.harness.order_events import TOPIC, assert_properties
+
+
+class Rejected(NamedTuple):
+    """A placement refused for want of stock: its event but for order id and time, and the id of its trace."""
+
+    event: OrderRejected
+    trace_id: str
+
+
+def compare_rejections(
+    event_tap: EventTap, patience: float, customers: Collection[str], rejected: Sequence[Rejected]
+) -> list[OrderRejected]:
+    """The events of these customers, each heard once, as its placement was refused. The last one has to be unlike them.
+
+    Those of different orders may come in any order.
+    """
+    last = _told(rejected[-1].event)
+
+    def all_heard() -> bool:
+        heard = [_told(event_of(received)) for received in _rejections(event_tap, customers)]
+        return last in heard and len(heard) >= len(rejected)
+
+    event_tap.wait(all_heard, patience)
+    heard = _rejections(event_tap, customers)
+    told = Counter((_trace_id_of(received), _told(event_of(received))) for received in heard)
+    assert told == Counter((one.trace_id, _told(one.event)) for one in rejected)
+    for received in heard:
+        event = event_of(received)
+        assert (received.exchange, received.properties.message_id) == (TOPIC, f"{event.order_id}.0")
+        assert_properties(received, event.order_id, event.reject_time.ToMicroseconds())
+    return [event_of(received) for received in heard]
+
+
+def event_of(received: Received) -> Any:
+    """The event in a message of the contract."""
+    assert received.event is not None
+    return received.event.message
+
+
+def _rejections(event_tap: EventTap, customers: Collection[str]) -> list[Received]:
+    heard = [received for received in event_tap.everything() if received.event]
+    rejections = [received for received in heard if isinstance(event_of(received), OrderRejected)]
+    return [received for received in rejections if event_of(received).customer_id in customers]
+
+
+def _trace_id_of(received: Received) -> str:
+    return str(received.properties.headers["traceparent"]).split("-")[1]
+
+
+def _told(event: OrderRejected) -> bytes:
+    """An event without the order id and the time, which the service chooses."""
+    told = copy(event)
+    told.order_id = ""
+    told.ClearField("reject_time")
+    return bytes(told.SerializeToString(deterministic=True))
