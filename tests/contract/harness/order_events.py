@@ -12,10 +12,10 @@ from ordersys.api.order.v1.order_pb2 import Order
 from ordersys.contract.times import microseconds
 from ordersys.contract.topology import publication
 from tests.contract.harness.event_tap import EventTap, Received
+from tests.contract.harness.normal_form import copy
 from tests.contract.harness.order_model import Told
 from tests.contract.harness.system_under_test import SystemUnderTest
 from tests.contract.harness.traces import trace_id
-from tests.contract.harness.variants import copy
 
 FANOUT, TOPIC = "orders.created", "orders.events"
 

@@ -1,13 +1,10 @@
-"""The Order Service alone against a model of it: any story of its five RPCs, with every answer and every event."""
+"""Stories of orders with an Order Service alone: the steps there are, and the comparison of each answer and event."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import pytest
 from google.type.money_pb2 import Money
-from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
 from ordersys.api.order.v1.order_pb2 import Order, OrderItem
 from ordersys.api.order.v1.order_service_pb2 import (
@@ -17,25 +14,19 @@ from ordersys.api.order.v1.order_service_pb2 import (
     ListOrdersRequest,
     UpdateOrderRequest,
 )
-from tests.contract.harness.client import ORDER, Answer
-from tests.contract.harness.examples import share
+from tests.contract.harness.client import ORDER, Answer, of_each
 from tests.contract.harness.model import FOLLOWS
+from tests.contract.harness.normal_form import copy, normal
 from tests.contract.harness.order_events import assert_tells, settled
-from tests.contract.harness.order_model import (
-    OrderModel,
-    Refusal,
-    Verdict,
-    differences,
-    normal_form,
-    refusal_of,
-)
+from tests.contract.harness.order_model import OrderModel, Verdict, differences
 from tests.contract.harness.order_requests import CANCELLED, DELIVERED, PAID, SHIPPED, fits
 from tests.contract.harness.paging import walk
+from tests.contract.harness.refusals import Refusal, refusal_in
+from tests.contract.harness.steps import Kind
 from tests.contract.harness.system_under_test import SystemUnderTest, new_id
 from tests.contract.harness.traces import carrying, new_trace, trace_id
-from tests.contract.harness.variants import altered, copy, respelled
+from tests.contract.harness.variants import altered, spellings
 
-STEPS = 25
 MOST = 500
 WHICH = st.integers(0, 999)
 RECENT = 3
@@ -96,15 +87,6 @@ class Again(NamedTuple):
     way: str
 
 
-class Look(NamedTuple):
-    """A look at an order, and at a list: of one customer or of all, in one state or in any, on pages of some size."""
-
-    which: int
-    customer: int | None
-    state: int
-    size: int
-
-
 SAME, OTHER, ELSEWHERE = "spelled in another way", "with one field altered", "its id in another call"
 BASKET = st.integers(0, len(BASKETS) - 1)
 MOSTLY, RARELY = st.sampled_from([True] * 7 + [False]), st.sampled_from([False] * 7 + [True])
@@ -118,80 +100,55 @@ NEW_STATE = st.builds(Change, WHICH, NONE, STATES, EXPECTED, MOSTLY)
 NOTHING_NEW = st.builds(Change, WHICH, NONE, NONE, EXPECTED, MOSTLY)
 CHANGES = st.one_of(NEW_ITEMS, NEW_ITEMS, NEW_STATE, NEW_STATE, NEW_STATE, NOTHING_NEW)
 AGAIN = st.builds(Again, WHICH, WHICH, st.sampled_from([SAME, SAME, SAME, OTHER, OTHER, ELSEWHERE]))
-LOOKS = st.builds(Look, WHICH, st.sampled_from([0, 1, None]), st.integers(0, 5), st.integers(1, 5))
 
 
-class Step(NamedTuple):
-    """Creations one by one or in one batch, changes, requests that were made before, and looks at what there is."""
-
-    creations: list[Creation | Again]
-    batch: bool
-    changes: list[Change]
-    again: list[Again]
-    looks: list[Look]
-    traced: bool
-
-
-STEPS_OF_ALL_KINDS = st.builds(
-    Step,
-    st.lists(CREATIONS | AGAIN, max_size=3),
-    st.booleans(),
-    st.lists(CHANGES, min_size=1, max_size=5),
-    st.lists(AGAIN, max_size=3),
-    st.lists(LOOKS, max_size=1),
-    TRACED,
-)
-
-
-class OrderStory(RuleBasedStateMachine):
+class OrderStory:
     """Requests of two customers."""
 
-    system: SystemUnderTest
-
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, system: SystemUnderTest) -> None:
+        self.system = system
         self.model = OrderModel()
         self.customers = [f"c-{new_id()}" for _ in range(2)]
         self.asked: list[Any] = []
 
-    @initialize(first=CREATIONS)
-    def begin(self, first: Creation) -> None:
-        """So that there is an order."""
-        self.create([first], batch=False, traced=True)
+    def begin(self) -> None:
+        """Some orders, so that there is something to change."""
+        self.create([Creation(customer, customer, False, False, True) for customer in (0, 1)], True, True)
 
-    # One rule: of several, Hypothesis leaves some out of each story, and these stories are few.
-    @rule(step=STEPS_OF_ALL_KINDS)
-    def go_on(self, step: Step) -> None:
-        """Each answer has to be the model's."""
-        self.create(step.creations, step.batch, step.traced)
-        for change in step.changes:
-            self.ask(self.changing(change), step.traced)
-        for again in step.again:
-            self.ask(self.variant(again, self.asked), step.traced)
-        for look in step.looks:
-            self.look(look)
-
-    def create(self, parts: Sequence[Creation | Again], batch: bool, traced: bool) -> None:
+    def create(self, parts: Sequence[Creation | Again], is_batch: bool, is_traced: bool) -> None:
         """New orders and repeated creations, one by one or all in one call."""
         requests = [request for part in parts for request in self.creations(part)]
-        if batch:
-            self.ask_at_once(self.compatible(requests), traced)
+        if is_batch:
+            self.ask_at_once(self.compatible(requests), is_traced)
         else:
             for request in requests:
-                self.ask(request, traced)
+                self.ask(request, is_traced)
 
-    def look(self, look: Look) -> None:
-        """Reads an order, one there is not, and a list."""
-        for order_id in (self.order(look.which).id.upper(), new_id()):
+    def change(self, changes: Sequence[Change], is_traced: bool) -> None:
+        """Other items, the same items, and other states, allowed or not."""
+        for change in changes:
+            self.ask(self.changing(change), is_traced)
+
+    def ask_again(self, again: Sequence[Again], is_traced: bool) -> None:
+        """Any request that was made before, however long ago, or another one with its request_id."""
+        for one in again:
+            self.ask(self.variant(one, self.asked), is_traced)
+
+    def look(self, which: int, customer: int | None, state: int, size: int) -> None:
+        """An order, one there is not, and a list: of one customer or of all, in one state or in any."""
+        for order_id in (self.order(which).id.upper(), new_id()):
             compare(self.model.get(order_id), told(self.system.call(GetOrderRequest(order_id=order_id))))
-        query = ListOrdersRequest(state=look.state, page_size=MOST)  # type: ignore[arg-type]
-        if look.customer is None:
+        query = ListOrdersRequest(state=state, page_size=MOST)  # type: ignore[arg-type]
+        if customer is None:
             # What the service has beside this story's orders is older: the newest page has them all.
             listed = self.system.ok(query).orders
         else:
-            query.customer_id = self.customers[look.customer]
-            listed = walk(self.system, ORDER, query, lambda page: page.orders, [look.size])
+            query.customer_id = self.customers[customer]
+            listed = walk(self.system, ORDER, query, lambda page: page.orders, [size])
         self.compare_list(query, listed)
+
+    def look_around(self) -> None:
+        """Nothing: a step compares its own answers, and the end everything."""
 
     def creations(self, part: Creation | Again) -> list[CreateOrderRequest]:
         """The creations that a part of a step stands for."""
@@ -224,7 +181,7 @@ class OrderStory(RuleBasedStateMachine):
         request = asked[part.which % len(asked)]
         if part.way == ELSEWHERE:
             return elsewhere(request)
-        variants = list((altered if part.way == OTHER else respelled)(request).values())
+        variants = list((altered if part.way == OTHER else spellings)(request).values())
         return variants[part.variant % len(variants)]
 
     def compatible(self, requests: list[CreateOrderRequest]) -> list[CreateOrderRequest]:
@@ -241,10 +198,10 @@ class OrderStory(RuleBasedStateMachine):
         orders = list(self.model.orders.values())[-RECENT:]
         return orders[which % len(orders)]
 
-    def ask(self, request: Any, traced: bool = False) -> None:
+    def ask(self, request: Any, is_traced: bool = False) -> None:
         """Makes a request, whose answer has to be the model's."""
         self.asked.append(request)
-        trace = new_trace() if traced else ""
+        trace = new_trace() if is_traced else ""
         answer = told(self.system.client.call(request, ORDER, metadata=carrying(trace)))
         if isinstance(request, CreateOrderRequest):
             (verdict,) = self.model.create([request], [answer], trace_id(trace))
@@ -252,16 +209,16 @@ class OrderStory(RuleBasedStateMachine):
             verdict = self.model.change(request, answer, trace_id(trace))
         compare(verdict, answer)
 
-    def ask_at_once(self, requests: list[CreateOrderRequest], traced: bool) -> None:
+    def ask_at_once(self, requests: list[CreateOrderRequest], is_traced: bool) -> None:
         """Makes many creations in one call."""
         if not requests:
             return
         self.asked += requests
-        trace = new_trace() if traced else ""
+        trace = new_trace() if is_traced else ""
         batch = BatchCreateOrdersRequest(requests=requests)
         answer = self.system.client.call(batch, ORDER, metadata=carrying(trace))
         assert answer.response is not None, f"a batch was refused as a whole: {answer.status}"
-        answers = [told_in(result) for result in answer.response.results]
+        answers = [told(one) for one in of_each(answer, len(requests))]
         assert len(answers) == len(requests)
         verdicts = self.model.create(requests, answers, trace_id(trace))
         for verdict, one in zip(verdicts, answers, strict=True):
@@ -278,7 +235,7 @@ class OrderStory(RuleBasedStateMachine):
         for order in ours:
             compare(self.model.get(order.id), order)
 
-    def teardown(self) -> None:
+    def end(self) -> None:
         """At the end: every order, every list, and every event on each exchange."""
         for order_id, order in self.model.orders.items():
             compare(order, told(self.system.call(GetOrderRequest(order_id=order_id))))
@@ -293,12 +250,7 @@ class OrderStory(RuleBasedStateMachine):
 
 def told(answer: Answer) -> Order | Refusal:
     """The order that was answered, or the refusal."""
-    return refusal_of(answer.status) if answer.response is None else answer.response.order
-
-
-def told_in(result: Any) -> Order | Refusal:
-    """The order in a result of a batch, or the refusal."""
-    return result.order if result.WhichOneof("result") == "order" else refusal_of(result.status)
+    return refusal_in(answer) if answer.response is None else answer.response.order
 
 
 def compare(verdict: Verdict, answer: Order | Refusal) -> None:
@@ -326,19 +278,30 @@ def ids(request: CreateOrderRequest) -> tuple[str, str]:
 
 def equal(one: CreateOrderRequest, other: CreateOrderRequest) -> bool:
     """True when one is a repeat of the other, and of the same trace."""
-    same: Callable[[Any], Any] = lambda request: (ids(request), request.traceparent, normal_form(request))  # noqa: E731
-    return bool(same(one) == same(other))
+    return bool(normal(one) == normal(other)) and one.traceparent == other.traceparent
 
 
-@pytest.mark.judges(ORDER)
-def test_any_story_of_orders_goes_as_the_model_says(system: SystemUnderTest) -> None:
-    """Creations alone and in batches, changes, repeats, reuse, reads, lists: every field of each answer and event."""
-
-    class StoryOfThisService(OrderStory):
-        pass
-
-    StoryOfThisService.system = system
-    run_state_machine_as_test(
-        StoryOfThisService,
-        settings=settings(settings.get_profile("contract"), max_examples=share(2), stateful_step_count=STEPS),
-    )
+KINDS = (
+    Kind(
+        9,
+        OrderStory.create,
+        {
+            "parts": st.lists(CREATIONS | AGAIN, min_size=1, max_size=3),
+            "is_batch": st.booleans(),
+            "is_traced": TRACED,
+        },
+    ),
+    Kind(12, OrderStory.change, {"changes": st.lists(CHANGES, min_size=1, max_size=4), "is_traced": TRACED}),
+    Kind(6, OrderStory.ask_again, {"again": st.lists(AGAIN, min_size=1, max_size=4), "is_traced": TRACED}),
+    Kind(
+        5,
+        OrderStory.look,
+        {
+            "which": WHICH,
+            "customer": st.sampled_from([0, 1, None]),
+            "state": st.integers(0, 5),
+            "size": st.integers(1, 5),
+        },
+    ),
+)
+"""Some 30 steps, and some 80 calls."""

@@ -14,6 +14,7 @@ from buf.validate import validate_pb2
 from ordersys.api.order.v1.order_service_pb2 import OrderItems
 from ordersys.api.product.v1.product_service_pb2 import ItemQuantities
 from ordersys.contract.validation import violations
+from tests.contract.harness.normal_form import copy, items_of
 from tests.contract.harness.system_under_test import new_id, priced, quantities
 
 # They name a try of a request; they are no part of what it asks for.
@@ -28,14 +29,7 @@ _SAMPLES: Mapping[str, Any] = {
 }
 
 
-def copy(message: Any) -> Any:
-    """An equal message."""
-    same = type(message)()
-    same.CopyFrom(message)
-    return same
-
-
-def respelled(request: Any) -> dict[str, Any]:
+def spellings(request: Any) -> dict[str, Any]:
     """Requests that are equal to this one, by what is spelled in another way: each alone, and all together."""
     ways = {"upper case": _upper, "order of items": _turn, "unknown fields": _newer, "trace": _trace}
     variants = {}
@@ -58,14 +52,6 @@ def altered(request: Any) -> dict[str, Any]:
     return found
 
 
-def items_of(request: Any) -> Any:
-    """The items that a request names; an empty list where it names none."""
-    fields = request.DESCRIPTOR.fields_by_name
-    if "items" not in fields:
-        return []
-    return request.items if fields["items"].is_repeated else (request.items.items if request.HasField("items") else [])
-
-
 def _upper(request: Any) -> None:
     for field in request.DESCRIPTOR.fields:
         if _rules(field).string.uuid:
@@ -73,14 +59,12 @@ def _upper(request: Any) -> None:
 
 
 def _turn(request: Any) -> None:
-    items = items_of(request)
-    turned = [copy(item) for item in items][::-1]
-    for item, other in zip(items, turned, strict=True):
-        item.CopyFrom(other)
+    if items := items_of(request):
+        items.reverse()
 
 
 def _newer(request: Any) -> None:
-    for message in (request, *items_of(request)):
+    for message in (request, *(items_of(request) or ())):
         message.MergeFromString(_UNKNOWN)
 
 

@@ -4,8 +4,9 @@ from ordersys.api.order.v1.order_pb2 import OrderState
 from ordersys.api.order.v1.order_service_pb2 import OrderItems, UpdateOrderRequest
 from ordersys.contract.normalisation import fingerprint, normalise
 from ordersys.contract.validation import violations
+from tests.contract.harness.normal_form import copy
 from tests.contract.harness.system_under_test import creating, new_id, priced
-from tests.contract.harness.variants import altered, copy, respelled
+from tests.contract.harness.variants import altered, spellings
 
 CREATE = creating({"lamp": 2, "desk": 1})
 ITEMS = UpdateOrderRequest(
@@ -39,10 +40,10 @@ def test_each_field_of_a_request_is_altered_in_turn() -> None:
 
 def test_what_is_spelled_in_another_way_asks_for_the_same() -> None:
     """Other bytes, and the same meaning."""
-    assert set(respelled(CREATE)) == {"upper case", "order of items", "unknown fields", "trace", "all of it"}
-    assert set(respelled(STATE)) == {"upper case", "unknown fields", "all of it"}
+    assert set(spellings(CREATE)) == {"upper case", "order of items", "unknown fields", "trace", "all of it"}
+    assert set(spellings(STATE)) == {"upper case", "unknown fields", "all of it"}
     for request in (CREATE, ITEMS, STATE):
-        for way, same in respelled(request).items():
+        for way, same in spellings(request).items():
             assert same.SerializeToString() != request.SerializeToString(), way
             assert meaning(same) == meaning(request), way
             assert not violations(same), way
