@@ -110,6 +110,8 @@ class OrderStory:
         self.model = OrderModel()
         self.customers = [f"c-{new_id()}" for _ in range(2)]
         self.asked: list[Any] = []
+        self.changed: list[UpdateOrderRequest] = []
+        """The changes that were made."""
 
     def begin(self) -> None:
         """Some orders, so that there is something to change."""
@@ -132,7 +134,7 @@ class OrderStory:
     def ask_again(self, again: Sequence[Again], is_traced: bool) -> None:
         """Any request that was made before, however long ago, or another one with its request_id."""
         for one in again:
-            self.ask(self.variant(one, self.asked), is_traced)
+            self.ask(self.variant(one, (one.which % 2 and self.changed) or self.asked), is_traced)
 
     def look(self, which: int, customer: int | None, state: int, size: int) -> None:
         """An order, one there is not, and a list: of one customer or of all, in one state or in any."""
@@ -207,6 +209,7 @@ class OrderStory:
             (verdict,) = self.model.create([request], [answer], trace_id(trace))
         else:
             verdict = self.model.change(request, answer, trace_id(trace))
+            self.changed += [request] if isinstance(verdict, Order) else []
         compare(verdict, answer)
 
     def ask_at_once(self, requests: list[CreateOrderRequest], is_traced: bool) -> None:
@@ -283,7 +286,7 @@ def equal(one: CreateOrderRequest, other: CreateOrderRequest) -> bool:
 
 KINDS = (
     Kind(
-        9,
+        8,
         OrderStory.create,
         {
             "parts": st.lists(CREATIONS | AGAIN, min_size=1, max_size=3),
@@ -291,10 +294,10 @@ KINDS = (
             "is_traced": TRACED,
         },
     ),
-    Kind(12, OrderStory.change, {"changes": st.lists(CHANGES, min_size=1, max_size=4), "is_traced": TRACED}),
-    Kind(6, OrderStory.ask_again, {"again": st.lists(AGAIN, min_size=1, max_size=4), "is_traced": TRACED}),
+    Kind(12, OrderStory.change, {"changes": st.lists(CHANGES, min_size=3, max_size=6), "is_traced": TRACED}),
+    Kind(6, OrderStory.ask_again, {"again": st.lists(AGAIN, min_size=3, max_size=6), "is_traced": TRACED}),
     Kind(
-        5,
+        4,
         OrderStory.look,
         {
             "which": WHICH,
@@ -304,4 +307,4 @@ KINDS = (
         },
     ),
 )
-"""Some 30 steps, and some 80 calls."""
+"""Some 30 steps, and 120 calls."""
