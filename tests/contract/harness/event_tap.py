@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
 import pika
-from pika.exceptions import AMQPConnectionError
+from pika.exceptions import AMQPConnectionError, ChannelClosedByBroker
 
 from ordersys.contract.events import Delivery, Event, Undecodable, decode
 from ordersys.contract.topology import Exchange, topology
@@ -29,15 +29,22 @@ class Received(NamedTuple):
 
 
 class EventTap:
-    """Receives from now on, in a thread of its own, until it is closed. Raises NoContact."""
+    """Receives from now on, in a thread of its own, until it is closed. Raises NoContact.
 
-    def __init__(self, url: str) -> None:
+    Waits up to so many seconds for the exchanges, which the services declare, and declares what is missing then.
+    """
+
+    def __init__(self, url: str, patience: float) -> None:
         self._received: list[Received] = []
         self._changed = threading.Condition()
         try:
             self._connection = pika.BlockingConnection(pika.URLParameters(url))
         except AMQPConnectionError as error:
             raise NotReachable(f"the RabbitMQ of --amqp-url can't be used: {error!r}") from error
+        until = time.monotonic() + patience
+        names = [exchange.name for exchange in topology().exchanges]
+        self.undeclared = frozenset(name for name in names if not self._is_there(name, until))
+        """The exchanges that no service had declared."""
         self._channel = self._connection.channel()
         for exchange in topology().exchanges:
             self._listen(exchange)
@@ -74,6 +81,20 @@ class EventTap:
         self._connection.add_callback_threadsafe(self._channel.stop_consuming)
         self._thread.join()
         self._connection.close()
+
+    def _is_there(self, exchange: str, until: float) -> bool:
+        """True once an exchange is there; false when it is not in time."""
+        while True:
+            channel = self._connection.channel()
+            try:
+                channel.exchange_declare(exchange, passive=True)
+            except ChannelClosedByBroker:  # not found
+                if time.monotonic() > until:
+                    return False
+                self._connection.sleep(0.02)
+            else:
+                channel.close()
+                return True
 
     def _listen(self, exchange: Exchange) -> None:
         self._channel.exchange_declare(exchange.name, exchange.type, durable=True)

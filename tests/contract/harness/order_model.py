@@ -93,14 +93,14 @@ class OrderModel:
             return [unknown_order(request.order_id.lower())]
         if refusals := _refusals(before, request):
             return refusals
-        order = copy(before)
+        order: Order = copy(before)
         if request.HasField("items"):
             _put_items(order, request)
         else:
             order.state = request.state
         names = [field.name for field in Order.DESCRIPTOR.fields if differ(field.name, before, order)]
         if not names:
-            return before
+            return before  # with its version and its time
         order.version += 1
         order.update_time.CopyFrom(self._time(answer, self._latest))
         self._tell(order, OrderUpdated(order=order, previous_state=before.state, changed_fields=sorted(names)), trace)

@@ -94,7 +94,7 @@ def _other_values(message: Any, field: FieldDescriptor) -> Iterator[tuple[str, A
     elif field.message_type:
         yield "", _SAMPLES.get(field.message_type.full_name)
     else:
-        if field.has_presence and field.containing_oneof is not None and _is_optional(field):
+        if _is_optional(field):
             yield " unset", None
         yield from _other_scalars(field, value)
 
@@ -134,8 +134,8 @@ def _put(message: Any, field: FieldDescriptor, value: Any) -> None:
 
 
 def _is_optional(field: FieldDescriptor) -> bool:
-    """True for a field that may be left out by itself, not for a member of a oneof."""
-    return len(field.containing_oneof.fields) == 1
+    """True for a field that may be left out by itself, not for a member of a oneof of several."""
+    return field.containing_oneof is not None and len(field.containing_oneof.fields) == 1
 
 
 def _rules(field: FieldDescriptor) -> validate_pb2.FieldRules:

@@ -79,7 +79,7 @@ def test_a_change_is_heard_once_on_the_topic_exchange_only(
 ) -> None:
     """OrderUpdated with the order as it became, its state before and the names of what changed, for every change."""
     order = system.create()
-    events = [OrderCreated(order=order)]
+    events: list[OrderCreated | OrderUpdated] = [OrderCreated(order=order)]
     for make, names in changes:
         changed = updated(system, make(order))
         events.append(OrderUpdated(order=changed, previous_state=order.state, changed_fields=names))

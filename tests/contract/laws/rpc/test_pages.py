@@ -30,7 +30,7 @@ NAMES = [f"{role}-{query.DESCRIPTOR.name.removesuffix('Request')}" for role, que
 every_list = pytest.mark.parametrize(("role", "query", "entries"), LISTS, ids=NAMES)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def customer(system: SystemUnderTest) -> str:
     """A customer with 60 orders."""
     if ORDER not in system.addresses:
