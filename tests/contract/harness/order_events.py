@@ -31,7 +31,7 @@ def settle(system: SystemUnderTest, event_tap: EventTap, *orders: Order) -> None
 
 
 def settled(system: SystemUnderTest, event_tap: EventTap, orders: Collection[Order]) -> Mapping[str, list[Received]]:
-    """What was heard of each of these orders once all their versions were, and what came after them as well."""
+    """The messages about each of these orders once all their versions were heard, and of an order that came after them."""
     awaited = [*orders, system.create()]
 
     def complete() -> Mapping[str, list[Received]] | None:
@@ -59,8 +59,8 @@ def assert_tells(received: Sequence[Received], events: Sequence[Told]) -> None:
     assert len(of_fanout) == 1, (
         f"versions heard of the fanout exchange: {[m.event.version for m in of_fanout if m.event]}"
     )
-    for message, told in zip([*of_fanout, *of_topic], [events[0], *events], strict=True):
-        assert_event(message, told)
+    for message, event in zip([*of_fanout, *of_topic], [events[0], *events], strict=True):
+        assert_event(message, event)
 
 
 def assert_event(received: Received, told: Told) -> None:

@@ -126,7 +126,7 @@ def differ(name: str, one: Order, other: Order) -> bool:
 
 
 def differences(answered: Order, expected: Order) -> dict[str, tuple[str, str]]:
-    """What was answered and what was expected, by each field in which the orders differ."""
+    """The values answered and expected, by the names of the fields in which the orders differ."""
     names = [field.name for field in Order.DESCRIPTOR.fields if differ(field.name, answered, expected)]
     return {name: (str(getattr(answered, name)), str(getattr(expected, name))) for name in names}
 
@@ -139,11 +139,11 @@ def _put_items(order: Order, request: Any) -> None:
 
 def _refusals(order: Order, request: UpdateOrderRequest) -> list[Refusal]:
     """Those that apply; which of several comes is not said."""
-    found = []
+    refusals = []
     if request.HasField("expected_version") and request.expected_version != order.version:
-        found.append(stale(order.id, order.version))
+        refusals.append(stale(order.id, order.version))
     items = request.HasField("items")
     to_state = order.state if items else request.state
     if order.state != PLACED if items else to_state not in FOLLOWS[order.state]:
-        found.append(forbidden(order.id, order.state, to_state))
-    return found
+        refusals.append(forbidden(order.id, order.state, to_state))
+    return refusals

@@ -133,8 +133,8 @@ class OrderStory:
 
     def ask_again(self, again: Sequence[Again], is_traced: bool) -> None:
         """Any request that was made before, however long ago, or another one with its request_id."""
-        for one in again:
-            self.ask(self.variant(one, (one.which % 2 and self.changed) or self.asked), is_traced)
+        for part in again:
+            self.ask(self.variant(part, (part.which % 2 and self.changed) or self.asked), is_traced)
 
     def look(self, which: int, customer: int | None, state: int, size: int) -> None:
         """An order, one there is not, and a list: of one customer or of all, in one state or in any."""
@@ -221,11 +221,11 @@ class OrderStory:
         batch = BatchCreateOrdersRequest(requests=requests)
         answer = self.system.client.call(batch, ORDER, metadata=carrying(trace))
         assert answer.response is not None, f"a batch was refused as a whole: {answer.status}"
-        answers = [told(one) for one in of_each(answer, len(requests))]
+        answers = [told(result) for result in of_each(answer, len(requests))]
         assert len(answers) == len(requests)
         verdicts = self.model.create(requests, answers, trace_id(trace))
-        for verdict, one in zip(verdicts, answers, strict=True):
-            compare(verdict, one)
+        for verdict, result in zip(verdicts, answers, strict=True):
+            compare(verdict, result)
 
     def compare_list(self, query: ListOrdersRequest, listed: Sequence[Order]) -> None:
         """All that fit and nothing else, each as it is, the newest first."""

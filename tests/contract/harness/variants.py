@@ -45,11 +45,11 @@ def spellings(request: Any) -> dict[str, Any]:
 
 def altered(request: Any) -> dict[str, Any]:
     """Requests that ask for something else, by the field that differs. Each keeps the rules."""
-    found: dict[str, Any] = {}
+    variants: dict[str, Any] = {}
     for path, other in _altered(request):
-        if path not in found and other != request and not violations(other):
-            found[path] = other
-    return found
+        if path not in variants and other != request and not violations(other):
+            variants[path] = other
+    return variants
 
 
 def _upper(request: Any) -> None:

@@ -16,7 +16,7 @@ STATE = UpdateOrderRequest(request_id=new_id(), order_id=new_id(), state=OrderSt
 
 
 def meaning(request: object) -> bytes:
-    """What a request asks for."""
+    """A fingerprint of what a request asks for."""
     plain = copy(request)
     normalise(plain)
     return fingerprint(plain)
