@@ -13,7 +13,7 @@ from ordersys.contract.times import microseconds
 from ordersys.contract.topology import publication
 from tests.contract.harness.event_tap import EventTap, Received
 from tests.contract.harness.normal_form import copy
-from tests.contract.harness.order_model import Told
+from tests.contract.harness.order_model import Told, differences
 from tests.contract.harness.system_under_test import SystemUnderTest
 from tests.contract.harness.traces import trace_id
 
@@ -31,7 +31,7 @@ def settle(system: SystemUnderTest, event_tap: EventTap, *orders: Order) -> None
 
 
 def settled(system: SystemUnderTest, event_tap: EventTap, orders: Collection[Order]) -> Mapping[str, list[Received]]:
-    """The messages about each of these orders once all their versions were heard, and of an order that came after them."""
+    """The messages about each of these orders once all their versions were heard, and those of a later order."""
     awaited = [*orders, system.create()]
 
     def complete() -> Mapping[str, list[Received]] | None:
@@ -66,7 +66,8 @@ def assert_tells(received: Sequence[Received], events: Sequence[Told]) -> None:
 def assert_event(received: Received, told: Told) -> None:
     """This message is that event: every field, every property, and its trace."""
     assert received.event is not None
-    assert sorted_names(received.event.message) == sorted_names(told.message)
+    assert received.event.message.DESCRIPTOR is told.message.DESCRIPTOR
+    assert differences(sorted_names(received.event.message), sorted_names(told.message)) == {}
     assert_properties(received, told.message.order.id, microseconds(told.message.order.update_time))
     trace = trace_id(received.properties.headers["traceparent"])
     assert told.trace in ("", trace), f"of the trace {trace}, and not of the call's, {told.trace}"

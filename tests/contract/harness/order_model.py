@@ -98,12 +98,12 @@ class OrderModel:
             _put_items(order, request)
         else:
             order.state = request.state
-        names = [field.name for field in Order.DESCRIPTOR.fields if differ(field.name, before, order)]
+        names = sorted(differences(order, before))
         if not names:
             return before  # with its version and its time
         order.version += 1
         order.update_time.CopyFrom(self._time(answer, self._latest))
-        self._tell(order, OrderUpdated(order=order, previous_state=before.state, changed_fields=sorted(names)), trace)
+        self._tell(order, OrderUpdated(order=order, previous_state=before.state, changed_fields=names), trace)
         return order
 
     def _tell(self, order: Order, event: Any, trace: str) -> None:
@@ -120,15 +120,11 @@ class OrderModel:
         return answer.update_time
 
 
-def differ(name: str, one: Order, other: Order) -> bool:
-    """True where the orders differ in the field of that name."""
-    return bool(getattr(one, name) != getattr(other, name))
-
-
-def differences(answered: Order, expected: Order) -> dict[str, tuple[str, str]]:
-    """The values answered and expected, by the names of the fields in which the orders differ."""
-    names = [field.name for field in Order.DESCRIPTOR.fields if differ(field.name, answered, expected)]
-    return {name: (str(getattr(answered, name)), str(getattr(expected, name))) for name in names}
+def differences(message: Any, expected: Any) -> dict[str, tuple[str, str]]:
+    """The values of a message and those expected, by the names of the fields in which they differ."""
+    names = [field.name for field in expected.DESCRIPTOR.fields]
+    pairs = {name: (getattr(message, name), getattr(expected, name)) for name in names}
+    return {name: (str(value), str(other)) for name, (value, other) in pairs.items() if value != other}
 
 
 def _put_items(order: Order, request: Any) -> None:

@@ -61,7 +61,7 @@ class Creation(NamedTuple):
 
     customer: int
     basket: int
-    taken: bool
+    is_taken: bool
     twice: bool
     traced: bool
 
@@ -157,8 +157,7 @@ class OrderStory:
         if isinstance(part, Again):
             before = [request for request in self.asked if isinstance(request, CreateOrderRequest)]
             return [request for request in [self.variant(part, before)] if isinstance(request, CreateOrderRequest)]
-        taken = part.taken and self.model.orders
-        order_id = self.order(part.customer).id if taken else new_id()
+        order_id = self.order(part.customer).id if part.is_taken and self.model.orders else new_id()
         customer_id = self.customers[part.customer]
         request = CreateOrderRequest(
             request_id=new_id(), order_id=order_id, customer_id=customer_id, items=BASKETS[part.basket]
@@ -231,7 +230,7 @@ class OrderStory:
         """All that fit and nothing else, each as it is, the newest first."""
         expected = [order for order in self.model.orders.values() if fits(query, order)]
         ours = [order for order in listed if query.customer_id or order.id in self.model.orders]
-        assert all(fits(query, order) for order in listed), f"listed for {query}: {listed}"
+        assert all(fits(query, order) for order in listed), f"listed for {query}"
         assert sorted(order.id for order in ours) == sorted(order.id for order in expected)
         ranks = [self.model.ranks[order.id] for order in ours]
         assert ranks == sorted(ranks, reverse=True), f"not the newest first: {ranks}"
