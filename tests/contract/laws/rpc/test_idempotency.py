@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from ordersys.api.order.v1.order_pb2 import Order
 from ordersys.api.order.v1.order_service_pb2 import (
     BatchCreateOrdersRequest,
     CreateOrderRequest,
@@ -179,16 +180,13 @@ def test_a_creation_is_one_request_alone_and_in_a_batch(system: SystemUnderTest)
     """Either call answers a repeat of the other as at first, also twice in one batch and after other changes."""
     alone, batched = creating({"lamp": 2, "desk": 1}), creating({"desk": 1})
     first = system.ok(alone).order
-    results = create_all(system, [creating(), alone, batched, batched, alone])
-    second = results[2].order
-    assert [result.order for result in results[1:]] == [first, second, second, first]
+    _, again, second, *others = orders_of(create_all(system, [creating(), alone, batched, batched, alone]))
+    assert [again, *others] == [first, second, first]
     for order in (first, second):
         updated(system, moving(order, CANCELLED))
     assert system.ok(batched).order == second
-    assert [result.order for result in create_all(system, [*spellings(alone).values(), batched])] == [
-        *[first] * len(spellings(alone)),
-        second,
-    ]
+    variants = spellings(alone).values()
+    assert orders_of(create_all(system, [*variants, batched])) == [*[first] * len(variants), second]
 
 
 @pytest.mark.judges(ORDER)
@@ -205,7 +203,7 @@ def test_the_id_of_a_creation_is_refused_for_another_alone_and_in_a_batch(system
     others = [*altered(alone).values(), *altered(batched).values(), stolen]
     *refused, created = create_all(system, [*others, creating()])
     assert [reason_of(result.status) for result in refused] == ["REQUEST_ID_REUSED"] * len(others)
-    assert created.WhichOneof("result") == "order"
+    assert orders_of([created])
     assert [system.call(other).reason for other in others] == ["REQUEST_ID_REUSED"] * len(others)
 
 
@@ -214,3 +212,9 @@ def create_all(system: SystemUnderTest, requests: list[CreateOrderRequest]) -> l
     results = list(system.ok(BatchCreateOrdersRequest(requests=requests)).results)
     assert len(results) == len(requests)
     return results
+
+
+def orders_of(results: list[CreateOrderResult]) -> list[Order]:
+    """The orders of a batch of which none is refused."""
+    assert [reason_of(result.status) for result in results] == [""] * len(results)
+    return [result.order for result in results]
