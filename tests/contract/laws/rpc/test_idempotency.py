@@ -16,7 +16,7 @@ from ordersys.contract.topology import topology
 from tests.contract.harness.client import ORDER, ROLES, RPCS
 from tests.contract.harness.normal_form import copy
 from tests.contract.harness.order_events import wait_for_events
-from tests.contract.harness.order_requests import CANCELLED, moving, updated
+from tests.contract.harness.order_requests import CANCELLED, PAID, SHIPPED, changing, moving, updated
 from tests.contract.harness.refusals import refusal_in, reused
 from tests.contract.harness.sample_requests import SAMPLE_REQUESTS, SampleRequest
 from tests.contract.harness.system_under_test import SystemUnderTest, creating, new_id
@@ -165,12 +165,25 @@ def test_a_repeat_publishes_no_second_event(system: SystemUnderTest, role: str, 
 @pytest.mark.cites("implement.md", "A request that is refused leaves its id unused, with one exception")
 @pytest.mark.judges(ORDER)
 def test_a_refused_request_leaves_its_id_unused(system: SystemUnderTest) -> None:
-    """After NOT_FOUND the same id serves another request."""
-    request = SAMPLE_REQUESTS["OrderService.UpdateOrder state"].request(system)
-    missing = copy(request)
-    missing.order_id = new_id()
-    assert system.call(missing).reason == "ORDER_NOT_FOUND"
-    assert system.ok(request)
+    """Whatever it was refused for, the id serves another request, and the same one is looked at anew."""
+    order = system.create()
+    missing, taken = moving(order, CANCELLED), creating()
+    missing.order_id, taken.order_id = new_id(), order.id
+    early, late = changing(order, {"desk": 3}, expected=2), moving(order, SHIPPED)
+    for request, reason in (
+        (missing, "ORDER_NOT_FOUND"),
+        (taken, "ORDER_ALREADY_EXISTS"),
+        (early, "VERSION_MISMATCH"),
+        (late, "STATE_NOT_ALLOWED"),
+    ):
+        assert system.call(request).reason == reason
+    missing.order_id, taken.order_id = system.create().id, new_id()
+    assert system.ok(missing).order.state == CANCELLED
+    assert system.ok(taken).order.id == taken.order_id
+    updated(system, changing(order, {"desk": 2}))
+    assert updated(system, early).version == 3
+    updated(system, moving(order, PAID))
+    assert updated(system, late).state == SHIPPED
 
 
 @pytest.mark.judges(ORDER)
