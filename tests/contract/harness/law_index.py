@@ -168,14 +168,17 @@ def _judged(law: Law) -> str:
 
 
 def _stated(law: Law) -> str:
-    """A link to each sentence that the law cites; its words are the title, so that the table stays short."""
-    return "; ".join(_linked(citation) for citation in law.citations)
+    """A link to each place that the law cites; the words there are its title, so that the table stays short."""
+    places: dict[str, list[Citation]] = {}
+    for citation in law.citations:
+        places.setdefault(citation.place, []).append(citation)
+    return "; ".join(_linked(place, cited) for place, cited in places.items())
 
 
-def _linked(citation: Citation) -> str:
-    path = os.path.relpath(_ROOT / citation.place, PAGE.parent)
-    words = citation.words.replace('"', "'")
-    return f'[{_escaped(citation.heading or citation.source)}]({path} "{_escaped(words)}")'
+def _linked(place: str, cited: list[Citation]) -> str:
+    words = " … ".join(citation.words for citation in cited).replace('"', "'").replace("`", "")
+    path = os.path.relpath(_ROOT / place, PAGE.parent)
+    return f'[{_escaped(cited[0].heading or cited[0].source)}]({path} "{_escaped(words)}")'
 
 
 def _anchor(heading: str) -> str:

@@ -30,6 +30,7 @@ def test_every_exchange_is_there_as_the_contract_states_it(
 
 @pytest.mark.cites("implement.md", "A queue has x-queue-type, x-delivery-limit, x-dead-letter-exchange")
 @pytest.mark.cites("topology.proto", "A durable queue. Its arguments can't be changed once it is declared")
+@pytest.mark.cites("implement.md", "a publisher whose subscriber has never run must not lose that subscriber's events")
 @pytest.mark.parametrize("queue", topology().queues, ids=lambda queue: queue.name)
 def test_every_queue_is_there_as_the_contract_states_it(
     system: SystemUnderTest, injector: Injector, queue: Queue

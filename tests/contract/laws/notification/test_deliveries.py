@@ -160,7 +160,7 @@ def test_a_changed_field_need_not_be_known(system: SystemUnderTest, injector: In
     assert OrderUpdated.FromString(record.event.value).changed_fields == [name]
 
 
-@pytest.mark.cites("implement.md", "An OrderRejected about an order that exists.")
+@pytest.mark.cites("implement.md", "An OrderRejected about an order that exists")
 @TWO
 def test_a_refusal_of_an_order_that_exists_is_recorded(system: SystemUnderTest, injector: Injector, role: str) -> None:
     """It is an event like any other, about no version of the order."""

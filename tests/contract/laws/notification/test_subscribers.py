@@ -37,6 +37,7 @@ def updated(order: Order) -> OrderUpdated:
 
 
 @pytest.mark.cites("notification_log.proto", "The event as it was published.")
+@pytest.mark.cites("implement.md", "its type_url is type.googleapis.com/ and the event's type")
 @pytest.mark.cites("implement.md", "is the body as it was published, to the byte, unknown fields included")
 @pytest.mark.cites("notification_log.proto", "The order's version it tells of; 0 for an event about no order version.")
 @every_taken

@@ -28,7 +28,7 @@ def test_ids_in_details_stand_in_lower_case(system: SystemUnderTest) -> None:
     first.request_id = with_letters()
     system.ok(first)
     other.request_id = first.request_id.upper()
-    assert system.call(other).detail(ErrorInfo()).metadata == {"request_id": first.request_id}
+    assert system.call(other).detail(ErrorInfo()).metadata["request_id"] == first.request_id
 
 
 @pytest.mark.cites("order_service.proto", "are read in lower case, as they are kept, answered and published")

@@ -15,7 +15,9 @@ PAID, SHIPPED = OrderState.ORDER_STATE_PAID, OrderState.ORDER_STATE_SHIPPED
 
 def used(system: SystemUnderTest, role: str) -> str:
     """A request_id that a request of this service has."""
-    request: Any = creating() if role == ORDER else placing({system.new_product(): 1})
+    request: Any = creating()
+    if role == PRODUCT:
+        request = product_api.AdjustStockRequest(request_id=new_id(), product_id=system.new_product(), delta=1)
     system.ok(request)
     return str(request.request_id)
 
