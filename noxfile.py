@@ -90,9 +90,16 @@ def contract(session: nox.Session) -> None:
 
 @nox.session
 def mutants(session: nox.Session) -> None:
-    """Break our services in one place after the other: the contract suite has to notice (`-- NAME`, `-- --full`)."""
+    """Break our services in one place after the other: the contract suite has to notice (`-- NAME`, `-- --alone`)."""
     prepare(session, "tests")
     session.run("python", "-m", "tests.mutants", *session.posargs, **PATIENTLY)
+
+
+@nox.session
+def mutation(session: nox.Session) -> None:
+    """Break our services by machine, in thousands of places: the contract suite has to notice (`-- --sample=N`)."""
+    prepare(session, "tests")
+    session.run("python", "-m", "tests.mutants.machine", *session.posargs, **PATIENTLY)
 
 
 @nox.session

@@ -1,34 +1,31 @@
 """`nox -s mutants`: breaks the implementation in one place after the other; the contract suite has to notice.
 
 The unbroken implementation is judged first, by the whole suite. A mutant is judged by the law that has to catch it,
-and by all of them only if that one does not. Prints the matrix and `killed N of N`; fewer is a failing exit status.
+which has to fail in the stated way, and by all of them where that law is kept. With --alone the broken service is
+judged without the others, too. Prints the matrix and the scores; exit status 0 means that every mutant was killed.
 """
 
 import argparse
-import signal
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from queue import SimpleQueue
 
-from rich.console import Console
-
-from tests import virtual_host
 from tests.contract.harness.law_index import node_id
+from tests.mutants import implementation
+from tests.mutants.arguments import add_common, end_on_signals
 from tests.mutants.catalogue import MUTANTS
-from tests.mutants.matrix import UNBROKEN, Row, all_killed, matrix, said
-from tests.mutants.mutant import Mutant
-from tests.mutants.suite import NoVerdict, Scope, judge
-from tests.running import addresses, local
+from tests.mutants.court import Case, Court, brokers
+from tests.mutants.implementation import Implementation
+from tests.mutants.matrix import ALONE, TOGETHER, UNBROKEN, Row, all_killed, matrix
+from tests.mutants.mutant import SERVICES, Mutant
+from tests.mutants.results import Results
+from tests.mutants.suite import Judged, Scope, judge
+from tests.mutants.verdict import Outcome, Verdict, anyhow, as_stated
 
 _ENOUGH = 1
-_MOST_JOBS = 16
-_EVERYTHING = Scope()
-_console = Console(stderr=True, highlight=False)
+_WHOLE = Implementation()
 
 
 def main() -> None:
@@ -37,15 +34,18 @@ def main() -> None:
     if arguments.list:
         print(_listed())
         return
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda received, frame: sys.exit(128 + received))
+    end_on_signals()
     with (
         tempfile.TemporaryDirectory(prefix="mutants-") as folder,
-        _brokers(arguments.jobs, arguments.amqp_url, Path(folder)) as urls,
+        brokers(arguments.jobs, arguments.amqp_url, Path(folder)) as urls,
     ):
-        court = Court(urls, arguments.full)
-        unbroken = court.try_unbroken()
-        rows = court.try_all(arguments.mutants) if unbroken.kept and not unbroken.broken else []
+        court = Court(urls, Results(arguments.results))
+        if arguments.learn:
+            _print_failures(court, arguments.mutants)
+            return
+        ways = [*([] if arguments.alone_only else [TOGETHER]), *([ALONE] if arguments.alone else [])]
+        unbroken = _try_unbroken(court, arguments.mutants, ways)
+        rows = _try_mutants(court, arguments.mutants, ways, arguments.full) if _all_kept(unbroken) else []
     text = matrix(unbroken, rows)
     print(text)
     if arguments.report:
@@ -53,62 +53,96 @@ def main() -> None:
     sys.exit(0 if all_killed(rows) else 1)
 
 
-class Court:
-    """Tries implementations, as many at a time as there are brokers."""
-
-    def __init__(self, urls: Sequence[str], full: bool) -> None:
-        self._full = full
-        self._jobs = len(urls)
-        self._free: SimpleQueue[str] = SimpleQueue()
-        for url in urls:
-            self._free.put(url)
-
-    def try_unbroken(self) -> Row:
-        """Judge the implementation as it is by the whole suite."""
-        return self._try(UNBROKEN, lambda url: _judged(UNBROKEN, None, url, _EVERYTHING))
-
-    def try_all(self, mutants: Sequence[Mutant]) -> list[Row]:
-        """Judge each mutant by the suite."""
-        with ThreadPoolExecutor(self._jobs) as pool:
-            return list(pool.map(self._try_mutant, mutants))
-
-    def _try_mutant(self, mutant: Mutant) -> Row:
-        whole = Scope(enough=0 if self._full else _ENOUGH)
-        first = Scope(node_id(mutant.caught_by), _ENOUGH)
-
-        def judged(url: str) -> Row:
-            row = None if self._full else _judged(mutant.name, mutant, url, first)
-            return row if row and row.killed else _judged(mutant.name, mutant, url, whole)
-
-        return self._try(mutant.name, judged)
-
-    def _try(self, name: str, judged: Callable[[str], Row]) -> Row:
-        url, began = self._free.get(), time.monotonic()
-        try:
-            row = judged(url)
-        finally:
-            self._free.put(url)
-        _console.print(f"{time.monotonic() - began:6.1f} s  {name}: {said(row)}", markup=False, soft_wrap=True)
-        return row
+def _try_unbroken(court: Court, mutants: Sequence[Mutant], ways: Sequence[str]) -> list[Row]:
+    """The implementation as it is, by the whole suite; in each way in which mutants are judged."""
+    services = [service for service in SERVICES if any(service in mutant.services for mutant in mutants)]
+    judged: list[tuple[str, str, Judged]] = []
+    if TOGETHER in ways:
+        judged.append(("", TOGETHER, partial(implementation.together, _WHOLE)))
+    if ALONE in ways:
+        judged += [(role, ALONE, _alone(_WHOLE, role)) for role in services]
+    kept = frozenset({Outcome.SURVIVED})
+    cases = [Case(f"{UNBROKEN} {role}", way, partial(_anyhow, one), kept) for role, way, one in judged]
+    verdicts = court.try_all(cases)
+    return [Row(UNBROKEN, role, {way: verdict}) for (role, way, _), verdict in zip(judged, verdicts, strict=True)]
 
 
-def _judged(name: str, mutant: Mutant | None, url: str, scope: Scope) -> Row:
-    try:
-        judgement = judge(mutant, url, scope)
-    except NoVerdict as error:
-        return Row(name, (), no_verdict=str(error))
-    return Row(name, judgement.broken, judgement.kept)
+def _try_mutants(court: Court, mutants: Sequence[Mutant], ways: Sequence[str], full: bool) -> list[Row]:
+    judges = {TOGETHER: _judged_together, ALONE: _judged_alone}
+    cases = [Case(mutant.key, way, partial(judges[way], mutant, full)) for mutant in mutants for way in ways]
+    verdicts = iter(court.try_all(cases))
+    return [Row(mutant.name, mutant.service, {way: next(verdicts) for way in ways}) for mutant in mutants]
 
 
-@contextmanager
-def _brokers(count: int, given: str | None, folder: Path) -> Iterator[list[str]]:
-    """The URLs of so many private RabbitMQs, started at once; where one is given, of that one alone."""
-    if given:
-        yield [given]
-        return
-    with ExitStack() as stack:
-        started = [stack.enter_context(local(folder / str(number), "--broker-only")) for number in range(count)]
-        yield [addresses(process)["ORDERSYS_AMQP_URL"] for process in started]
+def _judged_together(mutant: Mutant, full: bool, url: str) -> Verdict:
+    judged = partial(implementation.together, _broken(mutant))
+    whole = Scope(enough=0 if full else _ENOUGH)
+    if not full:
+        verdict = _as_stated(mutant, judged, url, Scope(node_id(mutant.caught_by), _ENOUGH))
+        if verdict.outcome is not Outcome.SURVIVED:
+            return verdict
+    return _as_stated(mutant, judged, url, whole)
+
+
+def _judged_alone(mutant: Mutant, full: bool, url: str) -> Verdict:
+    """The verdict on the broken service without the others; of several broken ones on the first that is noticed.
+
+    The law that was named may need others, and does not apply then: any other will do.
+    """
+    scope = Scope(enough=0 if full else _ENOUGH, first=[mutant.caught_by])
+    for role in mutant.services:
+        verdict = _as_stated(mutant, _alone(_broken(mutant), role), url, scope, strict=False)
+        if verdict.outcome is not Outcome.SURVIVED:
+            break
+    return verdict
+
+
+def _as_stated(mutant: Mutant, judged: Judged, url: str, scope: Scope, strict: bool = True) -> Verdict:
+    """The verdict within `scope`. Where the law fails in other words, all its cases are tried: one has to have them."""
+
+    def verdict(tried: Scope) -> Verdict:
+        return as_stated(judge(judged, url, tried), mutant.caught_by, mutant.fails_as_stated, strict)
+
+    first = verdict(scope)
+    if first.outcome is not Outcome.OTHER_REASON or not mutant.fails_with:
+        return first
+    every_case = verdict(Scope(node_id(mutant.caught_by)))
+    return every_case if every_case.outcome is Outcome.KILLED else first
+
+
+def _anyhow(judged: Judged, url: str) -> Verdict:
+    return anyhow(judge(judged, url, Scope()))
+
+
+def _alone(judged: Implementation, role: str) -> Judged:
+    return partial(implementation.alone, judged, role)
+
+
+def _broken(mutant: Mutant) -> Implementation:
+    return Implementation(mutant.name, mutant.services)
+
+
+def _print_failures(court: Court, mutants: Sequence[Mutant]) -> None:
+    """Prints how the law of each mutant fails, for whoever chooses the words of `fails with`."""
+
+    def learnt(mutant: Mutant, url: str) -> Verdict:
+        judged = partial(implementation.together, _broken(mutant))
+        judgement = judge(judged, url, Scope(node_id(mutant.caught_by), _ENOUGH))
+        examples = [example for failure in judgement.broken for example in failure.counterexamples[:1]]
+        shown = [line for example in examples for line in _shown(mutant, example)]
+        print("\n".join([mutant.name, f"  {mutant.sentence}", *shown, ""]), flush=True)
+        return anyhow(judgement)
+
+    court.try_all([Case(mutant.key, "learn", partial(learnt, mutant)) for mutant in mutants])
+
+
+def _shown(mutant: Mutant, counterexample: str) -> Iterator[str]:
+    yield f"  {mutant.caught_by} fails {'as stated' if mutant.fails_as_stated(counterexample) else 'otherwise'}:"
+    yield from (f"    {line}" for line in counterexample.splitlines())
+
+
+def _all_kept(unbroken: Sequence[Row]) -> bool:
+    return all(row.kept for row in unbroken)
 
 
 def _arguments() -> argparse.Namespace:
@@ -116,17 +150,14 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("mutants", nargs="*", type=_mutant, metavar="NAME", help="only these (default: all)")
     parser.add_argument("--list", action="store_true", help="name the mutants, say what they break, and end")
     parser.add_argument("--full", action="store_true", help="find every law that catches a mutant, not the first ones")
+    parser.add_argument("--alone", action="store_true", help="judge each broken service alone, too")
+    parser.add_argument("--alone-only", action="store_true", help="judge each broken service alone, and not together")
     parser.add_argument(
-        "--jobs", type=_count, default=2, metavar="N", help="how many are tried at a time, each with a broker (2)"
+        "--learn", action="store_true", help="print how the law of each fails, for writing `fails with`, and end"
     )
-    parser.add_argument(
-        "--amqp-url",
-        metavar="URL",
-        default=virtual_host.given(),
-        help="a RabbitMQ to use, left empty, with one job (default: a private one for each job)",
-    )
-    parser.add_argument("--report", type=Path, metavar="FILE", help="write the matrix there, too")
+    add_common(parser)
     arguments = parser.parse_args()
+    arguments.alone = arguments.alone or arguments.alone_only
     arguments.mutants = arguments.mutants or list(MUTANTS.values())
     return arguments
 
@@ -135,12 +166,6 @@ def _mutant(name: str) -> Mutant:
     if name not in MUTANTS:
         raise argparse.ArgumentTypeError(f"{name!r} is no mutant; --list names them")
     return MUTANTS[name]
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or not 0 < int(text) <= _MOST_JOBS:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 to {_MOST_JOBS}")
-    return int(text)
 
 
 def _listed() -> str:

@@ -1,61 +1,76 @@
-"""The matrix of results: each mutant with the laws that caught it, and how many were caught. Pure."""
+"""The matrix of verdicts: each mutant, judged together with other services and alone, and the scores. Pure."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
+from tests.mutants.verdict import Outcome, Verdict
+
 UNBROKEN = "(unbroken)"
+TOGETHER, ALONE = "together", "alone"
 
 
 class Row(NamedTuple):
-    """The result of one implementation: the laws it broke; why there is no verdict, where there is none."""
+    """A mutant, or the unbroken implementation; the service that is broken; a verdict for each way it was judged."""
 
     name: str
-    broken: tuple[str, ...]
-    kept: int = 0
-    no_verdict: str = ""
+    service: str
+    verdicts: Mapping[str, Verdict]
 
     @property
     def killed(self) -> bool:
-        """True when a law caught it."""
-        return bool(self.broken)
+        """True when it was noticed, for the stated reason, whichever way it was judged."""
+        return bool(self.verdicts) and all(verdict.outcome is Outcome.KILLED for verdict in self.verdicts.values())
+
+    @property
+    def kept(self) -> bool:
+        """True when it keeps every law, as the unbroken implementation has to."""
+        return all(verdict.outcome is Outcome.SURVIVED for verdict in self.verdicts.values())
 
 
-def matrix(unbroken: Row, rows: Sequence[Row]) -> str:
-    """A line for each implementation and law that caught it, the unbroken one first; the count comes last."""
-    width = max(len(row.name) for row in (unbroken, *rows))
-    lines = [line for row in (unbroken, *rows) for line in _lines(row, width)]
-    return "\n".join([*lines, "", score(rows)])
+def matrix(unbroken: Sequence[Row], rows: Sequence[Row]) -> str:
+    """A line for each implementation and way it was judged, the unbroken ones first; the scores come last."""
+    every = [*unbroken, *rows]
+    names = max(len(_named(row)) for row in every)
+    ways = max(len(way) for row in every for way in row.verdicts)
+    lines = [line for row in every for line in _lines(row, names, ways)]
+    return "\n".join([*lines, "", *scores(rows)])
 
 
-def score(rows: Iterable[Row]) -> str:
-    """killed N of N."""
-    all_rows = list(rows)
-    return f"killed {sum(row.killed for row in all_rows)} of {len(all_rows)}"
+def scores(rows: Sequence[Row]) -> Iterable[str]:
+    """killed N of N, for each way; alone for each service, too."""
+    for way in (TOGETHER, ALONE):
+        judged = [row for row in rows if way in row.verdicts]
+        services = sorted({row.service for row in judged}) if way == ALONE else []
+        for service in services:
+            yield f"{way}, {service}: {_score([row for row in judged if row.service == service], way)}"
+        if judged or way == TOGETHER:
+            yield f"{way}: {_score(judged, way)}"
 
 
 def all_killed(rows: Sequence[Row]) -> bool:
-    """True when there are mutants and none of them survived."""
+    """True when there are mutants and each was noticed for the stated reason."""
     return bool(rows) and all(row.killed for row in rows)
 
 
-def said(row: Row) -> str:
-    """The result in a few words."""
-    if row.no_verdict:
-        return f"no verdict: {row.no_verdict}"
-    if row.killed:
-        return f"{row.broken[0]}{f' and {len(row.broken) - 1} more' if row.broken[1:] else ''}"
-    return f"all {row.kept} laws kept"
+def _score(rows: Sequence[Row], way: str) -> str:
+    return f"killed {sum(row.verdicts[way].outcome is Outcome.KILLED for row in rows)} of {len(rows)}"
 
 
-def _lines(row: Row, width: int) -> list[str]:
-    """The laws one below the other, the name beside the first."""
-    cells = row.broken or (said(row),)
-    names = [row.name, *[""] * (len(cells) - 1)]
-    return [f"{name:<{width}}  {_mark(row)}{cell}" for name, cell in zip(names, cells, strict=True)]
+def _named(row: Row) -> str:
+    return f"{UNBROKEN} {row.service}" if row.name == UNBROKEN and ALONE in row.verdicts else row.name
 
 
-def _mark(row: Row) -> str:
-    """The mark before a result that must not be."""
+def _lines(row: Row, names: int, ways: int) -> Iterable[str]:
+    """A way below the other, and the laws one below the other, the name beside the first."""
+    name = _named(row)
+    for way, verdict in row.verdicts.items():
+        first = way
+        for cell in _cells(row, verdict):
+            yield f"{name:<{names}}  {first:<{ways}}  {cell}"
+            name = first = ""
+
+
+def _cells(row: Row, verdict: Verdict) -> Sequence[str]:
     if row.name == UNBROKEN:
-        return "BROKEN: " if row.broken else ""
-    return "" if row.killed else "SURVIVED: "
+        return [f"all {verdict.kept} laws kept" if row.kept else f"BROKEN: {', '.join(verdict.laws) or verdict}"]
+    return verdict.laws if verdict.outcome is Outcome.KILLED else [str(verdict)]

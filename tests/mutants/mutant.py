@@ -1,11 +1,13 @@
 """A mutant: our own code with one small change, made while Python loads it. The files stay as they are.
 
-Each is a diff in `catalogue`, with the sentence, the service and the law that has to catch it at its head:
+Each is a diff in `catalogue`, with the sentence, the service, the law that has to catch it, and the failure expected of
+that law at its head:
 
     An event leaves the outbox although the broker hiccuped before it confirmed.
 
     service: order-service
     caught by: broker_trouble/a_creation_the_broker_did_not_keep_is_published_again
+    fails with: not so within … None
 
     --- a/ordersys/runtime/relay.py
     +++ b/ordersys/runtime/relay.py
@@ -14,6 +16,9 @@ Each is a diff in `catalogue`, with the sentence, the service and the law that h
     -as it is
     +broken
 
+The law's counterexample has to have these words, in this order where … parts them, or those behind a |, where the law
+has cases that fail in other words: a law that fails for any other reason has not noticed what is broken.
+
 A hunk is found by its lines alone, so that it has no line numbers to rot, and has to be there exactly once: a
 refactoring that moves or doubles what it changes is noticed.
 """
@@ -21,6 +26,7 @@ refactoring that moves or doubles what it changes is noticed.
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from hashlib import blake2b
 
 PRODUCT, ORDER = "product-service", "order-service"
 LISTENER_1, LISTENER_2 = "notification-service-1", "notification-service-2"
@@ -63,7 +69,8 @@ class Edit:
 class Mutant:
     """An implementation broken on purpose: what is broken, in which service, by which edits.
 
-    `caught_by` is the id of a law that has to catch it: it is tried first.
+    `caught_by` is the id of a law that has to catch it: it is tried first. Its counterexample has the words
+    `fails_with`.
     """
 
     name: str
@@ -71,11 +78,21 @@ class Mutant:
     sentence: str
     edits: tuple[Edit, ...]
     caught_by: str
+    fails_with: str
 
     @property
     def services(self) -> tuple[str, ...]:
         """Those that are broken."""
         return SERVICES if self.service == ALL else (self.service,)
+
+    @property
+    def key(self) -> str:
+        """A name for what it is now: another edit, law or failure makes it another one."""
+        return f"{self.name} {blake2b(repr(self).encode(), digest_size=4).hexdigest()}"
+
+    def fails_as_stated(self, counterexample: str) -> bool:
+        """True where `counterexample` has the words that were stated; never where none were."""
+        return any(_has(_plain(counterexample), words) for words in self.fails_with.split("|"))
 
 
 def read(name: str, text: str) -> Mutant:
@@ -83,9 +100,12 @@ def read(name: str, text: str) -> Mutant:
     head, mark, diff = text.partition("--- a/")
     lines = head.splitlines()
     said = dict(line.partition(": ")[::2] for line in lines[1:] if line)
-    if said.keys() != {"service", "caught by"} or not mark:
-        raise Malformed(f"{name}: a sentence, `service:`, `caught by:`, and a diff are wanted")
-    return Mutant(name, said["service"], lines[0], tuple(_edits(name, mark + diff)), said["caught by"])
+    # A failure that is not stated yet is found with `--learn`, which has to read the mutant.
+    said.setdefault("fails with", "")
+    if said.keys() != {"service", "caught by", "fails with"} or not mark:
+        raise Malformed(f"{name}: a sentence, `service:`, `caught by:`, `fails with:`, and a diff are wanted")
+    edits = tuple(_edits(name, mark + diff))
+    return Mutant(name, said["service"], lines[0], edits, said["caught by"], said["fails with"])
 
 
 def _edits(name: str, diff: str) -> Iterator[Edit]:
@@ -100,3 +120,14 @@ def _edits(name: str, diff: str) -> Iterator[Edit]:
                 raise Malformed(f"{name}: a line of a diff begins with a blank, - or +: {unknown[0]}")
             old, new = ("".join(f"{line[1:]}\n" for line in lines if line[0] in kept) for kept in (" -", " +"))
             yield Edit(path, old, new)
+
+
+def _has(text: str, words: str) -> bool:
+    """True where `text` has the words, with anything in the place of each …; never where there are none."""
+    parts = [re.escape(_plain(part)) for part in words.split("…")]
+    return any(parts) and re.search(".*".join(parts), text) is not None
+
+
+def _plain(text: str) -> str:
+    """A text in one line, however it was broken and indented."""
+    return " ".join(text.split())

@@ -1,17 +1,34 @@
 """`python -m tests.mutants.run NAME MODULE …`: runs `python -m ordersys.MODULE …` as that mutant.
 
-But for the edit it is that very process: its own interpreter, arguments, environment, signals and exit status.
+NAME is one of the catalogue, or that of a mutation by machine. But for the edit it is that very process: its own
+interpreter, arguments, environment, signals and exit status.
 """
 
+import resource
 import runpy
 import sys
 from collections.abc import Iterable, Sequence
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from types import ModuleType
+from typing import Protocol
 
 from tests.mutants.catalogue import MUTANTS
-from tests.mutants.mutant import Edit
+from tests.mutants.machine import mutation
+
+# A loop without an end must not take the machine's memory, which a service is far from needing.
+_MOST_BYTES = 2 * 1024**3
+
+
+class Edit(Protocol):
+    """A change of one module."""
+
+    @property
+    def full_name(self) -> str:
+        """The module as Python imports it."""
+
+    def make(self, source: str) -> str:
+        """`source` with the change made."""
 
 
 class Loader(SourceFileLoader):
@@ -48,12 +65,19 @@ class Finder(MetaPathFinder):
         return spec
 
 
+def _edits(name: str) -> Sequence[Edit]:
+    if mutation.is_name(name):
+        resource.setrlimit(resource.RLIMIT_DATA, (_MOST_BYTES, _MOST_BYTES))
+    try:
+        return [mutation.find(name)] if mutation.is_name(name) else MUTANTS[name].edits
+    except LookupError:
+        sys.exit(f"{name!r} is no mutant")
+
+
 def main() -> None:
     """Applies the mutant and becomes the module."""
     _, name, module, *arguments = sys.argv
-    if name not in MUTANTS:
-        sys.exit(f"{name!r} is no mutant")
-    sys.meta_path.insert(0, Finder(MUTANTS[name].edits))
+    sys.meta_path.insert(0, Finder(_edits(name)))
     sys.argv = [module, *arguments]
     runpy.run_module(f"ordersys.{module}", run_name="__main__", alter_sys=True)
 

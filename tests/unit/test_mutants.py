@@ -16,14 +16,12 @@ from ordersys.contract import money
 from tests.contract.harness.law_index import laws
 from tests.mutants import catalogue
 from tests.mutants.catalogue import MUTANTS
-from tests.mutants.matrix import UNBROKEN, Row, all_killed, matrix
+from tests.mutants.machine.mutation import mutations
 from tests.mutants.mutant import ALL, SERVICES, Edit, Malformed, Moved, Mutant, read
 from tests.mutants.run import Finder
-from tests.mutants.suite import Judgement, NoVerdict, judgement
 
 every_mutant = pytest.mark.parametrize("mutant", MUTANTS.values(), ids=list(MUTANTS))
 LAWS = {law.id for law in laws()}
-UNBROKEN_ROW = Row(UNBROKEN, (), 88)
 
 
 def output(*arguments: str) -> tuple[int, str]:
@@ -55,11 +53,13 @@ def test_there_are_many_and_each_has_a_name_of_its_own() -> None:
 
 @every_mutant
 def test_a_mutant_says_who_is_broken_how_and_what_has_to_notice(mutant: Mutant) -> None:
-    """A name for the command line, a service, a sentence, and a law of the suite."""
+    """A name for the command line, a service, a sentence, a law of the suite, and words of how that law fails."""
     assert re.fullmatch(r"[a-z]+(-[a-z]+)+", mutant.name)
     assert mutant.service in (*SERVICES, ALL)
     assert re.fullmatch(r"[A-Z].*\.", mutant.sentence)
     assert mutant.caught_by in LAWS
+    assert mutant.fails_with.strip(" …"), f"`nox -s mutants -- --learn {mutant.name}` shows how its law fails"
+    assert not re.search(r"[0-9a-f]{8}-|:\d{4,5}\b|0x[0-9a-f]", mutant.fails_with), "another run has other ids"
 
 
 @every_mutant
@@ -78,7 +78,7 @@ def test_a_mutant_breaks_something_its_services_load(mutant: Mutant, loaded: dic
         assert {edit.full_name.removesuffix(".__main__") for edit in mutant.edits} <= loaded[service]
 
 
-HEAD = "It breaks.\n\nservice: order-service\ncaught by: events/a\n\n"
+HEAD = "It breaks.\n\nservice: order-service\ncaught by: events/a\nfails with: 1 … VERSION_MISMATCH | it is late\n\n"
 DIFF = """--- a/ordersys/a.py
 +++ b/ordersys/a.py
 @@
@@ -97,9 +97,10 @@ DIFF = """--- a/ordersys/a.py
 
 
 def test_a_mutant_is_read_from_its_file() -> None:
-    """A sentence, two facts, and a diff of as many hunks and files as it takes."""
+    """A sentence, three facts, and a diff of as many hunks and files as it takes."""
     mutant = read("it-breaks", HEAD + DIFF)
     assert (mutant.sentence, mutant.service, mutant.caught_by) == ("It breaks.", "order-service", "events/a")
+    assert mutant.fails_with == "1 … VERSION_MISMATCH | it is late"
     assert [edit.full_name for edit in mutant.edits] == ["ordersys.a", "ordersys.a", "ordersys.b"]
     first, second, third = mutant.edits
     broken = second.make(first.make("first = 1\n\nsecond = 2\nthird = 3\nlast = 4\n"))
@@ -123,6 +124,34 @@ def test_a_file_that_is_no_mutant_is_refused(text: str) -> None:
     """With its name, and what is wanted."""
     with pytest.raises(Malformed, match="it-breaks"):
         read("it-breaks", text)
+
+
+@pytest.mark.parametrize(
+    ("counterexample", "stated"),
+    [
+        ("assert 1 ==\n  'VERSION_MISMATCH'", True),
+        ("it is\nlate", True),
+        ("VERSION_MISMATCH, 1", False),
+        ("assert 2 == 'VERSION_MISMATCH'", False),
+        ("", False),
+    ],
+)
+def test_a_counterexample_has_the_words_that_were_stated(counterexample: str, stated: bool) -> None:
+    """All of them, in their order, or the others, however it is broken into lines."""
+    assert read("it-breaks", HEAD + DIFF).fails_as_stated(counterexample) is stated
+
+
+def test_without_words_no_failure_is_the_stated_one() -> None:
+    """A mutant whose failure nobody has read yet can be read, and is never killed."""
+    mutant = read("it-breaks", HEAD.replace("fails with: 1 … VERSION_MISMATCH | it is late\n", "") + DIFF)
+    assert not mutant.fails_as_stated("anything")
+
+
+def test_a_verdict_is_about_a_mutant_as_it_is() -> None:
+    """Another edit, law or failure makes another key, under which no verdict is kept."""
+    heads = [HEAD, HEAD.replace("events/a", "events/b"), HEAD.replace("1 …", "2 …")]
+    diffs = [DIFF, DIFF.replace("second = 3", "second = 4")]
+    assert len({read("it-breaks", head + diff).key for head in heads for diff in diffs}) == 6
 
 
 @pytest.mark.parametrize("text", ["b = 2\n", "a = 1\na = 1\n", "aa = 1\n", "  a = 1\n", "a = 11\n"])
@@ -151,68 +180,25 @@ def test_a_mutant_runs_as_the_service_does() -> None:
         assert output(*broken, argument) == output("-m", "ordersys.order_service", argument)
 
 
-def test_an_unknown_mutant_is_answered_by_one_line() -> None:
+def test_a_mutation_by_machine_runs_as_the_service_does() -> None:
+    """Named by its module and id, in the place of a mutant of the catalogue."""
+    (name,) = (
+        m.name
+        for m in mutations("ordersys.contract.money")
+        if m.change == "+= → -=, in: total += item.quantity * (price.units * NANOS + price.nanos)"
+    )
+    broken = ("-m", "tests.mutants.run", name, "order_service", "--help")
+    assert output(*broken) == output("-m", "ordersys.order_service", "--help")
+
+
+@pytest.mark.parametrize("name", ["nobody", "ordersys.contract.money:00000000", "ordersys.nowhere:00000000"])
+def test_an_unknown_mutant_is_answered_by_one_line(name: str) -> None:
     """A mistyped name is named."""
     done = subprocess.run(
-        [sys.executable, "-m", "tests.mutants.run", "nobody", "order_service"],
+        [sys.executable, "-m", "tests.mutants.run", name, "order_service"],
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode != 0
-    assert done.stderr == "'nobody' is no mutant\n"
-
-
-def report(**cases: str) -> str:
-    """A report of pytest: what came of tests of the events, by name."""
-    ended = {"passed": "", "failed": "<failure/>", "error": "<error/>", "skipped": "<skipped/>"}
-    lines = [
-        f'<testcase classname="tests.contract.laws.messaging.test_events" name="test_{n}">{ended[e]}</testcase>'
-        for n, e in cases.items()
-    ]
-    return f"<testsuites><testsuite>{''.join(lines)}</testsuite></testsuites>"
-
-
-def test_a_judgement_has_the_laws_that_were_broken() -> None:
-    """Those that were kept, or do not apply, are not among them; a law is broken when one of its cases is."""
-    junit = report(
-        **{"a[1]": "passed", "a[2]": "failed", "a[3]": "failed", "b": "passed", "c": "skipped", "d": "failed"}
-    )
-    assert judgement(junit) == Judgement(("events/a", "events/d"), 1)
-
-
-def test_a_mutant_that_does_not_start_is_not_judged() -> None:
-    """No law can be tried, so that none is broken: that proves nothing."""
-    with pytest.raises(NoVerdict, match="events/a"):
-        judgement(report(a="error", b="error", c="passed"))
-
-
-def test_the_matrix_has_a_line_for_each_law_and_ends_with_the_count() -> None:
-    """The unbroken implementation stands first; a mutant without a law that caught it has survived."""
-    rows = [Row("caught", ("events/a", "pages/b")), Row("free", (), 88), Row("dead", (), no_verdict="ended early")]
-    assert matrix(UNBROKEN_ROW, rows).splitlines() == [
-        "(unbroken)  all 88 laws kept",
-        "caught      events/a",
-        "            pages/b",
-        "free        SURVIVED: all 88 laws kept",
-        "dead        SURVIVED: no verdict: ended early",
-        "",
-        "killed 1 of 3",
-    ]
-
-
-def test_an_unbroken_implementation_that_breaks_a_law_proves_nothing() -> None:
-    """No mutant was tried."""
-    assert matrix(Row(UNBROKEN, ("events/a",), 87), []).splitlines() == [
-        "(unbroken)  BROKEN: events/a",
-        "",
-        "killed 0 of 0",
-    ]
-
-
-@pytest.mark.parametrize(
-    ("rows", "killed"), [([Row("a", ("x/y",))], True), ([Row("a", ("x/y",)), Row("b", (), 88)], False), ([], False)]
-)
-def test_only_a_run_in_which_all_were_caught_succeeds(rows: list[Row], killed: bool) -> None:
-    """No mutants at all are no proof."""
-    assert all_killed(rows) is killed
+    assert done.stderr == f"{name!r} is no mutant\n"

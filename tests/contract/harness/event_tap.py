@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
 import pika
-from pika.exceptions import AMQPConnectionError
+from pika.exceptions import AMQPConnectionError, ChannelClosedByBroker
 
 from ordersys.contract.events import Delivery, Event, Undecodable, decode
 from ordersys.contract.topology import Exchange, topology
@@ -24,18 +24,27 @@ class Received(NamedTuple):
     body: bytes
     event: Event | None
     """The event in it, None when it is none of the contract."""
+    obstacle: str
+    """Why it is none, empty when it is one."""
 
 
 class EventTap:
-    """Receives from now on, in a thread of its own, until it is closed. Raises NoContact."""
+    """Receives from now on, in a thread of its own, until it is closed. Raises NoContact.
 
-    def __init__(self, url: str) -> None:
+    Waits up to so many seconds for the exchanges, which the services declare, and declares what is missing then.
+    """
+
+    def __init__(self, url: str, patience: float) -> None:
         self._received: list[Received] = []
         self._changed = threading.Condition()
         try:
             self._connection = pika.BlockingConnection(pika.URLParameters(url))
         except AMQPConnectionError as error:
             raise NotReachable(f"the RabbitMQ of --amqp-url can't be used: {error!r}") from error
+        until = time.monotonic() + patience
+        names = [exchange.name for exchange in topology().exchanges]
+        self.undeclared = frozenset(name for name in names if not self._is_there(name, until))
+        """The exchanges that no service had declared."""
         self._channel = self._connection.channel()
         for exchange in topology().exchanges:
             self._listen(exchange)
@@ -59,14 +68,33 @@ class EventTap:
         while not (answer := look()):
             with self._changed:
                 self._changed.wait(timeout=0.05)
-            assert time.monotonic() < until, f"not heard within {seconds:.0f} s"
+            assert time.monotonic() < until, f"not heard within {seconds:.0f} s{self._no_events()}"
         return answer
+
+    def _no_events(self) -> str:
+        """The reasons why messages that came are no events of the contract, each once."""
+        obstacles = dict.fromkeys(received.obstacle for received in self.everything() if received.obstacle)
+        return f"; heard, and no event: {'; '.join(obstacles)}" if obstacles else ""
 
     def close(self) -> None:
         """Stops listening; the queues go with the connection."""
         self._connection.add_callback_threadsafe(self._channel.stop_consuming)
         self._thread.join()
         self._connection.close()
+
+    def _is_there(self, exchange: str, until: float) -> bool:
+        """True once an exchange is there; false when it is not in time."""
+        while True:
+            channel = self._connection.channel()
+            try:
+                channel.exchange_declare(exchange, passive=True)
+            except ChannelClosedByBroker:  # not found
+                if time.monotonic() > until:
+                    return False
+                self._connection.sleep(0.02)
+            else:
+                channel.close()
+                return True
 
     def _listen(self, exchange: Exchange) -> None:
         self._channel.exchange_declare(exchange.name, exchange.type, durable=True)
@@ -75,17 +103,19 @@ class EventTap:
         self._channel.basic_consume(queue, lambda _, *message: self._take(exchange.name, *message), auto_ack=True)
 
     def _take(self, exchange: str, method: Any, properties: Any, body: bytes) -> None:
+        received = Received(exchange, method.routing_key, properties, body, *_event(properties, body))
         with self._changed:
-            self._received.append(Received(exchange, method.routing_key, properties, body, _event(properties, body)))
+            self._received.append(received)
             self._changed.notify_all()
 
     def _run(self) -> None:
         self._channel.start_consuming()
 
 
-def _event(properties: Any, body: bytes) -> Event | None:
+def _event(properties: Any, body: bytes) -> tuple[Event | None, str]:
+    """The event, or why there is none."""
     p = properties
     try:
-        return decode(Delivery(p.message_id, p.type, p.content_type, body))
-    except Undecodable:
-        return None
+        return decode(Delivery(p.message_id, p.type, p.content_type, body)), ""
+    except Undecodable as error:
+        return None, str(error)

@@ -61,6 +61,11 @@ def unknown_order(order_id: str) -> Refusal:
     return Refusal("ORDER_NOT_FOUND", frozenset({("order_id", order_id)}), order_id)
 
 
+def taken_order(order_id: str) -> Refusal:
+    """There is an order of that id."""
+    return Refusal("ORDER_ALREADY_EXISTS", frozenset({("order_id", order_id)}), order_id)
+
+
 def stale(order_id: str, current: int) -> Refusal:
     """The order is at another version."""
     return Refusal("VERSION_MISMATCH", frozenset({("order_id", order_id), ("current_version", str(current))}))

@@ -1,4 +1,4 @@
-"""Sample requests: for every changing RPC one that succeeds, and others that mean the same or something else."""
+"""Sample requests: for every changing RPC one that succeeds, and what may happen after it (variants: `variants.py`)."""
 
 import uuid
 from collections.abc import Callable
@@ -15,6 +15,7 @@ from ordersys.api.product.v1 import product_service_pb2 as product_api
 from ordersys.api.product.v1.product_pb2 import Product
 from tests.contract.harness.client import LISTENERS, ORDER, PRODUCT
 from tests.contract.harness.injector import Injector
+from tests.contract.harness.order_requests import CANCELLED, changing, moving, updated
 from tests.contract.harness.sample_orders import sample_order
 from tests.contract.harness.system_under_test import (
     PRICE,
@@ -28,11 +29,12 @@ from tests.contract.harness.system_under_test import (
 
 
 class SampleRequest(NamedTuple):
-    """A changing RPC: who serves it, a request that succeeds once, and a change that makes it another request."""
+    """A changing RPC: who serves it, a request that succeeds once, and what happens to the thing it is about since."""
 
     role: str
     request: Callable[[SystemUnderTest], Any]
-    alter: Callable[[Any], None]
+    since: Callable[[SystemUnderTest, Any], None]
+    """Takes the response to the request."""
 
 
 def _create_product(_: SystemUnderTest) -> Message:
@@ -75,7 +77,7 @@ def _hop_items(system: SystemUnderTest) -> Message:
 
 
 def _hop_state(system: SystemUnderTest) -> Message:
-    state = OrderState.ORDER_STATE_CANCELLED
+    state = OrderState.ORDER_STATE_PAID
     return order_api.UpdateOrderRequest(request_id=new_id(), order_id=system.create().id, state=state)
 
 
@@ -100,42 +102,38 @@ def _aside(system: SystemUnderTest, role: str) -> str:
     return system.eventually(lambda: system.dead_letter(role, event_id)).id
 
 
-def _another_letter(request: Any) -> None:
-    request.dead_letter_ids[0] = uuid.uuid4().hex
+def _adjusted(system: SystemUnderTest, response: Any) -> None:
+    system.ok(product_api.AdjustStockRequest(request_id=new_id(), product_id=response.product.id, delta=7))
 
 
-def _more_of_the_first(request: Any) -> None:
-    items = request.items.items if hasattr(request.items, "items") else request.items
-    items[0].quantity += 1
+def _cancelled(system: SystemUnderTest, response: Any) -> None:
+    system.ok(product_api.CancelOrderRequest(request_id=new_id(), order_id=response.order.id))
 
 
-def _shipped(request: Any) -> None:
-    request.state = OrderState.ORDER_STATE_SHIPPED
+def _changed_and_cancelled(system: SystemUnderTest, response: Any) -> None:
+    updated(system, changing(response.order, {"chair": 3}))
+    updated(system, moving(response.order, CANCELLED))
 
 
-def _other_price(request: Any) -> None:
-    request.product.unit_price.units += 1
+def _moved(system: SystemUnderTest, response: Any) -> None:
+    updated(system, moving(response.order, CANCELLED))
 
 
-def _other_delta(request: Any) -> None:
-    request.delta += 1
-
-
-def _expects_a_version(request: Any) -> None:
-    request.expected_version = 1
+def _nothing(system: SystemUnderTest, response: Any) -> None:
+    """It is at its end."""
 
 
 SAMPLE_REQUESTS = {
-    "ProductService.CreateProduct": SampleRequest(PRODUCT, _create_product, _other_price),
-    "ProductService.AdjustStock": SampleRequest(PRODUCT, _adjust_stock, _other_delta),
-    "ProductService.PlaceOrder": SampleRequest(PRODUCT, _place_order, _more_of_the_first),
-    "ProductService.UpdateOrder items": SampleRequest(PRODUCT, _update_items, _more_of_the_first),
-    "ProductService.UpdateOrder state": SampleRequest(PRODUCT, _update_state, _shipped),
-    "ProductService.CancelOrder": SampleRequest(PRODUCT, _cancel_order, _expects_a_version),
-    "OrderService.CreateOrder": SampleRequest(ORDER, _create_order, _more_of_the_first),
-    "OrderService.UpdateOrder items": SampleRequest(ORDER, _hop_items, _more_of_the_first),
-    "OrderService.UpdateOrder state": SampleRequest(ORDER, _hop_state, _shipped),
-    **{f"DeadLetterService.ReplayDeadLetters {r}": SampleRequest(r, _replay(r), _another_letter) for r in LISTENERS},
-    **{f"DeadLetterService.DiscardDeadLetters {r}": SampleRequest(r, _discard(r), _another_letter) for r in LISTENERS},
+    "ProductService.CreateProduct": SampleRequest(PRODUCT, _create_product, _adjusted),
+    "ProductService.AdjustStock": SampleRequest(PRODUCT, _adjust_stock, _adjusted),
+    "ProductService.PlaceOrder": SampleRequest(PRODUCT, _place_order, _cancelled),
+    "ProductService.UpdateOrder items": SampleRequest(PRODUCT, _update_items, _cancelled),
+    "ProductService.UpdateOrder state": SampleRequest(PRODUCT, _update_state, _cancelled),
+    "ProductService.CancelOrder": SampleRequest(PRODUCT, _cancel_order, _nothing),
+    "OrderService.CreateOrder": SampleRequest(ORDER, _create_order, _changed_and_cancelled),
+    "OrderService.UpdateOrder items": SampleRequest(ORDER, _hop_items, _changed_and_cancelled),
+    "OrderService.UpdateOrder state": SampleRequest(ORDER, _hop_state, _moved),
+    **{f"DeadLetterService.ReplayDeadLetters {r}": SampleRequest(r, _replay(r), _nothing) for r in LISTENERS},
+    **{f"DeadLetterService.DiscardDeadLetters {r}": SampleRequest(r, _discard(r), _nothing) for r in LISTENERS},
 }
 """By name. The batches ask as CreateOrder and PlaceOrder do, many times: they have laws of their own."""

@@ -42,7 +42,7 @@ class SystemUnderTest:
     def __post_init__(self) -> None:
         """Returns when everything answers. Raises NoContact."""
         self.client = ContractClient(self.addresses, self.patience)
-        self.event_tap = EventTap(self.amqp_url) if self.amqp_url else None
+        self.event_tap = EventTap(self.amqp_url, self.patience) if self.amqp_url else None
 
     def close(self) -> None:
         """Ends all connections."""

@@ -1,7 +1,6 @@
 """Laws of the trace context (W3C): what an order's events tell belongs to the trace of the call that caused it."""
 
 import re
-import secrets
 from collections.abc import Callable
 from typing import Any
 
@@ -9,11 +8,12 @@ import pytest
 
 from ordersys.api.order.v1.order_events_pb2 import OrderRejected
 from ordersys.api.order.v1.order_pb2 import Order, OrderState
-from ordersys.api.order.v1.order_service_pb2 import UpdateOrderRequest
+from ordersys.api.order.v1.order_service_pb2 import BatchCreateOrdersRequest, UpdateOrderRequest
 from ordersys.api.product.v1.product_service_pb2 import BatchPlaceOrdersRequest, CancelOrderRequest
-from tests.contract.harness.client import ORDER, PRODUCT, RPCS, Answer
+from tests.contract.harness.client import ORDER, PRODUCT, Answer
 from tests.contract.harness.event_tap import EventTap, Received
 from tests.contract.harness.system_under_test import SystemUnderTest, creating, new_id, placing
+from tests.contract.harness.traces import carrying, new_trace, trace_id
 
 pytestmark = pytest.mark.judges(ORDER, "broker")
 VERSION_00 = re.compile("00-[0-9a-f]{32}-[0-9a-f]{16}-0[01]")
@@ -33,20 +33,9 @@ CALLS = {
 }
 
 
-def new_trace() -> str:
-    """A traceparent nobody has used."""
-    return f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01"
-
-
-def trace_id(traceparent: str) -> str:
-    """The id of the trace: a service that passes it on may make a span of its own."""
-    return traceparent.split("-")[1]
-
-
 def traced(system: SystemUnderTest, role: str, request: Any, traceparent: str) -> Answer:
     """The answer to a request that carries a trace context in its metadata."""
-    (method,) = [method for method in RPCS[role] if method.input_type is request.DESCRIPTOR]
-    return system.client.send(method, request.SerializeToString(), role, metadata=(("traceparent", traceparent),))
+    return system.client.call(request, role, metadata=carrying(traceparent))
 
 
 def received_context(system: SystemUnderTest, event_tap: EventTap, fits: Callable[[Received], bool]) -> str:
@@ -135,11 +124,19 @@ def test_a_refusals_event_belongs_to_the_trace_of_the_call(system: SystemUnderTe
 
 @pytest.mark.cites("order_service.proto", "Comes before the trace context that the call carries.")
 def test_an_order_of_a_batch_may_be_part_of_a_trace_of_its_own(system: SystemUnderTest, event_tap: EventTap) -> None:
-    """What stands in the request comes before what the call carries."""
-    request, traceparent = creating(), new_trace()
-    request.traceparent = traceparent
-    order = traced(system, ORDER, request, new_trace()).response.order
-    assert received(system, event_tap, creation_of(order)) == trace_id(traceparent)
+    """What stands in the request comes before what the call carries, for each order of a batch and for one alone."""
+    of_call, own = new_trace(), [new_trace(), "", new_trace(), ""]
+    requests = [creating() for _ in own]
+    for request, traceparent in zip(requests, own, strict=True):
+        request.traceparent = traceparent
+    batch = BatchCreateOrdersRequest(requests=requests)
+    orders = [result.order for result in traced(system, ORDER, batch, of_call).response.results]
+    for order, traceparent in zip(orders, own, strict=True):
+        assert received(system, event_tap, creation_of(order)) == trace_id(traceparent or of_call)
+    alone = creating()
+    alone.traceparent = own[0]
+    order = traced(system, ORDER, alone, of_call).response.order
+    assert received(system, event_tap, creation_of(order)) == trace_id(own[0])
 
 
 @pytest.mark.cites("implement.md", "every order of a batch belongs to the trace of the call")

@@ -5,16 +5,36 @@ from google.type.money_pb2 import Money
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ordersys.api.order.v1.order_pb2 import OrderItem
-from ordersys.api.order.v1.order_service_pb2 import CreateOrderRequest, OrderItems, UpdateOrderRequest
+from ordersys.api.order.v1.order_pb2 import Order, OrderItem
+from ordersys.api.order.v1.order_service_pb2 import (
+    BatchCreateOrdersRequest,
+    CreateOrderRequest,
+    ListOrdersRequest,
+    OrderItems,
+    UpdateOrderRequest,
+)
 from ordersys.api.product.v1 import product_service_pb2 as product_api
 from ordersys.contract.times import microseconds
 from tests.contract.harness.client import ORDER, PRODUCT
 from tests.contract.harness.examples import with_examples
 from tests.contract.harness.expected_total import total
-from tests.contract.harness.system_under_test import SystemUnderTest, creating, new_id, priced, quantities
+from tests.contract.harness.order_requests import (
+    CANCELLED,
+    DELIVERED,
+    PAID,
+    PLACED,
+    SHIPPED,
+    changing,
+    in_state,
+    moving,
+    replacing,
+    updated,
+)
+from tests.contract.harness.system_under_test import SystemUnderTest, creating, new_id, quantities
 
 pytestmark = pytest.mark.judges(ORDER)
+# A hyphen comes before digits, these before letters; 10 before 9.
+UNSORTED = ["p", "p-9", "p-10", "p0", "pa", "0"]
 OTHER_PRICE = Money(currency_code="EUR", units=3, nanos=1)
 PRICES = st.builds(
     Money, currency_code=st.just("EUR"), units=st.integers(0, 999_999), nanos=st.integers(0, 999_999_999)
@@ -63,13 +83,30 @@ def test_an_item_that_stays_keeps_the_price_it_was_ordered_at(system: SystemUnde
     "implement.md", "create_time and update_time of an order are one time at version 1; from then on create_time stays"
 )
 def test_an_order_says_when_it_was_created_and_when_it_changed(system: SystemUnderTest) -> None:
-    """One time at version 1; afterwards the first stays and the second never goes back."""
-    created = system.create()
-    assert created.create_time == created.update_time
-    items = OrderItems(items=priced({"lamp": 3}))
-    changed = system.ok(UpdateOrderRequest(request_id=new_id(), order_id=created.id, items=items)).order
-    assert changed.create_time == created.create_time
-    assert microseconds(changed.update_time) >= microseconds(created.update_time)
+    """One time at version 1; afterwards the first stays, and the second is that of the change, by the same clock."""
+    order = system.create()
+    assert order.create_time == order.update_time
+    other_items = [changing(order, {"lamp": 3}), changing(order, {"lamp": 3, "desk": 1})]
+    for change in (*other_items, *(moving(order, state) for state in (PAID, SHIPPED, DELIVERED))):
+        order = assert_changed_now(system, order, change)
+    for paid in (False, True):
+        order = in_state(system, system.create(), PAID if paid else PLACED)
+        assert_changed_now(system, order, moving(order, CANCELLED))
+
+
+def assert_changed_now(system: SystemUnderTest, order: Order, change: UpdateOrderRequest) -> Order:
+    """Makes a change, after an order that was created later than the last one, and before another; the order."""
+    before = system.eventually(lambda: _later(system.create(), order))
+    changed = updated(system, change)
+    after = system.create()
+    assert changed.create_time == order.create_time
+    assert microseconds(before.create_time) <= microseconds(changed.update_time) <= microseconds(after.create_time)
+    assert system.order(order.id) == changed
+    return changed
+
+
+def _later(probe: Order, order: Order) -> Order | None:
+    return probe if microseconds(probe.create_time) > microseconds(order.update_time) else None
 
 
 @pytest.mark.cites(
@@ -77,8 +114,28 @@ def test_an_order_says_when_it_was_created_and_when_it_changed(system: SystemUnd
     "Items that the order has already, at the same prices, change nothing: the order is answered as it is",
 )
 def test_a_change_that_changes_nothing_makes_no_version(system: SystemUnderTest) -> None:
-    """The items it has already: the order is answered, and kept, as it was."""
-    order = system.create()
-    request = UpdateOrderRequest(request_id=new_id(), order_id=order.id, items=OrderItems(items=order.items))
-    assert system.ok(request).order == order
-    assert system.order(order.id) == order
+    """The items it has already, in whatever order: the order is answered, and kept, as it was; to a repeat, too."""
+    order = system.ok(creating({"lamp": 2, "desk": 1, "chair": 3})).order
+    requests = [replacing(order, items) for items in (order.items, order.items[::-1])]
+    for request in requests:
+        assert updated(system, request) == order
+        assert system.order(order.id) == order
+    updated(system, moving(order, PAID))
+    assert [updated(system, request) for request in requests] == [order, order]
+
+
+@pytest.mark.cites("order.proto", "What was ordered, sorted by product id; each product stands once.")
+@with_examples
+@given(first=st.permutations(UNSORTED), then=st.permutations(UNSORTED))
+def test_items_stand_in_the_order_of_their_products(system: SystemUnderTest, first: list[str], then: list[str]) -> None:
+    """Byte by byte, in whatever order they were asked for: created alone and in a batch, changed, read and listed."""
+    alone, batched = (
+        creating(dict.fromkeys(first, 1), customer_id=f"c-{new_id()}"),
+        creating(dict.fromkeys(first, 1)),
+    )
+    (result,) = system.ok(BatchCreateOrdersRequest(requests=[batched])).results
+    order = system.ok(alone).order
+    changed = updated(system, changing(order, dict.fromkeys(then, 2)))
+    (listed,) = system.ok(ListOrdersRequest(customer_id=alone.customer_id)).orders
+    for answered in (order, result.order, changed, system.order(order.id), listed):
+        assert [item.product_id for item in answered.items] == sorted(UNSORTED)

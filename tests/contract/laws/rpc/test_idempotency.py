@@ -3,26 +3,29 @@
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import grpc
 import pytest
 
+from ordersys.api.order.v1.order_pb2 import Order
+from ordersys.api.order.v1.order_service_pb2 import (
+    BatchCreateOrdersRequest,
+    CreateOrderRequest,
+    CreateOrderResult,
+)
+from ordersys.contract.errors import reason_of
 from ordersys.contract.topology import topology
 from tests.contract.harness.client import ORDER, ROLES, RPCS
+from tests.contract.harness.normal_form import copy
 from tests.contract.harness.order_events import wait_for_events
+from tests.contract.harness.order_requests import CANCELLED, PAID, SHIPPED, changing, moving, updated
+from tests.contract.harness.refusals import refusal_in, reused
 from tests.contract.harness.sample_requests import SAMPLE_REQUESTS, SampleRequest
-from tests.contract.harness.system_under_test import SystemUnderTest, new_id
+from tests.contract.harness.system_under_test import SystemUnderTest, creating, new_id
+from tests.contract.harness.variants import altered, spellings
 
 every_ask = pytest.mark.parametrize(
     ("role", "ask"), [(ask.role, ask) for ask in SAMPLE_REQUESTS.values()], ids=list(SAMPLE_REQUESTS)
 )
 CROWD = 12
-
-
-def copy(request: Any) -> Any:
-    """An equal request."""
-    same = type(request)()
-    same.CopyFrom(request)
-    return same
 
 
 def test_every_changing_rpc_is_asked_for() -> None:
@@ -40,11 +43,18 @@ def test_every_changing_rpc_is_asked_for() -> None:
 @pytest.mark.cites("implement.md", "Answer a repeat to the byte as at first.")
 @every_ask
 def test_a_repeated_request_is_answered_as_at_first(system: SystemUnderTest, role: str, ask: SampleRequest) -> None:
-    """The same id and the same request: the same answer, to the byte."""
+    """The same id and the same request: the same answer, to the byte, whatever has happened since."""
     request = ask.request(system)
     first = system.ok(request, role)
-    assert system.ok(request, role) == first
-    assert system.ok(request, role).SerializeToString(deterministic=True) == first.SerializeToString(deterministic=True)
+    assert_same(system.ok(request, role), first)
+    ask.since(system, first)
+    assert_same(system.ok(request, role), first)
+
+
+def assert_same(response: Any, first: Any) -> None:
+    """Equal, in every byte."""
+    assert response == first
+    assert response.SerializeToString(deterministic=True) == first.SerializeToString(deterministic=True)
 
 
 @pytest.mark.cites("implement.md", "Equal requests at the same time have one effect and get the same answer")
@@ -61,13 +71,15 @@ def test_repeats_that_come_all_at_once_have_one_effect(system: SystemUnderTest, 
 @pytest.mark.cites("implement.md", "another request under the same request_id is REQUEST_ID_REUSED")
 @every_ask
 def test_an_id_used_for_another_request_is_refused(system: SystemUnderTest, role: str, ask: SampleRequest) -> None:
-    """REQUEST_ID_REUSED, and the first answer stays what a repeat gets."""
+    """REQUEST_ID_REUSED, whichever field is another, and the first answer stays what a repeat gets."""
     request = ask.request(system)
     first = system.ok(request, role)
-    other = copy(request)
-    ask.alter(other)
-    answer = system.call(other, role)
-    assert (answer.code, answer.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "REQUEST_ID_REUSED")
+    others = altered(request)
+    assert others
+    for field, other in others.items():
+        answer = system.call(other, role)
+        assert answer.response is None, f"{field}: {answer.response}"
+        assert refusal_in(answer) == reused(request.request_id), field
     assert system.ok(request, role) == first
 
 
@@ -78,26 +90,12 @@ def test_an_id_used_for_another_request_is_refused(system: SystemUnderTest, role
 @pytest.mark.cites("implement.md", "A repeat has an equal fingerprint")
 @every_ask
 def test_equal_after_normalisation_is_equal(system: SystemUnderTest, role: str, ask: SampleRequest) -> None:
-    """UUIDs in upper case, items in another order and unknown fields do not make another request."""
+    """UUIDs in upper case, items in another order, unknown fields and a traceparent do not make another request."""
     request = ask.request(system)
     first = system.ok(request, role)
-    same = copy(request)
-    same.request_id = same.request_id.upper()
-    if "order_id" in same.DESCRIPTOR.fields_by_name:
-        same.order_id = same.order_id.upper()
-    _turn_items(same)
-    same.MergeFromString(b"\xfa\x7f\x07unknown")
-    assert system.ok(same, role) == first
-
-
-def _turn_items(request: Any) -> None:
-    fields = request.DESCRIPTOR.fields_by_name
-    if "items" not in fields or ("state" in fields and request.WhichOneof("change") != "items"):
-        return
-    items = request.items.items if hasattr(request.items, "items") else request.items
-    turned = list(items)[::-1]
-    del items[:]
-    items.extend(turned)
+    for way, same in spellings(request).items():
+        answer = system.call(same, role)
+        assert answer.response == first, f"{way}: {answer.status}"
 
 
 @pytest.mark.cites("implement.md", "A request that breaks a rule leaves its request_id unused.")
@@ -167,9 +165,69 @@ def test_a_repeat_publishes_no_second_event(system: SystemUnderTest, role: str, 
 @pytest.mark.cites("implement.md", "A request that is refused leaves its id unused, with one exception")
 @pytest.mark.judges(ORDER)
 def test_a_refused_request_leaves_its_id_unused(system: SystemUnderTest) -> None:
-    """After NOT_FOUND the same id serves another request."""
-    request = SAMPLE_REQUESTS["OrderService.UpdateOrder state"].request(system)
-    missing = copy(request)
-    missing.order_id = new_id()
-    assert system.call(missing).reason == "ORDER_NOT_FOUND"
-    assert system.ok(request)
+    """Whatever it was refused for, the id serves another request, and the same one is looked at anew."""
+    order = system.create()
+    missing, taken = moving(order, CANCELLED), creating()
+    missing.order_id, taken.order_id = new_id(), order.id
+    early, late = changing(order, {"desk": 3}, expected=2), moving(order, SHIPPED)
+    for request, reason in (
+        (missing, "ORDER_NOT_FOUND"),
+        (taken, "ORDER_ALREADY_EXISTS"),
+        (early, "VERSION_MISMATCH"),
+        (late, "STATE_NOT_ALLOWED"),
+    ):
+        assert system.call(request).reason == reason
+    missing.order_id, taken.order_id = system.create().id, new_id()
+    assert system.ok(missing).order.state == CANCELLED
+    assert system.ok(taken).order.id == taken.order_id
+    updated(system, changing(order, {"desk": 2}))
+    assert updated(system, early).version == 3
+    updated(system, moving(order, PAID))
+    assert updated(system, late).state == SHIPPED
+
+
+@pytest.mark.judges(ORDER)
+@pytest.mark.cites("implement.md", "PlaceOrder and an order of BatchPlaceOrders count as the same RPC")
+@pytest.mark.cites("implement.md", "So do CreateOrder and an order of BatchCreateOrders.")
+def test_a_creation_is_one_request_alone_and_in_a_batch(system: SystemUnderTest) -> None:
+    """Either call answers a repeat of the other as at first, also twice in one batch and after other changes."""
+    alone, batched = creating({"lamp": 2, "desk": 1}), creating({"desk": 1})
+    first = system.ok(alone).order
+    _, again, second, *others = orders_of(create_all(system, [creating(), alone, batched, batched, alone]))
+    assert [again, *others] == [first, second, first]
+    for order in (first, second):
+        updated(system, moving(order, CANCELLED))
+    assert system.ok(batched).order == second
+    variants = spellings(alone).values()
+    assert orders_of(create_all(system, [*variants, batched])) == [*[first] * len(variants), second]
+
+
+@pytest.mark.judges(ORDER)
+@pytest.mark.cites("order_service.proto", "the same id with a different request, or in another call, is refused")
+def test_the_id_of_a_creation_is_refused_for_another_alone_and_in_a_batch(system: SystemUnderTest) -> None:
+    """Whichever call used it first, and whichever field is another; what stands beside it in the batch is created."""
+    alone, batched = creating({"lamp": 2, "desk": 1}), creating({"lamp": 2, "desk": 1})
+    system.ok(alone)
+    create_all(system, [batched])
+    changed = moving(system.create(), CANCELLED)
+    system.ok(changed, ORDER)
+    stolen = creating()
+    stolen.request_id = changed.request_id
+    others = [*altered(alone).values(), *altered(batched).values(), stolen]
+    *refused, created = create_all(system, [*others, creating()])
+    assert [reason_of(result.status) for result in refused] == ["REQUEST_ID_REUSED"] * len(others)
+    assert orders_of([created])
+    assert [system.call(other).reason for other in others] == ["REQUEST_ID_REUSED"] * len(others)
+
+
+def create_all(system: SystemUnderTest, requests: list[CreateOrderRequest]) -> list[CreateOrderResult]:
+    """The results of a batch, one for each request."""
+    results = list(system.ok(BatchCreateOrdersRequest(requests=requests)).results)
+    assert len(results) == len(requests)
+    return results
+
+
+def orders_of(results: list[CreateOrderResult]) -> list[Order]:
+    """The orders of a batch of which none is refused."""
+    assert [reason_of(result.status) for result in results] == [""] * len(results)
+    return [result.order for result in results]

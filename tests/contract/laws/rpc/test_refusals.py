@@ -1,51 +1,38 @@
 """Laws of the refusals: each situation of the contract's table has its code, its reason and its details."""
 
-from typing import TypeAlias
-
 import grpc
 import pytest
 from google.rpc.error_details_pb2 import ErrorInfo, PreconditionFailure, ResourceInfo
 
 from ordersys.api.order.v1 import order_service_pb2 as order_api
-from ordersys.api.order.v1.order_pb2 import OrderState
-from ordersys.api.order.v1.order_service_pb2 import BatchCreateOrdersRequest, GetOrderRequest, OrderItems
+from ordersys.api.order.v1.order_pb2 import Order, OrderState
+from ordersys.api.order.v1.order_service_pb2 import BatchCreateOrdersRequest, GetOrderRequest
 from ordersys.api.product.v1 import product_service_pb2 as product_api
 from ordersys.api.product.v1.product_pb2 import Product
 from ordersys.api.product.v1.product_service_pb2 import AdjustStockRequest, CreateProductRequest, GetProductRequest
 from ordersys.contract.errors import DOMAIN, reason_of
 from tests.contract.harness.client import ORDER, PRODUCT, Answer
-from tests.contract.harness.system_under_test import (
-    PRICE,
-    SystemUnderTest,
-    creating,
-    new_id,
-    placing,
-    priced,
-    quantities,
+from tests.contract.harness.order_requests import (
+    CANCELLED,
+    DELIVERED,
+    PAID,
+    PLACED,
+    SHIPPED,
+    State,
+    changing,
+    in_state,
+    moving,
+    updated,
 )
+from tests.contract.harness.system_under_test import PRICE, SystemUnderTest, creating, new_id, placing, quantities
 
 Code = grpc.StatusCode
-State: TypeAlias = "OrderState.ValueType"
-PLACED, PAID, SHIPPED, DELIVERED, CANCELLED = (
-    OrderState.ORDER_STATE_PLACED,
-    OrderState.ORDER_STATE_PAID,
-    OrderState.ORDER_STATE_SHIPPED,
-    OrderState.ORDER_STATE_DELIVERED,
-    OrderState.ORDER_STATE_CANCELLED,
-)
 ALLOWED: dict[State, set[State]] = {
     PLACED: {PAID, CANCELLED},
     PAID: {SHIPPED, CANCELLED},
     SHIPPED: {DELIVERED},
     DELIVERED: set(),
     CANCELLED: set(),
-}
-WAYS: dict[State, list[State]] = {
-    PLACED: [],
-    PAID: [PAID],
-    SHIPPED: [PAID, SHIPPED],
-    DELIVERED: [PAID, SHIPPED, DELIVERED],
-    CANCELLED: [CANCELLED],
 }
 
 
@@ -183,32 +170,43 @@ def test_a_taken_order_id_is_refused(system: SystemUnderTest) -> None:
 @pytest.mark.parametrize("start", ALLOWED, ids=OrderState.Name)
 @pytest.mark.parametrize("end", [PAID, SHIPPED, DELIVERED, CANCELLED], ids=OrderState.Name)
 def test_the_life_cycle_is_the_contracts(system: SystemUnderTest, start: State, end: State) -> None:
-    """From each state only the transitions of the contract; the others are refused with both states."""
+    """From each state only the transitions of the contract, whatever changed before; others name both states."""
+    for changes in (0, 1):
+        order = ordered(system, start, changes)
+        answer = system.call(moving(order, end))
+        if end in ALLOWED[start]:
+            assert (answer.response.order.state, answer.response.order.version) == (end, order.version + 1)
+        else:
+            assert (answer.code, answer.reason) == (Code.FAILED_PRECONDITION, "STATE_NOT_ALLOWED")
+            assert info(answer)["from_state"] == OrderState.Name(start)
+            assert info(answer)["to_state"] == OrderState.Name(end)
+            assert system.order(order.id) == order
+
+
+def ordered(system: SystemUnderTest, state: State, changes: int) -> Order:
+    """A new order in a state, the items of which have changed that often."""
     order = system.create()
-    for state in WAYS[start]:
-        order = system.ok(order_api.UpdateOrderRequest(request_id=new_id(), order_id=order.id, state=state)).order
-    answer = system.call(order_api.UpdateOrderRequest(request_id=new_id(), order_id=order.id, state=end))
-    if end in ALLOWED[start]:
-        assert (answer.response.order.state, answer.response.order.version) == (end, order.version + 1)
-    else:
-        assert (answer.code, answer.reason) == (Code.FAILED_PRECONDITION, "STATE_NOT_ALLOWED")
-        assert info(answer)["from_state"] == OrderState.Name(start)
-        assert info(answer)["to_state"] == OrderState.Name(end)
-        assert system.order(order.id) == order
+    for units in range(changes):
+        order = updated(system, changing(order, {"chair": units + 1}))
+    return in_state(system, order, state)
 
 
 @pytest.mark.cites("order.proto", "The only state in which items may change.")
 @pytest.mark.judges(ORDER)
 @pytest.mark.parametrize("state", ALLOWED, ids=OrderState.Name)
 def test_items_change_only_while_placed(system: SystemUnderTest, state: State) -> None:
-    """In any other state new items are refused and the order stays."""
-    order = system.create()
-    for step in WAYS[state]:
-        order = system.ok(order_api.UpdateOrderRequest(request_id=new_id(), order_id=order.id, state=step)).order
-    items = OrderItems(items=priced({"chair": 4}))
-    answer = system.call(order_api.UpdateOrderRequest(request_id=new_id(), order_id=order.id, items=items))
-    assert (answer.reason == "STATE_NOT_ALLOWED") == (state != PLACED)
-    assert (system.order(order.id) == order) == (state != PLACED)
+    """In any other state items are refused, those it has already as well, and the order stays."""
+    for changes in (0, 1):
+        order = ordered(system, state, changes)
+        same = {item.product_id: item.quantity for item in order.items}
+        for wanted in ({"chair": 4}, same):
+            answer = system.call(changing(order, wanted))
+            if state == PLACED:
+                assert {item.product_id: item.quantity for item in answer.response.order.items} == wanted
+                continue
+            assert (answer.code, answer.reason) == (Code.FAILED_PRECONDITION, "STATE_NOT_ALLOWED")
+            assert info(answer)["from_state"] == info(answer)["to_state"] == OrderState.Name(state)
+            assert system.order(order.id) == order
 
 
 @pytest.mark.cites("implement.md", "ErrorInfo.metadata, numbers | decimal digits")
@@ -218,14 +216,22 @@ def test_items_change_only_while_placed(system: SystemUnderTest, state: State) -
 )
 @pytest.mark.judges(ORDER)
 def test_a_stale_version_is_aborted_with_the_current_one(system: SystemUnderTest) -> None:
-    """ABORTED, and nothing changes; the current version is taken."""
-    order = system.create()
-    request = order_api.UpdateOrderRequest(request_id=new_id(), order_id=order.id, state=PAID, expected_version=2)
-    answer = system.call(request)
-    assert (answer.code, answer.reason) == (Code.ABORTED, "VERSION_MISMATCH")
-    assert info(answer)["current_version"] == "1"
-    request.expected_version = 1
-    assert system.ok(request).order.version == 2
+    """ABORTED for a version before or after it, whatever was to change, and nothing does; the current one is taken."""
+    order = ordered(system, PLACED, 2)
+    same = {item.product_id: item.quantity for item in order.items}
+    for expected in (1, order.version - 1, order.version + 1, 2**63 - 1):
+        for request in (
+            changing(order, {"lamp": 7}, expected),
+            changing(order, same, expected),
+            moving(order, PAID, expected),
+        ):
+            answer = system.call(request)
+            assert (answer.code, answer.reason) == (Code.ABORTED, "VERSION_MISMATCH"), f"expected {expected}"
+            assert info(answer) == {"order_id": order.id, "current_version": str(order.version)}
+            assert system.order(order.id) == order
+    changed = updated(system, changing(order, {"lamp": 7}, order.version))
+    assert changed.version == order.version + 1
+    assert updated(system, moving(changed, PAID, changed.version)).version == changed.version + 1
 
 
 @pytest.mark.cites("implement.md", "it is passed on as it is, and what was reserved for it is released")

@@ -1,0 +1,217 @@
+"""Verdicts on mutants: read from the reports of the suite, shown as a matrix, kept in a file."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.contract.harness.launch import free_address
+from tests.mutants.court import Case, Court
+from tests.mutants.implementation import DoesNotStart, running
+from tests.mutants.matrix import ALONE, TOGETHER, UNBROKEN, Row, all_killed, matrix
+from tests.mutants.mutant import ORDER, PRODUCT
+from tests.mutants.results import Results
+from tests.mutants.suite import Endless, Failure, Judgement, NoVerdict, counterexamples, judgement
+from tests.mutants.verdict import Outcome, Verdict, anyhow, as_stated
+
+KILLED = Verdict(Outcome.KILLED, ("events/a",))
+SURVIVED = Verdict(Outcome.SURVIVED, kept=88)
+UNBROKEN_ROW = Row(UNBROKEN, "", {TOGETHER: SURVIVED})
+
+
+def junit(**cases: str) -> str:
+    """A report of pytest: what came of tests of the events, by name."""
+    ended = {"passed": "", "failed": '<failure message="it differs"/>', "error": "<error/>", "skipped": "<skipped/>"}
+    lines = [
+        f'<testcase classname="tests.contract.laws.messaging.test_events" name="test_{n}">{ended[e]}</testcase>'
+        for n, e in cases.items()
+    ]
+    return f"<testsuites><testsuite>{''.join(lines)}</testsuite></testsuites>"
+
+
+def test_a_judgement_has_the_laws_that_were_broken_and_by_what() -> None:
+    """Those that were kept, or do not apply, are not among them; a law is broken when one of its cases is."""
+    cases = {"a[1]": "passed", "a[2]": "failed", "a[3]": "failed", "b": "passed", "c": "skipped", "d": "failed"}
+    broken = (Failure("events/a", ("1 is not 2", "it differs")), Failure("events/d", ("it differs",)))
+    assert judgement(junit(**cases), {"events/a": "1 is not 2"}) == Judgement(broken, 1)
+
+
+def test_a_mutant_that_does_not_start_is_not_judged() -> None:
+    """No law can be tried, so that none is broken: that proves nothing."""
+    with pytest.raises(NoVerdict, match="events/a"):
+        judgement(junit(a="error", b="error", c="passed"), {})
+
+
+def test_counterexamples_are_those_of_the_suites_own_report() -> None:
+    """By the id of the law."""
+    report = json.dumps({"laws": [{"id": "events/a", "result": "failed", "counterexample": "1 is not 2"}]})
+    assert counterexamples(report) == {"events/a": "1 is not 2"}
+
+
+def stated(*broken: Failure, strict: bool = True) -> Outcome:
+    """The outcome where events/a has to fail with ids that differ."""
+    return as_stated(Judgement(broken, 9), "events/a", lambda text: text == "ids differ", strict).outcome
+
+
+def test_only_the_stated_failure_of_the_stated_law_kills() -> None:
+    """In one of its cases. Another law, or another reason, are outcomes of their own."""
+    as_it_should, otherwise = Failure("events/a", ("?", "ids differ")), Failure("events/a", ("it is down",))
+    assert stated(as_it_should) is Outcome.KILLED
+    assert stated(Failure("pages/b", ("x",)), as_it_should) is Outcome.KILLED
+    assert stated(otherwise) is Outcome.OTHER_REASON
+    assert stated(Failure("pages/b", ("ids differ",))) is Outcome.OTHER_LAW
+    assert stated() is Outcome.SURVIVED
+
+
+def test_where_the_stated_law_does_not_apply_another_will_do() -> None:
+    """Alone a service may be beyond that law; a wrong reason stays wrong."""
+    assert stated(Failure("pages/b", ("x",)), strict=False) is Outcome.KILLED
+    assert stated(Failure("events/a", ("it is down",)), strict=False) is Outcome.OTHER_REASON
+
+
+def test_by_whatever_law_a_mutation_is_killed() -> None:
+    """Nobody has stated one."""
+    assert anyhow(Judgement((Failure("pages/b", ("x",)),), 9)).outcome is Outcome.KILLED
+    assert anyhow(Judgement((), 9)) == Verdict(Outcome.SURVIVED, kept=9)
+
+
+def test_the_matrix_has_a_line_for_each_way_and_law_and_ends_with_the_scores() -> None:
+    """The unbroken implementation stands first; whatever else than its own law caught a mutant is named."""
+    whole = [UNBROKEN_ROW, Row(UNBROKEN, ORDER, {ALONE: Verdict(Outcome.SURVIVED, kept=49)})]
+    rows = [
+        Row("caught", ORDER, {TOGETHER: Verdict(Outcome.KILLED, ("events/a", "pages/b")), ALONE: KILLED}),
+        Row("free", ORDER, {TOGETHER: SURVIVED, ALONE: Verdict(Outcome.OTHER_LAW, ("pages/b",))}),
+        Row(
+            "dead",
+            PRODUCT,
+            {TOGETHER: Verdict(Outcome.OTHER_REASON, ("events/a",), 0, "it is down"), ALONE: KILLED},
+        ),
+    ]
+    assert matrix(whole, rows).splitlines() == [
+        "(unbroken)                together  all 88 laws kept",
+        "(unbroken) order-service  alone     all 49 laws kept",
+        "caught                    together  events/a",
+        "                                    pages/b",
+        "                          alone     events/a",
+        "free                      together  SURVIVED: all 88 laws kept",
+        "                          alone     killed by another law: pages/b",
+        "dead                      together  killed for another reason: events/a: it is down",
+        "                          alone     events/a",
+        "",
+        "together: killed 1 of 3",
+        "alone, order-service: killed 1 of 2",
+        "alone, product-service: killed 1 of 1",
+        "alone: killed 2 of 3",
+    ]
+
+
+def test_an_unbroken_implementation_that_breaks_a_law_proves_nothing() -> None:
+    """No mutant was tried."""
+    assert matrix([Row(UNBROKEN, "", {TOGETHER: KILLED})], []).splitlines() == [
+        "(unbroken)  together  BROKEN: events/a",
+        "",
+        "together: killed 0 of 0",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "killed"),
+    [
+        ([{TOGETHER: KILLED}], True),
+        ([{TOGETHER: KILLED, ALONE: KILLED}, {TOGETHER: KILLED}], True),
+        ([{TOGETHER: KILLED, ALONE: SURVIVED}], False),
+        ([{TOGETHER: Verdict(Outcome.OTHER_REASON, ("events/a",))}], False),
+        ([], False),
+    ],
+)
+def test_only_a_run_in_which_all_were_caught_succeeds(verdicts: list[dict[str, Verdict]], killed: bool) -> None:
+    """In each way they were judged. No mutants at all are no proof."""
+    assert all_killed([Row("a", ORDER, each) for each in verdicts]) is killed
+
+
+def test_a_run_goes_on_where_another_ended(tmp_path: Path) -> None:
+    """A verdict that is in the file is not looked for again; one that was none is."""
+    file, tried = tmp_path / "results", list[str]()
+
+    def judged(key: str, verdict: Verdict) -> Case:
+        def judge(url: str) -> Verdict:
+            tried.append(key)
+            return verdict
+
+        return Case(key, ALONE, judge)
+
+    cases = [judged("a", KILLED), judged("b", SURVIVED), judged("c", Verdict(Outcome.NO_VERDICT, said="?"))]
+    first = Court(["amqp://one"], Results(file)).try_all(cases)
+    assert Court(["amqp://one"], Results(file)).try_all(cases) == first
+    assert tried == ["a", "b", "c", "c"]
+
+
+def test_an_implementation_that_can_not_be_judged_has_a_verdict_that_says_so() -> None:
+    """It ended at once, or the suite did not end, or judged nothing."""
+
+    def raising(error: Exception) -> Case:
+        def judge(url: str) -> Verdict:
+            raise error
+
+        return Case(str(error), ALONE, judge)
+
+    errors = [DoesNotStart("1"), Endless("2"), NoVerdict("3")]
+    verdicts = Court(["amqp://one", "amqp://two"], Results()).try_all([raising(error) for error in errors])
+    assert [str(verdict) for verdict in verdicts] == [
+        "does not start: 1",
+        "killed by the watchdog: 2",
+        "no verdict: 3",
+    ]
+
+
+LISTENING = """
+import socket, sys
+host, port = sys.argv[1].split(":")
+server = socket.create_server((host, int(port)))
+while True:
+    server.accept()[0].close()
+"""
+
+
+def test_a_service_that_ends_at_once_does_not_start(tmp_path: Path) -> None:
+    """Its status and its last word are said."""
+    command = [sys.executable, "-c", "import sys; print('so it is'); sys.exit('no such module\\n')"]
+    trial = running(command, os.environ, tmp_path, free_address())
+    with pytest.raises(DoesNotStart, match="it ends with status 1: no such module"), trial:
+        pytest.fail("it is judged")
+
+
+def test_a_service_is_judged_once_it_listens_and_ended_afterwards(tmp_path: Path) -> None:
+    """By SIGTERM."""
+    address = free_address()
+    host, _, port = address.partition(":")
+    with running([sys.executable, "-c", LISTENING, address], os.environ, tmp_path, address):
+        socket.create_connection((host, int(port))).close()
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection((host, int(port)))
+
+
+def test_named_laws_are_tried_first(tmp_path: Path) -> None:
+    """In the order in which they are named, before those that nobody named, whoever else sorts them."""
+    laws = tmp_path / "test_events.py"
+    laws.write_text("".join(f"def test_{name}(): pass\n" for name in "abcd"), encoding="utf-8")
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "--collect-only",
+        "-p",
+        "tests.mutants.first",
+        "-p",
+        "no:cacheprovider",
+    ]
+    options = ["--first=events/c", "--first=events/b", "--first=events/x", "-c", "/dev/null", f"--rootdir={tmp_path}"]
+    done = subprocess.run([*command, *options, str(laws)], capture_output=True, text=True, check=True)
+    listed = [line.partition("::test_")[2] for line in done.stdout.splitlines() if "::" in line]
+    assert listed[:2] == ["c", "b"]
+    assert sorted(listed[2:]) == ["a", "d"]
