@@ -1,6 +1,6 @@
 """The system under test: the services named on the command line, or our own, started for the run."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,14 +12,16 @@ from tests.contract.harness import examples, launch
 from tests.contract.harness.amqp_proxy import AmqpProxy
 from tests.contract.harness.client import PRODUCT, ROLES, NotReachable
 from tests.contract.harness.conformance_report import Report, known
+from tests.contract.harness.crashes import Commands, Crasher, Launched
 from tests.contract.harness.event_tap import EventTap
 from tests.contract.harness.fake_order_service import FakeOrderService
 from tests.contract.harness.injector import Injector
 from tests.contract.harness.law_index import needs
 from tests.contract.harness.system_under_test import SystemUnderTest
+from tests.contract_options import named, programs, restarts
 
 REPORT = pytest.StashKey[Report]()
-BROKER, PROXY, STAND_IN = "broker", "proxy", "stand-in"
+BROKER, PROXY, STAND_IN, RESTART = "broker", "proxy", "stand-in", "restart"
 _FOLDER = Path(__file__).parent
 _ANY_PORT = "127.0.0.1:0"
 # So that a call that gets no answer is over within a law's patience.
@@ -43,12 +45,6 @@ class ProductServiceAlone(NamedTuple):
     fake_order_service: FakeOrderService
 
 
-def named(config: pytest.Config) -> dict[str, str]:
-    """The services named on the command line, by role; none when our own are judged."""
-    addresses = {role: config.getoption(f"--{role}") for role in ROLES}
-    return {role: address for role, address in addresses.items() if address}
-
-
 def judged(config: pytest.Config) -> set[str]:
     """The roles and means there are to judge."""
     services = named(config)
@@ -56,6 +52,13 @@ def judged(config: pytest.Config) -> set[str]:
         return {*ROLES, BROKER, PROXY, STAND_IN}
     options = {BROKER: "--amqp-url", PROXY: "--amqp-proxy", STAND_IN: "--stand-in"}
     return {*services, *(means for means, option in options.items() if config.getoption(option))}
+
+
+def missing(config: pytest.Config, needed: Collection[str]) -> set[str]:
+    """What a law needs and there is not. What a law restarts are all the services it needs."""
+    restartable = set(restarts(config)) if named(config) else set(ROLES)
+    can_restart = restartable >= set(needed) & set(ROLES)
+    return set(needed) - judged(config) - ({RESTART} if can_restart else set())
 
 
 @pytest.fixture(scope="package")
@@ -108,11 +111,12 @@ def system(
     services = named(request.config)
     if request.config.getoption("--stand-in"):
         request.getfixturevalue("fake_order_service")
-    if not services:
-        assert proxy is not None
-        folder = tmp_path_factory.mktemp("contract") / "system"
-        services = started.enter_context(launch.system(folder, proxy, request.config.getoption("--program")))
-    return _open(request, started, services, amqp_url)
+    if services:
+        return _open(request, started, services, amqp_url, Commands(restarts(request.config)))
+    assert proxy is not None
+    folder = tmp_path_factory.mktemp("contract") / "system"
+    ours = started.enter_context(launch.system(folder, proxy, request.config.getoption("--program")))
+    return _open(request, started, ours, amqp_url, Launched(folder, ours))
 
 
 @pytest.fixture(scope="package")
@@ -133,8 +137,9 @@ def alone(
         "ORDERSYS_ORDER_SERVICE_ADDRESS": fake_order_service.address,
         "ORDERSYS_AMQP_URL": request.getfixturevalue("amqp_url"),
     }
-    started.enter_context(launch.product_service(folder, settings, request.config.getoption("--program")))
-    return ProductServiceAlone(_open(request, started, {PRODUCT: address}, None), fake_order_service)
+    service = launch.ProductService(folder, settings, programs(request.config).get(PRODUCT))
+    started.enter_context(closing(service))
+    return ProductServiceAlone(_open(request, started, {PRODUCT: address}, None, service), fake_order_service)
 
 
 @pytest.fixture
@@ -152,10 +157,10 @@ def injector(system: SystemUnderTest, amqp_url: str) -> Iterator[Injector]:
 
 
 def _open(
-    request: pytest.FixtureRequest, started: ExitStack, services: dict[str, str], url: str | None
+    request: pytest.FixtureRequest, started: ExitStack, services: dict[str, str], url: str | None, crasher: Crasher
 ) -> SystemUnderTest:
     try:
-        system = SystemUnderTest(services, url, request.config.getoption("--patience"))
+        system = SystemUnderTest(services, url, request.config.getoption("--patience"), crasher)
     except NotReachable as error:
         pytest.exit(f"nothing was judged: {error}", returncode=pytest.ExitCode.USAGE_ERROR)
     started.callback(system.close)
@@ -166,7 +171,6 @@ def _open(
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Marks the laws. Those about what is not judged do not apply, and are said not to."""
-    there = judged(config)
     for item in items:
         if not item.path.is_relative_to(_FOLDER):
             continue  # of another suite, which runs in the same session
@@ -177,8 +181,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         item.add_marker("law")
         item.add_marker(pytest.mark.timeout(examples.seconds()))
         config.stash[REPORT].there_is(item)
-        if missing := sorted(needed - there):
-            item.add_marker(pytest.mark.skip(reason=f"does not apply: no {', '.join(missing)} is judged"))
+        if lacking := missing(config, needed):
+            config.stash[REPORT].leave_out(item, lacking)
+            item.add_marker(pytest.mark.skip(reason=f"does not apply: there is no {', '.join(sorted(lacking))}"))
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
