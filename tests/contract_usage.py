@@ -30,8 +30,12 @@ def check(config: pytest.Config) -> None:
     config.option.examples = _whole(config, "--examples", 1)
     config.option.seed = _whole(config, "--seed", 0, _MOST_SEED)
     config.option.patience = _patience(config.getoption("--patience"))
-    if workers.is_worker(config):
-        return  # whoever works for a run that was checked, and may have begun to listen
+    if not workers.is_worker(config):  # which works for a run that was checked, and may have begun to listen
+        refuse(config)
+
+
+def refuse(config: pytest.Config) -> None:
+    """Raises pytest.UsageError for an option, or for options together, that can't be meant."""
     for role in ROLES:
         _address(config, f"--{role}")
     _check_broker(config)

@@ -10,9 +10,11 @@ import pytest
 from tests import virtual_host
 from tests.contract.harness import examples, launch
 from tests.contract.harness.amqp_proxy import AmqpProxy
+from tests.contract.harness.certificate import RESTART, Judged, Sizes, Subject
 from tests.contract.harness.client import PRODUCT, ROLES, NotReachable
 from tests.contract.harness.conformance_report import Report, known
 from tests.contract.harness.crashes import Commands, Crasher, Launched
+from tests.contract.harness.differences import explained
 from tests.contract.harness.event_tap import EventTap
 from tests.contract.harness.fake_order_service import FakeOrderService
 from tests.contract.harness.injector import Injector
@@ -21,7 +23,7 @@ from tests.contract.harness.system_under_test import SystemUnderTest
 from tests.contract_options import named, programs, restarts
 
 REPORT = pytest.StashKey[Report]()
-BROKER, PROXY, STAND_IN, RESTART = "broker", "proxy", "stand-in", "restart"
+BROKER, PROXY, STAND_IN = "broker", "proxy", "stand-in"
 _FOLDER = Path(__file__).parent
 _ANY_PORT = "127.0.0.1:0"
 # So that a call that gets no answer is over within a law's patience.
@@ -30,12 +32,11 @@ _IMPATIENT = {"ORDERSYS_CALL_TIMEOUT_SECONDS": "1", "ORDERSYS_SWEEP_SECONDS": "1
 
 def pytest_configure(config: pytest.Config) -> None:
     """Sets the number of examples of each law, and the report."""
-    config.stash[REPORT] = Report(
-        named(config), known(config.getoption("--known-failures")), config.getoption("--report")
-    )
+    examples.configure(config.getoption("--examples"), config.getoption("--quick"), not config.getoption("--no-shrink"))
+    listed = known(config.getoption("--known-failures"))
+    config.stash[REPORT] = Report(_subject(config), _sizes(config), listed, config.getoption("--report"))
     if config.option.dist == "no":  # else it is a worker's
         config.pluginmanager.register(config.stash[REPORT])
-    examples.configure(config.getoption("--examples"), config.getoption("--quick"), not config.getoption("--no-shrink"))
 
 
 class ProductServiceAlone(NamedTuple):
@@ -43,6 +44,11 @@ class ProductServiceAlone(NamedTuple):
 
     system: SystemUnderTest
     fake_order_service: FakeOrderService
+
+
+def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str] | None:
+    """Of two messages, or of what holds messages, the fields in which they differ."""
+    return explained(left, right) if op == "==" else None
 
 
 def judged(config: pytest.Config) -> set[str]:
@@ -162,6 +168,7 @@ def _open(
     try:
         system = SystemUnderTest(services, url, request.config.getoption("--patience"), crasher)
     except NotReachable as error:
+        request.config.stash[REPORT].make_no_contact(str(error))
         pytest.exit(f"nothing was judged: {error}", returncode=pytest.ExitCode.USAGE_ERROR)
     started.callback(system.close)
     request.config.stash[REPORT].systems.append(system)
@@ -180,9 +187,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             continue
         item.add_marker("law")
         item.add_marker(pytest.mark.timeout(examples.seconds()))
-        config.stash[REPORT].there_is(item)
-        if lacking := missing(config, needed):
-            config.stash[REPORT].leave_out(item, lacking)
+        lacking = missing(config, needed)
+        config.stash[REPORT].there_is(item, lacking)
+        if lacking:
             item.add_marker(pytest.mark.skip(reason=f"does not apply: there is no {', '.join(sorted(lacking))}"))
 
 
@@ -191,6 +198,25 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     for item in session.items:
         if item.get_closest_marker("law"):
             session.config.stash[REPORT].expect(item, needs(item.iter_markers()) | _role(item))
+
+
+def _subject(config: pytest.Config) -> Subject:
+    """What is judged: what was named; else our own system, with the programs that run in it."""
+    replaced, addresses = programs(config), named(config)
+    if addresses:
+        services = [Judged(role, "address", at) for role, at in addresses.items()]
+    else:
+        services = [
+            Judged(role, "program", replaced[role]) if role in replaced else Judged(role, "ours", "") for role in ROLES
+        ]
+    return Subject(config.getoption("--name") or "", config.getoption("--service-version") or "", tuple(services))
+
+
+def _sizes(config: pytest.Config) -> Sizes:
+    """The seed is that of the run, whoever chose it."""
+    seed = config.option.randomly_seed
+    quick, patience = config.getoption("--quick"), config.getoption("--patience")
+    return Sizes(seed if isinstance(seed, int) else 0, examples.share(1), quick, patience)
 
 
 def _role(item: pytest.Item) -> set[str]:

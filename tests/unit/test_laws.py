@@ -5,7 +5,7 @@ from collections import Counter
 from tests.contract.harness.client import ROLES
 from tests.contract.harness.law_index import PAGE, laws, page
 
-MEANS = {*ROLES, "broker", "proxy", "stand-in"}
+MEANS = {*ROLES, "broker", "proxy", "restart", "stand-in"}
 
 
 def test_the_page_has_the_laws_there_are() -> None:

@@ -3,7 +3,7 @@
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from google.protobuf.message import Message
@@ -40,7 +40,7 @@ class SystemUnderTest:
     addresses: dict[str, str]
     amqp_url: str | None
     patience: float
-    crasher: Crasher | None = None
+    crasher: Crasher | None = field(default=None, repr=False)
     """Whoever can kill the services, where that is allowed."""
 
     def __post_init__(self) -> None:

@@ -18,10 +18,11 @@ from ordersys.api.order.v1.order_service_pb2 import (
 )
 from ordersys.api.product.v1.product_service_pb2 import AdjustStockRequest
 from ordersys.contract.events import Event
-from tests.contract.conftest import RESTART, ProductServiceAlone
+from tests.contract.conftest import ProductServiceAlone
 from tests.contract.harness.amqp_frames import Delivery
 from tests.contract.harness.amqp_proxy import AmqpProxy, Rule, Verdict
 from tests.contract.harness.broker_faults import BrokerFault, understood
+from tests.contract.harness.certificate import RESTART
 from tests.contract.harness.client import LISTENERS, ORDER, PRODUCT
 from tests.contract.harness.event_tap import EventTap
 from tests.contract.harness.fake_order_service import Unavailable
