@@ -19,7 +19,11 @@ ORDER = "127.0.0.1:50052"
 NOTHING: Mapping[str, Any] = {
     **dict.fromkeys(("product_service", "order_service", "notification_service_1", "notification_service_2")),
     **dict.fromkeys(("amqp_url", "amqp_proxy", "stand_in", "name", "service_version", "examples", "seed")),
-    **{"restart": [], "program": [], "report": [], "known_failures": None, "patience": "20"},
+    "restart": [],
+    "program": [],
+    "report": [],
+    "known_failures": None,
+    "patience": "20",
 }
 WRONG: list[tuple[dict[str, Any], str, str]] = [
     ({"order_service": "localhost"}, "--order-service=localhost", "with a port"),

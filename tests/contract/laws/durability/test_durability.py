@@ -159,6 +159,8 @@ def test_stock_and_placements_survive_a_crash(alone: ProductServiceAlone) -> Non
     for request, response in [*answered, *traffic.answered]:
         assert system.ok(request) == response
     assert system.call(refused).reason == "OUT_OF_STOCK"
+    system.ok(cancelling(answered[0][1].order))  # what it holds is known still
+    system.eventually(lambda: stock(alone, product) == (100, 0))
     orders = {response.order.id for _, response in traffic.resolved()}
     system.eventually(lambda: stock(alone, crowded) == (UNITS - len(orders), len(orders)), ORPHAN_SECONDS)
     assert {order.id for order in orders_of(alone, crowded)} == orders
