@@ -50,7 +50,7 @@ def _not_judged(certificate: Certificate) -> Iterator[str]:
     if by_reason:
         yield f"\nnot judged here: {sum(map(len, by_reason.values()))} laws"
         yield from (f"  {len(laws):3}  {why}: {_subjects(laws)}" for why, laws in by_reason.items())
-    if certificate.durability:
+    if certificate.durability not in ("", LEFT_OUT):
         yield f"\ndurability was not judged: {certificate.durability}"
 
 

@@ -207,7 +207,7 @@ class Report:
             return ""
         whys = [verdict.why for verdict in about if verdict.id in {v.id for v in self._expected()}]
         own = reason([RESTART])  # what somebody can do about it, where that is all that is wanting
-        return own if own in whys or not about else next(filter(None, whys), LEFT_OUT if not whys else NOT_REACHED)
+        return own if own in whys else next(filter(None, whys), NOT_REACHED if whys else LEFT_OUT)
 
     def _write(self) -> None:
         """Writes each file as a whole, or leaves it as it is."""
