@@ -177,7 +177,7 @@ class Report:
             machine=run_facts.machine(),
             date=run_facts.now(),
             sizes=self._sizes,
-            laws=(*(verdict.result() for verdict in self._expected()), *self._left_out()),
+            laws=tuple(sorted((*(verdict.result() for verdict in self._expected()), *self._left_out()), key=_by_id)),
             seconds=time.monotonic() - self._began,
             calls=self._calls(),
             heard=self._received(),
@@ -289,6 +289,10 @@ def _content(file: Path, certificate: Certificate, badge_line: str) -> str:
     if file.suffix == ".json":
         return json.dumps(as_json(certificate, badge_line), indent=1) + "\n"
     return certificate_html.page(certificate, badge_line) if file.suffix == ".html" else badge(certificate)
+
+
+def _by_id(law: LawResult) -> str:
+    return law.id
 
 
 def _id(item: pytest.Item) -> str:

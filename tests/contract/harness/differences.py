@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import Enum
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
@@ -46,8 +46,8 @@ def differences(left: object, right: object, path: str = "") -> Iterator[Differe
     elif isinstance(left, Mapping) and isinstance(right, Mapping):
         for key in sorted({*left, *right}, key=str):
             yield from _of_entries(left.get(key), right.get(key), f"{path}[{key!r}]", key in left, key in right)
-    elif _is_sequence(left) and _is_sequence(right):
-        yield from _of_sequences(left, right, path)
+    elif (a := _entries(left)) is not None and (b := _entries(right)) is not None:
+        yield from _of_sequences(a, b, path)
     elif left != right:
         yield _difference(path, shown(left), shown(right))
 
@@ -66,7 +66,8 @@ def _of_messages(left: Message, right: Message, path: str) -> Iterator[Differenc
         return
     found = False
     for field in left.DESCRIPTOR.fields:
-        for difference in _of_field(left, right, field, f"{path}.{field.name}" if path else field.name):
+        place = f"{path}.{field.name}" if path else field.name
+        for difference in _of_field(left, right, cast(FieldDescriptor, field), place):
             found = True
             yield difference
     if not found:
@@ -141,14 +142,15 @@ def _cut(text: str, begin: int) -> str:
     return f"{before}{part}{_ELLIPSIS if begin + _MOST_LETTERS < len(text) else ''}" or text[-_CONTEXT:]
 
 
-def _is_sequence(value: object) -> bool:
-    return isinstance(value, list | tuple) or (isinstance(value, Sequence) and not isinstance(value, str | bytes))
+def _entries(value: object) -> Sequence[Any] | None:
+    """A value that is a sequence of others, None for any other; text is no such thing."""
+    return value if isinstance(value, Sequence) and not isinstance(value, str | bytes) else None
 
 
 def _has(value: object, kinds: tuple[type, ...], depth: int = 0) -> bool:
     if isinstance(value, kinds):
         return True
-    if depth > _DEEPEST or isinstance(value, str | bytes):
+    if depth > _DEEPEST:
         return False
-    inside: Iterable[object] = value.values() if isinstance(value, Mapping) else value if _is_sequence(value) else ()
+    inside: Iterable[object] = value.values() if isinstance(value, Mapping) else _entries(value) or ()
     return any(_has(each, kinds, depth + 1) for each in inside)
