@@ -4,6 +4,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
@@ -103,7 +104,7 @@ def test_orders_and_their_request_ids_survive_a_crash(system: SystemUnderTest) -
     """Killed among calls: each order reads as answered, each repeat is answered as at first, or for the first time."""
     customer = f"c-{new_id()}"
     first, *batch = [creating({"lamp": 2, "chair": 1}, customer) for _ in range(4)]
-    answered = [(first, system.ok(first))]
+    answered: list[tuple[Any, Any]] = [(first, system.ok(first))]
     changes = with_items(answered[0][1].order, 5), paying(answered[0][1].order)
     answered.extend((request, system.ok(request, ORDER)) for request in changes)
     whole = BatchCreateOrdersRequest(requests=batch)
@@ -147,7 +148,7 @@ def test_stock_and_placements_survive_a_crash(alone: ProductServiceAlone) -> Non
     placed, adjusted, refused = placing({product: 4}), AdjustStockRequest(request_id=new_id()), placing({product: 50})
     adjusted.product_id, adjusted.delta = product, 90
     assert system.call(refused).reason == "OUT_OF_STOCK"
-    answered = [(placed, system.ok(placed)), (adjusted, system.ok(adjusted))]
+    answered: list[tuple[Any, Any]] = [(placed, system.ok(placed)), (adjusted, system.ok(adjusted))]
     gone = system.place({product: 3})
     changes = changing(answered[0][1].order, 6), cancelling(gone)
     answered.extend((request, system.ok(request)) for request in changes)

@@ -10,7 +10,6 @@ from tests.contract.harness.amqp_proxy import AmqpProxy, Verdict
 from tests.contract.harness.broker_faults import BrokerFault, LostAcks, LostConfirms, Watch
 from tests.contract.harness.client import LISTENERS, ORDER, PRODUCT
 from tests.contract.harness.event_tap import EventTap, Received
-from tests.contract.harness.examples import share
 from tests.contract.harness.system_under_test import SystemUnderTest, creating, new_id, placing
 
 pytestmark = pytest.mark.judges("broker", "proxy")
@@ -18,8 +17,6 @@ FANOUT, TOPIC = "orders.created", "orders.events"
 QUEUES = {subscription.consumer: subscription.queue for subscription in subscriptions()}
 TROUBLES = [Verdict.LOSE, Verdict.RETURN, Verdict.NACK]
 SAID = ["on a connection that breaks", "that no queue took", "that the broker refused"]
-_FEW = share(13)  # each takes seconds: the broker is away afterwards
-some_troubles = pytest.mark.parametrize("verdict", TROUBLES[-_FEW:], ids=SAID[-_FEW:])
 
 
 @pytest.fixture
@@ -56,7 +53,7 @@ def test_a_creation_the_broker_did_not_keep_is_published_again(
 
 
 @pytest.mark.judges(ORDER)
-@some_troubles
+@pytest.mark.parametrize("verdict", TROUBLES, ids=SAID)
 def test_a_change_the_broker_did_not_keep_is_published_again(
     system: SystemUnderTest, event_tap: EventTap, between: AmqpProxy, verdict: Verdict
 ) -> None:
@@ -74,7 +71,7 @@ def test_a_change_the_broker_did_not_keep_is_published_again(
 
 
 @pytest.mark.judges(PRODUCT)
-@some_troubles
+@pytest.mark.parametrize("verdict", TROUBLES, ids=SAID)
 def test_a_refusal_the_broker_did_not_keep_is_published_again(
     system: SystemUnderTest, event_tap: EventTap, between: AmqpProxy, verdict: Verdict
 ) -> None:
@@ -103,6 +100,7 @@ def test_an_event_whose_confirm_is_lost_comes_again_under_its_id(
         system.ok(request)
         assert lost.met.wait(system.patience), "it was never published"
         event_tap.wait(lambda: event_tap.received(request.order_id, FANOUT), system.patience)
+        assert lost.lost.wait(system.patience), "it was never confirmed"
     received = event_tap.wait(lambda: _twice(event_tap.received(request.order_id, FANOUT)), system.patience)
     assert len(ids(received)) == 1
     assert len({message.body for message in received}) == 1
