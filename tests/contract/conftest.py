@@ -61,7 +61,7 @@ def judged(config: pytest.Config) -> set[str]:
 
 
 def missing(config: pytest.Config, needed: Collection[str]) -> set[str]:
-    """What a law needs and there is not. What a law restarts are all the services it needs."""
+    """The needs of a law that are not met. A law restarts all the services it needs."""
     restartable = set(restarts(config)) if named(config) else set(ROLES)
     can_restart = restartable >= set(needed) & set(ROLES)
     return set(needed) - judged(config) - ({RESTART} if can_restart else set())
@@ -201,7 +201,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 
 def _subject(config: pytest.Config) -> Subject:
-    """What is judged: what was named; else our own system, with the programs that run in it."""
+    """The services that were named; else our own system, with the programs that run in it."""
     replaced, addresses = programs(config), named(config)
     if addresses:
         services = [Judged(role, "address", at) for role, at in addresses.items()]

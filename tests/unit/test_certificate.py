@@ -58,7 +58,7 @@ def certificate(
 
 
 def test_the_json_has_all_that_a_program_needs() -> None:
-    """Who was judged, by which contract and suite, how much was tried, and each law with the contract's sentence."""
+    """Services, contract and suite, sizes and seed, and each law with the contract's sentence."""
     said = json.loads(json.dumps(as_json(certificate(KEPT, BROKEN, NO_PROXY), "the line")))
     assert said["judged"][0] == {"role": "order-service", "kind": "program", "at": "./x --a=<b>"}
     assert (said["contract"], said["suite"]["version"]) == ({"version": "v1", "digest": "sha256:00"}, "0.1.0")
@@ -156,7 +156,7 @@ def test_the_suite_knows_its_version() -> None:
 
 
 def test_a_file_is_written_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
-    """What was there stays where the new text can't be written; nothing else is left."""
+    """The old text stays where the new one can't be written; nothing else is left."""
     file = tmp_path / "r.json"
     write_whole(file, "old \ud800")
     assert file.read_text() == "old \\ud800"

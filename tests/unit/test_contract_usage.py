@@ -109,9 +109,9 @@ def test_a_number_that_is_none_is_refused(
 def test_a_port_of_somebody_else_is_refused(
     pytestconfig: pytest.Config, monkeypatch: pytest.MonkeyPatch, option: str
 ) -> None:
-    """Where the suite has to listen itself."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        address = f"127.0.0.1:{taken.getsockname()[1]}"
+    """The suite has to listen there itself."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address = f"127.0.0.1:{listener.getsockname()[1]}"
         options = {option: address, "product_service": ORDER, "amqp_url": URL}
         with pytest.raises(pytest.UsageError, match=f"{address} can't be listened at: Address already in use"):
             refuse(given(pytestconfig, monkeypatch, options))

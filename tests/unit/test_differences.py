@@ -1,4 +1,4 @@
-"""What differs between two messages is named by its path, with both values."""
+"""Fields in which two messages differ are named by their path, with both values."""
 
 from grpc import StatusCode
 

@@ -49,7 +49,7 @@ class Judged:
 
 @dataclass(frozen=True)
 class Subject:
-    """What was judged: the name and version its owner gave, and its services."""
+    """The subject of a run: the name and version its owner gave, and its services."""
 
     name: str
     version: str
@@ -69,7 +69,7 @@ class Subject:
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much was tried: what repeats the run."""
+    """The sizes of a run, and its seed: they repeat it."""
 
     seed: int
     examples: int
@@ -79,14 +79,14 @@ class Sizes:
 
 @dataclass
 class LawResult:
-    """What came out about one law."""
+    """The result of one law."""
 
     id: str
     sentence: str
     citations: tuple[Citation, ...]
     result: str
     why: str = ""
-    """Why it was not judged, where it was not."""
+    """The reason why it was not judged, where it was not."""
     cases: int = 0
     failed_cases: list[str] = field(default_factory=list)
     seconds: float = 0.0
@@ -109,7 +109,7 @@ class Certificate:
     heard: Mapping[str, int]
     troubles: tuple[str, ...]
     durability: str
-    """Why durability was not judged; empty where it was."""
+    """The reason why durability was not judged; empty where it was."""
 
     @property
     def ok(self) -> bool:
@@ -149,7 +149,7 @@ class Certificate:
 
 
 def reason(lacking: Iterable[str]) -> str:
-    """Why a law was not judged that needs these: the first thing that is wanting, services before means."""
+    """The reason why a law was not judged that needs these: the first that is wanting, services before means."""
     wanting = set(lacking)
     for role in ROLES:
         if role in wanting:

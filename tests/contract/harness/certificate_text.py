@@ -11,7 +11,7 @@ _SHOWN_SUBJECTS = 6
 
 
 def lines(certificate: Certificate) -> Iterator[str]:
-    """What is printed at the end of a run."""
+    """The lines that are printed at the end of a run."""
     yield judged(certificate)
     for law in certificate.of(BROKEN):
         yield ""
@@ -24,7 +24,7 @@ def lines(certificate: Certificate) -> Iterator[str]:
 
 
 def judged(certificate: Certificate) -> str:
-    """What was judged, in a line."""
+    """The subject in a line."""
     subject = certificate.subject
     around = [service.role for service in subject.services if service.kind == "ours"]
     if not subject.foreign:

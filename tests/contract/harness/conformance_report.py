@@ -44,7 +44,7 @@ _OWN_WORDS = ("assert left and right", "assert ")
 
 @dataclass
 class Verdict:
-    """What comes of one law, case by case."""
+    """The cases of one law, as they come out."""
 
     id: str
     sentence: str
@@ -68,7 +68,7 @@ class Verdict:
         self.counterexample = self.counterexample or counterexample(error)
 
     def result(self) -> LawResult:
-        """What came out: the worst of its cases."""
+        """The result: the worst of its cases."""
         worst = next((result for result in RESULTS if result in self.results), SKIPPED)
         return LawResult(
             id=self.id,
@@ -201,7 +201,7 @@ class Report:
                 yield LawResult(law.id, law.sentence, law.citations, SKIPPED, LEFT_OUT)
 
     def _durability(self) -> str:
-        """Why durability was not judged; empty where it was."""
+        """The reason why durability was not judged; empty where it was."""
         about = [verdict for verdict in self._laws.values() if RESTART in verdict.needs]
         if any(verdict.result().cases for verdict in about):
             return ""

@@ -31,16 +31,16 @@ def explained(left: object, right: object) -> list[str] | None:
     """Lines about what differs, where messages or statuses are compared; None for what pytest explains better."""
     if not (_has(left, (Message, Enum)) or _has(right, (Message, Enum))):
         return None
-    found = list(differences(left, right))
-    if not found:
+    places = list(differences(left, right))
+    if not places:
         return None
-    count = "1 place" if len(found) == 1 else f"{len(found)} places"
-    more = [f"{_ELLIPSIS} and {len(found) - _MOST_LINES} more"] if len(found) > _MOST_LINES else []
-    return [f"left and right differ in {count}:", *map(str, found[:_MOST_LINES]), *more]
+    count = "1 place" if len(places) == 1 else f"{len(places)} places"
+    more = [f"{_ELLIPSIS} and {len(places) - _MOST_LINES} more"] if len(places) > _MOST_LINES else []
+    return [f"left and right differ in {count}:", *map(str, places[:_MOST_LINES]), *more]
 
 
 def differences(left: object, right: object, path: str = "") -> Iterator[Difference]:
-    """Where two values differ, in order; only their differing parts are named."""
+    """The places where two values differ, in order; only the parts that differ are named."""
     if isinstance(left, Message) and isinstance(right, Message) and left.DESCRIPTOR is right.DESCRIPTOR:
         yield from _of_messages(left, right, path)
     elif isinstance(left, Mapping) and isinstance(right, Mapping):
@@ -64,13 +64,13 @@ def shown(value: object) -> str:
 def _of_messages(left: Message, right: Message, path: str) -> Iterator[Difference]:
     if left == right:
         return
-    found = False
+    is_named = False
     for field in left.DESCRIPTOR.fields:
         place = f"{path}.{field.name}" if path else field.name
         for difference in _of_field(left, right, cast(FieldDescriptor, field), place):
-            found = True
+            is_named = True
             yield difference
-    if not found:
+    if not is_named:
         sizes = (f"{len(each.SerializePartialToString())} bytes" for each in (left, right))
         yield Difference(f"{path or left.DESCRIPTOR.name} (unknown fields)", *sizes)
 

@@ -70,7 +70,7 @@ def now() -> str:
 
 
 def _git(*arguments: str) -> str:
-    """What git says, empty where it says nothing: this may be no clone."""
+    """The output of git, empty where it has none: this may be no clone."""
     git = shutil.which("git")
     if git is None:
         return ""
