@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import pytest
 
@@ -145,6 +145,10 @@ def alone(
     }
     service = launch.ProductService(folder, settings, programs(request.config).get(PRODUCT))
     started.enter_context(closing(service))
+    try:
+        service.wait(address)
+    except NotReachable as error:
+        _give_up(request, error)
     return ProductServiceAlone(_open(request, started, {PRODUCT: address}, None, service), fake_order_service)
 
 
@@ -168,11 +172,15 @@ def _open(
     try:
         system = SystemUnderTest(services, url, request.config.getoption("--patience"), crasher)
     except NotReachable as error:
-        request.config.stash[REPORT].make_no_contact(str(error))
-        pytest.exit(f"nothing was judged: {error}", returncode=pytest.ExitCode.USAGE_ERROR)
+        _give_up(request, error)
     started.callback(system.close)
     request.config.stash[REPORT].systems.append(system)
     return system
+
+
+def _give_up(request: pytest.FixtureRequest, error: NotReachable) -> NoReturn:
+    request.config.stash[REPORT].make_no_contact(str(error))
+    pytest.exit(f"nothing was judged: {error}", returncode=pytest.ExitCode.USAGE_ERROR)
 
 
 @pytest.hookimpl(tryfirst=True)

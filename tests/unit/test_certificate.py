@@ -139,7 +139,7 @@ def test_only_a_run_that_kept_laws_and_broke_none_is_good(
 
 
 def test_the_digest_is_that_of_the_documented_command() -> None:
-    """Whoever has the contract can compare."""
+    """Anybody who has the contract can compare."""
     command = re.search(r"`(cd proto && .+sha256sum)`", run_facts.Contract.__doc__ or "")
     assert command
     shell = shutil.which("sh") or "/bin/sh"

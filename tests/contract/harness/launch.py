@@ -6,16 +6,20 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from ordersys.contract.addresses import parse
 from tests import virtual_host
 from tests.contract.harness.amqp_proxy import AmqpProxy
-from tests.contract.harness.client import PRODUCT, ROLES
+from tests.contract.harness.client import PRODUCT, ROLES, NotReachable
+from tests.contract.harness.system_under_test import STARTED_SECONDS
 from tests.running import addresses, local
 
 _END_SECONDS = 30.0
+_POLL = 0.05
 
 
 @contextmanager
@@ -50,6 +54,20 @@ class ProductService:
         self._log = folder / "log"
         folder.mkdir(parents=True)
         self._process = self._started()
+
+    def wait(self, address: str) -> None:
+        """Returns when it listens. Raises NotReachable when it has ended, or does not listen in time."""
+        until = time.monotonic() + STARTED_SECONDS
+        while True:
+            try:
+                socket.create_connection(parse(address), _POLL).close()
+            except OSError:
+                if self._process.poll() is not None or time.monotonic() > until:
+                    said = self._log.read_text(encoding="utf-8", errors="replace").splitlines()[-1:]
+                    raise NotReachable(f"the {PRODUCT} at {address} does not listen: {said}") from None
+                time.sleep(_POLL)
+            else:
+                return
 
     def crash(self, roles: Collection[str]) -> None:
         """Kills it with all that it has started, and starts it again."""
