@@ -2,5 +2,5 @@
 
 import pytest
 
-# So that what its helpers assert shows what differs, too.
+# So that an assertion of a helper, too, shows what differs.
 pytest.register_assert_rewrite("tests.contract.harness")
