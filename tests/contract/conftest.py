@@ -1,6 +1,6 @@
 """The system under test: the services named on the command line, or our own, started for the run."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Generator, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
@@ -46,9 +46,17 @@ class ProductServiceAlone(NamedTuple):
     fake_order_service: FakeOrderService
 
 
-def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str] | None:
-    """Of two messages, or of what holds messages, the fields in which they differ."""
-    return explained(left, right) if op == "==" else None
+@pytest.hookimpl(wrapper=True)
+def pytest_assertrepr_compare(
+    op: str, left: object, right: object
+) -> Generator[None, list[list[str]], list[list[str]]]:
+    """Of two messages, or of what holds messages, the fields in which they differ come first, then pytest's words."""
+    results = yield
+    places = explained(left, right) if op == "==" else None
+    if not places:
+        return results
+    summary, *rest = next(filter(None, results), [f"{left!r} == {right!r}"])
+    return [[summary, *places, *rest]]
 
 
 def judged(config: pytest.Config) -> set[str]:

@@ -39,7 +39,6 @@ from tests.contract.harness.system_under_test import SystemUnderTest
 
 _LAWS = Path(__file__).parents[1] / "laws"
 _ASSERT = "AssertionError: "
-_OWN_WORDS = ("assert left and right", "assert ")
 
 
 @dataclass
@@ -277,8 +276,6 @@ def counterexample(error: BaseException) -> str:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     text = "".join(traceback.format_exception_only(error)).strip().removeprefix(_ASSERT)
-    if text.startswith(_OWN_WORDS[0]):
-        text = text.removeprefix(_OWN_WORDS[1])
     lines = [frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename).is_relative_to(_LAWS)]
     if lines and lines[-1].line:
         text += f"\nin {Path(lines[-1].filename).name}, line {lines[-1].lineno}: {lines[-1].line}"

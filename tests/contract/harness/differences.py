@@ -28,7 +28,7 @@ class Difference(NamedTuple):
 
 
 def explained(left: object, right: object) -> list[str] | None:
-    """Lines about what differs, where messages or statuses are compared; None for what pytest explains better."""
+    """Lines about what differs, where messages or statuses are compared; None where pytest's own words are enough."""
     if not (_has(left, (Message, Enum)) or _has(right, (Message, Enum))):
         return None
     places = list(differences(left, right))
