@@ -6,42 +6,14 @@ import signal
 import pytest
 from hypothesis import HealthCheck, settings
 
-from ordersys.contract.topology import subscriptions
-from tests import workers
+from tests import contract_options, contract_usage, workers
 
 _ANY_SEED = "default"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """The options of `nox -s contract`."""
-    group = parser.getgroup("contract", "the contract suite: whom it judges (our own services when none is named)")
-    for role in ("product-service", "order-service", *(subscription.consumer for subscription in subscriptions())):
-        group.addoption(f"--{role}", metavar="HOST:PORT", help=f"judge the {role} that listens there")
-    group.addoption("--amqp-url", metavar="URL", help="the RabbitMQ they use: a virtual host for the suite alone")
-    group.addoption(
-        "--amqp-proxy",
-        metavar="HOST:PORT",
-        help="where the suite listens as that RabbitMQ, for services that were told to find it there",
-    )
-    group.addoption(
-        "--stand-in",
-        metavar="HOST:PORT",
-        help="where the suite listens as the Order Service, for a Product Service judged alone",
-    )
-    group.addoption(
-        "--program",
-        action="append",
-        default=[],
-        metavar="ROLE=COMMAND",
-        help="judge our system with this program in the place of a service; may be repeated",
-    )
-    group.addoption("--quick", action="store_true", help="fewer examples: about a minute")
-    group.addoption("--examples", type=int, metavar="N", help="examples a law (default 40, with --quick 8)")
-    group.addoption("--seed", type=int, metavar="N", help="repeat a run")
-    group.addoption("--no-shrink", action="store_true", help="show what fails as it was found")
-    group.addoption("--patience", type=float, default=20.0, metavar="S", help="seconds a condition may take (20)")
-    group.addoption("--report", metavar="FILE.json", help="write what came out, an entry a law")
-    group.addoption("--known-failures", metavar="FILE", help="laws known to fail, an id a line; one that passes fails")
+    contract_options.add(parser)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -50,6 +22,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
     SIGTERM ends tests as SIGINT does, with everything they have started; also where a shell has them ignore it.
     """
+    contract_usage.check(config)
     # How long an example takes, or is drawn, is the machine's affair: no test is timed.
     settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
     settings.load_profile("untimed")
@@ -74,7 +47,8 @@ def _seed(config: pytest.Config) -> int | None:
         return seed
     if config.getoption("--seed") is None and config.option.randomly_seed != _ANY_SEED:
         return None
-    return config.getoption("--seed") or random.SystemRandom().randrange(1, 2**32)
+    chosen: int | None = config.getoption("--seed")
+    return random.SystemRandom().randrange(1, 2**32) if chosen is None else chosen
 
 
 def pytest_report_header(config: pytest.Config) -> str:

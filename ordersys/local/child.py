@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 
 from ordersys.console.opening import open_regular
-from ordersys.local.groups import end, gone, kill, members
+from ordersys.local.groups import Group, end, gone, kill, members
 from ordersys.local.guard import Guard
 
 _LAST_BYTES = 65_536
@@ -37,6 +37,11 @@ class Child:
     def pid(self) -> int:
         """The process that leads its group."""
         return self._process.pid
+
+    @property
+    def group(self) -> Group:
+        """Its process group."""
+        return self._group
 
     @property
     def exit_status(self) -> int | None:

@@ -11,6 +11,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from ordersys.contract.addresses import channel_options, parse
 from ordersys.local.child import Child, last_lines
+from ordersys.local.groups import Group
 from ordersys.local.guard import Guard
 
 HEALTHY_SECONDS = 60.0
@@ -60,6 +61,11 @@ class Service:
     def pid(self) -> int | None:
         """The process, None before it was started."""
         return None if self._child is None else self._child.pid
+
+    @property
+    def group(self) -> Group | None:
+        """The process group it leads, None before it was started."""
+        return None if self._child is None else self._child.group
 
     @property
     def exit_status(self) -> int | None:

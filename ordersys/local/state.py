@@ -1,6 +1,8 @@
 """The state file of a running system: where its services listen, for clients that are given its folder.
 
-It is written when all services work, and removed before the first is stopped. It holds no secret; it is for its user
+It also names the process of each service, for tests that kill one: its id, which is its group's, and its start time.
+
+It is written when all services work, and when one was started again, and removed before the first is stopped. It holds no secret; it is for its user
 alone all the same, since whoever could write it could send clients elsewhere. Whoever reads it trusts neither its text
 nor its age: the process that wrote it has to run still, recognised by its id and start time. The folder's lock would
 say so, too, but could be asked only by taking it, which would keep a system from starting.
@@ -17,6 +19,7 @@ import psutil
 from ordersys.console.opening import open_regular
 from ordersys.contract import addresses as contract_addresses
 from ordersys.contract.addresses import Address
+from ordersys.local.groups import Group
 
 FILE = "running.json"
 DATA_DIR = "ORDERSYS_DATA_DIR"
@@ -31,11 +34,13 @@ class NotRunning(Exception):
     """No system runs with a folder, as far as can be trusted; the text says why, and the way out."""
 
 
-def text(addresses: Mapping[str, Address]) -> str:
-    """The state of this process, whose services listen at `addresses`."""
+def text(addresses: Mapping[str, Address], groups: Mapping[str, Group]) -> str:
+    """The state of this process, whose services listen at `addresses` and run as `groups`, both by module."""
     process = psutil.Process()
     by_module = {module: str(address) for module, address in addresses.items()}
-    return json.dumps({"pid": process.pid, "started": process.create_time(), "addresses": by_module})
+    leaders = {module: {"pid": group.leader, "started": group.started} for module, group in groups.items()}
+    own = {"pid": process.pid, "started": process.create_time()}
+    return json.dumps({**own, "addresses": by_module, "processes": leaders})
 
 
 def is_there(folder: str) -> bool:

@@ -163,6 +163,8 @@ class System:
                 if name not in self._unstarted:
                     self._tell(service, say)
                 self._try(name, service.start, say)
+                with suppress(OSError):  # a full disk costs clients nothing: the addresses stay as they are
+                    self._write_state()
 
     def _try(self, name: str, start: Callable[[], None], say: Callable[[str], None]) -> None:
         """Starts something; what keeps it from that, such as a full disk, may pass, and is said once."""
@@ -355,9 +357,13 @@ class System:
 
     def _publish_state(self, started: ExitStack) -> None:
         """Lets clients that know the folder find the services, until the first of them is stopped."""
-        file = self.folder / state.FILE
-        write_whole(file, state.text(self._addresses))
-        started.callback(_remove, file)
+        self._write_state()
+        started.callback(_remove, self.folder / state.FILE)
+
+    def _write_state(self) -> None:
+        groups = {module: service.group for module, service in self.services.items()}
+        running = {module: group for module, group in groups.items() if group is not None}
+        write_whole(self.folder / state.FILE, state.text(self._addresses, running))
 
     def _due(self, name: str) -> bool:
         """True once it may be started again. With jittered backoff: a service that can't run does not spin."""

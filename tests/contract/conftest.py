@@ -1,22 +1,26 @@
 """The system under test: the services named on the command line, or our own, started for the run."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Generator, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import pytest
 
 from tests import virtual_host
 from tests.contract.harness import examples, launch
 from tests.contract.harness.amqp_proxy import AmqpProxy
+from tests.contract.harness.certificate import RESTART, Judged, Sizes, Subject
 from tests.contract.harness.client import PRODUCT, ROLES, NotReachable
 from tests.contract.harness.conformance_report import Report, known
+from tests.contract.harness.crashes import Commands, Crasher, Launched
+from tests.contract.harness.differences import explained
 from tests.contract.harness.event_tap import EventTap
 from tests.contract.harness.fake_order_service import FakeOrderService
 from tests.contract.harness.injector import Injector
 from tests.contract.harness.law_index import needs
 from tests.contract.harness.system_under_test import SystemUnderTest
+from tests.contract_options import named, programs, restarts
 
 REPORT = pytest.StashKey[Report]()
 BROKER, PROXY, STAND_IN = "broker", "proxy", "stand-in"
@@ -28,12 +32,11 @@ _IMPATIENT = {"ORDERSYS_CALL_TIMEOUT_SECONDS": "1", "ORDERSYS_SWEEP_SECONDS": "1
 
 def pytest_configure(config: pytest.Config) -> None:
     """Sets the number of examples of each law, and the report."""
-    config.stash[REPORT] = Report(
-        named(config), known(config.getoption("--known-failures")), config.getoption("--report")
-    )
+    examples.configure(config.getoption("--examples"), config.getoption("--quick"), not config.getoption("--no-shrink"))
+    listed = known(config.getoption("--known-failures"))
+    config.stash[REPORT] = Report(_subject(config), _sizes(config), listed, config.getoption("--report"))
     if config.option.dist == "no":  # else it is a worker's
         config.pluginmanager.register(config.stash[REPORT])
-    examples.configure(config.getoption("--examples"), config.getoption("--quick"), not config.getoption("--no-shrink"))
 
 
 class ProductServiceAlone(NamedTuple):
@@ -43,10 +46,17 @@ class ProductServiceAlone(NamedTuple):
     fake_order_service: FakeOrderService
 
 
-def named(config: pytest.Config) -> dict[str, str]:
-    """The services named on the command line, by role; none when our own are judged."""
-    addresses = {role: config.getoption(f"--{role}") for role in ROLES}
-    return {role: address for role, address in addresses.items() if address}
+@pytest.hookimpl(wrapper=True)
+def pytest_assertrepr_compare(
+    op: str, left: object, right: object
+) -> Generator[None, list[list[str]], list[list[str]]]:
+    """Of two messages, or of what holds messages, the fields in which they differ come first, then pytest's words."""
+    results = yield
+    places = explained(left, right) if op == "==" else None
+    if not places:
+        return results
+    summary, *rest = next(filter(None, results), [f"{left!r} == {right!r}"])
+    return [[summary, *places, *rest]]
 
 
 def judged(config: pytest.Config) -> set[str]:
@@ -56,6 +66,13 @@ def judged(config: pytest.Config) -> set[str]:
         return {*ROLES, BROKER, PROXY, STAND_IN}
     options = {BROKER: "--amqp-url", PROXY: "--amqp-proxy", STAND_IN: "--stand-in"}
     return {*services, *(means for means, option in options.items() if config.getoption(option))}
+
+
+def missing(config: pytest.Config, needed: Collection[str]) -> set[str]:
+    """The needs of a law that are not met. A law restarts all the services it needs."""
+    restartable = set(restarts(config)) if named(config) else set(ROLES)
+    can_restart = restartable >= set(needed) & set(ROLES)
+    return set(needed) - judged(config) - ({RESTART} if can_restart else set())
 
 
 @pytest.fixture(scope="package")
@@ -108,11 +125,12 @@ def system(
     services = named(request.config)
     if request.config.getoption("--stand-in"):
         request.getfixturevalue("fake_order_service")
-    if not services:
-        assert proxy is not None
-        folder = tmp_path_factory.mktemp("contract") / "system"
-        services = started.enter_context(launch.system(folder, proxy, request.config.getoption("--program")))
-    return _open(request, started, services, amqp_url)
+    if services:
+        return _open(request, started, services, amqp_url, Commands(restarts(request.config)))
+    assert proxy is not None
+    folder = tmp_path_factory.mktemp("contract") / "system"
+    ours = started.enter_context(launch.system(folder, proxy, request.config.getoption("--program")))
+    return _open(request, started, ours, amqp_url, Launched(folder, ours))
 
 
 @pytest.fixture(scope="package")
@@ -133,8 +151,13 @@ def alone(
         "ORDERSYS_ORDER_SERVICE_ADDRESS": fake_order_service.address,
         "ORDERSYS_AMQP_URL": request.getfixturevalue("amqp_url"),
     }
-    started.enter_context(launch.product_service(folder, settings, request.config.getoption("--program")))
-    return ProductServiceAlone(_open(request, started, {PRODUCT: address}, None), fake_order_service)
+    service = launch.ProductService(folder, settings, programs(request.config).get(PRODUCT))
+    started.enter_context(closing(service))
+    try:
+        service.wait(address)
+    except NotReachable as error:
+        _give_up(request, error)
+    return ProductServiceAlone(_open(request, started, {PRODUCT: address}, None, service), fake_order_service)
 
 
 @pytest.fixture
@@ -152,21 +175,25 @@ def injector(system: SystemUnderTest, amqp_url: str) -> Iterator[Injector]:
 
 
 def _open(
-    request: pytest.FixtureRequest, started: ExitStack, services: dict[str, str], url: str | None
+    request: pytest.FixtureRequest, started: ExitStack, services: dict[str, str], url: str | None, crasher: Crasher
 ) -> SystemUnderTest:
     try:
-        system = SystemUnderTest(services, url, request.config.getoption("--patience"))
+        system = SystemUnderTest(services, url, request.config.getoption("--patience"), crasher)
     except NotReachable as error:
-        pytest.exit(f"nothing was judged: {error}", returncode=pytest.ExitCode.USAGE_ERROR)
+        _give_up(request, error)
     started.callback(system.close)
     request.config.stash[REPORT].systems.append(system)
     return system
 
 
+def _give_up(request: pytest.FixtureRequest, error: NotReachable) -> NoReturn:
+    request.config.stash[REPORT].make_no_contact(str(error))
+    pytest.exit(f"nothing was judged: {error}", returncode=pytest.ExitCode.USAGE_ERROR)
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Marks the laws. Those about what is not judged do not apply, and are said not to."""
-    there = judged(config)
     for item in items:
         if not item.path.is_relative_to(_FOLDER):
             continue  # of another suite, which runs in the same session
@@ -176,9 +203,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             continue
         item.add_marker("law")
         item.add_marker(pytest.mark.timeout(examples.seconds()))
-        config.stash[REPORT].there_is(item)
-        if missing := sorted(needed - there):
-            item.add_marker(pytest.mark.skip(reason=f"does not apply: no {', '.join(missing)} is judged"))
+        lacking = missing(config, needed)
+        config.stash[REPORT].there_is(item, lacking)
+        if lacking:
+            item.add_marker(pytest.mark.skip(reason=f"does not apply: there is no {', '.join(sorted(lacking))}"))
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -186,6 +214,25 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     for item in session.items:
         if item.get_closest_marker("law"):
             session.config.stash[REPORT].expect(item, needs(item.iter_markers()) | _role(item))
+
+
+def _subject(config: pytest.Config) -> Subject:
+    """The services that were named; else our own system, with the programs that run in it."""
+    replaced, addresses = programs(config), named(config)
+    if addresses:
+        services = [Judged(role, "address", at) for role, at in addresses.items()]
+    else:
+        services = [
+            Judged(role, "program", replaced[role]) if role in replaced else Judged(role, "ours", "") for role in ROLES
+        ]
+    return Subject(config.getoption("--name") or "", config.getoption("--service-version") or "", tuple(services))
+
+
+def _sizes(config: pytest.Config) -> Sizes:
+    """The seed is that of the run, whoever chose it."""
+    seed = config.option.randomly_seed
+    quick, patience = config.getoption("--quick"), config.getoption("--patience")
+    return Sizes(seed if isinstance(seed, int) else 0, examples.share(1), quick, patience)
 
 
 def _role(item: pytest.Item) -> set[str]:

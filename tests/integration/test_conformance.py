@@ -2,6 +2,8 @@
 
 import json
 import os
+import shlex
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -15,6 +17,7 @@ from ordersys.local import ports
 ROOT = Path(__file__).parent.parent.parent
 BROKEN = "every_rpc/a_broken_rule_is_answered_with_its_field"
 KEPT = "every_rpc/garbage_is_answered_with_a_constant_text"
+SURVIVES = "durability/orders_and_their_request_ids_survive_a_crash"
 
 
 class Run(NamedTuple):
@@ -48,8 +51,8 @@ def judge(folder: Path, only: str, *options: str) -> Run:
 
 
 def results(run: Run) -> dict[str, str]:
-    """The result of each law."""
-    return {law["id"]: law["result"] for law in run.report["laws"]}
+    """The result of each law that was chosen."""
+    return {law["id"]: law["result"] for law in run.report["laws"] if not law["why"].startswith("left out")}
 
 
 def known(folder: Path, laws: Sequence[str]) -> str:
@@ -69,7 +72,7 @@ def test_a_wrong_service_is_refused_with_a_report_a_stranger_understands(tmp_pat
     assert law["sentence"] in run.said
     assert law["failed_cases"] == ["order-service-GetOrder"]
     assert "rule=" in law["counterexample"]
-    assert run.report["judged"] == {"order-service": address}
+    assert run.report["judged"] == [{"role": "order-service", "kind": "address", "at": address}]
     assert run.report["summary"]["calls"]["order-service"] > 0
     assert not run.report["summary"]["ok"]
 
@@ -92,11 +95,14 @@ def test_a_law_known_to_fail_that_is_kept_fails_the_run(tmp_path: Path, address:
 
 
 def test_what_is_not_named_is_not_judged_and_said_not_to_be(tmp_path: Path, address: str) -> None:
-    """Laws about other services do not apply."""
-    run = judge(tmp_path, "test_the_last_unit", f"--order-service={address}")
+    """Laws about other services do not apply, nor do those of crashes where nobody may kill."""
+    chosen = "test_the_last_unit or orders_and_their_request_ids"
+    run = judge(tmp_path, chosen, f"--order-service={address}")
     assert run.status == 0
-    assert results(run) == {"concurrency/the_last_unit_is_sold_once": "skipped"}
-    assert "do not apply here: concurrency/the_last_unit_is_sold_once" in run.said
+    assert results(run) == {"concurrency/the_last_unit_is_sold_once": "skipped", SURVIVES: "skipped"}
+    assert "durability was not judged: the suite may not kill what it judges (--restart)" in run.said
+    assert run.report["durability"]["judged"] is False
+    assert "no product-service is judged (--product-service): concurrency/the_last_unit_is_sold_once" in run.said
 
 
 def test_a_service_that_does_not_answer_is_named(tmp_path: Path) -> None:
@@ -110,6 +116,59 @@ def test_the_same_seed_finds_the_same(tmp_path: Path, address: str) -> None:
     """The counterexample of a run comes again."""
     only = "test_a_broken_rule and order-service-GetOrder"
     runs = [judge(tmp_path, only, f"--order-service={address}", "--no-shrink") for _ in range(2)]
-    first, second = (law["counterexample"].partition("Draw 1")[2] for run in runs for law in run.report["laws"])
+    laws = [law for run in runs for law in run.report["laws"] if law["id"] == BROKEN]
+    first, second = (law["counterexample"].partition("Draw 1")[2] for law in laws)
     assert "rule=" in first
     assert first == second
+
+
+@pytest.fixture
+def by_hand(tmp_path: Path) -> Iterator[tuple[str, str]]:
+    """An Order Service of ours as somebody starts it by hand, and the command that kills it and starts it again."""
+    listens = f"{ports.LOOPBACK}:{ports.free(1)[0]}"
+    settings = {
+        "ORDERSYS_ORDER_SERVICE_ADDRESS": listens,
+        "ORDERSYS_DATA_DIR": str(tmp_path / "data"),
+        "ORDERSYS_AMQP_URL": f"amqp://guest:guest@{ports.LOOPBACK}:{ports.free(1)[0]}/none",
+    }
+    pid, start = tmp_path / "pid", tmp_path / "start"
+    exports = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in settings.items())
+    program = f"{shlex.quote(sys.executable)} -m ordersys.order_service"
+    start.write_text(f"{exports}{program} >>{tmp_path}/log 2>&1 &\necho $! >{pid}\n")
+    restart = tmp_path / "restart"
+    restart.write_text(f"kill -9 $(cat {pid}) && . {start}\n")
+    subprocess.run(["/bin/sh", str(start)], cwd=ROOT, check=True)
+    try:
+        yield listens, f"/bin/sh {restart}"
+    finally:
+        os.kill(int(pid.read_text()), signal.SIGKILL)
+
+
+def test_a_service_that_was_started_by_hand_is_killed_by_its_owners_command(
+    tmp_path: Path, by_hand: tuple[str, str]
+) -> None:
+    """Durability is judged, and the report says so."""
+    listens, command = by_hand
+    run = judge(tmp_path, "durability", f"--order-service={listens}", f"--restart={command}", "--patience=30")
+    assert run.status == 0, run.said
+    assert run.report["durability"] == {"judged": True, "why": ""}
+    assert [law for law, result in results(run).items() if result == "passed"] == [SURVIVES]
+
+
+def test_a_restart_that_ends_nothing_is_noticed(tmp_path: Path, address: str) -> None:
+    """Else any service would survive it."""
+    only = "orders_and_their_request_ids"
+    run = judge(tmp_path, only, f"--order-service={address}", "--restart=true", "--patience=3")
+    assert run.status == 1
+    assert "the order-service was not ended" in run.said
+
+
+def test_a_service_in_memory_is_refused(tmp_path: Path) -> None:
+    """The example keeps its orders nowhere: killed by the suite, which has started it, it has lost them."""
+    program = f"{sys.executable} -m examples.tiny_order_service"
+    wrapped = shlex.join(["sh", "-c", f"exec {program} $ORDERSYS_ORDER_SERVICE_ADDRESS"])
+    run = judge(tmp_path, "orders_and_their_request_ids", f"--program=order-service={wrapped}", "--name=Tiny")
+    assert run.status == 1, run.said
+    assert results(run)[SURVIVES] == "failed"
+    assert run.report["judged"][1] == {"role": "order-service", "kind": "program", "at": wrapped}
+    assert "judged: Tiny: order-service, run as sh" in run.said

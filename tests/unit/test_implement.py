@@ -18,7 +18,7 @@ ROOT = Path(__file__).parent.parent.parent
 PAGE = (ROOT / "docs" / "implement.md").read_text(encoding="utf-8")
 OPERATIONS = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
 TABLES = re.findall(r"<!-- steps: ([\w-]+) -->\n\n(.+?)\n\n<!-- end -->", PAGE, re.DOTALL)
-GIVES = {"--amqp-url": "broker", "--amqp-proxy": "proxy", "--stand-in": "stand-in"}
+GIVES = {"--amqp-url": "broker", "--amqp-proxy": "proxy", "--stand-in": "stand-in", "--restart": "restart"}
 """The options that give the suite something to judge with, by the word laws have for it."""
 LAWS = list(laws())
 

@@ -14,6 +14,7 @@ from ordersys.contract.addresses import Address
 from ordersys.grpc_client import discovery
 from ordersys.grpc_client.peers import PEERS
 from ordersys.local import state
+from ordersys.local.groups import group_of
 from ordersys.runtime.base.files import write_whole
 
 ELSEWHERE = {peer.module: Address("127.0.0.1", 40_000 + i) for i, peer in enumerate(PEERS)}
@@ -23,7 +24,7 @@ NO_FLAGS = dict.fromkeys(ELSEWHERE)
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """The folder of a system that runs: its process is this one."""
-    write_whole(tmp_path / state.FILE, state.text(ELSEWHERE))
+    write_whole(tmp_path / state.FILE, state.text(ELSEWHERE, {"order_service": group_of(os.getpid())}))
     return tmp_path
 
 
@@ -37,7 +38,7 @@ def test_the_services_of_a_running_system_are_found_by_its_folder(folder: Path) 
     assert located(folder) == ELSEWHERE
     file = folder / state.FILE
     assert file.stat().st_mode & 0o777 == 0o600
-    assert set(json.loads(file.read_text())) == {"pid", "started", "addresses"}
+    assert set(json.loads(file.read_text())) == {"pid", "started", "addresses", "processes"}
 
 
 def test_what_was_said_more_expressly_counts(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

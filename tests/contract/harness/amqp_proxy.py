@@ -76,13 +76,18 @@ class AmqpProxy:
 
     @contextmanager
     def ruled(self, rule: Rule) -> Iterator[None]:
-        """Lets `rule` decide, then cuts all connections: what it lost is lost for good."""
+        """Lets `rule` decide, then cuts the connections on which it lost something: that is lost for good.
+
+        The others stay: a service that was cut off often in a short time takes its time to come back.
+        """
         self.rule = rule
         try:
             yield
         finally:
-            with self.away():  # nobody comes in under the old rule, and nothing passes under the new one before the cut
-                self.rule = Rule()
+            self.rule = Rule()
+            for connection in self._connected():
+                if connection.lossy:
+                    connection.close()
 
     @contextmanager
     def away(self) -> Iterator[None]:
@@ -96,9 +101,7 @@ class AmqpProxy:
 
     def cut(self) -> None:
         """Breaks every connection there is."""
-        with self._lock:
-            connections = list(self._connections)
-        for connection in connections:
+        for connection in self._connected():
             connection.close()
 
     def close(self) -> None:
@@ -107,6 +110,10 @@ class AmqpProxy:
         self._thread.join()
         self._listener.close()
         self.cut()
+
+    def _connected(self) -> list["_Connection"]:
+        with self._lock:
+            return list(self._connections)
 
     def _accept(self) -> None:
         while not self._closed.is_set():
@@ -145,6 +152,8 @@ class _Connection:
         self._from_broker = BrokerStream()
         self._sending = threading.Lock()
         self._spoiled = False
+        self.lossy = False
+        """True once something was kept from either side."""
 
     def start(self, ended: Callable[["_Connection"], None]) -> None:
         """Passes on in both directions until one side ends; then says so."""
@@ -190,10 +199,12 @@ class _Connection:
 
     def _published(self, publication: Publication) -> bytes:
         """Once one was kept from the broker it counts otherwise than the service: no other passes."""
-        verdict = Verdict.LOSE if self._spoiled else self._proxy.rule.published(publication.delivery)
+        rule = self._proxy.rule
+        verdict = Verdict.LOSE if self._spoiled else rule.published(publication.delivery)
         if verdict is Verdict.PASS:
             return publication.raw
         self._spoiled = True
+        self._lost_by(rule)
         if verdict is not Verdict.LOSE:
             self._answer(returned(publication) if verdict is Verdict.RETURN else nack(publication))
         return b""
@@ -201,13 +212,25 @@ class _Connection:
     def _settled(self, settlement: Settlement) -> bytes:
         queue = self._from_service.queue(settlement.channel)
         deliveries = self._from_broker.settled(settlement)
-        if self._spoiled or self._proxy.rule.acknowledged(queue, deliveries) is not Verdict.PASS:
+        rule = self._proxy.rule
+        if self._spoiled or rule.acknowledged(queue, deliveries) is not Verdict.PASS:
             self._spoiled = True
+            self._lost_by(rule)
             return b""
         return settlement.raw
 
     def _confirmed(self, confirm: Confirm) -> bytes:
-        return confirm.raw if self._proxy.rule.confirmed() is Verdict.PASS else b""
+        rule = self._proxy.rule
+        if rule.confirmed() is Verdict.PASS:
+            return confirm.raw
+        self._lost_by(rule)
+        return b""
+
+    def _lost_by(self, rule: Rule) -> None:
+        """Takes note that a rule lost something; one that is over by now has cut what it knew of before."""
+        self.lossy = True
+        if self._proxy.rule is not rule:
+            self.close()
 
     def _answer(self, raw: bytes) -> None:
         with self._sending:

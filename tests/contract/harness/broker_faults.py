@@ -25,11 +25,15 @@ class BrokerFault(Rule):
 
 
 class LostConfirms(Rule):
-    """The broker has an event, and its publisher never hears so; sets `met` when it was published."""
+    """The broker has an event, and its publisher never hears so.
+
+    Sets `met` when it was published, and `lost` when a confirm after it was lost.
+    """
 
     def __init__(self, order_id: str) -> None:
         self._order_id = order_id
         self.met = threading.Event()
+        self.lost = threading.Event()
 
     def published(self, publication: Delivery) -> Verdict:
         event = understood(publication)
@@ -38,7 +42,10 @@ class LostConfirms(Rule):
         return Verdict.PASS
 
     def confirmed(self) -> Verdict:
-        return Verdict.LOSE if self.met.is_set() else Verdict.PASS
+        if not self.met.is_set():
+            return Verdict.PASS
+        self.lost.set()
+        return Verdict.LOSE
 
 
 class LostAcks(Rule):

@@ -8,13 +8,14 @@ from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
 from google.rpc.error_details_pb2 import BadRequest
 from google.rpc.status_pb2 import Status
-from grpc_health.v1.health_pb2 import HealthCheckRequest
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthStub
 from grpc_status import rpc_status
 
 from ordersys.api.amqp.v1 import topology_pb2
 from ordersys.api.product.v1.product_service_pb2 import PlaceOrderResponse, PlaceOrderResult
 from ordersys.contract import descriptors
+from ordersys.contract.addresses import channel_options, parse
 from ordersys.contract.errors import reason_of
 from ordersys.contract.topology import Publication, subscriptions
 
@@ -35,6 +36,8 @@ RPCS: dict[str, tuple[MethodDescriptor, ...]] = {
     for role in ROLES
 }
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
+# A service that was killed is found again soon after it is back, not after gRPC's usual pauses of up to two minutes.
+_RECONNECTING = (("grpc.initial_reconnect_backoff_ms", 100), ("grpc.max_reconnect_backoff_ms", 1000))
 _BY_REQUEST = {method.input_type.full_name: method for service in SERVED for method in service.methods}
 
 
@@ -73,7 +76,10 @@ class ContractClient:
 
     def __init__(self, addresses: dict[str, str], timeout: float) -> None:
         self._timeout = timeout
-        self._channels = {role: grpc.insecure_channel(address) for role, address in addresses.items()}
+        self._channels = {
+            role: grpc.insecure_channel(address, [*channel_options(parse(address)), *_RECONNECTING])
+            for role, address in addresses.items()
+        }
         self.calls: Counter[str] = Counter()
         """The number of calls to each role: evidence of contact."""
         for role, address in addresses.items():
@@ -111,6 +117,14 @@ class ContractClient:
         self.calls[role] += 1
         stub: Any = HealthStub(self._channels[role])
         return int(stub.Check(HealthCheckRequest(service=service), timeout=self._timeout).status)
+
+    def serving(self, role: str) -> bool:
+        """True when the service says so; waits for its connection."""
+        try:
+            grpc.channel_ready_future(self._channels[role]).result(self._timeout)
+            return self.health(role, "") == HealthCheckResponse.SERVING
+        except (grpc.FutureTimeoutError, grpc.RpcError):
+            return False
 
     def close(self) -> None:
         """Closes the connections."""

@@ -1,12 +1,15 @@
-"""The report of a run, law by law: printed at its end, and written as JSON for programs.
+"""The report of a run: what came out of each law, collected while they are tried, printed and written at the end.
 
 A law is kept when all its cases are; one that was never tried says so. A run that made no contact is no proof.
 """
 
+import contextlib
 import json
+import os
+import tempfile
 import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,31 +18,42 @@ import pytest
 
 from ordersys.contract.topology import events, publication, topology
 from tests import workers
+from tests.contract.harness import certificate_html, certificate_text, run_facts
+from tests.contract.harness.certificate import (
+    LEFT_OUT,
+    NOT_REACHED,
+    RESTART,
+    RESULTS,
+    SKIPPED,
+    Certificate,
+    LawResult,
+    Sizes,
+    Subject,
+    as_json,
+    badge,
+    reason,
+)
 from tests.contract.harness.client import ROLES, publisher
-from tests.contract.harness.law_index import law_id, sentence
+from tests.contract.harness.law_index import Citation, citations, law_id, laws, sentence
 from tests.contract.harness.system_under_test import SystemUnderTest
 
-# The worst of its cases is what a law comes to.
-_RESULTS = ("failed", "known", "fixed", "passed", "skipped")
-_SHOWN_LINES = 12
-_SHOWN_LETTERS = 160
+_LAWS = Path(__file__).parents[1] / "laws"
+_ASSERT = "AssertionError: "
 
 
 @dataclass
 class Verdict:
-    """The result of one law."""
+    """The cases of one law, as they come out."""
 
     id: str
     sentence: str
+    citations: tuple[Citation, ...]
+    needs: frozenset[str] = frozenset()
     results: list[str] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
     seconds: float = 0.0
     counterexample: str = ""
-
-    @property
-    def result(self) -> str:
-        """Failed, known (to fail), fixed (known to fail, and does not), passed or skipped (does not apply)."""
-        return next((result for result in _RESULTS if result in self.results), "skipped")
+    why: str = ""
 
     def note(self, report: pytest.TestReport) -> None:
         """Notes the result of one case."""
@@ -52,40 +66,57 @@ class Verdict:
         self.failed.append(case)
         self.counterexample = self.counterexample or counterexample(error)
 
-    def lines(self) -> Iterator[str]:
-        """The lines about a broken law, for people."""
-        yield f"BROKEN {self.id}"
-        yield f"  the law: {self.sentence}"
-        if any(self.failed):
-            yield f"  for: {', '.join(self.failed)}"
-        yield from (f"  {line[:_SHOWN_LETTERS]}" for line in _shortened(self.counterexample.splitlines()))
+    def result(self) -> LawResult:
+        """The result: the worst of its cases."""
+        worst = next((result for result in RESULTS if result in self.results), SKIPPED)
+        return LawResult(
+            id=self.id,
+            sentence=self.sentence,
+            citations=self.citations,
+            result=worst,
+            why=(self.why or NOT_REACHED) if worst == SKIPPED else "",
+            cases=sum(result != SKIPPED for result in self.results),
+            failed_cases=self.failed,
+            seconds=self.seconds,
+            counterexample=self.counterexample,
+        )
 
 
 class Report:
     """Collects while the laws are tried. A pytest plugin."""
 
-    def __init__(self, judged: Mapping[str, str], known: frozenset[str], file: str | None) -> None:
-        self._judged = judged
+    def __init__(self, subject: Subject, sizes: Sizes, known: frozenset[str], files: Collection[str]) -> None:
+        self._subject = subject
+        self._sizes = sizes
         self._known = known
-        self._file = file
+        self._files = [Path(file) for file in files]
         self._laws: dict[str, Verdict] = {}
         self._cases: dict[str, tuple[Verdict, frozenset[str]]] = {}
         self._kept: set[frozenset[str]] = set()
         self._there: set[str] = set()
         self._began = time.monotonic()
+        self._no_contact = ""
         self.systems: list[SystemUnderTest] = []
 
-    def there_is(self, item: pytest.Item) -> None:
-        """Takes note of a law, whether it is going to be tried or not."""
-        self._there.add(_id(item))
+    def there_is(self, item: pytest.Item, lacking: Collection[str]) -> None:
+        """Takes note of a law, whether it is going to be tried or not, and of what it needs and there is not."""
+        law = _id(item)
+        self._there.add(law)
+        if lacking:
+            self._verdict(law, item).why = reason(lacking)
 
     def expect(self, item: pytest.Item, needs: frozenset[str]) -> None:
         """Takes note of a law that is going to be tried; one that is known to fail is tried all the same."""
         law = _id(item)
-        self._laws.setdefault(law, Verdict(law, sentence(getattr(item, "function", None))))
-        self._cases[item.nodeid] = self._laws[law], needs
+        verdict = self._verdict(law, item)
+        verdict.needs |= needs
+        self._cases[item.nodeid] = verdict, needs
         if law in self._known:
             item.add_marker(pytest.mark.xfail(reason="known to fail", strict=False))
+
+    def make_no_contact(self, why: str) -> None:
+        """Takes note that what is to be judged does not answer."""
+        self._no_contact = why
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Notes the result of one case."""
@@ -103,7 +134,7 @@ class Report:
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """Writes the file; a run with troubles fails, whatever the laws say.
+        """Writes the files; a run with troubles fails, whatever the laws say.
 
         Of several workers one has tried the laws; it hands over what the run is going to tell.
         """
@@ -114,8 +145,8 @@ class Report:
             output[workers.REPORTED] = [*self._lines()], self.troubles()
         if session.exitstatus == pytest.ExitCode.OK and self.troubles():
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
-        if self._file:
-            Path(self._file).write_text(json.dumps(self.as_json(), indent=1) + "\n", encoding="utf-8")
+        if self._files:
+            self._write()
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Print the laws that were broken, and how, and those that did not apply."""
@@ -127,57 +158,75 @@ class Report:
 
     def troubles(self) -> list[str]:
         """Troubles that spoil the run beside broken laws, a sentence each."""
-        fixed = [verdict.id for verdict in self._with("fixed")]
+        fixed = [verdict.id for verdict in self._laws.values() if verdict.result().result == "fixed"]
         listed = self._known - self._there
         return [
+            *([f"nothing was judged: {self._no_contact}"] if self._no_contact else []),
             *(f"{law} is known to fail, and is kept; take it off the list" for law in fixed),
             *(f"{law} is on the list of known failures, and is no law of this suite" for law in sorted(listed)),
             *self._untouched(),
         ]
 
-    def as_json(self) -> dict[str, Any]:
-        """An entry a law, and the summary."""
-        return {
-            "judged": dict(self._judged),
-            "laws": [
-                {
-                    "id": verdict.id,
-                    "sentence": verdict.sentence,
-                    "result": verdict.result,
-                    "cases": len(verdict.results),
-                    "failed_cases": verdict.failed,
-                    "seconds": round(verdict.seconds, 3),
-                    "counterexample": verdict.counterexample,
-                }
-                for verdict in self._laws.values()
-            ],
-            "summary": {
-                **{result: len(self._with(result)) for result in _RESULTS},
-                "seconds": round(time.monotonic() - self._began, 3),
-                "calls": self._calls(),
-                "heard": self._received(),
-                "troubles": self.troubles(),
-                "ok": not self._with("failed") and not self.troubles(),
-            },
-        }
+    def certificate(self) -> Certificate:
+        """Everything there is to say."""
+        return Certificate(
+            subject=self._subject,
+            contract=run_facts.contract(),
+            suite=run_facts.suite(),
+            machine=run_facts.machine(),
+            date=run_facts.now(),
+            sizes=self._sizes,
+            laws=tuple(sorted((*(verdict.result() for verdict in self._expected()), *self._left_out()), key=_by_id)),
+            seconds=time.monotonic() - self._began,
+            calls=self._calls(),
+            heard=self._received(),
+            troubles=tuple(self.troubles()),
+            durability=self._durability(),
+        )
+
+    def _verdict(self, law: str, item: pytest.Item) -> Verdict:
+        known = Verdict(law, sentence(getattr(item, "function", None)), citations(item.iter_markers()))
+        return self._laws.setdefault(law, known)
+
+    def _expected(self) -> list[Verdict]:
+        selected = {verdict.id for verdict, _ in self._cases.values()}
+        return [verdict for verdict in self._laws.values() if verdict.id in selected]
+
+    def _left_out(self) -> Iterator[LawResult]:
+        """The laws of the suite that were not chosen."""
+        chosen = {verdict.id for verdict in self._expected()}
+        for law in laws():
+            if law.id not in chosen:
+                yield LawResult(law.id, law.sentence, law.citations, SKIPPED, LEFT_OUT)
+
+    def _durability(self) -> str:
+        """The reason why durability was not judged; empty where it was."""
+        about = [verdict for verdict in self._laws.values() if RESTART in verdict.needs]
+        if any(verdict.result().cases for verdict in about):
+            return ""
+        whys = [verdict.why for verdict in about if verdict.id in {v.id for v in self._expected()}]
+        own = reason([RESTART])  # what somebody can do about it, where that is all that is wanting
+        return own if own in whys else next(filter(None, whys), NOT_REACHED if whys else LEFT_OUT)
+
+    def _write(self) -> None:
+        """Writes each file as a whole, or leaves it as it is."""
+        certificate = self.certificate()
+        line = self._badge_line(certificate)
+        for file in self._files:
+            write_whole(file, _content(file, certificate, line))
+
+    def _badge_line(self, certificate: Certificate) -> str:
+        by_kind = {file.suffix: os.path.relpath(file) for file in self._files}
+        return certificate.badge_line(by_kind.get(".svg"), by_kind.get(".html"))
 
     def _tried(self) -> bool:
-        return any(verdict.results for verdict in self._laws.values())
-
-    def _with(self, result: str) -> list[Verdict]:
-        return [verdict for verdict in self._laws.values() if verdict.result == result]
+        return not self._no_contact and any(verdict.results for verdict in self._laws.values())
 
     def _lines(self) -> Iterator[str]:
-        judged = [f"{role} at {address}" for role, address in self._judged.items()]
-        yield f"judged: {', '.join(judged) or 'our own services'}"
-        for verdict in self._with("failed"):
-            yield ""
-            yield from verdict.lines()
-        yield from (f"\nTROUBLE {trouble}" for trouble in self.troubles())
-        if skipped := self._with("skipped"):
-            yield f"\ndo not apply here: {', '.join(verdict.id for verdict in skipped)}"
-        tried = [v for v in self._laws.values() if v.result != "skipped"]
-        yield f"\n{len(tried)} laws tried: {len(self._with('passed'))} kept, {len(self._with('failed'))} broken"
+        certificate = self.certificate()
+        yield from certificate_text.lines(certificate)
+        if self._files:
+            yield f"\nfor a README: {self._badge_line(certificate)}"
 
     def _untouched(self) -> Iterator[str]:
         """Roles whose laws were kept although no call or event of theirs was seen."""
@@ -202,13 +251,45 @@ class Report:
 
 def known(file: str | None) -> frozenset[str]:
     """The laws a file names, an id a line; what follows a # is a remark."""
-    if not file:
-        return frozenset()
-    try:
-        lines = Path(file).read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise pytest.UsageError(f"--known-failures {file}: {error.strerror}") from error
+    lines = Path(file).read_text(encoding="utf-8").splitlines() if file else []
     return frozenset(law for line in lines if (law := line.partition("#")[0].strip()))
+
+
+def write_whole(file: Path, text: str) -> None:
+    """Writes a file so that there is the old one or the new one, complete. Raises OSError."""
+    descriptor, beside = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as new:
+            new.write(text)
+        mask = os.umask(0)
+        os.umask(mask)
+        Path(beside).chmod(0o666 & ~mask)
+        Path(beside).replace(file)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            Path(beside).unlink()
+        raise
+
+
+def counterexample(error: BaseException) -> str:
+    """The counterexample, as small as it could be made; the first, where there are several. And the line it broke."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    text = "".join(traceback.format_exception_only(error)).strip().removeprefix(_ASSERT)
+    lines = [frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename).is_relative_to(_LAWS)]
+    if lines and lines[-1].line:
+        text += f"\nin {Path(lines[-1].filename).name}, line {lines[-1].lineno}: {lines[-1].line}"
+    return text
+
+
+def _content(file: Path, certificate: Certificate, badge_line: str) -> str:
+    if file.suffix == ".json":
+        return json.dumps(as_json(certificate, badge_line), indent=1) + "\n"
+    return certificate_html.page(certificate, badge_line) if file.suffix == ".html" else badge(certificate)
+
+
+def _by_id(law: LawResult) -> str:
+    return law.id
 
 
 def _id(item: pytest.Item) -> str:
@@ -220,17 +301,3 @@ def _result(report: pytest.TestReport) -> str:
     if hasattr(report, "wasxfail"):
         return "known" if report.skipped else "fixed"
     return str(report.outcome)
-
-
-def counterexample(error: BaseException) -> str:
-    """The counterexample, as small as it could be made; the first, where there are several."""
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return "".join(traceback.format_exception_only(error)).strip()
-
-
-def _shortened(lines: list[str]) -> list[str]:
-    """The beginning and the end: what differs, and for which example."""
-    if len(lines) <= 2 * _SHOWN_LINES:
-        return lines
-    return [*lines[:_SHOWN_LINES], "…", *lines[-_SHOWN_LINES:]]

@@ -38,7 +38,13 @@ R = TypeVar("R")
 
 
 class Behaviour:
-    """The fake's behaviour at calls that change something; this one answers well."""
+    """The fake's behaviour at calls that change something; this one answers well.
+
+    A client that repeats a call which has failed would do so until its deadline, a second for each example. It is told
+    not to, unless `may_retry` (gRPC's retry design, A6: a server pushes back with a negative delay).
+    """
+
+    may_retry = False
 
     def before(self, request: Any) -> None:
         """Before anything is done. May raise StatusError, or take its time."""
@@ -76,6 +82,9 @@ class Unavailable(Behaviour):
 
 class LosesReplies(Behaviour):
     """Does it, and the reply does not arrive."""
+
+    def __init__(self, may_retry: bool = False) -> None:
+        self.may_retry = may_retry
 
     def after(self, request: Any) -> None:
         raise StatusError(Status(code=grpc.StatusCode.UNAVAILABLE.value[0], message="connection reset"))
@@ -178,7 +187,7 @@ class FakeOrderService(OrderServiceServicer):
                 response = act()
             behaviour.after(request)
         except StatusError as refused:
-            _abort(context, refused.status)
+            _abort(context, refused.status, behaviour.may_retry)
         else:
             return response
 
@@ -242,7 +251,8 @@ def _changes(request: Any) -> bool:
     return not isinstance(request, api.GetOrderRequest | api.ListOrdersRequest)
 
 
-def _abort(context: Context, status: Status) -> NoReturn:
-    context.set_trailing_metadata(((_DETAILS, status.SerializeToString()),))
+def _abort(context: Context, status: Status, may_retry: bool) -> NoReturn:
+    pushed_back = () if may_retry else (("grpc-retry-pushback-ms", "-1"),)
+    context.set_trailing_metadata(((_DETAILS, status.SerializeToString()), *pushed_back))
     context.abort(_CODES[status.code], status.message)
     raise AssertionError("abort raises")

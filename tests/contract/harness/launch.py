@@ -6,16 +6,20 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from ordersys.contract.addresses import parse
 from tests import virtual_host
 from tests.contract.harness.amqp_proxy import AmqpProxy
-from tests.contract.harness.client import PRODUCT, ROLES
+from tests.contract.harness.client import PRODUCT, ROLES, NotReachable
+from tests.contract.harness.system_under_test import STARTED_SECONDS
 from tests.running import addresses, local
 
 _END_SECONDS = 30.0
+_POLL = 0.05
 
 
 @contextmanager
@@ -38,23 +42,53 @@ def system(folder: Path, proxy: AmqpProxy, programs: Sequence[str]) -> Iterator[
         yield {role: said[_variable(role)] for role in ROLES}
 
 
-@contextmanager
-def product_service(folder: Path, settings: Mapping[str, str], programs: Sequence[str]) -> Iterator[None]:
-    """A Product Service with these settings, in an environment otherwise like this one."""
-    replaced = {role: command for role, _, command in (program.partition("=") for program in programs)}
-    command = replaced.get(PRODUCT) or shlex.join([sys.executable, "-m", "ordersys.product_service"])
-    environment = {**os.environ, "ORDERSYS_DATA_DIR": str(folder), **settings}
-    folder.mkdir(parents=True)
-    with (
-        (folder / "log").open("wb") as log,
-        subprocess.Popen(
-            shlex.split(command), env=environment, stdout=log, stderr=log, start_new_session=True
-        ) as process,
-    ):
+class ProductService:
+    """A Product Service with these settings, in an environment otherwise like this one. Ended by `close`."""
+
+    roles = frozenset({PRODUCT})
+
+    def __init__(self, folder: Path, settings: Mapping[str, str], program: str | None) -> None:
+        """Starts ours, or `program` in its place."""
+        self._command = shlex.split(program) if program else [sys.executable, "-m", "ordersys.product_service"]
+        self._environment = {**os.environ, "ORDERSYS_DATA_DIR": str(folder), **settings}
+        self._log = folder / "log"
+        folder.mkdir(parents=True)
+        self._process = self._started()
+
+    def wait(self, address: str) -> None:
+        """Returns when it listens. Raises NotReachable when it has ended, or does not listen in time."""
+        until = time.monotonic() + STARTED_SECONDS
+        while True:
+            try:
+                socket.create_connection(parse(address), _POLL).close()
+            except OSError:
+                if self._process.poll() is not None or time.monotonic() > until:
+                    said = self._log.read_text(encoding="utf-8", errors="replace").splitlines()[-1:]
+                    raise NotReachable(f"the {PRODUCT} at {address} does not listen: {said}") from None
+                time.sleep(_POLL)
+            else:
+                return
+
+    def crash(self, roles: Collection[str]) -> None:
+        """Kills it with all that it has started, and starts it again."""
+        os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        self._process = self._started()
+
+    def close(self) -> None:
+        """SIGTERM, and SIGKILL for the whole group when that was not enough."""
+        self._process.terminate()
         try:
-            yield
-        finally:
-            _end(process)
+            self._process.wait(_END_SECONDS)
+        except subprocess.TimeoutExpired:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+
+    def _started(self) -> "subprocess.Popen[bytes]":
+        with self._log.open("ab") as log:
+            return subprocess.Popen(
+                self._command, env=self._environment, stdout=log, stderr=log, start_new_session=True
+            )
 
 
 def free_address() -> str:
@@ -63,15 +97,6 @@ def free_address() -> str:
         probe.bind(("127.0.0.1", 0))
         host, port = probe.getsockname()
         return f"{host}:{port}"
-
-
-def _end(process: "subprocess.Popen[bytes]") -> None:
-    """SIGTERM, and SIGKILL for the whole group when that was not enough."""
-    process.terminate()
-    try:
-        process.wait(_END_SECONDS)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
 
 
 def _variable(role: str) -> str:

@@ -3,7 +3,7 @@
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from google.protobuf.message import Message
@@ -24,10 +24,12 @@ from ordersys.api.product.v1.product_service_pb2 import (
     ItemQuantity,
     PlaceOrderRequest,
 )
-from tests.contract.harness.client import Answer, ContractClient
+from tests.contract.harness.client import ORDER, PRODUCT, Answer, ContractClient
+from tests.contract.harness.crashes import Crasher, Lifeline
 from tests.contract.harness.event_tap import EventTap
 
 T = TypeVar("T")
+STARTED_SECONDS = 60.0  # docs/implement.md, "say SERVING within 60 s"
 PRICE = Money(currency_code="EUR", units=7, nanos=990_000_000)
 
 
@@ -38,6 +40,8 @@ class SystemUnderTest:
     addresses: dict[str, str]
     amqp_url: str | None
     patience: float
+    crasher: Crasher | None = field(default=None, repr=False)
+    """Whoever can kill the services, where that is allowed."""
 
     def __post_init__(self) -> None:
         """Returns when everything answers. Raises NoContact."""
@@ -49,6 +53,23 @@ class SystemUnderTest:
         self.client.close()
         if self.event_tap:
             self.event_tap.close()
+
+    def crash(self, *roles: str, ended: Callable[[], None] = lambda: None) -> None:
+        """Kills services as `kill -9` does, whatever they are doing; returns when they serve again, also each other.
+
+        Calls `ended` when all of them have ended.
+        """
+        assert self.crasher is not None
+        lifelines = [Lifeline(role, self.addresses[role]) for role in roles]
+        self.crasher.crash(roles)
+        for lifeline in lifelines:
+            lifeline.wait_cut(self.patience)
+        ended()
+        for role in roles:
+            self.eventually(lambda role=role: self.client.serving(role), STARTED_SECONDS)  # type: ignore[misc]
+        if {PRODUCT, ORDER} <= self.addresses.keys():  # they have to find each other again
+            product = self.new_product()
+            self.eventually(lambda: self.call(placing({product: 1})).response)
 
     def call(self, request: Message, role: str | None = None) -> Answer:
         """The answer to a request."""

@@ -114,6 +114,7 @@ def test_an_event_whose_confirm_is_lost_comes_again_under_its_id(
         system.ok(request)
         assert lost.met.wait(system.patience), "it was never published"
         event_tap.wait(lambda: event_tap.received(request.order_id, FANOUT), system.patience)
+        assert lost.lost.wait(system.patience), "it was never confirmed"
     received = event_tap.wait(lambda: _twice(event_tap.received(request.order_id, FANOUT)), system.patience)
     assert len(ids(received)) == 1
     assert len({message.body for message in received}) == 1

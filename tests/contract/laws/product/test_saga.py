@@ -237,7 +237,7 @@ def test_repeats_never_make_a_second_order(alone: ProductServiceAlone) -> None:
     """However often replies are lost, every question about an order is the same question."""
     product = alone.system.new_product(10)
     request = placing({product: 4})
-    with alone.fake_order_service.answering(LosesReplies()):
+    with alone.fake_order_service.answering(LosesReplies(may_retry=True)):
         for _ in range(3):
             assert_open(alone.system.call(request))
     assert orders_of(alone, product) == [resolved(alone, request)]

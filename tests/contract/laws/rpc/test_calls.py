@@ -8,16 +8,19 @@ from google.protobuf.message import Message
 from ordersys.api.order.v1.order_service_pb2 import GetOrderRequest
 from ordersys.api.product.v1.product_service_pb2 import GetProductRequest
 from tests.contract.harness.client import ORDER, PRODUCT, ROLES, RPCS
+from tests.contract.harness.examples import share
 from tests.contract.harness.system_under_test import SystemUnderTest, creating, new_id, placing
 
 CASES = [(role, method) for role in ROLES for method in RPCS[role]]
+FEW = CASES if share(8) > 1 else [(role, RPCS[role][0]) for role in ROLES]  # what every server does with its bytes
 every_rpc = pytest.mark.parametrize(("role", "method"), CASES, ids=[f"{role}-{method.name}" for role, method in CASES])
+some_rpcs = pytest.mark.parametrize(("role", "method"), FEW, ids=[f"{role}-{method.name}" for role, method in FEW])
 LARGE = 70_000_000
 PAST = -1.0
 
 
 @pytest.mark.cites("implement.md", "a request that is too large is refused with RESOURCE_EXHAUSTED, before it is read")
-@every_rpc
+@some_rpcs
 def test_a_request_over_the_limit_is_resource_exhausted(
     system: SystemUnderTest, role: str, method: MethodDescriptor
 ) -> None:

@@ -1,0 +1,227 @@
+"""The certificate of a run as data: what was judged and what was not, law by law, by which suite, and what came out.
+
+Printed by `certificate_text`, written as a page by `certificate_html`, and here as JSON and as a badge. Pure.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from html import escape
+from typing import Any
+
+from tests.contract.harness.client import ROLES
+from tests.contract.harness.law_index import Citation
+from tests.contract.harness.run_facts import Contract, Machine, Suite
+
+FORMAT = "ordersys conformance report 1"
+KEPT, BROKEN, SKIPPED = "passed", "failed", "skipped"
+RESULTS = (BROKEN, "known", "fixed", KEPT, SKIPPED)
+"""The worst first: that of its cases is what a law comes to."""
+RESTART = "restart"
+_WANTING = {
+    "broker": "no broker was named (--amqp-url)",
+    "proxy": "the suite does not stand between the services and their broker (--amqp-proxy)",
+    "stand-in": "the suite does not stand in for the Order Service (--stand-in)",
+    RESTART: "the suite may not kill what it judges (--restart)",
+}
+LEFT_OUT = "left out of this run (-k, -m, or the files that were named)"
+NOT_REACHED = "the run ended before"
+_MARKDOWN = str.maketrans({sign: f"\\{sign}" for sign in "\\[]<>`*_"})
+_BADGE_HEIGHT = 20
+_LETTER = 6.6  # pixels of a letter of 11 px Verdana, on average
+_GREEN, _RED, _GREY = "#2e7d32", "#b3261e", "#444444"
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A service that was judged, or one of ours around it."""
+
+    role: str
+    kind: str
+    """`address`, `program`, or `ours`."""
+    at: str
+    """The address or the command; of ours nothing."""
+
+    def __str__(self) -> str:
+        return {"address": f"{self.role} at {self.at}", "program": f"{self.role}, run as {self.at}"}.get(
+            self.kind, f"our own {self.role}"
+        )
+
+
+@dataclass(frozen=True)
+class Subject:
+    """The subject of a run: the name and version its owner gave, and its services."""
+
+    name: str
+    version: str
+    services: tuple[Judged, ...]
+
+    @property
+    def foreign(self) -> tuple[Judged, ...]:
+        """The services that somebody brought."""
+        return tuple(judged for judged in self.services if judged.kind != "ours")
+
+    @property
+    def title(self) -> str:
+        """The name and version; without a name the roles."""
+        name = self.name or ", ".join(judged.role for judged in self.foreign) or "our own services"
+        return f"{name} {self.version}".strip()
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """The sizes of a run, and its seed: they repeat it."""
+
+    seed: int
+    examples: int
+    quick: bool
+    patience: float
+
+
+@dataclass
+class LawResult:
+    """The result of one law."""
+
+    id: str
+    sentence: str
+    citations: tuple[Citation, ...]
+    result: str
+    why: str = ""
+    """The reason why it was not judged, where it was not."""
+    cases: int = 0
+    failed_cases: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+    counterexample: str = ""
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """Everything about a run."""
+
+    subject: Subject
+    contract: Contract
+    suite: Suite
+    machine: Machine
+    date: str
+    sizes: Sizes
+    laws: tuple[LawResult, ...]
+    seconds: float
+    calls: Mapping[str, int]
+    heard: Mapping[str, int]
+    troubles: tuple[str, ...]
+    durability: str
+    """The reason why durability was not judged; empty where it was."""
+
+    @property
+    def ok(self) -> bool:
+        """True where laws were tried, none was broken, and nothing spoils the run."""
+        return bool(self.of(KEPT)) and not self.of(BROKEN) and not self.troubles
+
+    def of(self, result: str) -> list[LawResult]:
+        """The laws with this result."""
+        return [law for law in self.laws if law.result == result]
+
+    def not_judged(self) -> dict[str, list[LawResult]]:
+        """The laws that were not judged, by the reason, the most frequent one first."""
+        by_reason: dict[str, list[LawResult]] = {}
+        for law in self.of(SKIPPED):
+            by_reason.setdefault(law.why, []).append(law)
+        return dict(sorted(by_reason.items(), key=lambda item: -len(item[1])))
+
+    def verdict(self) -> str:
+        """The result in a few words."""
+        kept, broken = len(self.of(KEPT)), len(self.of(BROKEN))
+        if not kept and not broken:
+            return "nothing judged"
+        return f"{broken} of {kept + broken} laws broken" if broken else f"{kept} laws kept"
+
+    def badge_text(self) -> str:
+        """The verdict, with what limits it."""
+        limits = ", durability not judged" if self.durability and self.ok else ""
+        spoiled = ", run spoiled" if self.troubles and not self.of(BROKEN) else ""
+        return f"{self.verdict()}{limits}{spoiled}"
+
+    def badge_line(self, picture: str | None, page: str | None) -> str:
+        """A line for a README in Markdown: a picture where one is written, linked to the page where that is."""
+        title = self.subject.title.translate(_MARKDOWN)
+        text = f"ordersys contract {self.contract.version}: {title}, {self.badge_text()}"
+        shown = f"![{text}]({picture})" if picture else f"{text} ({self.date[:10]})"
+        return f"[{shown}]({page})" if page else shown
+
+
+def reason(lacking: Iterable[str]) -> str:
+    """The reason why a law was not judged that needs these: the first that is wanting, services before means."""
+    wanting = set(lacking)
+    for role in ROLES:
+        if role in wanting:
+            return f"no {role} is judged (--{role})"
+    return next(text for means, text in _WANTING.items() if means in wanting)
+
+
+def as_json(certificate: Certificate, badge_line: str) -> dict[str, Any]:
+    """For programs: facts, the summary, and an entry for each law."""
+    c = certificate
+    return {
+        "format": FORMAT,
+        "ok": c.ok,
+        "name": c.subject.title,
+        "judged": [{"role": judged.role, "kind": judged.kind, "at": judged.at} for judged in c.subject.services],
+        "durability": {"judged": not c.durability, "why": c.durability},
+        "contract": c.contract._asdict(),
+        "suite": c.suite._asdict(),
+        "run": {
+            "date": c.date,
+            "seed": c.sizes.seed,
+            "examples": c.sizes.examples,
+            "quick": c.sizes.quick,
+            "patience_seconds": c.sizes.patience,
+            "machine": c.machine._asdict(),
+        },
+        "badge": badge_line,
+        "laws": [_law_as_json(law) for law in c.laws],
+        "summary": {
+            **{result: len(c.of(result)) for result in RESULTS},
+            "seconds": round(c.seconds, 3),
+            "calls": dict(c.calls),
+            "heard": dict(c.heard),
+            "troubles": list(c.troubles),
+            "ok": c.ok,
+        },
+    }
+
+
+def _law_as_json(law: LawResult) -> dict[str, Any]:
+    return {
+        "id": law.id,
+        "sentence": law.sentence,
+        "contract": [citation._asdict() for citation in law.citations],
+        "result": law.result,
+        "why": law.why,
+        "cases": law.cases,
+        "failed_cases": law.failed_cases,
+        "seconds": round(law.seconds, 3),
+        "counterexample": law.counterexample,
+    }
+
+
+def badge(certificate: Certificate) -> str:
+    """The badge as a picture (SVG) that needs no network."""
+    left, right = f"ordersys contract {certificate.contract.version}", certificate.badge_text()
+    colour = _GREEN if certificate.ok else _RED
+    return "\n".join(_badge_parts(escape(left), escape(right), _width(left), _width(right), colour))
+
+
+def _badge_parts(left: str, right: str, a: int, b: int, colour: str) -> Iterator[str]:
+    yield (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{a + b}" height="{_BADGE_HEIGHT}" role="img"'
+        f' aria-label="{left}: {right}">'
+    )
+    yield f"<title>{left}: {right}</title>"
+    yield f'<rect width="{a}" height="{_BADGE_HEIGHT}" fill="{_GREY}"/>'
+    yield f'<rect x="{a}" width="{b}" height="{_BADGE_HEIGHT}" fill="{colour}"/>'
+    yield '<g fill="#ffffff" font-family="Verdana,DejaVu Sans,sans-serif" font-size="11" text-anchor="middle">'
+    yield f'<text x="{a / 2}" y="14">{left}</text><text x="{a + b / 2}" y="14">{right}</text></g>'
+    yield "</svg>\n"
+
+
+def _width(text: str) -> int:
+    return round(len(text) * _LETTER) + 12
