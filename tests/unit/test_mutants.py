@@ -185,7 +185,7 @@ def test_a_mutation_by_machine_runs_as_the_service_does() -> None:
     (name,) = (
         m.name
         for m in mutations("ordersys.contract.money")
-        if m.change == "+ → -, in: total += item.quantity * (price.units * NANOS + price.nanos)"
+        if m.change == "+= → -=, in: total += item.quantity * (price.units * NANOS + price.nanos)"
     )
     broken = ("-m", "tests.mutants.run", name, "order_service", "--help")
     assert output(*broken) == output("-m", "ordersys.order_service", "--help")
