@@ -217,6 +217,11 @@ def has_outcome(answer: Answer) -> bool:
     return answer.response is not None or answer.reason == "OUT_OF_STOCK"
 
 
+@pytest.mark.cites("product.proto", "Units held by orders that are not cancelled and by placements under way.")
+@pytest.mark.cites(
+    "product_service.proto", "Owns products and stock, places and changes orders with the Order Service."
+)
+@pytest.mark.cites("implement.md", "Where several reasons forbid a request, the first of this list is answered")
 @pytest.mark.judges(PRODUCT, ORDER)
 def test_any_story_goes_as_the_model_says(system: SystemUnderTest) -> None:
     """Products, restocks, placements, repeats, reuse, changes, cancellations, reads and lists, in any order."""
