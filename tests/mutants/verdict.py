@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 from tests.mutants.suite import Failure, Judgement
 
+_SHOWN = 160  # letters of a counterexample
+
 
 class Outcome(StrEnum):
     """An outcome for a mutant."""
@@ -52,9 +54,6 @@ def as_stated(judgement: Judgement, law: str, fails_as_stated: Callable[[str], b
     if any(map(fails_as_stated, stated.counterexamples)):
         return Verdict(Outcome.KILLED, (law, *(other for other in laws if other != law)), judgement.kept)
     return Verdict(Outcome.OTHER_REASON, laws, judgement.kept, _in_one_line(stated))
-
-
-_SHOWN = 160
 
 
 def _in_one_line(failure: Failure) -> str:

@@ -154,7 +154,8 @@ def _arithmetic(text: Text, node: ast.BinOp) -> Iterator[Replacement]:
 
 def _step(text: Text, node: ast.AugAssign) -> Iterator[Replacement]:
     if type(node.op) in _CALCULATED:
-        yield from _between(text, "arithmetic", (node.target, node.value), _CALCULATED[type(node.op)])
+        found, now = _CALCULATED[type(node.op)]
+        yield from _between(text, "arithmetic", (node.target, node.value), (f"{found}=", f"{now}="))
 
 
 def _constant(text: Text, node: ast.Constant) -> Iterator[Replacement]:
