@@ -1,0 +1,79 @@
+// @ts-check
+/** Requests: decoded, held against the rules, in normal form, and told apart by a fingerprint. */
+import { createHash, randomBytes } from "node:crypto";
+import { clone, fromBinary, toBinary } from "@bufbuild/protobuf";
+import { createValidator } from "@bufbuild/protovalidate";
+import { registry } from "./contract.js";
+import { invalid, undecodable } from "./refusals.js";
+import { knownFields } from "./wire.js";
+
+/** @typedef {import("@bufbuild/protobuf").DescMessage} DescMessage */
+
+const validator = createValidator({ registry });
+
+/**
+ * The request that stands in the bytes. Raises UNDECODABLE_REQUEST or INVALID_REQUEST.
+ *
+ * @param {DescMessage} type
+ * @param {Uint8Array} bytes
+ * @returns {any}
+ */
+export function read(type, bytes) {
+  let request;
+  try {
+    request = fromBinary(type, knownFields(type, bytes), { readUnknownFields: false });
+  } catch {
+    throw undecodable();
+  }
+  const result = validator.validate(type, request);
+  if (result.kind === "invalid") throw invalid(result.violations);
+  if (result.kind === "error") throw result.error;
+  return request;
+}
+
+/**
+ * "Normalise: UUIDs in lower case, items sorted by product id, unknown fields removed" (docs/implement.md); the last
+ * was done on reading.
+ *
+ * @param {any} request a CreateOrderRequest or an UpdateOrderRequest, which is changed
+ */
+export function normalise(request) {
+  request.requestId = request.requestId.toLowerCase();
+  request.orderId = request.orderId.toLowerCase();
+  const items = request.items ?? (request.change.case === "items" ? request.change.value.items : []);
+  // Product ids are slugs, and so ASCII: by code unit is byte by byte (`sorted_by`, rules.proto).
+  items.sort((/** @type {any} */ a, /** @type {any} */ b) => (a.productId < b.productId ? -1 : 1));
+  return request;
+}
+
+/**
+ * "Fingerprint the normalised request without `request_id` and `traceparent`, together with its type"
+ * (docs/implement.md).
+ *
+ * @param {DescMessage} type
+ * @param {any} request
+ */
+export function fingerprint(type, request) {
+  const asked = /** @type {any} */ (clone(type, request));
+  asked.requestId = "";
+  if ("traceparent" in asked) asked.traceparent = "";
+  return createHash("sha256").update(type.typeName).update("\0").update(toBinary(type, asked)).digest("base64");
+}
+
+const TRACEPARENT = /^([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?$/;
+
+/**
+ * The trace of a call's event, as version 00: of the first of `given` that is a W3C trace context, or a new one. "Of a
+ * later version what is known of it is kept, ids and sampled flag; one that is invalid counts as none, and a trace is
+ * begun" (order_events.proto).
+ *
+ * @param {string[]} given
+ */
+export function traceOf(given) {
+  for (const text of given) {
+    const [, version, trace, span, flags, more] = TRACEPARENT.exec(text) ?? [];
+    const valid = version && version !== "ff" && !(version === "00" && more) && /[^0]/.test(trace) && /[^0]/.test(span);
+    if (valid) return `00-${trace}-${span}-0${parseInt(flags, 16) & 1}`;
+  }
+  return `00-${randomBytes(16).toString("hex")}-${randomBytes(8).toString("hex")}-01`;
+}
