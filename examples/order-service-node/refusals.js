@@ -61,15 +61,16 @@ export const undecodable = () => new Refusal("UNDECODABLE_REQUEST");
  * @param {import("@bufbuild/protovalidate").Violation[]} violations
  */
 export function invalid(violations) {
-  const badRequest = /** @type {any} */ (create(BadRequest));
+  const fieldViolations = [];
   let bytes = 0;
-  for (const violation of violations) {
-    const said = { field: pathToString(violation.field), description: violation.message, reason: violation.ruleId };
-    bytes += 16 + Buffer.byteLength(said.field + said.description + said.reason);
+  for (const { field, message: description, ruleId: reason } of violations) {
+    const violation = { field: pathToString(field), description, reason };
+    bytes += 16 + Buffer.byteLength(violation.field + description + reason);
     if (bytes > MAX_DETAILS_BYTES) break;
-    badRequest.fieldViolations.push(said);
+    fieldViolations.push(violation);
   }
-  return new Refusal("INVALID_REQUEST", {}, [[BadRequest, create(BadRequest, badRequest)]]);
+  const badRequest = create(BadRequest, /** @type {any} */ ({ fieldViolations }));
+  return new Refusal("INVALID_REQUEST", {}, [[BadRequest, badRequest]]);
 }
 
 /** @param {string} reason @param {string} id of the order */
