@@ -39,6 +39,8 @@ export class Relay {
   #channel;
   /** @type {import("amqplib").ChannelModel | undefined} */
   #connection;
+  /** Attempts to connect since the last one that went well. */
+  #connects = 0;
   #stopping = false;
   #ended = Promise.resolve();
   #store;
@@ -67,17 +69,15 @@ export class Relay {
 
   /** "Calls are answered while the broker is away. Waiting events are published when it is back." */
   async #run() {
-    for (let failures = 0; !this.#stopping; failures++) {
-      const connected = Date.now();
+    for (; !this.#stopping; this.#connects++) {
       const why = await this.#session().catch((error) => error);
       this.#channel = undefined;
       // Whatever is under way on a lost connection may have been lost with it.
       this.#inFlight.clear();
       this.#returned.clear();
       if (this.#stopping) return;
-      if (Date.now() - connected > PAUSE_MS[1]) failures = 0;
       log("the broker is away", { error: String(why), waiting: this.#store.outbox.size });
-      await pause(pauseMs(failures));
+      await pause(pauseMs(this.#connects));
     }
   }
 
@@ -97,6 +97,7 @@ export class Relay {
       channel.on("error", (error) => void connection.close().catch(() => log("closing", { error: String(error) })));
       channel.on("return", (message) => this.#returned.add(message.properties.messageId));
       this.#channel = channel;
+      this.#connects = 0;
       log("connected to the broker", { waiting: this.#store.outbox.size });
       this.#publishWaiting();
       return await ended;
