@@ -63,15 +63,15 @@ export function fingerprint(type, request) {
 const TRACEPARENT = /^([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?$/;
 
 /**
- * The trace of a call's event, as version 00: of the first of `given` that is a W3C trace context, or a new one. "Of a
+ * A trace, as version 00: the first of `given` that is a W3C trace context, or a new one. "Of a
  * later version what is known of it is kept, ids and sampled flag; one that is invalid counts as none, and a trace is
  * begun" (order_events.proto).
  *
- * @param {string[]} given
+ * @param {(string | Buffer)[]} given
  */
 export function traceOf(given) {
   for (const text of given) {
-    const [, version, trace, span, flags, more] = TRACEPARENT.exec(text) ?? [];
+    const [, version, trace, span, flags, more] = TRACEPARENT.exec(String(text)) ?? [];
     const valid = version && version !== "ff" && !(version === "00" && more) && /[^0]/.test(trace) && /[^0]/.test(span);
     if (valid) return `00-${trace}-${span}-0${parseInt(flags, 16) & 1}`;
   }

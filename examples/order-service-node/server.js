@@ -11,7 +11,7 @@ import { HEALTH, HealthCheckResponse, service, SERVICE } from "./contract.js";
 import { log } from "./log.js";
 import { asRefusal } from "./refusals.js";
 import { Relay } from "./relay.js";
-import { read } from "./requests.js";
+import { read, traceOf } from "./requests.js";
 import { OrderService } from "./service.js";
 import { Store } from "./store.js";
 
@@ -60,7 +60,7 @@ const handler = (orders, method) => (call, done) => {
     // "A call whose deadline has passed when it arrives has no effect" (docs/implement.md, Calls). gRPC's timer says
     // the same to the client a moment later.
     if (Date.now() >= Number(call.getDeadline())) throw { code: Code.DEADLINE_EXCEEDED, details: "Deadline exceeded" };
-    return orders[method.localName](request, { traceparents: call.metadata.get("traceparent") });
+    return orders[method.localName](request, { traceparent: traceOf(call.metadata.get("traceparent")) });
   };
   answer().then(
     (bytes) => done(null, bytes),

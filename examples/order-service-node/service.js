@@ -7,7 +7,7 @@ import { changed, creation, placed, update } from "./orders.js";
 import * as refusals from "./refusals.js";
 import { fingerprint, normalise, traceOf } from "./requests.js";
 
-/** @typedef {{traceparents: string[]}} Call what a call carries besides its request: metadata `traceparent` */
+/** @typedef {{traceparent: string}} Call what a call carries besides its request: the trace it is part of */
 
 // "`page_size` 0 means 50, more than 500 means 500, and a page ends before it exceeds 2 MiB" (docs/implement.md).
 const DEFAULT_PAGE = 50;
@@ -100,7 +100,7 @@ export class OrderService {
     if (this.#store.order(request.orderId)) throw refusals.orderAlreadyExists(request.orderId);
     const order = placed(request, Date.now());
     // "stands here since a batch has one set of metadata for many traces" (order_service.proto).
-    const trace = traceOf([request.traceparent, ...call.traceparents]);
+    const trace = traceOf([request.traceparent, call.traceparent]);
     return this.#commit(request, asked, order, creation(order, trace));
   }
 
@@ -118,7 +118,7 @@ export class OrderService {
     }
     const { order: next, changedFields } = changed(order, change, Date.now());
     if (changedFields.length === 0) return this.#commit(request, asked, next);
-    const event = update(next, order.state, changedFields, traceOf(call.traceparents));
+    const event = update(next, order.state, changedFields, call.traceparent);
     return this.#commit(request, asked, next, event);
   }
 
