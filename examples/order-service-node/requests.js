@@ -9,7 +9,18 @@ import { knownFields } from "./wire.js";
 
 /** @typedef {import("@bufbuild/protobuf").DescMessage} DescMessage */
 
-const validator = createValidator({ registry });
+/** @type {Map<string, RegExp>} */
+const patterns = new Map();
+
+/** JavaScript's own expressions: faster than protovalidate's RE2, which is for patterns that nobody has looked at.
+ * @param {string} pattern of the contract @param {string} text */
+function regexMatch(pattern, text) {
+  const known = patterns.get(pattern) ?? new RegExp(pattern, "u");
+  patterns.set(pattern, known);
+  return known.test(text);
+}
+
+const validator = createValidator({ registry, regexMatch });
 
 /**
  * The request that stands in the bytes. Raises UNDECODABLE_REQUEST or INVALID_REQUEST.

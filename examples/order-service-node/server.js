@@ -9,7 +9,7 @@ import { Server, ServerCredentials, status as Code } from "@grpc/grpc-js";
 import { Calls } from "./calls.js";
 import { HEALTH, HealthCheckResponse, service, SERVICE } from "./contract.js";
 import { log } from "./log.js";
-import { asRefusal } from "./refusals.js";
+import { asRefusal, Refusal } from "./refusals.js";
 import { Relay } from "./relay.js";
 import { read, traceOf } from "./requests.js";
 import { OrderService } from "./service.js";
@@ -103,7 +103,19 @@ class Health {
   };
 }
 
+/** Compiles the rules, so that the first caller does not wait for it. */
+function warmUp() {
+  for (const { input } of service(SERVICE).methods) {
+    try {
+      read(input, new Uint8Array());
+    } catch (error) {
+      if (!(error instanceof Refusal)) throw error;
+    }
+  }
+}
+
 async function main() {
+  warmUp();
   const store = await Store.open(DATA_DIR);
   const [orders, health, calls, relay] = [new OrderService(store), new Health(), new Calls(), new Relay(store, AMQP_URL)];
   const server = new Server({

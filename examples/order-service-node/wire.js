@@ -67,7 +67,7 @@ class Reader {
 /** @param {DescMessage} type @param {Reader} reader @param {number} depth @returns {Uint8Array} */
 function kept(type, reader, depth) {
   if (depth < 0) throw new Undecodable("nested too deep");
-  const fields = new Map(type.fields.map((field) => [field.number, field]));
+  const fields = fieldsOf(type);
   const parts = [];
   while (!reader.done) {
     const start = reader.at;
@@ -84,6 +84,16 @@ function kept(type, reader, depth) {
     }
   }
   return Buffer.concat(parts);
+}
+
+/** @type {WeakMap<DescMessage, Map<number, DescField>>} */
+const known = new WeakMap();
+
+/** @param {DescMessage} type */
+function fieldsOf(type) {
+  const fields = known.get(type) ?? new Map(type.fields.map((field) => [field.number, field]));
+  known.set(type, fields);
+  return fields;
 }
 
 /** Goes past the value of a record. @param {Reader} reader @param {number} number @param {number} wireType @param {number} depth */
