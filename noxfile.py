@@ -26,6 +26,12 @@ nox.options.error_on_missing_interpreters = False
 nox.options.sessions = ["codegen", "tests"]
 
 NPM_OPTIONS = ("--ignore-scripts", "--silent", "--fetch-retries=0")
+NODE_EXAMPLE = "examples/order-service-node"
+# The laws that have to do with an Order Service, without those applied to our own services beside it.
+ORDER_LAWS = tuple(f"tests/contract/laws/{folder}" for folder in ("messaging", "order", "rpc", "system"))
+NOT_OURS = " and ".join(
+    f"not {name}" for name in ("product-service", "ProductService", "notification-service", "NotificationService")
+)
 ASYNCAPI_PARSER = "@asyncapi/parser@3.6.6"
 # Those that read .proto files or descriptor sets in Node. proto-loader takes the protobufjs that is named beside it.
 PROTO_PARSERS = (
@@ -86,6 +92,21 @@ def contract(session: nox.Session) -> None:
     """Judge services by the contract: ours, or those named (`-- --order-service=HOST:PORT`; docs/conformance.md)."""
     prepare(session, "tests")
     session.run("pytest", "tests/contract", "-m", "law", "--tb=no", "-rN", *session.posargs, **PATIENTLY)
+
+
+@nox.session
+def example(session: nox.Session) -> None:
+    """Judge the Order Service in Node of examples/ by the contract, where there is Node."""
+    if shutil.which("npm") is None:
+        session.skip("Node and npm are not installed")
+    try:
+        session.run("npm", "ci", "--prefix", NODE_EXAMPLE, "--engine-strict", *NPM_OPTIONS, silent=True, external=True)
+    except CommandFailed:
+        session.skip(f"npm can't install what {NODE_EXAMPLE} needs")
+    prepare(session, "tests")
+    program = f"order-service=node {NODE_EXAMPLE}/server.js"
+    quick = ("--quick", "--tb=no", "-rN", "--program", program, "-k", NOT_OURS)
+    session.run("pytest", *ORDER_LAWS, "-m", "law", *quick, *session.posargs, **PATIENTLY)
 
 
 @nox.session
