@@ -167,19 +167,19 @@ def test_a_repeat_publishes_no_second_event(system: SystemUnderTest, role: str, 
 def test_a_refused_request_leaves_its_id_unused(system: SystemUnderTest) -> None:
     """Whatever it was refused for, the id serves another request, and the same one is looked at anew."""
     order = system.create()
-    missing, taken = moving(order, CANCELLED), creating()
-    missing.order_id, taken.order_id = new_id(), order.id
+    missing, duplicate = moving(order, CANCELLED), creating()
+    missing.order_id, duplicate.order_id = new_id(), order.id
     early, late = changing(order, {"desk": 3}, expected=2), moving(order, SHIPPED)
     for request, reason in (
         (missing, "ORDER_NOT_FOUND"),
-        (taken, "ORDER_ALREADY_EXISTS"),
+        (duplicate, "ORDER_ALREADY_EXISTS"),
         (early, "VERSION_MISMATCH"),
         (late, "STATE_NOT_ALLOWED"),
     ):
         assert system.call(request).reason == reason
-    missing.order_id, taken.order_id = system.create().id, new_id()
+    missing.order_id, duplicate.order_id = system.create().id, new_id()
     assert system.ok(missing).order.state == CANCELLED
-    assert system.ok(taken).order.id == taken.order_id
+    assert system.ok(duplicate).order.id == duplicate.order_id
     updated(system, changing(order, {"desk": 2}))
     assert updated(system, early).version == 3
     updated(system, moving(order, PAID))
