@@ -2,10 +2,11 @@
 
 It also names the process of each service, for tests that kill one: its id, which is its group's, and its start time.
 
-It is written when all services work, and when one was started again, and removed before the first is stopped. It holds no secret; it is for its user
-alone all the same, since whoever could write it could send clients elsewhere. Whoever reads it trusts neither its text
-nor its age: the process that wrote it has to run still, recognised by its id and start time. The folder's lock would
-say so, too, but could be asked only by taking it, which would keep a system from starting.
+It is written when all services work, and when one was started again, and removed before the first is stopped. It
+holds no secret; it is for its user alone all the same, since whoever could write it could send clients elsewhere.
+Whoever reads it trusts neither its text nor its age: the process that wrote it has to run still, recognised by its id
+and start time. The folder's lock would say so, too, but could be asked only by taking it, which would keep a system
+from starting.
 """
 
 import json
