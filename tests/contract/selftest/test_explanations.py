@@ -16,7 +16,7 @@ def said(pytestconfig: pytest.Config, left: object, right: object) -> list[str]:
 
 
 def test_messages_that_differ_are_explained_by_their_fields(pytestconfig: pytest.Config) -> None:
-    """Which pytest does not know."""
+    """A type that pytest does not know."""
     lines = said(pytestconfig, Order(id="a", version=1), Order(id="a", version=2))
     assert lines[1:] == ["left and right differ in 1 place:", "version: 1 != 2"]
 
