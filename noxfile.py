@@ -27,6 +27,14 @@ nox.options.sessions = ["codegen", "tests"]
 
 NPM_OPTIONS = ("--ignore-scripts", "--silent", "--fetch-retries=0")
 ASYNCAPI_PARSER = "@asyncapi/parser@3.6.6"
+# Those that read .proto files or descriptor sets in Node. proto-loader takes the protobufjs that is named beside it.
+PROTO_PARSERS = (
+    "@bufbuild/protobuf@2.17.0",
+    "@bufbuild/protoc-gen-es@2.17.0",
+    "@grpc/proto-loader@0.8.1",
+    "protobufjs@7.6.6",
+    "protobufjs-8@npm:protobufjs@8.8.1",
+)
 # How long what is interrupted, or told to end, has for ending what it has started.
 PATIENTLY: dict[str, Any] = {"interrupt_timeout": 60, "terminate_timeout": 60}
 
@@ -60,9 +68,10 @@ def prepare(session: nox.Session, *groups: str) -> None:
 
 @nox.session
 def codegen(session: nox.Session) -> None:
-    """Make stubs, typed stubs, the descriptor image and the documents from proto/."""
+    """Make stubs, the descriptor image, the documents and contract/, which implementers take, from proto/."""
     prepare(session)
     session.run("python", "-m", "tools.documents")
+    session.run("python", "-m", "tools.bundle")  # once more: it has a copy of the documents
 
 
 @nox.session
@@ -148,7 +157,8 @@ def lint(session: nox.Session) -> None:
     prepare(session, "lint")
     session.run("ruff", "check")
     session.run("ruff", "format", "--check")
-    session.run("buf", "lint", "ordersys/api/contract.binpb", "--config", "buf.yaml")
+    session.run("buf", "lint", "ordersys/api/contract.binpb", "--config", "proto/buf.yaml")
+    session.run("buf", "build", "contract", "--output", os.devnull)
 
 
 @nox.session
@@ -158,17 +168,32 @@ def compat(session: nox.Session) -> None:
     session.run("python", "-m", "tools.compat", *session.posargs)
 
 
-@nox.session(python=False)
-def asyncapi(session: nox.Session) -> None:
-    """Hold the AsyncAPI document against the official parser, where there is Node."""
+def node_modules(session: nox.Session, *packages: str) -> str:
+    """Installs packages of Node, and returns the folder they lie in. Skips the session where that can't be done."""
     if shutil.which("npm") is None:
         session.skip("Node and npm are not installed")
     folder = session.create_tmp()
     try:
-        session.run("npm", "install", "--prefix", folder, *NPM_OPTIONS, ASYNCAPI_PARSER, silent=True)
+        session.run("npm", "install", "--prefix", folder, *NPM_OPTIONS, *packages, silent=True, external=True)
     except CommandFailed:
-        session.skip(f"npm can't install {ASYNCAPI_PARSER}")
-    session.run("node", ".ci/asyncapi.cjs", "docs/asyncapi.yaml", env={"NODE_PATH": f"{folder}/node_modules"})
+        session.skip(f"npm can't install {', '.join(packages)}")
+    return str(Path(folder, "node_modules").resolve())
+
+
+@nox.session(python=False)
+def asyncapi(session: nox.Session) -> None:
+    """Hold the AsyncAPI document against the official parser, where there is Node."""
+    modules = node_modules(session, ASYNCAPI_PARSER)
+    session.run("node", ".ci/asyncapi.cjs", "docs/asyncapi.yaml", env={"NODE_PATH": modules})
+
+
+@nox.session
+def parsers(session: nox.Session) -> None:
+    """Read contract/ with buf, protobufjs 7 and 8, @grpc/proto-loader and protobuf-es, where there is Node."""
+    modules = node_modules(session, *PROTO_PARSERS)
+    prepare(session, "tests", "lint")
+    session.env["ORDERSYS_NODE_MODULES"] = modules
+    session.run("pytest", "tests/parsers", *session.posargs, **PATIENTLY)
 
 
 @nox.session
@@ -186,19 +211,24 @@ def imports(session: nox.Session) -> None:
     session.run("lint-imports")
 
 
-@nox.session
+@nox.session(reuse_venv=False)  # the wheel has to do without what makes the archive
 def package(session: nox.Session) -> None:
-    """Build the source distribution, of it the wheel, and run its services from a clean environment."""
+    """Build what a release consists of, in dist/, and run the wheel's services from a clean environment.
+
+    The source distribution, of it the wheel, and the archive of the contract.
+    """
     session.install("build")
     programs = [path.parent.name for path in Path("ordersys").glob("*/__main__.py")]
-    folder = Path(session.create_tmp()) / "dist"
-    shutil.rmtree(folder, ignore_errors=True)
-    session.run("python", "-m", "build", "--outdir", str(folder), silent=True)
-    (wheel,) = folder.glob("*.whl")
+    dist = Path("dist").resolve()
+    shutil.rmtree(dist, ignore_errors=True)
+    session.run("python", "-m", "build", "--outdir", str(dist), silent=True)
+    (wheel,) = dist.glob("*.whl")
     session.install("--force-reinstall", str(wheel))
-    with session.chdir(folder):
+    with session.chdir(session.create_tmp()):
         for program in programs:
             session.run("python", "-m", f"ordersys.{program}", "--help", silent=True)
+    prepare(session)
+    session.run("python", "-m", "tools.bundle", "--archive", str(dist))
 
 
 @nox.session

@@ -1,5 +1,7 @@
 """Generates the Python form of the contract: proto/ -> stubs, typed stubs and the descriptor image.
 
+`python -m tools.codegen` also writes the contract for other languages (tools/bundle).
+
 Called by nox and by the build hook, with installed packages only: no protoc or buf on PATH is needed. The folders it
 writes are derived and may be deleted at any time; it removes any other file in them.
 """
@@ -13,6 +15,10 @@ from contextlib import chdir, contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from google.protobuf.descriptor_pb2 import FileDescriptorProto
 
 ROOT = Path(__file__).resolve().parent.parent
 PROTO = Path("proto")
@@ -35,12 +41,11 @@ def generate(root: Path = ROOT, out: Path | None = None) -> None:
     if not sources(root):
         raise SystemExit(f"codegen: there is no contract in {root / PROTO}; stubs are made in a source tree")
     try:
-        with _locked(out), TemporaryDirectory(dir=out, prefix=_SCRATCH) as scratch:
-            made = Path(scratch)
+        with scratch(out) as made:
             _protoc(root.resolve(), made)
             for folder in GENERATED:
                 _make_packages(made / folder)
-                _replace(made / folder, out / folder)
+                replace(made / folder, out / folder)
     except OSError as error:
         raise SystemExit(f"codegen: can't make stubs below {out}: {error}") from error
 
@@ -51,35 +56,36 @@ def sources(root: Path) -> list[str]:
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Locks `folder` against other processes that generate there; removes what a killed one has left."""
+def scratch(folder: Path) -> Iterator[Path]:
+    """A folder to generate in, inside `folder`, which is locked against other processes that generate there meanwhile.
+
+    Removes what a killed one has left.
+    """
     handle = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)
         for left in folder.glob(f"{_SCRATCH}*"):
             shutil.rmtree(left)
-        yield
+        with TemporaryDirectory(dir=folder, prefix=_SCRATCH) as made:
+            yield Path(made)
     finally:
         os.close(handle)
 
 
 def _protoc(root: Path, made: Path) -> None:
-    import google.rpc
-    import grpc_tools
+    from google.protobuf.descriptor_pb2 import FileDescriptorSet
     from grpc_tools import protoc
 
-    googleapis = Path(google.rpc.__path__[0]).parent.parent
-    well_known = Path(grpc_tools.__path__[0]) / "_proto"
     for folder in GENERATED:
         (made / folder).mkdir(parents=True)
-    (made / "rules.binpb").write_bytes(_validate_descriptor())
+    (made / "rules.binpb").write_bytes(FileDescriptorSet(file=[validate_descriptor()]).SerializeToString())
     # protoc takes a colon for the end of a path. Relative names have none, wherever the source tree lies.
     (made / PROTO).symlink_to(root / PROTO)
     with chdir(made):
         status = protoc.main(
             [
                 "protoc",
-                *(f"-I{folder}" for folder in (PROTO, googleapis, well_known)),
+                *(f"-I{folder}" for folder in (PROTO, googleapis(), well_known())),
                 "--descriptor_set_in=rules.binpb",
                 *(f"--{kind}_out=." for kind in ("python", "grpc_python")),
                 *(f"--{kind}_out=quiet:." for kind in ("mypy", "mypy_grpc")),
@@ -95,13 +101,26 @@ def _protoc(root: Path, made: Path) -> None:
         raise SystemExit(f"codegen: protoc refused the contract (exit status {status}); see above")
 
 
-def _validate_descriptor() -> bytes:
-    """The descriptor set of buf/validate/validate.proto, which protovalidate's wheel brings along."""
-    from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
+def googleapis() -> Path:
+    """The folder below which googleapis-common-protos has google/rpc and google/type."""
+    import google.rpc
+
+    return Path(google.rpc.__path__[0]).parent.parent
+
+
+def well_known() -> Path:
+    """The folder below which grpcio-tools has google/protobuf."""
+    import grpc_tools
+
+    return Path(grpc_tools.__path__[0]) / "_proto"
+
+
+def validate_descriptor() -> "FileDescriptorProto":
+    """The descriptor of buf/validate/validate.proto, which protovalidate's wheel has, and no text of it."""
+    from google.protobuf.descriptor_pb2 import FileDescriptorProto
     from protovalidate._gen.buf.validate import validate_pb
 
-    file = FileDescriptorProto.FromString(validate_pb.desc().proto.to_binary())
-    return FileDescriptorSet(file=[file]).SerializeToString()
+    return FileDescriptorProto.FromString(validate_pb.desc().proto.to_binary())
 
 
 def tool(name: str, package: str) -> Path:
@@ -118,7 +137,7 @@ def _make_packages(folder: Path) -> None:
         (package / "__init__.py").write_text('"""Generated from proto/; never edited."""\n')
 
 
-def _replace(made: Path, target: Path) -> None:
+def replace(made: Path, target: Path) -> None:
     """Moves every file of `made` to its place below `target`, then removes files the contract no longer has."""
     files = {path.relative_to(made) for path in made.rglob("*") if path.is_file()}
     for name in sorted(files):
@@ -137,7 +156,10 @@ def _replace(made: Path, target: Path) -> None:
 
 def main() -> None:
     """`python -m tools.codegen`."""
+    from tools import bundle
+
     generate()
+    bundle.write()
     print(f"codegen: {len(sources(ROOT))} files of the contract, protobuf {version('protobuf')}")
 
 

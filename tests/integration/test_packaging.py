@@ -13,7 +13,7 @@ from zipfile import ZipFile
 import pytest
 
 ROOT = Path(__file__).parent.parent.parent
-GENERATED = ("ordersys/api", "buf")
+GENERATED = ("ordersys/api", "buf", "contract")
 LINK = re.compile(r"\]\(([^)#\s]+)")
 IN_CODE = re.compile(r"`([\w.-]+/[\w./-]+|\w+\.(?:md|py|toml|yaml))`")
 # Root without it is held to the permissions of files, as everybody else is.
@@ -65,6 +65,11 @@ def documents(tree: Path) -> list[Path]:
 def is_generated(path: str) -> bool:
     """True for a folder that `nox -s codegen` makes, and for what is in it."""
     return path.startswith(tuple(f"{folder}/" for folder in GENERATED)) or path in GENERATED
+
+
+def generated(tree: Path) -> list[Path]:
+    """The files that `python -m tools.codegen` makes."""
+    return [path for folder in GENERATED for path in (tree / folder).rglob("*") if path.is_file()]
 
 
 def test_a_source_distribution_holds_what_its_documents_lead_to(sdist: Path) -> None:
@@ -131,7 +136,8 @@ def test_a_wheel_is_built_from_a_source_tree_that_is_read_only(source: Path, tmp
 def test_two_that_generate_into_one_tree_take_turns(source: Path) -> None:
     """Both succeed, and leave the stubs only, whatever was there before and whatever a killed one has left."""
     once = subprocess.run([sys.executable, "-m", "tools.codegen"], cwd=source, capture_output=True, check=True)
-    made = {path: path.read_bytes() for path in (source / "ordersys/api").rglob("*.py*")}
+    made = {path: path.read_bytes() for path in generated(source)}
+    assert source / "contract/proto/buf/validate/validate.proto" in made
     (source / ".codegen-killed/proto").mkdir(parents=True)
     (source / "ordersys/api/old/v1").mkdir(parents=True)
     (source / "ordersys/api/old/v1/old_pb2.py").write_text("")
@@ -143,6 +149,6 @@ def test_two_that_generate_into_one_tree_take_turns(source: Path) -> None:
     ]
     said = [process.communicate(timeout=100)[0] for process in running]
     assert said == [once.stdout] * 3
-    assert {path: path.read_bytes() for path in (source / "ordersys/api").rglob("*.py*")} == made
+    assert {path: path.read_bytes() for path in generated(source)} == made
     assert not list(source.glob(".codegen-*"))
     assert not (source / "ordersys/api/old").exists()

@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pika
 import pytest
 import yaml
 
 from ordersys.contract.descriptors import is_own, reachable
+from ordersys.contract.events import MAXIMUM_BYTES, Delivery, EventMessage
 from ordersys.contract.topology import (
     Binding,
     Exchange,
@@ -23,6 +25,8 @@ from ordersys.contract.topology import (
     topology,
     wire_messages,
 )
+from ordersys.runtime.rabbitmq.messages import of_event
+from tests.contract.laws.notification.test_deliveries import LARGEST_BODY, NEEDED
 from tools.documents.__main__ import DOCS, texts
 from tools.documents.error_reasons import reasons
 
@@ -107,6 +111,28 @@ def test_the_asyncapi_document_declares_queues_as_the_services_do() -> None:
     channels = ASYNCAPI["channels"].values()
     documented = {c["address"]: c["x-arguments"] for c in channels if c["bindings"]["amqp"]["is"] == "queue"}
     assert documented == {queue.name: queue.arguments for queue in topology().queues}
+
+
+def test_the_asyncapi_document_requires_of_a_publisher_all_that_it_sends() -> None:
+    """Each property and header of a message on the wire, and no other."""
+    for event in events().values():
+        to = publication(event)
+        sent = of_event(EventMessage("1", event.full_name, to.publisher, "1", 0, "", b""), to).properties
+        read = pika.BasicProperties().decode(b"".join(sent.encode()))
+        message = ASYNCAPI["components"]["messages"][event.name]
+        present = {name for name, value in vars(read).items() if value is not None} - {"headers"}
+        assert set(message["x-properties"]["required"]) == set(message["x-properties"]["properties"]) == present
+        assert set(message["headers"]["required"]) == set(message["headers"]["properties"]) == set(read.headers or {})
+
+
+def test_the_asyncapi_document_requires_of_a_delivery_what_a_subscriber_needs() -> None:
+    """Each property that decoding takes, as the laws `deliveries/…` have it of every subscriber, and no header."""
+    for event in events().values():
+        message = ASYNCAPI["components"]["messages"][f"{event.name}Taken"]
+        assert message["x-properties"]["required"] == list(NEEDED)
+        assert "required" not in message["headers"]
+        assert message["payload"]["maxLength"] == LARGEST_BODY == MAXIMUM_BYTES
+    assert {*NEEDED, "body"} == set(Delivery._fields)
 
 
 def test_the_definitions_declare_the_topology_and_nothing_else() -> None:

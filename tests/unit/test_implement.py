@@ -11,6 +11,7 @@ from typing import NamedTuple
 import pytest
 
 from ordersys.api.error.v1.error_reason_pb2 import ErrorReason
+from ordersys.api.order.v1.order_pb2 import OrderState
 from tests.contract.harness.law_index import Law, laws
 
 ROOT = Path(__file__).parent.parent.parent
@@ -119,9 +120,9 @@ def test_settings_that_are_named_exist(variable: str) -> None:
 
 
 def test_reasons_that_are_named_are_those_of_the_contract() -> None:
-    """A word in capitals with an underscore, between backticks, is a reason."""
+    """A word in capitals with an underscore, between backticks, is a reason, or a state."""
     named = {name for name in re.findall(r"`([A-Z]+_[A-Z_]+)`", PAGE) if not name.startswith("ORDERSYS_")}
-    assert named <= set(ErrorReason.keys())
+    assert named <= {*ErrorReason.keys(), *OrderState.keys()}
 
 
 def test_stubs_are_generated_from_the_descriptor_set(tmp_path: Path) -> None:

@@ -85,7 +85,7 @@ def _buf(root: Path, released: FileDescriptorSet) -> list[str]:
         "--against",
         "-#format=binpb",
         "--config",
-        "buf.yaml",
+        "proto/buf.yaml",
     ]
     done = subprocess.run(command, cwd=root, input=released.SerializeToString(), capture_output=True, check=False)
     if done.returncode not in (_COMPATIBLE, _BREAKING):

@@ -36,8 +36,15 @@ def write(root: Path = ROOT) -> None:
         (root / path).write_text(text, encoding="utf-8")
 
 
+class _Dumper(yaml.SafeDumper):
+    """Writes equal parts each time in full: an alias is harder to read, and not every tool follows it."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
 def _yaml(document: dict[str, Any]) -> str:
-    text: str = yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=110)
+    text: str = yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
     return f"# Derived from proto/ by `nox -s codegen`.\n{text}"
 
 

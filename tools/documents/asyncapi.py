@@ -1,7 +1,9 @@
 """The events as an AsyncAPI 3.0 document: publications by exchange, receivers by queue.
 
 Facts come from the topology, texts from the comments in proto/. A channel is a routing key at an exchange, or a queue
-(AMQP bindings 0.3.0).
+(AMQP bindings 0.3.0). Each event is two messages, of which `required` says different things: as it is published, with
+all that a publisher sends, and as it is taken, with what a subscriber needs. AsyncAPI has no place for AMQP properties;
+they are a schema under `x-properties`.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -11,10 +13,14 @@ from google.protobuf.descriptor import Descriptor, ServiceDescriptor
 
 from ordersys.api.amqp.v1.topology_pb2 import DeadLetterQueue
 from ordersys.contract import topology
-from ordersys.contract.events import CONTENT_TYPE, EventMessage, headers
+from ordersys.contract.events import CONTENT_TYPE, MAXIMUM_BYTES, EventMessage, headers
 
 Node = dict[str, Any]
+_PERSISTENT = 2
+_DEAD_LETTER = "DeadLetter"
 _BINDING_VERSION = {"bindingVersion": "0.3.0"}
+NEEDED = ("message_id", "type", "content_type")
+"""The AMQP properties without which a delivery is no event; no other is looked at, and no header."""
 
 
 def document(comments: Mapping[str, str]) -> Node:
@@ -32,7 +38,12 @@ def document(comments: Mapping[str, str]) -> Node:
         "defaultContentType": CONTENT_TYPE,
         "channels": sent | received,
         "operations": sends | receives,
-        "components": {"messages": {event.name: _message(event, comments) for event in events}},
+        "components": {
+            "messages": {
+                **dict(message for event in events for message in _components(event, comments)),
+                _DEAD_LETTER: _dead_letter(),
+            }
+        },
     }
 
 
@@ -52,7 +63,7 @@ def _exchange_channel(event: Descriptor) -> Node:
     exchange = {"name": publication.exchange, "type": kind, "durable": True, "autoDelete": False}
     return {
         "address": publication.routing_key,
-        "messages": _messages([event]),
+        "messages": {event.name: _reference(event.name)},
         "bindings": {"amqp": {"is": "routingKey", "exchange": exchange} | _BINDING_VERSION},
         "x-feeds": [b.destination for b in declared.bindings if b.to_exchange and b.source == publication.exchange],
     }
@@ -62,18 +73,20 @@ def _queue_channels(service: ServiceDescriptor, comments: Mapping[str, str]) -> 
     """The queue of a subscription, and that of its dead letters."""
     subscription = topology.subscription(service)
     events = [topology.events()[name] for name in subscription.handlers]
-    yield _queue_channel(subscription.queue, events, comments[service.full_name])
-    yield _queue_channel(subscription.dead_letter_queue, events, comments[DeadLetterQueue.DESCRIPTOR.full_name])
+    deliveries = {event.name: _reference(_taken(event)) for event in events}
+    yield _queue_channel(subscription.queue, deliveries, comments[service.full_name])
+    put_aside = {_DEAD_LETTER: _reference(_DEAD_LETTER)}
+    yield _queue_channel(subscription.dead_letter_queue, put_aside, comments[DeadLetterQueue.DESCRIPTOR.full_name])
 
 
-def _queue_channel(name: str, events: Iterable[Descriptor], description: str) -> Node:
+def _queue_channel(name: str, messages: Node, description: str) -> Node:
     declared = topology.topology()
     queue = {"name": name, "durable": True, "exclusive": False, "autoDelete": False}
     bound = [{"exchange": b.source, "routingKey": b.routing_key} for b in declared.bindings if b.destination == name]
     return {
         "address": name,
         "description": description,
-        "messages": _messages(events),
+        "messages": messages,
         "bindings": {"amqp": {"is": "queue", "queue": queue} | _BINDING_VERSION},
         "x-arguments": next(dict(queue.arguments) for queue in declared.queues if queue.name == name),
         "x-bindings": bound,
@@ -86,7 +99,7 @@ def _send(event: Descriptor, comments: Mapping[str, str]) -> Node:
         "title": topology.publication(event).publisher,
         "summary": comments[event.full_name],
         **_over(event.name, event),
-        "bindings": {"amqp": {"deliveryMode": 2, "mandatory": True, "timestamp": True} | _BINDING_VERSION},
+        "bindings": {"amqp": {"deliveryMode": _PERSISTENT, "mandatory": True, "timestamp": True} | _BINDING_VERSION},
     }
 
 
@@ -111,21 +124,76 @@ def _over(channel: str, event: Descriptor) -> Node:
     return {"channel": {"$ref": reference}, "messages": [{"$ref": f"{reference}/messages/{event.name}"}]}
 
 
-def _messages(events: Iterable[Descriptor]) -> Node:
-    return {event.name: {"$ref": f"#/components/messages/{event.name}"} for event in events}
+def _reference(message: str) -> Node:
+    return {"$ref": f"#/components/messages/{message}"}
+
+
+def _taken(event: Descriptor) -> str:
+    """The name of an event as a subscriber takes it."""
+    return f"{event.name}Taken"
+
+
+def _components(event: Descriptor, comments: Mapping[str, str]) -> Iterator[tuple[str, Node]]:
+    """An event as it is published, and as it is taken."""
+    texts = {name: {"type": "string", "examples": [value]} for name, value in headers(_example(event)).items()}
+    properties, message = _properties(event), _message(event, comments)
+    yield (
+        event.name,
+        message
+        | {
+            "title": event.name,
+            "headers": _object("Each publisher sends all of them.", list(texts), texts),
+            "x-properties": _object("AMQP properties. Each publisher sends all of them.", list(properties), properties),
+        },
+    )
+    yield (
+        _taken(event),
+        message
+        | {
+            "title": f"{event.name}, as a subscriber takes it",
+            "headers": _object("A subscriber refuses no event for a header.", [], texts),
+            "x-properties": _object(
+                "AMQP properties. A delivery without those that are required is no event: a dead letter.",
+                list(NEEDED),
+                {name: properties[name] for name in NEEDED},
+            ),
+        },
+    )
+
+
+def _dead_letter() -> Node:
+    return {
+        "title": "A message that a subscriber could not take",
+        "summary": "Any message whatever, with any properties.",
+        "payload": {"type": "string", "format": "binary"},
+    }
+
+
+def _object(description: str, required: list[str], properties: Node) -> Node:
+    demanded = {"required": required} if required else {}
+    return {"type": "object", "description": description, **demanded, "properties": properties}
+
+
+def _properties(event: Descriptor) -> Node:
+    """The AMQP properties of an event, each with its schema."""
+    return {
+        "message_id": {"type": "string", "examples": [_example(event).event_id]},
+        "type": {"type": "string", "const": event.full_name},
+        "content_type": {"type": "string", "const": CONTENT_TYPE},
+        "delivery_mode": {"type": "integer", "const": _PERSISTENT},
+        "timestamp": {"type": "integer", "description": "Seconds since 1970.", "examples": [1_790_000_000]},
+    }
 
 
 def _message(event: Descriptor, comments: Mapping[str, str]) -> Node:
-    properties = {name: {"type": "string", "examples": [value]} for name, value in headers(_example(event)).items()}
     return {
         "name": event.full_name,
-        "title": event.name,
         "summary": comments[event.full_name],
         "contentType": CONTENT_TYPE,
-        "headers": {"type": "object", "required": list(properties), "properties": properties},
         "payload": {
             "type": "string",
             "format": "binary",
+            "maxLength": MAXIMUM_BYTES,
             "description": f"The message {event.full_name}, encoded in protobuf.",
             "x-protobuf": {"file": f"proto/{event.file.name}", "message": event.full_name},
         },
@@ -135,7 +203,7 @@ def _message(event: Descriptor, comments: Mapping[str, str]) -> Node:
 
 def _example(event: Descriptor) -> EventMessage:
     return EventMessage(
-        event_id="01999e0d-46f4-7c3e-9a41-2f5d8e1b7c60",
+        event_id="01999e0d-46f2-7b11-8c5e-1d4a7f9b3e02.1",
         type=event.full_name,
         source=topology.publication(event).publisher,
         subject="01999e0d-46f2-7b11-8c5e-1d4a7f9b3e02",

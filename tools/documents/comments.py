@@ -1,5 +1,6 @@
 """The comments of the contract by name; a descriptor image has them by position."""
 
+import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -33,13 +34,20 @@ def described(image: FileDescriptorSet) -> Iterator[Described]:
 
 
 def comments(image: FileDescriptorSet) -> dict[str, str]:
-    """The comment of each named element, by full name. A paragraph is one line; an empty line separates two."""
+    """The comment of each named element, by full name.
+
+    A paragraph is one line, and so is each item of a list; an empty line separates two paragraphs.
+    """
     return {element.name: _flowed(element.comment) for element in described(image)}
 
 
 def _flowed(comment: str) -> str:
     paragraphs = comment.replace("\n ", "\n").split("\n\n")
-    return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
+    return "\n\n".join("\n".join(map(_in_one_line, re.split(r"\n(?=- )", paragraph))) for paragraph in paragraphs)
+
+
+def _in_one_line(text: str) -> str:
+    return " ".join(text.split())
 
 
 def _parts(file: FileDescriptorProto) -> Iterator[tuple[str, str, Path]]:

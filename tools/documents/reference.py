@@ -7,6 +7,7 @@ from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescript
 from google.protobuf.descriptor_pb2 import FieldDescriptorProto
 
 from buf.validate.validate_pb2 import Ignore
+from ordersys.api.error.v1.error_reason_pb2 import ErrorReason
 from ordersys.api.rules.v1 import rules_pb2
 from ordersys.contract import descriptors, topology
 from ordersys.contract.rules import rules_of
@@ -26,9 +27,9 @@ def page(comments: Comments) -> str:
     messages = [message for message in descriptors.messages() if message.full_name in reached]
     chapters = {
         "Services": [part for service in topology.grpc_services() for part in _service(service, comments)],
-        "Events": [_events(comments)],
+        "Events": [*_files_of_events(comments), _events(comments)],
         "Subscriptions": [_subscriptions(comments)],
-        "Error reasons": [_reasons(comments)],
+        "Error reasons": [comments[ErrorReason.DESCRIPTOR.full_name], _reasons(comments)],
         "Messages": [part for message in messages for part in _message(message, comments)],
         "Enums": [part for enum in _enums(messages) for part in _enum(enum, comments)],
         "Rules": [_predefined(comments)],
@@ -44,6 +45,12 @@ def _service(service: ServiceDescriptor, comments: Comments) -> Iterator[str]:
         yield f"#### {service.name}.{method.name}"
         yield f"{_link(method.input_type)} → {_link(method.output_type)}"
         yield comments[method.full_name]
+
+
+def _files_of_events(comments: Comments) -> Iterator[str]:
+    """The comments of the files that have events: how these stand on the wire, and how often they come."""
+    files = {event.file.name: None for event in topology.events().values()}
+    yield from (comments[name] for name in files)
 
 
 def _events(comments: Comments) -> str:

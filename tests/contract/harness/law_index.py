@@ -1,13 +1,16 @@
 """The laws of the suite, read from the tests themselves: id, sentence, what each proves and needs to be judged.
 
-A law cites the sentence of the contract that it proves: words of a .proto file, or of docs/implement.md.
+A law cites the sentences of the contract that it proves: words of a .proto file, or of docs/implement.md. What is said
+there as a rule and cited by no law is found by `unproven`.
 
 A test is a law when it is about something that is judged; the others test the contract and the suite.
 `python -m tests.contract.laws` brings the table in docs/conformance.md up to date.
 """
 
+import os.path
 import re
 from collections.abc import Iterable, Iterator
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +22,7 @@ _LAWS = Path(__file__).parents[1] / "laws"
 PAGE = _ROOT / "docs" / "conformance.md"
 _BEGIN, _END = "<!-- laws: begin -->", "<!-- laws: end -->"
 _PREFIX = "test_"
+_UNJUDGED = "not judged"
 _GUIDE = _ROOT / "docs" / "implement.md"
 SOURCES = {path.name: path for path in (_GUIDE, *sorted((_ROOT / "proto" / "ordersys").rglob("*.proto")))}
 """Whatever states the contract, by the name it is cited by."""
@@ -33,8 +37,20 @@ class Citation(NamedTuple):
     @property
     def stands(self) -> bool:
         """True where the words are in the file, word for word but for line breaks and comment marks."""
-        path = SOURCES.get(self.source)
-        return path is not None and _plain(self.words) in _plain(path.read_text(encoding="utf-8"))
+        return self.source in SOURCES and _plain(self.words) in _plain(_text(self.source))
+
+    @property
+    def place(self) -> str:
+        """The file the words stand in, from the root of the repository, with the heading of a page: docs/x.md#calls."""
+        path = SOURCES[self.source].relative_to(_ROOT).as_posix()
+        return f"{path}#{_anchor(heading)}" if (heading := self.heading) else path
+
+    @property
+    def heading(self) -> str:
+        """The heading of a page under which the words stand, empty in other files."""
+        sections = re.split(r"^#+ ", _text(self.source), flags=re.MULTILINE) if self.source.endswith(".md") else []
+        under = (section for section in sections if _plain(self.words) in _plain(section))
+        return next(under, "").partition("\n")[0]
 
 
 class Law(NamedTuple):
@@ -58,8 +74,8 @@ def needs(marks: Iterable[Any]) -> frozenset[str]:
 
 
 def citations(marks: Iterable[Any]) -> tuple[Citation, ...]:
-    """The sentences of the contract that a test proves, from its marks."""
-    return tuple(Citation(*mark.args) for mark in marks if mark.name == "cites")
+    """The sentences of the contract that a test proves, from its marks, in the order in which they stand there."""
+    return tuple(Citation(*mark.args) for mark in marks if mark.name == "cites")[::-1]
 
 
 def sentence(function: Any) -> str:
@@ -85,8 +101,8 @@ def node_id(law: str) -> str:
 
 def table() -> str:
     """The laws as a table for people."""
-    rows = [f"| `{law.id}` | {_escaped(law.sentence)} | {_judged(law)} |" for law in laws()]
-    return "\n".join(["| law | what it says | judged |", "|---|---|---|", *rows])
+    rows = [f"| `{law.id}` | {_escaped(law.sentence)} | {_stated(law)} | {_judged(law)} |" for law in laws()]
+    return "\n".join(["| law | what it says | the contract says so in | judged |", "|---|---|---|---|", *rows])
 
 
 def page(text: str) -> str:
@@ -94,6 +110,29 @@ def page(text: str) -> str:
     before, _, rest = text.partition(_BEGIN)
     _, _, after = rest.partition(_END)
     return f"{before}{_BEGIN}\n{table()}\n{_END}{after}"
+
+
+def unproven() -> list[str]:
+    """The rules of docs/implement.md §2 to §4 that no law cites, but for those that say that they are not judged."""
+    cited = [_plain(citation.words) for law in laws() for citation in law.citations if citation.source == _GUIDE.name]
+    return [rule for rule in _rules() if not any(words in rule for words in cited)]
+
+
+def _rules() -> Iterator[str]:
+    """Each item of a list and each row of a table, and each paragraph that says `must` or has something in bold.
+
+    What says that it is not judged is none, nor is what stands in the list or table after a paragraph that says so.
+    """
+    for chapter in (part for part in re.split(r"^## ", _text(_GUIDE.name), flags=re.MULTILINE) if part[:1] in "234"):
+        judged = True
+        for block in chapter.split("\n\n"):
+            items = re.split(r"\n(?=- |\d\. |\| )", block)
+            is_prose = not re.match(r"- |\d\. |\| ", block)
+            if is_prose:
+                judged = _UNJUDGED not in _plain(block)
+            rules = items[2:] if block.startswith("| ") else items
+            if judged and (not is_prose or re.search(r"\bmust\b|\*\*", block)):
+                yield from (rule for rule in map(_plain, rules) if _UNJUDGED not in rule)
 
 
 def _modules() -> list[Path]:
@@ -128,9 +167,34 @@ def _judged(law: Law) -> str:
     return "; ".join(parts)
 
 
+def _stated(law: Law) -> str:
+    """A link to each place that the law cites; the words there are its title, so that the table stays short."""
+    places: dict[str, list[Citation]] = {}
+    for citation in law.citations:
+        places.setdefault(citation.place, []).append(citation)
+    return "; ".join(_linked(place, cited) for place, cited in places.items())
+
+
+def _linked(place: str, cited: list[Citation]) -> str:
+    words = " … ".join(citation.words for citation in cited).replace('"', "'").replace("`", "")
+    path = os.path.relpath(_ROOT / place, PAGE.parent)
+    return f'[{_escaped(cited[0].heading or cited[0].source)}]({path} "{_escaped(words)}")'
+
+
+def _anchor(heading: str) -> str:
+    """The name by which a heading is linked to, as GitHub makes it."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+@cache
+def _text(source: str) -> str:
+    return SOURCES[source].read_text(encoding="utf-8")
+
+
+@cache
 def _plain(text: str) -> str:
     """A text in one line, without the marks of comments and of Markdown."""
-    return " ".join(re.sub(r"^\s*(//|[-*] )|[*`]", " ", text, flags=re.MULTILINE).split())
+    return " ".join(re.sub(r"[*`]", "", re.sub(r"^\s*(//|[-*] )", " ", text, flags=re.MULTILINE)).split())
 
 
 def _escaped(text: str) -> str:

@@ -36,6 +36,11 @@ def ids(received: list[Received]) -> set[str]:
     return {message.properties.message_id for message in received}
 
 
+@pytest.mark.cites(
+    "implement.md",
+    "A nack, a returned message (no queue is bound), or a connection that breaks before the confirm: publish it again",
+)
+@pytest.mark.cites("implement.md", "one publish of OrderCreated reaches both")
 @pytest.mark.judges(ORDER)
 @pytest.mark.parametrize("verdict", TROUBLES, ids=SAID)
 def test_a_creation_the_broker_did_not_keep_is_published_again(
@@ -52,6 +57,11 @@ def test_a_creation_the_broker_did_not_keep_is_published_again(
     assert len(ids(event_tap.received(request.order_id))) == 1
 
 
+@pytest.mark.cites(
+    "implement.md",
+    "A nack, a returned message (no queue is bound), or a connection that breaks before the confirm: publish it again",
+)
+@pytest.mark.cites("order_events.proto", "An event is delivered at least once")
 @pytest.mark.judges(ORDER)
 @pytest.mark.parametrize("verdict", TROUBLES, ids=SAID)
 def test_a_change_the_broker_did_not_keep_is_published_again(
@@ -70,6 +80,8 @@ def test_a_change_the_broker_did_not_keep_is_published_again(
     assert {h.exchange for h in received} == {TOPIC}
 
 
+@pytest.mark.cites("implement.md", "An event may be published twice; it may not be lost.")
+@pytest.mark.cites("implement.md", "For a placement it is also published, as OrderRejected.")
 @pytest.mark.judges(PRODUCT)
 @pytest.mark.parametrize("verdict", TROUBLES, ids=SAID)
 def test_a_refusal_the_broker_did_not_keep_is_published_again(
@@ -89,6 +101,8 @@ def test_a_refusal_the_broker_did_not_keep_is_published_again(
     assert {h.exchange for h in received} == {TOPIC}
 
 
+@pytest.mark.cites("implement.md", "The same id each time the event is published")
+@pytest.mark.cites("order_events.proto", "under one id there is one content")
 @pytest.mark.judges(ORDER)
 def test_an_event_whose_confirm_is_lost_comes_again_under_its_id(
     system: SystemUnderTest, event_tap: EventTap, between: AmqpProxy
@@ -109,6 +123,9 @@ def _twice(received: list[Received]) -> list[Received] | None:
     return received if len(received) > 1 else None
 
 
+@pytest.mark.cites(
+    "implement.md", "A second delivery of the same id and the same body is acknowledged and has no effect."
+)
 @pytest.mark.judges(ORDER)
 @pytest.mark.parametrize("role", LISTENERS)
 def test_what_comes_again_is_recorded_once(system: SystemUnderTest, between: AmqpProxy, role: str) -> None:
@@ -124,6 +141,7 @@ def test_what_comes_again_is_recorded_once(system: SystemUnderTest, between: Amq
     assert len(system.notifications(role, request.order_id)) == 1
 
 
+@pytest.mark.cites("implement.md", "publish an event if, and only if, its change is committed")
 @pytest.mark.judges(ORDER)
 def test_nothing_is_published_before_it_can_be_read(system: SystemUnderTest, between: AmqpProxy) -> None:
     """While the event of a new order is on its way to the broker, whoever asks finds the order."""
@@ -140,6 +158,7 @@ def _can_be_read(system: SystemUnderTest, event: Event) -> bool:
     return bool(answer.response and answer.response.order == event.message.order)
 
 
+@pytest.mark.cites("implement.md", "record the event under its message_id, commit, then acknowledge")
 @pytest.mark.judges(ORDER)
 @pytest.mark.parametrize("role", LISTENERS)
 def test_nothing_is_acknowledged_before_it_is_recorded(system: SystemUnderTest, between: AmqpProxy, role: str) -> None:
@@ -152,6 +171,9 @@ def test_nothing_is_acknowledged_before_it_is_recorded(system: SystemUnderTest, 
     assert watch.seen == [True] * len(watch.seen)
 
 
+@pytest.mark.cites(
+    "implement.md", "Calls are answered while the broker is away. Waiting events are published when it is back."
+)
 @pytest.mark.judges(PRODUCT, ORDER)
 def test_orders_are_taken_while_the_broker_is_away(
     system: SystemUnderTest, event_tap: EventTap, between: AmqpProxy

@@ -36,6 +36,8 @@ def change(system: SystemUnderTest, order: Order, units: int) -> Order:
     return changed
 
 
+@pytest.mark.cites("order_service.proto", "Creates an order at version 1 in state PLACED, and publishes OrderCreated.")
+@pytest.mark.cites("implement.md", "one publish of OrderCreated reaches both")
 def test_a_creation_is_heard_once_on_each_exchange(system: SystemUnderTest, event_tap: EventTap) -> None:
     """One event, with one id, on the fanout and on the topic exchange, equal to what the call answered."""
     order = system.create()
@@ -45,6 +47,9 @@ def test_a_creation_is_heard_once_on_each_exchange(system: SystemUnderTest, even
     assert len({received.properties.message_id for received in event_tap.received(order.id)}) == 1
 
 
+@pytest.mark.cites("order_events.proto", "The order as it became: version 2 or more.")
+@pytest.mark.cites("order_events.proto", "The state it was in before; equals order.state when the items changed")
+@pytest.mark.cites("order_events.proto", "The names of the order's fields that changed besides version and update_time")
 def test_a_change_is_heard_once_on_the_topic_exchange_only(system: SystemUnderTest, event_tap: EventTap) -> None:
     """OrderUpdated with the order as it became, its state before and the names of what changed."""
     order = system.create()
@@ -57,6 +62,9 @@ def test_a_change_is_heard_once_on_the_topic_exchange_only(system: SystemUnderTe
     assert state == OrderUpdated(order=paid, previous_state=changed.state, changed_fields=["state"])
 
 
+@pytest.mark.cites("implement.md", "The events of one order are published in the order of its versions.")
+@pytest.mark.cites("order_events.proto", "The events of one order are published in the order of its versions")
+@pytest.mark.cites("order.proto", "1 when created, one more with each change")
 @with_examples
 @given(steps=st.lists(st.sampled_from(["items", "pay", "cancel"]), max_size=5))
 def test_versions_rise_by_one_and_come_in_order(system: SystemUnderTest, steps: list[str]) -> None:
@@ -82,6 +90,7 @@ def _step(system: SystemUnderTest, order: Order, step: str, units: int) -> Order
     return answer.response.order if answer.response else order
 
 
+@pytest.mark.cites("implement.md", "A refused change publishes nothing")
 def test_a_refused_change_publishes_nothing(system: SystemUnderTest, event_tap: EventTap) -> None:
     """No event without its change."""
     order = system.create()
@@ -93,6 +102,7 @@ def test_a_refused_change_publishes_nothing(system: SystemUnderTest, event_tap: 
     assert [h.event.version for h in event_tap.received(order.id, TOPIC) if h.event] == [1]
 
 
+@pytest.mark.cites("order_service.proto", "Creates many orders in one commit, each as CreateOrder would")
 def test_every_order_of_a_batch_has_its_event(system: SystemUnderTest, event_tap: EventTap) -> None:
     """As if each had been created alone; the refused ones have none."""
     requests = [creating() for _ in range(30)]
@@ -106,6 +116,16 @@ def test_every_order_of_a_batch_has_its_event(system: SystemUnderTest, event_tap
             assert the_one(event_tap.received(result.order.id, exchange)) == OrderCreated(order=result.order)
 
 
+@pytest.mark.cites("implement.md", "type | full message name: ordersys.api.order.v1.OrderCreated")
+@pytest.mark.cites("implement.md", "content_type | application/protobuf |")
+@pytest.mark.cites("implement.md", "delivery_mode | 2")
+@pytest.mark.cites("implement.md", "header cloudEvents:specversion | 1.0")
+@pytest.mark.cites("implement.md", "header cloudEvents:source | full name of the service in publisher")
+@pytest.mark.cites("implement.md", "header cloudEvents:subject | the order id")
+@pytest.mark.cites("order_events.proto", "A message on the wire is CloudEvents 1.0 in binary mode")
+@pytest.mark.cites("implement.md", "A publisher sends all of this")
+@pytest.mark.cites("implement.md", "the event's time in whole seconds: update_time of the order, or reject_time")
+@pytest.mark.cites("implement.md", "the event's time in RFC 3339, to the microsecond")
 @pytest.mark.parametrize(
     "make",
     [lambda system: system.create(), lambda system: move(system, system.create(), PAID)],
@@ -120,6 +140,8 @@ def test_the_properties_of_a_message_are_those_of_the_contract(
     assert_properties(received, order.id, microseconds(order.update_time))
 
 
+@pytest.mark.cites("implement.md", "the order of PlaceOrder is the one that CreateOrder created")
+@pytest.mark.cites("order_events.proto", "The order as it was created: version 1, state PLACED.")
 @pytest.mark.judges(PRODUCT)
 def test_a_placement_is_heard_of_as_it_was_answered(system: SystemUnderTest, event_tap: EventTap) -> None:
     """The order the Product Service answered is the order the event tells of."""
@@ -129,6 +151,7 @@ def test_a_placement_is_heard_of_as_it_was_answered(system: SystemUnderTest, eve
         assert the_one(event_tap.received(order.id, exchange)) == OrderCreated(order=order)
 
 
+@pytest.mark.cites("implement.md", "stock that is adjusted, and a product that is created, publish nothing")
 @pytest.mark.judges(PRODUCT)
 def test_stock_taken_and_given_without_an_order_publishes_nothing(system: SystemUnderTest, event_tap: EventTap) -> None:
     """Only orders have events."""

@@ -15,6 +15,8 @@ pytestmark = pytest.mark.judges("broker")
 ONE, TWO, *_ = LISTENERS
 
 
+@pytest.mark.cites("implement.md", "Exchanges and queues are durable.")
+@pytest.mark.cites("implement.md", "Every service declares all of it when it connects")
 @pytest.mark.parametrize("exchange", topology().exchanges, ids=lambda exchange: exchange.name)
 def test_every_exchange_is_there_as_the_contract_states_it(
     system: SystemUnderTest, injector: Injector, exchange: Exchange
@@ -26,6 +28,9 @@ def test_every_exchange_is_there_as_the_contract_states_it(
     assert injector.try_to(lambda channel: channel.exchange_declare(exchange.name, exchange.type, durable=True)) == ""
 
 
+@pytest.mark.cites("implement.md", "A queue has x-queue-type, x-delivery-limit, x-dead-letter-exchange")
+@pytest.mark.cites("topology.proto", "A durable queue. Its arguments can't be changed once it is declared")
+@pytest.mark.cites("implement.md", "a publisher whose subscriber has never run must not lose that subscriber's events")
 @pytest.mark.parametrize("queue", topology().queues, ids=lambda queue: queue.name)
 def test_every_queue_is_there_as_the_contract_states_it(
     system: SystemUnderTest, injector: Injector, queue: Queue
@@ -37,6 +42,7 @@ def test_every_queue_is_there_as_the_contract_states_it(
     assert injector.try_to(lambda channel: channel.queue_declare(queue.name, durable=True, arguments=arguments)) == ""
 
 
+@pytest.mark.cites("topology.proto", "so that one publish reaches both atomically in the broker")
 @pytest.mark.judges(*LISTENERS)
 def test_a_creation_published_once_reaches_both_subscribers(system: SystemUnderTest, injector: Injector) -> None:
     """The fanout exchange feeds the topic exchange in the broker."""
@@ -47,6 +53,8 @@ def test_a_creation_published_once_reaches_both_subscribers(system: SystemUnderT
         assert record.event_id == event_id
 
 
+@pytest.mark.cites("implement.md", "The feed goes one way.")
+@pytest.mark.cites("subscriptions.proto", "Hears of order creations, from the fanout exchange.")
 @pytest.mark.judges(*LISTENERS)
 def test_what_is_published_to_the_topic_exchange_alone_does_not_reach_the_fanouts_subscriber(
     system: SystemUnderTest, injector: Injector
@@ -61,6 +69,7 @@ def test_what_is_published_to_the_topic_exchange_alone_does_not_reach_the_fanout
     assert system.notifications(ONE, event.order.id) == []
 
 
+@pytest.mark.cites("implement.md", "A binding has the routing key of the event that a subscription's method takes.")
 @pytest.mark.judges(TWO)
 @pytest.mark.parametrize("routing_key", ["order.vanished", "order", "order.created.again", "customer.created", ""])
 def test_a_routing_key_nobody_is_bound_by_reaches_nobody(

@@ -12,6 +12,10 @@ from tests.contract.harness.system_under_test import SystemUnderTest, new_id, pl
 pytestmark = pytest.mark.judges(PRODUCT, "broker")
 
 
+@pytest.mark.cites("product_service.proto", "FAILED_PRECONDITION (OUT_OF_STOCK; OrderRejected is published)")
+@pytest.mark.cites("order_events.proto", "The products there was not enough of.")
+@pytest.mark.cites("implement.md", "neither does a repeat")
+@pytest.mark.cites("implement.md", "of OrderRejected its reject_time")
 def test_a_refusal_for_want_of_stock_is_heard_once_on_the_topic_exchange_only(
     system: SystemUnderTest, event_tap: EventTap
 ) -> None:

@@ -64,6 +64,9 @@ def received(system: SystemUnderTest, event_tap: EventTap, fits: Callable[[Recei
     return trace_id(received_context(system, event_tap, fits))
 
 
+@pytest.mark.cites("implement.md", "header traceparent | the trace of the call that caused it, as version 00")
+@pytest.mark.cites("order_events.proto", "the W3C trace context of the call that caused the event, as version 00")
+@pytest.mark.cites("implement.md", "pass it on to the Order Service and into events")
 @pytest.mark.parametrize(("role", "make"), CALLS.values(), ids=list(CALLS))
 def test_an_event_belongs_to_the_trace_of_the_call(
     system: SystemUnderTest, event_tap: EventTap, role: str, make: Callable[[SystemUnderTest], Any]
@@ -75,6 +78,7 @@ def test_an_event_belongs_to_the_trace_of_the_call(
     assert last == trace_id(traceparent)
 
 
+@pytest.mark.cites("order_events.proto", "of a later version what is known of it is kept, ids and sampled flag")
 @pytest.mark.parametrize(("role", "make"), CALLS.values(), ids=list(CALLS))
 @pytest.mark.parametrize(
     "later", ["01-{0}-{1}-01", "01-{0}-{1}-00-x", "cc-{0}-{1}-ff-what-the-future-brings", "fe-{0}-{1}-fe-"]
@@ -90,6 +94,8 @@ def test_a_trace_context_of_a_later_version_is_read_as_far_as_it_is_known(
     assert int(context[-2:], 16) == int(later.split("-")[3], 16) & 1
 
 
+@pytest.mark.cites("order_events.proto", "one that is invalid counts as none, and a trace is begun")
+@pytest.mark.cites("implement.md", "Treat an invalid one as absent: begin a new trace")
 @pytest.mark.parametrize(
     "wrong", ["ff-{0}-{1}-01", "00-{0}-{1}-01-x", "01-{0}-{1}-01.x", "01-{0}-{1}", "00-{0}-0000000000000000-01"]
 )
@@ -112,6 +118,7 @@ def version_of(message: Received) -> tuple[str, int]:
     return message.event.order_id, message.event.version
 
 
+@pytest.mark.cites("order_events.proto", "the W3C trace context of the call that caused the event, as version 00")
 @pytest.mark.judges(PRODUCT)
 def test_a_refusals_event_belongs_to_the_trace_of_the_call(system: SystemUnderTest, event_tap: EventTap) -> None:
     """OrderRejected is no less part of it."""
@@ -126,6 +133,7 @@ def test_a_refusals_event_belongs_to_the_trace_of_the_call(system: SystemUnderTe
     assert received(system, event_tap, fits) == trace_id(traceparent)
 
 
+@pytest.mark.cites("order_service.proto", "Comes before the trace context that the call carries.")
 def test_an_order_of_a_batch_may_be_part_of_a_trace_of_its_own(system: SystemUnderTest, event_tap: EventTap) -> None:
     """What stands in the request comes before what the call carries."""
     request, traceparent = creating(), new_trace()
@@ -134,6 +142,7 @@ def test_an_order_of_a_batch_may_be_part_of_a_trace_of_its_own(system: SystemUnd
     assert received(system, event_tap, creation_of(order)) == trace_id(traceparent)
 
 
+@pytest.mark.cites("implement.md", "every order of a batch belongs to the trace of the call")
 @pytest.mark.judges(PRODUCT)
 def test_every_order_placed_in_a_batch_belongs_to_the_trace_of_the_call(
     system: SystemUnderTest, event_tap: EventTap

@@ -69,6 +69,10 @@ def listed(system: SystemUnderTest, role: str) -> list[str]:
     return [letter.id for letter in system.dead_letters(role)]
 
 
+@pytest.mark.cites("dead_letter_service.proto", "The subscriber refused it.")
+@pytest.mark.cites("dead_letter_service.proto", "The beginning of its body: 1,024 bytes at most.")
+@pytest.mark.cites("dead_letter_service.proto", "When the broker put it aside (UTC, to the second)")
+@pytest.mark.cites("dead_letter_service.proto", "Here and below, what is not UTF-8 is shown with U+FFFD in its place.")
 @every_listener
 @pytest.mark.parametrize("wrong", NAMED.values(), ids=list(NAMED))
 def test_what_it_could_not_take_is_listed_with_the_reason(
@@ -87,6 +91,7 @@ def test_what_it_could_not_take_is_listed_with_the_reason(
     assert letter.content_type == (wrong.get("content_type", "application/protobuf") or "")
 
 
+@pytest.mark.cites("dead_letter_service.proto", "The event's id (the AMQP message_id); empty when it has none.")
 @every_listener
 def test_a_dead_letter_without_an_id_is_listed(system: SystemUnderTest, injector: Injector, role: str) -> None:
     """It has an id of its own nevertheless, by which it can be discarded."""
@@ -98,6 +103,7 @@ def test_a_dead_letter_without_an_id_is_listed(system: SystemUnderTest, injector
     assert discard(system, role, letter.id) == [letter.id]
 
 
+@pytest.mark.cites("dead_letter_service.proto", "empty when it would take it, so that a replay helps")
 @every_listener
 def test_what_it_would_take_now_has_no_obstacle(system: SystemUnderTest, injector: Injector, role: str) -> None:
     """A dead letter that is an event by now, as after a mistake that was mended."""
@@ -105,6 +111,8 @@ def test_what_it_would_take_now_has_no_obstacle(system: SystemUnderTest, injecto
     assert letter.obstacle == ""
 
 
+@pytest.mark.cites("dead_letter_service.proto", "Why the subscriber would refuse it now")
+@pytest.mark.cites("implement.md", "The same id with another body is rejected.")
 @every_listener
 def test_an_id_that_is_recorded_with_another_body_is_an_obstacle(
     system: SystemUnderTest, injector: Injector, role: str
@@ -117,6 +125,7 @@ def test_an_id_that_is_recorded_with_another_body_is_an_obstacle(
     assert system.eventually(lambda: system.dead_letter(role, event_id)).obstacle
 
 
+@pytest.mark.cites("dead_letter_service.proto", "Listing takes nothing away, has no end, and needs no broker.")
 @every_listener
 def test_listing_takes_nothing_away(system: SystemUnderTest, injector: Injector, role: str) -> None:
     """However often they are listed, all dead letters are there, in their order."""
@@ -125,6 +134,11 @@ def test_listing_takes_nothing_away(system: SystemUnderTest, injector: Injector,
         assert [letter for letter in listed(system, role) if letter in letters] == letters
 
 
+@pytest.mark.cites(
+    "dead_letter_service.proto",
+    "Lists the dead letters in the order in which the service took them over, the oldest first.",
+)
+@pytest.mark.cites("implement.md", "Pages of any size cover every entry once, in the order of the list.")
 @every_listener
 def test_dead_letters_come_in_pages(system: SystemUnderTest, injector: Injector, role: str) -> None:
     """Pages of any size have all of them once, in order."""
@@ -136,6 +150,7 @@ def test_dead_letters_come_in_pages(system: SystemUnderTest, injector: Injector,
     assert [letter_id for letter_id in paged if letter_id in letters] == letters
 
 
+@pytest.mark.cites("dead_letter_service.proto", "It judges them anew: they are recorded, or dead letters again.")
 @every_listener
 def test_a_replayed_dead_letter_is_recorded(system: SystemUnderTest, injector: Injector, role: str) -> None:
     """Once, and it is a dead letter no longer."""
@@ -147,6 +162,7 @@ def test_a_replayed_dead_letter_is_recorded(system: SystemUnderTest, injector: I
     assert letter.id not in listed(system, role)
 
 
+@pytest.mark.cites("dead_letter_service.proto", "where the subscriber records its event once nevertheless")
 @every_listener
 def test_a_replay_of_what_is_recorded_has_no_second_effect(
     system: SystemUnderTest, injector: Injector, role: str
@@ -163,6 +179,8 @@ def test_a_replay_of_what_is_recorded_has_no_second_effect(
     assert letter.id not in listed(system, role)
 
 
+@pytest.mark.cites("dead_letter_service.proto", "Copies of one message have one id.")
+@pytest.mark.cites("dead_letter_service.proto", "Those of which every copy is in the queue again")
 @every_listener
 def test_all_copies_of_a_dead_letter_are_replayed(system: SystemUnderTest, injector: Injector, role: str) -> None:
     """They have one id, and one effect."""
@@ -177,6 +195,9 @@ def test_all_copies_of_a_dead_letter_are_replayed(system: SystemUnderTest, injec
     assert letter.id not in listed(system, role)
 
 
+@pytest.mark.cites(
+    "dead_letter_service.proto", "Puts dead letters back into the queue they came from, for this subscriber alone."
+)
 @pytest.mark.judges(ORDER)
 @every_listener
 def test_a_replay_is_for_this_subscriber_alone(
@@ -191,6 +212,8 @@ def test_a_replay_is_for_this_subscriber_alone(
     assert event_tap.received(order.id) == []
 
 
+@pytest.mark.cites("dead_letter_service.proto", "so that it has the same one each time it is a dead letter")
+@pytest.mark.cites("dead_letter_service.proto", "It judges them anew: they are recorded, or dead letters again.")
 @every_listener
 def test_a_replay_of_what_can_not_be_taken_comes_back(system: SystemUnderTest, injector: Injector, role: str) -> None:
     """It is a dead letter again, with the same id, and the broker says now that it was rejected."""
@@ -207,6 +230,9 @@ def _rejected(system: SystemUnderTest, role: str, event_id: str) -> DeadLetter |
     return letter if letter and letter.reason == DeadLetterReason.DEAD_LETTER_REASON_REJECTED else None
 
 
+@pytest.mark.cites(
+    "dead_letter_service.proto", "Those of which every copy is in the queue again, in the order asked for."
+)
 @every_listener
 def test_only_what_is_named_is_replayed(system: SystemUnderTest, injector: Injector, role: str) -> None:
     """The others stay where they are, in their order."""
@@ -220,6 +246,8 @@ def test_only_what_is_named_is_replayed(system: SystemUnderTest, injector: Injec
     assert [letter for letter in listed(system, role) if letter in (first, second, third, fourth)] == [second, fourth]
 
 
+@pytest.mark.cites("dead_letter_service.proto", "Removes dead letters for good.")
+@pytest.mark.cites("dead_letter_service.proto", "Those that were there and are no more, in the order asked for.")
 @every_listener
 def test_a_discarded_dead_letter_is_gone_and_no_other(system: SystemUnderTest, injector: Injector, role: str) -> None:
     """It is neither listed nor recorded any more; the others are listed as before."""
@@ -231,6 +259,7 @@ def test_a_discarded_dead_letter_is_gone_and_no_other(system: SystemUnderTest, i
     assert system.notifications(role, orders[1].id) == []
 
 
+@pytest.mark.cites("dead_letter_service.proto", "an id that is not there is passed over")
 @every_listener
 def test_what_is_not_there_can_be_neither_replayed_nor_discarded(system: SystemUnderTest, role: str) -> None:
     """It is passed over, and that is no error."""
@@ -238,6 +267,7 @@ def test_what_is_not_there_can_be_neither_replayed_nor_discarded(system: SystemU
     assert discard(system, role, NOWHERE) == []
 
 
+@pytest.mark.cites("dead_letter_service.proto", "said how long it may wait, and nobody took it in time")
 @every_listener
 def test_what_the_broker_let_expire_is_listed_as_expired(
     system: SystemUnderTest, injector: Injector, role: str
@@ -250,6 +280,7 @@ def test_what_the_broker_let_expire_is_listed_as_expired(
     assert letter.reason == DeadLetterReason.DEAD_LETTER_REASON_EXPIRED
 
 
+@pytest.mark.cites("dead_letter_service.proto", "A policy of the broker limits its queue, and it was one too many.")
 @every_listener
 def test_what_was_one_too_many_is_listed_so(system: SystemUnderTest, injector: Injector, role: str) -> None:
     """In a queue with a limit, by which the broker makes room."""
@@ -305,6 +336,11 @@ def odd(injector: Injector, role: str, properties: dict[str, bytes]) -> bytes:
     return body
 
 
+@pytest.mark.cites(
+    "dead_letter_service.proto",
+    "Whatever a dead letter contains, it is listed with what can be read of it, and can be moved and removed.",
+)
+@pytest.mark.cites("dead_letter_service.proto", "Names it: a digest of its message_id, type, content_type and body")
 @every_listener
 @pytest.mark.parametrize("properties", ODD.values(), ids=list(ODD))
 def test_whatever_is_wrong_with_a_dead_letter_it_can_be_dealt_with(
@@ -323,6 +359,10 @@ def test_whatever_is_wrong_with_a_dead_letter_it_can_be_dealt_with(
     assert (again.id, again.event_id) == (letter.id, letter.event_id)
 
 
+@pytest.mark.cites(
+    "dead_letter_service.proto",
+    "what would have the broker refuse it or give it to others as well (user_id, and the headers CC and BCC)",
+)
 @every_listener
 def test_a_replay_goes_to_nobody_its_headers_name(system: SystemUnderTest, injector: Injector, role: str) -> None:
     """RabbitMQ sends a copy to each queue in CC, whoever the message is for: that was done when it was published."""
@@ -351,6 +391,11 @@ class Copies(Rule):
         return Verdict.PASS
 
 
+@pytest.mark.cites(
+    "dead_letter_service.proto",
+    "A copy has the body and the properties of the dead letter, headers included, to the byte as they were published.",
+)
+@pytest.mark.cites("implement.md", "which is equal to the byte but for what the broker has added")
 @pytest.mark.judges("proxy")
 @every_listener
 @with_examples
@@ -374,6 +419,10 @@ def test_a_replay_is_the_same_to_the_byte(
     assert seen == encoded(published(properties))
 
 
+@pytest.mark.cites(
+    "dead_letter_service.proto",
+    "A replay goes on when its caller is gone; the request repeated is answered how it ended.",
+)
 @every_listener
 @pytest.mark.parametrize("milliseconds", [1, 2, 4, 8, 16, 32])
 def test_a_replay_is_done_once_whenever_its_caller_gives_up(
@@ -391,6 +440,7 @@ def test_a_replay_is_done_once_whenever_its_caller_gives_up(
     assert letter.id not in listed(system, role)
 
 
+@pytest.mark.cites("dead_letter_service.proto", "one named twice counts once")
 @every_listener
 def test_one_that_is_named_twice_counts_once(system: SystemUnderTest, injector: Injector, role: str) -> None:
     """In a replay and in a discarding."""
@@ -399,6 +449,8 @@ def test_one_that_is_named_twice_counts_once(system: SystemUnderTest, injector: 
     assert discard(system, role, second.id, NOWHERE, second.id) == [second.id]
 
 
+@pytest.mark.cites("implement.md", "lists, replays and discards them, without a broker but for replay")
+@pytest.mark.cites("error_reason.proto", "Repeating the request with the same request_id does what is left of it.")
 @pytest.mark.judges("proxy")
 @every_listener
 def test_dead_letters_are_listed_and_discarded_while_the_broker_is_away(

@@ -36,6 +36,10 @@ def updated(order: Order) -> OrderUpdated:
     return OrderUpdated(order=order, previous_state=OrderState.ORDER_STATE_PLACED, changed_fields=["items"])
 
 
+@pytest.mark.cites("notification_log.proto", "The event as it was published.")
+@pytest.mark.cites("implement.md", "its type_url is type.googleapis.com/ and the event's type")
+@pytest.mark.cites("implement.md", "is the body as it was published, to the byte, unknown fields included")
+@pytest.mark.cites("notification_log.proto", "The order's version it tells of; 0 for an event about no order version.")
 @every_taken
 @with_examples
 @given(data=st.data())
@@ -61,6 +65,8 @@ def _make_unique(event: Any) -> str:
     return str(about.id if hasattr(event, "order") else about.order_id)
 
 
+@pytest.mark.cites("implement.md", "rules that CEL cannot express, and that you write yourself: sorted_by")
+@pytest.mark.cites("implement.md", "and it breaks no rule. Anything else is rejected without requeue")
 @every_taken
 @with_examples
 @given(data=st.data())
@@ -77,6 +83,13 @@ def test_an_event_that_breaks_a_rule_is_a_dead_letter(
     assert (letter.size_bytes, letter.body_beginning) == (len(body), body[:BEGINNING])
 
 
+@pytest.mark.cites("implement.md", "are there, not empty, and are text (UTF-8)")
+@pytest.mark.cites(
+    "implement.md", "Anything else is rejected without requeue, at once; the broker moves it to the dead-letter queue"
+)
+@pytest.mark.cites(
+    "implement.md", "A delivery is an event of the contract if content_type is application/protobuf to the letter"
+)
 @every_listener
 @pytest.mark.parametrize("wrong", NO_EVENTS.values(), ids=list(NO_EVENTS))
 def test_what_is_no_event_is_a_dead_letter_at_once(
@@ -94,6 +107,7 @@ def test_what_is_no_event_is_a_dead_letter_at_once(
     assert letter.reason == DeadLetterReason.DEAD_LETTER_REASON_REJECTED
 
 
+@pytest.mark.cites("implement.md", "the type is one that the subscription takes")
 @pytest.mark.parametrize("role", ["notification-service-1"])
 def test_an_event_it_does_not_take_is_a_dead_letter(system: SystemUnderTest, injector: Injector, role: str) -> None:
     """An update in the queue of a subscriber that takes creations only."""
@@ -103,6 +117,8 @@ def test_an_event_it_does_not_take_is_a_dead_letter(system: SystemUnderTest, inj
     assert system.notifications(role, order.id) == []
 
 
+@pytest.mark.cites("implement.md", "keep them in recorded events")
+@pytest.mark.cites("implement.md", "is the body as it was published, to the byte, unknown fields included")
 @every_listener
 def test_unknown_fields_of_an_event_are_accepted(system: SystemUnderTest, injector: Injector, role: str) -> None:
     """An event of a newer publisher is recorded, with what is not understood."""
@@ -112,6 +128,9 @@ def test_unknown_fields_of_an_event_are_accepted(system: SystemUnderTest, inject
     assert recorded(system, role, order.id)[0].event.value == body
 
 
+@pytest.mark.cites(
+    "implement.md", "A second delivery of the same id and the same body is acknowledged and has no effect."
+)
 @every_listener
 def test_an_event_that_comes_again_has_no_second_effect(system: SystemUnderTest, injector: Injector, role: str) -> None:
     """The same id and the same body: one record, and it does not come back."""
@@ -125,6 +144,7 @@ def test_an_event_that_comes_again_has_no_second_effect(system: SystemUnderTest,
     assert len(system.notifications(role, order.id)) == 1
 
 
+@pytest.mark.cites("implement.md", "The same id with another body is rejected.")
 @every_listener
 def test_an_id_that_comes_with_another_body_is_a_dead_letter(
     system: SystemUnderTest, injector: Injector, role: str
@@ -139,6 +159,10 @@ def test_an_id_that_comes_with_another_body_is_a_dead_letter(
     assert len(system.notifications(role, genuine.id)) == 1
 
 
+@pytest.mark.cites(
+    "implement.md", "An event whose version is older than one recorded before of the same order is recorded with late"
+)
+@pytest.mark.cites("notification_log.proto", "Whether a newer version of the same order had been recorded before.")
 @pytest.mark.parametrize("role", ["notification-service-2"])
 def test_an_older_version_is_recorded_as_late(system: SystemUnderTest, injector: Injector, role: str) -> None:
     """It is kept, marked, and does not stand over the newer one."""
@@ -152,6 +176,7 @@ def test_an_older_version_is_recorded_as_late(system: SystemUnderTest, injector:
     assert [(record.version, record.late) for record in records] == [(3, False), (2, True)]
 
 
+@pytest.mark.cites("implement.md", "it is any text, is recorded as it is, and names the event by itself")
 @pytest.mark.parametrize("role", ["notification-service-2"])
 def test_hostile_text_is_recorded_as_it_is(system: SystemUnderTest, injector: Injector, role: str) -> None:
     """Line ends, escapes and marks that turn the reading direction are text like any other, where text may be any."""
@@ -163,6 +188,7 @@ def test_hostile_text_is_recorded_as_it_is(system: SystemUnderTest, injector: In
     assert OrderUpdated.FromString(record.event.value) == event
 
 
+@pytest.mark.cites("implement.md", "and the events behind it are taken")
 @every_listener
 def test_poison_does_not_hold_up_what_is_healthy(system: SystemUnderTest, injector: Injector, role: str) -> None:
     """Among many messages that are no events, each event is recorded and each of the others put aside."""
@@ -177,6 +203,7 @@ def test_poison_does_not_hold_up_what_is_healthy(system: SystemUnderTest, inject
         assert system.discard_dead_letter(role, lambda letter, event_id=event_id: letter.event_id == event_id)  # type: ignore[misc]
 
 
+@pytest.mark.cites("implement.md", "Do not decode headers you do not need: anybody may put anything into them.")
 @every_listener
 @pytest.mark.parametrize("value", HOSTILE_HEADERS.values(), ids=list(HOSTILE_HEADERS))
 def test_a_header_nobody_can_decode_costs_nothing(
@@ -196,6 +223,7 @@ def test_a_header_nobody_can_decode_costs_nothing(
     assert [record.event_id for record in recorded(system, role, order.id)] == [event_id]
 
 
+@pytest.mark.cites("implement.md", "subscribe again, on a new channel, if nothing was delivered for some seconds")
 @pytest.mark.parametrize("seconds", [0.0, 0.005, 0.02, 0.1])
 @every_listener
 def test_a_queue_that_is_made_anew_is_consumed(
@@ -209,6 +237,7 @@ def test_a_queue_that_is_made_anew_is_consumed(
     assert system.discard_dead_letter(role, lambda letter: letter.event_id == event_id)
 
 
+@pytest.mark.cites("notification_log.proto", "Counts the records of this service; rises, may have gaps.")
 @every_listener
 def test_records_are_numbered_in_the_order_of_recording(system: SystemUnderTest, injector: Injector, role: str) -> None:
     """Sequences rise with each event."""
@@ -219,6 +248,7 @@ def test_records_are_numbered_in_the_order_of_recording(system: SystemUnderTest,
     assert sequences == sorted(set(sequences))
 
 
+@pytest.mark.cites("notification_log.proto", "Lists what was recorded, in the order of recording.")
 @pytest.mark.parametrize("role", ["notification-service-2"])
 def test_versions_that_come_in_order_are_recorded_in_order(
     system: SystemUnderTest, injector: Injector, role: str
@@ -246,6 +276,16 @@ IMPOSSIBLE: dict[str, Callable[[Order], None]] = {
 }
 
 
+@pytest.mark.cites("order_events.proto", "The order as it was created: version 1, state PLACED.")
+@pytest.mark.cites(
+    "order.proto",
+    "as it is answered, published, and read from a file. The rules hold for all three.",
+)
+@pytest.mark.cites("implement.md", "in upper case it breaks a rule (string.lower_case), and the event is a dead letter")
+@pytest.mark.cites(
+    "rules.proto", "A list that is sorted by the text in the field of this name of its elements, byte by byte."
+)
+@pytest.mark.cites("rules.proto", "An amount of money that is the exact sum of quantity × unit_price")
 @every_listener
 @pytest.mark.parametrize("spoil", IMPOSSIBLE.values(), ids=list(IMPOSSIBLE))
 def test_an_event_of_an_order_that_can_not_be_is_a_dead_letter(
@@ -277,6 +317,7 @@ def strange(order: Order, **times: int) -> OrderCreated:
     return created(order)
 
 
+@pytest.mark.cites("rules.proto", "so that it can be written in RFC 3339 and in JSON")
 @every_listener
 def test_what_is_recorded_can_be_answered_again(system: SystemUnderTest, injector: Injector, role: str) -> None:
     """In protobuf and in JSON, each page of it, whatever has come: an id that is no text, times that are none."""
@@ -295,6 +336,7 @@ def test_what_is_recorded_can_be_answered_again(system: SystemUnderTest, injecto
     discard(system, role, *event_ids)
 
 
+@pytest.mark.cites("implement.md", "Each delivery ends in an acknowledgement or a rejection.")
 @every_listener
 def test_what_is_dealt_with_is_gone_from_the_queue(system: SystemUnderTest, injector: Injector, role: str) -> None:
     """Nothing waits when everything is recorded."""

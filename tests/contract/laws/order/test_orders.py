@@ -27,6 +27,7 @@ def named(lines: list[OrderItem]) -> list[OrderItem]:
     return [OrderItem(product_id=f"p-{n}", quantity=i.quantity, unit_price=i.unit_price) for n, i in enumerate(lines)]
 
 
+@pytest.mark.cites("order.proto", "The sum of quantity × unit price over all items, in EUR.")
 @with_examples
 @given(first=LINES, then=LINES)
 def test_the_total_is_the_exact_sum_of_the_items(
@@ -40,6 +41,8 @@ def test_the_total_is_the_exact_sum_of_the_items(
     assert system.ok(change).order.total == total(then)
 
 
+@pytest.mark.cites("product_service.proto", "An item that stays keeps the price it was ordered at.")
+@pytest.mark.cites("order.proto", "The price of one unit when it was ordered; later price changes do not touch it.")
 @pytest.mark.judges(PRODUCT)
 def test_an_item_that_stays_keeps_the_price_it_was_ordered_at(system: SystemUnderTest) -> None:
     """An update prices only what is new to the order; the total follows."""
@@ -55,6 +58,10 @@ def test_an_item_that_stays_keeps_the_price_it_was_ordered_at(system: SystemUnde
     assert order.total == total(order.items)
 
 
+@pytest.mark.cites("order.proto", "When this version came to be (UTC): create_time at version 1, never before it.")
+@pytest.mark.cites(
+    "implement.md", "create_time and update_time of an order are one time at version 1; from then on create_time stays"
+)
 def test_an_order_says_when_it_was_created_and_when_it_changed(system: SystemUnderTest) -> None:
     """One time at version 1; afterwards the first stays and the second never goes back."""
     created = system.create()
@@ -65,6 +72,10 @@ def test_an_order_says_when_it_was_created_and_when_it_changed(system: SystemUnd
     assert microseconds(changed.update_time) >= microseconds(created.update_time)
 
 
+@pytest.mark.cites(
+    "order_service.proto",
+    "Items that the order has already, at the same prices, change nothing: the order is answered as it is",
+)
 def test_a_change_that_changes_nothing_makes_no_version(system: SystemUnderTest) -> None:
     """The items it has already: the order is answered, and kept, as it was."""
     order = system.create()

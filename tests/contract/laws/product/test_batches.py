@@ -58,6 +58,7 @@ def altered(request: PlaceOrderRequest) -> PlaceOrderRequest:
     return other
 
 
+@pytest.mark.cites("product_service.proto", "One result for each request, at the same index.")
 @with_examples
 @given(units=st.lists(st.integers(1, 9), min_size=1, max_size=40))
 def test_each_request_has_its_result_at_its_index(system: SystemUnderTest, units: list[int]) -> None:
@@ -69,6 +70,8 @@ def test_each_request_has_its_result_at_its_index(system: SystemUnderTest, units
     assert len({order.id for order in placed}) == len(units)
 
 
+@pytest.mark.cites("product_service.proto", "Places many orders in one call, in their order, each as PlaceOrder would")
+@pytest.mark.cites("product_service.proto", "Places an order: reserves its stock and creates it, or does neither.")
 @pytest.mark.judges(ORDER)
 def test_each_order_of_a_batch_is_there_and_its_stock_held(system: SystemUnderTest) -> None:
     """As the Order Service has it, priced by the product, in the listing of its customer."""
@@ -84,6 +87,8 @@ def test_each_order_of_a_batch_is_there_and_its_stock_held(system: SystemUnderTe
     assert (system.stock(product), system.stock(other)) == ((10, 10), (15, 5))
 
 
+@pytest.mark.cites("product_service.proto", "each as PlaceOrder would")
+@pytest.mark.cites("implement.md", "neither does a repeat")
 @pytest.mark.judges(ORDER, "broker")
 def test_each_order_of_a_batch_is_heard_of_once_on_each_exchange(system: SystemUnderTest, event_tap: EventTap) -> None:
     """OrderCreated as for an order placed alone, of the repeated ones too."""
@@ -97,6 +102,8 @@ def test_each_order_of_a_batch_is_heard_of_once_on_each_exchange(system: SystemU
             assert the_one(event_tap.received(order.id, exchange)) == OrderCreated(order=order)
 
 
+@pytest.mark.cites("product_service.proto", "A refusal for want of stock is an outcome too: a repeat answers it again")
+@pytest.mark.cites("implement.md", "It is stored, and answered again to a repeat, even after a restock.")
 @pytest.mark.judges("broker")
 def test_a_refusal_for_stock_in_a_batch_is_an_outcome_heard_of_once(
     system: SystemUnderTest, event_tap: EventTap
@@ -120,6 +127,7 @@ def rejected(event_tap: EventTap, customer_id: str) -> list[Message]:
     return [m for m in messages if isinstance(m, OrderRejected) and m.customer_id == customer_id]
 
 
+@pytest.mark.cites("product_service.proto", "A repeat until then answers what the first success answered")
 def test_a_repeated_batch_is_answered_as_at_first(system: SystemUnderTest) -> None:
     """The same results, to the byte, with one effect; so is a part of it in another order."""
     product, short = system.new_product(50), system.new_product(0)
@@ -130,6 +138,7 @@ def test_a_repeated_batch_is_answered_as_at_first(system: SystemUnderTest) -> No
     assert system.stock(product) == (41, 9)
 
 
+@pytest.mark.cites("implement.md", "Equal requests at the same time have one effect and get the same answer")
 def test_repeated_batches_that_come_all_at_once_have_one_effect(system: SystemUnderTest) -> None:
     """A crowd of equal batches, and of their orders placed alone, gets one answer."""
     product = system.new_product(50)
@@ -146,6 +155,11 @@ def test_repeated_batches_that_come_all_at_once_have_one_effect(system: SystemUn
     assert system.stock(product) == (50 - CROWD, CROWD)
 
 
+@pytest.mark.cites(
+    "product_service.proto",
+    "To a request_id the two RPCs are one call: a repeat gets the same order from either, alone or in any batch.",
+)
+@pytest.mark.cites("implement.md", "PlaceOrder and an order of BatchPlaceOrders count as the same RPC")
 def test_a_request_is_one_by_either_door(system: SystemUnderTest) -> None:
     """PlaceOrder repeated in a batch, and an order of a batch repeated by PlaceOrder, get the order there is."""
     product = system.new_product(10)
@@ -159,6 +173,8 @@ def test_a_request_is_one_by_either_door(system: SystemUnderTest) -> None:
     assert system.stock(product) == (7, 3)
 
 
+@pytest.mark.cites("product_service.proto", "one that is refused, or whose outcome is open, does not hinder the others")
+@pytest.mark.cites("product_service.proto", "The status PlaceOrder would have ended with.")
 def test_one_that_is_refused_does_not_touch_the_others(system: SystemUnderTest) -> None:
     """Out of stock, an unknown product, an id used for another request: each has its status, the rest their orders."""
     product, short = system.new_product(10), system.new_product(1)
@@ -173,6 +189,7 @@ def test_one_that_is_refused_does_not_touch_the_others(system: SystemUnderTest) 
     assert (system.stock(product), system.stock(short)) == ((6, 4), (1, 0))
 
 
+@pytest.mark.cites("product_service.proto", "Places many orders in one call, in their order")
 def test_the_units_of_a_product_go_to_the_first_of_a_batch(system: SystemUnderTest) -> None:
     """As if one were placed after the other: as many get theirs as there are units, in the order of the requests."""
     product = system.new_product(3)
@@ -181,6 +198,7 @@ def test_the_units_of_a_product_go_to_the_first_of_a_batch(system: SystemUnderTe
     assert system.stock(product) == (0, 3)
 
 
+@pytest.mark.cites("implement.md", "A request that stands in a batch twice is a repeat of itself.")
 def test_a_request_that_stands_in_a_batch_twice_is_a_repeat(system: SystemUnderTest) -> None:
     """It gets the same order; another request under its id is refused, and nothing more is taken."""
     product = system.new_product(10)
@@ -192,6 +210,10 @@ def test_a_request_that_stands_in_a_batch_twice_is_a_repeat(system: SystemUnderT
     assert system.stock(product) == (7, 3)
 
 
+@pytest.mark.cites(
+    "implement.md",
+    "Of a batch, one broken rule refuses the whole call; nothing of it is done, and its request_ids stay unused.",
+)
 def test_a_broken_rule_refuses_the_whole_batch_and_burns_no_id(system: SystemUnderTest) -> None:
     """INVALID_REQUEST names the request by its index and the rule; mended, all may be sent again under their ids."""
     product = system.new_product(10)
@@ -206,6 +228,7 @@ def test_a_broken_rule_refuses_the_whole_batch_and_burns_no_id(system: SystemUnd
     assert system.stock(product) == (4, 6)
 
 
+@pytest.mark.cites("product_service.proto", "The orders asked for, each independent of the others. 1 to 500.")
 @pytest.mark.parametrize(("count", "rule"), [(0, "repeated.min_items"), (MOST + 1, "repeated.max_items")])
 def test_a_batch_of_none_or_too_many_is_refused(system: SystemUnderTest, count: int, rule: str) -> None:
     """INVALID_REQUEST, and nothing is taken."""
@@ -215,6 +238,7 @@ def test_a_batch_of_none_or_too_many_is_refused(system: SystemUnderTest, count: 
     assert system.stock(product) == (1000, 0)
 
 
+@pytest.mark.cites("product_service.proto", "The orders asked for, each independent of the others. 1 to 500.")
 def test_the_largest_batch_is_placed(system: SystemUnderTest) -> None:
     """As many orders as a call may ask for, each held once."""
     product = system.new_product(MOST)
@@ -223,6 +247,9 @@ def test_the_largest_batch_is_placed(system: SystemUnderTest) -> None:
     assert system.stock(product) == (0, MOST)
 
 
+@pytest.mark.cites(
+    "implement.md", "Normalise: UUIDs in lower case, items sorted by product id, unknown fields removed."
+)
 def test_requests_of_a_batch_are_normalised(system: SystemUnderTest) -> None:
     """UUIDs in upper case, items in another order and unknown fields do not make another request."""
     request = placing({system.new_product(): 2, system.new_product(): 3})

@@ -34,6 +34,8 @@ def assert_made(alone: ProductServiceAlone, product: str, request: Any, left: in
     alone.system.eventually(lambda: stock(alone, product) == (10 - left, left), ORPHAN_SECONDS)
 
 
+@pytest.mark.cites("implement.md", "a saga that has begun continues without its caller")
+@pytest.mark.cites("implement.md", "A cancelled call does not interrupt a saga.")
 @every_change
 def test_a_change_given_up_is_made_all_the_same(
     alone: ProductServiceAlone, ask: Callable[[Order], Any], left: int
@@ -44,6 +46,8 @@ def test_a_change_given_up_is_made_all_the_same(
     assert_made(alone, product, request, left)
 
 
+@pytest.mark.cites("product_service.proto", "these come to their end without a repeat as well")
+@pytest.mark.cites("implement.md", "complete or compensate every pending saga within 30 s after the fault is over")
 @silent
 @every_change
 def test_a_change_nobody_repeats_is_made_all_the_same(

@@ -17,6 +17,8 @@ pytestmark = pytest.mark.judges(PRODUCT, "stand-in")
 PLACED, PAID = OrderState.ORDER_STATE_PLACED, OrderState.ORDER_STATE_PAID
 
 
+@pytest.mark.cites("product_service.proto", "Any other failure that is final leaves the id unused.")
+@pytest.mark.cites("implement.md", "it is passed on as it is, and what was reserved for it is released")
 @pytest.mark.parametrize(
     ("ask", "left"),
     [(lambda order: changing(order, 7), 7), (lambda order: changing(order, 1), 1), (cancelling, 0)],

@@ -41,6 +41,11 @@ IN_DOUBT = [name for name, stated in reasons().items() if not stated.final]
 TAKEN = "ORDER_ALREADY_EXISTS"  # of an id that is new it can't be true
 
 
+@pytest.mark.cites(
+    "implement.md",
+    "the order of PlaceOrder is the one that CreateOrder created, priced by the products, under the same id",
+)
+@pytest.mark.cites("product_service.proto", "Places an order: reserves its stock and creates it, or does neither.")
 def test_what_the_order_service_created_is_what_the_client_is_answered(alone: ProductServiceAlone) -> None:
     """One order, with the products' prices, under the id the client gets; its stock is held."""
     product = alone.system.new_product(10)
@@ -50,6 +55,14 @@ def test_what_the_order_service_created_is_what_the_client_is_answered(alone: Pr
     assert stock(alone, product) == (6, 4)
 
 
+@pytest.mark.cites(
+    "implement.md", "Where the reason is retryable, add google.rpc.RetryInfo with a delay greater than zero."
+)
+@pytest.mark.cites(
+    "implement.md",
+    "the outcome is in doubt. Keep the stock reserved and answer OUTCOME_OPEN.",
+)
+@pytest.mark.cites("error_reason.proto", "Whether the request took effect is open: repeat it with the same request_id.")
 @silent
 def test_silence_leaves_the_outcome_open_and_the_stock_held(alone: ProductServiceAlone, behaviour: Behaviour) -> None:
     """OUTCOME_OPEN; the units are neither sold again nor lost; repeating the request resolves it, once."""
@@ -63,6 +76,8 @@ def test_silence_leaves_the_outcome_open_and_the_stock_held(alone: ProductServic
     assert stock(alone, product) == (6, 4)
 
 
+@pytest.mark.cites("implement.md", "complete or compensate every pending saga within 30 s after the fault is over")
+@pytest.mark.cites("product_service.proto", "A placement is kept, and a change once the order was read")
 @silent
 def test_what_nobody_repeats_is_resolved_all_the_same(alone: ProductServiceAlone, behaviour: Behaviour) -> None:
     """Within 30 s after the fault clears, the reservation belongs to exactly one order."""
@@ -74,6 +89,8 @@ def test_what_nobody_repeats_is_resolved_all_the_same(alone: ProductServiceAlone
     assert stock(alone, product) == (6, 4)
 
 
+@pytest.mark.cites("implement.md", "it is passed on as it is, and what was reserved for it is released")
+@pytest.mark.cites("error_reason.proto", "Whoever has reserved something for it may release it.")
 @pytest.mark.parametrize("reason", [name for name in FINAL if name != TAKEN])
 def test_a_final_refusal_gives_the_stock_back(alone: ProductServiceAlone, reason: str) -> None:
     """It is passed on as it is, nothing stays held, and no order appears later."""
@@ -84,12 +101,15 @@ def test_a_final_refusal_gives_the_stock_back(alone: ProductServiceAlone, reason
     assert orders_of(alone, product) == []
 
 
+@pytest.mark.cites("error_reason.proto", "Without this mark the outcome is in doubt for whoever is told the reason")
+@pytest.mark.cites("implement.md", "Only a reason marked final is a refusal")
 @pytest.mark.parametrize("reason", [*IN_DOUBT, TAKEN])
 def test_a_refusal_that_is_not_final_leaves_the_outcome_open(alone: ProductServiceAlone, reason: str) -> None:
     """Whatever its code: the stock stays held, and repeating the request resolves it."""
     assert_resolved_after(alone, status_error(ErrorReason.Value(reason)))
 
 
+@pytest.mark.cites("implement.md", "a status without a reason, a reason you don't know: the outcome is in doubt")
 @pytest.mark.parametrize("code", BARE_CODES, ids=lambda code: code.name)
 def test_a_status_without_a_reason_leaves_the_outcome_open(alone: ProductServiceAlone, code: grpc.StatusCode) -> None:
     """A code alone says nothing of the effect, not even one that reasons come with that are final."""
@@ -108,6 +128,10 @@ def assert_resolved_after(alone: ProductServiceAlone, refused: StatusError) -> N
     assert stock(alone, product) == (6, 4)
 
 
+@pytest.mark.cites("implement.md", "Read the order before you compensate")
+@pytest.mark.cites(
+    "error_reason.proto", "an earlier try may have succeeded, its reply may have been lost and its request_id forgotten"
+)
 @pytest.mark.parametrize("repeated", [True, False], ids=["repeated", "left alone"])
 def test_no_outage_is_too_long_for_an_order_that_exists(alone: ProductServiceAlone, repeated: bool) -> None:
     """Its creation's reply was lost, and the Order Service forgot the request: the order's stock stays held by it."""
@@ -128,6 +152,7 @@ def test_no_outage_is_too_long_for_an_order_that_exists(alone: ProductServiceAlo
     assert orders_of(alone, product) == [cancelled]
 
 
+@pytest.mark.cites("error_reason.proto", "reads the resource before it believes a final refusal")
 @pytest.mark.parametrize(
     ("ask", "left"),
     [(lambda order: changing(order, 7), 7), (lambda order: changing(order, 1), 1), (cancelling, 0)],
@@ -147,6 +172,9 @@ def test_no_outage_is_too_long_for_a_change_that_was_made(
     assert alone.system.ok(request).order.version == 2
 
 
+@pytest.mark.cites(
+    "implement.md", "The version that a change in doubt has made itself is no VERSION_MISMATCH for its repeat."
+)
 @pytest.mark.parametrize("ask", [lambda order: changing(order, 7), cancelling], ids=["change", "cancel"])
 def test_a_change_in_doubt_is_no_match_for_its_own_version(
     alone: ProductServiceAlone, ask: Callable[[Order], Any]
@@ -162,6 +190,9 @@ def test_a_change_in_doubt_is_no_match_for_its_own_version(
     assert resolved(alone, request).version == order.version + 1
 
 
+@pytest.mark.cites(
+    "implement.md", "a change waits until the one before it has its outcome, and each is answered with its own"
+)
 @pytest.mark.parametrize("ask", [lambda order: changing(order, 7), cancelling], ids=["change", "cancel"])
 def test_a_change_that_overtakes_its_placement_waits_for_it(
     alone: ProductServiceAlone, ask: Callable[[Order], Any]
@@ -179,6 +210,7 @@ def test_a_change_that_overtakes_its_placement_waits_for_it(
     assert stock(alone, product) == (20 - held, held)
 
 
+@pytest.mark.cites("implement.md", "A cancelled call does not interrupt a saga.")
 @pytest.mark.parametrize("seconds", [0.05, 0.2])
 def test_a_client_that_gives_up_cuts_no_saga_in_two(alone: ProductServiceAlone, seconds: float) -> None:
     """Its deadline passes while the order is created: the order exists, and its repeat is answered with it."""
@@ -189,6 +221,9 @@ def test_a_client_that_gives_up_cuts_no_saga_in_two(alone: ProductServiceAlone, 
     assert stock(alone, product) == (6, 4)
 
 
+@pytest.mark.cites(
+    "implement.md", "A call to the Order Service needs a timeout of a few seconds; an answer within it is no fault."
+)
 def test_slowness_within_the_deadline_is_no_fault(alone: ProductServiceAlone) -> None:
     """The client waits and gets its order."""
     product = alone.system.new_product(10)
@@ -197,6 +232,7 @@ def test_slowness_within_the_deadline_is_no_fault(alone: ProductServiceAlone) ->
     assert orders_of(alone, product) == [order]
 
 
+@pytest.mark.cites("implement.md", "so that no order is created twice")
 def test_repeats_never_make_a_second_order(alone: ProductServiceAlone) -> None:
     """However often replies are lost, every question about an order is the same question."""
     product = alone.system.new_product(10)
@@ -207,6 +243,11 @@ def test_repeats_never_make_a_second_order(alone: ProductServiceAlone) -> None:
     assert orders_of(alone, product) == [resolved(alone, request)]
 
 
+@pytest.mark.cites("product_service.proto", "one that is refused, or whose outcome is open, does not hinder the others")
+@pytest.mark.cites(
+    "product_service.proto",
+    "UNAVAILABLE with OUTCOME_OPEN means that the request may have been kept: repeating it tells what became of it.",
+)
 @silent
 def test_silence_leaves_each_order_of_a_batch_open(alone: ProductServiceAlone, behaviour: Behaviour) -> None:
     """The call is answered, each with OUTCOME_OPEN; repeating any of them, by either call, resolves it, once."""
@@ -223,6 +264,7 @@ def test_silence_leaves_each_order_of_a_batch_open(alone: ProductServiceAlone, b
     assert stock(alone, product) == (7, 3)
 
 
+@pytest.mark.cites("implement.md", "complete or compensate every pending saga within 30 s after the fault is over")
 @silent
 def test_a_batch_nobody_repeats_is_resolved_all_the_same(alone: ProductServiceAlone, behaviour: Behaviour) -> None:
     """Each reservation of it belongs to exactly one order within 30 s after the fault clears."""
@@ -233,6 +275,8 @@ def test_a_batch_nobody_repeats_is_resolved_all_the_same(alone: ProductServiceAl
     assert stock(alone, product) == (4, 6)
 
 
+@pytest.mark.cites("product_service.proto", "The status PlaceOrder would have ended with.")
+@pytest.mark.cites("implement.md", "what was reserved for it is released")
 def test_a_final_refusal_gives_the_stock_of_a_batch_back(alone: ProductServiceAlone) -> None:
     """Each of its orders is refused as it would be alone, and nothing stays held."""
     product = alone.system.new_product(10)
@@ -243,6 +287,8 @@ def test_a_final_refusal_gives_the_stock_of_a_batch_back(alone: ProductServiceAl
     assert orders_of(alone, product) == []
 
 
+@pytest.mark.cites("implement.md", "A cancelled call does not interrupt a saga.")
+@pytest.mark.cites("product_service.proto", "each as PlaceOrder would")
 def test_a_client_that_gives_up_a_batch_cuts_no_saga_in_two(alone: ProductServiceAlone) -> None:
     """Its deadline passes while the orders are created: they exist, and its repeat is answered with them."""
 
@@ -257,6 +303,9 @@ def test_a_client_that_gives_up_a_batch_cuts_no_saga_in_two(alone: ProductServic
     assert stock(alone, product) == (7, 3)
 
 
+@pytest.mark.cites(
+    "implement.md", "what a placement or a change needs more is reserved before the Order Service is asked"
+)
 @silent
 def test_more_is_reserved_before_the_order_service_is_asked(alone: ProductServiceAlone, behaviour: Behaviour) -> None:
     """While the outcome of a change is open, what it needs more is held; resolved, it belongs to the order."""
@@ -269,6 +318,7 @@ def test_more_is_reserved_before_the_order_service_is_asked(alone: ProductServic
     assert stock(alone, product) == (3, 7)
 
 
+@pytest.mark.cites("implement.md", "what a change needs less is released only when the Order Service has made it")
 @silent
 @pytest.mark.parametrize(("ask", "left"), [(changing, 1), (cancelling, 0)], ids=["fewer", "cancel"])
 def test_less_is_released_only_when_the_order_service_has_accepted(
@@ -286,6 +336,8 @@ def test_less_is_released_only_when_the_order_service_has_accepted(
         assert stock(alone, product) == (10 - left, left)
 
 
+@pytest.mark.cites("implement.md", "it is passed on as it is, and what was reserved for it is released")
+@pytest.mark.cites("product_service.proto", "FAILED_PRECONDITION (STATE_NOT_ALLOWED), ABORTED (VERSION_MISMATCH)")
 @pytest.mark.parametrize("ask", [changing, cancelling], ids=["change", "cancel"])
 def test_a_change_refused_for_good_moves_no_stock(alone: ProductServiceAlone, ask: Callable[[Order, int], Any]) -> None:
     """What was reserved for it is given back, what the order holds stays held."""
@@ -300,6 +352,9 @@ def test_a_change_refused_for_good_moves_no_stock(alone: ProductServiceAlone, as
     alone.system.eventually(lambda: stock(alone, product) == (6, 4))
 
 
+@pytest.mark.cites(
+    "implement.md", "Every repeat is the same request: the same order id and the same request_id at the Order Service"
+)
 def test_an_order_wanted_by_nobody_else_is_asked_for_under_one_id(alone: ProductServiceAlone) -> None:
     """The Order Service gets the product's items, the customer and a request_id it can tell repeats by."""
     product = alone.system.new_product(10)

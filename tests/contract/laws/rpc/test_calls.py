@@ -16,6 +16,7 @@ LARGE = 70_000_000
 PAST = -1.0
 
 
+@pytest.mark.cites("implement.md", "a request that is too large is refused with RESOURCE_EXHAUSTED, before it is read")
 @every_rpc
 def test_a_request_over_the_limit_is_resource_exhausted(
     system: SystemUnderTest, role: str, method: MethodDescriptor
@@ -25,6 +26,11 @@ def test_a_request_over_the_limit_is_resource_exhausted(
     assert answer.code is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
+@pytest.mark.cites("implement.md", "none has to be taken")
+@pytest.mark.cites(
+    "product_service.proto",
+    "A service that takes none refuses a compressed request unread (UNIMPLEMENTED, no details, nothing was done)",
+)
 @every_rpc
 @pytest.mark.parametrize("compression", [grpc.Compression.Gzip, grpc.Compression.Deflate], ids=["gzip", "deflate"])
 def test_a_compressed_request_is_taken_or_refused_as_such(
@@ -38,6 +44,8 @@ def test_a_compressed_request_is_taken_or_refused_as_such(
     assert answer.code in (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.UNIMPLEMENTED)
 
 
+@pytest.mark.cites("implement.md", "a call whose deadline has passed when it arrives has no effect")
+@pytest.mark.cites("order_service.proto", "A call that failed leaves its id unused.")
 @pytest.mark.judges(ORDER)
 def test_a_deadline_that_has_passed_has_no_effect_on_orders(system: SystemUnderTest) -> None:
     """DEADLINE_EXCEEDED, and the order was not created: its id and its request_id are free."""
@@ -49,6 +57,7 @@ def test_a_deadline_that_has_passed_has_no_effect_on_orders(system: SystemUnderT
     assert system.ok(other).order.id == request.order_id
 
 
+@pytest.mark.cites("implement.md", "a call whose deadline has passed when it arrives has no effect")
 @pytest.mark.judges(PRODUCT)
 def test_a_deadline_that_has_passed_has_no_effect_on_stock(system: SystemUnderTest) -> None:
     """DEADLINE_EXCEEDED, and nothing is held."""
@@ -57,6 +66,9 @@ def test_a_deadline_that_has_passed_has_no_effect_on_stock(system: SystemUnderTe
     assert system.stock(product) == (10, 0)
 
 
+@pytest.mark.cites(
+    "product_service.proto", "The same goes for UNAVAILABLE, DEADLINE_EXCEEDED and CANCELLED without details"
+)
 @pytest.mark.judges(PRODUCT, ORDER)
 @pytest.mark.parametrize("milliseconds", [1, 2, 4, 8, 16, 32])
 def test_whatever_a_deadline_leaves_behind_the_repeat_resolves(system: SystemUnderTest, milliseconds: int) -> None:
@@ -69,6 +81,7 @@ def test_whatever_a_deadline_leaves_behind_the_repeat_resolves(system: SystemUnd
     system.eventually(lambda: system.stock(product) == (6, 4))
 
 
+@pytest.mark.cites("implement.md", "ignore them in requests")
 @pytest.mark.parametrize(
     ("role", "request_"),
     [(PRODUCT, GetProductRequest(product_id=f"p-{new_id()}")), (ORDER, GetOrderRequest(order_id=new_id()))],

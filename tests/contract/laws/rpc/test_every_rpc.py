@@ -28,6 +28,11 @@ def assert_proper(answer: Answer) -> None:
     assert answer.code is grpc.StatusCode.OK or answer.reason, f"no reason of the contract: {answer.status}"
 
 
+@pytest.mark.cites(
+    "implement.md",
+    "A valid request is answered with OK or with a reason of the contract, and never with UNKNOWN",
+)
+@pytest.mark.cites("implement.md", "Never let anything of the implementation out: no class name, no path, no SQL.")
 @every_rpc
 @with_examples
 @given(data=st.data())
@@ -39,6 +44,16 @@ def test_a_valid_request_never_ends_in_an_unforeseen_status(
     assert_proper(system.client.send(method, request.SerializeToString(), role))
 
 
+@pytest.mark.cites(
+    "implement.md", "the path of the field as protovalidate writes it: names as in the .proto, indices from 0"
+)
+@pytest.mark.cites("implement.md", "BadRequest, field of a oneof without a member | the name of the oneof")
+@pytest.mark.cites("implement.md", "protovalidate evaluates them by itself, if the file is compiled in")
+@pytest.mark.cites(
+    "implement.md", "A request that breaks one is INVALID_REQUEST with, for each violation, the path of the field"
+)
+@pytest.mark.cites("error_reason.proto", "field is the path as protovalidate writes it")
+@pytest.mark.cites("implement.md", "the id of the rule as protovalidate reports it")
 @every_rpc
 @with_examples
 @given(data=st.data())
@@ -91,6 +106,11 @@ def odd_field(draw: st.DrawFn, numbers: list[int]) -> bytes:
     return tag + draw(st.binary(min_size=8, max_size=8))[: 8 if kind == 1 else 4]
 
 
+@pytest.mark.cites("implement.md", "A known field with another wire type is an unknown field: it is skipped")
+@pytest.mark.cites(
+    "implement.md",
+    "A field that comes twice has its last value; a message that comes twice is merged",
+)
 @every_rpc
 @with_examples
 @given(data=st.data())
@@ -147,6 +167,13 @@ def _no_text(draw: st.DrawFn, body: bytes) -> bytes:
     return body + b"\x0a" + bytes([len(text)]) + text
 
 
+@pytest.mark.cites(
+    "implement.md", "Bytes that are no message of the type are UNDECODABLE_REQUEST, always in the same words."
+)
+@pytest.mark.cites("implement.md", "These bytes are no message: a length or a number that goes on beyond the end")
+@pytest.mark.cites(
+    "error_reason.proto", "The bytes are no message of the type this call takes, or the call ended without one."
+)
 @every_rpc
 @with_examples
 @given(data=st.data())

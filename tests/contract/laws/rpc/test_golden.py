@@ -17,6 +17,10 @@ REQUESTS = [
 ]
 
 
+@pytest.mark.cites(
+    "implement.md",
+    "Within a version no rule for requests becomes stricter: each request of a released version is taken.",
+)
 @pytest.mark.parametrize(("role", "method", "golden"), REQUESTS, ids=case_name)
 def test_a_golden_request_is_taken(
     system: SystemUnderTest, role: str, method: MethodDescriptor, golden: Golden

@@ -11,6 +11,7 @@ from tests.contract.harness.system_under_test import SystemUnderTest
 every_role = pytest.mark.parametrize("role", ROLES)
 
 
+@pytest.mark.cites("implement.md", "SERVING for the empty name and for the full name of the service")
 @every_role
 def test_a_service_that_works_says_serving(system: SystemUnderTest, role: str) -> None:
     """For the whole server, and by the full name of the service of the contract."""
@@ -19,6 +20,7 @@ def test_a_service_that_works_says_serving(system: SystemUnderTest, role: str) -
         system.eventually(lambda name=name: system.client.health(role, name) == HealthCheckResponse.SERVING)  # type: ignore[misc]
 
 
+@pytest.mark.cites("implement.md", "NOT_FOUND for an unknown name")
 @every_role
 def test_a_service_nobody_serves_is_not_found(system: SystemUnderTest, role: str) -> None:
     """NOT_FOUND, as grpc.health.v1 says."""
@@ -28,6 +30,7 @@ def test_a_service_nobody_serves_is_not_found(system: SystemUnderTest, role: str
     assert refused.value.code() is grpc.StatusCode.NOT_FOUND
 
 
+@pytest.mark.cites("implement.md", "Without the broker the service says NOT_SERVING, and is back by itself.")
 @pytest.mark.judges("broker", "proxy")
 @pytest.mark.parametrize("role", LISTENERS)
 def test_a_subscriber_that_hears_nothing_is_not_serving(system: SystemUnderTest, proxy: AmqpProxy, role: str) -> None:

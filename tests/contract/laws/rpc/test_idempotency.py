@@ -36,6 +36,7 @@ def test_every_changing_rpc_is_asked_for() -> None:
     assert {name.split(" ")[0] for name in SAMPLE_REQUESTS} == changing
 
 
+@pytest.mark.cites("implement.md", "a repeat is answered as at first, whatever has become of the order since")
 @pytest.mark.cites("implement.md", "Answer a repeat to the byte as at first.")
 @every_ask
 def test_a_repeated_request_is_answered_as_at_first(system: SystemUnderTest, role: str, ask: SampleRequest) -> None:
@@ -46,6 +47,7 @@ def test_a_repeated_request_is_answered_as_at_first(system: SystemUnderTest, rol
     assert system.ok(request, role).SerializeToString(deterministic=True) == first.SerializeToString(deterministic=True)
 
 
+@pytest.mark.cites("implement.md", "Equal requests at the same time have one effect and get the same answer")
 @every_ask
 def test_repeats_that_come_all_at_once_have_one_effect(system: SystemUnderTest, role: str, ask: SampleRequest) -> None:
     """A crowd of equal requests gets one answer."""
@@ -55,6 +57,8 @@ def test_repeats_that_come_all_at_once_have_one_effect(system: SystemUnderTest, 
     assert all(answer == answers[0] for answer in answers)
 
 
+@pytest.mark.cites("error_reason.proto", "The request_id was used for a different request.")
+@pytest.mark.cites("implement.md", "another request under the same request_id is REQUEST_ID_REUSED")
 @every_ask
 def test_an_id_used_for_another_request_is_refused(system: SystemUnderTest, role: str, ask: SampleRequest) -> None:
     """REQUEST_ID_REUSED, and the first answer stays what a repeat gets."""
@@ -67,6 +71,11 @@ def test_an_id_used_for_another_request_is_refused(system: SystemUnderTest, role
     assert system.ok(request, role) == first
 
 
+@pytest.mark.cites("order_service.proto", "UUIDs in requests may stand in either case and are read in lower case")
+@pytest.mark.cites(
+    "implement.md", "Normalise: UUIDs in lower case, items sorted by product id, unknown fields removed."
+)
+@pytest.mark.cites("implement.md", "A repeat has an equal fingerprint")
 @every_ask
 def test_equal_after_normalisation_is_equal(system: SystemUnderTest, role: str, ask: SampleRequest) -> None:
     """UUIDs in upper case, items in another order and unknown fields do not make another request."""
@@ -91,6 +100,7 @@ def _turn_items(request: Any) -> None:
     items.extend(turned)
 
 
+@pytest.mark.cites("implement.md", "A request that breaks a rule leaves its request_id unused.")
 @every_ask
 def test_a_failed_validation_burns_no_id(system: SystemUnderTest, role: str, ask: SampleRequest) -> None:
     """An invalid request may be mended and sent again under its id."""
@@ -115,6 +125,8 @@ def _broken_id(request: Any) -> bytes:
     return bytes(broken.SerializePartialToString())
 
 
+@pytest.mark.cites("implement.md", "A request_id is one for all RPCs of a service")
+@pytest.mark.cites("order_service.proto", "the same id with a different request, or in another call, is refused")
 @every_ask
 def test_an_id_is_one_for_all_calls(system: SystemUnderTest, role: str, ask: SampleRequest) -> None:
     """The id of one call used in another is refused, whichever call it was."""
@@ -128,6 +140,8 @@ def test_an_id_is_one_for_all_calls(system: SystemUnderTest, role: str, ask: Sam
                 assert system.call(stolen, role).reason == "REQUEST_ID_REUSED"
 
 
+@pytest.mark.cites("implement.md", "neither does a repeat")
+@pytest.mark.cites("dead_letter_service.proto", "repeats of it have no further effect and the same answer")
 @pytest.mark.judges(ORDER, "broker")
 @every_ask
 def test_a_repeat_publishes_no_second_event(system: SystemUnderTest, role: str, ask: SampleRequest) -> None:
@@ -149,6 +163,8 @@ def test_a_repeat_publishes_no_second_event(system: SystemUnderTest, role: str, 
         assert len(versions) == len(set(versions)), versions
 
 
+@pytest.mark.cites("order_service.proto", "A call that failed leaves its id unused.")
+@pytest.mark.cites("implement.md", "A request that is refused leaves its id unused, with one exception")
 @pytest.mark.judges(ORDER)
 def test_a_refused_request_leaves_its_id_unused(system: SystemUnderTest) -> None:
     """After NOT_FOUND the same id serves another request."""

@@ -39,6 +39,8 @@ def customer(system: SystemUnderTest) -> str:
     return customer_id
 
 
+@pytest.mark.cites("order_service.proto", "Lists orders, the newest first, filtered by customer and by state.")
+@pytest.mark.cites("implement.md", "Pages of any size cover every entry once, in the order of the list.")
 @pytest.mark.judges(ORDER)
 @with_examples
 @given(sizes=st.lists(st.integers(1, 70), min_size=1, max_size=5))
@@ -50,6 +52,8 @@ def test_pages_of_any_size_cover_everything_once(system: SystemUnderTest, custom
     assert walk(system, ORDER, query, lambda page: page.orders, sizes) == list(whole)
 
 
+@pytest.mark.cites("order_service.proto", "Orders created while paging do not move the pages.")
+@pytest.mark.cites("implement.md", "an entry that is created while a client reads must not move its pages")
 @pytest.mark.judges(ORDER)
 def test_what_is_created_while_paging_moves_no_page(system: SystemUnderTest) -> None:
     """The pages go on where the last one ended, and the newcomer stands before the first."""
@@ -62,6 +66,8 @@ def test_what_is_created_while_paging_moves_no_page(system: SystemUnderTest) -> 
     assert seen == before[::-1]
 
 
+@pytest.mark.cites("order_service.proto", "Only orders in this state; in any when unspecified.")
+@pytest.mark.cites("order_service.proto", "Only orders of this customer; of all when empty.")
 @pytest.mark.judges(ORDER)
 def test_a_filter_leaves_only_what_fits(system: SystemUnderTest) -> None:
     """By customer and by state, and pages of a filtered list are as good."""
@@ -76,6 +82,8 @@ def test_a_filter_leaves_only_what_fits(system: SystemUnderTest) -> None:
     assert {order.state for order in listed} == {paid}
 
 
+@pytest.mark.cites("implement.md", "page_size 0 means 50, more than 500 means 500")
+@pytest.mark.cites("order_service.proto", "50 when 0, lowered to 500 when more (AIP-158)")
 @pytest.mark.judges(ORDER)
 def test_a_page_has_50_entries_by_default_and_500_at_most(system: SystemUnderTest, customer: str) -> None:
     """0 means the default, too large is lowered, neither is an error."""
@@ -84,6 +92,8 @@ def test_a_page_has_50_entries_by_default_and_500_at_most(system: SystemUnderTes
     assert len(system.ok(ListOrdersRequest(page_size=MOST + 100)).orders) == MOST
 
 
+@pytest.mark.cites("implement.md", "Any other token is PAGE_TOKEN_INVALID.")
+@pytest.mark.cites("error_reason.proto", "The page_token was not given out for this query.")
 @every_list
 def test_a_token_that_was_not_given_out_is_refused(
     system: SystemUnderTest, role: str, query: Any, entries: Any
@@ -96,6 +106,8 @@ def test_a_token_that_was_not_given_out_is_refused(
         assert (answer.code, answer.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "PAGE_TOKEN_INVALID"), token
 
 
+@pytest.mark.cites("implement.md", "is bound to the filters (not to the page size) of its query")
+@pytest.mark.cites("order_service.proto", "The filters must be the same.")
 @pytest.mark.judges(ORDER)
 def test_a_token_of_another_query_is_refused(system: SystemUnderTest, customer: str) -> None:
     """A token belongs to the filters it was given out for."""
@@ -105,6 +117,7 @@ def test_a_token_of_another_query_is_refused(system: SystemUnderTest, customer: 
     assert system.ok(ListOrdersRequest(customer_id=customer, page_size=9, page_token=token)).orders
 
 
+@pytest.mark.cites("product_service.proto", "Lists products by id.")
 @pytest.mark.judges(PRODUCT)
 @with_examples
 @given(sizes=st.lists(st.integers(1, 30), min_size=1, max_size=4))

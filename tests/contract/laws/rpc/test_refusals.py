@@ -56,6 +56,16 @@ def info(answer: Answer) -> dict[str, str]:
     return dict(info.metadata)
 
 
+@pytest.mark.cites(
+    "implement.md",
+    "Add google.rpc.ErrorInfo with reason (the name of the value), domain (the option of the enum: ordersys)",
+)
+@pytest.mark.cites(
+    "implement.md",
+    "Add the details that the comment of the reason names: BadRequest, ResourceInfo or PreconditionFailure.",
+)
+@pytest.mark.cites("error_reason.proto", "No such product. Details: google.rpc.ResourceInfo. Metadata: product_id.")
+@pytest.mark.cites("implement.md", "the id alone, as in the metadata")
 @pytest.mark.judges(PRODUCT)
 def test_an_unknown_product_is_named(system: SystemUnderTest) -> None:
     """NOT_FOUND with ResourceInfo, wherever a product is asked for."""
@@ -71,6 +81,8 @@ def test_an_unknown_product_is_named(system: SystemUnderTest) -> None:
         assert info(answer)["product_id"] == missing
 
 
+@pytest.mark.cites("error_reason.proto", "No such order. Details: google.rpc.ResourceInfo. Metadata: order_id.")
+@pytest.mark.cites("error_reason.proto", "resource_name the id alone")
 @pytest.mark.judges(ORDER)
 def test_an_unknown_order_is_named(system: SystemUnderTest) -> None:
     """NOT_FOUND with ResourceInfo, wherever an order is asked for."""
@@ -84,6 +96,9 @@ def test_an_unknown_order_is_named(system: SystemUnderTest) -> None:
         assert answer.detail(ResourceInfo()).resource_name == missing
 
 
+@pytest.mark.cites(
+    "implement.md", "Updating and cancelling an order that the Order Service does not know is ORDER_NOT_FOUND."
+)
 @pytest.mark.judges(PRODUCT, ORDER)
 def test_an_order_unknown_to_the_order_service_is_unknown_to_the_product_service(system: SystemUnderTest) -> None:
     """Updating and cancelling answer as reading does."""
@@ -96,6 +111,11 @@ def test_an_order_unknown_to_the_order_service_is_unknown_to_the_product_service
         assert (answer.code, answer.reason) == (Code.NOT_FOUND, "ORDER_NOT_FOUND")
 
 
+@pytest.mark.cites(
+    "error_reason.proto",
+    "Not enough stock; nothing was taken. Details: google.rpc.PreconditionFailure with one violation a product",
+)
+@pytest.mark.cites("implement.md", "type OUT_OF_STOCK, subject the product id, description as in the example")
 @pytest.mark.judges(PRODUCT)
 def test_want_of_stock_names_each_product_and_takes_nothing(system: SystemUnderTest) -> None:
     """FAILED_PRECONDITION: what was asked and what is available, for every product that is short."""
@@ -110,6 +130,7 @@ def test_want_of_stock_names_each_product_and_takes_nothing(system: SystemUnderT
     assert [system.stock(p) for p in (short, enough, none)] == [(3, 0), (9, 0), (0, 0)]
 
 
+@pytest.mark.cites("product_service.proto", "FAILED_PRECONDITION (OUT_OF_STOCK) when it would fall below zero.")
 @pytest.mark.judges(PRODUCT)
 def test_stock_never_falls_below_zero(system: SystemUnderTest) -> None:
     """An adjustment that would take more than there is takes nothing."""
@@ -120,6 +141,10 @@ def test_stock_never_falls_below_zero(system: SystemUnderTest) -> None:
     assert system.ok(AdjustStockRequest(request_id=new_id(), product_id=product, delta=-4)).product.available == 0
 
 
+@pytest.mark.cites("implement.md", "gives the gRPC code, the text, and whether it is retryable or final")
+@pytest.mark.cites(
+    "product_service.proto", "Creates a product with its first stock. Errors: ALREADY_EXISTS (PRODUCT_ALREADY_EXISTS)."
+)
 @pytest.mark.judges(PRODUCT)
 def test_a_taken_product_id_is_refused(system: SystemUnderTest) -> None:
     """ALREADY_EXISTS, and the product there is stays as it is."""
@@ -130,6 +155,8 @@ def test_a_taken_product_id_is_refused(system: SystemUnderTest) -> None:
     assert system.product(product.id) == product
 
 
+@pytest.mark.cites("order_service.proto", "ALREADY_EXISTS (ORDER_ALREADY_EXISTS) when the id is taken by another order")
+@pytest.mark.cites("order_service.proto", "one that is refused does not hinder the others")
 @pytest.mark.judges(ORDER)
 def test_a_taken_order_id_is_refused(system: SystemUnderTest) -> None:
     """ALREADY_EXISTS, alone and in a batch, whose other orders are created all the same."""
@@ -144,6 +171,14 @@ def test_a_taken_order_id_is_refused(system: SystemUnderTest) -> None:
     assert system.order(order.id) == order
 
 
+@pytest.mark.cites("implement.md", "the state by the name of its enum value")
+@pytest.mark.cites(
+    "order.proto", "The life cycle: PLACED → PAID → SHIPPED → DELIVERED, and CANCELLED from PLACED or PAID."
+)
+@pytest.mark.cites(
+    "error_reason.proto", "The order's state does not allow this. Metadata: order_id, from_state, to_state"
+)
+@pytest.mark.cites("error_reason.proto", "states by the name of their enum value")
 @pytest.mark.judges(ORDER)
 @pytest.mark.parametrize("start", ALLOWED, ids=OrderState.Name)
 @pytest.mark.parametrize("end", [PAID, SHIPPED, DELIVERED, CANCELLED], ids=OrderState.Name)
@@ -162,6 +197,7 @@ def test_the_life_cycle_is_the_contracts(system: SystemUnderTest, start: State, 
         assert system.order(order.id) == order
 
 
+@pytest.mark.cites("order.proto", "The only state in which items may change.")
 @pytest.mark.judges(ORDER)
 @pytest.mark.parametrize("state", ALLOWED, ids=OrderState.Name)
 def test_items_change_only_while_placed(system: SystemUnderTest, state: State) -> None:
@@ -175,6 +211,11 @@ def test_items_change_only_while_placed(system: SystemUnderTest, state: State) -
     assert (system.order(order.id) == order) == (state != PLACED)
 
 
+@pytest.mark.cites("implement.md", "ErrorInfo.metadata, numbers | decimal digits")
+@pytest.mark.cites("order_service.proto", "When set, the change is made only if the order is at this version.")
+@pytest.mark.cites(
+    "error_reason.proto", "expected_version is not the order's version. Metadata: order_id, current_version."
+)
 @pytest.mark.judges(ORDER)
 def test_a_stale_version_is_aborted_with_the_current_one(system: SystemUnderTest) -> None:
     """ABORTED, and nothing changes; the current version is taken."""
@@ -187,6 +228,10 @@ def test_a_stale_version_is_aborted_with_the_current_one(system: SystemUnderTest
     assert system.ok(request).order.version == 2
 
 
+@pytest.mark.cites("implement.md", "it is passed on as it is, and what was reserved for it is released")
+@pytest.mark.cites(
+    "product_service.proto", "STATE_NOT_ALLOWED), ABORTED (VERSION_MISMATCH), UNAVAILABLE (OUTCOME_OPEN)"
+)
 @pytest.mark.judges(PRODUCT, ORDER)
 def test_the_product_service_passes_refusals_on_and_keeps_the_stock(system: SystemUnderTest) -> None:
     """Stale versions and forbidden changes are refused as the Order Service refuses them; nothing stays reserved."""
@@ -202,6 +247,10 @@ def test_the_product_service_passes_refusals_on_and_keeps_the_stock(system: Syst
     system.eventually(lambda: system.stock(product) == (6, 4))
 
 
+@pytest.mark.cites(
+    "implement.md", "an order whose items may not change is refused for its state, and not with OUT_OF_STOCK"
+)
+@pytest.mark.cites("product_service.proto", "Any other failure that is final leaves the id unused.")
 @pytest.mark.judges(PRODUCT, ORDER)
 def test_an_order_whose_items_may_not_change_is_no_matter_of_stock(system: SystemUnderTest) -> None:
     """STATE_NOT_ALLOWED for a cancelled order whose stock has been sold since; the id stays unused."""

@@ -26,6 +26,10 @@ CLIENTS = 6
 BUYERS = 24
 
 
+@pytest.mark.cites(
+    "implement.md",
+    "they have the effect of the same calls one after the other, each between its request and its answer",
+)
 @pytest.mark.judges(PRODUCT, ORDER)
 @with_examples
 @given(stock=st.integers(0, 8), seed=st.integers(0, 2**32))
@@ -43,6 +47,8 @@ def test_the_stock_of_each_product_is_linearizable(system: SystemUnderTest, stoc
             assert system.stock(product)[0] == left, history
 
 
+@pytest.mark.cites("product.proto", "Units that can still be ordered.")
+@pytest.mark.cites("error_reason.proto", "Not enough stock; nothing was taken.")
 @pytest.mark.judges(PRODUCT)
 @with_examples
 @given(stock=st.integers(1, 5))
@@ -55,6 +61,7 @@ def test_the_last_unit_is_sold_once(system: SystemUnderTest, stock: int) -> None
     assert system.stock(product) == (0, stock)
 
 
+@pytest.mark.cites("product.proto", "what it had at first plus all adjustments equals available + held at every moment")
 @pytest.mark.judges(PRODUCT, ORDER)
 @with_examples
 @given(seed=st.integers(0, 2**32))
@@ -118,6 +125,9 @@ def _cancel(system: SystemUnderTest, order: Order) -> None:
     system.call(CancelOrderRequest(request_id=new_id(), order_id=order.id))
 
 
+@pytest.mark.cites(
+    "implement.md", "a change waits until the one before it has its outcome, and each is answered with its own"
+)
 @pytest.mark.judges(PRODUCT, ORDER)
 def test_every_change_of_a_crowd_is_answered_with_itself(system: SystemUnderTest) -> None:
     """Changes of one order at once are made one after the other: each answer has what was asked for with it."""

@@ -100,6 +100,11 @@ KINDS_OF_BOTH = (
 )
 
 
+@pytest.mark.cites("product.proto", "Units held by orders that are not cancelled and by placements under way.")
+@pytest.mark.cites(
+    "product_service.proto", "Owns products and stock, places and changes orders with the Order Service."
+)
+@pytest.mark.cites("implement.md", "Where several reasons forbid a request, the first of this list is answered")
 @pytest.mark.judges(PRODUCT, ORDER)
 @settings(settings.get_profile("contract"), max_examples=share(3))
 @given(steps=stories(*KINDS_OF_BOTH))
