@@ -152,7 +152,7 @@ class StockStory(StockJudge):
     def repeat_long_after(self, which: int) -> None:
         """Two changes of an order, then its cancellation, and each of them again: answered as at first."""
         order_id = self.placed_order(which)
-        changes = []
+        changes: list[Any] = []
         for units_more in (1, 2):
             items = quantities({**self.model.orders[order_id].items, self.product_id(0): units_more})
             changes.append(self.changing(order_id, "none", items=ItemQuantities(items=items)))
