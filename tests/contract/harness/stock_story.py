@@ -149,6 +149,18 @@ class StockStory(StockJudge):
         else:
             self.ask(self.changing(order_id, "older", **({"items": items} if how == "items" else {"state": _PAID})))
 
+    def repeat_long_after(self, which: int) -> None:
+        """Two changes of an order, then its cancellation, and each of them again: answered as at first."""
+        order_id = self.placed_order(which)
+        changes: list[Any] = []
+        for units_more in (1, 2):
+            items = quantities({**self.model.orders[order_id].items, self.product_id(0): units_more})
+            changes.append(self.changing(order_id, "none", items=ItemQuantities(items=items)))
+            self.ask(changes[-1])
+        changes.append(self.cancelling(order_id, "this"))
+        for request in (changes[-1], *changes):
+            self.ask(request)
+
     def want_too_much(self, which: int, how: str) -> None:
         """More than there is: of an order, for one, of the stock itself. Restocked and repeated, it stays refused."""
         product_id, other_id = self.product_id(which), self.product_id(which + 1)
@@ -298,6 +310,7 @@ KINDS = (
     Kind(1, StockStory.deliver, {"which": _WHICH}),
     Kind(2, StockStory.cancel, {"which": _OR_NONE, "expected": _EXPECTED}),
     *(Kind(1, StockStory.change_what_is_stale, {"which": _WHICH, "how": st.just(how)}) for how in _STALE),
+    Kind(1, StockStory.repeat_long_after, {"which": _WHICH}),
     *(Kind(1, StockStory.want_too_much, {"which": _WHICH, "how": st.just(how)}) for how in _TOO_MUCH),
     Kind(2, StockStory.repeat, {"which": _WHICH, "spelling": _SPELLING}),
     Kind(2, StockStory.repeat_many, {"which": st.lists(_WHICH, min_size=1, max_size=4), "spelling": _SPELLING}),
