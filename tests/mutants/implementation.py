@@ -71,7 +71,10 @@ def together(judged: Implementation, amqp_url: str, folder: Path) -> Iterator[Se
 
 @contextmanager
 def alone(judged: Implementation, role: str, amqp_url: str, folder: Path) -> Iterator[Sequence[str]]:
-    """One service, as docs/implement.md has it judged: the suite plays everybody else. Raises DoesNotStart."""
+    """One service, as docs/implement.md has it judged: the suite plays everybody else, and may kill it.
+
+    Raises DoesNotStart.
+    """
     address, proxy, order_service = free_address(), free_address(), free_address()
     environment = {
         **os.environ,
@@ -81,8 +84,11 @@ def alone(judged: Implementation, role: str, amqp_url: str, folder: Path) -> Ite
         "ORDERSYS_ORDER_SERVICE_ADDRESS": order_service,
         _variable(role): address,
     }
-    options = [f"--{role}={address}", f"--amqp-url={amqp_url}", f"--amqp-proxy={proxy}"]
-    with virtual_host.emptied(amqp_url), running(judged.command(_module(role)), environment, folder, address):
+    pid = folder / "pid"
+    command = [sys.executable, "-m", "tests.mutants.kept", str(pid), *judged.command(_module(role))]
+    kill = shlex.join(["sh", "-c", f"kill -9 $(cat {shlex.quote(str(pid))})"])
+    options = [f"--{role}={address}", f"--amqp-url={amqp_url}", f"--amqp-proxy={proxy}", f"--restart={kill}"]
+    with virtual_host.emptied(amqp_url), running(command, environment, folder, address):
         yield [*options, *([f"--stand-in={order_service}"] if role == PRODUCT else [])]
 
 

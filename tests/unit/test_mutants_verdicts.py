@@ -2,9 +2,12 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -193,6 +196,49 @@ def test_a_service_is_judged_once_it_listens_and_ended_afterwards(tmp_path: Path
         socket.create_connection((host, int(port))).close()
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection((host, int(port)))
+
+
+def test_a_service_that_was_killed_runs_anew_until_it_is_told_to_end(tmp_path: Path) -> None:
+    """Under another process id each time; SIGTERM is the end of both."""
+    address, file = free_address(), tmp_path / "pid"
+    host, _, port = address.partition(":")
+    command = [sys.executable, "-m", "tests.mutants.kept", str(file), sys.executable, "-c", LISTENING, address]
+    with running(command, os.environ, tmp_path, address):
+        for _ in range(2):
+            killed = int(file.read_text(encoding="utf-8"))
+            os.kill(killed, signal.SIGKILL)
+            _until(
+                lambda killed=killed: int(file.read_text(encoding="utf-8") or killed) != killed and _listens(host, port)
+            )  # type: ignore[misc]
+    assert not _listens(host, port)
+
+
+def test_a_service_that_ends_by_itself_is_not_run_anew(tmp_path: Path) -> None:
+    """Its exit status is that of the keeper."""
+    command = [
+        sys.executable,
+        "-m",
+        "tests.mutants.kept",
+        str(tmp_path / "pid"),
+        sys.executable,
+        "-c",
+        "raise SystemExit(3)",
+    ]
+    assert subprocess.run(command, check=False).returncode == 3
+
+
+def _listens(host: str, port: str) -> bool:
+    try:
+        socket.create_connection((host, int(port))).close()
+    except OSError:
+        return False
+    return True
+
+
+def _until(look: Callable[[], bool]) -> None:
+    """Returns when it is so; the time limit of the test is the patience."""
+    while not look():
+        time.sleep(0.01)
 
 
 def test_named_laws_are_tried_first(tmp_path: Path) -> None:
