@@ -62,7 +62,7 @@ def _try_unbroken(court: Court, mutants: Sequence[Mutant], ways: Sequence[str]) 
     if ALONE in ways:
         judged += [(role, ALONE, _alone(_WHOLE, role)) for role in services]
     kept = frozenset({Outcome.SURVIVED})
-    cases = [Case(f"{UNBROKEN} {role}", way, partial(_anyhow, one), kept) for role, way, one in judged]
+    cases = [Case(f"{UNBROKEN} {role}", way, partial(_anyhow, judge), kept) for role, way, judge in judged]
     verdicts = court.try_all(cases)
     return [Row(UNBROKEN, role, {way: verdict}) for (role, way, _), verdict in zip(judged, verdicts, strict=True)]
 

@@ -119,8 +119,8 @@ def counterexamples(report: str) -> dict[str, str]:
 
 def _counterexamples(law: str, cases: Sequence[Element], examples: Mapping[str, str]) -> tuple[str, ...]:
     failures = [failure for case in cases if _law(case) == law for failure in case.iter("failure")]
-    found = [examples.get(law, ""), *(failure.attrib.get("message", "") for failure in failures)]
-    return tuple(dict.fromkeys(example for example in found if example))
+    texts = [examples.get(law, ""), *(failure.attrib.get("message", "") for failure in failures)]
+    return tuple(dict.fromkeys(example for example in texts if example))
 
 
 def _law(case: Element) -> str:

@@ -78,8 +78,8 @@ def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Made:
 def test_the_operators(made: Made, statement: str, expected: set[str]) -> None:
     """Each change is one of one place, and is Python again."""
     text = f"async {HEAD}    {statement}\n"
-    found = {m.make(text).splitlines()[-1].strip() for m in made(text)}
-    assert found == expected
+    changes = {m.make(text).splitlines()[-1].strip() for m in made(text)}
+    assert changes == expected
 
 
 @pytest.mark.parametrize("name", ["seed", "upgrade", "purge"])
@@ -100,8 +100,8 @@ def test_a_mutation_is_found_by_its_id_wherever_its_function_goes(made: Made) ->
 
 def test_equal_places_are_told_apart(made: Made) -> None:
     """By which of them it is."""
-    found = made(f"{HEAD}    x = a < b, a < b\n    x = a < b, a < b\n")
-    assert len({m.id for m in found}) == 4
+    changes = made(f"{HEAD}    x = a < b, a < b\n    x = a < b, a < b\n")
+    assert len({m.id for m in changes}) == 4
 
 
 def test_a_name_says_that_it_is_a_mutation() -> None:
@@ -113,14 +113,14 @@ def test_a_name_says_that_it_is_a_mutation() -> None:
 @pytest.mark.parametrize("module", MODULES)
 def test_a_module_that_is_mutated_has_mutations_of_which_each_is_another_module(module: str) -> None:
     """All have ids of their own, and services to be judged with."""
-    found = mutations(module)
+    changes = mutations(module)
     source = mutation_module.source_of(module)
-    assert found
-    assert len({m.id for m in found}) == len(found)
-    assert all(m.make(source) != source for m in found)
+    assert changes
+    assert len({m.id for m in changes}) == len(changes)
+    assert all(m.make(source) != source for m in changes)
     assert MODULES[module]
     assert set(MODULES[module]) <= set(SERVICES)
-    ast.parse(found[-1].make(source))
+    ast.parse(changes[-1].make(source))
 
 
 def test_what_is_listed_as_equivalent_is_a_mutation_of_today() -> None:
@@ -135,15 +135,15 @@ def test_what_is_listed_as_equivalent_is_a_mutation_of_today() -> None:
 
 def test_the_summary_shows_what_survived_and_the_score(made: Made) -> None:
     """Those that do not start are counted apart, those the watchdog ended by name."""
-    found = made(f"{HEAD}    x = 0 <= a < b\n    return x\n")
+    changes = made(f"{HEAD}    x = 0 <= a < b\n    return x\n")
     verdicts = [
         Verdict(Outcome.KILLED, (next(laws()).id,)),
         Verdict(Outcome.SURVIVED, kept=9),
         Verdict(Outcome.NO_START, said="it ends with status 1"),
         Verdict(Outcome.WATCHDOG, said="the suite was not done after 600 s"),
     ]
-    assert summary(list(zip(found, verdicts, strict=True)), 3).splitlines() == [
-        f"{found[1].id}  mutated_here f: SURVIVED: all 9 laws kept",
+    assert summary(list(zip(changes, verdicts, strict=True)), 3).splitlines() == [
+        f"{changes[1].id}  mutated_here f: SURVIVED: all 9 laws kept",
         "--- mutated_here.py",
         "+++ mutated_here.py",
         "@@ -1,3 +1,3 @@",

@@ -81,7 +81,7 @@ class Text:
 
 
 def replacements(text: Text, node: ast.AST) -> Iterator[Replacement]:
-    """What the operators make of a node, not of those below it."""
+    """Replacements that the operators make of a node, not of those below it."""
     for kind, operators in _OPERATORS.items():
         if isinstance(node, kind):
             for operator in operators:
@@ -120,9 +120,9 @@ def _between(
     text: Text, operator: str, sides: tuple[ast.expr, ast.expr], replaced: tuple[str, str]
 ) -> Iterator[Replacement]:
     """Replaces what stands between two expressions: a pattern of what is there, and what comes in its place."""
-    found, now = replaced
+    pattern, now = replaced
     begin, end = text.end(sides[0]), text.begin(sides[1])
-    if place := re.search(found, text.between(begin, end)):
+    if place := re.search(pattern, text.between(begin, end)):
         yield Replacement(operator, begin + place.start(), begin + place.end(), now)
 
 
@@ -154,8 +154,8 @@ def _arithmetic(text: Text, node: ast.BinOp) -> Iterator[Replacement]:
 
 def _step(text: Text, node: ast.AugAssign) -> Iterator[Replacement]:
     if type(node.op) in _CALCULATED:
-        found, now = _CALCULATED[type(node.op)]
-        yield from _between(text, "arithmetic", (node.target, node.value), (f"{found}=", f"{now}="))
+        pattern, now = _CALCULATED[type(node.op)]
+        yield from _between(text, "arithmetic", (node.target, node.value), (f"{pattern}=", f"{now}="))
 
 
 def _constant(text: Text, node: ast.Constant) -> Iterator[Replacement]:
