@@ -10,6 +10,7 @@ from tests.contract.harness.amqp_proxy import AmqpProxy, Verdict
 from tests.contract.harness.broker_faults import BrokerFault, LostAcks, LostConfirms, Watch
 from tests.contract.harness.client import LISTENERS, ORDER, PRODUCT
 from tests.contract.harness.event_tap import EventTap, Received
+from tests.contract.harness.order_requests import changing, updated
 from tests.contract.harness.system_under_test import SystemUnderTest, creating, new_id, placing
 
 pytestmark = pytest.mark.judges("broker", "proxy")
@@ -186,6 +187,22 @@ def test_orders_are_taken_while_the_broker_is_away(
         paid = system.ok(pay(orders[0]), ORDER).order
     for order in (*orders[1:], paid):
         event_tap.wait(lambda order=order: _up_to(event_tap, order), system.patience)  # type: ignore[misc]
+
+
+@pytest.mark.cites("implement.md", "The events of one order are published in the order of its versions.")
+@pytest.mark.judges(ORDER)
+def test_the_versions_that_wait_for_the_broker_come_in_order(
+    system: SystemUnderTest, event_tap: EventTap, between: AmqpProxy
+) -> None:
+    """Of one order several wait, among those of others: each is heard behind the one before it."""
+    orders = [system.create() for _ in range(3)]
+    with between.away():
+        for quantity in range(3, 9):
+            orders = [updated(system, changing(order, {"lamp": quantity})) for order in orders]
+    for order in orders:
+        event_tap.wait(lambda order=order: _up_to(event_tap, order), system.patience)  # type: ignore[misc]
+        versions = [message.event.version for message in event_tap.received(order.id, TOPIC) if message.event]
+        assert list(dict.fromkeys(versions)) == list(range(1, order.version + 1))
 
 
 def _up_to(event_tap: EventTap, order: Order) -> bool:

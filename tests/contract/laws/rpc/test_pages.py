@@ -128,11 +128,48 @@ def test_a_token_that_was_not_given_out_is_refused(
 @pytest.mark.cites("order_service.proto", "The filters must be the same.")
 @pytest.mark.judges(ORDER)
 def test_a_token_of_another_query_is_refused(system: SystemUnderTest, customer: str) -> None:
-    """A token belongs to the filters it was given out for."""
-    token = system.ok(ListOrdersRequest(customer_id=customer, page_size=5)).next_page_token
-    for other in (ListOrdersRequest(page_token=token), ListOrdersRequest(customer_id="another", page_token=token)):
-        assert system.call(other).reason == "PAGE_TOKEN_INVALID"
-    assert system.ok(ListOrdersRequest(customer_id=customer, page_size=9, page_token=token)).orders
+    """A token belongs to the filters it was given out for, to each of them."""
+    placed = OrderState.ORDER_STATE_PLACED
+    queries = [
+        ListOrdersRequest(),
+        ListOrdersRequest(customer_id=customer),
+        ListOrdersRequest(customer_id=customer, state=placed),
+        ListOrdersRequest(state=placed),
+        ListOrdersRequest(customer_id="another"),
+        ListOrdersRequest(customer_id=customer, state=OrderState.ORDER_STATE_PAID),
+    ]
+    for query in queries[:4]:
+        token = system.ok(of_size(query, 5)).next_page_token
+        for other in queries:
+            if other != query:
+                assert system.call(of_size(other, 5, token)).reason == "PAGE_TOKEN_INVALID", f"{query} -> {other}"
+        assert system.ok(of_size(query, 9, token)).orders
+
+
+@pytest.mark.cites("order_service.proto", "The next_page_token of the page before, to the letter")
+@pytest.mark.judges(ORDER)
+def test_a_token_is_taken_to_the_letter(system: SystemUnderTest, customer: str) -> None:
+    """What is nearly one, such as in other letters or with a blank, is none."""
+    query = ListOrdersRequest(customer_id=customer)
+    token = system.ok(of_size(query, 5)).next_page_token
+    for near in (token.swapcase(), f"{token} ", f" {token}", f"{token}=", token[:-1], f"{token}\n"):
+        if near != token:
+            assert system.call(of_size(query, 5, near)).reason == "PAGE_TOKEN_INVALID", near
+    assert system.ok(of_size(query, 5, token)).orders
+
+
+@pytest.mark.cites("order_service.proto", "Asks for the next page; empty when this is the last.")
+@pytest.mark.judges(ORDER)
+@pytest.mark.parametrize("size", [20, 60])
+def test_the_last_page_has_no_token(system: SystemUnderTest, customer: str, size: int) -> None:
+    """Also where it is full to the last entry: nobody asks in vain."""
+    listed = [len(page.orders) for page in pages(system, ORDER, ListOrdersRequest(customer_id=customer), [size])]
+    assert listed == [size] * (60 // size)
+
+
+def of_size(query: ListOrdersRequest, size: int, token: str = "") -> ListOrdersRequest:
+    """The query for a page of that size, behind a token."""
+    return ListOrdersRequest(customer_id=query.customer_id, state=query.state, page_size=size, page_token=token)
 
 
 @pytest.mark.cites("product_service.proto", "Lists products by id.")
