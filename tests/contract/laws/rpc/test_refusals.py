@@ -191,6 +191,7 @@ def ordered(system: SystemUnderTest, state: State, changes: int) -> Order:
     return in_state(system, order, state)
 
 
+@pytest.mark.cites("order_service.proto", "In another state than PLACED they are refused as others are.")
 @pytest.mark.cites("order.proto", "The only state in which items may change.")
 @pytest.mark.judges(ORDER)
 @pytest.mark.parametrize("state", ALLOWED, ids=OrderState.Name)
