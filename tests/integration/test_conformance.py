@@ -64,7 +64,8 @@ def known(folder: Path, laws: Sequence[str]) -> str:
 
 def test_a_wrong_service_is_refused_with_a_report_a_stranger_understands(tmp_path: Path, address: str) -> None:
     """Exit status 1; the law, its sentence, the calls it is broken for, and the smallest example."""
-    run = judge(tmp_path, "test_a_broken_rule and order-service-GetOrder", f"--order-service={address}")
+    chosen = f"test_{BROKEN.partition('/')[2]} and order-service-GetOrder"
+    run = judge(tmp_path, chosen, f"--order-service={address}")
     assert run.status == 1
     assert f"BROKEN {BROKEN}" in run.said
     (law,) = [law for law in run.report["laws"] if law["id"] == BROKEN]
@@ -80,7 +81,7 @@ def test_a_wrong_service_is_refused_with_a_report_a_stranger_understands(tmp_pat
 def test_a_law_known_to_fail_is_tried_and_fails_no_run(tmp_path: Path, address: str) -> None:
     """It is reported as known."""
     listed = known(tmp_path, [BROKEN])
-    run = judge(tmp_path, "test_a_broken_rule", f"--order-service={address}", listed, "--no-shrink")
+    run = judge(tmp_path, f"test_{BROKEN.partition('/')[2]}", f"--order-service={address}", listed, "--no-shrink")
     assert run.status == 0, run.said
     assert results(run)[BROKEN] == "known"
 
