@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -207,10 +208,13 @@ def test_a_service_that_was_killed_runs_anew_until_it_is_told_to_end(tmp_path: P
         for _ in range(2):
             killed = int(file.read_text(encoding="utf-8"))
             os.kill(killed, signal.SIGKILL)
-            _until(
-                lambda killed=killed: int(file.read_text(encoding="utf-8") or killed) != killed and _listens(host, port)
-            )  # type: ignore[misc]
+            _until(partial(_runs_anew, file, killed, (host, port)))
     assert not _listens(host, port)
+
+
+def _runs_anew(file: Path, killed: int, address: tuple[str, str]) -> bool:
+    """True once another process than the one that was killed listens."""
+    return int(file.read_text(encoding="utf-8") or killed) != killed and _listens(*address)
 
 
 def test_a_service_that_ends_by_itself_is_not_run_anew(tmp_path: Path) -> None:
