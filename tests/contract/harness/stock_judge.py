@@ -4,7 +4,6 @@ What only the service can choose is learned from its first answer and held again
 """
 
 import re
-import secrets
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
@@ -27,6 +26,7 @@ from tests.contract.harness.normal_form import copy, items_of, normal
 from tests.contract.harness.refusals import RETRYABLE, Refusal, refusal_in, reused, taken_product
 from tests.contract.harness.rejections import Rejected
 from tests.contract.harness.system_under_test import SystemUnderTest
+from tests.contract.harness.traces import new_trace, trace_id
 
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
@@ -225,16 +225,6 @@ class StockJudge:
     def model_stock(self, product_id: str) -> tuple[int, int]:
         """(available, held) of a product."""
         return self.model.available[product_id], self.model.held[product_id]
-
-
-def new_trace() -> str:
-    """A traceparent nobody has used."""
-    return f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01"
-
-
-def trace_id(traceparent: str) -> str:
-    """The id of the trace: a service that passes it on may make a span of its own. Empty where there is none."""
-    return "".join(traceparent.split("-")[1:2])
 
 
 def order_verdict(model: Model, request: Any) -> Verdict:

@@ -9,8 +9,8 @@ def new_trace() -> str:
 
 
 def trace_id(traceparent: str) -> str:
-    """The id of the trace: a service that passes it on may make a span of its own. "" where there is none."""
-    return traceparent.split("-")[1] if traceparent else ""
+    """The id of the trace: a service that passes it on may make a span of its own. Empty where there is none."""
+    return "".join(traceparent.split("-")[1:2])
 
 
 def carrying(traceparent: str) -> tuple[tuple[str, str], ...]:

@@ -32,9 +32,10 @@ from tests.contract.harness.product_alone import ORPHAN_SECONDS, SILENT, assert_
 from tests.contract.harness.refusals import Refusal
 from tests.contract.harness.sample_orders import sample_order
 from tests.contract.harness.steps import Kind, Step, stories, tell
-from tests.contract.harness.stock_judge import is_change, order_verdict, state_of, trace_id, units
+from tests.contract.harness.stock_judge import is_change, order_verdict, state_of, units
 from tests.contract.harness.stock_story import KINDS, StockStory
 from tests.contract.harness.system_under_test import SystemUnderTest, new_id, quantities
+from tests.contract.harness.traces import trace_id
 
 pytestmark = pytest.mark.judges(PRODUCT, "stand-in")
 FINAL = [ErrorReason.INVALID_REQUEST, ErrorReason.STATE_NOT_ALLOWED, ErrorReason.ORDER_NOT_FOUND]
