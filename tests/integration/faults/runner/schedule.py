@@ -9,6 +9,7 @@ from tests.integration.faults.faults.administration import administration_faults
 from tests.integration.faults.faults.bad_clients import bad_client_faults
 from tests.integration.faults.faults.brokers import cluster_faults
 from tests.integration.faults.faults.crash_points import crash_faults
+from tests.integration.faults.faults.crowd import crowd_faults
 from tests.integration.faults.faults.disks import disk_faults
 from tests.integration.faults.faults.fault import Fault, process_faults
 from tests.integration.faults.faults.outside import broker_faults, network_faults, other_faults
@@ -30,7 +31,7 @@ class Job(NamedTuple):
 def every_fault(quick: bool) -> list[Fault]:
     """All there are: the one place where they are put together. Each has a name of its own."""
     outside = [*network_faults(), *broker_faults(), *administration_faults(), *poison_faults(), *other_faults()]
-    overwhelming = [*overload_faults(), *bad_client_faults()]
+    overwhelming = [*overload_faults(), *crowd_faults(), *bad_client_faults()]
     broken = [*disk_faults(), *release_faults(quick), *crash_faults(quick), *cluster_faults(quick)]
     return [*process_faults(), *outside, *overwhelming, *broken]
 

@@ -9,7 +9,7 @@ import pytest
 
 from ordersys.api.product.v1.product_service_pb2 import PlaceOrderResponse
 from tests.integration.faults.checkers.observations import Finding, Kind
-from tests.integration.faults.faults.overload import Load, collapsed, late, remember, unsaid, untold
+from tests.integration.faults.faults.overload import Load, collapsed, late, remember, unsaid
 from tests.integration.faults.faults.service_watch import MOST_BYTES, MOST_SECONDS, Seen, harm
 from tests.integration.faults.workload import http2
 from tests.integration.faults.workload.history import History, Outcome
@@ -46,7 +46,7 @@ def load(*offered: Sequence[Call]) -> Load:
 def test_what_is_served_or_told_to_come_again_in_time_is_fine() -> None:
     """And so is what was sent away unseen, beside those who were told."""
     fine = load(SERVED, REFUSED, calls(50, CANCELLED, 0.1))
-    assert [*unsaid(fine), *untold(fine), *late(fine), *collapsed(fine), *harm(WELL)] == []
+    assert [*unsaid(fine), *late(fine), *collapsed(fine), *harm(WELL)] == []
 
 
 @pytest.mark.parametrize(
@@ -54,8 +54,8 @@ def test_what_is_served_or_told_to_come_again_in_time_is_fine() -> None:
     [
         (unsaid, load(SERVED, REFUSED, calls(1, DEADLINE_EXCEEDED, 5.0))),
         (unsaid, load(SERVED, calls(1, RESOURCE_EXHAUSTED, 0.1, retry=False))),
-        (untold, load(SERVED, calls(1, CANCELLED, 0.1))),
         (late, load(calls(5000, OK, 5.0, a_second=1000), REFUSED)),
+        (late, load(calls(5000, OK, 5.0, a_second=1000), REFUSED, calls(5000, CANCELLED, 0.3, a_second=1000))),
         (late, load(calls(5000, OK, 0.1, a_second=1000), calls(100, RESOURCE_EXHAUSTED, 3.0, retry=True))),
         (collapsed, load(calls(10, OK, 1.0), REFUSED)),
         (collapsed, load(REFUSED)),
@@ -63,8 +63,8 @@ def test_what_is_served_or_told_to_come_again_in_time_is_fine() -> None:
     ids=[
         "no answer",
         "when to come again unsaid",
-        "told nobody",
         "late",
+        "late after they were read",
         "refused late",
         "little done",
         "nothing done",
@@ -78,6 +78,13 @@ def test_what_must_not_be_is_found(checker: Checker, bad: Load) -> None:
 def test_a_slow_machine_is_not_taken_for_a_long_queue() -> None:
     """Late is who waits behind too many, not who waits long: here a fifth as fast, and as many ahead of each."""
     assert not [*late(load(calls(1000, OK, 4.0, a_second=200), calls(100, RESOURCE_EXHAUSTED, 4.0, retry=True)))]
+
+
+def test_time_unread_is_not_taken_for_a_long_queue() -> None:
+    """It is what those take that are sent away as soon as they are read."""
+    served = calls(5000, OK, 5.0, a_second=1000)
+    assert [*late(load(served))]
+    assert not [*late(load(served, calls(5000, CANCELLED, 3.0, a_second=1000)))]
 
 
 @pytest.mark.parametrize(
@@ -99,8 +106,8 @@ def test_what_was_refused_is_nothing_anybody_asked_for() -> None:
     """Requests served and requests open go into the history, each under the request that was made."""
     history = History()
     made = [*calls(1, RESOURCE_EXHAUSTED, 0.1), *calls(1, OK, 0.1), *calls(1, DEADLINE_EXCEEDED, 5.0)]
-    remember(history, made, requests(OFFER))
-    _, second, third = islice(requests(OFFER), 3)
+    remember(history, made, requests(OFFER.name, OFFER.products))
+    _, second, third = islice(requests(OFFER.name, OFFER.products), 3)
     assert [operation.request for operation in history.operations] == [second, third]
     assert [operation.outcome for operation in history.operations] == [Outcome.OK, Outcome.UNKNOWN]
     assert [operation.abandoned for operation in history.operations] == [False, True]

@@ -34,7 +34,7 @@ class Calls:
         under_way = call.future(request, timeout=timeout)
         if given_up_after is not None:
             _give_up(under_way, given_up_after)
-        return _answer(under_way)
+        return answer(under_way)
 
     def close(self) -> None:
         """Closes the connections."""
@@ -49,7 +49,8 @@ def _give_up(under_way: Any, seconds: float) -> None:
         under_way.cancel()
 
 
-def _answer(under_way: Any) -> Answer:
+def answer(under_way: Any) -> Answer:
+    """The answer to a call that a stub's `future` has begun. Blocks until it is there."""
     try:
         return Answer(grpc.StatusCode.OK, under_way.result(), Status())
     except grpc.FutureCancelledError:

@@ -59,13 +59,13 @@ class Call(NamedTuple):
         return self.ended - self.due
 
 
-def requests(offer: Offer) -> Iterator[PlaceOrderRequest]:
-    """The requests, the same for the same offer: each for a customer of its own."""
-    dice = random.Random(offer.name)
+def requests(name: str, products: Sequence[str]) -> Iterator[PlaceOrderRequest]:
+    """The requests of a load of that name, always the same: each for a customer of its own."""
+    dice = random.Random(name)
     number = 0
     while True:
         number += 1
-        yield placing(new_id(dice), f"{offer.name}-load-{number}", {dice.choice(offer.products): 1})
+        yield placing(new_id(dice), f"{name}-load-{number}", {dice.choice(products): 1})
 
 
 def put(address: str, offer: Offer) -> list[Call]:
@@ -137,7 +137,7 @@ class _Generator:
 
     def __init__(self, offer: Offer) -> None:
         self._offer = offer
-        self._requests = requests(offer)
+        self._requests = requests(offer.name, offer.products)
         self._offered = False
         self._follows = False
         self._quiet = asyncio.Event()
