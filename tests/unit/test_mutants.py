@@ -66,7 +66,7 @@ def test_a_mutant_says_who_is_broken_how_and_what_has_to_notice(mutant: Mutant) 
 
 @every_mutant
 def test_the_law_of_a_mutant_applies_where_its_service_is_judged_alone(mutant: Mutant) -> None:
-    """It needs no other service, and nothing that is not given: so whoever judges that service learns of the mistake."""
+    """It needs no other service, and nothing that is not given: whoever judges that service learns of the mistake."""
     law = LAWS[mutant.caught_by]
     for service in mutant.services:
         assert law.needs <= {service, *GIVEN, *({"stand-in"} if service == PRODUCT else ())}
