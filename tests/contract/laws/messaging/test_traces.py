@@ -99,6 +99,20 @@ def test_what_is_no_trace_context_begins_a_trace(system: SystemUnderTest, event_
     assert trace_of_event not in (trace, "0" * 32)
 
 
+@pytest.mark.cites("implement.md", "Of several in one call any is taken, or a new trace begun")
+@pytest.mark.judges(ORDER)
+@pytest.mark.parametrize(("role", "make"), CALLS.values(), ids=list(CALLS))
+def test_several_trace_contexts_do_no_harm(
+    system: SystemUnderTest, event_tap: EventTap, role: str, make: Callable[[SystemUnderTest], Any]
+) -> None:
+    """The call is served, and its event belongs to one trace: of those, or a new one."""
+    several = [new_trace(), new_trace()]
+    metadata = [entry for traceparent in several for entry in carrying(traceparent)]
+    order = system.client.call(make(system), role, metadata=metadata).response.order
+    last = received(system, event_tap, lambda message: version_of(message) == (order.id, order.version))
+    assert last != "0" * 32
+
+
 def creation_of(order: Order) -> Callable[[Received], bool]:
     """Fits the event of the first version of an order."""
     return lambda message: version_of(message) == (order.id, 1)

@@ -1,31 +1,38 @@
 """Laws of the request_id (AIP-155), for every changing RPC."""
 
+import re
+import uuid
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
+from ordersys.api.notification.v1.dead_letter_service_pb2 import DiscardDeadLettersRequest
 from ordersys.api.order.v1.order_pb2 import Order
 from ordersys.api.order.v1.order_service_pb2 import (
     BatchCreateOrdersRequest,
     CreateOrderRequest,
     CreateOrderResult,
 )
+from ordersys.api.product.v1.product_service_pb2 import BatchPlaceOrdersRequest
 from ordersys.contract.errors import reason_of
 from ordersys.contract.topology import topology
-from tests.contract.harness.client import ORDER, ROLES, RPCS
+from tests.contract.harness.client import ORDER, PRODUCT, ROLES, RPCS
 from tests.contract.harness.normal_form import copy
 from tests.contract.harness.order_events import wait_for_events
 from tests.contract.harness.order_requests import CANCELLED, PAID, SHIPPED, changing, moving, updated
 from tests.contract.harness.refusals import refusal_in, reused
 from tests.contract.harness.sample_requests import SAMPLE_REQUESTS, SampleRequest
-from tests.contract.harness.system_under_test import SystemUnderTest, creating, new_id
+from tests.contract.harness.system_under_test import SystemUnderTest, creating, new_id, placing
 from tests.contract.harness.variants import altered, spellings
 
 every_ask = pytest.mark.parametrize(
     ("role", "ask"), [(ask.role, ask) for ask in SAMPLE_REQUESTS.values()], ids=list(SAMPLE_REQUESTS)
 )
+ONE_OF_EACH = {ask.role: ask for name, ask in SAMPLE_REQUESTS.items() if re.search(r"\.(Create|Discard)", name)}
+"""Of each role a changing RPC whose requests do not depend on each other."""
 CROWD = 12
+MOST, MANY = 500, 120
 
 
 def test_every_changing_rpc_is_asked_for() -> None:
@@ -136,6 +143,47 @@ def test_an_id_is_one_for_all_calls(system: SystemUnderTest, role: str, ask: Sam
             if type(stolen) is not type(request):
                 stolen.request_id = request.request_id
                 assert system.call(stolen, role).reason == "REQUEST_ID_REUSED"
+
+
+@pytest.mark.cites("implement.md", "Remember it for at least 24 hours from the answer on, however many come after it")
+@pytest.mark.parametrize("role", ROLES)
+def test_an_id_is_remembered_however_many_come_after_it(system: SystemUnderTest, role: str) -> None:
+    """Of every kind of request: each is answered as at first when there have been many others."""
+    requests = [ask.request(system) for ask in SAMPLE_REQUESTS.values() if ask.role == role]
+    answered = [(request, system.ok(request, role)) for request in requests]
+    ask_for_many_others(system, role)
+    for request, first in answered:
+        assert_same(system.ok(request, role), first)
+
+
+def ask_for_many_others(system: SystemUnderTest, role: str) -> None:
+    """As many requests with ids of their own as a batch has; where there is none, MANY of them."""
+    if role == ORDER:
+        orders_of(create_all(system, [creating() for _ in range(MOST)]))
+    elif role == PRODUCT:
+        product = system.new_product()
+        requests = [placing({product: 1}) for _ in range(MOST)]
+        system.ok(BatchPlaceOrdersRequest(requests=requests))
+    else:
+        others = [
+            DiscardDeadLettersRequest(request_id=new_id(), dead_letter_ids=[uuid.uuid4().hex]) for _ in range(MANY)
+        ]
+        with ThreadPoolExecutor(CROWD) as pool:
+            list(pool.map(lambda request: system.ok(request, role), others))
+
+
+@pytest.mark.cites("implement.md", "A second one has no effect: the call is answered as if it had not come")
+@pytest.mark.cites("product_service.proto", "A call is one message, which comes within 5 s of its headers")
+@pytest.mark.parametrize(("role", "ask"), ONE_OF_EACH.items(), ids=list(ONE_OF_EACH))
+def test_a_second_message_has_no_effect(system: SystemUnderTest, role: str, ask: SampleRequest) -> None:
+    """Answered or refused: what came first may be done, and of what came second not even the request_id is used."""
+    first, second = ask.request(system), ask.request(system)
+    (method,) = (method for method in RPCS[role] if method.input_type is first.DESCRIPTOR)
+    answer = system.client.send_all(method, [first.SerializeToString(), second.SerializeToString()], role)
+    repeated = system.ok(first, role)
+    assert answer.response in (None, repeated)
+    other = next(iter(altered(second).values()))
+    assert system.call(other, role).response is not None, "the request_id of the second message is used"
 
 
 @pytest.mark.cites("implement.md", "neither does a repeat")
