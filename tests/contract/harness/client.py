@@ -1,7 +1,6 @@
 """A client that knows the contract only: bytes over gRPC, answered by a message or a status of the contract."""
 
 from collections import Counter
-from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import grpc
@@ -110,17 +109,6 @@ class ContractClient:
         )
         try:
             return Answer(grpc.StatusCode.OK, call(body, timeout=timeout or self._timeout, **options), Status())
-        except grpc.RpcError as error:
-            return _refused(error)
-
-    def send_all(self, method: MethodDescriptor, bodies: Iterable[bytes], role: str) -> Answer:
-        """A unary RPC with any number of messages, which no client makes by itself."""
-        self.calls[role] += 1
-        call = self._channels[role].stream_unary(
-            descriptors.path(method), _same, descriptors.message_class(method.output_type).FromString
-        )
-        try:
-            return Answer(grpc.StatusCode.OK, call(iter(bodies), timeout=self._timeout), Status())
         except grpc.RpcError as error:
             return _refused(error)
 

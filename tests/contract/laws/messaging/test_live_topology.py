@@ -39,7 +39,7 @@ def test_every_queue_is_there_as_the_contract_states_it(
     """Declared by the services, durable, with exactly its arguments."""
     arguments = dict(queue.arguments)
     # A service that has only just connected may still be declaring.
-    system.eventually(lambda: not injector.try_to(lambda channel: channel.queue_declare(queue.name, passive=True)))
+    system.eventually(lambda: injector.is_there(queue.name))
     assert injector.try_to(lambda channel: channel.queue_declare(queue.name, durable=True, arguments=arguments)) == ""
 
 

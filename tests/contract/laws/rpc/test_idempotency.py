@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from google.protobuf.descriptor import MethodDescriptor
 
 from ordersys.api.notification.v1.dead_letter_service_pb2 import DiscardDeadLettersRequest
 from ordersys.api.order.v1.order_pb2 import Order
@@ -21,6 +22,7 @@ from tests.contract.harness.client import ORDER, PRODUCT, ROLES, RPCS
 from tests.contract.harness.normal_form import copy
 from tests.contract.harness.order_events import wait_for_events
 from tests.contract.harness.order_requests import CANCELLED, PAID, SHIPPED, changing, moving, updated
+from tests.contract.harness.raw_call import framed, raw_call
 from tests.contract.harness.refusals import refusal_in, reused
 from tests.contract.harness.sample_requests import SAMPLE_REQUESTS, SampleRequest
 from tests.contract.harness.system_under_test import SystemUnderTest, creating, new_id, placing
@@ -178,12 +180,35 @@ def ask_for_many_others(system: SystemUnderTest, role: str) -> None:
 def test_a_second_message_has_no_effect(system: SystemUnderTest, role: str, ask: SampleRequest) -> None:
     """Answered or refused: what came first may be done, and of what came second not even the request_id is used."""
     first, second = ask.request(system), ask.request(system)
-    (method,) = (method for method in RPCS[role] if method.input_type is first.DESCRIPTOR)
-    answer = system.client.send_all(method, [first.SerializeToString(), second.SerializeToString()], role)
+    octets = framed(first.SerializeToString()) + framed(second.SerializeToString())
+    answer = raw_call(system.addresses[role], method_of(role, first), octets, system.patience)
     repeated = system.ok(first, role)
-    assert answer.response in (None, repeated)
-    other = next(iter(altered(second).values()))
-    assert system.call(other, role).response is not None, "the request_id of the second message is used"
+    assert answer is None or type(repeated).FromString(answer) == repeated
+    assert_unused(system, role, second)
+
+
+@pytest.mark.cites(
+    "implement.md", "Half a message at the end of a stream, and an end without a message, are none either"
+)
+@pytest.mark.parametrize(("role", "ask"), ONE_OF_EACH.items(), ids=list(ONE_OF_EACH))
+def test_half_a_message_has_no_effect(system: SystemUnderTest, role: str, ask: SampleRequest) -> None:
+    """However much of it came before the stream ended: it is not answered, and its request_id is free."""
+    request = ask.request(system)
+    octets = framed(request.SerializeToString())
+    for end in (0, 3, 5, len(octets) // 2, len(octets) - 1):
+        assert raw_call(system.addresses[role], method_of(role, request), octets[:end], system.patience) is None
+    assert_unused(system, role, request)
+
+
+def method_of(role: str, request: Any) -> MethodDescriptor:
+    """The RPC that takes a request."""
+    return next(method for method in RPCS[role] if method.input_type is request.DESCRIPTOR)
+
+
+def assert_unused(system: SystemUnderTest, role: str, request: Any) -> None:
+    """Another request is answered under the request_id of this one."""
+    answer = system.call(next(iter(altered(request).values())), role)
+    assert answer.response is not None, f"its request_id is used: {answer.status}"
 
 
 @pytest.mark.cites("implement.md", "neither does a repeat")
