@@ -1,12 +1,13 @@
 """The system under test: the services named on the command line, or our own, started for the run."""
 
 from collections.abc import Collection, Generator, Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 import pytest
 
+from ordersys.contract.topology import topology
 from tests import virtual_host
 from tests.contract.harness import examples, launch
 from tests.contract.harness.amqp_proxy import AmqpProxy
@@ -167,9 +168,17 @@ def event_tap(system: SystemUnderTest) -> EventTap:
     return system.event_tap
 
 
+@pytest.fixture(scope="package")
+def declared(system: SystemUnderTest, amqp_url: str) -> None:
+    """Returns when the queues are there, as soon as any service has declared them; laws say whether they have to be."""
+    with closing(Injector(amqp_url)) as connection, suppress(AssertionError):
+        for queue in topology().queues:
+            system.eventually(lambda name=queue.name: connection.is_there(name))  # type: ignore[misc]
+
+
 @pytest.fixture
-def injector(system: SystemUnderTest, amqp_url: str) -> Iterator[Injector]:
-    """A connection to their broker, once they run."""
+def injector(declared: None, amqp_url: str) -> Iterator[Injector]:
+    """A connection to their broker, once they run and have declared what they need."""
     with closing(Injector(amqp_url)) as connection:
         yield connection
 

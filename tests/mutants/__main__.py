@@ -2,7 +2,8 @@
 
 The unbroken implementation is judged first, by the whole suite. A mutant is judged by the law that has to catch it,
 which has to fail in the stated way, and by all of them where that law is kept. With --alone the broken service is
-judged without the others, too. Prints the matrix and the scores; exit status 0 means that every mutant was killed.
+judged without the others, too: the law of a mutant needs none. Prints the matrix and the scores; exit status 0 means
+that every mutant was killed.
 """
 
 import argparse
@@ -75,33 +76,32 @@ def _try_mutants(court: Court, mutants: Sequence[Mutant], ways: Sequence[str], f
 
 
 def _judged_together(mutant: Mutant, full: bool, url: str) -> Verdict:
-    judged = partial(implementation.together, _broken(mutant))
-    whole = Scope(enough=0 if full else _ENOUGH)
-    if not full:
-        verdict = _as_stated(mutant, judged, url, Scope(node_id(mutant.caught_by), _ENOUGH))
-        if verdict.outcome is not Outcome.SURVIVED:
-            return verdict
-    return _as_stated(mutant, judged, url, whole)
+    return _verdict(mutant, partial(implementation.together, _broken(mutant)), url, full)
 
 
 def _judged_alone(mutant: Mutant, full: bool, url: str) -> Verdict:
-    """The verdict on the broken service without the others; of several broken ones on the first that is noticed.
-
-    The law that was named may need others, and does not apply then: any other will do.
-    """
-    scope = Scope(enough=0 if full else _ENOUGH, first=[mutant.caught_by])
+    """The verdict on the broken service without the others; of several broken ones the first that is not killed."""
     for role in mutant.services:
-        verdict = _as_stated(mutant, _alone(_broken(mutant), role), url, scope, strict=False)
-        if verdict.outcome is not Outcome.SURVIVED:
+        verdict = _verdict(mutant, _alone(_broken(mutant), role), url, full)
+        if verdict.outcome is not Outcome.KILLED:
             break
     return verdict
 
 
-def _as_stated(mutant: Mutant, judged: Judged, url: str, scope: Scope, strict: bool = True) -> Verdict:
+def _verdict(mutant: Mutant, judged: Judged, url: str, full: bool) -> Verdict:
+    """By the law that was named; where that law is kept, or every other is wanted, by all of them."""
+    if not full:
+        verdict = _as_stated(mutant, judged, url, Scope(node_id(mutant.caught_by), _ENOUGH))
+        if verdict.outcome is not Outcome.SURVIVED:
+            return verdict
+    return _as_stated(mutant, judged, url, Scope(enough=0 if full else _ENOUGH))
+
+
+def _as_stated(mutant: Mutant, judged: Judged, url: str, scope: Scope) -> Verdict:
     """The verdict within `scope`. Where the law fails in other words, all its cases are tried: one has to have them."""
 
     def verdict(tried: Scope) -> Verdict:
-        return as_stated(judge(judged, url, tried), mutant.caught_by, mutant.fails_as_stated, strict)
+        return as_stated(judge(judged, url, tried), mutant.caught_by, mutant.fails_as_stated)
 
     first = verdict(scope)
     if first.outcome is not Outcome.OTHER_REASON or not mutant.fails_with:

@@ -44,13 +44,12 @@ def anyhow(judgement: Judgement) -> Verdict:
     return Verdict(Outcome.KILLED if laws else Outcome.SURVIVED, laws, judgement.kept)
 
 
-def as_stated(judgement: Judgement, law: str, fails_as_stated: Callable[[str], bool], strict: bool = True) -> Verdict:
-    """The verdict where `law` has to fail in the stated way; not `strict`, another law will do where it is kept."""
+def as_stated(judgement: Judgement, law: str, fails_as_stated: Callable[[str], bool]) -> Verdict:
+    """The verdict where `law` has to fail in the stated way."""
     laws = tuple(failure.law for failure in judgement.broken)
     stated = next((failure for failure in judgement.broken if failure.law == law), None)
     if stated is None:
-        outcome = Outcome.OTHER_LAW if laws and strict else Outcome.KILLED if laws else Outcome.SURVIVED
-        return Verdict(outcome, laws, judgement.kept)
+        return Verdict(Outcome.OTHER_LAW if laws else Outcome.SURVIVED, laws, judgement.kept)
     if any(map(fails_as_stated, stated.counterexamples)):
         return Verdict(Outcome.KILLED, (law, *(other for other in laws if other != law)), judgement.kept)
     return Verdict(Outcome.OTHER_REASON, laws, judgement.kept, _in_one_line(stated))

@@ -17,11 +17,13 @@ from tests.contract.harness.law_index import laws
 from tests.mutants import catalogue
 from tests.mutants.catalogue import MUTANTS
 from tests.mutants.machine.mutation import mutations
-from tests.mutants.mutant import ALL, SERVICES, Edit, Malformed, Moved, Mutant, read
+from tests.mutants.mutant import ALL, PRODUCT, SERVICES, Edit, Malformed, Moved, Mutant, read
 from tests.mutants.run import Finder
 
 every_mutant = pytest.mark.parametrize("mutant", MUTANTS.values(), ids=list(MUTANTS))
-LAWS = {law.id for law in laws()}
+LAWS = {law.id: law for law in laws()}
+GIVEN = frozenset({"broker", "proxy", "restart"})
+"""The means with which a service is judged alone, as `implementation.alone` has it."""
 
 
 def output(*arguments: str) -> tuple[int, str]:
@@ -60,6 +62,15 @@ def test_a_mutant_says_who_is_broken_how_and_what_has_to_notice(mutant: Mutant) 
     assert mutant.caught_by in LAWS
     assert mutant.fails_with.strip(" …"), f"`nox -s mutants -- --learn {mutant.name}` shows how its law fails"
     assert not re.search(r"[0-9a-f]{8}-|:\d{4,5}\b|0x[0-9a-f]", mutant.fails_with), "another run has other ids"
+
+
+@every_mutant
+def test_the_law_of_a_mutant_applies_where_its_service_is_judged_alone(mutant: Mutant) -> None:
+    """It needs no other service, and nothing that is not given: whoever judges that service learns of the mistake."""
+    law = LAWS[mutant.caught_by]
+    for service in mutant.services:
+        assert law.needs <= {service, *GIVEN, *({"stand-in"} if service == PRODUCT else ())}
+        assert not law.roles or service in law.roles
 
 
 @every_mutant

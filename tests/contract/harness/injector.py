@@ -84,6 +84,10 @@ class Injector:
         """The number of messages in a queue that wait to be delivered."""
         return int(self._channel.queue_declare(queue, passive=True).method.message_count)
 
+    def is_there(self, queue: str) -> bool:
+        """True once a queue is declared."""
+        return not self.try_to(lambda channel: channel.queue_declare(queue, passive=True))
+
     def try_to(self, act: Callable[[BlockingChannel], object]) -> str:
         """The broker's error for an action that may close the channel, empty when there is none."""
         channel = self._connection.channel()

@@ -1,6 +1,5 @@
-"""Requests in normal form, in which equal ones are equal, and other spellings of one request. Pure."""
+"""Requests in normal form, in which equal ones are equal (other spellings: `variants.py`). Pure."""
 
-from collections.abc import Callable
 from typing import Any
 
 _UUIDS = ("request_id", "order_id")
@@ -38,35 +37,4 @@ def copy(request: Any) -> Any:
     """The same again."""
     other = type(request)()
     other.CopyFrom(request)
-    return other
-
-
-def _in_upper_case(request: Any) -> None:
-    for name in _UUIDS:
-        if name in request.DESCRIPTOR.fields_by_name:
-            setattr(request, name, getattr(request, name).upper())
-
-
-def _turned(request: Any) -> None:
-    if (items := items_of(request)) is not None:
-        items.reverse()
-
-
-def _of_a_newer_client(request: Any) -> None:
-    request.MergeFromString(b"\xfa\x7f\x07unknown")
-
-
-_SPELLINGS: tuple[Callable[[Any], None], ...] = (
-    lambda request: None,
-    _in_upper_case,
-    _turned,
-    _of_a_newer_client,
-)
-SPELLINGS = len(_SPELLINGS)
-
-
-def respelled(request: Any, spelling: int) -> Any:
-    """The same request in another spelling, one of SPELLINGS; 0 is as it was."""
-    other = copy(request)
-    _SPELLINGS[spelling](other)
     return other

@@ -8,12 +8,15 @@ from typing import Any
 
 import pika
 
+from ordersys.api.order.v1.order_events_pb2 import OrderCreated
 from ordersys.api.order.v1.order_pb2 import Order
 from ordersys.contract.times import microseconds
-from ordersys.contract.topology import publication
+from ordersys.contract.topology import publication, topology
 from tests.contract.harness.event_tap import EventTap, Received
+from tests.contract.harness.injector import Injector
 from tests.contract.harness.normal_form import copy
 from tests.contract.harness.order_model import Told, differences
+from tests.contract.harness.sample_orders import sample_order
 from tests.contract.harness.system_under_test import SystemUnderTest
 from tests.contract.harness.traces import trace_id
 
@@ -115,6 +118,15 @@ def assert_properties(received: Received, order_id: str, time: int) -> None:
     assert round(datetime.fromisoformat(headers["cloudEvents:time"]).timestamp() * 1_000_000) == time
     assert re.fullmatch(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}", headers["traceparent"])
     assert received.routing_key == stated.routing_key
+
+
+def fence_exchanges(system: SystemUnderTest, event_tap: EventTap, injector: Injector) -> None:
+    """Returns when everything that any exchange had before has been heard: the tap has one queue for each."""
+    mark = OrderCreated(order=sample_order())
+    routing_key = publication(mark.DESCRIPTOR).routing_key
+    for exchange in topology().exchanges:
+        injector.route(exchange.name, routing_key, mark)
+        event_tap.wait(lambda name=exchange.name: event_tap.received(mark.order.id, name), system.patience)  # type: ignore[misc]
 
 
 def wait_for_events(system: SystemUnderTest) -> None:

@@ -33,9 +33,8 @@ def stock(alone: ProductServiceAlone, product: str) -> tuple[int, int]:
 
 def orders_of(alone: ProductServiceAlone, product: str) -> list[Order]:
     """The orders of a product that the Order Service has."""
-    return [
-        order for order in alone.fake_order_service.orders.values() if product in {i.product_id for i in order.items}
-    ]
+    orders = list(alone.fake_order_service.orders.values())  # in one go: it creates others meanwhile
+    return [order for order in orders if product in {item.product_id for item in order.items}]
 
 
 def by_id(orders: Iterable[Order]) -> list[Order]:

@@ -21,13 +21,14 @@ from ordersys.api.product.v1.product_service_pb2 import (
 from tests.contract.harness.client import PRODUCT
 from tests.contract.harness.event_tap import EventTap
 from tests.contract.harness.model import CANCELLED, FOLLOWS, PLACED
-from tests.contract.harness.normal_form import SPELLINGS, copy, items_of, normal, respelled
+from tests.contract.harness.normal_form import copy, items_of, normal
 from tests.contract.harness.paging import walk
 from tests.contract.harness.refusals import refusal_in, unknown_product
 from tests.contract.harness.rejections import compare_rejections
 from tests.contract.harness.steps import Kind
 from tests.contract.harness.stock_judge import StockJudge, units
 from tests.contract.harness.system_under_test import SystemUnderTest, new_id, quantities
+from tests.contract.harness.variants import spelled
 
 _SHOP = (30, 20, 9, 2)  # units of the first products: plenty of one, too few of another
 _MOST_PRODUCTS = 6
@@ -47,7 +48,6 @@ _WANTED = st.dictionaries(
 )
 _EXPECTED = st.sampled_from(["none"] * 5 + ["this"] * 2 + ["older", "newer"])
 _PRICES = st.builds(Money, currency_code=st.just("EUR"), units=st.integers(0, 999), nanos=st.integers(0, 999_999_999))
-_SPELLING = st.integers(0, SPELLINGS - 1)
 
 
 class StockStory(StockJudge):
@@ -100,7 +100,7 @@ class StockStory(StockJudge):
         requests = [self.placing(wanted, number % 2) for number, wanted in enumerate(wishes)]
         if again is not None:
             earlier = [*requests, *self.placements()]
-            requests.append(respelled(earlier[again % len(earlier)], again % SPELLINGS))
+            requests.append(spelled(earlier[again % len(earlier)], again))
         self.ask_many(requests)
 
     def change(self, which: int, wanted: Mapping[int, int], expected: str) -> None:
@@ -179,12 +179,12 @@ class StockStory(StockJudge):
 
     def repeat(self, which: int, spelling: int) -> None:
         """A request again: answered as at first, whatever happened since, if it had an outcome; else judged anew."""
-        self.ask(respelled(self.earlier(which), spelling))
+        self.ask(spelled(self.earlier(which), spelling))
 
     def repeat_many(self, which: Sequence[int], spelling: int) -> None:
         """In one call, whichever call they were first asked by; one of them altered."""
         earlier = self.placements()
-        requests = [respelled(earlier[number % len(earlier)], spelling) for number in which]
+        requests = [spelled(earlier[number % len(earlier)], spelling) for number in which]
         requests.append(self.altered(requests[0], which[0]))
         self.ask_many(requests)
 
@@ -312,8 +312,8 @@ KINDS = (
     *(Kind(1, StockStory.change_what_is_stale, {"which": _WHICH, "how": st.just(how)}) for how in _STALE),
     Kind(1, StockStory.repeat_long_after, {"which": _WHICH}),
     *(Kind(1, StockStory.want_too_much, {"which": _WHICH, "how": st.just(how)}) for how in _TOO_MUCH),
-    Kind(2, StockStory.repeat, {"which": _WHICH, "spelling": _SPELLING}),
-    Kind(2, StockStory.repeat_many, {"which": st.lists(_WHICH, min_size=1, max_size=4), "spelling": _SPELLING}),
+    Kind(2, StockStory.repeat, {"which": _WHICH, "spelling": _WHICH}),
+    Kind(2, StockStory.repeat_many, {"which": st.lists(_WHICH, min_size=1, max_size=4), "spelling": _WHICH}),
     Kind(3, StockStory.ask_for_another, {"which": _WHICH, "how": _WHICH}),
     Kind(1, StockStory.ask_by_another_call, {"which": _WHICH, "delta": st.integers(1, 5)}),
 )

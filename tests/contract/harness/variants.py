@@ -43,6 +43,12 @@ def spellings(request: Any) -> dict[str, Any]:
     return {**variants, "all of it": whole}
 
 
+def spelled(request: Any, which: int) -> Any:
+    """The request as it is, or in one of its other spellings."""
+    ways = [request, *spellings(request).values()]
+    return ways[which % len(ways)]
+
+
 def altered(request: Any) -> dict[str, Any]:
     """Requests that ask for something else, by the field that differs. Each keeps the rules."""
     variants: dict[str, Any] = {}

@@ -6,7 +6,7 @@ from ordersys.contract.normalisation import fingerprint, normalise
 from ordersys.contract.validation import violations
 from tests.contract.harness.normal_form import copy
 from tests.contract.harness.system_under_test import creating, new_id, priced
-from tests.contract.harness.variants import altered, spellings
+from tests.contract.harness.variants import altered, spelled, spellings
 
 CREATE = creating({"lamp": 2, "desk": 1})
 ITEMS = UpdateOrderRequest(
@@ -47,3 +47,9 @@ def test_what_is_spelled_in_another_way_asks_for_the_same() -> None:
             assert same.SerializeToString() != request.SerializeToString(), way
             assert meaning(same) == meaning(request), way
             assert not violations(same), way
+
+
+def test_each_spelling_has_a_number_and_so_has_the_request_as_it_is() -> None:
+    """Whichever number is drawn, the request is spelled in some way; none is left out."""
+    ways = {bytes(spelled(CREATE, number).SerializeToString()) for number in range(100)}
+    assert ways == {bytes(way.SerializeToString()) for way in (CREATE, *spellings(CREATE).values())}

@@ -8,6 +8,7 @@ from ordersys.contract.topology import Exchange, Queue, topology
 from tests.contract.harness.client import LISTENERS
 from tests.contract.harness.event_tap import EventTap
 from tests.contract.harness.injector import Injector
+from tests.contract.harness.order_events import FANOUT, TOPIC, fence_exchanges
 from tests.contract.harness.sample_orders import sample_order
 from tests.contract.harness.subscriber_deliveries import fence
 from tests.contract.harness.system_under_test import SystemUnderTest
@@ -38,8 +39,25 @@ def test_every_queue_is_there_as_the_contract_states_it(
     """Declared by the services, durable, with exactly its arguments."""
     arguments = dict(queue.arguments)
     # A service that has only just connected may still be declaring.
-    system.eventually(lambda: not injector.try_to(lambda channel: channel.queue_declare(queue.name, passive=True)))
+    system.eventually(lambda: injector.is_there(queue.name))
     assert injector.try_to(lambda channel: channel.queue_declare(queue.name, durable=True, arguments=arguments)) == ""
+
+
+@pytest.mark.cites("implement.md", "`feeds` is an exchange-to-exchange binding with routing key `#`")
+def test_the_fanout_exchange_feeds_the_topic_exchange(
+    system: SystemUnderTest, event_tap: EventTap, injector: Injector
+) -> None:
+    """Bound by every service: what is published to the one is heard on the other, whatever its routing key."""
+    events = [OrderCreated(order=sample_order()) for _ in range(2)]
+
+    def heard() -> list[bool]:
+        for event, routing_key in zip(events, ("order.created", "anything"), strict=True):
+            injector.route(FANOUT, routing_key, event)
+        fence_exchanges(system, event_tap, injector)
+        return [bool(event_tap.received(event.order.id, TOPIC)) for event in events]
+
+    # A service that has only just connected may still be declaring.
+    system.eventually(lambda: all(heard()))
 
 
 @pytest.mark.cites("topology.proto", "so that one publish reaches both atomically in the broker")

@@ -15,7 +15,7 @@ from tests.contract.harness.event_tap import EventTap, Received
 from tests.contract.harness.system_under_test import SystemUnderTest, creating, new_id, placing
 from tests.contract.harness.traces import carrying, new_trace, trace_id
 
-pytestmark = pytest.mark.judges(ORDER, "broker")
+pytestmark = pytest.mark.judges("broker")
 VERSION_00 = re.compile("00-[0-9a-f]{32}-[0-9a-f]{16}-0[01]")
 CALLS = {
     "CreateOrder": (ORDER, lambda system: creating()),
@@ -56,6 +56,7 @@ def received(system: SystemUnderTest, event_tap: EventTap, fits: Callable[[Recei
 @pytest.mark.cites("implement.md", "header traceparent | the trace of the call that caused it, as version 00")
 @pytest.mark.cites("order_events.proto", "the W3C trace context of the call that caused the event, as version 00")
 @pytest.mark.cites("implement.md", "pass it on to the Order Service and into events")
+@pytest.mark.judges(ORDER)
 @pytest.mark.parametrize(("role", "make"), CALLS.values(), ids=list(CALLS))
 def test_an_event_belongs_to_the_trace_of_the_call(
     system: SystemUnderTest, event_tap: EventTap, role: str, make: Callable[[SystemUnderTest], Any]
@@ -68,6 +69,7 @@ def test_an_event_belongs_to_the_trace_of_the_call(
 
 
 @pytest.mark.cites("order_events.proto", "of a later version what is known of it is kept, ids and sampled flag")
+@pytest.mark.judges(ORDER)
 @pytest.mark.parametrize(("role", "make"), CALLS.values(), ids=list(CALLS))
 @pytest.mark.parametrize(
     "later", ["01-{0}-{1}-01", "01-{0}-{1}-00-x", "cc-{0}-{1}-ff-what-the-future-brings", "fe-{0}-{1}-fe-"]
@@ -85,6 +87,7 @@ def test_a_trace_context_of_a_later_version_is_read_as_far_as_it_is_known(
 
 @pytest.mark.cites("order_events.proto", "one that is invalid counts as none, and a trace is begun")
 @pytest.mark.cites("implement.md", "Treat an invalid one as absent: begin a new trace")
+@pytest.mark.judges(ORDER)
 @pytest.mark.parametrize(
     "wrong", ["ff-{0}-{1}-01", "00-{0}-{1}-01-x", "01-{0}-{1}-01.x", "01-{0}-{1}", "00-{0}-0000000000000000-01"]
 )
@@ -94,6 +97,20 @@ def test_what_is_no_trace_context_begins_a_trace(system: SystemUnderTest, event_
     order = traced(system, ORDER, creating(), wrong.format(trace, span)).response.order
     trace_of_event = received(system, event_tap, creation_of(order))
     assert trace_of_event not in (trace, "0" * 32)
+
+
+@pytest.mark.cites("implement.md", "Of several in one call any is taken, or a new trace begun")
+@pytest.mark.judges(ORDER)
+@pytest.mark.parametrize(("role", "make"), CALLS.values(), ids=list(CALLS))
+def test_several_trace_contexts_do_no_harm(
+    system: SystemUnderTest, event_tap: EventTap, role: str, make: Callable[[SystemUnderTest], Any]
+) -> None:
+    """The call is served, and its event belongs to one trace: of those, or a new one."""
+    several = [new_trace(), new_trace()]
+    metadata = [entry for traceparent in several for entry in carrying(traceparent)]
+    order = system.client.call(make(system), role, metadata=metadata).response.order
+    last = received(system, event_tap, lambda message: version_of(message) == (order.id, order.version))
+    assert last != "0" * 32
 
 
 def creation_of(order: Order) -> Callable[[Received], bool]:
@@ -123,6 +140,7 @@ def test_a_refusals_event_belongs_to_the_trace_of_the_call(system: SystemUnderTe
 
 
 @pytest.mark.cites("order_service.proto", "Comes before the trace context that the call carries.")
+@pytest.mark.judges(ORDER)
 def test_an_order_of_a_batch_may_be_part_of_a_trace_of_its_own(system: SystemUnderTest, event_tap: EventTap) -> None:
     """What stands in the request comes before what the call carries, for each order of a batch and for one alone."""
     of_call, own = new_trace(), [new_trace(), "", new_trace(), ""]
@@ -140,7 +158,7 @@ def test_an_order_of_a_batch_may_be_part_of_a_trace_of_its_own(system: SystemUnd
 
 
 @pytest.mark.cites("implement.md", "every order of a batch belongs to the trace of the call")
-@pytest.mark.judges(PRODUCT)
+@pytest.mark.judges(PRODUCT, ORDER)
 def test_every_order_placed_in_a_batch_belongs_to_the_trace_of_the_call(
     system: SystemUnderTest, event_tap: EventTap
 ) -> None:

@@ -28,11 +28,11 @@ from tests.contract.harness.amqp_properties import (
     short,
 )
 from tests.contract.harness.amqp_proxy import AmqpProxy, Rule, Verdict
-from tests.contract.harness.client import LISTENERS, ORDER
+from tests.contract.harness.client import LISTENERS
 from tests.contract.harness.event_tap import EventTap
 from tests.contract.harness.examples import with_examples
 from tests.contract.harness.injector import SUBSCRIPTIONS, Injector
-from tests.contract.harness.order_events import wait_for_events
+from tests.contract.harness.order_events import fence_exchanges
 from tests.contract.harness.paging import walk
 from tests.contract.harness.sample_orders import sample_order
 from tests.contract.harness.subscriber_deliveries import NO_EVENTS, created, fence, recorded, shown
@@ -198,7 +198,6 @@ def test_all_copies_of_a_dead_letter_are_replayed(system: SystemUnderTest, injec
 @pytest.mark.cites(
     "dead_letter_service.proto", "Puts dead letters back into the queue they came from, for this subscriber alone."
 )
-@pytest.mark.judges(ORDER)
 @every_listener
 def test_a_replay_is_for_this_subscriber_alone(
     system: SystemUnderTest, injector: Injector, event_tap: EventTap, role: str
@@ -208,7 +207,7 @@ def test_a_replay_is_for_this_subscriber_alone(
     (letter,) = aside(system, injector, role, created(order))
     replay(system, role, letter.id)
     recorded(system, role, order.id)
-    wait_for_events(system)
+    fence_exchanges(system, event_tap, injector)
     assert event_tap.received(order.id) == []
 
 

@@ -17,6 +17,7 @@ from tests.contract.harness.system_under_test import SystemUnderTest
 @pytest.mark.cites("order_service.proto", "Lists orders, the newest first, filtered by customer and by state.")
 @pytest.mark.cites("order.proto", "When this version came to be (UTC): create_time at version 1, never before it.")
 @pytest.mark.cites("order_events.proto", "The id is `ORDER.VERSION`, of OrderRejected `ORDER.0`")
+@pytest.mark.cites("implement.md", "The names in `changed_fields` may stand in any order; all that changed is named")
 @settings(settings.get_profile("contract"), max_examples=share(2))
 @given(steps=stories(*KINDS))
 def test_any_story_of_orders_goes_as_the_model_says(system: SystemUnderTest, steps: list[Step]) -> None:

@@ -8,11 +8,10 @@ import pytest
 from google.rpc.status_pb2 import Status
 
 from ordersys.api.error.v1.error_reason_pb2 import ErrorReason
-from ordersys.api.order.v1.order_pb2 import Order, OrderState
+from ordersys.api.order.v1.order_pb2 import Order
 from ordersys.api.product.v1.product_service_pb2 import (
     BatchPlaceOrdersRequest,
     PlaceOrderRequest,
-    UpdateOrderRequest,
 )
 from ordersys.contract.errors import StatusError, reason_of, status_error
 from tests.contract.conftest import ProductServiceAlone
@@ -30,7 +29,7 @@ from tests.contract.harness.product_alone import (
     silent,
     stock,
 )
-from tests.contract.harness.system_under_test import new_id, placing
+from tests.contract.harness.system_under_test import placing
 from tools.documents.error_reasons import reasons
 
 pytestmark = pytest.mark.judges(PRODUCT, "stand-in")
@@ -334,22 +333,6 @@ def test_less_is_released_only_when_the_order_service_has_accepted(
     for _ in range(2):
         alone.system.ok(request)
         assert stock(alone, product) == (10 - left, left)
-
-
-@pytest.mark.cites("implement.md", "it is passed on as it is, and what was reserved for it is released")
-@pytest.mark.cites("product_service.proto", "FAILED_PRECONDITION (STATE_NOT_ALLOWED), ABORTED (VERSION_MISMATCH)")
-@pytest.mark.parametrize("ask", [changing, cancelling], ids=["change", "cancel"])
-def test_a_change_refused_for_good_moves_no_stock(alone: ProductServiceAlone, ask: Callable[[Order, int], Any]) -> None:
-    """What was reserved for it is given back, what the order holds stays held."""
-    product = alone.system.new_product(10)
-    order = alone.system.place({product: 4})
-    paid = UpdateOrderRequest(request_id=new_id(), order_id=order.id, state=OrderState.ORDER_STATE_PAID)
-    shipped = UpdateOrderRequest(request_id=new_id(), order_id=order.id, state=OrderState.ORDER_STATE_SHIPPED)
-    for request in (paid, shipped):
-        alone.system.ok(request)
-    answer = alone.system.call(ask(order, 9))
-    assert (answer.code, answer.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "STATE_NOT_ALLOWED")
-    alone.system.eventually(lambda: stock(alone, product) == (6, 4))
 
 
 @pytest.mark.cites(

@@ -136,7 +136,8 @@ class StoryAlone(StockStory):
 
     def compare_passed_on(self) -> None:
         """All that the Order Service was asked are requests of the story, priced, under ids and traces of their own."""
-        asked, self.seen = self.fake.asked[self.seen :], len(self.fake.asked)
+        asked = self.fake.asked[self.seen :]
+        self.seen += len(asked)
         for request, traceparent in asked:
             requests = self.passed_on.get(trace_id(traceparent), [])
             own = getattr(request, "customer_id", "") in self.customers or request.order_id in self.versions

@@ -1,31 +1,40 @@
 """Laws of the request_id (AIP-155), for every changing RPC."""
 
+import re
+import uuid
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from google.protobuf.descriptor import MethodDescriptor
 
+from ordersys.api.notification.v1.dead_letter_service_pb2 import DiscardDeadLettersRequest
 from ordersys.api.order.v1.order_pb2 import Order
 from ordersys.api.order.v1.order_service_pb2 import (
     BatchCreateOrdersRequest,
     CreateOrderRequest,
     CreateOrderResult,
 )
+from ordersys.api.product.v1.product_service_pb2 import BatchPlaceOrdersRequest
 from ordersys.contract.errors import reason_of
 from ordersys.contract.topology import topology
-from tests.contract.harness.client import ORDER, ROLES, RPCS
+from tests.contract.harness.client import ORDER, PRODUCT, ROLES, RPCS
 from tests.contract.harness.normal_form import copy
 from tests.contract.harness.order_events import wait_for_events
 from tests.contract.harness.order_requests import CANCELLED, PAID, SHIPPED, changing, moving, updated
+from tests.contract.harness.raw_call import framed, raw_call
 from tests.contract.harness.refusals import refusal_in, reused
 from tests.contract.harness.sample_requests import SAMPLE_REQUESTS, SampleRequest
-from tests.contract.harness.system_under_test import SystemUnderTest, creating, new_id
+from tests.contract.harness.system_under_test import SystemUnderTest, creating, new_id, placing
 from tests.contract.harness.variants import altered, spellings
 
 every_ask = pytest.mark.parametrize(
     ("role", "ask"), [(ask.role, ask) for ask in SAMPLE_REQUESTS.values()], ids=list(SAMPLE_REQUESTS)
 )
+ONE_OF_EACH = {ask.role: ask for name, ask in SAMPLE_REQUESTS.items() if re.search(r"\.(Create|Discard)", name)}
+"""Of each role a changing RPC whose requests do not depend on each other."""
 CROWD = 12
+MOST, MANY = 500, 120
 
 
 def test_every_changing_rpc_is_asked_for() -> None:
@@ -136,6 +145,70 @@ def test_an_id_is_one_for_all_calls(system: SystemUnderTest, role: str, ask: Sam
             if type(stolen) is not type(request):
                 stolen.request_id = request.request_id
                 assert system.call(stolen, role).reason == "REQUEST_ID_REUSED"
+
+
+@pytest.mark.cites("implement.md", "Remember it for at least 24 hours from the answer on, however many come after it")
+@pytest.mark.parametrize("role", ROLES)
+def test_an_id_is_remembered_however_many_come_after_it(system: SystemUnderTest, role: str) -> None:
+    """Of every kind of request: each is answered as at first when there have been many others."""
+    requests = [ask.request(system) for ask in SAMPLE_REQUESTS.values() if ask.role == role]
+    answered = [(request, system.ok(request, role)) for request in requests]
+    ask_for_many_others(system, role)
+    for request, first in answered:
+        assert_same(system.ok(request, role), first)
+
+
+def ask_for_many_others(system: SystemUnderTest, role: str) -> None:
+    """As many requests with ids of their own as a batch has; where there is none, MANY of them."""
+    if role == ORDER:
+        orders_of(create_all(system, [creating() for _ in range(MOST)]))
+    elif role == PRODUCT:
+        product = system.new_product()
+        requests = [placing({product: 1}) for _ in range(MOST)]
+        system.ok(BatchPlaceOrdersRequest(requests=requests))
+    else:
+        others = [
+            DiscardDeadLettersRequest(request_id=new_id(), dead_letter_ids=[uuid.uuid4().hex]) for _ in range(MANY)
+        ]
+        with ThreadPoolExecutor(CROWD) as pool:
+            list(pool.map(lambda request: system.ok(request, role), others))
+
+
+@pytest.mark.cites("implement.md", "A second one has no effect: the call is answered as if it had not come")
+@pytest.mark.cites("product_service.proto", "A call is one message, which comes within 5 s of its headers")
+@pytest.mark.parametrize(("role", "ask"), ONE_OF_EACH.items(), ids=list(ONE_OF_EACH))
+def test_a_second_message_has_no_effect(system: SystemUnderTest, role: str, ask: SampleRequest) -> None:
+    """Answered or refused: what came first may be done, and of what came second not even the request_id is used."""
+    first, second = ask.request(system), ask.request(system)
+    octets = framed(first.SerializeToString()) + framed(second.SerializeToString())
+    answer = raw_call(system.addresses[role], method_of(role, first), octets, system.patience)
+    repeated = system.ok(first, role)
+    assert answer is None or type(repeated).FromString(answer) == repeated
+    assert_unused(system, role, second)
+
+
+@pytest.mark.cites(
+    "implement.md", "Half a message at the end of a stream, and an end without a message, are none either"
+)
+@pytest.mark.parametrize(("role", "ask"), ONE_OF_EACH.items(), ids=list(ONE_OF_EACH))
+def test_half_a_message_has_no_effect(system: SystemUnderTest, role: str, ask: SampleRequest) -> None:
+    """However much of it came before the stream ended: it is not answered, and its request_id is free."""
+    request = ask.request(system)
+    octets = framed(request.SerializeToString())
+    for end in (0, 3, 5, len(octets) // 2, len(octets) - 1):
+        assert raw_call(system.addresses[role], method_of(role, request), octets[:end], system.patience) is None
+    assert_unused(system, role, request)
+
+
+def method_of(role: str, request: Any) -> MethodDescriptor:
+    """The RPC that takes a request."""
+    return next(method for method in RPCS[role] if method.input_type is request.DESCRIPTOR)
+
+
+def assert_unused(system: SystemUnderTest, role: str, request: Any) -> None:
+    """Another request is answered under the request_id of this one."""
+    answer = system.call(next(iter(altered(request).values())), role)
+    assert answer.response is not None, f"its request_id is used: {answer.status}"
 
 
 @pytest.mark.cites("implement.md", "neither does a repeat")
