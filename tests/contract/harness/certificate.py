@@ -3,8 +3,9 @@
 Printed by `certificate_text`, written as a page by `certificate_html`, and here as JSON and as a badge. Pure.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from html import escape
 from typing import Any
 
@@ -25,6 +26,10 @@ _WANTING = {
 }
 LEFT_OUT = "left out of this run (-k, -m, or the files that were named)"
 NOT_REACHED = "the run ended before"
+# What stands before the host in a URL, up to the last @, and what a broker's URL may say behind its virtual host.
+_USER_INFO = re.compile(r"(\b[A-Za-z][A-Za-z0-9+.-]*://)[^\s/]*@")
+_QUERY = re.compile(r"(\bamqps?://[^\s?]*\?)[^\s'\"]+", re.IGNORECASE)
+_HIDDEN = "***"
 _MARKDOWN = str.maketrans({sign: f"\\{sign}" for sign in "\\[]<>`*_"})
 _BADGE_HEIGHT = 20
 _LETTER = 6.6  # pixels of a letter of 11 px Verdana, on average
@@ -110,11 +115,14 @@ class Certificate:
     troubles: tuple[str, ...]
     durability: str
     """The reason why durability was not judged; empty where it was."""
+    interrupted: bool = False
+    """True where the run ended before its laws were tried: by Ctrl-C, pytest.exit, or an error of the suite."""
 
     @property
     def ok(self) -> bool:
-        """True where laws were tried, none was broken, and nothing spoils the run."""
-        return any(law.cases for law in self.laws) and not self.of(BROKEN) and not self.troubles
+        """True where laws were tried, none was broken, and nothing spoils or ended the run."""
+        spoiled = self.interrupted or self.of(BROKEN) or self.troubles
+        return any(law.cases for law in self.laws) and not spoiled
 
     def of(self, result: str) -> list[LawResult]:
         """The laws with this result."""
@@ -137,8 +145,9 @@ class Certificate:
     def badge_text(self) -> str:
         """The verdict, with what limits it."""
         limits = ", durability not judged" if self.durability and self.ok else ""
-        spoiled = ", run spoiled" if self.troubles and not self.of(BROKEN) else ""
-        return f"{self.verdict()}{limits}{spoiled}"
+        spoiled = ", run spoiled" if self.troubles and not (self.of(BROKEN) or self.interrupted) else ""
+        interrupted = ", run interrupted" if self.interrupted else ""
+        return f"{self.verdict()}{limits}{spoiled}{interrupted}"
 
     def badge_line(self, picture: str | None, page: str | None) -> str:
         """A line for a README in Markdown: a picture where one is written, linked to the page where that is."""
@@ -146,6 +155,32 @@ class Certificate:
         text = f"ordersys contract {self.contract.version}: {title}, {self.badge_text()}"
         shown = f"![{text}]({picture})" if picture else f"{text} ({self.date[:10]})"
         return f"[{shown}]({page})" if page else shown
+
+
+def scrubbed(certificate: Certificate) -> Certificate:
+    """The certificate without the user and password of any URL, wherever they came from."""
+    c = certificate
+    services = tuple(replace(judged, at=hidden(judged.at)) for judged in c.subject.services)
+    return replace(
+        c,
+        subject=Subject(hidden(c.subject.name), hidden(c.subject.version), services),
+        laws=tuple(
+            replace(
+                law,
+                why=hidden(law.why),
+                counterexample=hidden(law.counterexample),
+                failed_cases=list(map(hidden, law.failed_cases)),
+            )
+            for law in c.laws
+        ),
+        troubles=tuple(map(hidden, c.troubles)),
+        durability=hidden(c.durability),
+    )
+
+
+def hidden(text: str) -> str:
+    """A text without what may be secret in its URLs: user and password, and the options of a broker's."""
+    return _QUERY.sub(rf"\1{_HIDDEN}", _USER_INFO.sub(rf"\1{_HIDDEN}@", text))
 
 
 def reason(lacking: Iterable[str]) -> str:
@@ -163,6 +198,7 @@ def as_json(certificate: Certificate, badge_line: str) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "ok": c.ok,
+        "interrupted": c.interrupted,
         "name": c.subject.title,
         "judged": [{"role": judged.role, "kind": judged.kind, "at": judged.at} for judged in c.subject.services],
         "durability": {"judged": not c.durability, "why": c.durability},

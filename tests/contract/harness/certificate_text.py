@@ -12,6 +12,8 @@ _SHOWN_SUBJECTS = 6
 
 def lines(certificate: Certificate) -> Iterator[str]:
     """The lines that are printed at the end of a run."""
+    if certificate.interrupted:
+        yield "INTERRUPTED: the run proves nothing"
     yield judged(certificate)
     for law in certificate.of(BROKEN):
         yield ""

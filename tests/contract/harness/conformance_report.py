@@ -32,6 +32,7 @@ from tests.contract.harness.certificate import (
     as_json,
     badge,
     reason,
+    scrubbed,
 )
 from tests.contract.harness.client import ROLES, publisher
 from tests.contract.harness.law_index import Citation, citations, law_id, laws, sentence
@@ -96,6 +97,7 @@ class Report:
         self._there: set[str] = set()
         self._began = time.monotonic()
         self._no_contact = ""
+        self._interrupted_by = ""
         self.systems: list[SystemUnderTest] = []
 
     def there_is(self, item: pytest.Item, lacking: Collection[str]) -> None:
@@ -132,6 +134,15 @@ class Report:
         if call.excinfo is not None and not skipped and item.nodeid in self._cases:
             self._cases[item.nodeid][0].add_failure(item.name.partition("[")[2].rstrip("]"), call.excinfo.value)
 
+    def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
+        """Notes that the run ended early: by Ctrl-C, by pytest.exit, or since tests could not be collected."""
+        said = str(excinfo.value)
+        self._interrupted_by = said.partition("\n")[0] or type(excinfo.value).__name__
+
+    def pytest_internalerror(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
+        """Notes that the run ended by an error that is not of what is judged."""
+        self._interrupted_by = f"an error of the suite, {excinfo.exconly(tryshort=True).splitlines()[-1]}"
+
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Writes the files; a run with troubles fails, whatever the laws say.
@@ -161,15 +172,15 @@ class Report:
         fixed = [verdict.id for verdict in self._laws.values() if verdict.result().result == "fixed"]
         listed = self._known - self._there
         return [
-            *([f"nothing was judged: {self._no_contact}"] if self._no_contact else []),
+            *([f"nothing was judged: {self._no_contact}"] if self._no_contact else self._interruption()),
             *(f"{law} is known to fail, and is kept; take it off the list" for law in fixed),
             *(f"{law} is on the list of known failures, and is no law of this suite" for law in sorted(listed)),
             *self._untouched(),
         ]
 
     def certificate(self) -> Certificate:
-        """Everything there is to say."""
-        return Certificate(
+        """Everything there is to say, without a secret."""
+        whole = Certificate(
             subject=self._subject,
             contract=run_facts.contract(),
             suite=run_facts.suite(),
@@ -182,7 +193,9 @@ class Report:
             heard=self._received(),
             troubles=tuple(self.troubles()),
             durability=self._durability(),
+            interrupted=bool(self._interrupted_by),
         )
+        return scrubbed(whole)
 
     def _verdict(self, law: str, item: pytest.Item) -> Verdict:
         known = Verdict(law, sentence(getattr(item, "function", None)), citations(item.iter_markers()))
@@ -227,6 +240,12 @@ class Report:
         yield from certificate_text.lines(certificate)
         if self._files:
             yield f"\nfor a README: {self._badge_line(certificate)}"
+
+    def _interruption(self) -> Iterator[str]:
+        if self._interrupted_by:
+            laws = self._expected()
+            tried = sum(bool(verdict.results) for verdict in laws)
+            yield f"the run was interrupted ({self._interrupted_by}): {tried} of {len(laws)} laws were tried by then"
 
     def _untouched(self) -> Iterator[str]:
         """Roles whose laws were kept although no call or event of theirs was seen."""

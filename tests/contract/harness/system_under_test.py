@@ -38,7 +38,8 @@ class SystemUnderTest:
     """The services that are judged, by role, and how long a condition may take."""
 
     addresses: dict[str, str]
-    amqp_url: str | None
+    amqp_url: str | None = field(repr=False)
+    """The URL of their broker; it may hold a password, which no counterexample shows."""
     patience: float
     crasher: Crasher | None = field(default=None, repr=False)
     """Whoever can kill the services, where that is allowed."""
