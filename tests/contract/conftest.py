@@ -20,6 +20,7 @@ from tests.contract.harness.event_tap import EventTap
 from tests.contract.harness.fake_order_service import FakeOrderService
 from tests.contract.harness.injector import Injector
 from tests.contract.harness.law_index import needs
+from tests.contract.harness.repeating import repeating
 from tests.contract.harness.system_under_test import SystemUnderTest
 from tests.contract_options import named, programs, restarts
 
@@ -35,7 +36,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """Sets the number of examples of each law, and the report."""
     examples.configure(config.getoption("--examples"), config.getoption("--quick"), not config.getoption("--no-shrink"))
     listed = known(config.getoption("--known-failures"))
-    config.stash[REPORT] = Report(_subject(config), _sizes(config), listed, config.getoption("--report"))
+    files, again = config.getoption("--report"), repeating(config)
+    config.stash[REPORT] = Report(_subject(config), _sizes(config), listed, files, again)
     if config.option.dist == "no":  # else it is a worker's
         config.pluginmanager.register(config.stash[REPORT])
 

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -11,6 +12,7 @@ import pytest
 
 from tests.contract.harness import certificate_html, certificate_text, run_facts
 from tests.contract.harness.certificate import (
+    LEFT_OUT,
     Certificate,
     Judged,
     LawResult,
@@ -18,12 +20,16 @@ from tests.contract.harness.certificate import (
     Subject,
     as_json,
     badge,
+    hidden,
     reason,
 )
+from tests.contract.harness.certificate_html import rendered
+from tests.contract.harness.client import LISTENERS
 from tests.contract.harness.conformance_report import counterexample, write_whole
 from tests.contract.harness.law_index import Citation
 from tests.contract.harness.run_facts import Contract, Machine, Suite
 
+GREEN = "#2e7d32"
 ROOT = Path(__file__).parent.parent.parent
 CITED = (Citation("implement.md", "Answer a repeat to the byte as at first."),)
 KEPT = LawResult("orders/a", "A sentence.", CITED, "passed", cases=3, seconds=1.25)
@@ -54,6 +60,7 @@ def certificate(
         heard={"orders.events": 12},
         troubles=troubles,
         durability=durability,
+        again="nox -s contract -- --quick",
     )
 
 
@@ -95,13 +102,13 @@ def test_the_badge_is_a_picture_by_itself() -> None:
     """And says it when durability was not judged."""
     picture = badge(certificate(KEPT, durability="nobody may kill it"))
     title = ElementTree.fromstring(picture).findtext("{http://www.w3.org/2000/svg}title")  # noqa: S314 - we made it
-    assert title == "ordersys contract v1: 1 laws kept, durability not judged"
+    assert title == "ordersys contract v1: 1 law kept (--quick), durability not judged"
 
 
 def test_the_line_for_a_readme_leads_to_what_was_written() -> None:
     """A picture and a page where there are some; else a sentence with its date."""
     run = certificate(KEPT)
-    text = r"ordersys contract v1: Tiny \<i\> 1.2, 1 laws kept"
+    text = r"ordersys contract v1: Tiny \<i\> 1.2, 1 law kept (--quick)"
     assert run.badge_line("b.svg", "r.html") == f"[![{text}](b.svg)](r.html)"
     assert run.badge_line(None, None) == f"{text} (2026-11-26)"
 
@@ -112,7 +119,8 @@ def test_the_terminal_is_short_about_what_was_not_judged() -> None:
     assert "judged: Tiny <i> 1.2: order-service, run as ./x --a=<b>, with our own product-service around" in lines
     assert "1  the suite does not stand between the services and their broker (--amqp-proxy): trouble/c" in lines
     assert "durability was not judged: the suite may not kill what it judges (--restart)" in lines
-    assert "1 laws tried: 1 kept, 0 broken" in lines
+    assert "1 law tried: 1 kept, 0 broken" in lines
+    assert "partial" not in lines
 
 
 def test_the_terminal_shows_broken_laws_with_the_contracts_sentence() -> None:
@@ -121,9 +129,54 @@ def test_the_terminal_shows_broken_laws_with_the_contracts_sentence() -> None:
     begin = lines.index("BROKEN orders/b")
     assert lines[begin + 1 : begin + 4] == [
         "  the law: Another <b>.",
-        "  the contract: Answer a repeat to the byte as at first. (implement.md)",
+        "  the contract: Answer a repeat to the byte as at first. (implement.md, Idempotency)",
         "  for: one, two",
     ]
+    assert lines[begin + 6] == "  again: nox -s contract -- --quick --seed=7 --law=orders/b"
+
+
+def test_a_part_of_the_suite_is_never_taken_for_the_whole() -> None:
+    """Badge, terminal, page and JSON count what somebody left out; the badge is not green."""
+    left_out = [LawResult(f"orders/{name}", "One.", (), "skipped", LEFT_OUT) for name in "xyz"]
+    part = certificate(KEPT, *left_out, durability=LEFT_OUT)
+    assert part.badge_text() == "1 of 4 laws tried, 1 kept; partial (--quick)"
+    assert GREEN in badge(certificate(KEPT))
+    assert GREEN not in badge(part)
+    assert "\n1 law tried: 1 kept, 0 broken; partial: 3 of 4 left out" in list(certificate_text.lines(part))
+    assert "3 laws of 4 left out" in certificate_html.page(part, "")
+    assert (as_json(part, "")["partial"], as_json(part, "")["summary"]["left_out"]) == (True, 3)
+    assert certificate(BROKEN, *left_out).verdict() == "1 of 4 laws tried, 1 broken; partial"
+    assert replace(certificate(KEPT), cases_left_out=1).verdict().endswith("; partial")
+
+
+def test_all_that_is_wanting_is_named_in_one_order() -> None:
+    """Services first."""
+    both = "no notification-service-1 and no notification-service-2 is judged"
+    for lacking in (["broker", *LISTENERS], [*LISTENERS[::-1], "broker"]):
+        said = reason(lacking)
+        assert said.startswith(f"{both} (--notification-service-1, --notification-service-2); no broker was named")
+
+
+def test_the_page_renders_the_marks_of_a_sentence() -> None:
+    """And nothing that only looks like one."""
+    assert rendered("commit, *then* `a<b>` **now**") == (
+        "commit, <em>then</em> <code>a&lt;b&gt;</code> <strong>now</strong>"
+    )
+    assert rendered("3 * 4 * 5") == "3 * 4 * 5"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("amqp://guest:guest@h:5672/v", "amqp://***@h:5672/v"),
+        ("'AMQPS://u:p@ss@h/v?ssl_options={x}' and", "'AMQPS://***@h/v?***' and"),
+        ("https://u@h, mail@x.org", "https://***@h, mail@x.org"),
+        ("amqp://h:5672/v, and a@b", "amqp://h:5672/v, and a@b"),
+    ],
+)
+def test_what_a_url_holds_is_hidden(text: str, shown: str) -> None:
+    """The host stays."""
+    assert hidden(text) == shown
 
 
 @pytest.mark.parametrize(

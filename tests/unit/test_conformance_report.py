@@ -8,7 +8,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from tests.contract.harness.client import ORDER, PRODUCT
+from tests.contract.harness.certificate import Sizes, Subject
+from tests.contract.harness.client import ORDER, PRODUCT, ContractClient
+from tests.contract.harness.conformance_report import Report, Verdict
 from tests.contract.harness.system_under_test import SystemUnderTest
 
 ROOT = Path(__file__).parent.parent.parent
@@ -30,6 +32,7 @@ def pytest_collection_finish(session):
     for item in session.items:
         session.config.report.expect(item, frozenset())
 """
+SUBJECT, SIZES = Subject("Mine", "1", ()), Sizes(7, 8, False, 20.0)
 KEPT = 'def test_a():\n    """A sentence."""\n'
 
 
@@ -64,7 +67,7 @@ def run(folder: Path, laws: str, more: str = "", *options: str) -> Run:
     ("how", "more", "status"),
     [
         ("raise KeyboardInterrupt", "", 2),
-        ("__import__('pytest').exit('enough', returncode=0)", "", 0),
+        ("__import__('pytest').exit('enough', returncode=0)", "", 1),
         ("pass", "\ndef pytest_runtest_teardown(item):\n    assert item.name == 'test_a', 'not mine'\n", 1),
         ("pass", "\ndef pytest_runtest_logfinish(nodeid):\n    1 / ('_a' in nodeid)\n", 3),
     ],
@@ -73,7 +76,7 @@ def run(folder: Path, laws: str, more: str = "", *options: str) -> Run:
 def test_a_run_that_ended_early_is_no_certificate(tmp_path: Path, how: str, more: str, status: int) -> None:
     """Whatever was kept until then: not ok, a head line that says so, and no green badge."""
     ended = run(tmp_path, f"{KEPT}\ndef test_b():\n    {how}\n\ndef test_c():\n    pass\n", more)
-    assert ended.status == status or status == 0, ended.said
+    assert ended.status == status, ended.said
     assert ended.report["ok"] is ended.report["summary"]["ok"] is False
     assert "#2e7d32" not in ended.picture
     if "teardown" not in more:
@@ -97,6 +100,31 @@ def test_no_secret_of_a_url_gets_into_a_report(tmp_path: Path) -> None:
         assert "s3cr3t" not in text
         assert "anna" not in text
         assert "rabbit.example:5672/trial" in text
+
+
+def test_cases_that_were_left_out_make_a_part_of_it(tmp_path: Path) -> None:
+    """Of a law that was tried with the others: its badge is not that of the whole law."""
+    laws = f"import pytest\n\npytestmark = pytest.mark.law\n\n{KEPT}\n\n"
+    cases = '@pytest.mark.parametrize("n", ["one", "two"])\ndef test_b(n):\n    pass\n'
+    part = run(tmp_path, laws + cases, "", "-k", "test_a or one")
+    assert (part.report["ok"], part.report["partial"]) == (True, True)
+    assert "partial" in part.picture
+    assert run(tmp_path, laws + cases).report["partial"] is False
+
+
+def test_a_service_that_publishes_elsewhere_is_asked_about(tmp_path: Path) -> None:
+    """Once, where it has orders, and laws waited for their events."""
+    broken = Report(SUBJECT, SIZES, frozenset(), [])
+    verdict = Verdict("events/a", "One.", (), frozenset({"broker", ORDER}), results=["failed"])
+    system = SystemUnderTest.__new__(SystemUnderTest)
+    system.addresses, system.event_tap, system.client = {ORDER: "h:1"}, None, ContractClient({}, 1.0)
+    broken.systems.append(system)
+    broken._laws["events/a"] = verdict
+    assert broken.troubles() == []
+    system.client.orders.add("an-order")
+    assert broken.troubles() == [
+        "no event of order-service was heard at all on the broker of --amqp-url: is it connected to another broker?"
+    ]
 
 
 def test_the_system_is_shown_without_the_url_of_its_broker() -> None:

@@ -24,7 +24,7 @@ _WANTING = {
     "stand-in": "the suite does not stand in for the Order Service (--stand-in)",
     RESTART: "the suite may not kill what it judges (--restart)",
 }
-LEFT_OUT = "left out of this run (-k, -m, or the files that were named)"
+LEFT_OUT = "left out of this run (--law, -k, -m, or the files that were named)"
 NOT_REACHED = "the run ended before"
 # What stands before the host in a URL, up to the last @, and what a broker's URL may say behind its virtual host.
 _USER_INFO = re.compile(r"(\b[A-Za-z][A-Za-z0-9+.-]*://)[^\s/]*@")
@@ -33,7 +33,7 @@ _HIDDEN = "***"
 _MARKDOWN = str.maketrans({sign: f"\\{sign}" for sign in "\\[]<>`*_"})
 _BADGE_HEIGHT = 20
 _LETTER = 6.6  # pixels of a letter of 11 px Verdana, on average
-_GREEN, _RED, _GREY = "#2e7d32", "#b3261e", "#444444"
+_GREEN, _RED, _AMBER, _GREY = "#2e7d32", "#b3261e", "#8a5a00", "#444444"
 
 
 @dataclass(frozen=True)
@@ -117,12 +117,30 @@ class Certificate:
     """The reason why durability was not judged; empty where it was."""
     interrupted: bool = False
     """True where the run ended before its laws were tried: by Ctrl-C, pytest.exit, or an error of the suite."""
+    cases_left_out: int = 0
+    """Cases that were left out of laws that were tried."""
+    again: str = ""
+    """The command that repeats the run, without the seed and the law."""
 
     @property
     def ok(self) -> bool:
         """True where laws were tried, none was broken, and nothing spoils or ended the run."""
         spoiled = self.interrupted or self.of(BROKEN) or self.troubles
         return any(law.cases for law in self.laws) and not spoiled
+
+    @property
+    def left_out(self) -> int:
+        """The number of laws that were not chosen for this run."""
+        return sum(law.why == LEFT_OUT for law in self.laws)
+
+    @property
+    def partial(self) -> bool:
+        """True where somebody chose what to try: what was kept is no statement about the contract as a whole."""
+        return bool(self.left_out or self.cases_left_out)
+
+    def repeat(self, law: str) -> str:
+        """The command that tries this law again, with the same seed."""
+        return f"{self.again} --seed={self.sizes.seed} --law={law}"
 
     def of(self, result: str) -> list[LawResult]:
         """The laws with this result."""
@@ -140,14 +158,18 @@ class Certificate:
         kept, broken = len(self.of(KEPT)), len(self.of(BROKEN))
         if not kept and not broken:
             return "nothing judged"
-        return f"{broken} of {kept + broken} laws broken" if broken else f"{kept} laws kept"
+        if self.partial:
+            outcome = f"{broken} broken" if broken else f"{kept} kept"
+            return f"{kept + broken} of {counted(len(self.laws), 'law')} tried, {outcome}; partial"
+        return f"{broken} of {counted(kept + broken, 'law')} broken" if broken else f"{counted(kept, 'law')} kept"
 
     def badge_text(self) -> str:
         """The verdict, with what limits it."""
-        limits = ", durability not judged" if self.durability and self.ok else ""
+        quick = " (--quick)" if self.sizes.quick else ""
+        limits = ", durability not judged" if self.durability and self.ok and not self.partial else ""
         spoiled = ", run spoiled" if self.troubles and not (self.of(BROKEN) or self.interrupted) else ""
         interrupted = ", run interrupted" if self.interrupted else ""
-        return f"{self.verdict()}{limits}{spoiled}{interrupted}"
+        return f"{self.verdict()}{quick}{limits}{spoiled}{interrupted}"
 
     def badge_line(self, picture: str | None, page: str | None) -> str:
         """A line for a README in Markdown: a picture where one is written, linked to the page where that is."""
@@ -175,6 +197,7 @@ def scrubbed(certificate: Certificate) -> Certificate:
         ),
         troubles=tuple(map(hidden, c.troubles)),
         durability=hidden(c.durability),
+        again=hidden(c.again),
     )
 
 
@@ -184,12 +207,21 @@ def hidden(text: str) -> str:
 
 
 def reason(lacking: Iterable[str]) -> str:
-    """The reason why a law was not judged that needs these: the first that is wanting, services before means."""
+    """The reason why a law was not judged that needs these: all that is wanting, services before means."""
     wanting = set(lacking)
-    for role in ROLES:
-        if role in wanting:
-            return f"no {role} is judged (--{role})"
-    return next(text for means, text in _WANTING.items() if means in wanting)
+    roles = [role for role in ROLES if role in wanting]
+    judged = [f"no {' and no '.join(roles)} is judged ({', '.join(f'--{role}' for role in roles)})"] if roles else []
+    return "; ".join([*judged, *(text for means, text in _WANTING.items() if means in wanting)])
+
+
+def where(citation: Citation) -> str:
+    """The place of a sentence of the contract: its file, and the section where it has one."""
+    return f"{citation.source}, {citation.heading}" if citation.heading else citation.source
+
+
+def counted(count: int, noun: str) -> str:
+    """So many of them: 1 law, 2 laws."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def as_json(certificate: Certificate, badge_line: str) -> dict[str, Any]:
@@ -199,6 +231,7 @@ def as_json(certificate: Certificate, badge_line: str) -> dict[str, Any]:
         "format": FORMAT,
         "ok": c.ok,
         "interrupted": c.interrupted,
+        "partial": c.partial,
         "name": c.subject.title,
         "judged": [{"role": judged.role, "kind": judged.kind, "at": judged.at} for judged in c.subject.services],
         "durability": {"judged": not c.durability, "why": c.durability},
@@ -213,9 +246,10 @@ def as_json(certificate: Certificate, badge_line: str) -> dict[str, Any]:
             "machine": c.machine._asdict(),
         },
         "badge": badge_line,
-        "laws": [_law_as_json(law) for law in c.laws],
+        "laws": [_law_as_json(law, c.repeat(law.id)) for law in c.laws],
         "summary": {
             **{result: len(c.of(result)) for result in RESULTS},
+            "left_out": c.left_out,
             "seconds": round(c.seconds, 3),
             "calls": dict(c.calls),
             "heard": dict(c.heard),
@@ -225,7 +259,7 @@ def as_json(certificate: Certificate, badge_line: str) -> dict[str, Any]:
     }
 
 
-def _law_as_json(law: LawResult) -> dict[str, Any]:
+def _law_as_json(law: LawResult, again: str) -> dict[str, Any]:
     return {
         "id": law.id,
         "sentence": law.sentence,
@@ -236,13 +270,14 @@ def _law_as_json(law: LawResult) -> dict[str, Any]:
         "failed_cases": law.failed_cases,
         "seconds": round(law.seconds, 3),
         "counterexample": law.counterexample,
+        "again": again if law.result == BROKEN else "",
     }
 
 
 def badge(certificate: Certificate) -> str:
     """The badge as a picture (SVG) that needs no network."""
     left, right = f"ordersys contract {certificate.contract.version}", certificate.badge_text()
-    colour = _GREEN if certificate.ok else _RED
+    colour = _RED if not certificate.ok else _AMBER if certificate.partial else _GREEN
     return "\n".join(_badge_parts(escape(left), escape(right), _width(left), _width(right), colour))
 
 

@@ -3,13 +3,15 @@
 Everything that comes from outside is escaped: names, commands, and what a service has answered.
 """
 
+import re
 from collections.abc import Iterable, Iterator
 from html import escape
 
-from tests.contract.harness.certificate import BROKEN, KEPT, Certificate, LawResult, badge
+from tests.contract.harness.certificate import BROKEN, KEPT, Certificate, LawResult, badge, counted, where
 
 _SHOWN = {KEPT: "kept", BROKEN: "broken", "known": "known to fail", "fixed": "kept, listed as failing"}
 _NOT_JUDGED = "not judged"
+_RENDERED = (("`", "code"), ("**", "strong"), ("*", "em"))
 _STYLE = """
 :root { color-scheme: light; }
 body { font: 15px/1.45 system-ui, sans-serif; color: #1c1c1c; background: #fff; max-width: 62rem; margin: 2rem auto;
@@ -24,7 +26,7 @@ td.number { text-align: right; white-space: nowrap; } code, pre { font: 13px/1.4
 code { overflow-wrap: anywhere; }
 pre { background: #f5f5f5; padding: .6rem; white-space: pre-wrap; overflow-wrap: anywhere; }
 blockquote { margin: .3rem 0; padding-left: .8rem; border-left: 3px solid #ccc; color: #333; }
-section.law { break-inside: avoid; } tr { break-inside: avoid; }
+tr { break-inside: avoid; } table.reasons tr { break-inside: auto; } h2, h3 { break-after: avoid; }
 @media print { body { margin: 0; max-width: none; font-size: 10pt; } thead { display: table-header-group; } }
 """
 
@@ -42,16 +44,27 @@ def _page(c: Certificate, badge_line: str) -> Iterator[str]:
     yield f'<p class="verdict {"kept" if c.ok else "broken"}">{escape(c.badge_text())}</p>'
     yield f"<p>{badge(c).strip()}</p>"
     yield from (f'<p class="broken">{escape(trouble)}</p>' for trouble in c.troubles)
+    if c.partial:
+        yield f'<p class="other">A part of the suite: {counted(c.left_out, "law")} of {len(c.laws)} left out.</p>'
     yield from _table("What was judged", _judged(c))
     yield from _table("The run", _facts(c))
     if broken := c.of(BROKEN):
         yield "<h2>Broken laws</h2>"
         for law in broken:
-            yield from _broken(law)
+            yield from _broken(law, c.repeat(law.id))
     yield from _not_judged(c)
     yield from _laws(c)
-    yield "<h2>For a README</h2>"
+    yield "<h2>For a README, with the badge and this page copied beside it</h2>"
     yield f"<pre>{escape(badge_line)}</pre>\n</body>\n</html>"
+
+
+def rendered(text: str) -> str:
+    """A sentence in Markdown as HTML: code, strong, emphasis."""
+    html = escape(text)
+    for mark, tag in _RENDERED:
+        sign = re.escape(mark)
+        html = re.sub(rf"{sign}(?=\S)([^*`]+?)(?<=\S){sign}", rf"<{tag}>\1</{tag}>", html)
+    return html
 
 
 def _table(heading: str, rows: Iterable[tuple[str, str]]) -> Iterator[str]:
@@ -82,29 +95,33 @@ def _facts(c: Certificate) -> Iterator[tuple[str, str]]:
     yield "date", escape(c.date)
     quick = " (--quick)" if c.sizes.quick else ""
     yield "seed", str(c.sizes.seed)
+    yield "again", f"<code>{escape(c.again)} --seed={c.sizes.seed}</code>"
     yield "sizes", f"{c.sizes.examples} examples a law{quick}, patience {c.sizes.patience:g} s"
     yield "machine", f"{escape(c.machine.system)}, {c.machine.cores} cores, Python {escape(c.machine.python)}"
     yield "took", f"{c.seconds:.0f} s"
 
 
-def _broken(law: LawResult) -> Iterator[str]:
-    yield f'<section class="law">\n<h3 class="broken"><code>{escape(law.id)}</code></h3>\n<p>{escape(law.sentence)}</p>'
+def _broken(law: LawResult, again: str) -> Iterator[str]:
+    yield f'<section class="law">\n<h3 class="broken"><code>{escape(law.id)}</code></h3>'
+    yield f"<p>{rendered(law.sentence)}</p>"
     yield from _cited(law)
     if any(law.failed_cases):
         yield f"<p>For: {escape(', '.join(law.failed_cases))}</p>"
-    yield f"<pre>{escape(law.counterexample)}</pre>\n</section>"
+    yield f"<pre>{escape(law.counterexample)}</pre>\n<p>again: <code>{escape(again)}</code></p>\n</section>"
 
 
 def _cited(law: LawResult) -> Iterator[str]:
     for citation in law.citations:
-        yield f"<blockquote>{escape(citation.words)} <span class=quiet>({escape(citation.source)})</span></blockquote>"
+        place = escape(where(citation))
+        yield f"<blockquote>{rendered(citation.words)} <span class=quiet>({place})</span></blockquote>"
 
 
 def _not_judged(c: Certificate) -> Iterator[str]:
     by_reason = c.not_judged()
     if not by_reason:
         return
-    yield f"<h2>Not judged: {sum(map(len, by_reason.values()))} laws</h2>\n<table>"
+    count = counted(sum(map(len, by_reason.values())), "law")
+    yield f'<h2>Not judged: {count}</h2>\n<table class="reasons">'
     for why, laws in by_reason.items():
         ids = " ".join(f"<code>{escape(law.id)}</code>" for law in laws)
         yield f'<tr><th scope="row">{len(laws)}</th><td>{escape(why)}<br><span class="quiet">{ids}</span></td></tr>'
@@ -119,7 +136,7 @@ def _laws(c: Certificate) -> Iterator[str]:
         kind = {KEPT: "kept", BROKEN: "broken"}.get(law.result, "other")
         cited = "".join(_cited(law))
         yield (
-            f"<tr><td><code>{escape(law.id)}</code><br>{escape(law.sentence)}{cited}</td>"
+            f"<tr><td><code>{escape(law.id)}</code><br>{rendered(law.sentence)}{cited}</td>"
             f'<td class="{kind}">{_SHOWN.get(law.result, _NOT_JUDGED)}</td>'
             f'<td class="number">{law.cases}</td><td class="number">{law.seconds:.1f}</td></tr>'
         )

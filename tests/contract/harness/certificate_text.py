@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from tests.contract.harness.certificate import BROKEN, KEPT, LEFT_OUT, Certificate, LawResult
+from tests.contract.harness.certificate import BROKEN, KEPT, LEFT_OUT, Certificate, LawResult, counted, where
 
 _SHOWN_LINES = 14
 _SHOWN_LETTERS = 160
@@ -17,12 +17,13 @@ def lines(certificate: Certificate) -> Iterator[str]:
     yield judged(certificate)
     for law in certificate.of(BROKEN):
         yield ""
-        yield from _broken(law)
+        yield from _broken(law, certificate.repeat(law.id))
     yield from (f"\nTROUBLE {trouble}" for trouble in certificate.troubles)
     yield from _not_judged(certificate)
     tried = sum(law.cases > 0 for law in certificate.laws)
     kept, broken = len(certificate.of(KEPT)), len(certificate.of(BROKEN))
-    yield f"\n{tried} laws tried: {kept} kept, {broken} broken"
+    partial = f"; partial: {certificate.left_out} of {len(certificate.laws)} left out" if certificate.partial else ""
+    yield f"\n{counted(tried, 'law')} tried: {kept} kept, {broken} broken{partial}"
 
 
 def judged(certificate: Certificate) -> str:
@@ -36,21 +37,22 @@ def judged(certificate: Certificate) -> str:
     return f"judged: {named}{', '.join(map(str, subject.foreign))}{ours}"
 
 
-def _broken(law: LawResult) -> Iterator[str]:
+def _broken(law: LawResult, again: str) -> Iterator[str]:
     yield f"BROKEN {law.id}"
     yield f"  the law: {law.sentence}"
-    yield from (f"  the contract: {citation.words} ({citation.source})" for citation in law.citations)
+    yield from (f"  the contract: {citation.words} ({where(citation)})" for citation in law.citations)
     if any(law.failed_cases):
         more = len(law.failed_cases) - _SHOWN_CASES
         yield f"  for: {', '.join(law.failed_cases[:_SHOWN_CASES])}{f' and {more} more' if more > 0 else ''}"
     yield from (f"  {line[:_SHOWN_LETTERS]}" for line in _shortened(law.counterexample.splitlines()))
+    yield f"  again: {again}"
 
 
 def _not_judged(certificate: Certificate) -> Iterator[str]:
     by_reason = certificate.not_judged()
     by_reason.pop(LEFT_OUT, None)  # whoever chose laws knows
     if by_reason:
-        yield f"\nnot judged here: {sum(map(len, by_reason.values()))} laws"
+        yield f"\nnot judged here: {counted(sum(map(len, by_reason.values())), 'law')}"
         yield from (f"  {len(laws):3}  {why}: {_subjects(laws)}" for why, laws in by_reason.items())
     if certificate.durability not in ("", LEFT_OUT):
         yield f"\ndurability was not judged: {certificate.durability}"

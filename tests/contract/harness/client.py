@@ -82,6 +82,8 @@ class ContractClient:
         }
         self.calls: Counter[str] = Counter()
         """The number of calls to each role: evidence of contact."""
+        self.orders: set[str] = set()
+        """The ids of orders that were answered, one by one: there are to be events of them."""
         for role, address in addresses.items():
             try:
                 grpc.channel_ready_future(self._channels[role]).result(timeout)
@@ -108,9 +110,12 @@ class ContractClient:
             descriptors.path(method), _same, descriptors.message_class(method.output_type).FromString
         )
         try:
-            return Answer(grpc.StatusCode.OK, call(body, timeout=timeout or self._timeout, **options), Status())
+            response = call(body, timeout=timeout or self._timeout, **options)
         except grpc.RpcError as error:
             return _refused(error)
+        if "order" in method.output_type.fields_by_name and response.order.id:
+            self.orders.add(response.order.id)
+        return Answer(grpc.StatusCode.OK, response, Status())
 
     def health(self, role: str, service: str) -> int:
         """The health of one of a role's services, of itself for "" (grpc.health.v1). Raises grpc.RpcError."""

@@ -20,6 +20,7 @@ from ordersys.contract.topology import events, publication, topology
 from tests import workers
 from tests.contract.harness import certificate_html, certificate_text, run_facts
 from tests.contract.harness.certificate import (
+    BROKEN,
     LEFT_OUT,
     NOT_REACHED,
     RESTART,
@@ -34,7 +35,8 @@ from tests.contract.harness.certificate import (
     reason,
     scrubbed,
 )
-from tests.contract.harness.client import ROLES, publisher
+from tests.contract.harness.client import ORDER, ROLES, publisher
+from tests.contract.harness.event_tap import Received
 from tests.contract.harness.law_index import Citation, citations, law_id, laws, sentence
 from tests.contract.harness.system_under_test import SystemUnderTest
 
@@ -55,6 +57,7 @@ class Verdict:
     seconds: float = 0.0
     counterexample: str = ""
     why: str = ""
+    lacking: set[str] = field(default_factory=set)
 
     def note(self, report: pytest.TestReport) -> None:
         """Notes the result of one case."""
@@ -86,7 +89,10 @@ class Verdict:
 class Report:
     """Collects while the laws are tried. A pytest plugin."""
 
-    def __init__(self, subject: Subject, sizes: Sizes, known: frozenset[str], files: Collection[str]) -> None:
+    def __init__(
+        self, subject: Subject, sizes: Sizes, known: frozenset[str], files: Collection[str], again: str = ""
+    ) -> None:
+        """`again` is the command that repeats the run."""
         self._subject = subject
         self._sizes = sizes
         self._known = known
@@ -98,6 +104,8 @@ class Report:
         self._began = time.monotonic()
         self._no_contact = ""
         self._interrupted_by = ""
+        self._again = again
+        self._cases_left_out: list[str] = []
         self.systems: list[SystemUnderTest] = []
 
     def there_is(self, item: pytest.Item, lacking: Collection[str]) -> None:
@@ -105,7 +113,9 @@ class Report:
         law = _id(item)
         self._there.add(law)
         if lacking:
-            self._verdict(law, item).why = reason(lacking)
+            verdict = self._verdict(law, item)
+            verdict.lacking |= set(lacking)  # of all its cases: which of them comes last is chance
+            verdict.why = reason(verdict.lacking)
 
     def expect(self, item: pytest.Item, needs: frozenset[str]) -> None:
         """Takes note of a law that is going to be tried; one that is known to fail is tried all the same."""
@@ -115,6 +125,10 @@ class Report:
         self._cases[item.nodeid] = verdict, needs
         if law in self._known:
             item.add_marker(pytest.mark.xfail(reason="known to fail", strict=False))
+
+    def pytest_deselected(self, items: Collection[pytest.Item]) -> None:
+        """Takes note of what somebody left out."""
+        self._cases_left_out += [_id(item) for item in items if item.get_closest_marker("law")]
 
     def make_no_contact(self, why: str) -> None:
         """Takes note that what is to be judged does not answer."""
@@ -194,6 +208,8 @@ class Report:
             troubles=tuple(self.troubles()),
             durability=self._durability(),
             interrupted=bool(self._interrupted_by),
+            cases_left_out=sum(law in {verdict.id for verdict in self._expected()} for law in self._cases_left_out),
+            again=self._again,
         )
         return scrubbed(whole)
 
@@ -214,7 +230,8 @@ class Report:
 
     def _durability(self) -> str:
         """The reason why durability was not judged; empty where it was."""
-        about = [verdict for verdict in self._laws.values() if RESTART in verdict.needs]
+        known = sorted(self._laws.values(), key=lambda verdict: verdict.id)
+        about = [verdict for verdict in known if RESTART in verdict.needs]
         if any(verdict.result().cases for verdict in about):
             return ""
         whys = [verdict.why for verdict in about if verdict.id in {v.id for v in self._expected()}]
@@ -229,7 +246,7 @@ class Report:
             write_whole(file, _content(file, certificate, line))
 
     def _badge_line(self, certificate: Certificate) -> str:
-        by_kind = {file.suffix: os.path.relpath(file) for file in self._files}
+        by_kind = {file.suffix: file.name for file in self._files}
         return certificate.badge_line(by_kind.get(".svg"), by_kind.get(".html"))
 
     def _tried(self) -> bool:
@@ -239,7 +256,9 @@ class Report:
         certificate = self.certificate()
         yield from certificate_text.lines(certificate)
         if self._files:
-            yield f"\nfor a README: {self._badge_line(certificate)}"
+            beside = " and ".join(file.name for file in self._files if file.suffix in (".svg", ".html"))
+            copied = f", with {beside} copied beside it" if beside else ""
+            yield f"\nfor a README{copied}: {self._badge_line(certificate)}"
 
     def _interruption(self) -> Iterator[str]:
         if self._interrupted_by:
@@ -257,15 +276,29 @@ class Report:
         for exchange, role in sorted(published):
             if any({"broker", role} <= needs for needs in self._kept) and not received[exchange]:
                 yield f"nothing of the {role} was heard from {exchange}: its laws prove nothing"
+        yield from self._unheard()
+
+    def _unheard(self) -> Iterator[str]:
+        """An Order Service that has orders, and of which nothing was heard while laws waited for it."""
+        waited = any(
+            {"broker", ORDER} <= verdict.needs and verdict.result().result == BROKEN for verdict in self._laws.values()
+        )
+        orders = {order for system in self.systems if ORDER in system.addresses for order in system.client.orders}
+        heard = {received.event.order_id for received in self._everything() if received.event}
+        if waited and orders and not orders & heard:
+            yield (
+                f"no event of {ORDER} was heard at all on the broker of --amqp-url: is it connected to another broker?"
+            )
 
     def _calls(self) -> dict[str, int]:
         return {role: sum(system.client.calls[role] for system in self.systems) for role in ROLES}
 
     def _received(self) -> dict[str, int]:
-        everything = [
-            received for system in self.systems if system.event_tap for received in system.event_tap.everything()
-        ]
+        everything = self._everything()
         return {e.name: sum(received.exchange == e.name for received in everything) for e in topology().exchanges}
+
+    def _everything(self) -> list[Received]:
+        return [received for system in self.systems if system.event_tap for received in system.event_tap.everything()]
 
 
 def known(file: str | None) -> frozenset[str]:
