@@ -25,7 +25,7 @@ from tests.contract.harness.certificate import (
 )
 from tests.contract.harness.certificate_html import rendered
 from tests.contract.harness.client import LISTENERS
-from tests.contract.harness.conformance_report import counterexample, write_whole
+from tests.contract.harness.conformance_report import write_whole
 from tests.contract.harness.law_index import Citation
 from tests.contract.harness.run_facts import Contract, Machine, Suite
 
@@ -218,10 +218,3 @@ def test_a_file_is_written_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
     assert file.read_text() == "old \\ud800"
     assert [path.name for path in tmp_path.iterdir()] == ["r.json"]
     assert file.stat().st_mode & 0o700 == 0o600
-
-
-def test_a_counterexample_is_the_first_of_several() -> None:
-    """Without the name of Python's exception."""
-    group = ExceptionGroup("two", [AssertionError("assert 1 == 2"), ValueError("x")])
-    assert counterexample(group) == "assert 1 == 2"
-    assert counterexample(ValueError("x")) == "ValueError: x"

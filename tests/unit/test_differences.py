@@ -1,10 +1,11 @@
 """Fields in which two messages differ are named by their path, with both values."""
 
+import pytest
 from grpc import StatusCode
 
 from ordersys.api.order.v1.order_pb2 import Order, OrderItem, OrderState
 from ordersys.api.order.v1.order_service_pb2 import ListOrdersRequest, ListOrdersResponse, UpdateOrderRequest
-from tests.contract.harness.differences import differences, explained
+from tests.contract.harness.differences import assert_same_fields, differences, explained
 from tests.contract.harness.sample_orders import sample_order
 
 
@@ -77,7 +78,7 @@ def test_unknown_fields_are_told_by_their_size() -> None:
 
 
 def test_equal_values_differ_nowhere() -> None:
-    """Nor do lists of them; then pytest's own words stand."""
+    """Nor do lists of them."""
     left, right = changed()
     assert said([left, "x"], [right, "x"]) == []
     assert explained(left, right) is None
@@ -86,7 +87,11 @@ def test_equal_values_differ_nowhere() -> None:
 def test_statuses_are_shown_by_name() -> None:
     """A pair of code and reason, as laws compare them."""
     lines = explained((StatusCode.OK, ""), (StatusCode.NOT_FOUND, "ORDER_NOT_FOUND"))
-    assert lines == ["left and right differ in 2 places:", "[0]: OK != NOT_FOUND", "[1]: '' != 'ORDER_NOT_FOUND'"]
+    assert lines == [
+        "2 places differ (answered != expected):",
+        "[0]: OK != NOT_FOUND",
+        "[1]: OK != 'ORDER_NOT_FOUND'",
+    ]
 
 
 def test_many_differences_are_counted() -> None:
@@ -94,11 +99,25 @@ def test_many_differences_are_counted() -> None:
     left = ListOrdersResponse(orders=[sample_order() for _ in range(30)])
     lines = explained(left, ListOrdersResponse())
     assert lines is not None
-    assert lines[0] == "left and right differ in 30 places:"
+    assert lines[0] == "30 places differ (answered != expected):"
     assert lines[-1] == "… and 18 more"
 
 
-def test_what_holds_no_message_is_left_to_pytest() -> None:
-    """It knows texts and numbers better."""
-    assert explained([1, 2], [1, 3]) is None
-    assert explained("a", "b") is None
+def test_what_holds_no_message_is_explained_like_what_does() -> None:
+    """Numbers, texts, what is said by name, and what is in no order."""
+    assert explained([1, 2], [1, 3]) == ["1 place differs (answered != expected):", "[1]: 2 != 3"]
+    assert said("a", "b") == ["the value: 'a' != 'b'"]
+    assert said({"type": "a", "id": 1}, {"type": "b", "id": 1}) == ["type: 'a' != 'b'"]
+    assert said({"a"}, {"b"}) == ["the value: 'a' != not there", "the value: not there != 'b'"]
+    assert said("", "VERSION_MISMATCH") == ["the value: OK != 'VERSION_MISMATCH'"]
+
+
+def test_fields_that_the_contract_does_not_have_may_be_there() -> None:
+    """Those it has are compared, enums by their names."""
+    left, right = changed(state=OrderState.ORDER_STATE_PAID)
+    with pytest.raises(AssertionError, match="state: ORDER_STATE_PLACED != ORDER_STATE_PAID"):
+        assert_same_fields(left, right)
+    right.CopyFrom(left)
+    right.MergeFromString(b"\xfa\x7f\x01x")
+    assert left != right
+    assert_same_fields(right, left)

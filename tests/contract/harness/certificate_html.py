@@ -41,7 +41,8 @@ def _page(c: Certificate, badge_line: str) -> Iterator[str]:
     yield f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{title}</title>'
     yield '<meta name="viewport" content="width=device-width, initial-scale=1">'
     yield f"<style>{_STYLE}</style>\n</head>\n<body>\n<h1>{title}</h1>"
-    yield f'<p class="verdict {"kept" if c.ok else "broken"}">{escape(c.badge_text())}</p>'
+    kind = "broken" if not c.ok else "other" if c.partial else "kept"
+    yield f'<p class="verdict {kind}">{escape(c.badge_text())}</p>'
     yield f"<p>{badge(c).strip()}</p>"
     yield from (f'<p class="broken">{escape(trouble)}</p>' for trouble in c.troubles)
     if c.partial:
@@ -95,7 +96,7 @@ def _facts(c: Certificate) -> Iterator[tuple[str, str]]:
     yield "date", escape(c.date)
     quick = " (--quick)" if c.sizes.quick else ""
     yield "seed", str(c.sizes.seed)
-    yield "again", f"<code>{escape(c.again)} --seed={c.sizes.seed}</code>"
+    yield "again, all laws", f"<code>{escape(c.again)} --seed={c.sizes.seed}</code>"
     yield "sizes", f"{c.sizes.examples} examples a law{quick}, patience {c.sizes.patience:g} s"
     yield "machine", f"{escape(c.machine.system)}, {c.machine.cores} cores, Python {escape(c.machine.python)}"
     yield "took", f"{c.seconds:.0f} s"

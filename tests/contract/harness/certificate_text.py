@@ -1,11 +1,9 @@
 """The certificate for the terminal: broken laws in full, everything else in few lines. Pure."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 from tests.contract.harness.certificate import BROKEN, KEPT, LEFT_OUT, Certificate, LawResult, counted, where
 
-_SHOWN_LINES = 14
-_SHOWN_LETTERS = 160
 _SHOWN_CASES = 6
 _SHOWN_SUBJECTS = 6
 
@@ -44,7 +42,7 @@ def _broken(law: LawResult, again: str) -> Iterator[str]:
     if any(law.failed_cases):
         more = len(law.failed_cases) - _SHOWN_CASES
         yield f"  for: {', '.join(law.failed_cases[:_SHOWN_CASES])}{f' and {more} more' if more > 0 else ''}"
-    yield from (f"  {line[:_SHOWN_LETTERS]}" for line in _shortened(law.counterexample.splitlines()))
+    yield from (f"  {line}" for line in law.counterexample.splitlines())
     yield f"  again: {again}"
 
 
@@ -65,10 +63,3 @@ def _subjects(laws: Iterable[LawResult]) -> str:
         return ids[0]
     subjects = list(dict.fromkeys(law.partition("/")[0] for law in ids))
     return ", ".join([*subjects[:_SHOWN_SUBJECTS], *(["…"] if len(subjects) > _SHOWN_SUBJECTS else [])])
-
-
-def _shortened(text: Sequence[str]) -> Sequence[str]:
-    """The beginning and the end: what differs, and for which example."""
-    if len(text) <= 2 * _SHOWN_LINES:
-        return text
-    return [*text[:_SHOWN_LINES], "…", *text[-_SHOWN_LINES:]]

@@ -18,6 +18,7 @@ from ordersys.contract import descriptors
 from ordersys.contract.addresses import channel_options, parse
 from ordersys.contract.errors import reason_of
 from ordersys.contract.topology import Publication, subscriptions
+from tests.contract.harness.call_lines import CallLog
 
 PRODUCT, ORDER = "product-service", "order-service"
 LISTENERS = tuple(subscription.consumer for subscription in subscriptions())
@@ -48,6 +49,11 @@ class Answer(NamedTuple):
     response: Any
     status: Status
 
+    def __str__(self) -> str:
+        """For people: code, reason and text of a refusal."""
+        said = ": ".join(filter(None, [self.reason, self.status.message]))
+        return f"{self.code.name} {said}".strip()
+
     @property
     def reason(self) -> str:
         """The reason of the refusal, empty when there is none."""
@@ -61,9 +67,7 @@ class Answer(NamedTuple):
 
     def detail(self, message: Any) -> Any:
         """The detail of that type, filled in; fails when there is none."""
-        assert any(detail.Unpack(message) for detail in self.status.details), (
-            f"no {message.DESCRIPTOR.name}: {self.status}"
-        )
+        assert any(detail.Unpack(message) for detail in self.status.details), f"no {message.DESCRIPTOR.name}: {self}"
         return message
 
 
@@ -82,6 +86,8 @@ class ContractClient:
         }
         self.calls: Counter[str] = Counter()
         """The number of calls to each role: evidence of contact."""
+        self.log = CallLog()
+        """The last calls, as they were answered."""
         self.orders: set[str] = set()
         """The ids of orders that were answered, one by one: there are to be events of them."""
         for role, address in addresses.items():
@@ -110,9 +116,12 @@ class ContractClient:
             descriptors.path(method), _same, descriptors.message_class(method.output_type).FromString
         )
         try:
-            response = call(body, timeout=timeout or self._timeout, **options)
+            response: Any = call(body, timeout=timeout or self._timeout, **options)
         except grpc.RpcError as error:
-            return _refused(error)
+            refused = _refused(error)
+            self.log.add(role, method, body, None, f"{refused.code.name} {refused.reason}".strip())
+            return refused
+        self.log.add(role, method, body, response, "")
         if "order" in method.output_type.fields_by_name and response.order.id:
             self.orders.add(response.order.id)
         return Answer(grpc.StatusCode.OK, response, Status())

@@ -8,7 +8,6 @@ import json
 import os
 import tempfile
 import time
-import traceback
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,12 +35,10 @@ from tests.contract.harness.certificate import (
     scrubbed,
 )
 from tests.contract.harness.client import ORDER, ROLES, publisher
+from tests.contract.harness.counterexamples import counterexample
 from tests.contract.harness.event_tap import Received
 from tests.contract.harness.law_index import Citation, citations, law_id, laws, sentence
 from tests.contract.harness.system_under_test import SystemUnderTest
-
-_LAWS = Path(__file__).parents[1] / "laws"
-_ASSERT = "AssertionError: "
 
 
 @dataclass
@@ -321,17 +318,6 @@ def write_whole(file: Path, text: str) -> None:
         with contextlib.suppress(OSError):
             Path(beside).unlink()
         raise
-
-
-def counterexample(error: BaseException) -> str:
-    """The counterexample, as small as it could be made; the first, where there are several. And the line it broke."""
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    text = "".join(traceback.format_exception_only(error)).strip().removeprefix(_ASSERT)
-    lines = [frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename).is_relative_to(_LAWS)]
-    if lines and lines[-1].line:
-        text += f"\nin {Path(lines[-1].filename).name}, line {lines[-1].lineno}: {lines[-1].line}"
-    return text
 
 
 def _content(file: Path, certificate: Certificate, badge_line: str) -> str:

@@ -1,6 +1,8 @@
 """The places in which two values differ: fields of messages, and entries of whatever holds some, by path. Pure."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from enum import Enum
 from typing import Any, NamedTuple, cast
 
@@ -8,16 +10,22 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 from google.protobuf.text_format import MessageToString
 
-_MOST_LINES = 12
+from ordersys.api.error.v1.error_reason_pb2 import ErrorReason
+
+MOST_PLACES = 12
+FIRST_LINE = re.compile(r"(\d+) places? differs? \(answered != expected\):")
+"""The line before those about the places, so many of them, and one more where there are more than MOST_PLACES."""
 _MOST_LETTERS = 60
 _CONTEXT = 20
-_DEEPEST = 8
 _NOT_THERE = "not there"
+_UNKNOWN = " (unknown fields)"
+_OK = "OK"
+_REASONS = frozenset(ErrorReason.DESCRIPTOR.values_by_name)
 _ELLIPSIS = "…"
 
 
 class Difference(NamedTuple):
-    """A place where two values differ: its path, and what stands there on the left and on the right."""
+    """A place where two values differ: its path, what a service answered there, and what was expected."""
 
     path: str
     left: str
@@ -28,15 +36,24 @@ class Difference(NamedTuple):
 
 
 def explained(left: object, right: object) -> list[str] | None:
-    """Lines about what differs, where messages or statuses are compared; None where pytest's own words are enough."""
-    if not (_has(left, (Message, Enum)) or _has(right, (Message, Enum))):
-        return None
+    """Lines about what differs; None where nothing does. Laws have on the left what was answered."""
     places = list(differences(left, right))
-    if not places:
-        return None
-    count = "1 place" if len(places) == 1 else f"{len(places)} places"
-    more = [f"{_ELLIPSIS} and {len(places) - _MOST_LINES} more"] if len(places) > _MOST_LINES else []
-    return [f"left and right differ in {count}:", *map(str, places[:_MOST_LINES]), *more]
+    return told(places) if places else None
+
+
+def told(places: Sequence[Difference]) -> list[str]:
+    """Lines about these places; the first says which side is the service's."""
+    count = "1 place differs" if len(places) == 1 else f"{len(places)} places differ"
+    more = [f"{_ELLIPSIS} and {len(places) - MOST_PLACES} more"] if len(places) > MOST_PLACES else []
+    return [f"{count} (answered != expected):", *map(str, places[:MOST_PLACES]), *more]
+
+
+def assert_same_fields(answered: Message, expected: Message) -> None:
+    """Fails where a field of a message is not the expected one; fields that the contract does not have may be there."""
+    unknown = f"{answered.DESCRIPTOR.name}{_UNKNOWN}"
+    places = [difference for difference in differences(answered, expected) if difference.path != unknown]
+    if places:
+        raise AssertionError("\n".join(["assert the same fields", *told(places)]))
 
 
 def differences(left: object, right: object, path: str = "") -> Iterator[Difference]:
@@ -45,11 +62,23 @@ def differences(left: object, right: object, path: str = "") -> Iterator[Differe
         yield from _of_messages(left, right, path)
     elif isinstance(left, Mapping) and isinstance(right, Mapping):
         for key in sorted({*left, *right}, key=str):
-            yield from _of_entries(left.get(key), right.get(key), f"{path}[{key!r}]", key in left, key in right)
+            place = key if isinstance(key, str) and key.isprintable() and not path else f"{path}[{key!r}]"
+            yield from _of_entries(left.get(key), right.get(key), place, key in left, key in right)
+    elif isinstance(left, AbstractSet) and isinstance(right, AbstractSet):
+        yield from (_difference(path, shown(entry), _NOT_THERE) for entry in sorted(left - right, key=repr))
+        yield from (_difference(path, _NOT_THERE, shown(entry)) for entry in sorted(right - left, key=repr))
     elif (a := _entries(left)) is not None and (b := _entries(right)) is not None:
         yield from _of_sequences(a, b, path)
     elif left != right:
-        yield _difference(path, shown(left), shown(right))
+        yield _difference(path, *_shown_pair(left, right))
+
+
+def _shown_pair(left: object, right: object) -> tuple[str, str]:
+    """Both values in a line; where one is the reason of a refusal, no reason is that of an answer: OK."""
+    both = left, right
+    if "" in both and any(isinstance(value, str) and value in _REASONS for value in both):
+        return _OK if left == "" else shown(left), _OK if right == "" else shown(right)
+    return shown(left), shown(right)
 
 
 def shown(value: object) -> str:
@@ -72,7 +101,7 @@ def _of_messages(left: Message, right: Message, path: str) -> Iterator[Differenc
             yield difference
     if not is_named:
         sizes = (f"{len(each.SerializePartialToString())} bytes" for each in (left, right))
-        yield Difference(f"{path or left.DESCRIPTOR.name} (unknown fields)", *sizes)
+        yield Difference(f"{path or left.DESCRIPTOR.name}{_UNKNOWN}", *sizes)
 
 
 def _of_field(left: Message, right: Message, field: FieldDescriptor, path: str) -> Iterator[Difference]:
@@ -145,12 +174,3 @@ def _cut(text: str, begin: int) -> str:
 def _entries(value: object) -> Sequence[Any] | None:
     """A value that is a sequence of others, None for any other; text is no such thing."""
     return value if isinstance(value, Sequence) and not isinstance(value, str | bytes) else None
-
-
-def _has(value: object, kinds: tuple[type, ...], depth: int = 0) -> bool:
-    if isinstance(value, kinds):
-        return True
-    if depth > _DEEPEST:
-        return False
-    inside: Iterable[object] = value.values() if isinstance(value, Mapping) else _entries(value) or ()
-    return any(_has(each, kinds, depth + 1) for each in inside)

@@ -13,6 +13,7 @@ from ordersys.contract.topology import Exchange, topology
 from tests.contract.harness.client import NotReachable
 
 T = TypeVar("T")
+_SHOWN_MESSAGES = 3
 
 
 class Received(NamedTuple):
@@ -62,14 +63,32 @@ class EventTap:
         with self._changed:
             return list(self._received)
 
-    def wait(self, look: Callable[[], T | None], seconds: float) -> T:
-        """The first true answer of `look`, asked whenever something came; fails when there is none in time."""
-        until = time.monotonic() + seconds
+    def wait(self, look: Callable[[], T | None], seconds: float, awaited: str = "") -> T:
+        """The first true answer of `look`, asked whenever something came; fails when there is none in time.
+
+        `awaited` says what is waited for.
+        """
+        until, before = time.monotonic() + seconds, len(self.everything())
         while not (answer := look()):
             with self._changed:
                 self._changed.wait(timeout=0.05)
-            assert time.monotonic() < until, f"not heard within {seconds:.0f} s{self._no_events()}"
+            if time.monotonic() > until:
+                heard = self._heard_since(before)
+                raise AssertionError(f"not heard within {seconds:.0f} s{_of(awaited)}{self._no_events()}\n{heard}")
         return answer
+
+    def _heard_since(self, before: int) -> str:
+        """The messages heard in the meantime: how many, and the last ones."""
+        heard = self.everything()[before:]
+        if not heard:
+            return "heard in that time: nothing"
+        last = ", ".join(
+            f"{h.event.message.DESCRIPTOR.name} {h.event.order_id} version {h.event.version} on {h.exchange}"
+            if h.event
+            else f"no event on {h.exchange}"
+            for h in heard[-_SHOWN_MESSAGES:]
+        )
+        return f"heard in that time: {len(heard)} messages, at last {last}"
 
     def _no_events(self) -> str:
         """The reasons why messages that came are no events of the contract, each once."""
@@ -110,6 +129,10 @@ class EventTap:
 
     def _run(self) -> None:
         self._channel.start_consuming()
+
+
+def _of(awaited: str) -> str:
+    return f": {awaited}" if awaited else ""
 
 
 def _event(properties: Any, body: bytes) -> tuple[Event | None, str]:

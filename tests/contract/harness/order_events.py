@@ -3,7 +3,8 @@
 import re
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from datetime import datetime
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pika
@@ -12,15 +13,17 @@ from ordersys.api.order.v1.order_events_pb2 import OrderCreated
 from ordersys.api.order.v1.order_pb2 import Order
 from ordersys.contract.times import microseconds
 from ordersys.contract.topology import publication, topology
+from tests.contract.harness.differences import assert_same_fields
 from tests.contract.harness.event_tap import EventTap, Received
 from tests.contract.harness.injector import Injector
 from tests.contract.harness.normal_form import copy
-from tests.contract.harness.order_model import Told, differences
+from tests.contract.harness.order_model import Told
 from tests.contract.harness.sample_orders import sample_order
 from tests.contract.harness.system_under_test import SystemUnderTest
 from tests.contract.harness.traces import trace_id
 
 FANOUT, TOPIC = "orders.created", "orders.events"
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def settle(system: SystemUnderTest, event_tap: EventTap, *orders: Order) -> None:
@@ -29,8 +32,18 @@ def settle(system: SystemUnderTest, event_tap: EventTap, *orders: Order) -> None
     What is not heard by then was not published, or so late that nobody could tell.
     """
     for order in (*orders, system.create()):
-        event_tap.wait(lambda order=order: up_to(event_tap, order.id, order.version), system.patience)  # type: ignore[misc]
-        event_tap.wait(lambda order=order: event_tap.received(order.id, FANOUT), system.patience)  # type: ignore[misc]
+        await_version(system, event_tap, order)
+        event_tap.wait(
+            lambda order=order: event_tap.received(order.id, FANOUT),  # type: ignore[misc]
+            system.patience,
+            f"OrderCreated of order {order.id} on the exchange {FANOUT}",
+        )
+
+
+def await_version(system: SystemUnderTest, event_tap: EventTap, order: Order) -> list[Received]:
+    """The messages about an order on the topic exchange, once they are as many as its versions."""
+    awaited = f"{order.version} events of order {order.id} on the exchange {TOPIC}, one for each version"
+    return event_tap.wait(lambda: up_to(event_tap, order.id, order.version), system.patience, awaited)
 
 
 def settled(system: SystemUnderTest, event_tap: EventTap, orders: Collection[Order]) -> Mapping[str, list[Received]]:
@@ -42,7 +55,7 @@ def settled(system: SystemUnderTest, event_tap: EventTap, orders: Collection[Ord
         missing = [order for order in awaited if not _is_complete(heard[order.id], order.version)]
         return None if missing else heard
 
-    return event_tap.wait(complete, system.patience)
+    return event_tap.wait(complete, system.patience, f"the events of all versions of {len(awaited)} orders")
 
 
 def by_order(event_tap: EventTap) -> Mapping[str, list[Received]]:
@@ -70,7 +83,7 @@ def assert_event(received: Received, told: Told) -> None:
     """This message is that event: every field, every property, and its trace."""
     assert received.event is not None
     assert received.event.message.DESCRIPTOR is told.message.DESCRIPTOR
-    assert differences(sorted_names(received.event.message), sorted_names(told.message)) == {}
+    assert_same_fields(sorted_names(received.event.message), sorted_names(told.message))
     assert_properties(received, told.message.order.id, microseconds(told.message.order.update_time))
     trace = trace_id(received.properties.headers["traceparent"])
     assert told.trace in ("", trace), f"of the trace {trace}, and not of the call's, {told.trace}"
@@ -91,7 +104,8 @@ def _is_complete(received: Sequence[Received], version: int) -> bool:
 
 def the_one(received: list[Received]) -> Any:
     """The event of the only message heard."""
-    assert len(received) == 1, received
+    ids = [message.properties.message_id for message in received]
+    assert len(received) == 1, f"heard {len(received)} times, under the ids {', '.join(map(str, ids))}"
     assert received[0].event is not None
     return received[0].event.message
 
@@ -103,21 +117,47 @@ def up_to(event_tap: EventTap, order_id: str, version: int) -> list[Received] | 
 
 def assert_properties(received: Received, order_id: str, time: int) -> None:
     """`time` is that of the event, in microseconds since 1970."""
-    event, properties = received.event, received.properties
+    event = received.event
     assert event is not None
     stated = publication(event.message.DESCRIPTOR)
-    assert properties.content_type == "application/protobuf"
-    assert properties.delivery_mode == pika.DeliveryMode.Persistent.value
-    assert properties.type == event.message.DESCRIPTOR.full_name
-    assert properties.message_id == f"{order_id}.{event.version}"
-    assert properties.timestamp == time // 1_000_000
-    headers = properties.headers
-    assert headers["cloudEvents:specversion"] == "1.0"
-    assert headers["cloudEvents:source"] == stated.publisher
-    assert headers["cloudEvents:subject"] == order_id
-    assert round(datetime.fromisoformat(headers["cloudEvents:time"]).timestamp() * 1_000_000) == time
-    assert re.fullmatch(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}", headers["traceparent"])
-    assert received.routing_key == stated.routing_key
+    headers = {
+        "cloudEvents:specversion": "1.0",
+        "cloudEvents:source": stated.publisher,
+        "cloudEvents:subject": order_id,
+        "cloudEvents:time": (_EPOCH + timedelta(microseconds=time)).isoformat(timespec="microseconds"),
+        "traceparent": "of version 00",
+    }
+    expected = {
+        "routing_key": stated.routing_key,
+        "content_type": "application/protobuf",
+        "delivery_mode": pika.DeliveryMode.Persistent.value,
+        "type": event.message.DESCRIPTOR.full_name,
+        "message_id": f"{order_id}.{event.version}",
+        "timestamp": time // 1_000_000,
+        **headers,
+    }
+    properties = received.properties
+    told = {
+        "routing_key": received.routing_key,
+        "content_type": properties.content_type,
+        "delivery_mode": properties.delivery_mode,
+        "type": properties.type,
+        "message_id": properties.message_id,
+        "timestamp": properties.timestamp,
+        **{name: value for name, value in _readable(properties.headers).items() if name in headers},
+    }
+    assert told == expected
+
+
+def _readable(headers: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Headers with times spelled in one way, and the words for what a traceparent has to be where it is that."""
+    readable = dict(headers or {})
+    with suppress(KeyError, TypeError, ValueError):
+        at = datetime.fromisoformat(readable["cloudEvents:time"])
+        readable["cloudEvents:time"] = at.astimezone(UTC).isoformat(timespec="microseconds") if at.tzinfo else str(at)
+    if re.fullmatch(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}", str(readable.get("traceparent"))):
+        readable["traceparent"] = "of version 00"
+    return readable
 
 
 def fence_exchanges(system: SystemUnderTest, event_tap: EventTap, injector: Injector) -> None:
@@ -126,7 +166,11 @@ def fence_exchanges(system: SystemUnderTest, event_tap: EventTap, injector: Inje
     routing_key = publication(mark.DESCRIPTOR).routing_key
     for exchange in topology().exchanges:
         injector.route(exchange.name, routing_key, mark)
-        event_tap.wait(lambda name=exchange.name: event_tap.received(mark.order.id, name), system.patience)  # type: ignore[misc]
+        event_tap.wait(
+            lambda name=exchange.name: event_tap.received(mark.order.id, name),  # type: ignore[misc]
+            system.patience,
+            f"an event that the suite itself has published to {exchange.name}",
+        )
 
 
 def wait_for_events(system: SystemUnderTest) -> None:
@@ -134,4 +178,4 @@ def wait_for_events(system: SystemUnderTest) -> None:
     event_tap = system.event_tap
     assert event_tap is not None
     mark = system.create().id
-    event_tap.wait(lambda: event_tap.received(mark), system.patience)
+    event_tap.wait(lambda: event_tap.received(mark), system.patience, f"any event of order {mark}, just created")

@@ -15,10 +15,11 @@ from ordersys.api.order.v1.order_service_pb2 import (
     UpdateOrderRequest,
 )
 from tests.contract.harness.client import ORDER, Answer, of_each
+from tests.contract.harness.differences import assert_same_fields, shown
 from tests.contract.harness.model import FOLLOWS
 from tests.contract.harness.normal_form import copy, normal
 from tests.contract.harness.order_events import assert_tells, settled
-from tests.contract.harness.order_model import OrderModel, Verdict, differences
+from tests.contract.harness.order_model import OrderModel, Verdict
 from tests.contract.harness.order_requests import CANCELLED, DELIVERED, PAID, SHIPPED, fits
 from tests.contract.harness.paging import walk
 from tests.contract.harness.refusals import Refusal, refusal_in
@@ -219,7 +220,7 @@ class OrderStory:
         trace = new_trace() if is_traced else ""
         batch = BatchCreateOrdersRequest(requests=requests)
         answer = self.system.client.call(batch, ORDER, metadata=carrying(trace))
-        assert answer.response is not None, f"a batch was refused as a whole: {answer.status}"
+        assert answer.response is not None, f"a batch was refused as a whole: {answer}"
         answers = [told(result) for result in of_each(answer, len(requests))]
         assert len(answers) == len(requests)
         verdicts = self.model.create(requests, answers, trace_id(trace))
@@ -258,10 +259,14 @@ def told(answer: Answer) -> Order | Refusal:
 def compare(verdict: Verdict, answer: Order | Refusal) -> None:
     """The answer is the model's: the order in every field, or one of the refusals with what belongs to it."""
     if isinstance(verdict, Order):
-        assert isinstance(answer, Order), f"refused: {answer}"
-        assert differences(answer, verdict) == {}
+        assert isinstance(answer, Order), f"answered {answer}, expected OK"
+        assert_same_fields(answer, verdict)
     else:
-        assert answer in verdict
+        assert answer in verdict, f"answered {_in_words(answer)}, expected {' or '.join(map(str, verdict))}"
+
+
+def _in_words(answer: Order | Refusal) -> str:
+    return f"OK {shown(answer)}" if isinstance(answer, Order) else str(answer)
 
 
 def elsewhere(request: Any) -> Any:

@@ -55,7 +55,7 @@ def cancelling(order: Order, _: int = 0) -> CancelOrderRequest:
 
 def assert_open(answer: Answer) -> None:
     """UNAVAILABLE, OUTCOME_OPEN, with when to repeat."""
-    assert (answer.code, answer.reason) == (grpc.StatusCode.UNAVAILABLE, "OUTCOME_OPEN"), answer.status
+    assert (answer.code, answer.reason) == (grpc.StatusCode.UNAVAILABLE, "OUTCOME_OPEN"), str(answer)
     assert answer.detail(RetryInfo()).retry_delay.ToTimedelta().total_seconds() > 0
 
 

@@ -129,7 +129,7 @@ class RecordingJudge:
             return
         there = {seen.listed.id for seen in self.letters}
         expected = [letter_id for letter_id in dict.fromkeys(request.dead_letter_ids) if letter_id in there]
-        assert answer.response is not None, answer.status
+        assert answer.response is not None, str(answer)
         assert list(answer.response.dead_letter_ids) == expected
         self.answered[request.request_id.lower()] = normal(request), answer.response
         self._removed(expected, isinstance(request, ReplayDeadLettersRequest))

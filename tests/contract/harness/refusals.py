@@ -24,6 +24,11 @@ class Refusal(NamedTuple):
     resource: str = ""
     short: tuple[tuple[str, str], ...] = ()
 
+    def __str__(self) -> str:
+        """For people: `VERSION_MISMATCH (current_version 3, order_id …)`."""
+        details = [f"{name} {value}" for name, value in (*sorted(self.metadata), *self.short)]
+        return f"{self.reason} ({', '.join(details)})" if details else self.reason
+
 
 def refusal_in(answer: Answer) -> Refusal:
     """The refusal an answer is. Fails where code, domain or RetryInfo are not those of the reason."""

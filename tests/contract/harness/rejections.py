@@ -1,6 +1,5 @@
 """The events of placements refused for want of stock, compared with what was answered."""
 
-from collections import Counter
 from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
@@ -30,10 +29,11 @@ def compare_rejections(
         heard = [_told(event_of(received)) for received in _rejections(event_tap, customers)]
         return last in heard and len(heard) >= len(rejected)
 
-    event_tap.wait(all_heard, patience)
+    event_tap.wait(all_heard, patience, f"{len(rejected)} times OrderRejected, of the customers {', '.join(customers)}")
     heard = _rejections(event_tap, customers)
-    events = Counter((_trace_id_of(received), _told(event_of(received))) for received in heard)
-    assert events == Counter((refused.trace_id, _told(refused.event)) for refused in rejected)
+    events = sorted((_trace_id_of(received), _told(event_of(received))) for received in heard)
+    expected = sorted((refused.trace_id, _told(refused.event)) for refused in rejected)
+    assert list(map(_rejected, events)) == list(map(_rejected, expected))
     for received in heard:
         event = event_of(received)
         assert (received.exchange, received.properties.message_id) == (TOPIC, f"{event.order_id}.0")
@@ -63,3 +63,8 @@ def _told(event: OrderRejected) -> bytes:
     rest.order_id = ""
     rest.ClearField("reject_time")
     return bytes(rest.SerializeToString(deterministic=True))
+
+
+def _rejected(told: tuple[str, bytes]) -> Rejected:
+    trace, event = told
+    return Rejected(OrderRejected.FromString(event), trace)

@@ -11,7 +11,11 @@ from typing import Any, NamedTuple, Protocol
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
-_SHOWN = 400  # letters of a step: an event is long
+from tests.contract.harness.call_lines import about_the_last
+from tests.contract.harness.counterexamples import STORY
+from tests.contract.harness.system_under_test import SystemUnderTest
+
+_SHOWN = 120  # letters of a step: an event is long
 
 
 class Step(NamedTuple):
@@ -48,6 +52,10 @@ def stories(*kinds: Kind) -> SearchStrategy[list[Step]]:
 class Story(Protocol):
     """A story that can be told."""
 
+    @property
+    def system(self) -> SystemUnderTest:
+        """The system it is told to."""
+
     def begin(self) -> None:
         """Makes what every story needs."""
 
@@ -59,14 +67,21 @@ class Story(Protocol):
 
 
 def tell(story: Story, steps: Sequence[Step]) -> None:
-    """Takes the steps, and looks around after each; what fails says which one it was."""
-    story.begin()
-    story.look_around()
-    for number, step in enumerate(steps, 1):
-        try:
+    """Takes the steps, and looks around after each; what fails says at which step, and what was called until then."""
+    log = story.system.client.log
+    before, at = log.made, "at its beginning"
+    try:
+        story.begin()
+        story.look_around()
+        for number, step in enumerate(steps, 1):
+            at = f"at step {number} of {len(steps)}, {step.act.__name__}"
+            made = log.made
             step.act(story, **step.arguments)
+            if log.made == made:  # a message, which stands in no log
+                at = f"at step {number} of {len(steps)}, {str(step)[:_SHOWN]}"
             story.look_around()
-        except AssertionError as error:
-            error.add_note(f"at step {number}, {str(step)[:_SHOWN]}")
-            raise
-    story.end()
+        at = f"at its end, after {len(steps)} steps"
+        story.end()
+    except AssertionError as error:
+        error.add_note("\n".join([f"{STORY} {at}; the calls that led there:", *about_the_last(log.since(before))]))
+        raise

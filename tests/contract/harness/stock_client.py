@@ -83,5 +83,5 @@ def _outcomes(answer: Answer, changes: Mapping[str, int]) -> dict[str, bool | No
         return dict.fromkeys(changes, True)
     if answer.reason == "OUTCOME_OPEN":
         return dict.fromkeys(changes, None)
-    assert answer.reason == "OUT_OF_STOCK", answer.status
+    assert answer.reason == "OUT_OF_STOCK", str(answer)
     return {violation.subject: False for violation in answer.detail(PreconditionFailure()).violations}

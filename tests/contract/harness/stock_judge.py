@@ -4,7 +4,7 @@ What only the service can choose is learned from its first answer and held again
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -103,10 +103,10 @@ class StockJudge:
         verdict = self.verdict(asked)
         if answer.response is None:
             refusal = refusal_in(answer)
-            assert refusal in verdict.refusals, f"not {set(verdict.refusals)}, but {answer.status}"
+            assert refusal in verdict.refusals, f"expected {_one_of(verdict.refusals)}, answered {answer}"
             self.refused(asked, refusal, trace)
         else:
-            assert verdict.succeeds, f"the model refuses it: {set(verdict.refusals)}"
+            assert verdict.succeeds, f"answered OK, expected {_one_of(verdict.refusals)}"
             self.succeeded(asked, answer.response)
         if answer.response is not None or answer.reason == "OUT_OF_STOCK":
             self.known[asked.request_id] = Known(asked, answer)
@@ -255,3 +255,7 @@ def state_of(request: Any) -> "OrderState.ValueType":
 
 def _micros(time: Timestamp) -> int:
     return int(time.ToMicroseconds())
+
+
+def _one_of(refusals: Iterable[Refusal]) -> str:
+    return " or ".join(sorted(map(str, refusals))) or "no refusal"

@@ -24,6 +24,7 @@ from ordersys.api.product.v1.product_service_pb2 import (
     ItemQuantity,
     PlaceOrderRequest,
 )
+from tests.contract.harness.call_lines import line
 from tests.contract.harness.client import ORDER, PRODUCT, Answer, ContractClient
 from tests.contract.harness.crashes import Crasher, Lifeline
 from tests.contract.harness.event_tap import EventTap
@@ -79,17 +80,24 @@ class SystemUnderTest:
     def ok(self, request: Message, role: str | None = None) -> Any:
         """The response to a request that has to succeed."""
         answer = self.call(request, role)
-        assert answer.response is not None, f"{request.DESCRIPTOR.name} was refused: {answer.status}"
+        assert answer.response is not None, f"{request.DESCRIPTOR.name} was refused: {answer}"
         return answer.response
 
     def eventually(self, look: Callable[[], T | None], seconds: float = 0.0) -> T:
         """The first true answer of `look`; fails when none comes within the patience there is, or that many seconds."""
-        patience = max(self.patience, seconds)
+        patience, before = max(self.patience, seconds), self.client.log.made
         until = time.monotonic() + patience
         while not (answer := look()):
-            assert time.monotonic() < until, f"not so within {patience:.0f} s: {answer!r}"
+            if time.monotonic() > until:
+                raise AssertionError(f"not so within {patience:.0f} s: {answer!r}{self._asked_since(before)}")
             time.sleep(0.02)
         return answer
+
+    def _asked_since(self, before: int) -> str:
+        """The last call since then, and its answer: what was waited for is to be found there."""
+        made = self.client.log.since(before)
+        times = self.client.log.made - before
+        return f"\nasked {times} times, at last the {made[-1].role}: {line(made[-1])}" if made else ""
 
     def new_product(self, available: int = 1_000_000) -> str:
         """The id of a new product."""

@@ -90,7 +90,7 @@ def heard(event_tap: EventTap, order: Order) -> bool:
 
 def assert_told(system: SystemUnderTest, event_tap: EventTap, order: Order) -> None:
     """Each version of an order is heard of, under one id and with one content; the last as the order is now."""
-    event_tap.wait(lambda: heard(event_tap, order), system.patience)
+    event_tap.wait(lambda: heard(event_tap, order), system.patience, f"the events of order {order.id}")
     told = [
         (h.event.version, h.properties.message_id, h.event.message) for h in event_tap.received(order.id) if h.event
     ]

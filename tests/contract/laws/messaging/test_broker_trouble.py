@@ -57,7 +57,11 @@ def test_a_creation_the_broker_did_not_keep_is_published_again(
         system.ok(request)
         assert trouble.met.wait(system.patience), "it was never published"
     for exchange in (FANOUT, TOPIC):
-        event_tap.wait(lambda exchange=exchange: event_tap.received(request.order_id, exchange), system.patience)  # type: ignore[misc]
+        event_tap.wait(
+            lambda exchange=exchange: event_tap.received(request.order_id, exchange),  # type: ignore[misc]
+            system.patience,
+            f"OrderCreated of order {request.order_id} on {exchange}, published again",
+        )
     assert len(ids(event_tap.received(request.order_id))) == 1
 
 
@@ -79,7 +83,9 @@ def test_a_change_the_broker_did_not_keep_is_published_again(
         system.ok(pay(order), ORDER)
         assert trouble.met.wait(system.patience), "it was never published"
     received = event_tap.wait(
-        lambda: [h for h in event_tap.received(order.id) if h.event and h.event.version > 1], system.patience
+        lambda: [h for h in event_tap.received(order.id) if h.event and h.event.version > 1],
+        system.patience,
+        f"OrderUpdated of order {order.id}, published again",
     )
     assert {h.exchange for h in received} == {TOPIC}
 
@@ -101,7 +107,11 @@ def test_a_refusal_the_broker_did_not_keep_is_published_again(
     with between.ruled(trouble):
         assert system.call(request).reason == "OUT_OF_STOCK"
         assert trouble.met.wait(system.patience), "it was never published"
-    received = event_tap.wait(lambda: [h for h in event_tap.everything() if h.event and fits(h.event)], system.patience)
+    received = event_tap.wait(
+        lambda: [h for h in event_tap.everything() if h.event and fits(h.event)],
+        system.patience,
+        f"OrderRejected of customer {request.customer_id}, published again",
+    )
     assert {h.exchange for h in received} == {TOPIC}
 
 
@@ -119,7 +129,11 @@ def test_an_event_whose_confirm_is_lost_comes_again_under_its_id(
         assert lost.met.wait(system.patience), "it was never published"
         event_tap.wait(lambda: event_tap.received(request.order_id, FANOUT), system.patience)
         assert lost.lost.wait(system.patience), "it was never confirmed"
-    received = event_tap.wait(lambda: _twice(event_tap.received(request.order_id, FANOUT)), system.patience)
+    received = event_tap.wait(
+        lambda: _twice(event_tap.received(request.order_id, FANOUT)),
+        system.patience,
+        f"OrderCreated of order {request.order_id} on {FANOUT}, for the second time",
+    )
     assert len(ids(received)) == 1
     assert len({message.body for message in received}) == 1
 

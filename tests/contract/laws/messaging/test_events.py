@@ -20,10 +20,10 @@ from tests.contract.harness.order_events import (
     TOPIC,
     assert_properties,
     assert_tells,
+    await_version,
     settle,
     settled,
     the_one,
-    up_to,
 )
 from tests.contract.harness.order_model import Told
 from tests.contract.harness.order_requests import (
@@ -97,12 +97,12 @@ def test_versions_rise_by_one_and_come_in_order(system: SystemUnderTest, steps: 
     """Whatever is done to an order, its events tell of each version once, in order."""
     event_tap = system.event_tap
     assert event_tap is not None
-    order = newest = system.create()
+    newest = system.create()
     for number, state in enumerate(steps):
         request = changing(newest, {"lamp": number + 3}) if state is None else moving(newest, state)
         answer = system.call(request, ORDER)  # it may be refused: then nothing changes
         newest = answer.response.order if answer.response else newest
-    received = event_tap.wait(lambda: up_to(event_tap, order.id, newest.version), system.patience)
+    received = await_version(system, event_tap, newest)
     assert [h.event.version for h in received if h.event] == list(range(1, newest.version + 1))
 
 
@@ -154,7 +154,7 @@ def test_the_properties_of_a_message_are_those_of_the_contract(
 ) -> None:
     """CloudEvents 1.0 in binary mode: id, type, source, subject and time; persistent; traceable."""
     order = make(system)
-    received = event_tap.wait(lambda: up_to(event_tap, order.id, order.version), system.patience)[-1]
+    received = await_version(system, event_tap, order)[-1]
     assert_properties(received, order.id, microseconds(order.update_time))
 
 

@@ -24,7 +24,11 @@ def test_a_refusal_for_want_of_stock_is_heard_once_on_the_topic_exchange_only(
     request = placing({short: 3, enough: 2}, customer_id=f"c-{new_id()}")
     for _ in range(3):
         assert system.call(request).reason == "OUT_OF_STOCK"
-    received = event_tap.wait(lambda: _rejections(event_tap, request.customer_id), system.patience)
+    received = event_tap.wait(
+        lambda: _rejections(event_tap, request.customer_id),
+        system.patience,
+        f"OrderRejected of customer {request.customer_id}",
+    )
     sentinel = placing({short: 2}, customer_id=f"c-{new_id()}")
     assert system.call(sentinel).reason == "OUT_OF_STOCK"
     event_tap.wait(lambda: _rejections(event_tap, sentinel.customer_id), system.patience)

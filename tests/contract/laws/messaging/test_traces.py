@@ -44,7 +44,7 @@ def received_context(system: SystemUnderTest, event_tap: EventTap, fits: Callabl
         lambda: [message for message in event_tap.everything() if message.event and fits(message)], system.patience
     )
     context: str = messages[0].properties.headers["traceparent"]
-    assert VERSION_00.fullmatch(context)
+    assert VERSION_00.fullmatch(context), f"the traceparent of the event, {context!r}, is not of version 00"
     return context
 
 

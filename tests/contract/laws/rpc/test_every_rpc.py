@@ -23,9 +23,9 @@ LEAKS = re.compile(r"(?i)traceback|exception|\berror:|sqlite|sqlalchemy|\.py\b|/
 
 def assert_proper(answer: Answer) -> None:
     """An answer the contract foresees, with nothing of the implementation in it."""
-    assert answer.code not in UNFORESEEN, answer.status
+    assert answer.code not in UNFORESEEN, str(answer)
     assert not LEAKS.search(answer.status.message), answer.status.message
-    assert answer.code is grpc.StatusCode.OK or answer.reason, f"no reason of the contract: {answer.status}"
+    assert answer.code is grpc.StatusCode.OK or answer.reason, f"no reason of the contract: {answer}"
 
 
 @pytest.mark.cites(

@@ -28,4 +28,4 @@ def test_a_golden_request_is_taken(
     """Answered on its merits: neither undecodable nor against a rule."""
     answer = system.client.send(method, golden.body, role)
     assert answer.reason not in ("UNDECODABLE_REQUEST", "INVALID_REQUEST"), answer.fields
-    assert answer.code is grpc.StatusCode.OK or answer.reason, answer.status
+    assert answer.code is grpc.StatusCode.OK or answer.reason, str(answer)

@@ -54,8 +54,9 @@ def compare_events(event_tap: EventTap, patience: float, versions: list[Order]) 
     """The events of an order are its versions, as they were answered."""
     order_id, created = versions[0].id, OrderCreated(order=versions[0])
     changes = [updated(before, after) for before, after in pairwise(versions)]
-    event_tap.wait(lambda: len(event_tap.received(order_id, TOPIC)) >= len(versions), patience)
-    event_tap.wait(lambda: event_tap.received(order_id, FANOUT), patience)
+    awaited = f"the events of {len(versions)} versions of order {order_id} on"
+    event_tap.wait(lambda: len(event_tap.received(order_id, TOPIC)) >= len(versions), patience, f"{awaited} {TOPIC}")
+    event_tap.wait(lambda: event_tap.received(order_id, FANOUT), patience, f"OrderCreated of {order_id} on {FANOUT}")
     assert [sorted_names(event_of(received)) for received in event_tap.received(order_id, TOPIC)] == [created, *changes]
     assert [event_of(received) for received in event_tap.received(order_id, FANOUT)] == [created]
 
