@@ -7,7 +7,7 @@ from google.rpc.error_details_pb2 import ErrorInfo
 from google.rpc.status_pb2 import Status
 from grpc import StatusCode
 
-from ordersys.api.order.v1.order_service_pb2 import GetOrderRequest, GetOrderResponse
+from ordersys.api.order.v1.order_service_pb2 import GetOrderRequest, GetOrderResponse, UpdateOrderRequest
 from tests.contract.harness.call_lines import Call, CallLog, about_the_last, line
 from tests.contract.harness.client import ORDER, RPCS, Answer, ContractClient
 from tests.contract.harness.counterexamples import MOST_LINES, STORY, counterexample
@@ -72,7 +72,7 @@ def test_it_is_never_longer_than_somebody_reads(text: str) -> None:
     """Its beginning and its end are there."""
     shown = counterexample(failure(f"first {text}", f"Draw 1: {text}\nlast"))
     assert len(shown.splitlines()) <= MOST_LINES
-    assert max(map(len, shown.splitlines())) < 250
+    assert max(map(len, shown.splitlines())) < 310
     assert (shown[:5], shown[-4:]) == ("first", "last")
 
 
@@ -96,12 +96,16 @@ def test_a_refusal_is_told_by_code_reason_and_text() -> None:
     assert str(Answer(StatusCode.OK, GetOrderResponse(), Status())) == "OK"
 
 
-def test_of_many_calls_those_about_the_same_thing_are_shown() -> None:
-    """Each with its number; the others are counted."""
-    calls = [call("other")] * 50 + [call("mine"), call("other"), call("MINE")]
+def test_of_many_calls_those_that_led_to_the_last_are_shown() -> None:
+    """Each with its number; what reads, and what is about something else, is counted."""
+    change = next(method for method in RPCS[ORDER] if method.name == "UpdateOrder")
+    mine, other = (
+        Call(ORDER, change, UpdateOrderRequest(order_id=name).SerializeToString(), None, "") for name in ("mine", "x")
+    )
+    calls = [other] * 50 + [mine, call("mine"), other, call("MINE")]
     first, *rest = about_the_last(calls)
-    assert first.startswith("… 51 calls before and between")
-    assert [text.partition(" ")[0] for text in rest] == ["51.", "53."]
+    assert first.startswith("… 52 calls before and between")
+    assert [text.split(" ")[:2] for text in rest] == [["51.", "UpdateOrder"], ["54.", "GetOrder"]]
     assert list(about_the_last([])) == []
 
 

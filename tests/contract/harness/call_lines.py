@@ -16,8 +16,9 @@ from ordersys.contract import descriptors
 _MOST_CALLS = 12
 _MOST_KEPT = 500
 _MOST_OCTETS = 65_536  # of a request or response that is kept
-_MOST_REQUEST = 140
-_MOST_ANSWER = 80
+_MOST_REQUEST = 200
+_MOST_ANSWER = 60
+_READS = ("Get", "List")
 # Its beginning and its end are enough to tell one from another.
 _UUID = re.compile(r"\b([0-9A-Fa-f]{8})-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{8}([0-9A-Fa-f]{4})\b")
 _NO_SUBJECT = ("customer_id",)
@@ -63,15 +64,17 @@ def line(call: Call) -> str:
 
 
 def about_the_last(calls: Sequence[Call]) -> Iterator[str]:
-    """The last calls, in a line each: those that name an order, product or request that the last one names.
+    """The last one in a line, and before it those that change what it names: an order, a product, a request.
 
-    Where the last names none, any. What was left out is counted.
+    Where it names none, any that change something. What was left out is counted.
     """
     subject = _ids(_request(calls[-1])) if calls else set()
-    related = [number for number, call in enumerate(calls) if not subject or _ids(_request(call)) & subject]
+    changes = [number for number, call in enumerate(calls[:-1]) if not call.method.name.startswith(_READS)]
+    related = [number for number in changes if not subject or _ids(_request(calls[number])) & subject]
+    related += [len(calls) - 1] if calls else []
     shown = related[-_MOST_CALLS:]
     if left := len(calls) - len(shown):
-        yield f"… {left} calls before and between, {'of other orders and requests' if subject else 'not shown'}"
+        yield f"… {left} calls before and between that read, or are about something else"
     yield from (f"{number + 1}. {line(calls[number])}" for number in shown)
 
 

@@ -15,7 +15,7 @@ from tests.contract.harness.differences import FIRST_LINE, MOST_PLACES
 STORY = "the story:"
 """The first words of a note that tells what was called; it takes the place of the steps that were drawn."""
 MOST_LINES = 40
-_MOST_LETTERS = 240
+_MOST_LETTERS = 300
 _MOST_SAID = 12  # lines: a text may hold a whole status
 _MOST_SOURCE = 5  # lines
 _LAWS = Path(__file__).parents[1] / "laws"
