@@ -9,6 +9,9 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
+from grpc_health.v1.health import HealthServicer
+from grpc_health.v1.health_pb2 import HealthCheckResponse
+from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
 
 from ordersys.api.order.v1 import order_service_pb2 as api
 from ordersys.api.order.v1.order_pb2 import Order, OrderState
@@ -67,6 +70,9 @@ def main() -> None:
     """Serves until it is ended."""
     server = grpc.server(ThreadPoolExecutor(16))
     add_OrderServiceServicer_to_server(TinyOrderService(), server)
+    health = HealthServicer()
+    health.set("", HealthCheckResponse.SERVING)
+    add_HealthServicer_to_server(health, server)
     server.add_insecure_port(sys.argv[1])
     server.start()
     server.wait_for_termination()

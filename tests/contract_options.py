@@ -52,6 +52,9 @@ def add(parser: pytest.Parser) -> None:
     group.addoption("--quick", action="store_true", help="fewer examples: one to two minutes")
     group.addoption("--examples", metavar="N", help="examples a law (default 40, with --quick 8)")
     group.addoption("--seed", metavar="N", help="repeat a run")
+    group.addoption(
+        "--law", action="append", default=[], metavar="ID", help="only this law, by its id; may be repeated"
+    )
     group.addoption("--no-shrink", action="store_true", help="show what fails as it was found")
     group.addoption("--patience", default="20", metavar="S", help="seconds a condition may take (20)")
     group.addoption(

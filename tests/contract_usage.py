@@ -3,6 +3,7 @@
 Each error is one line that names the option and the way out; pytest ends with status 4.
 """
 
+import difflib
 import math
 import os
 import shlex
@@ -17,6 +18,7 @@ from ordersys.contract import addresses
 from ordersys.contract.addresses import Address, InvalidAddress
 from ordersys.runtime.rabbitmq import urls
 from tests import workers
+from tests.contract.harness.law_index import laws
 from tests.contract_options import ROLES, named, programs, restart_command
 
 REPORTS = (".json", ".html", ".svg")
@@ -43,6 +45,7 @@ def refuse(config: pytest.Config) -> None:
     _check_programs(config)
     _check_restarts(config)
     _check_files(config)
+    _check_laws(config.getoption("--law"))
     for flag in _FLAGS:
         text = config.getoption(flag)
         if text is not None and not (text.strip() and text.isprintable() and len(text) <= _MOST_TEXT):
@@ -177,16 +180,34 @@ def _check_files(config: pytest.Config) -> None:
             ) from None
 
 
+def _check_laws(chosen: Sequence[str]) -> None:
+    there = [law.id for law in laws()] if chosen else []
+    for law in chosen:
+        if law not in there:
+            similar = difflib.get_close_matches(law, there, cutoff=0.5) or ["docs/conformance.md lists them"]
+            raise pytest.UsageError(f"--law={law} is the id of no law; similar: {', '.join(similar)}")
+
+
 def _wrong_reports(files: Sequence[str]) -> Iterator[str]:
     for text in files:
         file = Path(text)
         if file.suffix not in REPORTS:
             yield f"--report={text} must end with one of {', '.join(REPORTS)}, which says what is written"
-        elif file.is_dir():
-            yield f"--report={text} is a folder; name a file in it"
+        else:
+            yield from _unwritable(file)
+    kinds = [Path(text).suffix for text in files]
+    for kind in sorted({kind for kind in kinds if kinds.count(kind) > 1}):
+        yield f"--report names two files of the kind {kind}; leave one out"
+
+
+def _unwritable(file: Path) -> Iterator[str]:
+    folder = str(file.parent)
+    try:
+        if file.is_dir():
+            yield f"--report={file} is a folder; name a file in it"
         elif not file.parent.is_dir():
-            yield f"--report={text} can't be written: there is no folder {str(file.parent)!r}; make it, or name another"
+            yield f"--report={file} can't be written: there is no folder {folder!r}; make it, or name another"
         elif not os.access(file.parent, os.W_OK):
-            yield f"--report={text} can't be written: the folder {str(file.parent)!r} is read-only; name another"
-    if len(set(files)) < len(files):
-        yield "--report names a file twice; leave one out"
+            yield f"--report={file} can't be written: the folder {folder!r} is read-only; name another"
+    except OSError as error:  # nobody may even look
+        yield f"--report={file} can't be written: {error.strerror}; name a file in a folder of yours"

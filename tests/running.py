@@ -8,6 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
+class EndedEarly(AssertionError):
+    """It has ended before it ran; the last line is what it said of that."""
+
+
 @contextmanager
 def local(folder: Path, *arguments: str) -> Iterator["subprocess.Popen[str]"]:
     """`python -m ordersys.local` in a process of its own."""
@@ -20,7 +24,7 @@ def local(folder: Path, *arguments: str) -> Iterator["subprocess.Popen[str]"]:
 
 
 def addresses(process: "subprocess.Popen[str]") -> dict[str, str]:
-    """The addresses it prints for talking to it, once it runs."""
+    """The addresses it prints for talking to it, once it runs. Raises EndedEarly."""
     by_name: dict[str, str] = {}
     assert process.stderr is not None
     said = []
@@ -31,4 +35,4 @@ def addresses(process: "subprocess.Popen[str]") -> dict[str, str]:
             by_name[name] = value
         if line.startswith("Running"):
             return by_name
-    raise AssertionError(f"it ended early: {''.join(said)}")
+    raise EndedEarly(f"it ended early: {''.join(said)}")

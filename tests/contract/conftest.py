@@ -8,21 +8,22 @@ from typing import Any, NamedTuple, NoReturn
 import pytest
 
 from ordersys.contract.topology import topology
-from tests import virtual_host
-from tests.contract.harness import examples, launch
+from tests import virtual_host, workers
+from tests.contract.harness import contact, examples, launch
 from tests.contract.harness.amqp_proxy import AmqpProxy
-from tests.contract.harness.certificate import RESTART, Judged, Sizes, Subject
+from tests.contract.harness.certificate import RESTART, Judged, Sizes, Subject, reason
 from tests.contract.harness.client import PRODUCT, ROLES, NotReachable
 from tests.contract.harness.conformance_report import Report, known
-from tests.contract.harness.crashes import Commands, Crasher, Launched
+from tests.contract.harness.crashes import Commands, Crasher, Launched, NotCrashed
 from tests.contract.harness.differences import explained
 from tests.contract.harness.event_tap import EventTap
 from tests.contract.harness.fake_order_service import FakeOrderService
 from tests.contract.harness.injector import Injector
-from tests.contract.harness.law_index import needs
+from tests.contract.harness.law_index import law_id, needs
 from tests.contract.harness.repeating import repeating
 from tests.contract.harness.system_under_test import SystemUnderTest
 from tests.contract_options import named, programs, restarts
+from tests.running import EndedEarly
 
 REPORT = pytest.StashKey[Report]()
 BROKER, PROXY, STAND_IN = "broker", "proxy", "stand-in"
@@ -132,7 +133,12 @@ def system(
         return _open(request, started, services, amqp_url, Commands(restarts(request.config)))
     assert proxy is not None
     folder = tmp_path_factory.mktemp("contract") / "system"
-    ours = started.enter_context(launch.system(folder, proxy, request.config.getoption("--program")))
+    try:
+        ours = started.enter_context(launch.system(folder, proxy, request.config.getoption("--program")))
+    except EndedEarly as error:
+        if not programs(request.config):
+            raise
+        _give_up(request, NotReachable(f"the system did not start: {_last_line(error)}"))
     return _open(request, started, ours, amqp_url, Launched(folder, ours))
 
 
@@ -185,6 +191,38 @@ def injector(declared: None, amqp_url: str) -> Iterator[Injector]:
         yield connection
 
 
+def _check_contact(config: pytest.Config, addresses: dict[str, str]) -> None:
+    """Before the first law: a fault of what was named is one line, not a law after the other. Raises UsageError."""
+    try:
+        contact.check_services(addresses, config.getoption("--patience"))
+        if url := config.getoption("--amqp-url"):
+            contact.check_broker(url)
+    except NotReachable as error:
+        config.stash[REPORT].make_no_contact(str(error))
+        raise pytest.UsageError(f"nothing was judged: {error}") from None
+
+
+def _check_chosen(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Raises UsageError where nothing is going to be judged, though nothing else was asked for."""
+    cases = [item for item in items if item.get_closest_marker("law")]
+    if not cases and config.option.keyword and all(_is_ours(config, argument) for argument in config.args):
+        raise pytest.UsageError(
+            f"nothing to judge: no law has -k {config.option.keyword!r} in its name; --law=ID chooses one by its id,"
+            " and docs/conformance.md lists them"
+        )
+    wanting = {need for item in cases for need in missing(config, needs(item.iter_markers()) | _role(item))}
+    if cases and named(config) and all(item.get_closest_marker("skip") for item in cases):
+        raise pytest.UsageError(f"nothing to judge: of the laws that were chosen, each needs more: {reason(wanting)}")
+
+
+def _is_ours(config: pytest.Config, argument: str) -> bool:
+    return (config.invocation_params.dir / argument.partition("::")[0]).resolve().is_relative_to(_FOLDER)
+
+
+def _last_line(error: Exception) -> str:
+    return str(error).strip().rpartition("\n")[2].strip()
+
+
 def _open(
     request: pytest.FixtureRequest, started: ExitStack, services: dict[str, str], url: str | None, crasher: Crasher
 ) -> SystemUnderTest:
@@ -204,7 +242,7 @@ def _give_up(request: pytest.FixtureRequest, error: NotReachable) -> NoReturn:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Marks the laws. Those about what is not judged do not apply, and are said not to."""
+    """Marks the laws. Those about what is not judged do not apply, and are said not to; --law chooses among them."""
     for item in items:
         if not item.path.is_relative_to(_FOLDER):
             continue  # of another suite, which runs in the same session
@@ -218,6 +256,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.stash[REPORT].there_is(item, lacking)
         if lacking:
             item.add_marker(pytest.mark.skip(reason=f"does not apply: there is no {', '.join(sorted(lacking))}"))
+    if chosen := set(config.getoption("--law")):
+        others = [item for item in items if _id(item) not in chosen]
+        config.hook.pytest_deselected(items=others)
+        items[:] = [item for item in items if _id(item) in chosen]
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -225,6 +267,21 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     for item in session.items:
         if item.get_closest_marker("law"):
             session.config.stash[REPORT].expect(item, needs(item.iter_markers()) | _role(item))
+    if workers.is_worker(session.config) or session.config.option.collectonly:
+        return
+    _check_chosen(session.config, session.items)
+    if addresses := named(session.config):
+        _check_contact(session.config, addresses)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
+    """A crash that the suite could not bring about says nothing of the service."""
+    try:
+        yield
+    except NotCrashed as error:
+        item.config.stash[REPORT].hinder(item, str(error))
+        pytest.skip(str(error))
 
 
 def _subject(config: pytest.Config) -> Subject:
@@ -244,6 +301,12 @@ def _sizes(config: pytest.Config) -> Sizes:
     seed = config.option.randomly_seed
     quick, patience = config.getoption("--quick"), config.getoption("--patience")
     return Sizes(seed if isinstance(seed, int) else 0, examples.share(1), quick, patience)
+
+
+def _id(item: pytest.Item) -> str:
+    """The id of the law that an item is a case of, if it is one."""
+    function: Any = getattr(item, "function", None)
+    return law_id(function.__module__, function.__name__) if item.get_closest_marker("law") else ""
 
 
 def _role(item: pytest.Item) -> set[str]:

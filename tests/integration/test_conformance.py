@@ -4,8 +4,10 @@ import json
 import os
 import shlex
 import signal
+import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +15,8 @@ from typing import Any, NamedTuple
 import pytest
 
 from ordersys.local import ports
+from tests.contract.harness.client import NotReachable
+from tests.contract.harness.contact import check_broker, check_services
 
 ROOT = Path(__file__).parent.parent.parent
 BROKEN = "every_rpc/a_broken_rule_is_answered_with_its_field"
@@ -97,20 +101,92 @@ def test_a_law_known_to_fail_that_is_kept_fails_the_run(tmp_path: Path, address:
 
 def test_what_is_not_named_is_not_judged_and_said_not_to_be(tmp_path: Path, address: str) -> None:
     """Laws about other services do not apply, nor do those of crashes where nobody may kill."""
-    chosen = "test_the_last_unit or orders_and_their_request_ids"
+    chosen = "test_the_last_unit or orders_and_their_request_ids or test_a_request_over"
     run = judge(tmp_path, chosen, f"--order-service={address}")
     assert run.status == 0
-    assert results(run) == {"concurrency/the_last_unit_is_sold_once": "skipped", SURVIVES: "skipped"}
+    assert results(run)["calls/a_request_over_the_limit_is_resource_exhausted"] == "passed"
+    assert results(run)["concurrency/the_last_unit_is_sold_once"] == results(run)[SURVIVES] == "skipped"
     assert "durability was not judged: the suite may not kill what it judges (--restart)" in run.said
     assert run.report["durability"]["judged"] is False
     assert "no product-service is judged (--product-service): concurrency/the_last_unit_is_sold_once" in run.said
 
 
 def test_a_service_that_does_not_answer_is_named(tmp_path: Path) -> None:
-    """A run without contact judges nothing and fails."""
-    run = judge(tmp_path, "test_a_request_over", f"--order-service={ports.LOOPBACK}:{ports.free(1)[0]}", "--patience=1")
-    assert run.status not in (0, 1)
-    assert "nothing was judged: the order-service at" in run.said
+    """A run without contact judges nothing and fails, in one line."""
+    service = f"--order-service={ports.LOOPBACK}:{ports.free(1)[0]}"
+    run = judge(tmp_path, "test_a_request_over", service, "--patience=1")
+    assert run.status == pytest.ExitCode.USAGE_ERROR
+    assert f"ERROR: nothing was judged: {service}: nobody can be reached there" in run.said
+    assert not run.report.get("ok")
+
+
+def test_another_service_at_the_address_is_named(tmp_path: Path, address: str) -> None:
+    """It would break each law that asks for anything."""
+    run = judge(tmp_path, "test_a_request_over", f"--product-service={address}")
+    assert run.status == pytest.ExitCode.USAGE_ERROR
+    assert f"nothing was judged: --product-service={address}: an order-service listens there" in run.said
+
+
+@pytest.mark.parametrize(
+    "says", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"AMQP\0\0\x09\x01", b""], ids=["HTTP/1.1", "AMQP", "nothing"]
+)
+def test_who_is_no_grpc_server_is_not_waited_for(says: bytes) -> None:
+    """HTTP/1.1, AMQP or silence: it will not become one."""
+    with socket.create_server((ports.LOOPBACK, 0)) as server:
+        threading.Thread(target=_say, args=(server, says)).start()
+        with pytest.raises(NotReachable, match="is no gRPC server"):
+            check_services({"order-service": f"{ports.LOOPBACK}:{server.getsockname()[1]}"}, 5.0)
+
+
+def _say(server: socket.socket, says: bytes) -> None:
+    connection, _ = server.accept()
+    with connection:
+        connection.sendall(says)
+
+
+def test_an_unknown_name_is_not_waited_for() -> None:
+    """It may be a slip of the pen."""
+    with pytest.raises(NotReachable, match=r"--order-service=nobody\.invalid:1: the name of the host can't be found"):
+        check_services({"order-service": "nobody.invalid:1"}, 60.0)
+
+
+def test_a_broker_that_can_not_be_used_is_named_without_its_password() -> None:
+    """With a way out."""
+    with pytest.raises(NotReachable) as refused:
+        check_broker(f"amqp://me:secret@{ports.LOOPBACK}:{ports.free(1)[0]}/%2F")
+    assert "--broker-only" in str(refused.value)
+    assert ports.LOOPBACK in str(refused.value)
+    assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("only", "why"),
+    [
+        ("zzzz", "no law has -k 'zzzz' in its name"),
+        ("pages_of_products", "each needs more: no product-service is judged"),
+    ],
+    ids=["no law", "not to be judged"],
+)
+def test_a_run_that_would_judge_nothing_is_refused(tmp_path: Path, address: str, only: str, why: str) -> None:
+    """It is no success."""
+    run = judge(tmp_path, only, f"--order-service={address}")
+    assert run.status == pytest.ExitCode.USAGE_ERROR
+    assert "nothing to judge: " in run.said
+    assert why in run.said
+
+
+def test_a_law_is_chosen_by_its_id(tmp_path: Path, address: str) -> None:
+    """As the report prints it."""
+    run = judge(tmp_path, "", f"--order-service={address}", f"--law={BROKEN}")
+    assert results(run) == {BROKEN: "failed"}
+
+
+def test_a_program_that_does_not_start_is_one_error(tmp_path: Path) -> None:
+    """Not a broken law after the other."""
+    run = judge(tmp_path, "test_a_request_over", "--program=order-service=/bin/false")
+    assert run.status == pytest.ExitCode.USAGE_ERROR
+    assert "nothing was judged: the system did not start: " in run.said
+    assert "order_service" in run.said
 
 
 def test_the_same_seed_finds_the_same(tmp_path: Path, address: str) -> None:
@@ -157,11 +233,12 @@ def test_a_service_that_was_started_by_hand_is_killed_by_its_owners_command(
 
 
 def test_a_restart_that_ends_nothing_is_noticed(tmp_path: Path, address: str) -> None:
-    """Else any service would survive it."""
-    only = "orders_and_their_request_ids"
+    """Else any service would survive it; it is not the service's fault either."""
+    only = "orders_and_their_request_ids or test_a_request_over"
     run = judge(tmp_path, only, f"--order-service={address}", "--restart=true", "--patience=3")
     assert run.status == 1
-    assert "the order-service was not ended" in run.said
+    assert "a law was not judged: the order-service was not ended" in run.said
+    assert results(run)[SURVIVES] == "skipped"
 
 
 def test_a_service_in_memory_is_refused(tmp_path: Path) -> None:
@@ -171,5 +248,6 @@ def test_a_service_in_memory_is_refused(tmp_path: Path) -> None:
     run = judge(tmp_path, "orders_and_their_request_ids", f"--program=order-service={wrapped}", "--name=Tiny")
     assert run.status == 1, run.said
     assert results(run)[SURVIVES] == "failed"
+    assert "orders[0]" in run.said, "it is found to be without the orders that it has answered"
     assert run.report["judged"][1] == {"role": "order-service", "kind": "program", "at": wrapped}
     assert "judged: Tiny: order-service, run as sh" in run.said

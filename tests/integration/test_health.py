@@ -23,8 +23,8 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from ordersys.contract import descriptors
 from ordersys.local import ports
 from ordersys.local.system import SERVICES, System
+from tests import http2
 from tests.integration.api import Api, eventually, placing, reason
-from tests.integration.faults.workload import http2
 from tests.integration.faults.workload.raw_clients import RawClients
 
 SERVING = health_pb2.HealthCheckResponse.SERVING

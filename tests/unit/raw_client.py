@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 
-from tests.integration.faults.workload import http2
+from tests import http2
 
 SECONDS = 20.0
 _BYTES = 65_536

@@ -15,7 +15,7 @@ from ordersys.api.order.v1.order_service_pb2_grpc import OrderServiceStub
 from ordersys.contract.errors import StatusError, reason_of
 from ordersys.runtime.rpc import admission, limits
 from ordersys.runtime.settings import Settings
-from tests.integration.faults.workload import http2
+from tests import http2
 from tests.unit.raw_client import raw_client
 from tests.unit.test_server import GET, OWN_CONNECTION, REQUEST, RESPONSE, Gate, failing, fine, refusal, serving
 

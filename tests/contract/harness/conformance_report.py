@@ -103,6 +103,7 @@ class Report:
         self._interrupted_by = ""
         self._again = again
         self._cases_left_out: list[str] = []
+        self._hindrances: list[str] = []
         self.systems: list[SystemUnderTest] = []
 
     def there_is(self, item: pytest.Item, lacking: Collection[str]) -> None:
@@ -130,6 +131,12 @@ class Report:
     def make_no_contact(self, why: str) -> None:
         """Takes note that what is to be judged does not answer."""
         self._no_contact = why
+
+    def hinder(self, item: pytest.Item, why: str) -> None:
+        """Takes note that a case can't be judged, for a reason that is not the service's."""
+        self._cases[item.nodeid][0].why = why
+        if why not in self._hindrances:
+            self._hindrances.append(why)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Notes the result of one case."""
@@ -184,6 +191,7 @@ class Report:
         listed = self._known - self._there
         return [
             *([f"nothing was judged: {self._no_contact}"] if self._no_contact else self._interruption()),
+            *(f"a law was not judged: {why}" for why in self._hindrances),
             *(f"{law} is known to fail, and is kept; take it off the list" for law in fixed),
             *(f"{law} is on the list of known failures, and is no law of this suite" for law in sorted(listed)),
             *self._untouched(),

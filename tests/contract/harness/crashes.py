@@ -25,8 +25,8 @@ _CONNECT_SECONDS = 5.0
 _TICK = 0.05
 
 
-class NotCrashed(AssertionError):
-    """A service was not ended, or not as it has to be; the text says how it was tried."""
+class NotCrashed(Exception):
+    """A service was not ended, or not as it has to be, which is no fault of its own; the text says how it was tried."""
 
 
 class Crasher(Protocol):

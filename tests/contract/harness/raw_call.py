@@ -6,7 +6,7 @@ from google.protobuf.descriptor import MethodDescriptor
 
 from ordersys.contract import descriptors
 from ordersys.contract.addresses import parse
-from tests.integration.faults.workload import http2
+from tests import http2
 
 _BYTES = 65_536
 _PREFIX_BYTES = 5

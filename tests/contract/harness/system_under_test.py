@@ -31,6 +31,7 @@ from tests.contract.harness.event_tap import EventTap
 
 T = TypeVar("T")
 STARTED_SECONDS = 60.0  # docs/implement.md, "say SERVING within 60 s"
+_POLL = 0.02
 PRICE = Money(currency_code="EUR", units=7, nanos=990_000_000)
 
 
@@ -68,10 +69,19 @@ class SystemUnderTest:
             lifeline.wait_cut(self.patience)
         ended()
         for role in roles:
-            self.eventually(lambda role=role: self.client.serving(role), STARTED_SECONDS)  # type: ignore[misc]
+            self._wait_restarted(role)
         if {PRODUCT, ORDER} <= self.addresses.keys():  # they have to find each other again
             product = self.new_product()
             self.eventually(lambda: self.call(placing({product: 1})).response)
+
+    def _wait_restarted(self, role: str) -> None:
+        until = time.monotonic() + (seconds := max(self.patience, STARTED_SECONDS))
+        while not self.client.serving(role):
+            assert time.monotonic() < until, (
+                f"the {role} at {self.addresses[role]} was killed, and is not SERVING again after {seconds:.0f} s: its"
+                " data stand in its way, or the command of --restart does not start it again"
+            )
+            time.sleep(_POLL)
 
     def call(self, request: Message, role: str | None = None) -> Answer:
         """The answer to a request."""
@@ -90,7 +100,7 @@ class SystemUnderTest:
         while not (answer := look()):
             if time.monotonic() > until:
                 raise AssertionError(f"not so within {patience:.0f} s: {answer!r}{self._asked_since(before)}")
-            time.sleep(0.02)
+            time.sleep(_POLL)
         return answer
 
     def _asked_since(self, before: int) -> str:

@@ -91,11 +91,13 @@ def heard(event_tap: EventTap, order: Order) -> bool:
 def assert_told(system: SystemUnderTest, event_tap: EventTap, order: Order) -> None:
     """Each version of an order is heard of, under one id and with one content; the last as the order is now."""
     event_tap.wait(lambda: heard(event_tap, order), system.patience, f"the events of order {order.id}")
-    told = [
+    heard_of = [
         (h.event.version, h.properties.message_id, h.event.message) for h in event_tap.received(order.id) if h.event
     ]
-    assert [message.order for version, _, message in told if version == order.version and message.order != order] == []
-    assert len({event_id for _, event_id, _ in told}) == len({version for version, _, _ in told})
+    assert [
+        message.order for version, _, message in heard_of if version == order.version and message.order != order
+    ] == []
+    assert len({event_id for _, event_id, _ in heard_of}) == len({version for version, _, _ in heard_of})
 
 
 @survives

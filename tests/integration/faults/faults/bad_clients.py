@@ -17,10 +17,10 @@ from ordersys.api.product.v1.product_service_pb2 import (
     GetProductRequest,
     ListProductsRequest,
 )
+from tests import http2
 from tests.integration.faults.checkers.observations import Finding, Kind
 from tests.integration.faults.faults.fault import Act, Fault, FaultContext
 from tests.integration.faults.faults.service_watch import MOST_BYTES, Ask, harm, watching
-from tests.integration.faults.workload import http2
 from tests.integration.faults.workload.load import PATH
 from tests.integration.faults.workload.raw_clients import RawClient, RawClients
 from tests.integration.faults.workload.requests import creating, new_id

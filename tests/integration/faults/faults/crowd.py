@@ -44,18 +44,18 @@ class _Placement(NamedTuple):
 def _crowds(context: FaultContext) -> Sequence[Finding]:
     """First as many as are admitted; then one after the other, since some of those may end and make room."""
     placed: list[_Placement] = []
-    told = False
+    is_full = False
     with grpc.insecure_channel(context.environment.service("product_service").address) as channel:
         stub = ProductServiceStub(channel)
         with context.environment.asleep("order_service"):
             for request in islice(requests(context.name, context.goods.plenty), ADMITTED + _TOO_MANY):
                 placed.append(_Placement(request, time.monotonic(), stub.PlaceOrder.future(request, timeout=_TIMEOUT)))
-                if len(placed) > ADMITTED and (told := _is_told(placed[-1].call)):
+                if len(placed) > ADMITTED and (is_full := _is_told(placed[-1].call)):
                     break
         for placement in placed:
             _remember(context, placement, answer(placement.call))
     text = f"none of {_TOO_MANY} calls too many was told when to come again"
-    return [] if told else [Finding(Kind.UNRECOVERED, text)]
+    return [] if is_full else [Finding(Kind.UNRECOVERED, text)]
 
 
 def _is_told(call: Any) -> bool:

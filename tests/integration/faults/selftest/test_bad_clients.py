@@ -8,9 +8,9 @@ from contextlib import ExitStack
 
 import pytest
 
+from tests import http2
 from tests.integration.faults.checkers.observations import Kind
 from tests.integration.faults.faults.bad_clients import unended
-from tests.integration.faults.workload import http2
 from tests.integration.faults.workload.raw_clients import RawClients
 
 _SOON = 0.3

@@ -8,10 +8,10 @@ from itertools import islice
 import pytest
 
 from ordersys.api.product.v1.product_service_pb2 import PlaceOrderResponse
+from tests import http2
 from tests.integration.faults.checkers.observations import Finding, Kind
 from tests.integration.faults.faults.overload import Load, collapsed, late, remember, unsaid
 from tests.integration.faults.faults.service_watch import MOST_BYTES, MOST_SECONDS, Seen, harm
-from tests.integration.faults.workload import http2
 from tests.integration.faults.workload.history import History, Outcome
 from tests.integration.faults.workload.load import (
     CANCELLED,

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from ordersys.api.product.v1.product_service_pb2 import PlaceOrderRequest
-from tests.integration.faults.workload import http2
+from tests import http2
 from tests.integration.faults.workload.requests import new_id, placing
 
 PATH = "/ordersys.api.product.v1.ProductService/PlaceOrder"

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterable, Mapping
 from types import TracebackType
 
-from tests.integration.faults.workload import http2
+from tests import http2
 
 _BYTES = 65_536
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER on, for no time: closing sends RST
