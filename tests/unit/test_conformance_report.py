@@ -74,7 +74,7 @@ def run(folder: Path, laws: str, more: str = "", *options: str) -> Run:
     ids=["Ctrl-C", "pytest.exit", "a teardown that fails", "an error of the suite"],
 )
 def test_a_run_that_ended_early_is_no_certificate(tmp_path: Path, how: str, more: str, status: int) -> None:
-    """Whatever was kept until then: not ok, a head line that says so, and no green badge."""
+    """Not ok, whatever was kept until then: a head line that says so, and no green badge."""
     ended = run(tmp_path, f"{KEPT}\ndef test_b():\n    {how}\n\ndef test_c():\n    pass\n", more)
     assert ended.status == status, ended.said
     assert ended.report["ok"] is ended.report["summary"]["ok"] is False

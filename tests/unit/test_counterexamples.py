@@ -19,7 +19,7 @@ NOISE = ["At index 0 diff: x", "", "Full diff:", "  [", "+  1,", " +  where 1 = 
 
 
 def failure(text: str, *notes: str) -> AssertionError:
-    """What a law fails with."""
+    """The error that a law fails with."""
     error = AssertionError(text)
     for note in notes:
         error.add_note(note)
@@ -110,7 +110,7 @@ def test_of_many_calls_those_that_led_to_the_last_are_shown() -> None:
 
 
 def test_the_log_keeps_the_last_calls_and_counts_all() -> None:
-    """What was made since a moment is found by the count at that moment."""
+    """Calls made since a moment are found by the count at that moment."""
     log = CallLog()
     for number in range(700):
         log.add(ORDER, GET, GetOrderRequest(order_id=str(number)).SerializeToString(), None, "")
@@ -120,7 +120,7 @@ def test_the_log_keeps_the_last_calls_and_counts_all() -> None:
 
 
 def test_a_condition_that_never_came_says_what_was_asked_last() -> None:
-    """How long it was waited for, and the answer in which it was looked for."""
+    """A wait says how long it was, and in which answer it looked."""
     system = SystemUnderTest.__new__(SystemUnderTest)
     system.patience, system.client = 0.01, ContractClient({}, 1.0)
 

@@ -98,7 +98,7 @@ def _json(value: Any, most: int) -> str:
 
 def _ids(value: Any, name: str = "") -> set[str]:
     if isinstance(value, dict):
-        return {found for key, each in value.items() if key not in _NO_SUBJECT for found in _ids(each, key)}
+        return {order_id for key, each in value.items() if key not in _NO_SUBJECT for order_id in _ids(each, key)}
     if isinstance(value, list):
-        return {found for each in value for found in _ids(each, name)}
+        return {order_id for each in value for order_id in _ids(each, name)}
     return {value.lower()} if isinstance(value, str) and name.endswith(("id", "ids")) else set()

@@ -79,14 +79,14 @@ def assert_tells(received: Sequence[Received], events: Sequence[Told]) -> None:
         assert_event(message, event)
 
 
-def assert_event(received: Received, told: Told) -> None:
+def assert_event(received: Received, expected: Told) -> None:
     """This message is that event: every field, every property, and its trace."""
     assert received.event is not None
-    assert received.event.message.DESCRIPTOR is told.message.DESCRIPTOR
-    assert_same_fields(sorted_names(received.event.message), sorted_names(told.message))
-    assert_properties(received, told.message.order.id, microseconds(told.message.order.update_time))
+    assert received.event.message.DESCRIPTOR is expected.message.DESCRIPTOR
+    assert_same_fields(sorted_names(received.event.message), sorted_names(expected.message))
+    assert_properties(received, expected.message.order.id, microseconds(expected.message.order.update_time))
     trace = trace_id(received.properties.headers["traceparent"])
-    assert told.trace in ("", trace), f"of the trace {trace}, and not of the call's, {told.trace}"
+    assert expected.trace in ("", trace), f"of the trace {trace}, and not of the call's, {expected.trace}"
 
 
 def sorted_names(event: Any) -> Any:
@@ -137,7 +137,7 @@ def assert_properties(received: Received, order_id: str, time: int) -> None:
         **headers,
     }
     properties = received.properties
-    told = {
+    as_published = {
         "routing_key": received.routing_key,
         "content_type": properties.content_type,
         "delivery_mode": properties.delivery_mode,
@@ -146,7 +146,7 @@ def assert_properties(received: Received, order_id: str, time: int) -> None:
         "timestamp": properties.timestamp,
         **{name: value for name, value in _readable(properties.headers).items() if name in headers},
     }
-    assert told == expected
+    assert as_published == expected
 
 
 def _readable(headers: Mapping[str, Any] | None) -> dict[str, Any]:
