@@ -1,6 +1,7 @@
 """The report of a run says how it ended, and holds no secret: tried in runs of pytest on laws that are made up."""
 
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -50,9 +51,11 @@ def run(folder: Path, laws: str, more: str = "", *options: str) -> Run:
     """Runs pytest on these laws."""
     (folder / "conftest.py").write_text(CONFTEST + more)
     (folder / "test_laws.py").write_text(laws)
+    # Its own, since pytest would take that of a folder above, where temporary folders are below the project.
+    (folder / "pytest.ini").write_text(f"[pytest]\npythonpath = {shlex.quote(str(ROOT))}\nmarkers = law: a law\n")
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:randomly", "--tb=no", "-rN"]
     done = subprocess.run(
-        [*command, f"--rootdir={folder}", "-o", f"pythonpath={ROOT}", *options],
+        [*command, *options],
         cwd=folder,
         capture_output=True,
         text=True,
