@@ -16,7 +16,7 @@ import pytest
 
 from ordersys.local import ports
 from tests.contract.harness.client import NotReachable
-from tests.contract.harness.contact import check_broker, check_services
+from tests.contract.harness.contact import check_services, connected_to_broker
 
 ROOT = Path(__file__).parent.parent.parent
 BROKEN = "every_rpc/a_broken_rule_is_answered_with_its_field"
@@ -153,7 +153,7 @@ def test_an_unknown_name_is_not_waited_for() -> None:
 def test_a_broker_that_can_not_be_used_is_named_without_its_password() -> None:
     """With a way out."""
     with pytest.raises(NotReachable) as refused:
-        check_broker(f"amqp://me:secret@{ports.LOOPBACK}:{ports.free(1)[0]}/%2F")
+        connected_to_broker(f"amqp://me:secret@{ports.LOOPBACK}:{ports.free(1)[0]}/%2F")
     assert "--broker-only" in str(refused.value)
     assert ports.LOOPBACK in str(refused.value)
     assert "secret" not in str(refused.value)

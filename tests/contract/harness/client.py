@@ -76,7 +76,7 @@ class NotReachable(Exception):
 
 
 class ContractClient:
-    """Connections to the services that are judged, by role. Raises NoContact when one does not answer in time."""
+    """Connections to the services that are judged, by role. Raises NotReachable when one does not answer in time."""
 
     def __init__(self, addresses: dict[str, str], timeout: float) -> None:
         self._timeout = timeout

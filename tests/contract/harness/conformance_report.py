@@ -11,7 +11,6 @@ import time
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -37,7 +36,7 @@ from tests.contract.harness.certificate import (
 from tests.contract.harness.client import ORDER, ROLES, publisher
 from tests.contract.harness.counterexamples import counterexample
 from tests.contract.harness.event_tap import Received
-from tests.contract.harness.law_index import Citation, citations, law_id, laws, sentence
+from tests.contract.harness.law_index import Citation, citations, law_of, laws, sentence
 from tests.contract.harness.system_under_test import SystemUnderTest
 
 
@@ -108,7 +107,7 @@ class Report:
 
     def there_is(self, item: pytest.Item, lacking: Collection[str]) -> None:
         """Takes note of a law, whether it is going to be tried or not, and of what it needs and there is not."""
-        law = _id(item)
+        law = law_of(item)
         self._there.add(law)
         if lacking:
             verdict = self._verdict(law, item)
@@ -117,7 +116,7 @@ class Report:
 
     def expect(self, item: pytest.Item, needs: frozenset[str]) -> None:
         """Takes note of a law that is going to be tried; one that is known to fail is tried all the same."""
-        law = _id(item)
+        law = law_of(item)
         verdict = self._verdict(law, item)
         verdict.needs |= needs
         self._cases[item.nodeid] = verdict, needs
@@ -126,7 +125,7 @@ class Report:
 
     def pytest_deselected(self, items: Collection[pytest.Item]) -> None:
         """Takes note of what somebody left out."""
-        self._cases_left_out += [_id(item) for item in items if item.get_closest_marker("law")]
+        self._cases_left_out += [law_of(item) for item in items if item.get_closest_marker("law")]
 
     def make_no_contact(self, why: str) -> None:
         """Takes note that what is to be judged does not answer."""
@@ -336,11 +335,6 @@ def _content(file: Path, certificate: Certificate, badge_line: str) -> str:
 
 def _by_id(law: LawResult) -> str:
     return law.id
-
-
-def _id(item: pytest.Item) -> str:
-    function: Any = getattr(item, "function", None)
-    return law_id(function.__module__, function.__name__)
 
 
 def _result(report: pytest.TestReport) -> str:
