@@ -9,13 +9,17 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import grpc
 import pytest
+from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
 
 from ordersys.local import ports
-from tests.contract.harness.client import NotReachable
+from tests.contract.harness.client import ORDER, RPCS, NotReachable
 from tests.contract.harness.contact import check_services, connected_to_broker
 
 ROOT = Path(__file__).parent.parent.parent
@@ -142,6 +146,27 @@ def _say(server: socket.socket, says: bytes) -> None:
     connection, _ = server.accept()
     with connection:
         connection.sendall(says)
+
+
+def test_a_service_that_checks_nothing_carries_nothing_out_at_first_contact() -> None:
+    """What it is asked then, no service can read."""
+    taken: list[Message] = []
+    behaviours: dict[str, grpc.RpcMethodHandler[Message, Message]] = {
+        method.name: grpc.unary_unary_rpc_method_handler(
+            lambda request, _: taken.append(request), GetMessageClass(method.input_type).FromString
+        )
+        for method in RPCS[ORDER]
+    }
+    server = grpc.server(ThreadPoolExecutor(1))
+    service = grpc.method_handlers_generic_handler(RPCS[ORDER][0].containing_service.full_name, behaviours)
+    server.add_generic_rpc_handlers((service,))
+    port = server.add_insecure_port(f"{ports.LOOPBACK}:0")
+    server.start()
+    try:
+        check_services({ORDER: f"{ports.LOOPBACK}:{port}"}, 5.0)
+    finally:
+        server.stop(None).wait()
+    assert not taken
 
 
 def test_an_unknown_name_is_not_waited_for() -> None:
