@@ -115,6 +115,17 @@ def test_what_is_not_named_is_not_judged_and_said_not_to_be(tmp_path: Path, addr
     assert "no product-service is judged (--product-service): concurrency/the_last_unit_is_sold_once" in run.said
 
 
+def test_laws_are_tried_in_several_processes_and_told_once(tmp_path: Path) -> None:
+    """Each has a system of its own; the report has all that they tried."""
+    run = judge(tmp_path, "test_a_request_over_the_limit or pages_of_products or stock_and_placements", "-n", "2")
+    assert run.status == 0, run.said
+    assert set(results(run).values()) == {"passed"}
+    assert {law.partition("/")[0] for law in results(run)} == {"calls", "pages", "durability"}
+    assert run.report["durability"]["judged"]
+    assert run.said.count("the contract =") == 1
+    assert run.report["summary"]["left_out"] == len(run.report["laws"]) - len(results(run))
+
+
 def test_a_service_that_does_not_answer_is_named(tmp_path: Path) -> None:
     """A run without contact judges nothing and fails, in one line."""
     service = f"--order-service={ports.LOOPBACK}:{ports.free(1)[0]}"
@@ -149,11 +160,11 @@ def _say(server: socket.socket, says: bytes) -> None:
 
 
 def test_a_service_that_checks_nothing_carries_nothing_out_at_first_contact() -> None:
-    """What it is asked then, no service can read."""
-    taken: list[Message] = []
+    """No service can read the request it gets then."""
+    carried_out: list[Message] = []
     behaviours: dict[str, grpc.RpcMethodHandler[Message, Message]] = {
         method.name: grpc.unary_unary_rpc_method_handler(
-            lambda request, _: taken.append(request), GetMessageClass(method.input_type).FromString
+            lambda request, _: carried_out.append(request), GetMessageClass(method.input_type).FromString
         )
         for method in RPCS[ORDER]
     }
@@ -166,7 +177,7 @@ def test_a_service_that_checks_nothing_carries_nothing_out_at_first_contact() ->
         check_services({ORDER: f"{ports.LOOPBACK}:{port}"}, 5.0)
     finally:
         server.stop(None).wait()
-    assert not taken
+    assert not carried_out
 
 
 def test_an_unknown_name_is_not_waited_for() -> None:
