@@ -71,7 +71,8 @@ def main() -> None:
     server = grpc.server(ThreadPoolExecutor(16))
     add_OrderServiceServicer_to_server(TinyOrderService(), server)
     health = HealthServicer()
-    health.set("", HealthCheckResponse.SERVING)
+    for name in ("", "liveness"):
+        health.set(name, HealthCheckResponse.SERVING)
     add_HealthServicer_to_server(health, server)
     server.add_insecure_port(sys.argv[1])
     server.start()

@@ -68,6 +68,10 @@ const handler = (orders, method) => (call, done) => {
   );
 };
 
+/** The process answers, whatever it depends on and also while it stops (product_service.proto). */
+const LIVENESS = "liveness";
+const SERVED = ["", SERVICE];
+
 /** grpc.health.v1: SERVING until the server stops. An Order Service works without the broker: its events wait. */
 class Health {
   #status = SERVING;
@@ -76,15 +80,18 @@ class Health {
 
   /** @type {import("@grpc/grpc-js").handleUnaryCall<Buffer, Uint8Array>} */
   check = (call, done) => {
-    if (this.#isServed(call.request)) done(null, this.#said(this.#status));
+    const name = this.#asked(call.request);
+    if (name === LIVENESS) done(null, this.#said(SERVING));
+    else if (SERVED.includes(name)) done(null, this.#said(this.#status));
     else done({ code: Code.NOT_FOUND, details: "No such service is served here." });
   };
 
   /** @type {import("@grpc/grpc-js").handleServerStreamingCall<Buffer, Uint8Array>} */
   watch = (call) => {
-    const served = this.#isServed(call.request);
-    call.write(this.#said(served ? this.#status : SERVICE_UNKNOWN));
-    if (served) this.#watching.add(call);
+    const name = this.#asked(call.request);
+    const status = SERVED.includes(name) ? this.#status : SERVICE_UNKNOWN;
+    call.write(this.#said(name === LIVENESS ? SERVING : status));
+    if (SERVED.includes(name)) this.#watching.add(call);
     call.on("cancelled", () => this.#watching.delete(call));
   };
 
@@ -96,11 +103,8 @@ class Health {
   /** @param {number} status */
   #said = (status) => toBinary(HealthCheckResponse, create(HealthCheckResponse, /** @type {any} */ ({ status })));
 
-  /** @param {Buffer} bytes */
-  #isServed = (bytes) => {
-    const { input } = service(HEALTH).method.check;
-    return ["", SERVICE].includes(/** @type {any} */ (fromBinary(input, bytes)).service);
-  };
+  /** @param {Buffer} bytes @returns {string} */
+  #asked = (bytes) => /** @type {any} */ (fromBinary(service(HEALTH).method.check.input, bytes)).service;
 }
 
 /** Compiles the rules, so that the first caller does not wait for it. */

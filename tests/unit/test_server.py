@@ -23,6 +23,7 @@ from ordersys.contract.errors import out_of_stock, reason_of, status_error
 from ordersys.local import ports
 from ordersys.runtime.base.futures import Grace
 from ordersys.runtime.rpc.server import AddressInUse, Server
+from ordersys.runtime.rpc.streams import LIVENESS
 from ordersys.runtime.settings import Settings
 from ordersys.runtime.storage.errors import StorageUnavailable
 from tests.unit.test_lifecycle import ORDER_ID
@@ -190,6 +191,29 @@ async def test_a_server_is_healthy_when_it_says_so() -> None:
         for healthy in (True, False):
             await server.report(partial(answering, healthy))
             assert {(await stub.Check(request)).status for request in asked} == {SERVING if healthy else NOT_SERVING}
+
+
+async def test_a_server_is_alive_whatever_its_services_say_and_while_it_stops() -> None:
+    """Restarting a process that is not alive would else end calls under way, or help against no outage."""
+    under_way = Gate()
+    async with serving(under_way.wait) as (server, channel):
+        stub = cast(Any, HealthStub(channel))
+        alive = HealthCheckRequest(service=LIVENESS)
+        assert (await stub.Check(alive)).status == SERVING, "before any service works"
+        await server.healthy(True)
+        await server.healthy(False)
+        assert (await stub.Check(alive)).status == SERVING
+        watch = stub.Watch(alive)
+        assert (await watch.read()).status == SERVING
+        call = asyncio.ensure_future(OrderServiceStub(channel).GetOrder(REQUEST))
+        await under_way.begun.wait()
+        stopping = asyncio.create_task(server.stop(Grace(60)))
+        with pytest.raises(grpc.aio.AioRpcError) as ended:  # and no word before
+            await watch.read()
+        assert ended.value.code() is grpc.StatusCode.UNAVAILABLE
+        under_way.open.set()
+        assert await call == RESPONSE
+        await stopping
 
 
 async def test_stopping_says_not_serving_and_lets_calls_under_way_end() -> None:

@@ -14,7 +14,7 @@ from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest, Serv
 from ordersys.api.order.v1.order_service_pb2_grpc import OrderServiceStub
 from ordersys.contract.errors import reason_of
 from ordersys.runtime.base.futures import Grace
-from ordersys.runtime.rpc.streams import STREAMS_A_CONNECTION
+from ordersys.runtime.rpc.streams import LIVENESS, STREAMS_A_CONNECTION
 from tests.unit.test_server import (
     NOT_SERVING,
     OWN_CONNECTION,
@@ -132,6 +132,7 @@ async def test_health_lists_every_service() -> None:
         assert {name: said.status for name, said in listed.statuses.items()} == {
             "": SERVING,
             SERVICE.full_name: SERVING,
+            LIVENESS: SERVING,
         }
 
 

@@ -26,6 +26,8 @@ from ordersys.runtime.base.futures import wait_first
 from ordersys.runtime.rpc.admission import Context
 
 HEALTH = cast(ServiceDescriptor, health_pb2.DESCRIPTOR.services_by_name["Health"])
+LIVENESS = "liveness"
+"""Says that the process answers, whatever it depends on and also while it stops (product_service.proto)."""
 STREAMS_A_CONNECTION = 4
 """A client watches a server or one of its services over a connection; nobody needs more than a few such streams."""
 _LAST_WORD_SECONDS = 1.0  # for the last status to reach whoever watches
@@ -89,7 +91,7 @@ class Health:
 
     def __init__(self, streams: Streams) -> None:
         self._streams = streams
-        self._statuses: dict[str, int] = {"": NOT_SERVING}
+        self._statuses: dict[str, int] = {"": NOT_SERVING, LIVENESS: SERVING}
         # An event each, and nobody waits for a watcher: grpcio's servicer holds a lock while it writes
         # (docs/reliability.md, "a watcher that reads nothing").
         self._watchers: set[asyncio.Event] = set()
@@ -101,8 +103,11 @@ class Health:
             self._say(names, SERVING if serving else NOT_SERVING)
 
     def stop(self) -> None:
-        """Says of each service that it does not work."""
-        self._say(list(self._statuses), NOT_SERVING)
+        """Says of each service that it does not work. The process is alive until it has ended.
+
+        A supervisor restarts what is not alive: it would end the calls that are under way.
+        """
+        self._say([name for name in self._statuses if name != LIVENESS], NOT_SERVING)
 
     async def check(self, request: HealthCheckRequest, context: Context) -> HealthCheckResponse:
         """The status of a service; NOT_FOUND for one that is not here."""
@@ -118,7 +123,7 @@ class Health:
         return HealthListResponse(statuses=checked)
 
     async def watch(self, request: HealthCheckRequest, context: Context) -> AsyncGenerator[HealthCheckResponse]:
-        """The statuses of a service until the server stops; the last is NOT_SERVING."""
+        """The statuses of a service until the server stops; the last is NOT_SERVING, but for LIVENESS."""
         said = None
         async with self._watched() as changed:
             while True:

@@ -8,6 +8,7 @@ from tests.contract.harness.amqp_proxy import AmqpProxy
 from tests.contract.harness.client import LISTENERS, ROLES, RPCS
 from tests.contract.harness.system_under_test import SystemUnderTest
 
+LIVENESS = "liveness"
 every_role = pytest.mark.parametrize("role", ROLES)
 
 
@@ -28,6 +29,24 @@ def test_a_service_nobody_serves_is_not_found(system: SystemUnderTest, role: str
         system.client.health(role, "ordersys.api.NoSuchService")
     assert isinstance(refused.value, grpc.Call)
     assert refused.value.code() is grpc.StatusCode.NOT_FOUND
+
+
+@pytest.mark.cites("product_service.proto", "The name liveness says whether the process answers at all")
+@every_role
+def test_a_process_that_answers_is_alive(system: SystemUnderTest, role: str) -> None:
+    """SERVING by the name liveness, from the first answer on: whether the service works is asked by other names."""
+    assert system.client.health(role, LIVENESS) == HealthCheckResponse.SERVING
+
+
+@pytest.mark.cites("implement.md", "SERVING as long as the process answers, also without database or broker")
+@pytest.mark.judges("broker", "proxy")
+@pytest.mark.parametrize("role", LISTENERS)
+def test_a_process_whose_broker_is_away_is_alive(system: SystemUnderTest, proxy: AmqpProxy, role: str) -> None:
+    """It is not serving, and says SERVING by the name liveness: to restart it would bring no broker back."""
+    with proxy.away():
+        system.eventually(lambda: system.client.health(role, "") == HealthCheckResponse.NOT_SERVING)
+        assert system.client.health(role, LIVENESS) == HealthCheckResponse.SERVING
+    system.eventually(lambda: system.client.health(role, "") == HealthCheckResponse.SERVING)
 
 
 @pytest.mark.cites("implement.md", "Without the broker the service says NOT_SERVING, and is back by itself.")
