@@ -91,7 +91,7 @@ def tests(session: nox.Session) -> None:
 def contract(session: nox.Session) -> None:
     """Judge services by the contract: ours, or those named (`-- --order-service=HOST:PORT`; docs/conformance.md)."""
     prepare(session, "tests")
-    session.run("pytest", "tests/contract", "-m", "law", "--tb=no", "-rN", *session.posargs, **PATIENTLY)
+    session.run("pytest", "tests/contract", "-m", "law", "--tb=no", "-rN", *AT_ONCE, *session.posargs, **PATIENTLY)
 
 
 @nox.session

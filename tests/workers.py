@@ -1,6 +1,7 @@
 """Tests that run in several processes at once, by pytest-xdist: how many, which of them together, how they are ended.
 
-Each worker takes whole files, and the contract suite as a whole: one system is judged, and one report is written.
+Each worker takes whole files. Where it tries laws of the contract, it judges a system of its own; what all of them
+have tried is told in one report. A system that is named by its addresses is judged by one worker.
 """
 
 import contextlib
@@ -10,6 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 import execnet
 import psutil
@@ -18,9 +20,13 @@ from xdist.scheduler import LoadScopeScheduling
 from xdist.workermanage import WorkerController
 
 from tests import virtual_host
+from tests.contract_options import named
+
+if TYPE_CHECKING:
+    from tests.contract.harness.joined_report import JoinedReport
 
 REPORTED = "contract"
-"""The report of a worker on the contract: its lines, and the troubles that spoil the run."""
+"""The part of the certificate that a worker hands over, pickled."""
 _MOST_WORKERS = 4
 # Less than nox has patience with what it interrupts.
 _INTERRUPT_SECONDS = 40.0
@@ -35,6 +41,8 @@ _GUARD = "ordersys.local.guard"
 
 def number(config: pytest.Config) -> int:
     """The number of workers for `-n auto`: one a core; 0, for none, where tests can't or need not be distributed."""
+    if named(config):  # one system is there for all
+        return 0
     by_hand = config.option.capture == "no"  # it is watched
     files = {argument.partition("::")[0] for argument in config.args}
     one_file = len(files) == 1 and all(Path(file).is_file() for file in files)
@@ -74,10 +82,11 @@ def _ignored(number: int, frame: FrameType | None) -> None:
 
 
 class Scheduling(LoadScopeScheduling):  # type: ignore[misc] # xdist tells no types
-    """Hands out file by file, the contract suite as one."""
+    """Hands out file by file, the contract suite as one where what it judges is there once."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return _CONTRACT if nodeid.startswith(_CONTRACT) else nodeid.partition("::")[0]
+        shared = named(self.config) or virtual_host.given()
+        return _CONTRACT if shared and nodeid.startswith(_CONTRACT) else nodeid.partition("::")[0]
 
 
 class Workers:
@@ -89,7 +98,9 @@ class Workers:
     def __init__(self, seed: int | None) -> None:
         self._seed = seed
         self._nodes: list[WorkerController] = []
-        self._reports: list[tuple[list[str], list[str]]] = []
+        self._parts: list[bytes] = []
+        self._report: JoinedReport | None = None
+        self._lost: list[str] = []
 
     def pytest_configure_node(self, node: WorkerController) -> None:
         """One seed for all."""
@@ -104,8 +115,9 @@ class Workers:
     def pytest_testnodedown(self, node: WorkerController, error: object) -> None:
         """Takes the report of one that has finished; ends what is left of one that was killed."""
         if error is None and REPORTED in node.workeroutput:
-            self._reports.append(node.workeroutput.pop(REPORTED))
+            self._parts.append(node.workeroutput.pop(REPORTED))
         elif error is not None:
+            self._lost.append(node.workerinput["workerid"])
             end_left(node.workerinput["testrunuid"], node.workerinput["workerid"])
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -113,18 +125,21 @@ class Workers:
         """Ends the workers in good order first, xdist has little patience with them; then whatever is left."""
         if exitstatus == pytest.ExitCode.INTERRUPTED:
             self._interrupt()
-        elif exitstatus == pytest.ExitCode.OK and any(troubles for _, troubles in self._reports):
-            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        if self._parts:
+            from tests.contract.harness.joined_report import JoinedReport  # noqa: PLC0415 - few runs need it, and gRPC
+
+            self._report = JoinedReport(self._parts, self._lost, session.config.getoption("--report"))
+            self._report.write()
+            if exitstatus == pytest.ExitCode.OK and self._report.troubles:
+                session.exitstatus = pytest.ExitCode.TESTS_FAILED
         yield
         for run in {node.workerinput["testrunuid"] for node in self._nodes}:
             end_left(run)
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Print the result of the contract suite."""
-        for lines, _ in self._reports:
-            terminalreporter.section("the contract")
-            for line in lines:
-                terminalreporter.write_line(line)
+        if self._report:
+            self._report.print(terminalreporter)
 
     def _interrupt(self) -> None:
         for process in psutil.Process().children():

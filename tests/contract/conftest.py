@@ -19,7 +19,7 @@ from tests.contract.harness.differences import explained
 from tests.contract.harness.event_tap import EventTap
 from tests.contract.harness.fake_order_service import FakeOrderService
 from tests.contract.harness.injector import Injector
-from tests.contract.harness.law_index import law_id, needs
+from tests.contract.harness.law_index import law_of, needs
 from tests.contract.harness.repeating import repeating
 from tests.contract.harness.system_under_test import SystemUnderTest
 from tests.contract_options import named, programs, restarts
@@ -196,7 +196,7 @@ def _check_contact(config: pytest.Config, addresses: dict[str, str]) -> None:
     try:
         contact.check_services(addresses, config.getoption("--patience"))
         if url := config.getoption("--amqp-url"):
-            contact.check_broker(url)
+            contact.connected_to_broker(url).close()
     except NotReachable as error:
         config.stash[REPORT].make_no_contact(str(error))
         raise pytest.UsageError(f"nothing was judged: {error}") from None
@@ -257,9 +257,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if lacking:
             item.add_marker(pytest.mark.skip(reason=f"does not apply: there is no {', '.join(sorted(lacking))}"))
     if chosen := set(config.getoption("--law")):
-        others = [item for item in items if _id(item) not in chosen]
-        config.hook.pytest_deselected(items=others)
-        items[:] = [item for item in items if _id(item) in chosen]
+        kept = [item for item in items if item.get_closest_marker("law") and law_of(item) in chosen]
+        config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+        items[:] = kept
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -301,12 +301,6 @@ def _sizes(config: pytest.Config) -> Sizes:
     seed = config.option.randomly_seed
     quick, patience = config.getoption("--quick"), config.getoption("--patience")
     return Sizes(seed if isinstance(seed, int) else 0, examples.share(1), quick, patience)
-
-
-def _id(item: pytest.Item) -> str:
-    """The id of the law that an item is a case of, if it is one."""
-    function: Any = getattr(item, "function", None)
-    return law_id(function.__module__, function.__name__) if item.get_closest_marker("law") else ""
 
 
 def _role(item: pytest.Item) -> set[str]:

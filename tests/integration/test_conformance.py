@@ -9,14 +9,18 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import grpc
 import pytest
+from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
 
 from ordersys.local import ports
-from tests.contract.harness.client import NotReachable
-from tests.contract.harness.contact import check_broker, check_services
+from tests.contract.harness.client import ORDER, RPCS, NotReachable
+from tests.contract.harness.contact import check_services, connected_to_broker
 
 ROOT = Path(__file__).parent.parent.parent
 BROKEN = "every_rpc/a_broken_rule_is_answered_with_its_field"
@@ -111,6 +115,17 @@ def test_what_is_not_named_is_not_judged_and_said_not_to_be(tmp_path: Path, addr
     assert "no product-service is judged (--product-service): concurrency/the_last_unit_is_sold_once" in run.said
 
 
+def test_laws_are_tried_in_several_processes_and_told_once(tmp_path: Path) -> None:
+    """Each has a system of its own; the report has all that they tried."""
+    run = judge(tmp_path, "test_a_request_over_the_limit or pages_of_products or stock_and_placements", "-n", "2")
+    assert run.status == 0, run.said
+    assert set(results(run).values()) == {"passed"}
+    assert {law.partition("/")[0] for law in results(run)} == {"calls", "pages", "durability"}
+    assert run.report["durability"]["judged"]
+    assert run.said.count("the contract =") == 1
+    assert run.report["summary"]["left_out"] == len(run.report["laws"]) - len(results(run))
+
+
 def test_a_service_that_does_not_answer_is_named(tmp_path: Path) -> None:
     """A run without contact judges nothing and fails, in one line."""
     service = f"--order-service={ports.LOOPBACK}:{ports.free(1)[0]}"
@@ -144,6 +159,27 @@ def _say(server: socket.socket, says: bytes) -> None:
         connection.sendall(says)
 
 
+def test_a_service_that_checks_nothing_carries_nothing_out_at_first_contact() -> None:
+    """No service can read the request it gets then."""
+    carried_out: list[Message] = []
+    behaviours: dict[str, grpc.RpcMethodHandler[Message, Message]] = {
+        method.name: grpc.unary_unary_rpc_method_handler(
+            lambda request, _: carried_out.append(request), GetMessageClass(method.input_type).FromString
+        )
+        for method in RPCS[ORDER]
+    }
+    server = grpc.server(ThreadPoolExecutor(1))
+    service = grpc.method_handlers_generic_handler(RPCS[ORDER][0].containing_service.full_name, behaviours)
+    server.add_generic_rpc_handlers((service,))
+    port = server.add_insecure_port(f"{ports.LOOPBACK}:0")
+    server.start()
+    try:
+        check_services({ORDER: f"{ports.LOOPBACK}:{port}"}, 5.0)
+    finally:
+        server.stop(None).wait()
+    assert not carried_out
+
+
 def test_an_unknown_name_is_not_waited_for() -> None:
     """It may be a slip of the pen."""
     with pytest.raises(NotReachable, match=r"--order-service=nobody\.invalid:1: the name of the host can't be found"):
@@ -153,7 +189,7 @@ def test_an_unknown_name_is_not_waited_for() -> None:
 def test_a_broker_that_can_not_be_used_is_named_without_its_password() -> None:
     """With a way out."""
     with pytest.raises(NotReachable) as refused:
-        check_broker(f"amqp://me:secret@{ports.LOOPBACK}:{ports.free(1)[0]}/%2F")
+        connected_to_broker(f"amqp://me:secret@{ports.LOOPBACK}:{ports.free(1)[0]}/%2F")
     assert "--broker-only" in str(refused.value)
     assert ports.LOOPBACK in str(refused.value)
     assert "secret" not in str(refused.value)

@@ -107,7 +107,9 @@ def judgement(junit: str, examples: Mapping[str, str]) -> Judgement:
     ended = {kind: dict.fromkeys(_law(case) for case in cases if case.find(kind) is not None) for kind in _ENDS}
     broken = ended["failure"]
     if not broken and (untried := ended["error"]):
-        raise NoVerdict(f"{len(untried)} laws could not be tried, {next(iter(untried))} first; does it start?")
+        why = next(error.attrib.get("message", "") for case in cases for error in case.iter("error"))
+        shown = " ".join(why.split())[:_SHOWN]
+        raise NoVerdict(f"{len(untried)} laws could not be tried, {next(iter(untried))} first: {shown}")
     kept = {_law(case) for case in cases if not len(case)} - broken.keys()
     return Judgement(tuple(Failure(law, _counterexamples(law, cases, examples)) for law in broken), len(kept))
 

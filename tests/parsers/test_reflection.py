@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 import grpc
 import pytest
 from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
+from grpc_health.v1.health_pb2 import HealthCheckRequest
+from grpc_health.v1.health_pb2_grpc import HealthStub
 from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest as Request
 from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionResponse as Response
 
@@ -168,7 +170,8 @@ def test_buf_calls_by_reflection_alone(version: str, served: Served, buf: str, t
 
     def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
         with grpc.insecure_channel(served.address) as channel:
-            grpc.channel_ready_future(channel).result(timeout=_SECONDS)
+            health: Any = HealthStub(channel)
+            health.Check(HealthCheckRequest(), timeout=_SECONDS, wait_for_ready=True)
         return subprocess.run(
             [*curl, *arguments], env=environment, capture_output=True, text=True, timeout=_SECONDS, check=False
         )

@@ -13,6 +13,8 @@ import pytest
 from tests.contract.harness import certificate_html, certificate_text, run_facts
 from tests.contract.harness.certificate import (
     LEFT_OUT,
+    NOT_REACHED,
+    SKIPPED,
     Certificate,
     Judged,
     LawResult,
@@ -21,11 +23,12 @@ from tests.contract.harness.certificate import (
     as_json,
     badge,
     hidden,
+    joined,
     reason,
 )
 from tests.contract.harness.certificate_html import rendered
+from tests.contract.harness.certificate_output import write_whole
 from tests.contract.harness.client import LISTENERS
-from tests.contract.harness.conformance_report import write_whole
 from tests.contract.harness.law_index import Citation
 from tests.contract.harness.run_facts import Contract, Machine, Suite
 
@@ -77,6 +80,32 @@ def test_the_json_has_all_that_a_program_needs() -> None:
     assert said["laws"][2]["why"] == reason(["proxy"])
     assert said["summary"]["calls"] == {"order-service": 90}
     assert (said["ok"], said["summary"]["failed"], said["badge"]) == (False, 1, "the line")
+
+
+def untried(law: LawResult) -> LawResult:
+    """The law for a process that was to try it, and did not."""
+    return replace(law, result=SKIPPED, why=NOT_REACHED, cases=0, failed_cases=[], seconds=0.0, counterexample="")
+
+
+def test_what_several_processes_tried_is_one_certificate() -> None:
+    """Each law as whoever tried it tells it; of what nobody tried, the reason; calls of all of them, troubles once."""
+    left = certificate(KEPT, untried(BROKEN), NO_PROXY, NO_RESTART, durability=NOT_REACHED, troubles=("x", "y"))
+    right = certificate(untried(KEPT), BROKEN, NO_PROXY, untried(NO_RESTART), troubles=("y",))
+    for parts in ([left, right], [right, left]):
+        whole = joined(parts)
+        assert set(map(repr, whole.laws)) == set(map(repr, (KEPT, BROKEN, NO_PROXY, NO_RESTART)))
+        assert (whole.calls, whole.heard, whole.durability) == ({"order-service": 180}, {"orders.events": 24}, "")
+        assert sorted(whole.troubles) == ["x", "y"]
+        assert not whole.interrupted
+    assert joined([left]) == left
+
+
+def test_a_process_that_was_lost_leaves_no_certificate() -> None:
+    """Its results are not known; the others say that they have none."""
+    whole = joined([certificate(KEPT, untried(BROKEN))], ["gw1"])
+    assert whole.interrupted
+    assert not whole.ok
+    assert whole.troubles == ("the process gw1, which tried laws, did not come to its end",)
 
 
 def test_the_page_is_complete_escaped_and_needs_nothing_else() -> None:

@@ -29,7 +29,12 @@ UNBROKEN_ROW = Row(UNBROKEN, "", {TOGETHER: SURVIVED})
 
 def junit(**cases: str) -> str:
     """A report of pytest: what came of tests of the events, by name."""
-    ended = {"passed": "", "failed": '<failure message="it differs"/>', "error": "<error/>", "skipped": "<skipped/>"}
+    ended = {
+        "passed": "",
+        "failed": '<failure message="it differs"/>',
+        "error": '<error message="no start"/>',
+        "skipped": "<skipped/>",
+    }
     lines = [
         f'<testcase classname="tests.contract.laws.messaging.test_events" name="test_{n}">{ended[e]}</testcase>'
         for n, e in cases.items()
@@ -46,7 +51,7 @@ def test_a_judgement_has_the_laws_that_were_broken_and_by_what() -> None:
 
 def test_a_mutant_that_does_not_start_is_not_judged() -> None:
     """No law can be tried, so that none is broken: that proves nothing."""
-    with pytest.raises(NoVerdict, match="events/a"):
+    with pytest.raises(NoVerdict, match="events/a first: no start"):
         judgement(junit(a="error", b="error", c="passed"), {})
 
 

@@ -272,8 +272,9 @@ async def test_as_many_calls_as_are_served_may_come_at_once() -> None:
     """While nobody looks at them, too: none of them is sent away, though those that come after them are."""
     async with serving(max_concurrent_calls=_MOST) as (server, _):
         with grpc.insecure_channel(server.address, OWN_CONNECTION) as channel:
-            grpc.channel_ready_future(channel).result(_SECONDS)  # from here on calls arrive in order
-            calls = [OrderServiceStub(channel).GetOrder.future(REQUEST) for _ in range(2 * _MOST)]
+            stub = OrderServiceStub(channel)
+            await asyncio.to_thread(stub.GetOrder, REQUEST, wait_for_ready=True)  # from here on calls arrive in order
+            calls = [stub.GetOrder.future(REQUEST) for _ in range(2 * _MOST)]
             keep_busy(lambda: any(call.done() for call in calls))
             ended = await asyncio.to_thread(lambda: [call.code() for call in calls])
     assert ended[:_MOST] == [grpc.StatusCode.OK] * _MOST

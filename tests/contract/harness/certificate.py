@@ -4,7 +4,8 @@ Printed by `certificate_text`, written as a page by `certificate_html`, and here
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from html import escape
 from typing import Any
@@ -177,6 +178,32 @@ class Certificate:
         text = f"ordersys contract {self.contract.version}: {title}, {self.badge_text()}"
         shown = f"![{text}]({picture})" if picture else f"{text} ({self.date[:10]})"
         return f"[{shown}]({page})" if page else shown
+
+
+def joined(parts: Sequence[Certificate], lost: Collection[str] = ()) -> Certificate:
+    """One certificate of a run whose laws several processes have tried, each law in one of them.
+
+    `lost` says which processes did not come to their end: what they have tried is not known.
+    """
+    by_id: dict[str, LawResult] = {}
+    for law in (law for part in parts for law in part.laws):
+        by_id[law.id] = max(by_id.get(law.id, law), law, key=_told)
+    missing = [f"the process {name}, which tried laws, did not come to its end" for name in lost]
+    return replace(
+        parts[0],
+        laws=tuple(by_id.values()),
+        seconds=max(part.seconds for part in parts),
+        calls=sum((Counter(part.calls) for part in parts), Counter()),
+        heard=sum((Counter(part.heard) for part in parts), Counter()),
+        troubles=tuple(dict.fromkeys([*(trouble for part in parts for trouble in part.troubles), *missing])),
+        durability=min((part.durability for part in parts), key=lambda why: (bool(why), why == NOT_REACHED)),
+        interrupted=bool(lost) or any(part.interrupted for part in parts),
+    )
+
+
+def _told(law: LawResult) -> tuple[bool, bool]:
+    """The knowledge a process has of a law: that it has tried it, or why it could not."""
+    return law.cases > 0, law.why != NOT_REACHED
 
 
 def scrubbed(certificate: Certificate) -> Certificate:

@@ -76,7 +76,7 @@ class NotReachable(Exception):
 
 
 class ContractClient:
-    """Connections to the services that are judged, by role. Raises NoContact when one does not answer in time."""
+    """Connections to the services that are judged, by role. Raises NotReachable when one does not answer in time."""
 
     def __init__(self, addresses: dict[str, str], timeout: float) -> None:
         self._timeout = timeout
@@ -91,10 +91,8 @@ class ContractClient:
         self.orders: set[str] = set()
         """The ids of orders that were answered, one by one: there are to be events of them."""
         for role, address in addresses.items():
-            try:
-                grpc.channel_ready_future(self._channels[role]).result(timeout)
-            except grpc.FutureTimeoutError:
-                raise NotReachable(f"the {role} at {address} does not answer within {timeout:.0f} s") from None
+            if not self._answers(role):
+                raise NotReachable(f"the {role} at {address} does not answer within {timeout:.0f} s")
 
     def call(self, request: Message, role: str | None = None, timeout: float | None = None, **options: Any) -> Answer:
         """The RPC that takes this request; `role` where more than one service has it."""
@@ -135,10 +133,22 @@ class ContractClient:
     def serving(self, role: str) -> bool:
         """True when the service says so; waits for its connection."""
         try:
-            grpc.channel_ready_future(self._channels[role]).result(self._timeout)
-            return self.health(role, "") == HealthCheckResponse.SERVING
-        except (grpc.FutureTimeoutError, grpc.RpcError):
+            return self._answers(role) and self.health(role, "") == HealthCheckResponse.SERVING
+        except grpc.RpcError:
             return False
+
+    def _answers(self, role: str) -> bool:
+        """True when anything was answered, by a service that has no health as well; waits for the connection.
+
+        grpc.channel_ready_future would leave a thread behind that fails where the channel is closed soon after.
+        """
+        stub: Any = HealthStub(self._channels[role])
+        try:
+            stub.Check(HealthCheckRequest(), timeout=self._timeout, wait_for_ready=True)
+        except grpc.RpcError as error:
+            assert isinstance(error, grpc.Call)
+            return error.code() not in (grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.UNAVAILABLE)
+        return True
 
     def close(self) -> None:
         """Closes the connections."""

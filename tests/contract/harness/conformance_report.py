@@ -3,21 +3,17 @@
 A law is kept when all its cases are; one that was never tried says so. A run that made no contact is no proof.
 """
 
-import contextlib
-import json
-import os
-import tempfile
+import pickle
 import time
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from ordersys.contract.topology import events, publication, topology
 from tests import workers
-from tests.contract.harness import certificate_html, certificate_text, run_facts
+from tests.contract.harness import certificate_output, run_facts
 from tests.contract.harness.certificate import (
     BROKEN,
     LEFT_OUT,
@@ -29,15 +25,13 @@ from tests.contract.harness.certificate import (
     LawResult,
     Sizes,
     Subject,
-    as_json,
-    badge,
     reason,
     scrubbed,
 )
 from tests.contract.harness.client import ORDER, ROLES, publisher
 from tests.contract.harness.counterexamples import counterexample
 from tests.contract.harness.event_tap import Received
-from tests.contract.harness.law_index import Citation, citations, law_id, laws, sentence
+from tests.contract.harness.law_index import Citation, citations, law_of, laws, sentence
 from tests.contract.harness.system_under_test import SystemUnderTest
 
 
@@ -108,7 +102,7 @@ class Report:
 
     def there_is(self, item: pytest.Item, lacking: Collection[str]) -> None:
         """Takes note of a law, whether it is going to be tried or not, and of what it needs and there is not."""
-        law = _id(item)
+        law = law_of(item)
         self._there.add(law)
         if lacking:
             verdict = self._verdict(law, item)
@@ -117,7 +111,7 @@ class Report:
 
     def expect(self, item: pytest.Item, needs: frozenset[str]) -> None:
         """Takes note of a law that is going to be tried; one that is known to fail is tried all the same."""
-        law = _id(item)
+        law = law_of(item)
         verdict = self._verdict(law, item)
         verdict.needs |= needs
         self._cases[item.nodeid] = verdict, needs
@@ -126,7 +120,7 @@ class Report:
 
     def pytest_deselected(self, items: Collection[pytest.Item]) -> None:
         """Takes note of what somebody left out."""
-        self._cases_left_out += [_id(item) for item in items if item.get_closest_marker("law")]
+        self._cases_left_out += [law_of(item) for item in items if item.get_closest_marker("law")]
 
     def make_no_contact(self, why: str) -> None:
         """Takes note that what is to be judged does not answer."""
@@ -165,24 +159,23 @@ class Report:
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Writes the files; a run with troubles fails, whatever the laws say.
 
-        Of several workers one has tried the laws; it hands over what the run is going to tell.
+        One of several workers hands its part over instead, where it has tried laws.
         """
         if workers.is_worker(session.config):
-            if not self._tried():
-                return
-            output: dict[str, object] = session.config.workeroutput  # type: ignore[attr-defined]
-            output[workers.REPORTED] = [*self._lines()], self.troubles()
+            if self._tried():
+                output: dict[str, object] = session.config.workeroutput  # type: ignore[attr-defined]
+                output[workers.REPORTED] = pickle.dumps(self.certificate())
+            return
         if session.exitstatus == pytest.ExitCode.OK and self.troubles():
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
-        if self._files:
-            self._write()
+        certificate_output.write(self.certificate(), self._files)
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Print the laws that were broken, and how, and those that did not apply."""
         if not self._tried():
             return
         terminalreporter.section("the contract")
-        for line in self._lines():
+        for line in certificate_output.lines(self.certificate(), self._files):
             terminalreporter.write_line(line)
 
     def troubles(self) -> list[str]:
@@ -243,27 +236,8 @@ class Report:
         own = reason([RESTART])  # what somebody can do about it, where that is all that is wanting
         return own if own in whys else next(filter(None, whys), NOT_REACHED if whys else LEFT_OUT)
 
-    def _write(self) -> None:
-        """Writes each file as a whole, or leaves it as it is."""
-        certificate = self.certificate()
-        line = self._badge_line(certificate)
-        for file in self._files:
-            write_whole(file, _content(file, certificate, line))
-
-    def _badge_line(self, certificate: Certificate) -> str:
-        by_kind = {file.suffix: file.name for file in self._files}
-        return certificate.badge_line(by_kind.get(".svg"), by_kind.get(".html"))
-
     def _tried(self) -> bool:
         return not self._no_contact and any(verdict.results for verdict in self._laws.values())
-
-    def _lines(self) -> Iterator[str]:
-        certificate = self.certificate()
-        yield from certificate_text.lines(certificate)
-        if self._files:
-            beside = " and ".join(file.name for file in self._files if file.suffix in (".svg", ".html"))
-            copied = f", with {beside} copied beside it" if beside else ""
-            yield f"\nfor a README{copied}: {self._badge_line(certificate)}"
 
     def _interruption(self) -> Iterator[str]:
         if self._interrupted_by:
@@ -312,35 +286,8 @@ def known(file: str | None) -> frozenset[str]:
     return frozenset(law for line in lines if (law := line.partition("#")[0].strip()))
 
 
-def write_whole(file: Path, text: str) -> None:
-    """Writes a file so that there is the old one or the new one, complete. Raises OSError."""
-    descriptor, beside = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as new:
-            new.write(text)
-        mask = os.umask(0)
-        os.umask(mask)
-        Path(beside).chmod(0o666 & ~mask)
-        Path(beside).replace(file)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            Path(beside).unlink()
-        raise
-
-
-def _content(file: Path, certificate: Certificate, badge_line: str) -> str:
-    if file.suffix == ".json":
-        return json.dumps(as_json(certificate, badge_line), indent=1) + "\n"
-    return certificate_html.page(certificate, badge_line) if file.suffix == ".html" else badge(certificate)
-
-
 def _by_id(law: LawResult) -> str:
     return law.id
-
-
-def _id(item: pytest.Item) -> str:
-    function: Any = getattr(item, "function", None)
-    return law_id(function.__module__, function.__name__)
 
 
 def _result(report: pytest.TestReport) -> str:

@@ -36,6 +36,7 @@ _BROKER_TROUBLES: dict[type[Exception], str] = {
 }
 _ARTICLES = {"order-service": "an"}
 _SETTINGS = 4
+_NO_MESSAGE = b"\xff"  # a tag that never ends
 # What a client of HTTP/2 says first; a server answers with its own SETTINGS, whatever it is asked (RFC 9113 §3.4).
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, _SETTINGS, 0, 0, 0, 0, 0))
 
@@ -49,11 +50,11 @@ def check_services(addresses: Mapping[str, str], patience: float) -> None:
         _check_role(option, role, text)
 
 
-def check_broker(url: str) -> None:
-    """Returns when the broker of this URL lets the suite in. Raises NotReachable, never with a password. Blocks."""
+def connected_to_broker(url: str) -> pika.BlockingConnection:
+    """A connection to the broker of --amqp-url. Raises NotReachable, never with a password. Blocks."""
     parameters = pika.URLParameters(url)
     try:
-        pika.BlockingConnection(parameters).close()
+        return pika.BlockingConnection(parameters)
     except AMQPConnectionError as error:
         why = next(
             (text for kind, text in _BROKER_TROUBLES.items() if isinstance(error, kind)), "nobody can be reached"
@@ -110,15 +111,14 @@ def _check_role(option: str, role: str, address: str) -> None:
 
 
 def _has_any(channel: grpc.Channel, methods: Sequence[MethodDescriptor]) -> bool:
-    """True if it has one of them. RPCs that only read are tried first: not every service checks its requests."""
-    reading_first = sorted(methods, key=lambda method: not method.name.startswith(("Get", "List")))
-    return any(_has(channel, method) for method in reading_first)
+    return any(_has(channel, method) for method in methods)
 
 
 def _has(channel: grpc.Channel, method: MethodDescriptor) -> bool:
+    """True where the RPC is there. It is asked with bytes that no service can read, and so none can carry out."""
     call: Any = channel.unary_unary(descriptors.path(method))
     try:
-        call(b"", timeout=_ANSWER_SECONDS)
+        call(_NO_MESSAGE, timeout=_ANSWER_SECONDS)
     except grpc.RpcError as error:
         assert isinstance(error, grpc.Call)
         return error.code() is not grpc.StatusCode.UNIMPLEMENTED

@@ -5,12 +5,11 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
-import pika
-from pika.exceptions import AMQPConnectionError, ChannelClosedByBroker
+from pika.exceptions import ChannelClosedByBroker
 
 from ordersys.contract.events import Delivery, Event, Undecodable, decode
 from ordersys.contract.topology import Exchange, topology
-from tests.contract.harness.client import NotReachable
+from tests.contract.harness import contact
 
 T = TypeVar("T")
 _SHOWN_MESSAGES = 3
@@ -30,7 +29,7 @@ class Received(NamedTuple):
 
 
 class EventTap:
-    """Receives from now on, in a thread of its own, until it is closed. Raises NoContact.
+    """Receives from now on, in a thread of its own, until it is closed. Raises NotReachable.
 
     Waits up to so many seconds for the exchanges, which the services declare, and declares what is missing then.
     """
@@ -38,10 +37,7 @@ class EventTap:
     def __init__(self, url: str, patience: float) -> None:
         self._received: list[Received] = []
         self._changed = threading.Condition()
-        try:
-            self._connection = pika.BlockingConnection(pika.URLParameters(url))
-        except AMQPConnectionError as error:
-            raise NotReachable(f"the RabbitMQ of --amqp-url can't be used: {error!r}") from error
+        self._connection = contact.connected_to_broker(url)
         until = time.monotonic() + patience
         names = [exchange.name for exchange in topology().exchanges]
         self.undeclared = frozenset(name for name in names if not self._is_there(name, until))

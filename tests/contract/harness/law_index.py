@@ -68,6 +68,12 @@ def law_id(module: str, function: str) -> str:
     return f"{module.rpartition('.')[2].removeprefix(_PREFIX)}/{function.removeprefix(_PREFIX)}"
 
 
+def law_of(item: pytest.Item) -> str:
+    """The id of the law that a collected test is a case of."""
+    function: Any = getattr(item, "function", None)
+    return law_id(function.__module__, function.__name__)
+
+
 def needs(marks: Iterable[Any]) -> frozenset[str]:
     """The needs of a test, from its marks."""
     return frozenset(need for mark in marks if mark.name == "judges" for need in mark.args)

@@ -47,7 +47,7 @@ class SystemUnderTest:
     """Whoever can kill the services, where that is allowed."""
 
     def __post_init__(self) -> None:
-        """Returns when everything answers. Raises NoContact."""
+        """Returns when everything answers. Raises NotReachable."""
         self.client = ContractClient(self.addresses, self.patience)
         self.event_tap = EventTap(self.amqp_url, self.patience) if self.amqp_url else None
 
@@ -75,13 +75,12 @@ class SystemUnderTest:
             self.eventually(lambda: self.call(placing({product: 1})).response)
 
     def _wait_restarted(self, role: str) -> None:
-        until = time.monotonic() + (seconds := max(self.patience, STARTED_SECONDS))
-        while not self.client.serving(role):
-            assert time.monotonic() < until, (
-                f"the {role} at {self.addresses[role]} was killed, and is not SERVING again after {seconds:.0f} s: its"
-                " data stand in its way, or the command of --restart does not start it again"
-            )
-            time.sleep(_POLL)
+        self.eventually(
+            lambda: self.client.serving(role),
+            STARTED_SECONDS,
+            f"the {role} at {self.addresses[role]} was killed, and is not SERVING again: its data stand in its way, or"
+            " the command of --restart does not start it again",
+        )
 
     def call(self, request: Message, role: str | None = None) -> Answer:
         """The answer to a request."""
@@ -93,13 +92,17 @@ class SystemUnderTest:
         assert answer.response is not None, f"{request.DESCRIPTOR.name} was refused: {answer}"
         return answer.response
 
-    def eventually(self, look: Callable[[], T | None], seconds: float = 0.0) -> T:
-        """The first true answer of `look`; fails when none comes within the patience there is, or that many seconds."""
+    def eventually(self, look: Callable[[], T | None], seconds: float = 0.0, failure: str = "") -> T:
+        """The first true answer of `look`; fails when none comes within the patience there is, or that many seconds.
+
+        `failure` says what that means, where the answer alone would not.
+        """
         patience, before = max(self.patience, seconds), self.client.log.made
         until = time.monotonic() + patience
         while not (answer := look()):
             if time.monotonic() > until:
-                raise AssertionError(f"not so within {patience:.0f} s: {answer!r}{self._asked_since(before)}")
+                said = failure or repr(answer)
+                raise AssertionError(f"not so within {patience:.0f} s: {said}{self._asked_since(before)}")
             time.sleep(_POLL)
         return answer
 
