@@ -8,6 +8,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ordersys.api.order.v1.order_pb2 import Order
 from ordersys.contract.errors import StatusError
@@ -19,13 +20,15 @@ from ordersys.product_service.store import sagas as store
 from ordersys.product_service.store.sagas import Settled
 from ordersys.runtime.base.failpoints import failpoint
 from ordersys.runtime.base.ids import now, uuid7_time
-from ordersys.runtime.storage.database import Database
+from ordersys.runtime.storage.interface import Storage
 
 _log = logging.getLogger(__name__)
 # A third of the calls the Order Service admits by default, so that live traffic finds room after an outage.
 _RECOVERED_AT_A_TIME = 100
 # What began later than that is in the hands of the call that began it, or about to be completed.
 _YOUNG_MICROSECONDS = 1_000_000
+# Of a shared database: the calls of other processes are not known here, and would be made twice.
+_SHARED_YOUNG_MICROSECONDS = 5_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +56,7 @@ class SagaEngine:
 
     def __init__(
         self,
-        database: Database,
+        database: Storage,
         orders: OrderServiceClient,
         runner: SagaRunner,
         descriptions: Mapping[Kind, Description],
@@ -62,6 +65,8 @@ class SagaEngine:
         self._orders = orders
         self._runner = runner
         self._descriptions = descriptions
+        self._completing: dict[str, asyncio.Future[Any]] = {}
+        """By saga id the commits nobody waits for, where another operation may be committed before them."""
         self._recovered = ""
         """The order behind which recovery goes on."""
 
@@ -76,12 +81,22 @@ class SagaEngine:
             raise result
         return result
 
+    async def is_completed(self, saga: Saga) -> bool:
+        """Waits for the commit that completes `saga`, if it was made and answered here; false where there is none."""
+        completion = self._completing.get(saga.saga_id)
+        if completion is None:
+            return False
+        await asyncio.wait([completion])
+        return True
+
     async def recover(self) -> None:
-        """Asks for the pending sagas again, the oldest order first, a portion at a time.
+        """Asks for the pending sagas again, the oldest order first, a portion at a time: the process that leads does.
 
         Ends with the first portion of which none came to its end: the Order Service is away, or busy, or nothing can be
         stored. The next time goes on behind it, so that what fails for ever keeps nothing behind it waiting.
         """
+        if not self._database.leadership.held:
+            return
         portion = await self._portion()
         if self._recovered and not portion:  # there was nothing behind it: from the beginning
             self._recovered = ""
@@ -102,7 +117,8 @@ class SagaEngine:
         The work goes on when recovery is cancelled: at SIGTERM a client's call may share a step of it.
         """
         # Below 0 is what a clock that was put back has left in the future: it is due as well.
-        due = [saga for saga in portion if not 0 <= now() - uuid7_time(saga.saga_id) < _YOUNG_MICROSECONDS]
+        young = _SHARED_YOUNG_MICROSECONDS if self._database.leadership.shared else _YOUNG_MICROSECONDS
+        due = [saga for saga in portion if not 0 <= now() - uuid7_time(saga.saga_id) < young]
         settling = [self._runner.background(self.settle(sagas)) for sagas in self._calls(due)]
         results = {
             saga_id: result for settled in await asyncio.gather(*settling) for saga_id, result in settled.items()
@@ -162,6 +178,8 @@ class SagaEngine:
             # With the next commit that somebody waits for: one of its own would make three an order of two.
             completion = self._database.write_each(store.settle, unawaited, urgent=False)
             completion.add_done_callback(_log_failures)
+            if self._database.leadership.shared:
+                self._note(unawaited, completion)
         if awaited:
             settled = [Settled(sagas[index], results[index]) for index in awaited]
             for index, error in zip(awaited, await self._database.write_each(store.settle, settled), strict=True):
@@ -170,6 +188,16 @@ class SagaEngine:
             if any(input_of(result) is Input.REFUSED for result in results):
                 failpoint("saga.compensated")
             failpoint("saga.settled")
+
+    def _note(self, settled: Iterable[Settled], completion: "asyncio.Future[Any]") -> None:
+        saga_ids = [saga.saga_id for saga, _ in settled]
+
+        def forget(_: object) -> None:
+            for saga_id in saga_ids:
+                self._completing.pop(saga_id, None)
+
+        self._completing.update(dict.fromkeys(saga_ids, completion))
+        completion.add_done_callback(forget)
 
 
 def _log_failures(completion: "asyncio.Future[list[Exception | None]]") -> None:
