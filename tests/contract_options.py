@@ -5,6 +5,7 @@ from typing import NamedTuple
 import pytest
 
 from ordersys.contract.topology import subscriptions
+from tests import virtual_host
 
 ROLES = ("product-service", "order-service", *(subscription.consumer for subscription in subscriptions()))
 
@@ -71,6 +72,12 @@ def named(config: pytest.Config) -> dict[str, str]:
     """The services named by their addresses, by role; none when our own are judged."""
     by_role = {role: config.getoption(f"--{role}") for role in ROLES}
     return {role: address for role, address in by_role.items() if address}
+
+
+def is_there_once(config: pytest.Config) -> bool:
+    """True where what is judged, its broker or a place where the suite listens was named: no second run beside it."""
+    places = map(config.getoption, ("--amqp-url", "--amqp-proxy", "--stand-in"))
+    return bool(named(config) or any(places) or virtual_host.given())
 
 
 def programs(config: pytest.Config) -> dict[str, str]:

@@ -19,8 +19,7 @@ import pytest
 from xdist.scheduler import LoadScopeScheduling
 from xdist.workermanage import WorkerController
 
-from tests import virtual_host
-from tests.contract_options import named
+from tests.contract_options import is_there_once
 
 if TYPE_CHECKING:
     from tests.contract.harness.joined_report import JoinedReport
@@ -41,12 +40,10 @@ _GUARD = "ordersys.local.guard"
 
 def number(config: pytest.Config) -> int:
     """The number of workers for `-n auto`: one a core; 0, for none, where tests can't or need not be distributed."""
-    if named(config):  # one system is there for all
-        return 0
     by_hand = config.option.capture == "no"  # it is watched
     files = {argument.partition("::")[0] for argument in config.args}
     one_file = len(files) == 1 and all(Path(file).is_file() for file in files)
-    if virtual_host.given() or by_hand or one_file:
+    if is_there_once(config) or by_hand or one_file:
         return 0
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(cores, _MOST_WORKERS) if cores > 1 else 0
@@ -85,8 +82,7 @@ class Scheduling(LoadScopeScheduling):  # type: ignore[misc] # xdist tells no ty
     """Hands out file by file, the contract suite as one where what it judges is there once."""
 
     def _split_scope(self, nodeid: str) -> str:
-        shared = named(self.config) or virtual_host.given()
-        return _CONTRACT if shared and nodeid.startswith(_CONTRACT) else nodeid.partition("::")[0]
+        return _CONTRACT if is_there_once(self.config) and nodeid.startswith(_CONTRACT) else nodeid.partition("::")[0]
 
 
 class Workers:

@@ -39,8 +39,9 @@ KEPT = LawResult("orders/a", "A sentence.", CITED, "passed", cases=3, seconds=1.
 BROKEN = LawResult(
     "orders/b", "Another <b>.", CITED, "failed", "", 2, ["one", "two"], 0.5, "left and right\n  <script>x</script>"
 )
-NO_PROXY = LawResult("trouble/c", "A third.", (), "skipped", reason(["proxy"]))
-NO_RESTART = LawResult("durability/d", "A fourth.", (), "skipped", reason(["restart"]))
+NO_PROXY = LawResult("trouble/c", "A third.", (), "skipped", reason(["proxy"]), means_missing=("proxy",))
+NO_RESTART = LawResult("durability/d", "A fourth.", (), "skipped", reason(["restart"]), means_missing=("restart",))
+NO_PRODUCT_SERVICE = LawResult("stock/e", "A fifth.", (), "skipped", reason(["product-service"]))
 FOREIGN = Subject(
     "Tiny <i>", "1.2", (Judged("order-service", "program", "./x --a=<b>"), Judged("product-service", "ours", ""))
 )
@@ -128,10 +129,13 @@ def test_the_page_is_complete_escaped_and_needs_nothing_else() -> None:
 
 
 def test_the_badge_is_a_picture_by_itself() -> None:
-    """And says it when durability was not judged."""
-    picture = badge(certificate(KEPT, durability="nobody may kill it"))
+    """It says what was not judged for want of a means, and is green only where there is no such thing."""
+    picture = badge(certificate(KEPT, NO_PROXY, NO_RESTART, durability="nobody may kill it"))
     title = ElementTree.fromstring(picture).findtext("{http://www.w3.org/2000/svg}title")  # noqa: S314 - we made it
-    assert title == "ordersys contract v1: 1 law kept (--quick), durability not judged"
+    limits = "trouble with the broker and durability not judged"
+    assert title == f"ordersys contract v1: 1 law kept (--quick), {limits}"
+    assert GREEN not in picture
+    assert GREEN in badge(certificate(KEPT, NO_PRODUCT_SERVICE))
 
 
 def test_the_line_for_a_readme_leads_to_what_was_written() -> None:
