@@ -69,13 +69,13 @@ def provision(major: int | None = None) -> Programs:
     """
     if given := os.environ.get(DIR_VARIABLE):
         return _named(given, major)
-    found = [*installed(), *packaged()]
-    for programs in found:
+    candidates = [*installed(), *packaged()]
+    for programs in candidates:
         if programs.major == major or (major is None and programs.major >= OLDEST):
             return programs
-    there = ", ".join(map(str, found)) or "none"
+    listed = ", ".join(map(str, candidates)) or "none"
     wanted = f"PostgreSQL {major}, of which the data is," if major else f"PostgreSQL of version {OLDEST} or later"
-    raise NoPostgreSQL(f"there is no {wanted} on this machine (there is: {there}). Ways out: {_WAYS_OUT}")
+    raise NoPostgreSQL(f"there is no {wanted} on this machine (there is: {listed}). Ways out: {_WAYS_OUT}")
 
 
 def _named(given: str, major: int | None) -> Programs:

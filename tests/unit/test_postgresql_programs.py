@@ -26,9 +26,9 @@ def test_the_newest_of_the_installed_ones_comes_first(tmp_path: Path) -> None:
     laid_out(tmp_path / "opt/homebrew/opt/postgresql@18/bin", "18.6")
     (laid_out(tmp_path / "usr/lib/postgresql/14/bin", "14.1") / "psql").unlink()
     (laid_out(tmp_path / "usr/lib/postgresql/19/bin", "19") / "postgres").write_text("#!/bin/sh\nexit 1\n")
-    found = installed(tmp_path)
-    assert [programs.version for programs in found] == ["18.6", "17.10", "16.14", "15.18"]
-    assert [programs.major for programs in found] == [18, 17, 16, 15]
+    newest_first = installed(tmp_path)
+    assert [programs.version for programs in newest_first] == ["18.6", "17.10", "16.14", "15.18"]
+    assert [programs.major for programs in newest_first] == [18, 17, 16, 15]
 
 
 def test_the_folder_that_is_named_is_the_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
