@@ -225,6 +225,25 @@ def parsers(session: nox.Session) -> None:
 
 
 @nox.session
+def deploy(session: nox.Session) -> None:
+    """Hold deploy/ against what reads it: hadolint, yamllint, and the schemas of Compose and Kubernetes, offline."""
+    session.install(*nox.project.dependency_groups(PROJECT, "deploy"))
+    session.run("hadolint", "deploy/Dockerfile")
+    session.run("yamllint", "--strict", "--config-file", "deploy/.yamllint", "deploy")
+    session.run("check-jsonschema", "--builtin-schema", "vendor.compose-spec", "deploy/compose.yaml")
+    overlays = sorted(Path("deploy/kubernetes/overlays").iterdir())
+    if shutil.which("kubectl") is None:
+        session.skip("kubectl, which renders the overlays, is not installed; all else of deploy/ is right")
+    for overlay in overlays:
+        manifests = Path(session.create_tmp(), f"{overlay.name}.yaml")
+        with manifests.open("w") as output:
+            session.run("kubectl", "kustomize", str(overlay), stdout=output, external=True)
+        session.run("kubernetes-validate", "--strict", "--version", "1.37", str(manifests))
+    prepare(session, "tests")
+    session.run("pytest", "tests/unit/test_deploy.py", *session.posargs)
+
+
+@nox.session
 def types(session: nox.Session) -> None:
     """Check the types, strictly, stubs included."""
     prepare(session, "types", "tests", "bench")

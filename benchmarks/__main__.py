@@ -10,7 +10,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from benchmarks import documents, figures, loops, measurements, results, terminal
+from benchmarks import documents, figures, loops, measurements, results, scaling, terminal
 from benchmarks.bench import opened
 from benchmarks.chart import svg
 from benchmarks.children import ChildFailed
@@ -81,6 +81,8 @@ def _publish(wanted: Options, found: Mapping[str, Any], before: Mapping[str, Any
     if wanted.write_docs or wanted.only_docs:
         page = documents.PAGE.read_text(encoding="utf-8")
         documents.PAGE.write_text(documents.written(page, found), encoding="utf-8")
+        page = scaling.PAGE.read_text(encoding="utf-8")
+        scaling.PAGE.write_text(scaling.written(page, found), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ def options() -> Options:
     parser.add_argument("--quick", action="store_true", help="three minutes, not twenty: fewer and shorter rounds")
     parser.add_argument("--peers", action="store_true", help="also the alternatives people would use (S9)")
     parser.add_argument("--compare", type=Path, metavar="FILE", help="an older result: a verdict for each figure")
-    parser.add_argument("--write-docs", action="store_true", help="put the figures into docs/performance.md")
+    parser.add_argument("--write-docs", action="store_true", help="put the figures into performance.md and scaling.md")
     parser.add_argument(
         "--only-docs", action="store_true", help="measure nothing: pictures and docs from results/latest.json"
     )

@@ -7,6 +7,7 @@ writes are derived and may be deleted at any time; it removes any other file in 
 """
 
 import fcntl
+import hashlib
 import os
 import shutil
 import sys
@@ -53,6 +54,16 @@ def generate(root: Path = ROOT, out: Path | None = None) -> None:
 def sources(root: Path) -> list[str]:
     """The contract's files, as protoc and `import` name them."""
     return sorted(path.relative_to(root / PROTO).as_posix() for path in (root / PROTO).rglob("*.proto"))
+
+
+def digest(root: Path = ROOT) -> str:
+    """The SHA-256 of the contract's files, one after the other, as `sha256:` and hexadecimal digits.
+
+    With comments, since a comment may state a demand. In a shell, also in contract/:
+    `cd proto && find ordersys -name '*.proto' | LC_ALL=C sort | xargs cat | sha256sum`.
+    """
+    text = b"".join((root / PROTO / name).read_bytes() for name in sources(root))
+    return f"sha256:{hashlib.sha256(text).hexdigest()}"
 
 
 @contextmanager

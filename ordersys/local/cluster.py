@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 from ordersys.local.guard import Guard
 from ordersys.local.packages import Installation
-from ordersys.local.rabbitmq import Membership, Node, PortMapper, read_cookie
+from ordersys.local.rabbitmq import InstalledNode, Membership, Node, NotStarted, PortMapper, read_cookie
+from ordersys.local.rabbitmq_container import ContainerNode, Image
 
 # Erlang takes any text; a short one was not written by us, or not to its end.
 _COOKIE = re.compile(r"[!-~]{16,255}")
@@ -32,19 +33,35 @@ class Size(NamedTuple):
 class Cluster:
     """That many nodes. Not running until `start`."""
 
-    def __init__(self, folder: Path, installation: Installation, guard: Guard, wanted: Size) -> None:
+    def __init__(self, folder: Path, broker: Installation | Image, guard: Guard, wanted: Size) -> None:
+        """Raises NotStarted for several nodes of an image: they would need a network and names of their own."""
         size = wanted.nodes
-        self._mapper = PortMapper(installation, guard)
+        if isinstance(broker, Image) and size > 1:
+            raise NotStarted(
+                f"{size} nodes need an installed RabbitMQ, and there is none; {broker.engine.name} runs a single one:"
+                " leave --brokers out, or install RabbitMQ"
+            )
         names = [f"ordersys{number}@localhost" for number in range(1, size + 1)] if size > 1 else ["ordersys@localhost"]
         homes = _homes(folder, size)
         cookie = _cookie(homes)
         reserved = {*wanted.reserved, *wanted.amqp_ports}
         given = [*wanted.amqp_ports, *[None] * size]
         usual = [wanted.usual, *[None] * size]
-        self.nodes = [
-            Node(home, installation, guard, Membership(name, port, names, cookie, self._mapper, reserved, first))
-            for home, name, port, first in zip(homes, names, given, usual, strict=False)
+        members = [
+            Membership(name, port, names, cookie, reserved, first)
+            for name, port, first in zip(names, given, usual, strict=False)
         ]
+        self.nodes: Sequence[Node]
+        self._mapper: PortMapper | None = None
+        if isinstance(broker, Image):
+            self.nodes = [
+                ContainerNode(home, broker, guard, member) for home, member in zip(homes, members, strict=True)
+            ]
+        else:
+            self._mapper = mapper = PortMapper(broker, guard)
+            self.nodes = [
+                InstalledNode(home, broker, guard, member, mapper) for home, member in zip(homes, members, strict=True)
+            ]
 
     @property
     def url(self) -> str:
@@ -75,7 +92,8 @@ class Cluster:
         """Stops all nodes in good order, the last one first."""
         for node in reversed(self.nodes):
             node.stop()
-        self._mapper.stop()
+        if self._mapper is not None:
+            self._mapper.stop()
 
 
 def _homes(folder: Path, size: int) -> Sequence[Path]:

@@ -37,11 +37,37 @@ _START_SCRIPT = "usr/lib/erlang/bin/erl"
 _CONTENTS = "contents.json"
 _SCRATCH = "unpacking-"
 _DEPENDS = ("recommends", "suggests", "conflicts", "breaks", "replaces", "enhances")
-_WAYS_OUT = (
-    "Three ways out: give the address of a running RabbitMQ with --amqp-url; install RabbitMQ (package"
-    " rabbitmq-server); or run on Debian or Ubuntu with their package mirrors in reach, so that it can be"
-    " unpacked into a cache folder without being installed."
-)
+# By the ID and ID_LIKE of os-release(5).
+_INSTALLING = {
+    "fedora": "sudo dnf install rabbitmq-server",
+    "alpine": "sudo apk add rabbitmq-server",
+    "debian": "sudo apt-get install rabbitmq-server",
+}
+
+
+def ways_out() -> str:
+    """The ways to a RabbitMQ, with the command that installs one on this system, as far as it is known."""
+    return (
+        f"Four ways out: give the address of a running RabbitMQ with --amqp-url; install RabbitMQ ({_installing()});"
+        " have Docker or Podman work for this user, who then run its official image; or run on Debian or Ubuntu with"
+        " their package mirrors in reach, so that it can be unpacked into a cache folder without being installed."
+    )
+
+
+def _installing() -> str:
+    if platform.system() == "Darwin":
+        return "brew install rabbitmq"
+    release = _os_release()
+    likes = (release.get("ID", ""), *release.get("ID_LIKE", "").split())
+    return next((_INSTALLING[like] for like in likes if like in _INSTALLING), "package rabbitmq-server")
+
+
+def _os_release() -> Mapping[str, str]:
+    """The description of the system (os-release(5)), empty where there is none."""
+    try:
+        return platform.freedesktop_os_release()
+    except OSError:
+        return {}
 
 
 class NoRabbitMQ(Exception):
@@ -186,12 +212,9 @@ def _contents(root: Path) -> Mapping[str, int]:
 
 
 def _release() -> str:
-    try:
-        release = platform.freedesktop_os_release()
-    except OSError:
-        release = {}
+    release = _os_release()
     if not {"debian", "ubuntu"} & {release.get("ID", ""), *release.get("ID_LIKE", "").split()}:
-        raise NoRabbitMQ(f"There is no RabbitMQ on this machine. {_WAYS_OUT}")
+        raise NoRabbitMQ(f"There is no RabbitMQ on this machine. {ways_out()}")
     return f"{release['ID']}-{release.get('VERSION_ID', 'testing')}-{platform.machine()}"
 
 
@@ -217,7 +240,7 @@ def _unpack(scratch: Path) -> None:
     for package in sorted(packages.glob("*.deb")):
         _run(scratch, "dpkg", "-x", str(package), str(made))
     if not (any(made.glob(_PROGRAMS)) and (made / _START_SCRIPT).exists()):
-        raise NoRabbitMQ(f"The packages of this distribution hold no RabbitMQ that can be unpacked. {_WAYS_OUT}")
+        raise NoRabbitMQ(f"The packages of this distribution hold no RabbitMQ that can be unpacked. {ways_out()}")
     write_whole(made / _CONTENTS, json.dumps(_contents(made)))
 
 
@@ -236,11 +259,11 @@ def _run(folder: Path, *command: str) -> str:
     try:
         done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     except FileNotFoundError:
-        raise NoRabbitMQ(f"There is no RabbitMQ on this machine, and no {command[0]}. {_WAYS_OUT}") from None
+        raise NoRabbitMQ(f"There is no RabbitMQ on this machine, and no {command[0]}. {ways_out()}") from None
     if done.returncode != 0:
         said = (done.stderr.strip() or done.stdout.strip()).splitlines()
         why = said[-1] if said else f"exit status {done.returncode}"
-        raise NoRabbitMQ(f"RabbitMQ could not be fetched: {command[0]} says: {why}. {_WAYS_OUT}")
+        raise NoRabbitMQ(f"RabbitMQ could not be fetched: {command[0]} says: {why}. {ways_out()}")
     return done.stdout
 
 

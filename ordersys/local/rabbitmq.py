@@ -1,6 +1,7 @@
 """A private RabbitMQ node in a folder: no root, loopback only, its own Erlang cookie.
 
-The folder is the node: stopped, killed and started again on it, it has the same queues and messages.
+The folder is the node: stopped, killed and started again on it, it has the same queues and messages. A node runs as
+processes of an installed RabbitMQ (here), or as a container (`rabbitmq_container`).
 """
 
 import json
@@ -9,6 +10,7 @@ import socket
 import stat
 import subprocess
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -21,7 +23,6 @@ from ordersys.local.packages import Installation
 from ordersys.runtime.base.files import UnusableFolder, write_whole
 
 _BOOT_SECONDS = 90.0
-_PORTS = 3
 _MOST_PORT = 65_535
 _COOKIE_MODE = 0o400  # Erlang takes none that others may read
 _POLL = 0.1
@@ -29,7 +30,6 @@ _STOP_SECONDS = 30.0
 _CONTROL_SECONDS = 180.0
 _GREETING = b"AMQP\0\0\x09\x01"
 _METHOD_FRAME = b"\x01"
-_IN_USE = "eaddrinuse"  # as Erlang says it
 _CONFIGURATION = """\
 listeners.tcp.1 = 127.0.0.1:{port}
 vm_memory_high_watermark.absolute = 1GB
@@ -88,7 +88,6 @@ class Membership(NamedTuple):
     """The port it was given, none where any free one will do."""
     names: Sequence[str]
     cookie: str
-    mapper: PortMapper
     reserved: set[int]
     """Ports that are meant for somebody."""
     usual: int | None = None
@@ -104,12 +103,15 @@ class Membership(NamedTuple):
         return "".join([_OF_A_CLUSTER, *lines])
 
 
-class Node:
+class Node(ABC):
     """A RabbitMQ node. Not running until `start`."""
 
-    def __init__(self, folder: Path, installation: Installation, guard: Guard, membership: Membership) -> None:
+    _port_count = 1
+    _in_use: Sequence[str] = ()
+    """Words of the log that say that a port is somebody else's."""
+
+    def __init__(self, folder: Path, guard: Guard, membership: Membership) -> None:
         self._folder = folder
-        self._installation = installation
         self._guard = guard
         self._membership = membership
         self._child: Child | None = None
@@ -119,7 +121,7 @@ class Node:
         self._ports_file = folder / "ports.json"
         self._lost_port = False
         self._ports: Sequence[int] = ()
-        """For clients, for Erlang's port mapper and between nodes; none before it was prepared."""
+        """The first is for clients; none before it was prepared."""
 
     @property
     def url(self) -> str:
@@ -150,12 +152,19 @@ class Node:
     def launch(self) -> None:
         """Starts the node; in a cluster it may need others that are started to get ready."""
         self.prepare()
-        _, mapper, distribution = self._ports
-        self._membership.mapper.start(mapper, self.log)
-        environment = self._environment(self._membership.mapper.port, distribution)
-        program = str(self._installation.programs / "rabbitmq-server")
-        # What Mnesia and Erlang dump when they fail lies where they run.
-        self._child = Child([program], environment, self.log, self._guard, self._folder / "log")
+        self._child = self._run()
+
+    @abstractmethod
+    def prepare(self) -> None:
+        """Makes anew whatever is missing, or of no use, of what the node needs to start. Raises OSError."""
+
+    @abstractmethod
+    def control(self, *command: str) -> str:
+        """Has `rabbitmqctl` do something with the running node; what it prints. Raises CalledProcessError."""
+
+    @abstractmethod
+    def _run(self) -> Child:
+        """Starts its server, once it is prepared."""
 
     def wait(self) -> None:
         """Returns when the node answers. Raises NotStarted."""
@@ -164,7 +173,7 @@ class Node:
             if not self.running or time.monotonic() > until:
                 self.kill()
                 tail = "\n".join(last_lines(self.log)[-15:])
-                self._lost_port = _IN_USE in tail
+                self._lost_port = any(words in tail for words in self._in_use)
                 raise NotStarted(f"RabbitMQ did not start; the end of its log {self.log}:\n{tail}")
             time.sleep(_POLL)
 
@@ -183,19 +192,6 @@ class Node:
             self._child.kill()
             self._child = None
 
-    def control(self, *command: str) -> str:
-        """Has `rabbitmqctl` do something with the running node; what it prints. Raises CalledProcessError."""
-        program = str(self._installation.programs / "rabbitmqctl")
-        environment = self._environment(self._membership.mapper.port, self._ports[2])
-        return subprocess.run(
-            [program, *command],
-            env=environment,
-            check=True,
-            capture_output=True,
-            text=True,
-            timeout=_CONTROL_SECONDS,
-        ).stdout
-
     def move(self) -> bool:
         """Chooses other ports for one that did not start since somebody took its port meanwhile; whether it was so.
 
@@ -209,6 +205,75 @@ class Node:
         self._ports = ()
         return True
 
+    def _answers(self) -> bool:
+        """True where it is this node that answers: somebody else may have taken the port since it was free."""
+        return answers(self.port) and self._child is not None and self._child.listens(self.port)
+
+    def _settle_ports(self) -> None:
+        """Keeps those it has: clients of a node that has run know where it is."""
+        self._ports = self._ports or self._choose_ports()
+        self.port = self._ports[0]
+
+    def _choose_ports(self) -> Sequence[int]:
+        """Those of the last start where they are free still. Of several nodes only one starts a port mapper."""
+        given, reserved, usual = self._membership.port, self._membership.reserved, self._membership.usual
+        chosen = self._last_ports()
+        if any(port in reserved or not ports.is_free(port) for port in chosen):
+            chosen = []
+        if not chosen:
+            chosen = ports.free(self._port_count, reserved)
+            if usual is not None and usual not in reserved and ports.is_free(usual):
+                chosen[0] = usual
+        if given is not None:
+            chosen[0] = given
+        reserved.update(chosen)
+        write_whole(self._ports_file, json.dumps(chosen))
+        return chosen
+
+    def _last_ports(self) -> list[int]:
+        """None where there was no start, or nothing of use is left of it."""
+        try:
+            recorded = json.loads(read_regular(self._ports_file))
+        except (OSError, ValueError, RecursionError):
+            return []
+        is_ours = isinstance(recorded, list) and all(type(port) is int and 0 < port <= _MOST_PORT for port in recorded)
+        return recorded if is_ours and len(set(recorded)) == len(recorded) == self._port_count else []
+
+
+class InstalledNode(Node):
+    """A node as processes of an installed RabbitMQ, or of one that was unpacked."""
+
+    _port_count = 3  # for clients, for Erlang's port mapper and between nodes
+    _in_use = ("eaddrinuse",)  # as Erlang says it
+
+    def __init__(
+        self, folder: Path, installation: Installation, guard: Guard, membership: Membership, mapper: PortMapper
+    ) -> None:
+        super().__init__(folder, guard, membership)
+        self._installation = installation
+        self._mapper = mapper
+
+    def _run(self) -> Child:
+        _, mapper, distribution = self._ports
+        self._mapper.start(mapper, self.log)
+        environment = self._environment(self._mapper.port, distribution)
+        program = str(self._installation.programs / "rabbitmq-server")
+        # What Mnesia and Erlang dump when they fail lies where they run.
+        return Child([program], environment, self.log, self._guard, self._folder / "log")
+
+    def control(self, *command: str) -> str:
+        """Has `rabbitmqctl` do something with the running node; what it prints. Raises CalledProcessError."""
+        program = str(self._installation.programs / "rabbitmqctl")
+        environment = self._environment(self._mapper.port, self._ports[2])
+        return subprocess.run(
+            [program, *command],
+            env=environment,
+            check=True,
+            capture_output=True,
+            text=True,
+            timeout=_CONTROL_SECONDS,
+        ).stdout
+
     def prepare(self) -> None:
         """Makes anew whatever is missing, or of no use, of what the node needs to start. Raises OSError."""
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -220,8 +285,7 @@ class Node:
             write_whole(cookie, self._membership.cookie, _COOKIE_MODE)
         write_whole(self._folder / "enabled_plugins", "[].\n")
         write_whole(self._folder / "env.conf", "")
-        self._ports = self._ports or self._choose_ports()  # clients of one that has run know where it is
-        self.port = self._ports[0]
+        self._settle_ports()
         configuration = _CONFIGURATION.format(port=self.port) + self._membership.configuration
         write_whole(self._folder / "rabbitmq.conf", configuration)
         for folder in (self._folder, self._folder / "home", self._folder / "log"):
@@ -246,35 +310,6 @@ class Node:
             )
         if not place:
             write_whole(record, str(self._folder))
-
-    def _answers(self) -> bool:
-        """True where it is this node that answers: somebody else may have taken the port since it was free."""
-        return answers(self.port) and self._child is not None and self._child.listens(self.port)
-
-    def _choose_ports(self) -> Sequence[int]:
-        """Those of the last start where they are free still. Of several nodes only one starts a port mapper."""
-        given, reserved, usual = self._membership.port, self._membership.reserved, self._membership.usual
-        chosen = self._last_ports()
-        if any(port in reserved or not ports.is_free(port) for port in chosen):
-            chosen = []
-        if not chosen:
-            chosen = ports.free(_PORTS, reserved)
-            if usual is not None and usual not in reserved and ports.is_free(usual):
-                chosen[0] = usual
-        if given is not None:
-            chosen[0] = given
-        reserved.update(chosen)
-        write_whole(self._ports_file, json.dumps(chosen))
-        return chosen
-
-    def _last_ports(self) -> list[int]:
-        """None where there was no start, or nothing of use is left of it."""
-        try:
-            recorded = json.loads(read_regular(self._ports_file))
-        except (OSError, ValueError, RecursionError):
-            return []
-        is_ours = isinstance(recorded, list) and all(type(port) is int and 0 < port <= _MOST_PORT for port in recorded)
-        return recorded if is_ours and len(set(recorded)) == len(recorded) == _PORTS else []
 
     def _environment(self, mapper: int, distribution: int) -> dict[str, str]:
         folder = self._folder

@@ -21,8 +21,9 @@ from ordersys.contract.topology import subscriptions
 from ordersys.local import ports, state
 from ordersys.local.cluster import Cluster, Size
 from ordersys.local.guard import Guard, end_leftovers
-from ordersys.local.packages import Installation, provision
+from ordersys.local.packages import Installation
 from ordersys.local.rabbitmq import Node, NotStarted
+from ordersys.local.rabbitmq_container import Image, provide
 from ordersys.local.service import NotHealthy, Program, Service, ours
 from ordersys.notification_service.settings import NotificationSettings
 from ordersys.order_service.settings import OrderSettings
@@ -242,14 +243,16 @@ class System:
         if self._choices.amqp_url is not None:
             return
         with self._stage("provision") as note:
-            installation = provision()
-            note(_described(installation))
+            broker = provide()
+            note(_described(broker))
         reserved = {address.port for address in self._given.values()}
         usual = USUAL_AMQP_PORT if self._choices.usual_ports and not self._choices.amqp_ports else None
         if self._choices.usual_ports:
             reserved.update(USUAL_PORTS.values())
         wanted = Size(self._choices.brokers, self._choices.amqp_ports, reserved, usual)
-        cluster = Cluster(self.folder / "rabbitmq", installation, guard, wanted)
+        # Of one kind the other could not read the data: the version is another, and paths are.
+        folder = self.folder / ("rabbitmq" if isinstance(broker, Installation) else "rabbitmq-container")
+        cluster = Cluster(folder, broker, guard, wanted)
         cluster.prepare()
         self.cluster = cluster
         started.callback(self.cluster.stop)
@@ -386,9 +389,11 @@ async def _crowded(urls: BrokerUrls, queues: Sequence[str], most: int) -> str:
     return ""
 
 
-def _described(installation: Installation) -> str:
-    where = "unpacked in the cache" if installation.library_path else "installed"
-    return f"RabbitMQ {installation.version} ({where}: {installation.programs})"
+def _described(broker: Installation | Image) -> str:
+    if isinstance(broker, Image):
+        return f"RabbitMQ in a container ({broker.engine.name}: {broker.name})"
+    where = "unpacked in the cache" if broker.library_path else "installed"
+    return f"RabbitMQ {broker.version} ({where}: {broker.programs})"
 
 
 def _check_settings(module: str, environment: Mapping[str, str]) -> None:

@@ -15,7 +15,10 @@ from tests.integration.api import Api
 
 
 def skip_without_rabbitmq() -> None:
-    """Unpacks the RabbitMQ that tests start for themselves; skips the test where it can't be had."""
+    """Unpacks the RabbitMQ that tests start for themselves; skips the test where it can't be had.
+
+    Tests look into their nodes, which a container would not let them.
+    """
     try:
         provision()
     except NoRabbitMQ as error:

@@ -1,6 +1,5 @@
 """The folder contract/ is whole and needs nothing else; its archive is the same each time."""
 
-import os
 import re
 import shutil
 import subprocess
@@ -12,10 +11,11 @@ from pathlib import Path
 import pytest
 from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
 
+from tests.contract.harness import run_facts
 from tools import bundle
 from tools.bundle.archive import pack
 from tools.bundle.imports import printable
-from tools.codegen import IMAGE, ROOT, sources, validate_descriptor
+from tools.codegen import IMAGE, ROOT, digest, sources, validate_descriptor
 
 NEEDED = {
     "buf/validate/validate.proto",
@@ -31,8 +31,6 @@ NEEDED = {
 """Files of others that an implementer needs, whatever the contract imports."""
 ORDER = "proto/ordersys/api/order/v1/order.proto"
 MORE = "proto/ordersys/more.proto"
-SEPARATE = "    (buf.validate.field).repeated.min_items = 1,\n    (buf.validate.field).repeated.max_items = 50,\n"
-TOGETHER = "    (buf.validate.field).repeated = {max_items: 50, min_items: 1},\n"
 
 
 @pytest.fixture(scope="module")
@@ -100,47 +98,53 @@ def test_the_page_says_where_each_import_comes_from(folder: Path) -> None:
         package, stated = re.findall(r"\| ([a-z-]+) ([\d.]+) \|", row)[0]
         assert version(package) == stated
     assert f"ordersys {bundle.version()}" in page
-    assert re.search(r"`[0-9a-f]{64}`", page)
+    assert digest() in page
 
 
 def test_what_lies_beside_is_named(folder: Path) -> None:
     """The page lists each file, and each is the one it is a copy of."""
     page = (folder / "README.md").read_text(encoding="utf-8")
     there = {path.name for path in folder.iterdir()} - {"README.md"}
+    assert "implement.md" in there
     assert set(re.findall(r"^\| `([\w.-]+)/?` \|", page, re.MULTILINE)) == there
     for name, source in bundle.COPIED.items():
         assert (folder / name).read_bytes() == (ROOT / source).read_bytes()
 
 
-def digest_of(folder: Path) -> str:
-    """The digest that the page in the folder states."""
-    stated = re.search(r"`([0-9a-f]{64})`", (folder / "README.md").read_text(encoding="utf-8"))
+def test_the_digest_is_that_of_the_reports(folder: Path) -> None:
+    """The page, the report of a run and the command on the page say the same."""
+    page = (folder / "README.md").read_text(encoding="utf-8")
+    stated, command = re.search(r"`sha256:([0-9a-f]{64})`", page), re.search(r"^(cd proto && .+sha256sum)$", page, re.M)
     assert stated
-    return stated[1]
-
-
-def test_the_digest_is_that_of_the_meaning(folder: Path, tmp_path: Path) -> None:
-    """Comments and spellings leave it as it is, and so does whether whoever computes it knows the options."""
-    text = (ROOT / ORDER).read_text(encoding="utf-8")
-    assert SEPARATE in text
-    same = text.replace(SEPARATE, TOGETHER).replace("// ", "// Once more: ")
-    assert same.count("Once more") > 1
-    assert digest_of(bundle.write(tree(tmp_path, ORDER, same))) == digest_of(folder)
-    command = [sys.executable, "-c", "from tools.bundle import write; write(out=__import__('pathlib').Path('.'))"]
-    (tmp_path / "else").mkdir()
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    subprocess.run(command, cwd=tmp_path / "else", env=environment, check=True)
-    assert digest_of(tmp_path / "else" / "contract") == digest_of(folder)
+    assert command
+    shell = shutil.which("sh") or "/bin/sh"
+    done = subprocess.run([shell, "-c", command[1]], cwd=folder, capture_output=True, text=True, check=True)
+    assert done.stdout.split()[0] == stated[1]
+    assert run_facts.contract().digest == f"sha256:{stated[1]}"
 
 
 @pytest.mark.parametrize(
-    ("old", "new"), [("string customer_id = 2", "string customer_id = 22"), ("max_items = 50", "max_items = 51")]
+    ("old", "new"),
+    [("string customer_id = 2", "string customer_id = 22"), ("max_items = 50", "max_items = 51"), ("// ", "// Not: ")],
+    ids=["a number", "a rule", "a comment"],
 )
-def test_the_digest_notices_a_number_and_a_rule(old: str, new: str, folder: Path, tmp_path: Path) -> None:
-    """They make another contract."""
+def test_another_contract_has_another_digest(old: str, new: str, tmp_path: Path) -> None:
+    """A comment may state a demand: it counts as a rule does."""
     text = (ROOT / ORDER).read_text(encoding="utf-8")
     assert old in text
-    assert digest_of(bundle.write(tree(tmp_path, ORDER, text.replace(old, new)))) != digest_of(folder)
+    assert digest(tree(tmp_path, ORDER, text.replace(old, new, 1))) != digest(ROOT)
+
+
+def test_the_guide_needs_nothing_else(folder: Path) -> None:
+    """Each of its links leads to a file of the folder; what stands under the others is there as text."""
+    guide = (folder / "implement.md").read_text(encoding="utf-8")
+    links = [link for link in re.findall(r"\]\(([^)\s]+)\)", guide) if "://" not in link]
+    assert "v1.golden.json" in links
+    assert "proto/ordersys/api/error/v1/error_reason.proto" in links
+    assert all((folder / link).exists() for link in links)
+    original = (ROOT / "docs/implement.md").read_text(encoding="utf-8")
+    unlinked = re.compile(r"\[([^\]]+)\]\([^)\s]+\)")
+    assert unlinked.sub(r"\1", guide) == unlinked.sub(r"\1", original)
 
 
 def test_an_archive_is_the_same_each_time(folder: Path, tmp_path: Path) -> None:

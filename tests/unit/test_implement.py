@@ -1,5 +1,9 @@
-"""The page about services in other languages names options, laws and settings that exist, and leaves no law out."""
+"""The page about services in other languages names options, laws and settings that exist, and leaves no law out.
 
+Its steps stand in an order in which each can be done: no law of a step needs what a later one builds.
+"""
+
+import ast
 import re
 import shutil
 import subprocess
@@ -12,7 +16,7 @@ import pytest
 
 from ordersys.api.error.v1.error_reason_pb2 import ErrorReason
 from ordersys.api.order.v1.order_pb2 import OrderState
-from tests.contract.harness.law_index import Law, laws
+from tests.contract.harness.law_index import Law, laws, node_id
 
 ROOT = Path(__file__).parent.parent.parent
 PAGE = (ROOT / "docs" / "implement.md").read_text(encoding="utf-8")
@@ -21,6 +25,15 @@ TABLES = re.findall(r"<!-- steps: ([\w-]+) -->\n\n(.+?)\n\n<!-- end -->", PAGE, 
 GIVES = {"--amqp-url": "broker", "--amqp-proxy": "proxy", "--stand-in": "stand-in", "--restart": "restart"}
 """The options that give the suite something to judge with, by the word laws have for it."""
 LAWS = list(laws())
+NEEDED = {
+    "test_idempotency": re.compile(r"REQUEST_ID_REUSED|\.request_id\b.* = .*\.request_id\b"),
+    "test_pages": re.compile(r"\bList(?:Orders|Products)Request\(|\blisting\("),
+    "test_dead_letters": re.compile(r"\bdead_letters?\(|_dead_letter\("),
+}
+"""By the word of the laws that judge it when it is built: how a law's source shows that it needs that subject.
+
+Not every law shows it: one may send a request twice without a word about its request_id.
+"""
 
 
 class Step(NamedTuple):
@@ -87,6 +100,34 @@ def test_the_steps_leave_no_law_out(role: str) -> None:
     steps = [step for step in ALONE if step.role == role]
     chosen = {law.id for step in steps for law in step.applicable() if any(matches(law, word) for word in step.words)}
     assert chosen == {law.id for step in steps for law in step.applicable()}
+
+
+def source(law: Law) -> str:
+    """The source of a law, with the helpers and fixtures of its module that it names, and those that these name."""
+    path, _, name = node_id(law.id).partition("::")
+    module = ast.parse((ROOT / path).read_text(encoding="utf-8"))
+    functions = {node.name: ast.unparse(node) for node in module.body if isinstance(node, ast.FunctionDef)}
+    names, text = [name], ""
+    for each in names:
+        text += functions[each]
+        names += [other for other in functions if other not in names and re.search(rf"\b{other}\b", functions[each])]
+    return text
+
+
+@pytest.mark.parametrize("role", [role for role, _ in TABLES])
+def test_no_step_needs_what_a_later_one_builds(role: str) -> None:
+    """Lists, request_ids and dead letters are built no later than in the first step with a law that uses them."""
+    steps = [step for step in ALONE if step.role == role]
+    first: dict[str, int] = {}
+    for number, step in enumerate(steps, 1):
+        for law in step.applicable():
+            if any(matches(law, word) for word in step.words):
+                first.setdefault(law.id, number)
+    sources = {law.id: source(law) for law in LAWS if law.id in first}
+    for word, shows in NEEDED.items():
+        built = [number for number, step in enumerate(steps, 1) if word in step.words]
+        early = [law for law, number in first.items() if built and number < built[0] and shows.search(sources[law])]
+        assert early == [], f"laws before step {built[0]}, which builds what {word} judges"
 
 
 def test_the_suite_takes_the_command_of_a_step() -> None:

@@ -8,12 +8,14 @@ import tomllib
 from contextlib import chdir
 from pathlib import Path
 
+from tools.bundle.guide import detached
 from tools.bundle.imports import collect, run_protoc
 from tools.bundle.readme import page
-from tools.codegen import PROTO, ROOT, replace, scratch, sources
+from tools.codegen import PROTO, ROOT, digest, replace, scratch, sources
 
 FOLDER = Path("contract")
 DESCRIPTORS = "descriptors.binpb"
+GUIDE = Path("docs/implement.md")
 # Files beside the .proto files, by name, and the files of this repository that they are copies of.
 COPIED = {
     "LICENSE": Path("LICENSE"),
@@ -66,6 +68,7 @@ def _make(root: Path, made: Path) -> None:
         run_protoc(f"-I{FOLDER / PROTO}", "--include_source_info", out, *files)
     for name, source in COPIED.items():
         shutil.copyfile(root / source, folder / name)
+    (folder / GUIDE.name).write_text(detached(root / GUIDE, root, folder, COPIED), encoding="utf-8")
     (folder / "buf.yaml").write_text(BUF, encoding="utf-8")
-    text = page(version(root), (folder / DESCRIPTORS).read_bytes(), own)
+    text = page(version(root), (folder / DESCRIPTORS).read_bytes(), own, digest(root))
     (folder / "README.md").write_text(text, encoding="utf-8")

@@ -1,12 +1,8 @@
 """The page that lies in the folder of the contract: what is in it, of which version, and where it comes from."""
 
 from collections.abc import Sequence
-from hashlib import sha256
-from typing import Any
 
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
-from google.protobuf.descriptor_pool import DescriptorPool
-from google.protobuf.message_factory import GetMessageClass
 
 from tools.bundle.imports import ORIGINS, Origin, origin
 
@@ -20,13 +16,18 @@ Made from `proto/` of ordersys by `nox -s codegen`; not to be edited.
 | version | {versions}, as ordersys {version} has it |
 | digest | `{digest}` |
 
-The digest is that of the messages, services, rules and options without comments (SHA-256 of a FileDescriptorSet): two
-folders with one digest are the same contract. An option counts by what it says, however it is spelled.
+The digest is that of the contract's files with their comments, which state demands as rules do. A report of the suite
+names the digest of the contract that it judged by. To compute it, in this folder:
+
+```sh
+cd proto && find ordersys -name '*.proto' | LC_ALL=C sort | xargs cat | sha256sum
+```
 
 | file | contents |
 |---|---|
 | `proto/` | all .proto files, imports included: one include path is enough |
 | `descriptors.binpb` | the same as a FileDescriptorSet, with comments, for what takes one: protoc, buf, loaders |
+| `implement.md` | how to write a service: the rules that are judged and that no comment in `proto/` states |
 | `buf.yaml` | makes this folder a workspace: `buf build` and `buf generate` need no network here |
 | `asyncapi.yaml` | exchanges, queues and messages as AsyncAPI 3 |
 | `topology.json` | exchanges, queues and bindings as RabbitMQ's definitions |
@@ -42,7 +43,7 @@ buf generate --template buf.gen.yaml                                            
 ```
 
 `@grpc/proto-loader` and protobufjs load the files of `proto/`, its include path; protobuf-es reads `descriptors.binpb`.
-How to write a service, and how it is judged: `docs/implement.md` of ordersys.
+The suite that judges a service is in the repository of ordersys: `docs/conformance.md`.
 
 ## Imports
 
@@ -55,8 +56,8 @@ without comments; all others are as their package has them.
 """
 
 
-def page(version: str, descriptors: bytes, own: Sequence[str]) -> str:
-    """The page for a folder with these descriptors, of which the files named `own` are those of the contract."""
+def page(version: str, descriptors: bytes, own: Sequence[str], digest: str) -> str:
+    """The page for a folder with these descriptors; the files named `own` are those of the contract, of this digest."""
     files = FileDescriptorSet.FromString(descriptors).file
     imported = sorted({file.name for file in files} - set(own))
     versions = sorted({file.package.rpartition(".")[2] for file in files if file.name in own})
@@ -65,27 +66,10 @@ def page(version: str, descriptors: bytes, own: Sequence[str]) -> str:
     return _PAGE.format(
         version=version,
         versions=", ".join(versions),
-        digest=digest(descriptors, own),
+        digest=digest,
         rows="\n".join(rows),
         printed=printed,
     )
-
-
-def digest(descriptors: bytes, own: Sequence[str]) -> str:
-    """The SHA-256 of the contract's own files, without source information, in hexadecimal.
-
-    Options count by their meaning: how they are spelled in the file, and who reads them, makes no difference.
-    """
-    pool = DescriptorPool()
-    for file in FileDescriptorSet.FromString(descriptors).file:
-        pool.AddSerializedFile(file.SerializeToString())
-    # Parsed by the descriptors of the set itself, which know its options: fields come in the order of their numbers.
-    known: Any = GetMessageClass(pool.FindMessageTypeByName("google.protobuf.FileDescriptorSet"))
-    all_files = known.FromString(descriptors)
-    kept = known(file=sorted((file for file in all_files.file if file.name in own), key=lambda file: file.name))
-    for file in kept.file:
-        file.ClearField("source_code_info")
-    return sha256(kept.SerializeToString(deterministic=True)).hexdigest()
 
 
 def _row(source: Origin, files: Sequence[str]) -> str:

@@ -19,6 +19,13 @@ KEPT, BROKEN, SKIPPED = "passed", "failed", "skipped"
 RESULTS = (BROKEN, "known", "fixed", KEPT, SKIPPED)
 """The worst first: that of its cases is what a law comes to."""
 RESTART = "restart"
+_UNTRIED = {
+    "broker": "events",
+    "proxy": "trouble with the broker",
+    "stand-in": "trouble with the Order Service",
+    RESTART: "durability",
+}
+"""The subject that is not judged where a means is missing."""
 _WANTING = {
     "broker": "no broker was named (--amqp-url)",
     "proxy": "the suite does not stand between the services and their broker (--amqp-proxy)",
@@ -97,6 +104,8 @@ class LawResult:
     failed_cases: list[str] = field(default_factory=list)
     seconds: float = 0.0
     counterexample: str = ""
+    means_missing: tuple[str, ...] = ()
+    """The means for want of which a case was not judged, although its services are."""
 
 
 @dataclass(frozen=True)
@@ -139,6 +148,17 @@ class Certificate:
         """True where somebody chose what to try: what was kept is no statement about the contract as a whole."""
         return bool(self.left_out or self.cases_left_out)
 
+    @property
+    def untried(self) -> list[str]:
+        """The subjects of which a law was not judged for want of a means, though its services are."""
+        missing = {means for law in self.laws for means in law.means_missing}
+        return [subject for means, subject in _UNTRIED.items() if means in missing]
+
+    @property
+    def complete(self) -> bool:
+        """True where all that there is to judge of these services was judged."""
+        return not self.partial and not self.untried
+
     def repeat(self, law: str) -> str:
         """The command that tries this law again, with the same seed."""
         return f"{self.again} --seed={self.sizes.seed} --law={law}"
@@ -167,7 +187,7 @@ class Certificate:
     def badge_text(self) -> str:
         """The verdict, with what limits it."""
         quick = " (--quick)" if self.sizes.quick else ""
-        limits = ", durability not judged" if self.durability and self.ok and not self.partial else ""
+        limits = f", {_enumerated(self.untried)} not judged" if self.untried and self.ok and not self.partial else ""
         spoiled = ", run spoiled" if self.troubles and not (self.of(BROKEN) or self.interrupted) else ""
         interrupted = ", run interrupted" if self.interrupted else ""
         return f"{self.verdict()}{quick}{limits}{spoiled}{interrupted}"
@@ -251,6 +271,12 @@ def counted(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
+def _enumerated(words: Sequence[str]) -> str:
+    """One, two and three."""
+    *before, last = words
+    return f"{', '.join(before)} and {last}" if before else last
+
+
 def as_json(certificate: Certificate, badge_line: str) -> dict[str, Any]:
     """For programs: facts, the summary, and an entry for each law."""
     c = certificate
@@ -262,6 +288,7 @@ def as_json(certificate: Certificate, badge_line: str) -> dict[str, Any]:
         "name": c.subject.title,
         "judged": [{"role": judged.role, "kind": judged.kind, "at": judged.at} for judged in c.subject.services],
         "durability": {"judged": not c.durability, "why": c.durability},
+        "not_judged": c.untried,
         "contract": c.contract._asdict(),
         "suite": c.suite._asdict(),
         "run": {
@@ -304,7 +331,7 @@ def _law_as_json(law: LawResult, again: str) -> dict[str, Any]:
 def badge(certificate: Certificate) -> str:
     """The badge as a picture (SVG) that needs no network."""
     left, right = f"ordersys contract {certificate.contract.version}", certificate.badge_text()
-    colour = _RED if not certificate.ok else _AMBER if certificate.partial else _GREEN
+    colour = _RED if not certificate.ok else _GREEN if certificate.complete else _AMBER
     return "\n".join(_badge_parts(escape(left), escape(right), _width(left), _width(right), colour))
 
 

@@ -41,7 +41,7 @@ def _page(c: Certificate, badge_line: str) -> Iterator[str]:
     yield f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{title}</title>'
     yield '<meta name="viewport" content="width=device-width, initial-scale=1">'
     yield f"<style>{_STYLE}</style>\n</head>\n<body>\n<h1>{title}</h1>"
-    kind = "broken" if not c.ok else "other" if c.partial else "kept"
+    kind = "broken" if not c.ok else "kept" if c.complete else "other"
     yield f'<p class="verdict {kind}">{escape(c.badge_text())}</p>'
     yield f"<p>{badge(c).strip()}</p>"
     yield from (f'<p class="broken">{escape(trouble)}</p>' for trouble in c.troubles)

@@ -49,6 +49,7 @@ class Verdict:
     counterexample: str = ""
     why: str = ""
     lacking: set[str] = field(default_factory=set)
+    means_missing: set[str] = field(default_factory=set)
 
     def note(self, report: pytest.TestReport) -> None:
         """Notes the result of one case."""
@@ -74,6 +75,7 @@ class Verdict:
             failed_cases=self.failed,
             seconds=self.seconds,
             counterexample=self.counterexample,
+            means_missing=tuple(sorted(self.means_missing)),
         )
 
 
@@ -108,6 +110,7 @@ class Report:
             verdict = self._verdict(law, item)
             verdict.lacking |= set(lacking)  # of all its cases: which of them comes last is chance
             verdict.why = reason(verdict.lacking)
+            verdict.means_missing |= set(lacking) if not set(lacking) & set(ROLES) else set()
 
     def expect(self, item: pytest.Item, needs: frozenset[str]) -> None:
         """Takes note of a law that is going to be tried; one that is known to fail is tried all the same."""

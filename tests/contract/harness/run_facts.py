@@ -1,6 +1,5 @@
 """Facts about a run: the contract and the suite by their versions, the machine and the time."""
 
-import hashlib
 import os
 import platform
 import shutil
@@ -10,15 +9,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
+from tools import codegen
+
 _ROOT = Path(__file__).parents[3]
 _GIT_SECONDS = 5.0
 
 
 class Contract(NamedTuple):
-    """The contract: its version, and the SHA-256 of its .proto files, one after the other, sorted by path.
-
-    In a shell: `cd proto && find ordersys -name '*.proto' | LC_ALL=C sort | xargs cat | sha256sum`.
-    """
+    """The contract: its version, and the digest of its .proto files, as the folder contract/ states it, too."""
 
     version: str
     digest: str
@@ -41,12 +39,8 @@ class Machine(NamedTuple):
 
 def contract() -> Contract:
     """The contract as it stands in this folder."""
-    digest = hashlib.sha256()
-    files = (_ROOT / "proto" / "ordersys").rglob("*.proto")
-    for file in sorted(files, key=lambda path: os.fsencode(path.relative_to(_ROOT))):
-        digest.update(file.read_bytes())
     released = [path.stem for path in (_ROOT / "proto" / "released").glob("*.binpb")]
-    return Contract(max(released, default="unreleased"), f"sha256:{digest.hexdigest()}")
+    return Contract(max(released, default="unreleased"), codegen.digest(_ROOT))
 
 
 def suite() -> Suite:

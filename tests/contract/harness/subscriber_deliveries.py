@@ -10,11 +10,20 @@ from tests.contract.harness.sample_orders import sample_order
 from tests.contract.harness.system_under_test import SystemUnderTest
 
 TOO_LARGE = 524_288
+UNKNOWN = b"\xfa\x3e"
+"""The tag of a field that no event has: number 1007, with a length."""
 
 
 def created(order: Order) -> OrderCreated:
     """The event of a creation."""
     return OrderCreated(order=order)
+
+
+def padded(event: OrderCreated, size: int) -> bytes:
+    """An event with an unknown field, `size` bytes large; a length of three bytes is before its content."""
+    body = event.SerializeToString() + UNKNOWN
+    left = size - len(body) - 3
+    return body + bytes([left & 0x7F | 0x80, left >> 7 & 0x7F | 0x80, left >> 14]) + b"x" * left
 
 
 def recorded(system: SystemUnderTest, role: str, order_id: str, count: int = 1) -> list[Notification]:

@@ -11,7 +11,7 @@ from tests.contract.harness.amqp_properties import encoded, short
 from tests.contract.harness.client import LISTENERS
 from tests.contract.harness.injector import SUBSCRIPTIONS, Injector
 from tests.contract.harness.sample_orders import sample_order
-from tests.contract.harness.subscriber_deliveries import created, fence, recorded
+from tests.contract.harness.subscriber_deliveries import created, fence, padded, recorded
 from tests.contract.harness.system_under_test import SystemUnderTest, new_id
 
 pytestmark = pytest.mark.judges("broker")
@@ -19,8 +19,6 @@ every_listener = pytest.mark.parametrize("role", LISTENERS)
 TWO = pytest.mark.parametrize("role", ["notification-service-2"])
 NEEDED = ("message_id", "type", "content_type")
 LARGEST_BODY = 262_144
-UNKNOWN = b"\xfa\x3e"
-"""The tag of a field that no event has: number 1007, with a length."""
 
 
 def needed(event: OrderCreated) -> dict[str, bytes]:
@@ -88,13 +86,6 @@ def test_nothing_else_makes_it_a_dead_letter(
     event_id = injector.deliver(role, event, **said)
     (record,) = recorded(system, role, event.order.id)
     assert (record.event_id, record.event.value) == (event_id, event.SerializeToString())
-
-
-def padded(event: OrderCreated, size: int) -> bytes:
-    """An event with an unknown field, `size` bytes large; a length of three bytes is before its content."""
-    body = event.SerializeToString() + UNKNOWN
-    left = size - len(body) - 3
-    return body + bytes([left & 0x7F | 0x80, left >> 7 & 0x7F | 0x80, left >> 14]) + b"x" * left
 
 
 @pytest.mark.cites("implement.md", "the body has at most 262,144 bytes and can be decoded")

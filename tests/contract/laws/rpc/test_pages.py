@@ -15,11 +15,16 @@ from ordersys.api.order.v1.order_service_pb2 import BatchCreateOrdersRequest, Li
 from ordersys.api.product.v1.product_service_pb2 import ListProductsRequest
 from tests.contract.harness.client import LISTENERS, ORDER, PRODUCT
 from tests.contract.harness.examples import with_examples
+from tests.contract.harness.injector import Injector
 from tests.contract.harness.order_requests import WAYS, fits, in_state
 from tests.contract.harness.paging import pages, walk
+from tests.contract.harness.sample_orders import sample_order
+from tests.contract.harness.subscriber_deliveries import created, padded
 from tests.contract.harness.system_under_test import SystemUnderTest, creating, new_id
 
 DEFAULT, MOST = 50, 500
+PAGE_BYTES = 2 * 1024 * 1024
+LARGE_EVENT_BYTES = 250_000
 LISTS = [
     (PRODUCT, ListProductsRequest(), lambda page: page.products),
     (ORDER, ListOrdersRequest(), lambda page: page.orders),
@@ -28,6 +33,7 @@ LISTS = [
 ]
 NAMES = [f"{role}-{query.DESCRIPTOR.name.removesuffix('Request')}" for role, query, _ in LISTS]
 every_list = pytest.mark.parametrize(("role", "query", "entries"), LISTS, ids=NAMES)
+every_listener = pytest.mark.parametrize("role", LISTENERS)
 
 
 @pytest.fixture
@@ -184,3 +190,69 @@ def test_pages_of_products_cover_everything_once(system: SystemUnderTest, sizes:
     ids = [product.id for product in listed]
     assert ids == sorted(set(ids))
     assert ids[: len(whole)] == [product.id for product in whole]
+
+
+@pytest.mark.cites("implement.md", "page_size 0 means 50")
+@pytest.mark.cites("product_service.proto", "How many at most: 50 when 0")
+@pytest.mark.judges(PRODUCT)
+def test_a_page_of_products_has_50_entries_by_default(system: SystemUnderTest) -> None:
+    """As long as there are as many, and the next page goes on behind them."""
+    while len(system.ok(ListProductsRequest(page_size=MOST)).products) <= DEFAULT:
+        system.new_product()
+    page = system.ok(ListProductsRequest())
+    assert len(page.products) == DEFAULT
+    assert page.next_page_token
+
+
+def record_many(system: SystemUnderTest, injector: Injector, role: str, count: int, size: int = 0) -> str:
+    """The id of an order of which a subscriber has recorded so many events, each of that size if it is given."""
+    event = created(sample_order())
+    for _ in range(count):
+        injector.deliver(role, event, padded(event, size) if size else None)
+    counted = ListNotificationsRequest(order_id=event.order.id)
+    system.eventually(lambda: len(walk(system, role, counted, lambda page: page.notifications, [MOST])) == count)
+    return event.order.id
+
+
+@pytest.mark.cites("implement.md", "page_size 0 means 50, more than 500 means 500")
+@pytest.mark.cites("notification_log.proto", "50 when 0, lowered to 500 when more (AIP-158)")
+@pytest.mark.judges("broker")
+@every_listener
+def test_a_page_of_records_has_50_entries_by_default_and_500_at_most(
+    system: SystemUnderTest, injector: Injector, role: str
+) -> None:
+    """0 means the default, too large is lowered, neither is an error."""
+    order_id = record_many(system, injector, role, MOST + 1)
+    assert len(system.ok(ListNotificationsRequest(order_id=order_id), role).notifications) == DEFAULT
+    assert len(system.ok(ListNotificationsRequest(order_id=order_id, page_size=MOST + 100), role).notifications) == MOST
+
+
+@pytest.mark.cites("implement.md", "is bound to the filters (not to the page size) of its query")
+@pytest.mark.cites("notification_log.proto", "The filter must be the same.")
+@pytest.mark.judges("broker")
+@every_listener
+def test_a_token_of_the_records_of_another_order_is_refused(
+    system: SystemUnderTest, injector: Injector, role: str
+) -> None:
+    """A token belongs to the order it was given out for, or to the list of all; another page size is taken."""
+    asked = ["", *(record_many(system, injector, role, 3) for _ in range(2))]
+    for order_id in asked:
+        token = system.ok(ListNotificationsRequest(order_id=order_id, page_size=1), role).next_page_token
+        for other in asked:
+            answer = system.call(ListNotificationsRequest(order_id=other, page_size=2, page_token=token), role)
+            assert answer.reason == ("" if other == order_id else "PAGE_TOKEN_INVALID"), f"{order_id} -> {other}"
+
+
+@pytest.mark.cites("implement.md", "the entries of a page have at most 2 MiB together")
+@pytest.mark.cites("notification_log.proto", "fewer where they would not fit into 2 MiB")
+@pytest.mark.judges("broker")
+@every_listener
+def test_a_page_of_records_ends_before_it_is_too_large(system: SystemUnderTest, injector: Injector, role: str) -> None:
+    """Of large events there are few on a page; the pages have all of them once nevertheless."""
+    count = PAGE_BYTES // LARGE_EVENT_BYTES + 2
+    order_id = record_many(system, injector, role, count, LARGE_EVENT_BYTES)
+    seen: list[str] = []
+    for page in pages(system, role, ListNotificationsRequest(order_id=order_id), [MOST]):
+        assert sum(record.ByteSize() for record in page.notifications) <= PAGE_BYTES
+        seen += [record.event_id for record in page.notifications]
+    assert len(seen) == len(set(seen)) == count
