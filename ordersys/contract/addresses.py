@@ -52,6 +52,27 @@ class Address(NamedTuple):
         return address.is_loopback or address.is_unspecified
 
 
+class Addresses(NamedTuple):
+    """The address of a service, or those of several processes of it. `str()` has the form `parse_list` takes."""
+
+    each: tuple[Address, ...]
+
+    def __str__(self) -> str:
+        return ",".join(map(str, self.each))
+
+    @property
+    def target(self) -> str:
+        """The name gRPC takes for it."""
+        if len(self.each) == 1:
+            return str(self.each[0])
+        return f"{'ipv6' if ':' in self.each[0].host else 'ipv4'}:{self}"
+
+    @property
+    def is_loopback(self) -> bool:
+        """True if all of them are."""
+        return all(address.is_loopback for address in self.each)
+
+
 class InvalidAddress(ValueError):
     """A text that is no address. Its message completes the sentence "NAME must be …"."""
 
@@ -80,7 +101,29 @@ def parse(text: str, port: int | None = None) -> Address:
     return Address(_host(host), _port(given, None if colon else port))
 
 
-def channel_options(address: Address) -> Sequence[tuple[str, int]]:
+def parse_list(text: str) -> Addresses:
+    """The addresses in `text`, with commas between them. Raises InvalidAddress.
+
+    Of several each is an IP address, and all are of one kind: gRPC takes no other list. A name may have several
+    addresses by itself.
+    """
+    each = tuple(parse(part.strip()) for part in text.split(","))
+    if len(each) > 1 and len({_version(address.host) for address in each}) > 1:
+        raise InvalidAddress("with IPv4 addresses only, or IPv6 addresses only, where there are several")
+    if len(each) > 1 and not _version(each[0].host):
+        raise InvalidAddress("with an IP address where there are several; one name may have several addresses")
+    return Addresses(each)
+
+
+def _version(host: str) -> int:
+    """4 or 6, and 0 of a name."""
+    try:
+        return ipaddress.ip_address(host).version
+    except ValueError:
+        return 0
+
+
+def channel_options(address: Address | Addresses) -> Sequence[tuple[str, int]]:
     """The gRPC channel options for `address`: no HTTP proxy for a loopback address.
 
     A proxy in the environment (https_proxy, grpc_proxy) would look for a loopback address on its own machine.

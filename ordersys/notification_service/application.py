@@ -18,14 +18,15 @@ from ordersys.notification_service.removals import Removals
 from ordersys.notification_service.servicer import DeadLetterService, NotificationLog
 from ordersys.notification_service.settings import NotificationSettings
 from ordersys.runtime.base.futures import Grace
-from ordersys.runtime.periodic import HEALTH_SECONDS, PURGE_SECONDS, every, purge
+from ordersys.runtime.periodic import HEALTH_SECONDS, PURGE_SECONDS, every, leading, purge
 from ordersys.runtime.process import run
 from ordersys.runtime.rabbitmq.consumer import Consumer, Disposition
 from ordersys.runtime.rabbitmq.messages import AmqpDelivery
 from ordersys.runtime.retention import Retention
 from ordersys.runtime.rpc.server import Server
 from ordersys.runtime.storage.backup import Stored
-from ordersys.runtime.storage.database import Database
+from ordersys.runtime.storage.interface import Storage
+from ordersys.runtime.storage.opening import open_storage
 
 _log = logging.getLogger(__name__)
 _NOTIFICATION_LOG = notification_log_pb2.DESCRIPTOR.services_by_name["NotificationLog"]
@@ -62,8 +63,9 @@ async def _serve(
 ) -> None:
     async with AsyncExitStack() as stack:  # closed in reverse: consumers, server, removals, database
         stored = _stored(own)
-        database = await Database.open(settings.data_dir / stored.file_name, stored.schema)
+        database = await open_storage(settings.database_url, settings.data_dir, stored)
         stack.push_async_callback(database.close)
+        await stack.enter_async_context(leading(tasks, database))
         inbox = Inbox(own.consumer)
         recorder = Recorder(database, inbox, handlers)
         removals = Removals(tasks, database, settings.amqp_url, own)
@@ -94,10 +96,11 @@ def _consumers(
     settings: NotificationSettings,
     tasks: asyncio.TaskGroup,
     recorder: Recorder,
-    database: Database,
+    database: Storage,
 ) -> tuple[Consumer, Consumer]:
     """The consumer of the events, and that of the dead letters, each with a connection of its own."""
-    events = Consumer(tasks, settings.amqp_url, own.queue, settings.prefetch, recorder.take)
+    leadership = database.leadership
+    events = Consumer(tasks, settings.amqp_url, own.queue, settings.prefetch, recorder.take, leadership=leadership)
     dead_letters = Consumer(
         tasks,
         settings.amqp_url,
@@ -105,6 +108,7 @@ def _consumers(
         _DEAD_LETTERS_AT_A_TIME,
         partial(_take_over, database),
         cautious=False,  # they are kept as bytes and never decoded: none can kill this process
+        leadership=leadership,
     )
     return events, dead_letters
 
@@ -113,7 +117,7 @@ def _stored(own: Subscription) -> Stored:
     return Stored(f"{own.consumer}.db", schema(own.consumer))
 
 
-async def _take_over(database: Database, deliveries: list[AmqpDelivery]) -> Sequence[Disposition]:
+async def _take_over(database: Storage, deliveries: list[AmqpDelivery]) -> Sequence[Disposition]:
     """Keeps dead letters, so that they may go from their queue."""
     await database.write(DEAD_LETTERS.keep, deliveries)
     return [Disposition.ACK] * len(deliveries)

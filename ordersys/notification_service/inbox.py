@@ -30,7 +30,7 @@ from ordersys.runtime.base.ids import now
 from ordersys.runtime.dead_letters import DeadLetters
 from ordersys.runtime.idempotency import Requests
 from ordersys.runtime.storage.schema import Schema
-from ordersys.runtime.storage.statements import Statement, inserting
+from ordersys.runtime.storage.statements import Statement, inserting, serialise
 
 _METADATA = MetaData()
 REQUESTS = Requests(_METADATA)
@@ -104,6 +104,9 @@ class Inbox:
 
     def record(self, connection: Connection, batches: list[list[Rendered]]) -> list[list[Recording]]:
         """An operation: records each event that is not recorded yet."""
+        # One at a time, also where two processes record: what comes late is told by what is recorded, and a row that is
+        # committed behind a later number would be skipped by whoever reads on from its page token.
+        serialise(connection, f"inbox of {self._consumer}")
         all_events = [rendered.event for batch in batches for rendered in batch]
         transaction = _InboxBatch(self._consumer, connection, all_events)
         recordings = [[transaction.record(rendered) for rendered in batch] for batch in batches]

@@ -7,7 +7,7 @@ from ordersys.contract.events import Event, Received, Undecodable, decode
 from ordersys.notification_service.inbox import Inbox, Recording, Rendered
 from ordersys.runtime.base import log
 from ordersys.runtime.rabbitmq.consumer import Disposition
-from ordersys.runtime.storage.database import Database
+from ordersys.runtime.storage.interface import Storage
 
 _log = logging.getLogger(__name__)
 Handler = Callable[..., str]
@@ -24,7 +24,7 @@ _DISPOSITIONS = {
 class Recorder:
     """Records events for one consumer. `handlers` has the handler for each event type's full name."""
 
-    def __init__(self, database: Database, inbox: Inbox, handlers: Mapping[str, Handler]) -> None:
+    def __init__(self, database: Storage, inbox: Inbox, handlers: Mapping[str, Handler]) -> None:
         self._database = database
         self._inbox = inbox
         self._handlers = handlers

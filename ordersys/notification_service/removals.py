@@ -22,7 +22,7 @@ from ordersys.runtime.dead_letters import Named, portions, put_back
 from ordersys.runtime.idempotency import Outcome, success
 from ordersys.runtime.rabbitmq.errors import BrokerUnavailable
 from ordersys.runtime.rabbitmq.urls import BrokerUrls
-from ordersys.runtime.storage.database import Database
+from ordersys.runtime.storage.interface import Storage
 
 _log = logging.getLogger(__name__)
 _CLOSE_TIMEOUT_SECONDS = 2.0  # for what is under way at SIGTERM; what is not done then, the client repeats
@@ -35,7 +35,7 @@ _Gone = Callable[[Sequence[Named]], Awaitable[Collection[int]]]
 class Removals:
     """The requests that take dead letters out of the database of a subscriber."""
 
-    def __init__(self, tasks: asyncio.TaskGroup, database: Database, urls: BrokerUrls, own: Subscription) -> None:
+    def __init__(self, tasks: asyncio.TaskGroup, database: Storage, urls: BrokerUrls, own: Subscription) -> None:
         self._tasks = tasks
         self._database = database
         self._urls = urls

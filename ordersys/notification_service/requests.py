@@ -9,6 +9,7 @@ from ordersys.contract.normalisation import fingerprint
 from ordersys.notification_service.inbox import DEAD_LETTERS, REQUESTS
 from ordersys.runtime.base.ids import now
 from ordersys.runtime.idempotency import Outcome, recall
+from ordersys.runtime.storage.statements import is_repeated
 
 
 class Done(NamedTuple):
@@ -28,13 +29,19 @@ def outcome(connection: Connection, request: Any) -> Outcome | None:
 
 def remember(connection: Connection, done: list[Done]) -> list[Outcome]:
     """An operation: keeps how each request ended, and removes the dead letters that are gone by it."""
-    # Nothing to look up: requests go one at a time (removals.py), and this one was looked for before it began.
-    ledger = REQUESTS.ledger(connection, [], now())
+    # Looked up only where the same was tried before: requests go one at a time (removals.py), and this one was looked
+    # for before it began. Where processes share a database another one may have ended it meanwhile.
+    known = [request.request_id for request, _, _ in done] if is_repeated(connection) else []
+    ledger = REQUESTS.ledger(connection, known, now())
+    outcomes = []
     for request, ended, gone in done:
-        ledger.record(request.request_id, fingerprint(request), request.DESCRIPTOR.name, ended)
+        before = ledger.recall(request.request_id, fingerprint(request))
+        outcomes.append(before.outcome if before and before.outcome else ended)
+        if before is None:
+            ledger.record(request.request_id, fingerprint(request), request.DESCRIPTOR.name, ended)
         DEAD_LETTERS.remove(connection, gone)
     ledger.write()
-    return [outcome for _, outcome, _ in done]
+    return outcomes
 
 
 def purge(connection: Connection, times: list[int]) -> list[int]:

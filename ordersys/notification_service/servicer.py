@@ -21,13 +21,13 @@ from ordersys.notification_service.inbox import DEAD_LETTERS, Inbox
 from ordersys.notification_service.recorder import Recorder
 from ordersys.notification_service.removals import Removals
 from ordersys.runtime.rpc.admission import Context
-from ordersys.runtime.storage.database import Database
+from ordersys.runtime.storage.interface import Storage
 
 
 class NotificationLog(NotificationLogServicer):
     """ordersys.api.notification.v1.NotificationLog."""
 
-    def __init__(self, database: Database, inbox: Inbox) -> None:
+    def __init__(self, database: Storage, inbox: Inbox) -> None:
         self._database = database
         self._inbox = inbox
 
@@ -43,7 +43,7 @@ class NotificationLog(NotificationLogServicer):
 class DeadLetterService(DeadLetterServiceServicer):
     """ordersys.api.notification.v1.DeadLetterService."""
 
-    def __init__(self, database: Database, recorder: Recorder, removals: Removals) -> None:
+    def __init__(self, database: Storage, recorder: Recorder, removals: Removals) -> None:
         self._database = database
         self._recorder = recorder
         self._removals = removals

@@ -15,14 +15,14 @@ from ordersys.order_service.servicer import OrderService
 from ordersys.order_service.settings import OrderSettings
 from ordersys.runtime import seed_files
 from ordersys.runtime.base.futures import Grace
-from ordersys.runtime.periodic import HEALTH_SECONDS, PURGE_SECONDS, every, purge
+from ordersys.runtime.periodic import HEALTH_SECONDS, PURGE_SECONDS, every, leading, purge
 from ordersys.runtime.process import run
 from ordersys.runtime.rabbitmq.publisher import Publisher
 from ordersys.runtime.relay import Relay
 from ordersys.runtime.retention import Retention
 from ordersys.runtime.rpc.server import Server
 from ordersys.runtime.storage.backup import Stored
-from ordersys.runtime.storage.database import Database
+from ordersys.runtime.storage.opening import open_storage
 
 NAME = "order-service"
 STORED = Stored("order.db", store.SCHEMA)
@@ -33,11 +33,12 @@ async def serve(settings: OrderSettings, stop: asyncio.Event, tasks: asyncio.Tas
     """Runs the service until `stop` is set."""
     async with AsyncExitStack() as stack:
         first = partial(_seed, settings.orders_file)
-        database = await Database.open(settings.data_dir / STORED.file_name, STORED.schema, first)
+        database = await open_storage(settings.database_url, settings.data_dir, STORED, first)
         stack.push_async_callback(database.close)
         # Above the database, below the server: closed in reverse, so that no call is taken that could not be committed.
         publisher = Publisher(tasks, settings.amqp_url, NAME)
         stack.push_async_callback(publisher.close)
+        await stack.enter_async_context(leading(tasks, database))
         relay = Relay(tasks, database, store.OUTBOX, publisher, settings.publish_window)
         stack.push_async_callback(relay.close)
         server = Server(str(settings.order_service_address), settings)

@@ -28,7 +28,7 @@ from ordersys.runtime.base.failpoints import failpoint
 from ordersys.runtime.base.ids import TRACEPARENT, traceparent
 from ordersys.runtime.rpc.admission import Context
 from ordersys.runtime.rpc.server import metadata
-from ordersys.runtime.storage.database import Database
+from ordersys.runtime.storage.interface import Storage
 
 # The response is put together from bytes; this holds the numbers of the fields to it (contract/splicing.py).
 hold_first("results", BatchCreateOrdersResponse)
@@ -37,7 +37,7 @@ hold_first("results", BatchCreateOrdersResponse)
 class OrderService(OrderServiceServicer):
     """ordersys.api.order.v1.OrderService."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Storage) -> None:
         self._database = database
 
     async def CreateOrder(self, request: CreateOrderRequest, context: Context) -> bytes:  # type: ignore[override]

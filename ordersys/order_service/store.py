@@ -67,6 +67,10 @@ ORDERS = Table(
 _SELECT = Statement(
     select(ORDERS.c.order_id, ORDERS.c.body).where(ORDERS.c.order_id.in_(bindparam("ids", expanding=True)))
 )
+_SELECT_LOCKED = Statement(
+    select(ORDERS.c.order_id, ORDERS.c.body).where(ORDERS.c.order_id.in_(bindparam("ids", expanding=True))),
+    locked_by=ORDERS.c.order_id,
+)
 _INSERT = inserting(ORDERS)
 _UPDATE = Statement(
     update(ORDERS)
@@ -102,7 +106,7 @@ class Encoded(NamedTuple):
 
 def create(connection: Connection, calls: list[list[Creation]]) -> list[list[bytes | StatusError]]:
     """An operation: creates each order of each call, or answers as before, or refuses it; a CreateOrderResponse."""
-    batch = _Batch(connection, [creation.request for call in calls for creation in call])
+    batch = _Batch(connection, [creation.request for call in calls for creation in call], _SELECT)
     results = [[result_or_error(batch.create, creation) for creation in call] for call in calls]
     batch.write()
     return results
@@ -110,7 +114,8 @@ def create(connection: Connection, calls: list[list[Creation]]) -> list[list[byt
 
 def change(connection: Connection, changes: list[Change]) -> list[bytes | StatusError]:
     """An operation: makes each change, or answers as before, or refuses it; an UpdateOrderResponse."""
-    batch = _Batch(connection, [change.request for change in changes])
+    # Locked: its version, and the place of its event in the outbox, follow from what it is now.
+    batch = _Batch(connection, [change.request for change in changes], _SELECT_LOCKED)
     results = [result_or_error(batch.change, change) for change in changes]
     batch.write()
     return results
@@ -149,11 +154,14 @@ def page(connection: Connection, query: ListOrdersRequest, before: int | None, s
 class _Batch:
     """The orders and requests one transaction is about: read at once, decided one by one, written at once."""
 
-    def __init__(self, connection: Connection, requests: Sequence[Any]) -> None:
+    def __init__(self, connection: Connection, requests: Sequence[Any], orders: Statement) -> None:
+        """`orders` selects the orders by their ids."""
         self._connection = connection
         self._time = now()
+        # Before the requests, where others commit in between: an order that is seen has its request seen as well. The
+        # other way round a repeat would be told ORDER_ALREADY_EXISTS, and its stock be released.
+        self._orders: dict[str, Encoded] = _load(connection, [r.order_id for r in requests], orders)
         self._ledger: Ledger = REQUESTS.ledger(connection, [r.request_id for r in requests], self._time)
-        self._orders: dict[str, Encoded] = _load(connection, [r.order_id for r in requests])
         self._created: list[str] = []
         self._changed: set[str] = set()
         self._events: list[EventMessage] = []
@@ -198,12 +206,12 @@ class _Batch:
         """Writes all that was decided."""
         self._ledger.write()
         _INSERT.put(self._connection, [_row(self._orders[order_id]) for order_id in self._created])
-        _UPDATE.put(self._connection, [_new_values(self._orders[order_id]) for order_id in self._changed])
+        _UPDATE.put(self._connection, [_new_values(self._orders[order_id]) for order_id in sorted(self._changed)])
         OUTBOX.append(self._connection, self._events)
 
 
-def _load(connection: Connection, order_ids: list[str]) -> dict[str, Encoded]:
-    rows = _SELECT.rows(connection, ids=order_ids)
+def _load(connection: Connection, order_ids: list[str], orders: Statement = _SELECT) -> dict[str, Encoded]:
+    rows = orders.rows(connection, ids=order_ids)
     return {order_id: Encoded(Order.FromString(body), body) for order_id, body in rows}
 
 

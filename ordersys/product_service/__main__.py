@@ -22,14 +22,14 @@ from ordersys.product_service.store import products, seed
 from ordersys.product_service.store.tables import OUTBOX, SCHEMA
 from ordersys.runtime import seed_files
 from ordersys.runtime.base.futures import Grace
-from ordersys.runtime.periodic import HEALTH_SECONDS, PURGE_SECONDS, every, purge
+from ordersys.runtime.periodic import HEALTH_SECONDS, PURGE_SECONDS, every, leading, purge
 from ordersys.runtime.process import run
 from ordersys.runtime.rabbitmq.publisher import Publisher
 from ordersys.runtime.relay import Relay
 from ordersys.runtime.retention import Retention
 from ordersys.runtime.rpc.server import Server
 from ordersys.runtime.storage.backup import Stored
-from ordersys.runtime.storage.database import Database
+from ordersys.runtime.storage.opening import open_storage
 
 NAME = "product-service"
 STORED = Stored("product.db", SCHEMA)
@@ -41,13 +41,17 @@ _log = logging.getLogger(__name__)
 async def serve(settings: ProductSettings, stop: asyncio.Event, tasks: asyncio.TaskGroup) -> None:
     """Runs the service until `stop` is set."""
     async with AsyncExitStack() as stack:
-        database = await Database.open(settings.data_dir / STORED.file_name, STORED.schema, partial(_seed, settings))
+        first = partial(_seed, settings)
+        database = await open_storage(settings.database_url, settings.data_dir, STORED, first)
         stack.push_async_callback(database.close)
         publisher = Publisher(tasks, settings.amqp_url, NAME)
         stack.push_async_callback(publisher.close)
+        await stack.enter_async_context(leading(tasks, database))
         relay = Relay(tasks, database, OUTBOX, publisher, settings.publish_window)
         stack.push_async_callback(relay.close)
-        orders = OrderServiceClient(settings.order_service_address, settings.call_timeout_seconds)
+        orders = OrderServiceClient(
+            settings.order_service_address, settings.call_timeout_seconds, settings.database_url is not None
+        )
         stack.push_async_callback(orders.close)
         sagas = SagaRunner(settings.max_concurrent_calls)
         engine = SagaEngine(database, orders, sagas, DESCRIPTIONS)

@@ -22,7 +22,7 @@ from ordersys.product_service.store.changes import Begun, NewChange, Request
 from ordersys.product_service.turns import Turns
 from ordersys.runtime.base.failpoints import failpoint
 from ordersys.runtime.idempotency import Outcome
-from ordersys.runtime.storage.database import Database
+from ordersys.runtime.storage.interface import Storage
 
 _log = logging.getLogger(__name__)
 # How often a change is begun anew when the order was changed meanwhile by somebody who asks the Order Service himself.
@@ -57,7 +57,7 @@ CHANGE_ORDER = Description(
 class ChangeOrderSaga:
     """Updates and cancels orders."""
 
-    def __init__(self, database: Database, orders: OrderServiceClient, engine: SagaEngine, sagas: SagaRunner) -> None:
+    def __init__(self, database: Storage, orders: OrderServiceClient, engine: SagaEngine, sagas: SagaRunner) -> None:
         self._database = database
         self._orders = orders
         self._engine = engine

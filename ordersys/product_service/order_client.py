@@ -28,7 +28,7 @@ from ordersys.api.product.v1.product_service_pb2 import (
     PlaceOrderResult,
     UpdateOrderResponse,
 )
-from ordersys.contract.addresses import Address, channel_options
+from ordersys.contract.addresses import Addresses, channel_options
 from ordersys.contract.errors import StatusError, is_final, reason_of
 from ordersys.contract.splicing import hold_first
 from ordersys.product_service.saga import OutcomeUnknown, in_doubt
@@ -48,8 +48,15 @@ _RETRY = {
     "backoffMultiplier": 2,
     "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED"],
 }
+_SERVICE_CONFIG = {"methodConfig": [{"name": [{}], "retryPolicy": _RETRY}]}
+# To each of several processes in its turn, and to none that says it does not work. Of a single one it would be the
+# wrong question: one that says so for its broker's sake still takes orders.
+_BALANCED = {
+    **_SERVICE_CONFIG,
+    "loadBalancingConfig": [{"round_robin": {}}],
+    "healthCheckConfig": {"serviceName": ""},
+}
 _OPTIONS = (
-    ("grpc.service_config", json.dumps({"methodConfig": [{"name": [{}], "retryPolicy": _RETRY}]})),
     # Back within a second after the Order Service is back.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1000),
@@ -69,10 +76,13 @@ class OrderServiceClient:
     Blocks no thread; a call takes `timeout` seconds at most.
     """
 
-    def __init__(self, address: Address, timeout: float) -> None:
+    def __init__(self, address: Addresses, timeout: float, balanced: bool = False) -> None:
+        """`balanced` where a name may have the addresses of several processes; a list of addresses always is."""
         self._address = address
         self._timeout = timeout
-        self._channel = grpc.aio.insecure_channel(str(address), options=(*_OPTIONS, *channel_options(address)))
+        config = _BALANCED if balanced or len(address.each) > 1 else _SERVICE_CONFIG
+        options = (("grpc.service_config", json.dumps(config)), *_OPTIONS, *channel_options(address))
+        self._channel = grpc.aio.insecure_channel(address.target, options=options)
         self._stub = OrderServiceStub(self._channel)
         self._found: bool | None = None
         """True when an Order Service is at the address, None while nobody answers."""

@@ -17,7 +17,7 @@ from ordersys.product_service.store import placements as store
 from ordersys.product_service.store.placements import Answered, Begun, NewPlacement, Unanswered
 from ordersys.runtime.base.failpoints import failpoint
 from ordersys.runtime.idempotency import Outcome
-from ordersys.runtime.storage.database import Database
+from ordersys.runtime.storage.interface import Storage
 
 
 async def _call(orders: OrderServiceClient, sagas: Sequence[Saga]) -> list[Result]:
@@ -40,7 +40,7 @@ PLACE_ORDER = Description(
 class PlaceOrderSaga:
     """Places orders."""
 
-    def __init__(self, database: Database, orders: OrderServiceClient, engine: SagaEngine, sagas: SagaRunner) -> None:
+    def __init__(self, database: Storage, orders: OrderServiceClient, engine: SagaEngine, sagas: SagaRunner) -> None:
         self._database = database
         self._orders = orders
         self._engine = engine

@@ -19,13 +19,15 @@ from ordersys.product_service.store import sagas as store
 from ordersys.product_service.store.sagas import Settled
 from ordersys.runtime.base.failpoints import failpoint
 from ordersys.runtime.base.ids import now, uuid7_time
-from ordersys.runtime.storage.database import Database
+from ordersys.runtime.storage.interface import Storage
 
 _log = logging.getLogger(__name__)
 # A third of the calls the Order Service admits by default, so that live traffic finds room after an outage.
 _RECOVERED_AT_A_TIME = 100
 # What began later than that is in the hands of the call that began it, or about to be completed.
 _YOUNG_MICROSECONDS = 1_000_000
+# Of a shared database: the calls of other processes are not known here, and would be made twice.
+_SHARED_YOUNG_MICROSECONDS = 5_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,7 @@ class SagaEngine:
 
     def __init__(
         self,
-        database: Database,
+        database: Storage,
         orders: OrderServiceClient,
         runner: SagaRunner,
         descriptions: Mapping[Kind, Description],
@@ -77,11 +79,13 @@ class SagaEngine:
         return result
 
     async def recover(self) -> None:
-        """Asks for the pending sagas again, the oldest order first, a portion at a time.
+        """Asks for the pending sagas again, the oldest order first, a portion at a time: the process that leads does.
 
         Ends with the first portion of which none came to its end: the Order Service is away, or busy, or nothing can be
         stored. The next time goes on behind it, so that what fails for ever keeps nothing behind it waiting.
         """
+        if not self._database.leadership.held:
+            return
         portion = await self._portion()
         if self._recovered and not portion:  # there was nothing behind it: from the beginning
             self._recovered = ""
@@ -102,7 +106,8 @@ class SagaEngine:
         The work goes on when recovery is cancelled: at SIGTERM a client's call may share a step of it.
         """
         # Below 0 is what a clock that was put back has left in the future: it is due as well.
-        due = [saga for saga in portion if not 0 <= now() - uuid7_time(saga.saga_id) < _YOUNG_MICROSECONDS]
+        young = _SHARED_YOUNG_MICROSECONDS if self._database.leadership.shared else _YOUNG_MICROSECONDS
+        due = [saga for saga in portion if not 0 <= now() - uuid7_time(saga.saga_id) < young]
         settling = [self._runner.background(self.settle(sagas)) for sagas in self._calls(due)]
         results = {
             saga_id: result for settled in await asyncio.gather(*settling) for saga_id, result in settled.items()

@@ -31,7 +31,7 @@ from ordersys.product_service.store import products as store
 from ordersys.runtime.base.ids import TRACEPARENT, traceparent
 from ordersys.runtime.rpc.admission import Context
 from ordersys.runtime.rpc.server import metadata
-from ordersys.runtime.storage.database import Database
+from ordersys.runtime.storage.interface import Storage
 
 hold_first("results", BatchPlaceOrdersResponse)
 
@@ -39,7 +39,7 @@ hold_first("results", BatchPlaceOrdersResponse)
 class ProductService(ProductServiceServicer):
     """ordersys.api.product.v1.ProductService."""
 
-    def __init__(self, database: Database, placement: PlaceOrderSaga, changes: ChangeOrderSaga) -> None:
+    def __init__(self, database: Storage, placement: PlaceOrderSaga, changes: ChangeOrderSaga) -> None:
         self._database = database
         self._placement = placement
         self._changes = changes

@@ -7,8 +7,8 @@ start.
 from dataclasses import dataclass
 from pathlib import Path
 
-from ordersys.contract.addresses import Address
-from ordersys.runtime.base.settings import address, number, path
+from ordersys.contract.addresses import Address, Addresses
+from ordersys.runtime.base.settings import address, address_list, number, path
 from ordersys.runtime.settings import Settings
 
 _DATA = Path(__file__).parent.parent / "data"
@@ -19,7 +19,7 @@ PRODUCTS_FILE, ORDERS_FILE = _DATA / "products.json", _DATA / "orders.json"
 class ProductSettings(Settings):
     """Settings of the Product Service."""
 
-    order_service_address: Address = address("127.0.0.1:50052", "where the Order Service listens")
+    order_service_address: Addresses = address_list("127.0.0.1:50052", "where the Order Service listens")
     orders_file: Path = path(ORDERS_FILE, "the orders a new database starts with")
     publish_window: int = number(1000, 1, 100_000, "the most events on their way to the broker at a time")
     product_service_address: Address = address("127.0.0.1:50051", "where the Product Service listens")

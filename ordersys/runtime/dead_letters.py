@@ -33,7 +33,7 @@ from ordersys.runtime.rabbitmq.errors import BrokerUnavailable
 from ordersys.runtime.rabbitmq.messages import AmqpDelivery, Message, copy, received
 from ordersys.runtime.rabbitmq.reconnecting import opened
 from ordersys.runtime.rabbitmq.urls import BrokerUrls
-from ordersys.runtime.storage.statements import Statement, inserting
+from ordersys.runtime.storage.statements import Statement, inserting, is_repeated
 
 _log = logging.getLogger(__name__)
 _READ_BYTES = 16 * 1024 * 1024  # of bodies in memory at a time: nothing says how large a dead letter is
@@ -107,9 +107,13 @@ class DeadLetters:
     def keep(self, connection: Connection, batches: list[list[AmqpDelivery]]) -> list[None]:
         """An operation: keeps each delivery, unless it is redelivered and was kept before: whoever kept it died."""
         deliveries = [delivery for batch in batches for delivery in batch]
-        again = [letter_id(delivery) for delivery in deliveries if delivery.redelivered]
+        # A commit that was not answered may have kept them, redelivered or not.
+        repeated = is_repeated(connection)
+        again = [letter_id(delivery) for delivery in deliveries if delivery.redelivered or repeated]
         known = {_origin(*row) for row in self._copies.rows(connection, ids=again)} if again else set()
-        new = [d for d in deliveries if not (d.redelivered and _origin(letter_id(d), d.properties) in known)]
+        new = [
+            d for d in deliveries if not ((d.redelivered or repeated) and _origin(letter_id(d), d.properties) in known)
+        ]
         self._insert.run(connection, [_row(delivery) for delivery in new])
         return [None] * len(batches)
 

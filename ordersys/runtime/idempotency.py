@@ -6,6 +6,7 @@ purged by `periodic.purge`, by the age `retention.Retention` says.
 """
 
 from collections.abc import Iterable, Sequence
+from operator import itemgetter
 from typing import Any, NamedTuple, TypeVar
 
 from google.protobuf.message import Message
@@ -31,6 +32,7 @@ from ordersys.contract.errors import StatusError, status_error
 from ordersys.runtime.storage.statements import Statement, inserting
 
 M = TypeVar("M", bound=Message)
+_first, _last = itemgetter(0), itemgetter(-1)  # the id in a row of `opened` and of `finished`
 _PURGED_AT_A_TIME = 500  # rows in a commit that calls wait behind: some 2 ms
 
 
@@ -102,7 +104,7 @@ class Requests:
         )
         self._forget = Statement(delete(t).where(by_id))
         finished = select(t.c.request_id).where(t.c.time < bindparam("before"), t.c.code.is_not(None))
-        self._purge = Statement(delete(t).where(t.c.request_id.in_(finished.limit(_PURGED_AT_A_TIME))))
+        self._finished = Statement(finished.limit(_PURGED_AT_A_TIME))
 
     def find(self, connection: Connection, request_ids: Iterable[str]) -> dict[str, Remembered]:
         """The stored requests under `request_ids`."""
@@ -115,13 +117,17 @@ class Requests:
 
     def purge(self, connection: Connection, before: int) -> int:
         """Forgets some finished requests from before that time; how many."""
-        return self._purge.run(connection, [{"before": before}])
+        rows = self._finished.rows(connection, before=before)
+        self._forget.put(connection, sorted(rows))
+        return len(rows)
 
     def write(self, connection: Connection, ledger: "Ledger") -> None:
         """Writes what `ledger` has noted down."""
-        self._forget.put(connection, [(request_id,) for request_id in ledger.forgotten])
-        self._insert.put(connection, ledger.opened)
-        self._finish.put(connection, ledger.finished)
+        # In the order of the keys: of two transactions that insert the same ones, the second waits for the first, and
+        # neither for the other.
+        self._forget.put(connection, [(request_id,) for request_id in sorted(ledger.forgotten)])
+        self._insert.put(connection, sorted(ledger.opened, key=_first))
+        self._finish.put(connection, sorted(ledger.finished, key=_last))
 
 
 class Ledger:

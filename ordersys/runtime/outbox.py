@@ -126,7 +126,7 @@ class Outbox:
 
     def remove(self, connection: Connection, batches: list[list[int]]) -> list[None]:
         """An operation: removes events that were confirmed when they were first tried."""
-        self._delete.put(connection, [(sequence,) for batch in batches for sequence in batch])
+        self._delete.put(connection, sorted((sequence,) for batch in batches for sequence in batch))
         return [None] * len(batches)
 
     def put_off(self, connection: Connection, batches: list[list[Late]]) -> list[None]:

@@ -3,15 +3,16 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 
 from ordersys.runtime.base.errors import Unavailable
 from ordersys.runtime.base.tasks import endless
 from ordersys.runtime.retention import Retention
-from ordersys.runtime.storage.database import Database, Operation
+from ordersys.runtime.storage.interface import Operation, Storage
 
 _log = logging.getLogger(__name__)
 HEALTH_SECONDS = 1.0  # a load balancer that asks every few seconds is told the truth
+LEAD_SECONDS = 3.0  # so often a lease of 10 s is renewed: two tries may fail
 PURGE_SECONDS = 5.0  # often, and a little each time, so that no purge is felt
 
 
@@ -41,8 +42,15 @@ async def _repeat(name: str, seconds: float, work: Callable[[], Awaitable[object
         await asyncio.sleep(seconds)
 
 
-async def purge(database: Database, operation: Operation, retention: Retention) -> None:
-    """Forgets what is older than `retention`, some at a time."""
+async def purge(database: Storage, operation: Operation, retention: Retention) -> None:
+    """Forgets what is older than `retention`, some at a time; of the processes that share a database one does."""
     before = retention.limit()
-    while before is not None and await database.write(operation, before):
+    while before is not None and database.leadership.held and await database.write(operation, before):
         pass
+
+
+def leading(tasks: asyncio.TaskGroup, database: Storage) -> AbstractAsyncContextManager[None]:
+    """Takes part in who leads, while the context is open; a database that is not shared needs no task for it."""
+    if not database.leadership.shared:
+        return nullcontext()
+    return every(tasks, "leadership", LEAD_SECONDS, database.lead)

@@ -55,6 +55,9 @@ def run(name: str, meaning: str, kind: type[S], serve: Serve[S], stored: Stored)
 
 def _command(name: str, arguments: argparse.Namespace, stored: Stored, settings: Settings) -> int:
     """Backup or restore; the exit status."""
+    if settings.database_url is not None:
+        output.error(f"{name}: the state is in PostgreSQL ({settings.database_url}): use pg_dump and pg_restore")
+        return WRONG_USE
     with interrupts.interrupts.raising():
         try:
             output.line(backup.run_command(arguments, stored, settings.data_dir))

@@ -22,14 +22,14 @@ from itertools import takewhile
 from typing import Protocol
 
 from ordersys.runtime.base.backoff import jittered_backoff
+from ordersys.runtime.base.errors import Unavailable
 from ordersys.runtime.base.failpoints import failpoint
 from ordersys.runtime.base.ids import now
 from ordersys.runtime.base.tasks import endless
 from ordersys.runtime.outbox import Late, Outbox, Waiting
 from ordersys.runtime.rabbitmq.confirms import CONFIRMED, Fate, PublishResult
 from ordersys.runtime.rabbitmq.messages import Outgoing
-from ordersys.runtime.storage.database import Database
-from ordersys.runtime.storage.errors import StorageUnavailable
+from ordersys.runtime.storage.interface import Storage
 
 _log = logging.getLogger(__name__)
 _CLOSE_SECONDS = 2.0  # for the window under way: what is not confirmed is published at the next start
@@ -37,6 +37,7 @@ _TRIAL = 10  # events after trouble: a broker that is not ready shows it with fe
 _RETRY_DELAY_SECONDS = 1.0
 _BATCH_PAUSE_SECONDS = 0.02  # a lone event goes at once; of a stream few windows are made
 _LOOK_SECONDS = 1.0  # two queries when nothing is to do
+_SHARED_LOOK_SECONDS = 0.04  # for what other processes commit, of which nothing else tells: 1 % of a core
 # A node that nacks because it asks a lost one takes some 17 ms for each (docs/reliability.md); a full queue none.
 _SLOW_SECONDS = 0.5
 _PARKED_SECONDS, _PARKED_SECONDS_AT_MOST = 5.0, 600.0  # doubled each time; somebody has to change something first
@@ -59,7 +60,7 @@ class Relay:
     """
 
     def __init__(
-        self, tasks: asyncio.TaskGroup, database: Database, outbox: Outbox, publisher: Publisher, window: int
+        self, tasks: asyncio.TaskGroup, database: Storage, outbox: Outbox, publisher: Publisher, window: int
     ) -> None:
         self._database = database
         self._outbox = outbox
@@ -101,6 +102,9 @@ class Relay:
         """Never returns."""
         begun = False
         while True:
+            if not self._database.leadership.held:
+                await self._database.leadership.wait()
+                begun = False
             try:
                 async with self._in_use:
                     if not begun:
@@ -108,7 +112,7 @@ class Relay:
                         begun = True
                     more = await self._publish_new()
                     more = await self._publish_late() or more
-            except StorageUnavailable as error:
+            except Unavailable as error:
                 _log.warning("the outbox has to wait: %s", error)
                 self._new.worse()
                 more = True
@@ -121,14 +125,15 @@ class Relay:
     async def _look_again(self) -> None:
         """Returns when woken, or soon in any case: no event waits for the next one because a wake was lost."""
         with suppress(TimeoutError):
-            async with asyncio.timeout(min(_LOOK_SECONDS, self._late.left() or _LOOK_SECONDS)):
+            seconds = _SHARED_LOOK_SECONDS if self._database.leadership.shared else _LOOK_SECONDS
+            async with asyncio.timeout(min(seconds, self._late.left() or seconds)):
                 await self._woken.wait()
         self._woken.clear()
 
     async def _publish_new(self) -> bool:
         """One window of events that were not tried yet, or not to their end; true when there may be more.
 
-        Raises StorageUnavailable.
+        Raises Unavailable.
         """
         asked = self._new.size
         # As it was before the look: what is removed meanwhile may still be seen.
@@ -152,7 +157,7 @@ class Relay:
     async def _publish_late(self) -> bool:
         """One window of events that are tried again, when their time has come; true when there may be more.
 
-        Raises StorageUnavailable.
+        Raises Unavailable.
         """
         if self._late.left() or self._new.pause:
             return False
@@ -201,7 +206,7 @@ class Relay:
     async def _put_off(self, events: Sequence[Waiting], outcomes: Sequence[PublishResult], late: list[Late]) -> None:
         """Has events wait that were not taken, and those that can't be taken, each in its order.
 
-        Raises StorageUnavailable.
+        Raises Unavailable.
         """
         time = now()
         for event, (fate, reason) in zip(events, outcomes, strict=True):

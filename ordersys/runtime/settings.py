@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from ordersys.runtime.base import database_url as database_urls
 from ordersys.runtime.base import event_loop as loops
+from ordersys.runtime.base.database_url import DatabaseUrl
 from ordersys.runtime.base.settings import choice, number, path, setting, switch
 from ordersys.runtime.rabbitmq import urls
 from ordersys.runtime.rabbitmq.urls import BrokerUrls
@@ -23,6 +25,14 @@ class Settings:
         written=_AMQP_URL,
     )
     data_dir: Path = path(Path("ordersys-data"), "the folder that holds the process's database; made if missing")
+    database_url: DatabaseUrl | None = setting(
+        None,
+        database_urls.parse,
+        "the PostgreSQL that holds the state of all services, each in a schema of its own, instead of files: any number"
+        " of processes of a service may share it",
+        secret=True,
+        written=database_urls.NONE,
+    )
     log_level: str = choice("info", ("debug", "info", "warning", "error"), "the least urgent level that is logged")
     reflection: bool = switch(False, "whether gRPC reflection is served")
     grace_seconds: int = number(10, 0, 600, "how long SIGTERM waits for calls under way")

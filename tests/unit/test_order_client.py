@@ -20,7 +20,7 @@ from ordersys.api.order.v1.order_service_pb2 import (
     GetOrderResponse,
 )
 from ordersys.api.order.v1.order_service_pb2_grpc import OrderServiceServicer, add_OrderServiceServicer_to_server
-from ordersys.contract.addresses import Address
+from ordersys.contract.addresses import Address, Addresses
 from ordersys.contract.errors import StatusError, order_not_found, reason_of, status_error
 from ordersys.product_service.order_client import OrderServiceClient
 from ordersys.product_service.saga import OutcomeUnknown
@@ -85,7 +85,7 @@ async def asked(answer: Answer, most_bytes: int = 4_194_304) -> AsyncIterator[tu
     add_OrderServiceServicer_to_server(service, server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
-    orders = OrderServiceClient(Address("127.0.0.1", port), 5)
+    orders = OrderServiceClient(Addresses((Address("127.0.0.1", port),)), 5)
     try:
         yield orders, service
     finally:
@@ -173,7 +173,7 @@ async def test_another_service_at_the_address_is_named(caplog: pytest.LogCapture
     server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
-    orders = OrderServiceClient(Address("127.0.0.1", port), 5)
+    orders = OrderServiceClient(Addresses((Address("127.0.0.1", port),)), 5)
     with caplog.at_level(logging.ERROR):
         assert await outcomes(orders, [creation()]) == ["OUTCOME_OPEN"]
         await orders.look()
@@ -189,7 +189,7 @@ async def test_a_look_tells_an_order_service_from_another_and_from_nobody() -> N
         await orders.look()
         assert not orders.astray
         assert await outcomes(orders, [creation()])
-    away = OrderServiceClient(Address("127.0.0.1", 1), 5)
+    away = OrderServiceClient(Addresses((Address("127.0.0.1", 1),)), 5)
     await away.look()
     assert not away.astray
     await away.close()

@@ -19,6 +19,7 @@ from ordersys.product_service.store.tables import REQUESTS
 from ordersys.product_service.store.transaction import Transaction
 from ordersys.runtime.base.ids import uuid7
 from ordersys.runtime.idempotency import Outcome, Remembered, recall, refusal
+from ordersys.runtime.storage.errors import RaceLost
 
 _log = logging.getLogger(__name__)
 _HOLDING_STATES = {state for state in OrderState.values() if state != OrderState.ORDER_STATE_CANCELLED}
@@ -64,7 +65,7 @@ def begin(connection: Connection, changes: list[NewChange]) -> list[Begun | Stat
 
 
 def _begin(transaction: Transaction, change: NewChange) -> Begun:
-    """One request. Raises StatusError (REQUEST_ID_REUSED, VERSION_MISMATCH, PRODUCT_NOT_FOUND)."""
+    """One request. Raises StatusError (REQUEST_ID_REUSED, VERSION_MISMATCH, PRODUCT_NOT_FOUND), RaceLost."""
     request, order = change.request, change.order
     fingerprint = normalisation.fingerprint(request)
     if (known := transaction.ledger.recall(request.request_id, fingerprint)) and known.outcome:
@@ -72,6 +73,8 @@ def _begin(transaction: Transaction, change: NewChange) -> Begun:
     pending = transaction.pending(order.id)
     if pending and pending.request_id == request.request_id:
         return pending
+    if known:  # begun by another process since the sagas were read
+        raise RaceLost(f"request {request.request_id} was not open before")
     # Not before: the order is at a later version where this very request was made and its reply lost.
     if request.HasField("expected_version") and request.expected_version != order.version:
         raise version_mismatch(order.id, order.version)

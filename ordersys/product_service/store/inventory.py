@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from google.type.money_pb2 import Money
-from sqlalchemy import Connection, bindparam, select, update
+from sqlalchemy import Connection, bindparam, case, select, update
 
 from ordersys.api.order.v1.order_events_pb2 import Shortage
 from ordersys.api.product.v1.product_pb2 import Product
@@ -15,19 +15,37 @@ from ordersys.product_service.store.tables import PRODUCTS
 from ordersys.runtime.storage.statements import Statement, inserting
 
 _COLUMNS = PRODUCTS.columns.keys()
-_SELECT = Statement(select(PRODUCTS).where(PRODUCTS.c.product_id.in_(bindparam("ids", expanding=True))))
+UNLOCKED = Statement(select(PRODUCTS).where(PRODUCTS.c.product_id.in_(bindparam("ids", expanding=True))))
+LOCKED = Statement(
+    select(PRODUCTS).where(PRODUCTS.c.product_id.in_(bindparam("ids", expanding=True))),
+    locked_by=PRODUCTS.c.product_id,
+)
+"""Reads products that stay as they are until the end of the transaction: for an answer that shows one."""
 _INSERT = inserting(PRODUCTS)
+# By how much: others may have changed the row since it was read. What falls below zero then is refused by the table
+# (tables.py), and decided again on rows that are locked.
 _UPDATE = Statement(
     update(PRODUCTS)
     .where(PRODUCTS.c.product_id == bindparam("id"))
-    .values(available=bindparam("new_available"), held=bindparam("new_held"), update_time=bindparam("new_time"))
+    .values(
+        available=PRODUCTS.c.available + bindparam("more_available"),
+        held=PRODUCTS.c.held + bindparam("more_held"),
+        # The clocks of two processes may differ: time goes on all the same.
+        update_time=case(
+            (PRODUCTS.c.update_time < bindparam("new_time"), bindparam("new_time")), else_=PRODUCTS.c.update_time
+        ),
+    )
 )
 
 
 class Inventory:
     """The products one transaction is about: read at once, changed one by one, written at once."""
 
-    def __init__(self, connection: Connection, product_ids: Iterable[str], time: int) -> None:
+    def __init__(
+        self, connection: Connection, product_ids: Iterable[str], time: int, select: Statement = UNLOCKED
+    ) -> None:
+        """`select` reads the products, and may lock them."""
+        self._select = select
         self._connection = connection
         self._time = time
         self._rows: dict[str, dict[str, Any]] = {}
@@ -41,7 +59,7 @@ class Inventory:
         """Reads those of the products that were not read yet."""
         # Sorted: where rows are locked one by one, two transactions never wait for each other in a circle.
         missing = sorted(set(product_ids).difference(self._rows))
-        for values in _SELECT.rows(self._connection, ids=missing):
+        for values in self._select.rows(self._connection, ids=missing):
             row = dict(zip(_COLUMNS, values, strict=True))
             self._rows[row["product_id"]] = row
             self._stock[row["product_id"]] = Stock(row["available"], row["held"])
@@ -83,7 +101,7 @@ class Inventory:
         stock = self._stock[product_id]
         now = {**self._rows[product_id], **stock._asdict()}
         if product_id in self._changed:
-            now["update_time"] = self._time
+            now["update_time"] = max(self._time, now["update_time"])
         return product(now)
 
     def add(self, product: Product) -> None:
@@ -95,15 +113,20 @@ class Inventory:
     def write(self) -> None:
         """Writes what changed."""
         _INSERT.run(self._connection, [self._rows[product_id] for product_id in self._added])
-        _UPDATE.run(self._connection, [self._values(product_id) for product_id in self._changed])
+        _UPDATE.run(self._connection, [self._values(product_id) for product_id in sorted(self._changed)])
 
     def _put(self, stock: Mapping[str, Stock]) -> None:
         self._stock.update(stock)
         self._changed.update(stock)
 
     def _values(self, product_id: str) -> dict[str, Any]:
-        available, held = self._stock[product_id]
-        return {"id": product_id, "new_available": available, "new_held": held, "new_time": self._time}
+        stock, row = self._stock[product_id], self._rows[product_id]
+        return {
+            "id": product_id,
+            "more_available": stock.available - row["available"],
+            "more_held": stock.held - row["held"],
+            "new_time": self._time,
+        }
 
 
 def product(row: Mapping[str, Any]) -> Product:

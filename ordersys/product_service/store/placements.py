@@ -17,6 +17,7 @@ from ordersys.product_service.store.tables import REQUESTS
 from ordersys.product_service.store.transaction import Transaction
 from ordersys.runtime.base.ids import now, uuid7
 from ordersys.runtime.idempotency import Outcome, refusal, success
+from ordersys.runtime.storage.errors import RaceLost
 from ordersys.runtime.storage.statements import Statement
 
 
@@ -46,7 +47,9 @@ class Answered(NamedTuple):
     response: bytes
 
 
-_KEPT_CREATION = Statement(select(REQUESTS.table.c.body).where(REQUESTS.table.c.request_id == bindparam("id")))
+_KEPT_CREATION = Statement(
+    select(REQUESTS.table.c.code, REQUESTS.table.c.body).where(REQUESTS.table.c.request_id == bindparam("id"))
+)
 Begun: TypeAlias = Saga | Unanswered | Outcome
 
 
@@ -91,11 +94,15 @@ def _begin(transaction: Transaction, placement: NewPlacement) -> Begun:
 
 
 def begun_before(transaction: Transaction, request_id: str, order_id: str) -> Saga | Unanswered:
-    """The saga of an open request; that which is pending may be a change of the order."""
+    """The saga of an open request; that which is pending may be a change of the order. Raises RaceLost."""
     saga = transaction.pending(order_id)
     if saga is not None and saga.request_id == request_id:
         return saga
-    ((body,),) = _KEPT_CREATION.rows(transaction.connection, id=request_id)
+    kept = _KEPT_CREATION.rows(transaction.connection, id=request_id)
+    if not kept or kept[0][0] is not None:
+        # Another process has settled the saga since the request was read.
+        raise RaceLost(f"request {request_id} is not open any more")
+    body = kept[0][1]
     return Unanswered(request_id, order_id, CreateOrderRequest.FromString(body) if body else None)
 
 

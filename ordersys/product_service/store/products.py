@@ -13,7 +13,7 @@ from ordersys.api.product.v1.product_service_pb2 import (
 )
 from ordersys.contract import normalisation
 from ordersys.contract.errors import StatusError, out_of_stock, product_already_exists, result_or_error
-from ordersys.product_service.store.inventory import Inventory, product
+from ordersys.product_service.store.inventory import LOCKED, Inventory, product
 from ordersys.product_service.store.tables import PRODUCTS, REQUESTS
 from ordersys.product_service.store.transaction import Transaction
 from ordersys.runtime.idempotency import Outcome, refusal, success
@@ -37,6 +37,7 @@ def adjust_stock(connection: Connection, requests: list[AdjustStockRequest]) -> 
         connection,
         request_ids=[request.request_id for request in requests],
         product_ids=[request.product_id for request in requests],
+        products=LOCKED,  # the answer shows the product as it is afterwards
     )
     results = [result_or_error(partial(_adjust, transaction), request) for request in requests]
     transaction.write()

@@ -2,7 +2,7 @@
 
 import json
 
-from sqlalchemy import BigInteger, Column, Integer, LargeBinary, String, Table, Text
+from sqlalchemy import BigInteger, CheckConstraint, Column, Integer, LargeBinary, String, Table, Text
 
 from ordersys.product_service.stock import Quantities
 from ordersys.product_service.store import upgrades
@@ -27,6 +27,11 @@ PRODUCTS = Table(
     Column("held", BigInteger, nullable=False),
     Column("create_time", BigInteger, nullable=False),
     Column("update_time", BigInteger, nullable=False),
+    # Where several processes reserve at once (inventory.py). A file has one writer, and keeps the tables it has.
+    *(
+        CheckConstraint(f"{units} >= 0", name=f"products_{units}").ddl_if(dialect="postgresql")
+        for units in ("available", "held")
+    ),
 )
 # Without a rowid (https://www.sqlite.org/withoutrowid.html) a row stands in its key's index alone, not in two trees.
 RESERVATIONS = Table(

@@ -14,23 +14,25 @@ from ordersys.api.order.v1.order_service_pb2 import CreateOrderRequest, UpdateOr
 from ordersys.contract.events import EventMessage
 from ordersys.product_service.saga import Kind, OrderRequest, Saga, State, reserved_after
 from ordersys.product_service.stock import Quantities, more, plus
-from ordersys.product_service.store.inventory import Inventory
+from ordersys.product_service.store.inventory import LOCKED, UNLOCKED, Inventory
 from ordersys.product_service.store.tables import OUTBOX, REQUESTS, RESERVATIONS, SAGAS, quantities, stored
 from ordersys.runtime.base.ids import now
 from ordersys.runtime.idempotency import Outcome, success
-from ordersys.runtime.storage.statements import Row, Statement, inserting
+from ordersys.runtime.storage.statements import Row, Statement, inserting, is_repeated
 
 SELECT_SAGA = select(SAGAS.c.kind, SAGAS.c.request_id, SAGAS.c.order_request, SAGAS.c.reserved, SAGAS.c.traceparent)
 _SAGA_OF = Statement(SELECT_SAGA.where(SAGAS.c.order_id == bindparam("id")))
 _SAGA_IDS_OF = Statement(
-    select(SAGAS.c.order_id, SAGAS.c.saga_id).where(SAGAS.c.order_id.in_(bindparam("ids", expanding=True)))
+    select(SAGAS.c.order_id, SAGAS.c.saga_id).where(SAGAS.c.order_id.in_(bindparam("ids", expanding=True))),
+    locked_by=SAGAS.c.order_id,
 )
 _INSERT_SAGA = inserting(SAGAS)
 _DELETE_SAGA = Statement(delete(SAGAS).where(SAGAS.c.order_id == bindparam("id")))
 _RESERVATIONS_OF = Statement(
     select(RESERVATIONS.c.order_id, RESERVATIONS.c.units).where(
         RESERVATIONS.c.order_id.in_(bindparam("ids", expanding=True))
-    )
+    ),
+    locked_by=RESERVATIONS.c.order_id,
 )
 _INSERT_RESERVATION = inserting(RESERVATIONS)
 _UPDATE_RESERVATION = Statement(
@@ -50,24 +52,34 @@ class Transaction:
     products, `time` is that of the commit, in microseconds since 1970.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what it is about, table by table
         self,
         connection: Connection,
+        *,
         request_ids: Sequence[str] = (),
         product_ids: Iterable[str] = (),
         order_ids: Sequence[str] = (),
         holding_ids: Sequence[str] = (),
+        products: Statement | None = None,
     ) -> None:
-        """`order_ids`: the orders whose saga matters; `holding_ids`: those that may hold something already."""
+        """`order_ids`: the orders whose saga matters; `holding_ids`: those that may hold something already.
+
+        `products` reads the products. Without it they are read unlocked, unless that was tried before.
+        """
         self.connection = connection
         self.time = now()
-        self.ledger = REQUESTS.ledger(connection, request_ids, self.time)
-        self.inventory = Inventory(connection, product_ids, self.time)
+        # In this order, and within a table in that of the keys: where processes share a database they lock what they
+        # read. The requests last: whoever else is at the same one has been waited for by then, where both want the same
+        # products, and its outcome is seen.
         self._order_ids = frozenset(order_ids)
         self._saga_ids: dict[str, str] = dict(_SAGA_IDS_OF.rows(connection, ids=list(order_ids)))
         self._reserved = {
             order_id: quantities(units) for order_id, units in _RESERVATIONS_OF.rows(connection, ids=list(holding_ids))
         }
+        if products is None:
+            products = LOCKED if is_repeated(connection) else UNLOCKED
+        self.inventory = Inventory(connection, product_ids, self.time, products)
+        self.ledger = REQUESTS.ledger(connection, request_ids, self.time)
         self._begun: dict[str, Saga] = {}
         self._ended: list[str] = []
         self._reservations: dict[str, Quantities] = {}
@@ -126,11 +138,12 @@ class Transaction:
     def write(self) -> None:
         """Writes all that was decided."""
         self._release()
-        self.ledger.write()
         self.inventory.write()
-        _DELETE_SAGA.put(self.connection, [(order_id,) for order_id in self._ended])
-        _INSERT_SAGA.put(self.connection, [_row(saga) for saga in self._begun.values()])
+        _DELETE_SAGA.put(self.connection, [(order_id,) for order_id in sorted(self._ended)])
+        _INSERT_SAGA.put(self.connection, sorted(map(_row, self._begun.values())))
         self._write_reservations()
+        # Behind the products: two that come with one request wait for each other there, where they are locked, too.
+        self.ledger.write()
         OUTBOX.append(self.connection, self._events)
 
     def _end(self, saga: Saga) -> str:
@@ -162,7 +175,7 @@ def saga_of(row: Row) -> Saga:
     return Saga(request_id, _ORDER_REQUESTS[kind].FromString(order_request), quantities(reserved), traceparent, True)
 
 
-def _row(saga: Saga) -> Sequence[Any]:
+def _row(saga: Saga) -> tuple[Any, ...]:
     """In the order of the table's columns."""
     request = saga.order_request.SerializeToString()
     return (

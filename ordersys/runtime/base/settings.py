@@ -1,10 +1,12 @@
 """The environment -> one frozen dataclass a process. A wrong value is one line that names its variable.
 
 A setting is a field declared by one of the functions here: `grace_seconds: int = number(10, 0, 600, "…")` is read from
-ORDERSYS_GRACE_SECONDS. `--help` and the table in docs/operations.md derive from the same declarations. The settings
-themselves stand in `runtime.settings` and in the `settings` module of each service.
+ORDERSYS_GRACE_SECONDS; a secret may also stand in a file, which ORDERSYS_…_FILE names. `--help` and the table in
+docs/operations.md derive from the same declarations. The settings themselves stand in `runtime.settings` and in the
+`settings` module of each service.
 """
 
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import Field, field, fields
@@ -12,12 +14,15 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+from ordersys.console.opening import open_regular
 from ordersys.contract import addresses
-from ordersys.contract.addresses import Address
+from ordersys.contract.addresses import Address, Addresses
 from ordersys.runtime.base import files
 from ordersys.runtime.base.errors import StartupError
 
 PREFIX = "ORDERSYS_"
+_FILE = "_FILE"
+_MAX_SECRET = 65_536  # characters of a file; a secret is much shorter
 _MAX_DIGITS = 20  # as many as 64 bits can have
 _QUOTES = "'\""
 _SIMILAR = 0.9  # of difflib: a letter more, less, or in another place; no setting is that near to another one's
@@ -42,7 +47,7 @@ S = TypeVar("S")
 def read(kind: type[S], environment: Mapping[str, str]) -> S:
     """The settings of `kind` as `environment` has them. Raises InvalidSetting."""
     values = {f.name: _value(f, environment) for f in fields(kind)}  # type: ignore[arg-type]
-    _check_distinct({PREFIX + name.upper(): value for name, value in values.items() if isinstance(value, Address)})
+    _check_distinct(values)
     return kind(**values)
 
 
@@ -52,7 +57,7 @@ def misspelt(kind: Any, environment: Mapping[str, str]) -> Iterator[tuple[str, s
     A process is often given the variables of other services, too. It need not know them: none looks like one of its
     own but for a number, by which a service tells its instance from the others.
     """
-    known = [_variable(f) for f in fields(kind)]
+    known = [variable for f in fields(kind) for variable in _variables(f)]
     for variable in sorted(environment):
         if variable.startswith(PREFIX) and variable not in known:
             for near in get_close_matches(variable, known, n=1, cutoff=_SIMILAR):
@@ -60,13 +65,21 @@ def misspelt(kind: Any, environment: Mapping[str, str]) -> Iterator[tuple[str, s
                     yield variable, near
 
 
-def _check_distinct(given: Mapping[str, Address]) -> None:
+def _check_distinct(values: Mapping[str, object]) -> None:
     """Two services can't listen on one address."""
     by_address: dict[Address, str] = {}
-    for variable, address_ in given.items():
-        other = by_address.setdefault(address_, variable)
-        if other != variable:
-            raise InvalidSetting(f"{other} and {variable} are both {address_} but must be different")
+    for name, value in values.items():
+        variable = PREFIX + name.upper()
+        for address_ in _addresses(value):
+            other = by_address.setdefault(address_, variable)
+            if other != variable:
+                raise InvalidSetting(f"{other} and {variable} are both {address_} but must be different")
+
+
+def _addresses(value: object) -> Sequence[Address]:
+    if isinstance(value, Addresses):
+        return value.each
+    return (value,) if isinstance(value, Address) else ()
 
 
 def described(kind: Any) -> Iterator[Described]:
@@ -78,8 +91,35 @@ def _variable(declared: "Field[Any]") -> str:
     return PREFIX + declared.name.upper()
 
 
+def _variables(declared: "Field[Any]") -> Sequence[str]:
+    """Its variable, and that which names a file with a secret in it."""
+    variable = _variable(declared)
+    return (variable, variable + _FILE) if declared.metadata["secret"] else (variable,)
+
+
+def _given(declared: "Field[Any]", environment: Mapping[str, str]) -> str:
+    """The value as it was given: by its variable, or, of a secret, in a file. Raises InvalidSetting."""
+    given, *files_ = [(variable, environment.get(variable, "").strip()) for variable in _variables(declared)]
+    for variable, file in files_:
+        if file and given[1]:
+            raise InvalidSetting(f"{given[0]} and {variable} are both given; leave one of them out")
+        if file:
+            return _secret(variable, file)
+    return given[1]
+
+
+def _secret(variable: str, file: str) -> str:
+    """The text in a file, as container platforms mount secrets. Raises InvalidSetting."""
+    try:
+        with os.fdopen(open_regular(file, os.O_RDONLY), encoding="utf-8") as opened:
+            return opened.read(_MAX_SECRET).strip()
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no text in UTF-8"
+        raise InvalidSetting(f"{variable} is {file!r}, which can't be read: {reason}; name a file of yours") from None
+
+
 def _value(declared: "Field[Any]", environment: Mapping[str, str]) -> object:
-    given = environment.get(_variable(declared), "").strip()
+    given = _given(declared, environment)
     if not given:
         return declared.default
     try:
@@ -114,6 +154,11 @@ def _text(default: object) -> str:
 def address(default: str, meaning: str) -> Any:
     """A setting for a HOST:PORT."""
     return setting(addresses.parse(default), addresses.parse, meaning)
+
+
+def address_list(default: str, meaning: str) -> Any:
+    """A setting for a HOST:PORT, or several with commas between them."""
+    return setting(addresses.parse_list(default), addresses.parse_list, meaning)
 
 
 def path(default: Path, meaning: str) -> Any:

@@ -18,6 +18,7 @@ from ordersys.runtime.base.backoff import jittered_backoff
 from ordersys.runtime.base.errors import Unavailable
 from ordersys.runtime.base.failpoints import failpoint
 from ordersys.runtime.base.futures import resolve_once, wait_first
+from ordersys.runtime.base.leadership import Leadership
 from ordersys.runtime.base.tasks import endless
 from ordersys.runtime.batching import Batcher
 from ordersys.runtime.rabbitmq.channel import Intake
@@ -34,6 +35,9 @@ _HELD_SECONDS = 15.0  # longer than the database waits for a lock, much shorter 
 _IDLE_SECONDS, _COUNT_SECONDS, _ANSWER_SECONDS = 4.0, 2.0, 5.0
 _CLOSE_TIMEOUT_SECONDS = 4.0  # what is being recorded when it is to close is waited for, within any grace period
 _MAX_PAUSE_SECONDS = 60.0  # between deliveries of what fails for a reason nobody foresaw: each counts
+# Of processes that share their records one takes at a time. One that lost its connection without a word is counted
+# until the broker misses its heartbeat; whoever follows waits no longer than that.
+_LEAD_LOOK_SECONDS, _PREDECESSOR_SECONDS, _PREDECESSOR_POLL_SECONDS = 1.0, 30.0, 0.1
 _COUNTS_UNTIL_SAID, _COUNTS_UNTIL_SAID_AGAIN = 3, 12  # a consumer that has just gone is counted for a while yet
 
 
@@ -73,17 +77,21 @@ class Consumer:
         record: Record,
         *,
         cautious: bool = True,
+        leadership: Leadership | None = None,
     ) -> None:
         """At most `prefetch` deliveries are in hand at a time; where `cautious`, one until one was settled.
 
         A delivery that kills the process then drives only itself to its delivery limit. To go over to more costs a
         subscription, and a delivery that the broker had assigned to it comes again. What keeps it alive is in `tasks`.
+        It takes nothing without `leadership`: two at once would record an order's events in any order.
         """
         self._first = 1 if cautious else prefetch
         self._tasks = tasks
         self._queue = queue
         self._prefetch = prefetch
         self._record = record
+        self._leadership = leadership or Leadership(shared=False)
+        self._stands_by = False
         self.live = False
         self._closing: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._in_use = asyncio.Lock()
@@ -96,8 +104,11 @@ class Consumer:
 
     @property
     def works(self) -> bool:
-        """True while the queue delivers, and neither it nor its dead letters wait for somebody to change something."""
-        return self.live and self._refusal is None
+        """True while the queue delivers, and neither it nor its dead letters wait for somebody to change something.
+
+        To this process, or to the one that leads: then this one is there to follow it.
+        """
+        return (self.live or self._stands_by) and self._refusal is None
 
     async def close(self) -> None:
         """Takes no more, finishes what was delivered, and closes the connection."""
@@ -123,14 +134,39 @@ class Consumer:
                     await self._take(session, subscription)
                     prefetch = self._prefetch if subscription.has_settled_new else prefetch
             finally:
-                self.live = False
+                self.live = self._stands_by = False
 
     async def _may_take(self, session: Session) -> bool:
         """Waits for what was given back to be recorded: however long that takes, it costs one delivery of the few."""
         while self._recording and not self._recording.done() and not (session.closed.done() or self._closing.done()):
             self.live = False
             await wait_first(self._recording, session.closed, self._closing)
+        if self._leadership.shared:
+            await self._wait_to_lead(session)
         return not (session.closed.done() or self._closing.done())
+
+    async def _wait_to_lead(self, session: Session) -> None:
+        """Returns when this process leads and no other one takes from the queue, or the session is over."""
+        self.live, self._stands_by = False, True
+        until = None
+        while await self._leadership.wait(session.closed, self._closing):
+            until = until or time.monotonic() + _PREDECESSOR_SECONDS
+            # The one before finishes what it has, and gives back what it can't: behind that is where to begin.
+            if not await self._others(session) or time.monotonic() > until:
+                break
+            await wait_first(session.closed, self._closing, seconds=_PREDECESSOR_POLL_SECONDS)
+            if session.closed.done() or self._closing.done():
+                break
+        self._stands_by = False
+
+    async def _others(self, session: Session) -> bool:
+        """True while another process is known to take from the queue."""
+        try:
+            async with asyncio.timeout(_COUNT_SECONDS):
+                return await session.consumers(self._queue) > 0
+        except (BrokerUnavailable, TimeoutError) as error:
+            _log.info("the consumers of %s were not counted: %s", self._queue, error)
+            return not session.closed.done()
 
     async def _begin(self, session: Session, subscription: "_Subscription") -> None:
         try:
@@ -151,8 +187,11 @@ class Consumer:
         consumed = True
         try:
             while consumed and subscription.patience() > 0:
-                await wait_first(*ends, seconds=subscription.patience())
-                if any(end.done() for end in ends):
+                patience = subscription.patience()
+                await wait_first(
+                    *ends, seconds=min(patience, _LEAD_LOOK_SECONDS) if self._leadership.shared else patience
+                )
+                if any(end.done() for end in ends) or not self._leadership.held:
                     break
                 consumed = await self._is_consumed(session)
         finally:

@@ -17,6 +17,9 @@ _PONG_MILLISECONDS = 10_000
 _LEAST_PING_MILLISECONDS = 5_000
 _EARLY_PINGS = 2
 _AGE_MILLISECONDS = 3_600_000  # what a client has not taken by then is thrown away; others connect again unnoticed
+# Names are resolved again when a connection ends: a new process of a service that shares a database gets its first
+# calls then. gRPC adds up to 10 % either way.
+_SHARED_AGE_MILLISECONDS = 45_000
 _PARTING_MILLISECONDS = 30_000  # for calls under way on a connection that has been told to go
 # As much is read at a time, and kept for the next read, at most: gRPC's own buffer grows with what comes, per
 # connection and without an end.
@@ -43,7 +46,10 @@ def options(settings: Settings) -> list[tuple[str, int]]:
         ("grpc.max_connection_idle_ms", 1000 * settings.idle_seconds),
         ("grpc.server_handshake_timeout_ms", _OPEN_MILLISECONDS),
         ("grpc.http2.settings_timeout", _OPEN_MILLISECONDS),  # chttp2_transport.cc: GRPC_ARG_SETTINGS_TIMEOUT
-        ("grpc.max_connection_age_ms", _AGE_MILLISECONDS),
+        (
+            "grpc.max_connection_age_ms",
+            _AGE_MILLISECONDS if settings.database_url is None else _SHARED_AGE_MILLISECONDS,
+        ),
         ("grpc.max_connection_age_grace_ms", _PARTING_MILLISECONDS),
         ("grpc.keepalive_time_ms", _PING_MILLISECONDS),
         ("grpc.keepalive_timeout_ms", _PONG_MILLISECONDS),

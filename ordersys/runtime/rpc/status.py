@@ -12,11 +12,13 @@ from grpc_status import rpc_status
 
 from ordersys.api.error.v1.error_reason_pb2 import ErrorReason
 from ordersys.contract.errors import status_error
-from ordersys.runtime.storage.errors import StorageUnavailable
+from ordersys.runtime.storage.errors import CommitUnknown, StorageUnavailable
 
 
 def foreseen(error: Exception) -> Exception:
     """The refusal of the contract for an error below the RPCs that it has a reason for; any other error as it is."""
+    if isinstance(error, CommitUnknown):
+        return status_error(ErrorReason.OUTCOME_OPEN)
     return status_error(ErrorReason.STORAGE_UNAVAILABLE) if isinstance(error, StorageUnavailable) else error
 
 

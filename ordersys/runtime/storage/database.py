@@ -23,20 +23,19 @@ from sqlalchemy.pool import NullPool, QueuePool, StaticPool
 
 from ordersys.runtime.base.backoff import jittered_backoff
 from ordersys.runtime.base.failpoints import failpoint
+from ordersys.runtime.base.leadership import Leadership
 from ordersys.runtime.batching import Batcher
 from ordersys.runtime.storage import marks
 from ordersys.runtime.storage.database_file import IN_USE, DatabaseFile
 from ordersys.runtime.storage.engine import driver_of, look_through, open_engine
 from ordersys.runtime.storage.errors import FileLost, StorageUnavailable
+from ordersys.runtime.storage.interface import Operation
 from ordersys.runtime.storage.schema import Schema, UnusableDatabase
 from ordersys.runtime.storage.sqlite_errors import file_error, hinders_all, is_damage, is_read_only
 from ordersys.runtime.storage.worker import Worker
 
 R = TypeVar("R")
 T = TypeVar("T")
-Operation = Callable[[Connection, list[Any]], Sequence[Any]]
-"""Works on a list of items in one transaction: one result for each, an exception to refuse that item alone."""
-
 _log = logging.getLogger(__name__)
 _BATCH = 256  # writes in a commit: with more nothing is saved, and the first waits for the last
 _READERS = 4  # lists at a time; each may look at many rows
@@ -50,6 +49,7 @@ class Database:
 
     def __init__(self, path: Path, schema: Schema) -> None:
         self.path = path
+        self.leadership = Leadership(shared=False)
         self._schema = schema
         self._file = DatabaseFile(path, schema.owner)
         self._said: tuple[str, float] = ("", 0.0)
@@ -127,6 +127,9 @@ class Database:
         touched.add_done_callback(_seen)
         written, _ = await asyncio.wait([touched], timeout=_PROBE_SECONDS)
         return bool(written) and not touched.cancelled() and touched.exception() is None
+
+    async def lead(self) -> None:
+        """A file belongs to one process, which leads it."""
 
     async def close(self) -> None:
         """Finishes what was handed in and closes the file."""

@@ -28,10 +28,11 @@ class ForeignDatabase(UnusableDatabase):
 class Schema:
     """The tables of one service's database, and how older ones become today's.
 
-    `upgrades[i]` takes version i+1 to i+2; a new file gets today's tables and version at once.
+    `upgrades[i]` takes version i+1 to i+2; a new file gets today's tables and version at once. `oldest` is the oldest
+    version whose release can work with today's tables: processes of it that share a database work on beside newer ones.
     """
 
-    def __init__(self, owner: str, upgrades: Sequence[Upgrade] = ()) -> None:
+    def __init__(self, owner: str, upgrades: Sequence[Upgrade] = (), oldest: int | None = None) -> None:
         self.metadata = MetaData()
         self.owner = owner
         self.upgrades = tuple(upgrades)
@@ -43,6 +44,14 @@ class Schema:
             # When the file was last seen to be writable, in microseconds since 1970.
             Column("touch_time", BigInteger, nullable=False),
         )
+        self.oldest = self.version if oldest is None else oldest
+        # Only of a database that processes share: a table of its own, as those of files have none.
+        self._shared = Table(
+            "schema_compatibility",
+            MetaData(),
+            Column("owner", String(64), primary_key=True),
+            Column("oldest_version", Integer, nullable=False),
+        )
 
     @property
     def version(self) -> int:
@@ -53,13 +62,23 @@ class Schema:
         """Brings the database to today's version; whether it was new. Raises UnusableDatabase."""
         recorded = self.check(connection)
         if recorded == 0:
-            self.metadata.create_all(connection)
-            failpoint("schema.created")
-            connection.execute(insert(self._about).values(owner=self.owner, version=self.version, touch_time=now()))
+            self._create(connection, self.metadata)
             return True
         if recorded < self.version:
             self._upgrade(connection, recorded)
         return False
+
+    def make(self, connection: Connection, tables: MetaData) -> None:
+        """Makes `tables`, which are those of `metadata`, in a database that processes share."""
+        self._create(connection, tables)
+        self._shared.create(connection)
+        connection.execute(insert(self._shared).values(owner=self.owner, oldest_version=self.oldest))
+
+    def upgrade(self, connection: Connection, recorded: int) -> None:
+        """Brings the database that processes share from the version `recorded` to today's, unless it is newer."""
+        if recorded < self.version:
+            self._upgrade(connection, recorded)
+            connection.execute(update(self._shared).values(oldest_version=self.oldest))
 
     def check(self, connection: Connection) -> int:
         """The version of the database, 0 when it is empty. Raises UnusableDatabase when it is not ours to use."""
@@ -79,12 +98,24 @@ class Schema:
         # Before the version: another service's number says nothing about this one's tables.
         if row.owner != self.owner:
             raise ForeignDatabase(f"it belongs to {row.owner}, not to {self.owner}", row.owner)
-        if row.version > self.version:
+        if row.version > self.version and not self._is_compatible(connection):
             raise UnusableDatabase(
                 f"its schema version {row.version} is newer than {self.version}, the newest this release knows;"
                 " use the release that wrote it"
             )
         return int(row.version)
+
+    def _is_compatible(self, connection: Connection) -> bool:
+        """True where this release can work with a newer schema, as the release that made it says."""
+        if not inspect(connection).has_table(self._shared.name):
+            return False
+        oldest = connection.execute(select(self._shared.c.oldest_version)).scalar_one()
+        return int(oldest) <= self.version
+
+    def _create(self, connection: Connection, tables: MetaData) -> None:
+        tables.create_all(connection)
+        failpoint("schema.created")
+        connection.execute(insert(self._about).values(owner=self.owner, version=self.version, touch_time=now()))
 
     def _upgrade(self, connection: Connection, recorded: int) -> None:
         for upgrade in self.upgrades[recorded - 1 :]:

@@ -1,0 +1,106 @@
+"""The URL of a PostgreSQL database, as libpq takes it: postgresql://user:password@host:5432/name, or several hosts.
+
+Read once, before anything starts, by the parser that will use it: libpq's. The driver is imported only here and where
+it is used, so that whoever keeps the data in files needs none. What is shown holds no secret, not even a part of one:
+libpq's own words may quote what it took for a port, and are left out.
+"""
+
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+WANTED = "a PostgreSQL URL, such as postgresql://user:password@host:5432/name, or with several hosts host1:5432,host2"
+NONE = "none"
+_SCHEMES = ("postgresql://", "postgres://")
+_USUAL_PORT = "5432"
+# A server that vanishes without a word is noticed within some seconds; by libpq's defaults within 2 hours, and what is
+# on its way to it within 15 minutes (https://www.postgresql.org/docs/current/libpq-connect.html).
+_DEFAULTS = {
+    "application_name": "ordersys",
+    "connect_timeout": "3",
+    "keepalives_idle": "5",
+    "keepalives_interval": "2",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "10000",
+    # Of several hosts the one that takes writes, whichever that is now.
+    "target_session_attrs": "read-write",
+}
+
+
+@dataclass(frozen=True)
+class DatabaseUrl:
+    """A database, as libpq has read its URL. `str()` is fit to be shown: hosts, ports and name."""
+
+    shown: str
+    conninfo: str = field(repr=False)
+    """What `psycopg.connect` is given; it may hold a password."""
+
+    def __str__(self) -> str:
+        return self.shown
+
+
+def parse(text: str) -> DatabaseUrl | None:
+    """The database that `text` names, None for `none`. Raises ValueError with what is wrong, never with a secret."""
+    if text == NONE:
+        return None
+    try:
+        _check(text)
+        return _read(text)
+    except ValueError as error:
+        raise ValueError(f"{WANTED}: it {error}") from None
+
+
+def _check(text: str) -> None:
+    """Raises ValueError for what libpq would read in another way than it was meant, or not at all."""
+    if not text.startswith(_SCHEMES):
+        raise ValueError("does not begin with postgresql://")
+    if re.search(r"\s", text) or not text.isprintable() or not text.isascii():
+        raise ValueError("has a blank, a control character or one that is not ASCII; in a URL a blank is %20")
+    if "#" in text:
+        raise ValueError("has a # in it, which is %23")
+    if re.search(r"%(?![0-9A-Fa-f]{2})|%00", text):
+        raise ValueError("has a % without two hexadecimal digits behind it, or %00; a % itself is %25")
+    rest = text.partition("://")[2]
+    place, _, behind = rest.partition("/")
+    if "@" in behind.partition("?")[0]:
+        raise ValueError("has a / before an @: in a user or password / is %2F")
+    if place.count("@") > 1:
+        raise ValueError("has more than one @; in a user or password it is %40")
+    _check_ports(place.rpartition("@")[2].partition("?")[0])
+
+
+def _check_ports(hosts: str) -> None:
+    for host in hosts.split(","):
+        port = re.fullmatch(r"(?:\[[^\]]*\]|[^:\[\]]*)(?::([0-9]{1,5}))?", host)
+        if port is None or (port[1] is not None and not 0 < int(port[1]) < 1 << 16):
+            raise ValueError("needs HOST or HOST:PORT, with a port from 1 to 65535 and IPv6 in brackets, behind the @")
+
+
+def _read(text: str) -> DatabaseUrl:
+    psycopg = _driver()
+    try:
+        given: dict[str, Any] = psycopg.conninfo.conninfo_to_dict(text)
+        conninfo: str = psycopg.conninfo.make_conninfo(
+            text, **{name: value for name, value in _DEFAULTS.items() if name not in given}
+        )
+    except psycopg.Error:  # its text may quote a part of the URL
+        raise ValueError("can't be read by libpq: an option behind the ? may be unknown, or misspelt") from None
+    return DatabaseUrl(_shown(given), conninfo)
+
+
+def _shown(given: dict[str, Any]) -> str:
+    hosts = str(given.get("host") or given.get("hostaddr") or "localhost").split(",")
+    ports = str(given.get("port") or _USUAL_PORT).split(",")
+    ports += ports[-1:] * (len(hosts) - len(ports))
+    places = (f"{host}:{port or _USUAL_PORT}" for host, port in zip(hosts, ports, strict=False))
+    return f"{','.join(places)}/{given.get('dbname') or given.get('user') or ''}"
+
+
+def _driver() -> Any:
+    try:
+        import psycopg.conninfo  # noqa: PLC0415 - an extra: who keeps the data in files does not have it
+    except ImportError:
+        raise ValueError(
+            "needs the driver of PostgreSQL, which is not installed: pip install 'ordersys[postgresql]'"
+        ) from None
+    return psycopg

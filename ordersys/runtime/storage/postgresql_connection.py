@@ -1,0 +1,171 @@
+"""Connections to PostgreSQL: what each of them is told at its beginning, and what its errors mean for a transaction."""
+
+import logging
+from enum import Enum
+from functools import partial
+from typing import Any
+
+import psycopg
+from psycopg.pq import TransactionStatus
+from psycopg.types.numeric import Int8BinaryDumper, Int8Dumper
+from sqlalchemy import Engine, create_engine
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import QueuePool
+
+from ordersys.runtime.base.database_url import DatabaseUrl
+from ordersys.runtime.storage.errors import RaceLost
+
+_log = logging.getLogger(__name__)
+# A process that stops in the middle of a transaction must not keep the rows it has locked: what it holds is given free
+# and its commit refused. Others wait no longer than that for them. Milliseconds.
+_SESSION = {
+    "idle_in_transaction_session_timeout": "5000",
+    "lock_timeout": "5000",
+    # A plan that was made while a table was empty would be kept when it is full: a look-up of 0.1 ms takes 50 then.
+    "plan_cache_mode": "force_custom_plan",
+}
+_TRANSACTION_TIMEOUT = ("transaction_timeout", "15000")  # PostgreSQL 17 and later
+_WITH_TRANSACTION_TIMEOUT = 170_000
+_SET = "SELECT set_config(%s, %s, false)"
+# A role or a database may have it off, and `local` waits for no standby: what is answered is on disk.
+_WEAK_COMMITS = ("off", "local")
+
+# https://www.postgresql.org/docs/current/errcodes-appendix.html
+_RACES = frozenset({"40001", "40P01", "55P03", "23505", "23514"})
+_NOT_NOW = frozenset({"57P03", "53300", "25006", "53200", "53100", "58030", "3D000", "42501"})
+_GONE = frozenset({"57P01", "57P02", "57P05", "25P03", "25P04"})
+_CONNECTION_CLASS = "08"
+
+
+class Trouble(Enum):
+    """The meaning of an error for the transaction that met it."""
+
+    RACE = "race"
+    """It met another transaction, and was undone: the same again."""
+    GONE = "gone"
+    """The connection is lost; whether the transaction was committed is not known where it was told to commit."""
+    NOT_NOW = "not now"
+    """The server takes no such transaction for now, or no more: nothing was done."""
+    BUG = "bug"
+    """Of one item, or of all."""
+
+
+class CommitInDoubt(Exception):
+    """The server committed without its synchronous standby: it may yet be lost, with the server."""
+
+
+class Connection(psycopg.Connection[Any]):
+    """A connection that takes statements as sqlite3's does; what it answers to them comes in binary."""
+
+    is_doubtful = False
+    """True when a commit was answered with the warning that no standby has it."""
+
+    def execute(self, query: Any, params: Any = None, *, prepare: bool | None = None, binary: bool = True) -> Any:
+        """Runs a statement; SQLAlchemy, which knows fewer types in binary, uses cursors."""
+        return super().execute(query, params, prepare=prepare, binary=binary)
+
+    def executemany(self, query: Any, rows: Any) -> Any:
+        """Runs a statement once for each row."""
+        cursor = self.cursor()
+        cursor.executemany(query, rows)
+        return cursor
+
+
+def engine(url: DatabaseUrl, schema: str, size: int) -> Engine:
+    """SQLAlchemy's engine: connections to `url` whose tables are in `schema`, in autocommit, `size` at most."""
+    # It says "error ignored terminating Pipeline" of each error that is raised anyway.
+    logging.getLogger("psycopg.pipeline").setLevel(logging.ERROR)
+    logging.getLogger("psycopg").setLevel(logging.ERROR)
+    return create_engine(
+        "postgresql+psycopg://",
+        creator=partial(connect, url, schema),
+        poolclass=QueuePool,
+        pool_size=size,
+        max_overflow=0,
+        use_native_hstore=False,
+        # The same statement again and again: those of pages are few.
+        query_cache_size=100,
+    )
+
+
+def connect(url: DatabaseUrl, schema: str) -> Connection:
+    """A connection that is ready. Raises psycopg.Error."""
+    connection = Connection.connect(url.conninfo, autocommit=True)
+    try:
+        _prepare(connection, schema)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _prepare(connection: Connection, schema: str) -> None:
+    # Else psycopg takes the smallest type for each value: a statement with three numbers would be prepared 27 times.
+    connection.adapters.register_dumper(int, Int8Dumper)
+    connection.adapters.register_dumper(int, Int8BinaryDumper)
+    settings = {**_SESSION, "search_path": schema}
+    if connection.info.server_version >= _WITH_TRANSACTION_TIMEOUT:
+        settings.update([_TRANSACTION_TIMEOUT])
+    row = connection.execute("SELECT current_setting('synchronous_commit')").fetchone()
+    if row is not None and row[0] in _WEAK_COMMITS:
+        settings["synchronous_commit"] = "on"
+    with connection.pipeline():
+        for name, value in settings.items():
+            connection.execute(_SET, (name, value))
+    connection.add_notice_handler(partial(_noticed, connection))
+
+
+def _noticed(connection: Connection, notice: psycopg.errors.Diagnostic) -> None:
+    """A backend that is cancelled while it waits for its standby has committed, and says OK with a warning (01000)."""
+    if notice.sqlstate == "01000" and "synchronous replication" in (notice.message_primary or ""):
+        connection.is_doubtful = True
+
+
+def trouble(error: BaseException) -> Trouble:
+    """The meaning of an error; SQLAlchemy's is taken off."""
+    cause = cause_of(error)
+    if isinstance(cause, RaceLost):
+        return Trouble.RACE
+    if isinstance(cause, CommitInDoubt):
+        return Trouble.GONE
+    if not isinstance(cause, psycopg.Error):
+        return Trouble.BUG
+    return _of_state(cause.sqlstate, isinstance(cause, psycopg.OperationalError))
+
+
+def _of_state(state: str | None, operational: bool) -> Trouble:
+    """Without a state it is libpq's own: the server has closed the connection, or none could be made."""
+    if state in _RACES:
+        return Trouble.RACE
+    if state in _NOT_NOW:
+        return Trouble.NOT_NOW
+    if state is None:
+        return Trouble.GONE if operational else Trouble.BUG
+    return Trouble.GONE if state in _GONE or state.startswith(_CONNECTION_CLASS) else Trouble.BUG
+
+
+def cause_of(error: BaseException) -> BaseException:
+    """The driver's error below SQLAlchemy's."""
+    return error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
+
+
+def words(error: BaseException) -> str:
+    """An error in one line, fit for the log: neither statements nor values."""
+    cause = cause_of(error)
+    if isinstance(cause, psycopg.Error):
+        text = cause.diag.message_primary or str(cause).strip().partition("\n")[0] or type(cause).__name__
+        return f"{text} ({cause.sqlstate})" if cause.sqlstate else text
+    return str(cause)
+
+
+def rolled_back(connection: Connection) -> bool:
+    """Ends a transaction that was not committed; false where the connection can't be used any more."""
+    try:
+        if connection.closed:
+            return False
+        if connection.info.transaction_status != TransactionStatus.IDLE:
+            connection.execute("ROLLBACK", binary=False)
+    except psycopg.Error as error:
+        _log.debug("a transaction was not rolled back: %s", words(error))
+        return False
+    return connection.info.transaction_status == TransactionStatus.IDLE

@@ -1,0 +1,402 @@
+"""A database in PostgreSQL, shared by any number of processes of a service.
+
+Each operation has a lane of its own: a batch of it is one transaction, and rows are locked in one order everywhere, so
+that transactions hardly ever wait for each other in a circle. All
+of a transaction goes to the server in as few trips as its reads allow, as a pipeline: locks are held while the server
+works, hardly while Python waits for its turn.
+
+A transaction that meets another one, or whose connection is lost, is done again as a whole, on a new connection if need
+be. That resolves a commit that was not answered as well: whatever is written is found by its id, and not written twice.
+"""
+
+import asyncio
+import logging
+import os
+import secrets
+import socket
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
+from typing import Any, NamedTuple, TypeVar
+
+import psycopg
+from sqlalchemy import Connection
+from sqlalchemy import Engine as SqlEngine
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+from ordersys.runtime.base.backoff import jittered_backoff
+from ordersys.runtime.base.database_url import DatabaseUrl
+from ordersys.runtime.base.failpoints import failpoint
+from ordersys.runtime.base.leadership import Leadership
+from ordersys.runtime.batching import Batcher
+from ordersys.runtime.storage import postgresql_schema
+from ordersys.runtime.storage.errors import CommitUnknown, StorageUnavailable
+from ordersys.runtime.storage.interface import Operation
+from ordersys.runtime.storage.postgresql_connection import (
+    CommitInDoubt,
+    Trouble,
+    cause_of,
+    engine,
+    rolled_back,
+    trouble,
+    words,
+)
+from ordersys.runtime.storage.schema import Schema, UnusableDatabase
+from ordersys.runtime.storage.statements import driver_of, set_repeated
+from ordersys.runtime.storage.worker import Worker
+
+R = TypeVar("R")
+T = TypeVar("T")
+_log = logging.getLogger(__name__)
+_BATCH = 256  # items of an operation in a transaction
+_WRITERS = 3  # transactions at a time: one of them often waits for rows that another process has locked
+_READERS = 2
+_OPEN_SECONDS = 20.0  # for the server to come at the start, and for another process to make or upgrade the tables
+_GIVE_UP_SECONDS = 4.0  # for a transaction: less than a call between the services may take
+_ANSWER_SECONDS = 8.0  # for a commit that is not answered, such as one that waits for a standby that is gone
+_PROBE_SECONDS = 5.0
+_MOST_RACES = 6  # a transaction that loses more often is done in halves: one of its items is the cause
+_SAY_AGAIN_SECONDS = 30.0
+_LEASE_SECONDS = 10.0
+_MARGIN_SECONDS = 1.0  # of a lease: what is begun under it should end under it
+_LEADER = "leader"
+# The server's clock, and not that at the beginning of the transaction; one trip, whoever has it.
+_TAKE = """
+    INSERT INTO leases (name, holder, until)
+    VALUES (%(name)s, %(holder)s, clock_timestamp() + make_interval(secs => %(seconds)s))
+    ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, until = excluded.until
+    WHERE leases.holder = excluded.holder OR leases.until < clock_timestamp()
+    RETURNING holder
+"""
+_GIVE_BACK = "DELETE FROM leases WHERE name = %s AND holder = %s"
+_WRITABLE = "SELECT NOT pg_is_in_recovery() AND current_setting('transaction_read_only') = 'off'"
+
+
+class _Write(NamedTuple):
+    """The items handed in by one call."""
+
+    items: list[Any]
+    alone: bool
+    """True for one item, whose result is the result."""
+
+
+class PostgreSQLDatabase:
+    """An open database. Made by `PostgreSQLDatabase.open`."""
+
+    def __init__(self, url: DatabaseUrl, schema: Schema) -> None:
+        self.url = url
+        self.leadership = Leadership(shared=True)
+        self._schema = schema
+        self._engine = engine(url, postgresql_schema.name_of(schema), _WRITERS + _READERS)
+        self._holder = f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(4)}"
+        self._readers = ThreadPoolExecutor(_READERS, "reader")
+        self._lanes: dict[Operation, Batcher[_Write, Any]] = {}
+        self._writers: list[_Writer] = []
+        self._free: asyncio.Queue[_Writer] = asyncio.Queue()
+        self._after_commit: list[Callable[[], None]] = []
+        self._said: tuple[str, float] = ("", 0.0)
+        self._stuck = False
+
+    @classmethod
+    async def open(
+        cls, url: DatabaseUrl, schema: Schema, first: Callable[[Connection], None] = lambda connection: None
+    ) -> "PostgreSQLDatabase":
+        """Makes or upgrades the tables, whichever process is the first; `first` fills new ones in that transaction.
+
+        Raises UnusableDatabase.
+        """
+        database = cls(url, schema)
+        try:
+            await database._prepare(first)
+        except BaseException:
+            await database.close()
+            raise
+        for _ in range(_WRITERS):
+            writer = _Writer(database._engine)
+            database._writers.append(writer)
+            database._free.put_nowait(writer)
+        return database
+
+    def write(
+        self, operation: Callable[[Connection, list[Any]], Sequence[R | Exception]], item: Any, urgent: bool = True
+    ) -> "asyncio.Future[R]":
+        """See `Storage.write`."""
+        return self._lane(operation).submit(_Write([item], alone=True), urgent)
+
+    def write_each(
+        self, operation: Callable[[Connection, list[T]], Sequence[R]], items: list[T], urgent: bool = True
+    ) -> "asyncio.Future[list[R | Exception]]":
+        """See `Storage.write_each`."""
+        return self._lane(operation).submit(_Write(items, alone=False), urgent)
+
+    async def read(self, query: Callable[..., R], *arguments: Any) -> R:
+        """See `Storage.read`. Runs in a reader's thread, each statement a transaction of its own."""
+        loop = asyncio.get_running_loop()
+        try:
+            return await loop.run_in_executor(self._readers, self._read, query, arguments)
+        except (DBAPIError, psycopg.Error, PoolTimeoutError) as error:
+            if trouble(error) is Trouble.BUG and not isinstance(error, PoolTimeoutError):
+                raise
+            raise self._unavailable(f"can't be read: {words(error)}") from error
+
+    def after_commit(self, tell: Callable[[], None]) -> None:
+        """See `Storage.after_commit`."""
+        self._after_commit.append(tell)
+
+    async def probe(self) -> bool:
+        """True when the server takes writes, and the last commit was answered; 5 s without an answer is none."""
+        try:
+            async with asyncio.timeout(_PROBE_SECONDS):
+                return bool(await self.read(_is_writable)) and not self._stuck
+        except (StorageUnavailable, TimeoutError):
+            return False
+
+    async def lead(self) -> None:
+        """Takes the lease, or renews it; to be called every 3 s. Raises StorageUnavailable, CommitUnknown."""
+        asked = time.monotonic()
+        if await self.write(_take_lease, self._holder):
+            self.leadership.renew(asked + _LEASE_SECONDS - _MARGIN_SECONDS)
+        else:
+            self.leadership.lose()
+
+    async def close(self) -> None:
+        """Finishes what was handed in, gives the lease back, and closes the connections."""
+        if self._writers:
+            with suppress(StorageUnavailable, CommitUnknown):
+                if self.leadership.held:
+                    self.leadership.lose()
+                    await self.write(_give_lease_back, self._holder)
+        for lane in list(self._lanes.values()):
+            await lane.drained()
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(None, self._readers.shutdown)
+        for writer in self._writers:
+            await writer.close()
+        await loop.run_in_executor(None, self._engine.dispose)
+
+    def _lane(self, operation: Operation) -> "Batcher[_Write, Any]":
+        lane = self._lanes.get(operation)
+        if lane is None:
+            lane = self._lanes[operation] = Batcher(partial(self._commit, operation), _BATCH)
+        return lane
+
+    async def _commit(self, operation: Operation, batch: list[_Write]) -> Sequence[Any]:
+        items = [item for write in batch for item in write.items]
+        answers = await self._transacted(operation, items)
+        # Before anybody is answered, and also where whoever waited has gone (see database.py).
+        for tell in self._after_commit:
+            tell()
+        results: list[Any] = []
+        first = 0
+        for write in batch:
+            of_write = answers[first : first + len(write.items)]
+            first += len(write.items)
+            results.append(of_write[0] if write.alone else of_write)
+        return results
+
+    async def _transacted(self, operation: Operation, items: list[Any]) -> list[Any]:
+        """The result of each item, in one transaction if it can be."""
+        try:
+            async with asyncio.timeout(_ANSWER_SECONDS):
+                writer = await self._free.get()
+        except TimeoutError:
+            return [self._unavailable("can't be written: earlier transactions are not answered")] * len(items)
+        try:
+            transaction = writer.thread.do(writer.transact, operation, items)
+            done, _ = await asyncio.wait([transaction], timeout=_ANSWER_SECONDS)
+            if not done:
+                self._stuck = True
+                writer.give_up()  # which ends the wait for the server
+            answers = await transaction
+        finally:
+            self._free.put_nowait(writer)
+        return self._told(answers)
+
+    def _told(self, answers: list[Any]) -> list[Any]:
+        """The results, with a word for the log where the database could not be used."""
+        for answer in answers:
+            if isinstance(answer, CommitUnknown | StorageUnavailable):
+                text = f"can't be written: {answer}"
+                self._say(text)
+                kind = type(answer)
+                return [kind(f"database {self.url} {text}") if isinstance(each, kind) else each for each in answers]
+        self._stuck = False
+        self._say("")
+        return answers
+
+    def _read(self, query: Callable[..., R], arguments: tuple[Any, ...]) -> R:
+        until = time.monotonic() + _GIVE_UP_SECONDS
+        for pause in jittered_backoff(0.02, 0.5):
+            try:
+                with self._engine.connect() as connection:
+                    try:
+                        return query(connection, *arguments)
+                    except (DBAPIError, psycopg.Error) as error:
+                        if trouble(error) in (Trouble.GONE, Trouble.NOT_NOW):
+                            connection.invalidate(cause_of(error))
+                        raise
+            except (DBAPIError, psycopg.Error) as error:
+                if trouble(error) is Trouble.BUG or time.monotonic() > until:
+                    raise
+            time.sleep(pause)
+        raise AssertionError("pauses have no end")
+
+    async def _prepare(self, first: Callable[[Connection], None]) -> None:
+        """Waits for a server that is not there yet, and for a process that is at the tables before this one."""
+        loop = asyncio.get_running_loop()
+        until = time.monotonic() + _OPEN_SECONDS
+        for pause in jittered_backoff(0.1, 1.0):
+            try:
+                await loop.run_in_executor(self._readers, postgresql_schema.prepare, self._engine, self._schema, first)
+            except UnusableDatabase as error:
+                raise UnusableDatabase(f"database {self.url}: {error}") from error
+            except (DBAPIError, psycopg.Error) as error:
+                if trouble(error) is Trouble.BUG or time.monotonic() > until:
+                    raise UnusableDatabase(f"database {self.url}: {words(error)}") from error
+                _log.warning("waiting for database %s: %s", self.url, words(error))
+                await asyncio.sleep(pause)
+            else:
+                return
+
+    def _unavailable(self, text: str) -> StorageUnavailable:
+        self._say(text)
+        return StorageUnavailable(f"database {self.url} {text}")
+
+    def _say(self, text: str) -> None:
+        """Logs what is wrong when it becomes so, every 30 s, and when it is over (`text` is empty)."""
+        said, at = self._said
+        if text == said and (not text or time.monotonic() < at + _SAY_AGAIN_SECONDS):
+            return
+        if text:
+            _log.error("database %s %s", self.url, text)
+        else:
+            _log.info("database %s can be used again", self.url)
+        self._said = (text, time.monotonic())
+
+
+class _Writer:
+    """A thread with a connection of its own, which runs one transaction at a time."""
+
+    def __init__(self, pool: SqlEngine) -> None:
+        self.thread = Worker("writer")
+        self._pool = pool
+        self._connection: Connection | None = None
+        self._committing = False
+        self._given_up = False
+
+    def transact(self, operation: Operation, items: list[Any]) -> list[Any]:
+        """The result of each item. Runs in the thread."""
+        self._given_up = False
+        return self._transact(operation, items, time.monotonic() + _GIVE_UP_SECONDS, repeated=False)
+
+    def give_up(self) -> None:
+        """Has the transaction under way end, whatever the server does. Called by another thread."""
+        self._given_up = True
+        connection = self._connection
+        if connection is None or connection.closed or connection.invalidated:
+            return
+        with suppress(OSError, psycopg.Error):
+            descriptor = driver_of(connection).fileno()
+            with socket.socket(fileno=os.dup(descriptor)) as copy:
+                copy.shutdown(socket.SHUT_RDWR)
+
+    async def close(self) -> None:
+        """Ends the thread, and closes the connection."""
+        await self.thread.do(self._drop)
+        self.thread.end()
+
+    def _transact(self, operation: Operation, items: list[Any], until: float, repeated: bool) -> list[Any]:
+        is_unknown = False
+        races = 0
+        for pause in jittered_backoff(0.005, 0.5):
+            try:
+                return self._attempt(operation, items, repeated)
+            except Exception as error:  # noqa: BLE001 - the result of each item, where the same again does not help
+                met = trouble(error)
+                is_unknown = is_unknown or (met is Trouble.GONE and self._committing)
+                self._clean_up(met)
+                if isinstance(error, CommitInDoubt):
+                    return [CommitUnknown(words(error))] * len(items)
+                races += met is Trouble.RACE
+                if met is Trouble.BUG or races > _MOST_RACES:
+                    return self._halved(operation, items, until, error)
+                if time.monotonic() + pause > until or self._given_up:
+                    kind = CommitUnknown if is_unknown else StorageUnavailable
+                    return [kind(words(error))] * len(items)
+            # Whatever was read without a lock is read with one from now on.
+            repeated = True
+            time.sleep(pause)
+        raise AssertionError("pauses have no end")
+
+    def _halved(self, operation: Operation, items: list[Any], until: float, error: Exception) -> list[Any]:
+        """All was undone; the item whose fault it was is found by halves, and no other one fails with it."""
+        if len(items) == 1:
+            return [cause_of(error)]
+        middle = len(items) // 2
+        until = max(until, time.monotonic() + _GIVE_UP_SECONDS / 2)
+        return [
+            *self._transact(operation, items[:middle], until, repeated=True),
+            *self._transact(operation, items[middle:], until, repeated=True),
+        ]
+
+    def _attempt(self, operation: Operation, items: list[Any], repeated: bool) -> list[Any]:
+        self._committing = False
+        connection = self._connected()
+        driver = driver_of(connection)
+        driver.is_doubtful = False
+        set_repeated(connection, repeated)
+        with driver.pipeline():
+            driver.execute("BEGIN")
+            results = list(operation(connection, items))
+            if len(results) != len(items):
+                raise RuntimeError(f"{operation!r} answered {len(results)} of {len(items)} items")
+            failpoint("database.performed")
+            self._committing = True
+            committed = driver.execute("COMMIT")
+        if committed.statusmessage != "COMMIT":  # of a transaction that had failed it makes a rollback, and says OK
+            raise psycopg.errors.InFailedSqlTransaction(f"a transaction ended with {committed.statusmessage}")
+        failpoint("database.committed")
+        if driver.is_doubtful:
+            raise CommitInDoubt("it was committed, and the server does not say that its standby has it")
+        return results
+
+    def _connected(self) -> Connection:
+        if self._connection is None:
+            self._connection = self._pool.connect()
+        return self._connection
+
+    def _clean_up(self, met: Trouble) -> None:
+        """Ends the transaction that failed. A server that takes no writes now may be the wrong one of several."""
+        if self._connection is None:
+            return
+        if met in (Trouble.GONE, Trouble.NOT_NOW) or not rolled_back(driver_of(self._connection)):
+            self._drop()
+
+    def _drop(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with suppress(DBAPIError, psycopg.Error):
+                connection.invalidate()
+            with suppress(DBAPIError, psycopg.Error):
+                connection.close()
+
+
+def _is_writable(connection: Connection) -> bool:
+    (row,) = driver_of(connection).execute(_WRITABLE).fetchall()
+    return bool(row[0])
+
+
+def _take_lease(connection: Connection, holders: list[str]) -> list[bool]:
+    """An operation: whether each has the lease, from now on or still."""
+    given = {"name": _LEADER, "holder": holders[0], "seconds": _LEASE_SECONDS}
+    rows = driver_of(connection).execute(_TAKE, given).fetchall()
+    return [bool(rows)] * len(holders)
+
+
+def _give_lease_back(connection: Connection, holders: list[str]) -> list[None]:
+    """An operation: the next one need not wait until it ends."""
+    driver_of(connection).execute(_GIVE_BACK, (_LEADER, holders[0]))
+    return [None] * len(holders)
