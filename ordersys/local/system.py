@@ -4,12 +4,9 @@ import asyncio
 import fcntl
 import os
 import shlex
-import shutil
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
-from dataclasses import dataclass, field
-from importlib.util import find_spec
+from collections.abc import Callable, Collection, Sequence
+from contextlib import AbstractContextManager, ExitStack, closing, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO
@@ -19,68 +16,38 @@ from ordersys.contract import addresses
 from ordersys.contract.addresses import Address
 from ordersys.contract.topology import subscriptions
 from ordersys.local import ports, state
+from ordersys.local.choices import (
+    SERVICES,
+    USUAL_AMQP_PORT,
+    USUAL_PORTS,
+    CannotStart,
+    Choices,
+    check,
+    said_in_one_line,
+)
 from ordersys.local.cluster import Cluster, Size
 from ordersys.local.guard import Guard, end_leftovers
 from ordersys.local.packages import Installation
 from ordersys.local.rabbitmq import Node, NotStarted
 from ordersys.local.rabbitmq_container import Image, provide
 from ordersys.local.service import NotHealthy, Program, Service, ours
-from ordersys.notification_service.settings import NotificationSettings
-from ordersys.order_service.settings import OrderSettings
-from ordersys.product_service.settings import ProductSettings
-from ordersys.runtime.base import settings
-from ordersys.runtime.base.files import UnusableFolder, make_private, write_whole
+from ordersys.local.supervision import Supervision
+from ordersys.runtime.base.files import make_private, write_whole
 from ordersys.runtime.rabbitmq import urls
-from ordersys.runtime.rabbitmq.errors import BrokerUnavailable
 from ordersys.runtime.rabbitmq.reconnecting import declare, opened
 from ordersys.runtime.rabbitmq.urls import BrokerUrls, shown
 from ordersys.runtime.rpc.server import CANNOT_LISTEN
 
-# In the order they are started; any order works. A subscriber of the contract that has no package here runs elsewhere.
-_SUBSCRIBERS = (subscription.consumer.replace("-", "_") for subscription in subscriptions())
-SERVICES = ("order_service", "product_service", *(name for name in _SUBSCRIBERS if find_spec(f"ordersys.{name}")))
-USUAL_PORTS = {
-    "product_service": 50051,
-    "order_service": 50052,
-    "notification_service_1": 50053,
-    "notification_service_2": 50054,
-}
-"""The defaults of the settings: where a client that was told nothing looks."""
-USUAL_AMQP_PORT = 5672
+__all__ = ["SERVICES", "USUAL_AMQP_PORT", "USUAL_PORTS", "CannotStart", "Choices", "System", "said_in_one_line"]
+
 _MOST_TRIES = 3  # to find ports that nobody takes before the services do; the second try hardly ever fails
-_SETTINGS = {"order_service": OrderSettings, "product_service": ProductSettings}
 _RESTART_PAUSE = 1.0
 _CLOSE_TIMEOUT_SECONDS = 5.0
 # RabbitMQ's scripts break at quotes; Erlang takes the others for a pattern when it looks for the logs of its queues
 # (filelib:wildcard), and finds none.
 _NOT_FOR_A_BROKER = frozenset("'\"`{}[]*?\\")
-_MOST_PAUSE = 30.0
-_SOUND_SECONDS = 60.0  # what has run for so long is started again at once
-
 Stage = Callable[[str], AbstractContextManager[Callable[[str], None]]]
 """Shows a stage while it happens; what it yields takes a word about how it went."""
-
-
-class CannotStart(Exception):
-    """The system can't start with what it was given; the text names it and the way out."""
-
-
-@dataclass(frozen=True)
-class Choices:
-    """The user's choices: a broker of theirs, or the number of private ones and their ports; addresses, programs.
-
-    `programs` are run in the place of services of ours, in the same environment.
-    """
-
-    amqp_url: str | None = None
-    amqp_ports: Sequence[int] = ()
-    brokers: int = 1
-    services: Sequence[str] = SERVICES
-    programs: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    addresses: Mapping[str, str] = field(default_factory=dict)
-    settings: Mapping[str, str] = field(default_factory=dict)
-    usual_ports: bool = False
-    """True to take the usual ports where they are free; else any free ones are taken."""
 
 
 class System:
@@ -97,10 +64,7 @@ class System:
         self._addresses = dict(self._given)
         self._broker_urls: BrokerUrls = () if choices.amqp_url is None else urls.parse(choices.amqp_url)
         self._stack = ExitStack()
-        self._not_before: dict[str, float] = {}
-        self._pause: dict[str, float] = {}
-        self._complaints: dict[str, str] = {}
-        self._unstarted: dict[str, str] = {}
+        self._supervision = Supervision(folder)
 
     @property
     def nodes(self) -> Sequence[Node]:
@@ -154,42 +118,14 @@ class System:
     def watch(self, say: Callable[[str], None]) -> None:
         """Starts again whatever has ended by itself; to be called now and then."""
         for node in self.nodes:
-            if not node.running and self._due(node.name):
-                if node.name not in self._unstarted:
-                    say(f"rabbitmq ended; starting it again (log: {node.log})")
-                node.kill()  # what is left of it
-                self._try(node.name, node.launch, say)
+            self._supervision.watch_node(node, say)
         for name, service in self.services.items():
-            if not service.running and self._due(name):
-                if name not in self._unstarted:
-                    self._tell(service, say)
-                self._try(name, service.start, say)
+            if self._supervision.watch_service(name, service, say):
                 with suppress(OSError):  # a full disk costs clients nothing: the addresses stay as they are
                     self._write_state()
 
-    def _try(self, name: str, start: Callable[[], None], say: Callable[[str], None]) -> None:
-        """Starts something; what keeps it from that, such as a full disk, may pass, and is said once."""
-        try:
-            start()
-        except OSError as error:
-            trouble = _trouble(error, self.folder)
-            if trouble != self._unstarted.get(name):
-                say(f"{name} can't be started and is tried again now and then: {trouble}")
-            self._unstarted[name] = trouble
-        else:
-            self._unstarted.pop(name, None)
-
-    def _tell(self, service: Service, say: Callable[[str], None]) -> None:
-        """Says how a service has ended; what it can't start with is said once, however often it is tried."""
-        complaint = service.last_line() if service.misused else ""
-        if not complaint:
-            say(f"{service.module} ended with status {service.exit_status}; starting it again (log: {service.log})")
-        elif complaint != self._complaints.get(service.module):
-            say(f"{service.module} can't start and is tried again now and then: {complaint} (log: {service.log})")
-        self._complaints[service.module] = complaint
-
     def _start(self, started: ExitStack) -> None:
-        self._check_choices()
+        check(self._choices, self._addresses)
         self._prepare_folder(started)
         guard = started.enter_context(closing(Guard(self.folder)))
         self._start_broker(started, guard)
@@ -197,29 +133,6 @@ class System:
             self._declare()
             self._start_services(started, guard)
             self._publish_state(started)
-
-    def _check_choices(self) -> None:
-        """Ports, programs and settings; what is wrong with them would end services one by one. Raises CannotStart."""
-        self._check_ports()
-        for module in self._choices.services:
-            program = self._choices.programs.get(module)
-            if program is None:
-                _check_settings(module, {**os.environ, **self._choices.settings})
-            elif shutil.which(program[0]) is None:
-                quoting = f"--program {module}='\"/my path/x\" -v'"
-                hint = f"; a path with a blank is quoted twice, as in {quoting}" if len(program) > 1 else ""
-                raise CannotStart(f"{program[0]!r}, in the place of {module}, is no program that can be run{hint}")
-
-    def _check_ports(self) -> None:
-        given = [("rabbitmq", port) for port in self._choices.amqp_ports]
-        given += [(module, address.port) for module, address in self._addresses.items()]
-        owners: dict[int, str] = {}
-        for name, port in given:
-            if port in owners:
-                raise CannotStart(f"port {port} is given to {owners[port]} and to {name}; each needs one of its own")
-            if trouble := ports.trouble(port):
-                raise CannotStart(f"port {port} {trouble}; choose another for {name}, or none for a free one")
-            owners[port] = name
 
     def _prepare_folder(self, started: ExitStack) -> None:
         if not str(self.folder).isprintable():  # Erlang takes neither line ends nor octets that are not UTF-8
@@ -368,17 +281,6 @@ class System:
         running = {module: group for module, group in groups.items() if group is not None}
         write_whole(self.folder / state.FILE, state.text(self._addresses, running))
 
-    def _due(self, name: str) -> bool:
-        """True once it may be started again. With jittered backoff: a service that can't run does not spin."""
-        now = time.monotonic()
-        if now < self._not_before.get(name, 0.0):
-            return False
-        if now > self._not_before.get(name, 0.0) + _SOUND_SECONDS:
-            self._pause.pop(name, None)
-        self._pause[name] = min(self._pause.get(name, _RESTART_PAUSE / 2) * 2, _MOST_PAUSE)
-        self._not_before[name] = now + self._pause[name]
-        return True
-
 
 async def _crowded(urls: BrokerUrls, queues: Sequence[str], most: int) -> str:
     """The first of these queues with more consumers, empty when there is none. Raises BrokerUnavailable."""
@@ -394,35 +296,6 @@ def _described(broker: Installation | Image) -> str:
         return f"RabbitMQ in a container ({broker.engine.name}: {broker.name})"
     where = "unpacked in the cache" if broker.library_path else "installed"
     return f"RabbitMQ {broker.version} ({where}: {broker.programs})"
-
-
-def _check_settings(module: str, environment: Mapping[str, str]) -> None:
-    """Addresses, broker and folder are chosen here. Raises CannotStart for all others."""
-    chosen = ("_ADDRESS", "_AMQP_URL", "_DATA_DIR")
-    try:
-        settings.read(
-            _SETTINGS.get(module, NotificationSettings),
-            {variable: value for variable, value in environment.items() if not variable.endswith(chosen)},
-        )
-    except settings.InvalidSetting as error:
-        raise CannotStart(str(error)) from error
-
-
-@contextmanager
-def said_in_one_line(what: object) -> Iterator[None]:
-    """Turns what the system says is wrong with a file or a folder into CannotStart; `what` where it names none."""
-    try:
-        yield
-    except BrokerUnavailable:
-        raise
-    except UnusableFolder as error:
-        raise CannotStart(str(error)) from error
-    except OSError as error:
-        raise CannotStart(f"{_trouble(error, what)}; mend that, or name another folder with --data-dir") from error
-
-
-def _trouble(error: OSError, what: object) -> str:
-    return f"{error.filename or what} can't be used: {error.strerror or error}"
 
 
 def _remove(file: Path) -> None:
