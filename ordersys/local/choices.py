@@ -49,6 +49,14 @@ class Choices:
     programs: Mapping[str, Sequence[str]] = field(default_factory=dict)
     addresses: Mapping[str, str] = field(default_factory=dict)
     settings: Mapping[str, str] = field(default_factory=dict)
+    database_url: str | None = None
+    """The PostgreSQL of somebody else that holds the state, where it is not kept in files."""
+    postgres: bool = False
+    """True for a private PostgreSQL."""
+    standby: bool = False
+    """True for a standby of that, which has whatever was answered."""
+    replicas: int = 1
+    """The processes of each service; more than one need a PostgreSQL."""
     usual_ports: bool = False
     """True to take the usual ports where they are free; else any free ones are taken."""
 
@@ -58,6 +66,7 @@ def check(choices: Choices, addresses: Mapping[str, Address]) -> None:
 
     `addresses` are those of the services, by module. Raises CannotStart.
     """
+    _check_database(choices)
     _check_ports(choices, addresses)
     for module in choices.services:
         program = choices.programs.get(module)
@@ -67,6 +76,23 @@ def check(choices: Choices, addresses: Mapping[str, Address]) -> None:
             quoting = f"--program {module}='\"/my path/x\" -v'"
             hint = f"; a path with a blank is quoted twice, as in {quoting}" if len(program) > 1 else ""
             raise CannotStart(f"{program[0]!r}, in the place of {module}, is no program that can be run{hint}")
+
+
+def _check_database(choices: Choices) -> None:
+    """Also that the driver is there: without it each service would end by itself."""
+    if choices.standby and not choices.postgres:
+        raise CannotStart("--standby is one of the private PostgreSQL; add --postgres")
+    with_database = choices.postgres or choices.database_url is not None
+    if choices.replicas > 1 and not with_database:
+        raise CannotStart(
+            f"--replicas {choices.replicas} needs a database that processes can share, while a SQLite file belongs to"
+            " one; add --postgres, or name a PostgreSQL with --database-url"
+        )
+    if with_database and find_spec("psycopg") is None:
+        raise CannotStart(
+            "PostgreSQL needs its driver, which is not installed: pip install 'ordersys[postgresql]', or from a clone"
+            " pip install '.[postgresql]'"
+        )
 
 
 def _check_ports(choices: Choices, addresses: Mapping[str, Address]) -> None:
@@ -82,8 +108,8 @@ def _check_ports(choices: Choices, addresses: Mapping[str, Address]) -> None:
 
 
 def _check_settings(module: str, environment: Mapping[str, str]) -> None:
-    """Addresses, broker and folder are chosen here. Raises CannotStart for all others."""
-    chosen = ("_ADDRESS", "_AMQP_URL", "_DATA_DIR")
+    """Addresses, broker, database and folder are chosen here. Raises CannotStart for all others."""
+    chosen = ("_ADDRESS", "_AMQP_URL", "_DATA_DIR", "_DATABASE_URL")
     try:
         settings.read(
             _SETTINGS.get(module, NotificationSettings),

@@ -65,6 +65,7 @@ class Server:
     ) -> None:
         """`options` are settings of PostgreSQL, such as `{"fsync": "off"}`; without `port` any free one is used."""
         self.programs = programs
+        self.name = f"postgresql-{folder.name}"
         self.log = folder / "log" / "postgresql.log"
         self.port = port or 0
         self._folder = folder
@@ -193,6 +194,11 @@ class Server:
         # -R writes standby.signal; what it records about the connection is overridden when the standby is started.
         at = ["-h", ports.LOOPBACK, "-p", str(primary.port), "-U", USER]
         self._make_data("pg_basebackup", *at, "-X", "stream", "-c", "fast", "-R", "--no-sync", "-D")
+
+    def wait_for_standby(self, wanted: bool) -> None:
+        """Has each commit wait for the standby, or no longer; kept over starts. Raises CalledProcessError."""
+        self.sql(f"ALTER SYSTEM SET synchronous_standby_names = '{STANDBY_NAME if wanted else ''}'")
+        self.sql("SELECT pg_reload_conf()")
 
     def promote(self) -> None:
         """Makes a standby a primary; returns when it takes writes. Raises CalledProcessError."""

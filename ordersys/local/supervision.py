@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ordersys.local.choices import trouble
+from ordersys.local.postgresql import Server
 from ordersys.local.rabbitmq import Node
 from ordersys.local.service import Service
 
@@ -34,6 +35,14 @@ class Supervision:
             node.kill()  # what is left of it
             self._try(node.name, node.launch, say)
 
+    def watch_database(self, server: Server, say: Say) -> None:
+        """Launches a database server again that has ended; services wait for it."""
+        if not server.running and self._due(server.name):
+            if server.name not in self._unstarted:
+                say(f"{server.name} ended; starting it again (log: {server.log})")
+            server.kill()  # what is left of it
+            self._try(server.name, server.launch, say)
+
     def watch_service(self, name: str, service: Service, say: Say) -> bool:
         """Starts a service again that has ended; whether it was tried."""
         if service.running or not self._due(name):
@@ -59,10 +68,10 @@ class Supervision:
         """Says how a service has ended; what it can't start with is said once, however often it is tried."""
         complaint = service.last_line() if service.misused else ""
         if not complaint:
-            say(f"{service.module} ended with status {service.exit_status}; starting it again (log: {service.log})")
-        elif complaint != self._complaints.get(service.module):
-            say(f"{service.module} can't start and is tried again now and then: {complaint} (log: {service.log})")
-        self._complaints[service.module] = complaint
+            say(f"{service.name} ended with status {service.exit_status}; starting it again (log: {service.log})")
+        elif complaint != self._complaints.get(service.name):
+            say(f"{service.name} can't start and is tried again now and then: {complaint} (log: {service.log})")
+        self._complaints[service.name] = complaint
 
     def _due(self, name: str) -> bool:
         """True once it may be started again. With jittered backoff: a service that can't run does not spin."""

@@ -13,7 +13,7 @@ from typing import IO
 
 from ordersys.console.opening import open_regular
 from ordersys.contract import addresses
-from ordersys.contract.addresses import Address
+from ordersys.contract.addresses import Address, Addresses
 from ordersys.contract.topology import subscriptions
 from ordersys.local import ports, state
 from ordersys.local.choices import (
@@ -26,8 +26,10 @@ from ordersys.local.choices import (
     said_in_one_line,
 )
 from ordersys.local.cluster import Cluster, Size
+from ordersys.local.database import PrivateDatabase
 from ordersys.local.guard import Guard, end_leftovers
 from ordersys.local.packages import Installation
+from ordersys.local.postgresql import Server
 from ordersys.local.rabbitmq import Node, NotStarted
 from ordersys.local.rabbitmq_container import Image, provide
 from ordersys.local.service import NotHealthy, Program, Service, ours
@@ -43,6 +45,8 @@ __all__ = ["SERVICES", "USUAL_AMQP_PORT", "USUAL_PORTS", "CannotStart", "Choices
 _MOST_TRIES = 3  # to find ports that nobody takes before the services do; the second try hardly ever fails
 _RESTART_PAUSE = 1.0
 _CLOSE_TIMEOUT_SECONDS = 5.0
+# Clients try a connection again after 1 s and less; ours between services as well as most others.
+_SETTLE_SECONDS = 3.0
 # RabbitMQ's scripts break at quotes; Erlang takes the others for a pattern when it looks for the logs of its queues
 # (filelib:wildcard), and finds none.
 _NOT_FOR_A_BROKER = frozenset("'\"`{}[]*?\\")
@@ -60,16 +64,23 @@ class System:
         self.services: dict[str, Service] = {}
         self._stage = stage
         self._choices = choices
+        self.database: PrivateDatabase | None = None
         self._given = {module: addresses.parse(text) for module, text in choices.addresses.items()}
         self._addresses = dict(self._given)
         self._broker_urls: BrokerUrls = () if choices.amqp_url is None else urls.parse(choices.amqp_url)
         self._stack = ExitStack()
         self._supervision = Supervision(folder)
+        self._rolls: list[str] = []
 
     @property
     def nodes(self) -> Sequence[Node]:
         """The private brokers."""
         return self.cluster.nodes if self.cluster is not None else ()
+
+    @property
+    def servers(self) -> Sequence[Server]:
+        """The private database servers."""
+        return self.database.servers if self.database is not None else ()
 
     @property
     def amqp_url(self) -> str:
@@ -84,8 +95,22 @@ class System:
     @property
     def environment(self) -> dict[str, str]:
         """The settings by which services and clients find each other."""
-        by_variable = {f"ORDERSYS_{module.upper()}_ADDRESS": str(at) for module, at in self._addresses.items()}
-        return {**by_variable, "ORDERSYS_AMQP_URL": self.amqp_url, "ORDERSYS_DATA_DIR": str(self.folder / "databases")}
+        by_variable = {variable(module): str(at) for module, at in self.addresses.items()}
+        database = {"ORDERSYS_DATABASE_URL": self.database_url} if self.database_url else {}
+        folder = str(self.folder / "databases")
+        return {**by_variable, "ORDERSYS_AMQP_URL": self.amqp_url, "ORDERSYS_DATA_DIR": folder, **database}
+
+    @property
+    def addresses(self) -> dict[str, Address | Addresses]:
+        """Where each service listens, by module: at several addresses where it has several processes."""
+        modules = dict.fromkeys(name.partition("-")[0] for name in self._addresses)
+        each = {module: [self._addresses[name] for name in self._names(module)] for module in modules}
+        return {module: at[0] if len(at) == 1 else Addresses(tuple(at)) for module, at in each.items()}
+
+    @property
+    def database_url(self) -> str:
+        """The URL of the PostgreSQL, empty where the state is kept in files. It may hold a password."""
+        return self.database.url if self.database is not None else self._choices.database_url or ""
 
     @property
     def exports(self) -> Sequence[str]:
@@ -97,7 +122,8 @@ class System:
     def __enter__(self) -> "System":
         """Starts everything.
 
-        Raises CannotStart, before the first process runs; NoRabbitMQ, NotStarted, NotHealthy or BrokerUnavailable.
+        Raises CannotStart, before the first process runs; NoPostgreSQL, ServerNotStarted, NoRabbitMQ, NotStarted,
+        NotHealthy or BrokerUnavailable.
         """
         with ExitStack() as started:
             with said_in_one_line(self.folder):
@@ -119,15 +145,53 @@ class System:
         """Starts again whatever has ended by itself; to be called now and then."""
         for node in self.nodes:
             self._supervision.watch_node(node, say)
+        for server in self.servers:
+            self._supervision.watch_database(server, say)
         for name, service in self.services.items():
             if self._supervision.watch_service(name, service, say):
                 with suppress(OSError):  # a full disk costs clients nothing: the addresses stay as they are
                     self._write_state()
 
+    def roll(self, say: Callable[[str], None]) -> None:
+        """Starts the processes of all services again, one at a time, each when the one before is healthy.
+
+        One that does not get healthy ends it: the others go on as they are. Blocks for some seconds a process, and
+        writes how it went into the state file.
+        """
+        outcome = ""
+        for name, service in self.services.items():
+            say(f"restarting {name}")
+            try:
+                service.stop()
+                service.start()
+                service.wait_healthy()
+            except (NotHealthy, OSError) as error:
+                outcome = f"{name} did not come back: {str(error).splitlines()[0]}"
+                break
+            self._settle(say)
+        say(outcome or "all processes were restarted")
+        self._rolls.append(outcome)
+        with suppress(OSError):
+            self._write_state()
+
+    def _settle(self, say: Callable[[str], None]) -> None:
+        """Lets clients come back to a process that was restarted before the next one is: nobody here can see that."""
+        with suppress(OSError):
+            self._write_state()
+        until = time.monotonic() + (_SETTLE_SECONDS if self._choices.replicas > 1 else 0)
+        while time.monotonic() < until:
+            self.watch(say)
+            time.sleep(_RESTART_PAUSE / 4)
+
+    def _names(self, module: str) -> Sequence[str]:
+        """The names of its processes; the first has that of the service."""
+        return [module, *(f"{module}-{number}" for number in range(2, self._choices.replicas + 1))]
+
     def _start(self, started: ExitStack) -> None:
         check(self._choices, self._addresses)
         self._prepare_folder(started)
         guard = started.enter_context(closing(Guard(self.folder)))
+        self._start_database(started, guard)
         self._start_broker(started, guard)
         if self._choices.services:
             self._declare()
@@ -146,11 +210,21 @@ class System:
         make_private(self.folder / "databases")
         make_private(self.folder / "log")
         for module in self._choices.services:  # what is no file is better known before the first process runs
-            os.close(open_regular(self.folder / "log" / f"{module}.log", os.O_WRONLY | os.O_CREAT))
+            for name in self._names(module):
+                os.close(open_regular(self.folder / "log" / f"{name}.log", os.O_WRONLY | os.O_CREAT))
         descriptor = open_regular(self.folder / "lock", os.O_WRONLY | os.O_CREAT)
         _lock(started.enter_context(os.fdopen(descriptor, "w")), self.folder)
         end_leftovers(self.folder)
         (self.folder / state.FILE).unlink(missing_ok=True)
+
+    def _start_database(self, started: ExitStack, guard: Guard) -> None:
+        if not self._choices.postgres:
+            return
+        with self._stage("database") as note:
+            database = PrivateDatabase(self.folder / "postgresql", guard, self._choices.standby)
+            database.start(started)
+            self.database = database
+            note(str(database.programs))
 
     def _start_broker(self, started: ExitStack, guard: Guard) -> None:
         if self._choices.amqp_url is not None:
@@ -213,7 +287,7 @@ class System:
         self._at_usual_ports = self._choose_addresses(self._choices.usual_ports)
         with self._stage("healthy") as note:
             self._run_services(started, guard)
-            note(f"{len(self.services)} services")
+            note(f"{len(self.services)} {'services' if self._choices.replicas == 1 else 'processes'}")
             if self._choices.usual_ports and not self._at_usual_ports:
                 note("(not at the usual ports, of which some are in use)")
         # Another system may have begun at the same time; programs of others may consume in a way of their own.
@@ -226,12 +300,10 @@ class System:
         each was told the addresses of the others.
         """
         for tries_left in reversed(range(_MOST_TRIES)):
-            environment = {**os.environ, **self.environment, **self._choices.settings}
-            for module in self._choices.services:
-                program = Program(self._choices.programs.get(module) or ours(module), environment)
-                self.services[module] = Service(module, str(self._addresses[module]), program, self.folder, guard)
-                started.callback(self.services[module].stop)
-                self.services[module].start()
+            for name in (name for module in self._choices.services for name in self._names(module)):
+                self.services[name] = self._service(name, guard)
+                started.callback(self.services[name].stop)
+                self.services[name].start()
             try:
                 for service in self.services.values():
                     service.wait_healthy()
@@ -243,6 +315,14 @@ class System:
             for service in self.services.values():
                 service.stop()
             self._at_usual_ports = self._choose_addresses(usual=False)
+
+    def _service(self, name: str, guard: Guard) -> Service:
+        """Listens at one address, and asks the other services at all of theirs."""
+        module = name.partition("-")[0]
+        own = {variable(module): str(self._addresses[name])}
+        environment = {**os.environ, **self.environment, **own, **self._choices.settings}
+        program = Program(self._choices.programs.get(module) or ours(module), environment)
+        return Service(name, str(self._addresses[name]), program, self.folder, guard)
 
     def _has_lost_port(self) -> bool:
         """True where a service has ended since it could not listen at the port that was chosen for it.
@@ -261,13 +341,16 @@ class System:
 
         All or none: with half of them a client that was told nothing would talk to two systems.
         """
-        missing = [module for module in self._choices.services if module not in self._given]
+        names = [name for module in self._choices.services for name in self._names(module)]
+        missing = [name for name in names if name not in self._given]
         reserved = {address.port for address in self._given.values()}
         reserved.update(node.port for node in self.nodes)
-        chosen = [USUAL_PORTS[module] for module in missing]
+        reserved.update(server.port for server in self.servers)
+        chosen = [USUAL_PORTS[name] for name in missing if name in USUAL_PORTS]
         usual = usual and all(port not in reserved and ports.is_free(port) for port in chosen)
-        if not usual:
-            chosen = ports.free(len(missing), reserved)
+        others = {name for name in missing if not (usual and name in USUAL_PORTS)}
+        free = ports.free(len(others), {*reserved, *USUAL_PORTS.values()} if usual else reserved)
+        chosen = [free.pop() if name in others else USUAL_PORTS[name] for name in missing]
         self._addresses.update({m: Address(ports.LOOPBACK, p) for m, p in zip(missing, chosen, strict=True)})
         return usual
 
@@ -279,7 +362,12 @@ class System:
     def _write_state(self) -> None:
         groups = {module: service.group for module, service in self.services.items()}
         running = {module: group for module, group in groups.items() if group is not None}
-        write_whole(self.folder / state.FILE, state.text(self._addresses, running))
+        write_whole(self.folder / state.FILE, state.text(self.addresses, running, self._rolls))
+
+
+def variable(module: str) -> str:
+    """The variable that says where a service listens, and where others find it."""
+    return f"ORDERSYS_{module.upper()}_ADDRESS"
 
 
 async def _crowded(urls: BrokerUrls, queues: Sequence[str], most: int) -> str:
