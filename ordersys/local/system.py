@@ -102,7 +102,7 @@ class System:
 
     @property
     def addresses(self) -> dict[str, Address | Addresses]:
-        """Where each service listens, by module: at several addresses where it has several processes."""
+        """The addresses at which each service listens, by module: several where it has several processes."""
         modules = dict.fromkeys(name.partition("-")[0] for name in self._addresses)
         each = {module: [self._addresses[name] for name in self._names(module)] for module in modules}
         return {module: at[0] if len(at) == 1 else Addresses(tuple(at)) for module, at in each.items()}
