@@ -54,7 +54,7 @@ async def place(client: Client, request: PlaceOrderRequest) -> str:
 async def placed_until(folder: Path, ended: "subprocess.Popen[str]") -> list[str]:
     """The orders placed one after the other until a process has ended; each is taken, or the test fails."""
     client = Client(discovery.located(dict.fromkeys(MODULES), str(folder)), 30)
-    orders = []
+    orders: list[str] = []
     try:
         while ended.poll() is None or not orders:
             orders.append(await place(client, placing({"sticky-notes": 1})))
