@@ -4,11 +4,11 @@ The private one listens on a free loopback port, keeps its files in a folder of 
 it. PostgreSQL refuses to run as root: there it runs in a user namespace of its own, in which root is nobody.
 """
 
-import ctypes
 import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,9 +25,15 @@ _START_SECONDS = 60.0
 _END_SECONDS = 30.0
 _POLL = 0.05
 _OLDEST = 14
-_NEW_USER_NAMESPACE = 0x10000000
-_DIE_WITH_PARENT = 1
-_LIBC = ctypes.CDLL(None)
+# Not root (CLONE_NEWUSER), ended with its parent (PR_SET_PDEATHSIG, SIGINT), then the program itself.
+_AS_NOBODY = """
+import ctypes, os, sys
+libc = ctypes.CDLL(None)
+if os.geteuid() == 0 and libc.unshare(0x10000000):
+    sys.exit("root may make no user namespace here")
+libc.prctl(1, 2)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
 
 
 def given() -> str | None:
@@ -94,21 +100,10 @@ def database(url: str, name: str) -> Iterator[str]:
 
 
 def _started(command: list[str], output: IO[bytes]) -> "subprocess.Popen[bytes]":
-    # Between fork and exec only two system calls are made: safe beside threads.
+    # By a program of its own: between fork and exec of this one, which has threads, no namespace can be made.
     return subprocess.Popen(
-        command,
-        stdout=output,
-        stderr=output,
-        preexec_fn=_as_nobody,  # noqa: PLW1509
-        start_new_session=True,
+        [sys.executable, "-c", _AS_NOBODY, *command], stdout=output, stderr=output, start_new_session=True
     )
-
-
-def _as_nobody() -> None:
-    """Between fork and exec: not root, and ended with its parent."""
-    if os.geteuid() == 0 and _LIBC.unshare(_NEW_USER_NAMESPACE):
-        os._exit(1)
-    _LIBC.prctl(_DIE_WITH_PARENT, signal.SIGINT)
 
 
 def _wait(url: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
