@@ -28,6 +28,7 @@ USUAL_PORTS = {
 }
 """The defaults of the settings: where a client that was told nothing looks."""
 USUAL_AMQP_PORT = 5672
+DATABASE_URL = "ORDERSYS_DATABASE_URL"
 _SETTINGS = {"order_service": OrderSettings, "product_service": ProductSettings}
 
 
@@ -82,11 +83,13 @@ def _check_database(choices: Choices) -> None:
     """Also that the driver is there: without it each service would end by itself."""
     if choices.standby and not choices.postgres:
         raise CannotStart("--standby is one of the private PostgreSQL; add --postgres")
-    with_database = choices.postgres or choices.database_url is not None
+    given = {**os.environ, **choices.settings}
+    in_settings = given.get(DATABASE_URL, "none") != "none" or bool(given.get(f"{DATABASE_URL}_FILE"))
+    with_database = choices.postgres or choices.database_url is not None or in_settings
     if choices.replicas > 1 and not with_database:
         raise CannotStart(
             f"--replicas {choices.replicas} needs a database that processes can share, while a SQLite file belongs to"
-            " one; add --postgres, or name a PostgreSQL with --database-url"
+            f" one; add --postgres, or name a PostgreSQL with --database-url or in {DATABASE_URL}"
         )
     if with_database and find_spec("psycopg") is None:
         raise CannotStart(

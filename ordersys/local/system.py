@@ -17,6 +17,7 @@ from ordersys.contract.addresses import Address, Addresses
 from ordersys.contract.topology import subscriptions
 from ordersys.local import ports, state
 from ordersys.local.choices import (
+    DATABASE_URL,
     SERVICES,
     USUAL_AMQP_PORT,
     USUAL_PORTS,
@@ -96,13 +97,13 @@ class System:
     def environment(self) -> dict[str, str]:
         """The settings by which services and clients find each other."""
         by_variable = {variable(module): str(at) for module, at in self.addresses.items()}
-        database = {"ORDERSYS_DATABASE_URL": self.database_url} if self.database_url else {}
+        database = {DATABASE_URL: self.database_url} if self.database_url else {}
         folder = str(self.folder / "databases")
         return {**by_variable, "ORDERSYS_AMQP_URL": self.amqp_url, "ORDERSYS_DATA_DIR": folder, **database}
 
     @property
     def addresses(self) -> dict[str, Address | Addresses]:
-        """The addresses at which each service listens, by module: several where it has several processes."""
+        """The address of each service, by module: a list where it has several processes."""
         modules = dict.fromkeys(name.partition("-")[0] for name in self._addresses)
         each = {module: [self._addresses[name] for name in self._names(module)] for module in modules}
         return {module: at[0] if len(at) == 1 else Addresses(tuple(at)) for module, at in each.items()}
@@ -321,6 +322,8 @@ class System:
         module = name.partition("-")[0]
         own = {variable(module): str(self._addresses[name])}
         environment = {**os.environ, **self.environment, **own, **self._choices.settings}
+        if self.database_url:  # the file would name another
+            environment.pop(f"{DATABASE_URL}_FILE", None)
         program = Program(self._choices.programs.get(module) or ours(module), environment)
         return Service(name, str(self._addresses[name]), program, self.folder, guard)
 
