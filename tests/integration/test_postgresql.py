@@ -54,7 +54,7 @@ def url(server: str) -> Iterator[str]:
 
 @asynccontextmanager
 async def opened(url: str, count: int = 1, schema: Schema = SCHEMA) -> AsyncIterator[list[PostgreSQLDatabase]]:
-    """What that many processes of the Product Service would have open, all started at once."""
+    """The databases of that many processes of the Product Service, all started at once."""
     place = database_url.parse(url)
     assert place is not None
     first = partial(seed.seed, products=[LAMP, TABLE], orders=[])
