@@ -74,5 +74,5 @@ def test_a_folder_nobody_needs_may_be_left_by_a_killed_system(tmp_path: Path, mo
         discovery.located(NO_FLAGS, None)
     for number, peer in enumerate(PEERS, 1):
         monkeypatch.setenv(variable(peer.module), f"127.0.0.1:{number}")
-    assert [peer.address.port for peer in discovery.located(NO_FLAGS, None)] == [1, 2, 3, 4]
+    assert [peer.address.each[0].port for peer in discovery.located(NO_FLAGS, None)] == [1, 2, 3, 4]
     assert os.environ[state.DATA_DIR] == str(tmp_path)
