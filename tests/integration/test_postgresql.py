@@ -12,7 +12,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -54,7 +54,7 @@ def url(server: str) -> Iterator[str]:
 
 @asynccontextmanager
 async def opened(url: str, count: int = 1, schema: Schema = SCHEMA) -> AsyncIterator[list[PostgreSQLDatabase]]:
-    """The transactions that so many processes of the Product Service would have open, all started at once."""
+    """The databases of that many processes of the Product Service, all started at once."""
     place = database_url.parse(url)
     assert place is not None
     first = partial(seed.seed, products=[LAMP, TABLE], orders=[])
@@ -159,6 +159,7 @@ class Cut:
         self._server = urlsplit(url)
         self.losing = False
         self.lost = asyncio.Event()
+        self._connections: list[asyncio.Task[None]] = []
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[str]:
@@ -169,11 +170,26 @@ class Cut:
             yield self._server._replace(netloc=f"postgres@127.0.0.1:{port}").geturl()
         finally:
             listener.close()
+            for connection in self._connections:
+                connection.cancel()
+            await asyncio.gather(*self._connections, return_exceptions=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there, back = await asyncio.open_connection(self._server.hostname, self._server.port)
-        lost = asyncio.Event()
-        await asyncio.gather(self._to_server(reader, back, lost), self._to_client(there, writer, lost))
+        task = asyncio.current_task()
+        assert task is not None
+        self._connections.append(task)
+        lost, opened_ = asyncio.Event(), [writer]
+        try:
+            there, back = await asyncio.open_connection(self._server.hostname, self._server.port)
+            opened_.append(back)
+            await asyncio.gather(self._to_server(reader, back, lost), self._to_client(there, writer, lost))
+        except (OSError, asyncio.CancelledError):
+            pass  # the end of the test, or nobody listens there
+        finally:
+            for each in opened_:
+                each.close()
+                with suppress(OSError):
+                    await each.wait_closed()
 
     async def _to_server(self, reader: asyncio.StreamReader, back: asyncio.StreamWriter, lost: asyncio.Event) -> None:
         try:
