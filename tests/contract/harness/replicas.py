@@ -97,11 +97,11 @@ class Replicas:
         self._replicas: list[Replica] = []
         try:
             for role, addresses in each.items():
-                found = {**environment, _variable(ORDER): self.addresses[ORDER]} if role == PRODUCT else environment
+                shown = {**environment, _variable(ORDER): self.addresses[ORDER]} if role == PRODUCT else environment
                 command = commands.get(role) or [sys.executable, "-m", f"ordersys.{role.replace('-', '_')}"]
                 for number, address in enumerate(addresses, 1):
                     log = folder / f"{role}-{number}.log"
-                    self._replicas.append(Replica(role, address, command, found, log))
+                    self._replicas.append(Replica(role, address, command, shown, log))
             for replica in self._replicas:
                 replica.wait()
         except BaseException:
