@@ -80,7 +80,7 @@ def test_a_folder_nobody_needs_may_be_left_by_a_killed_system(tmp_path: Path, mo
 
 
 def test_each_process_of_a_service_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where nobody listens is said of each by its own address; a list is no wrong setting."""
+    """Each that does not listen is named by its own address; a list is no wrong setting."""
     first, second, third = ports.free(3)
     for peer in PEERS:
         monkeypatch.setenv(variable(peer.module), f"127.0.0.1:{third}")
