@@ -71,7 +71,8 @@ class Server:
         self._folder = folder
         self._guard = guard
         self._options = dict(options or {})
-        self._given_port = port
+        self._port_known = port is not None
+        """True once clients may have its URL: from then on it is at that port, or not at all."""
         self._data = folder / "data"
         self._child: Child | None = None
         self._primary: Server | None = None
@@ -119,10 +120,11 @@ class Server:
             try:
                 self.wait()
             except ServerNotStarted:
-                if self._given_port is not None or not tries_left or not self._lost_port():
+                if self._port_known or not tries_left or not self._lost_port():
                     raise
                 self.port = 0
             else:
+                self._port_known = True
                 return
 
     def prepare(self) -> None:
@@ -265,9 +267,9 @@ class Server:
         beside.rename(self._data)
 
     def _chosen_port(self) -> int:
-        """The one that was given, or that of the last start where it is free still, or any free one."""
-        if self._given_port is not None:
-            return self._given_port
+        """The one that clients know, or that of the last start where it is free still, or any free one."""
+        if self._port_known:
+            return self.port
         record = self._folder / "port"
         port = self.port or _recorded(record)
         if not (0 < port <= _MOST_PORT and ports.is_free(port)):
