@@ -200,7 +200,7 @@ class _Connection:
         return self._settled(part) if isinstance(part, Settlement) else part
 
     def _published(self, publication: Publication) -> bytes:
-        """What is refused may come again on the same connection. Once one was lost no other passes: as if it broke."""
+        """A refused one may come again on the same connection. Once one was lost no other passes: as if it broke."""
         rule = self._proxy.rule
         verdict = Verdict.LOSE if self._spoiled else rule.published(publication.delivery)
         if verdict is Verdict.PASS:
