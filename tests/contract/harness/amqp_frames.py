@@ -57,9 +57,43 @@ class Settlement:
 
 @dataclass
 class Confirm:
-    """The broker confirms, or refuses, publications."""
+    """The broker confirms, or refuses, publications: one, or all up to it."""
 
+    channel: int
+    method: Any
     raw: bytes
+
+
+@dataclass
+class ConfirmTags:
+    """The tags by which a service knows the publications that the broker got.
+
+    The broker counts what it gets (delivery-tag), the service what it has published: of those that were kept from the
+    broker it knows nothing.
+    """
+
+    _passed: dict[int, list[int]] = field(default_factory=dict)
+
+    def passed(self, publication: Publication) -> None:
+        """The broker gets this one."""
+        self._of(publication).append(publication.tag)
+
+    def kept(self, publication: Publication) -> None:
+        """The broker does not."""
+        self._of(publication)
+
+    def translated(self, confirm: Confirm) -> bytes:
+        """A confirm as the service understands it. All up to a tag are what was answered before as well."""
+        tag = self._passed[confirm.channel][confirm.method.delivery_tag - 1]
+        if tag == confirm.method.delivery_tag:
+            return confirm.raw
+        method = type(confirm.method)(tag, confirm.method.multiple)
+        return bytes(pika.frame.Method(confirm.channel, method).marshal())
+
+    def _of(self, publication: Publication) -> list[int]:
+        if publication.tag == 1:  # of a channel that is new, or was opened again
+            self._passed[publication.channel] = []
+        return self._passed[publication.channel]
 
 
 @dataclass
@@ -173,7 +207,7 @@ class BrokerStream:
         for frame, raw in self._frames.feed(chunk):
             channel, method = _parts(frame)
             self._remember(channel, frame, raw)
-            yield Confirm(raw) if isinstance(method, spec.Basic.Ack | spec.Basic.Nack) else raw
+            yield Confirm(channel, method, raw) if isinstance(method, spec.Basic.Ack | spec.Basic.Nack) else raw
 
     def settled(self, settlement: Settlement) -> list[Delivery]:
         """The deliveries a settlement is about, in order of delivery."""

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit, urlunsplit
 from tests.contract.harness.amqp_frames import (
     BrokerStream,
     Confirm,
+    ConfirmTags,
     Delivery,
     Publication,
     ServiceStream,
@@ -150,6 +151,7 @@ class _Connection:
         self._broker = broker
         self._from_service = ServiceStream()
         self._from_broker = BrokerStream()
+        self._tags = ConfirmTags()
         self._sending = threading.Lock()
         self._spoiled = False
         self.lossy = False
@@ -198,14 +200,17 @@ class _Connection:
         return self._settled(part) if isinstance(part, Settlement) else part
 
     def _published(self, publication: Publication) -> bytes:
-        """Once one was kept from the broker it counts otherwise than the service: no other passes."""
+        """A refused one may come again on the same connection. Once one was lost no other passes: as if it broke."""
         rule = self._proxy.rule
         verdict = Verdict.LOSE if self._spoiled else rule.published(publication.delivery)
         if verdict is Verdict.PASS:
+            self._tags.passed(publication)
             return publication.raw
-        self._spoiled = True
-        self._lost_by(rule)
-        if verdict is not Verdict.LOSE:
+        self._tags.kept(publication)
+        if verdict is Verdict.LOSE:
+            self._spoiled = True
+            self._lost_by(rule)
+        else:
             self._answer(returned(publication) if verdict is Verdict.RETURN else nack(publication))
         return b""
 
@@ -222,7 +227,7 @@ class _Connection:
     def _confirmed(self, confirm: Confirm) -> bytes:
         rule = self._proxy.rule
         if rule.confirmed() is Verdict.PASS:
-            return confirm.raw
+            return self._tags.translated(confirm)
         self._lost_by(rule)
         return b""
 

@@ -9,18 +9,27 @@ from tests.contract.harness.amqp_proxy import Rule, Verdict
 
 
 class BrokerFault(Rule):
-    """Every publication of the event that fits meets the same fate; sets `met` when one did."""
+    """Publications of the event that fits meet the same fate: each, or so many and no more.
 
-    def __init__(self, fits: Callable[[Event], bool], verdict: Verdict) -> None:
+    Sets `met` when one did, and `over` when all of those did.
+    """
+
+    def __init__(self, fits: Callable[[Event], bool], verdict: Verdict, times: int | None = None) -> None:
         self._fits = fits
         self._verdict = verdict
+        self._left = times
         self.met = threading.Event()
+        self.over = threading.Event()
 
     def published(self, publication: Delivery) -> Verdict:
         event = understood(publication)
-        if event is None or not self._fits(event):
+        if event is None or self._left == 0 or not self._fits(event):
             return Verdict.PASS
         self.met.set()
+        if self._left is not None:
+            self._left -= 1
+            if self._left == 0:
+                self.over.set()
         return self._verdict
 
 

@@ -76,6 +76,10 @@ class Injector:
             if binding.destination == queue:
                 self._channel.queue_bind(queue, binding.source, binding.routing_key)
 
+    def delete(self, queue: str) -> None:
+        """Deletes a queue with all that is in it."""
+        self._channel.queue_delete(queue)
+
     def waiting(self, role: str) -> int:
         """The number of messages in a subscriber's queue that wait to be delivered."""
         return self.left_in(SUBSCRIPTIONS[role].queue)

@@ -133,6 +133,7 @@ def assert_properties(received: Received, order_id: str, time: int) -> None:
         "delivery_mode": pika.DeliveryMode.Persistent.value,
         "type": event.message.DESCRIPTOR.full_name,
         "message_id": f"{order_id}.{event.version}",
+        "expiration": None,
         "timestamp": time // 1_000_000,
         **headers,
     }
@@ -143,6 +144,7 @@ def assert_properties(received: Received, order_id: str, time: int) -> None:
         "delivery_mode": properties.delivery_mode,
         "type": properties.type,
         "message_id": properties.message_id,
+        "expiration": properties.expiration,
         "timestamp": properties.timestamp,
         **{name: value for name, value in _readable(properties.headers).items() if name in headers},
     }
@@ -179,3 +181,21 @@ def wait_for_events(system: SystemUnderTest) -> None:
     assert event_tap is not None
     mark = system.create().id
     event_tap.wait(lambda: event_tap.received(mark), system.patience, f"any event of order {mark}, just created")
+
+
+def event_ids(received: Sequence[Received]) -> set[str]:
+    """The event ids heard."""
+    return {message.properties.message_id for message in received}
+
+
+def assert_in_order(system: SystemUnderTest, event_tap: EventTap, order: Order) -> None:
+    """All versions of an order are heard, each behind the one before it, and under its id."""
+    awaited = f"the events of {order.version} versions of order {order.id}"
+    topic = event_tap.wait(lambda: _all_versions(event_tap, order), system.patience, awaited)
+    heard = list(dict.fromkeys(message.properties.message_id for message in topic))
+    assert heard == [f"{order.id}.{version}" for version in range(1, order.version + 1)]
+
+
+def _all_versions(event_tap: EventTap, order: Order) -> list[Received] | None:
+    received = event_tap.received(order.id, TOPIC)
+    return received if len(event_ids(received)) >= order.version else None

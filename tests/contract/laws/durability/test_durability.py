@@ -3,6 +3,7 @@
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,12 +14,15 @@ from ordersys.api.notification.v1.notification_log_pb2 import ListNotificationsR
 from ordersys.api.order.v1.order_pb2 import Order, OrderState
 from ordersys.api.order.v1.order_service_pb2 import (
     BatchCreateOrdersRequest,
+    CreateOrderRequest,
+    GetOrderRequest,
     ListOrdersRequest,
     OrderItems,
     UpdateOrderRequest,
 )
 from ordersys.api.product.v1.product_service_pb2 import AdjustStockRequest, ListProductsRequest
 from ordersys.contract.events import Event
+from ordersys.contract.times import microseconds
 from tests.contract.conftest import ProductServiceAlone
 from tests.contract.harness.amqp_frames import Delivery
 from tests.contract.harness.amqp_proxy import AmqpProxy, Rule, Verdict
@@ -28,16 +32,20 @@ from tests.contract.harness.client import LISTENERS, ORDER, PRODUCT
 from tests.contract.harness.event_tap import EventTap
 from tests.contract.harness.fake_order_service import Unavailable
 from tests.contract.harness.injector import SUBSCRIPTIONS, Injector
-from tests.contract.harness.order_events import FANOUT, TOPIC
+from tests.contract.harness.order_events import FANOUT, TOPIC, assert_in_order, assert_properties
+from tests.contract.harness.order_requests import CANCELLED, DELIVERED, PAID, WAYS, moving
 from tests.contract.harness.product_alone import ORPHAN_SECONDS, assert_open, cancelling, changing, orders_of, stock
 from tests.contract.harness.sample_orders import sample_order
 from tests.contract.harness.subscriber_deliveries import created, fence, recorded
 from tests.contract.harness.system_under_test import SystemUnderTest, creating, new_id, placing, priced
+from tests.contract.harness.traces import carrying, new_trace, trace_id
 from tests.contract.harness.traffic import Traffic
 
 pytestmark = pytest.mark.judges(RESTART)
 each_listener = pytest.mark.parametrize("role", LISTENERS)
 EVENTS = 30
+BATCH = 300
+VERSIONS = 12  # of two digits: they sort otherwise as text
 UNITS = 10_000
 survives = pytest.mark.cites("implement.md", "A crash loses nothing that was answered.")
 
@@ -80,6 +88,11 @@ def with_items(order: Order, quantity: int) -> UpdateOrderRequest:
     return UpdateOrderRequest(request_id=new_id(), order_id=order.id, items=items)
 
 
+def reading(request: CreateOrderRequest) -> GetOrderRequest:
+    """A request for the order that this one creates."""
+    return GetOrderRequest(order_id=request.order_id)
+
+
 def heard(event_tap: EventTap, order: Order) -> bool:
     """True once both exchanges have told of an order, up to its version."""
     topic = {h.event.version for h in event_tap.received(order.id, TOPIC) if h.event}
@@ -107,10 +120,15 @@ def test_orders_and_their_request_ids_survive_a_crash(system: SystemUnderTest) -
     customer = f"c-{new_id()}"
     first, *batch = [creating({"lamp": 2, "chair": 1}, customer) for _ in range(4)]
     answered: list[tuple[Any, Any]] = [(first, system.ok(first))]
-    changes = with_items(answered[0][1].order, 5), paying(answered[0][1].order)
-    answered.extend((request, system.ok(request, ORDER)) for request in changes)
     whole = BatchCreateOrdersRequest(requests=batch)
     answered.append((whole, system.ok(whole)))
+    # The oldest is changed after newer ones were created; one change changes nothing; two orders come to their end.
+    oldest, delivered, cancelled, _ = order_ids = [first.order_id, *(each.order_id for each in batch)]
+    changes = [with_items(system.order(oldest), 5) for _ in range(2)]
+    steps = (oldest, PAID), (cancelled, CANCELLED), *((delivered, state) for state in WAYS[DELIVERED])
+    changes.extend(moving(Order(id=order_id), state) for order_id, state in steps)
+    answered.extend((request, system.ok(request, ORDER)) for request in changes)
+    orders = [system.order(order_id) for order_id in order_ids]
     whole_list, rest = (ListOrdersRequest(customer_id=customer, page_size=size) for size in (500, 2))
     rest.page_token = system.ok(rest).next_page_token
     listed = [system.ok(query) for query in (whole_list, rest)]
@@ -119,9 +137,17 @@ def test_orders_and_their_request_ids_survive_a_crash(system: SystemUnderTest) -
         system.crash(ORDER)
     between = creating()
     answered.append((between, system.ok(between)))
-    system.crash(ORDER)  # what was found again has to be kept, too, by whoever began with it
+    large = BatchCreateOrdersRequest(requests=[creating() for _ in range(BATCH)])
+    with ThreadPoolExecutor(1) as pool:
+        under_way = pool.submit(system.call, large)
+        # Once the first can be read: a commit for each order would be in the midst of them.
+        system.eventually(lambda: under_way.done() or system.call(reading(large.requests[0])).response)
+        system.crash(ORDER)  # what was found again has to be kept, too, by whoever began with it
+    there = sum(bool(system.call(reading(request)).response) for request in large.requests)
+    assert there in (0, BATCH), f"of a batch of {BATCH} orders {there} are there"
+    answered.append((large, under_way.result().response or system.ok(large)))
     assert [system.ok(query) for query in (whole_list, rest)] == listed
-    assert system.order(answered[0][1].order.id) == answered[2][1].order
+    assert [system.order(order_id) for order_id in order_ids] == orders
     for request, response in [*answered, *traffic.answered]:
         assert system.ok(request, ORDER) == response
     for _, response in traffic.resolved():
@@ -138,13 +164,29 @@ def test_orders_and_their_request_ids_survive_a_crash(system: SystemUnderTest) -
 def test_events_that_wait_for_the_broker_survive_a_crash(
     system: SystemUnderTest, event_tap: EventTap, proxy: AmqpProxy | None
 ) -> None:
-    """What was answered and not yet published is published afterwards: each version, under one id."""
+    """What was answered and not yet published is published afterwards: each version, in order, as at once."""
+    answered: list[tuple[Order, str]] = []
+
+    def made(request: CreateOrderRequest | UpdateOrderRequest) -> Order:
+        answered.append(
+            (system.client.call(request, ORDER, metadata=carrying(trace := new_trace())).response.order, trace)
+        )
+        return answered[-1][0]
+
     with unpublished(proxy):
-        orders = [system.create() for _ in range(5)]
-        orders = [system.ok(paying(order), ORDER).order for order in orders]
+        changed, paid, cancelled = (made(creating()) for _ in range(3))
+        for quantity in range(3, 1 + VERSIONS):
+            changed = made(with_items(changed, quantity))
+        paid, cancelled = made(paying(paid)), made(moving(cancelled, CANCELLED))
         system.crash(ORDER)
-    for order in orders:
+    for order in (changed, paid, cancelled):
         assert_told(system, event_tap, order)
+        assert_in_order(system, event_tap, order)
+    for order, trace in answered:
+        for message in event_tap.received(order.id):
+            if message.event and message.event.version == order.version:
+                assert_properties(message, order.id, microseconds(order.update_time))
+                assert trace_id(message.properties.headers["traceparent"]) == trace_id(trace)
 
 
 @survives

@@ -5,9 +5,10 @@ import pytest
 from ordersys.api.order.v1.order_events_pb2 import OrderCreated, OrderUpdated
 from ordersys.api.order.v1.order_pb2 import OrderState
 from ordersys.contract.topology import Exchange, Queue, topology
+from tests.contract.harness.amqp_proxy import AmqpProxy
 from tests.contract.harness.client import LISTENERS
 from tests.contract.harness.event_tap import EventTap
-from tests.contract.harness.injector import Injector
+from tests.contract.harness.injector import SUBSCRIPTIONS, Injector
 from tests.contract.harness.order_events import FANOUT, TOPIC, fence_exchanges
 from tests.contract.harness.sample_orders import sample_order
 from tests.contract.harness.subscriber_deliveries import fence
@@ -41,6 +42,21 @@ def test_every_queue_is_there_as_the_contract_states_it(
     # A service that has only just connected may still be declaring.
     system.eventually(lambda: injector.is_there(queue.name))
     assert injector.try_to(lambda channel: channel.queue_declare(queue.name, durable=True, arguments=arguments)) == ""
+
+
+@pytest.mark.cites("implement.md", "Every service declares all of it when it connects")
+@pytest.mark.judges("proxy")
+def test_a_queue_that_was_deleted_while_the_broker_was_away_is_declared_again(
+    system: SystemUnderTest, injector: Injector, proxy: AmqpProxy | None
+) -> None:
+    """Each time a service connects, and not the first time only."""
+    assert proxy is not None
+    queues = [SUBSCRIPTIONS[role].dead_letter_queue for role in LISTENERS]
+    with proxy.away():
+        for queue in queues:
+            injector.delete(queue)
+    for queue in queues:
+        system.eventually(lambda queue=queue: injector.is_there(queue))  # type: ignore[misc]
 
 
 @pytest.mark.cites("implement.md", "`feeds` is an exchange-to-exchange binding with routing key `#`")

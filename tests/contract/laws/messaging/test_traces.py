@@ -92,11 +92,27 @@ def test_a_trace_context_of_a_later_version_is_read_as_far_as_it_is_known(
     "wrong", ["ff-{0}-{1}-01", "00-{0}-{1}-01-x", "01-{0}-{1}-01.x", "01-{0}-{1}", "00-{0}-0000000000000000-01"]
 )
 def test_what_is_no_trace_context_begins_a_trace(system: SystemUnderTest, event_tap: EventTap, wrong: str) -> None:
-    """The call is served as one that carries none (§3.2.2), and its event belongs to a trace all the same."""
+    """The call is served as one that carries none (§3.2.2): its event belongs to a trace, and to one of its own."""
     _, trace, span, _ = new_trace().split("-")
-    order = traced(system, ORDER, creating(), wrong.format(trace, span)).response.order
-    trace_of_event = received(system, event_tap, creation_of(order))
-    assert trace_of_event not in (trace, "0" * 32)
+    wrong = wrong.format(trace, span)
+    orders = [traced(system, ORDER, creating(), traceparent).response.order for traceparent in (wrong, wrong, "", "")]
+    of_events = {received(system, event_tap, creation_of(order)) for order in orders}
+    assert len(of_events) == len(orders), f"calls without a trace share one: {', '.join(sorted(of_events))}"
+    assert not of_events & {trace, "0" * 32}
+
+
+@pytest.mark.cites("order_service.proto", "One with a trace or span of zeros counts as none.")
+@pytest.mark.judges(ORDER)
+@pytest.mark.parametrize("wrong", ["00-{0}-0000000000000000-01", "00-00000000000000000000000000000000-{1}-01"])
+def test_a_trace_of_zeros_in_a_request_begins_a_trace(system: SystemUnderTest, event_tap: EventTap, wrong: str) -> None:
+    """It is served as one whose field is empty, alone and in a batch (§3.2.2.3)."""
+    _, trace, span, _ = new_trace().split("-")
+    requests = [creating() for _ in range(2)]
+    for request in requests:
+        request.traceparent = wrong.format(trace, span)
+    (in_batch,) = system.ok(BatchCreateOrdersRequest(requests=requests[1:])).results
+    for order in (system.ok(requests[0]).order, in_batch.order):
+        assert received(system, event_tap, creation_of(order)) not in (trace, "0" * 32)
 
 
 @pytest.mark.cites("implement.md", "Of several in one call any is taken, or a new trace begun")
