@@ -137,10 +137,25 @@ def bench(session: nox.Session) -> None:
     session.run("python", "-m", "benchmarks", *session.posargs, **PATIENTLY)
 
 
+def _has_postgresql() -> bool:
+    """True where a server is installed; its version is for the launcher to judge."""
+    return shutil.which("postgres") is not None or any(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
+
+
 @nox.session
 def demo(session: nox.Session) -> None:
-    """Start the whole system, walk through its story, reconcile, shut down (`-- --json` for programs)."""
+    """Start the whole system, walk through its story, reconcile, shut down (`-- --json` for programs).
+
+    `-- --postgres --replicas 2` for two processes of each service on a private PostgreSQL.
+    """
     prepare(session)
+    if {"--postgres", "--database-url"} & {word.partition("=")[0] for word in session.posargs}:
+        session.install(*PROJECT["project"]["optional-dependencies"]["postgresql"])
+    if "--postgres" in session.posargs and not _has_postgresql():
+        try:
+            session.install(*nox.project.dependency_groups(PROJECT, "postgresql-server"))
+        except CommandFailed:  # as with musl: the launcher says what to install
+            session.warn("there is no PostgreSQL as a package for this system")
     session.run("python", "-m", "ordersys.local", "--demo", *session.posargs, **PATIENTLY)
 
 

@@ -28,6 +28,12 @@ compose)
     broker=$(password)
     printf 'RABBITMQ_DEFAULT_USER=ordersys\nRABBITMQ_DEFAULT_PASS=%s\n' "$broker" >"$folder/rabbitmq.env"
     printf 'ORDERSYS_AMQP_URL=amqp://ordersys:%s@rabbitmq:5672/%%2F\n' "$broker" >"$folder/services.env"
+    database=$(password)
+    printf 'POSTGRES_USER=ordersys\nPOSTGRES_DB=ordersys\nPOSTGRES_PASSWORD=%s\n' "$database" >"$folder/postgres.env"
+    {
+        printf 'COMPOSE_PROFILES=scale\nREPLICAS=3\nPRODUCT_PORTS=50051-50053\n'
+        printf 'ORDERSYS_DATABASE_URL=postgresql://ordersys:%s@postgres:5432/ordersys\n' "$database"
+    } >"$folder/scale.env"
     ;;
 kubernetes)
     if [ -z "${ORDERSYS_AMQP_URL:-}" ]; then

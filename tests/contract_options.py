@@ -8,6 +8,7 @@ from ordersys.contract.topology import subscriptions
 from tests import virtual_host
 
 ROLES = ("product-service", "order-service", *(subscription.consumer for subscription in subscriptions()))
+POSTGRESQL = "postgresql"
 
 
 class Command(NamedTuple):
@@ -47,6 +48,14 @@ def add(parser: pytest.Parser) -> None:
         default=[],
         metavar="ROLE=COMMAND",
         help="judge our system with this program in the place of a service; may be repeated",
+    )
+    group.addoption(
+        "--database",
+        metavar="postgresql",
+        help="keep the state of our system in PostgreSQL: a private one, or that of ORDERSYS_TEST_DATABASE_URL",
+    )
+    group.addoption(
+        "--replicas", default="1", metavar="N", help="processes of each of our services, with --database=postgresql (1)"
     )
     group.addoption("--name", metavar="TEXT", help="the name of what is judged, for the report")
     group.addoption("--service-version", metavar="TEXT", help="its version, for the report")

@@ -19,11 +19,12 @@ from ordersys.contract.addresses import Address, InvalidAddress
 from ordersys.runtime.rabbitmq import urls
 from tests import workers
 from tests.contract.harness.law_index import laws
-from tests.contract_options import ROLES, named, programs, restart_command
+from tests.contract_options import POSTGRESQL, ROLES, named, programs, restart_command
 
 REPORTS = (".json", ".html", ".svg")
 _MOST_SEED = 2**32 - 1
 _MOST_TEXT = 100
+_MOST_REPLICAS = 4  # of each of four services, with five connections each: PostgreSQL takes 100
 _FLAGS = ("--name", "--service-version")
 
 
@@ -31,6 +32,7 @@ def check(config: pytest.Config) -> None:
     """Reads numbers in the place of their texts. Raises pytest.UsageError for whatever can't be meant."""
     config.option.examples = _whole(config, "--examples", 1)
     config.option.seed = _whole(config, "--seed", 0, _MOST_SEED)
+    config.option.replicas = _whole(config, "--replicas", 1, _MOST_REPLICAS)
     config.option.patience = _patience(config.getoption("--patience"))
     if not workers.is_worker(config):  # which works for a run that was checked, and may have begun to listen
         refuse(config)
@@ -43,6 +45,7 @@ def refuse(config: pytest.Config) -> None:
     _check_broker(config)
     _check_stand_in(config)
     _check_programs(config)
+    _check_database(config)
     _check_restarts(config)
     _check_files(config)
     _check_laws(config.getoption("--law"))
@@ -138,6 +141,20 @@ def _check_programs(config: pytest.Config) -> None:
         raise pytest.UsageError(
             f"--program has the suite start the system, and --{next(iter(named(config)))} judges one that runs; leave"
             " one of them out"
+        )
+
+
+def _check_database(config: pytest.Config) -> None:
+    kind, replicas = config.getoption("--database"), config.getoption("--replicas")
+    if kind is None:
+        if int(replicas) > 1:
+            raise pytest.UsageError("--replicas share a database; add --database=postgresql")
+        return
+    if kind != POSTGRESQL:
+        raise pytest.UsageError(f"--database={kind} must be {POSTGRESQL}; without it each service has a file")
+    if named(config):
+        raise pytest.UsageError(
+            f"--database is for our own system, and --{next(iter(named(config)))} judges one that runs; leave one out"
         )
 
 

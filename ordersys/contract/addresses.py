@@ -34,6 +34,16 @@ class Address(NamedTuple):
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     @property
+    def each(self) -> "tuple[Address, ...]":
+        """Itself: a list of one, as `Addresses` has it."""
+        return (self,)
+
+    @property
+    def target(self) -> str:
+        """The name gRPC takes for it."""
+        return str(self)
+
+    @property
     def is_loopback(self) -> bool:
         """True if a connection to it stays on this machine, judged by the text alone: no name is resolved.
 
@@ -113,6 +123,12 @@ def parse_list(text: str) -> Addresses:
     if len(each) > 1 and not _version(each[0].host):
         raise InvalidAddress("with an IP address where there are several; one name may have several addresses")
     return Addresses(each)
+
+
+def parse_any(text: str) -> Address | Addresses:
+    """The address that `text` is, or the list of several. Raises InvalidAddress."""
+    several = parse_list(text)
+    return several if len(several.each) > 1 else several.each[0]
 
 
 def _version(host: str) -> int:

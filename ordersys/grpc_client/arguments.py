@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 from ordersys.console.parser import UsageError
 from ordersys.contract import addresses
-from ordersys.contract.addresses import Address
+from ordersys.contract.addresses import Address, Addresses
 
 _LONGEST = 60
 _MOST_DIGITS = 30
@@ -94,10 +94,10 @@ def of_rule(message: str, field: str) -> Callable[[str], int]:
     return read
 
 
-def address(text: str) -> Address:
-    """The address of a service."""
+def address(text: str) -> Address | Addresses:
+    """The address of a service, or those of its processes."""
     try:
-        return addresses.parse(text)
+        return addresses.parse_any(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{quoted(text)} must be {error}") from error
 

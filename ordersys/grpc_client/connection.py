@@ -1,10 +1,11 @@
 """Calls to the services: the same request again, with jittered backoff, while the answer is that it may help."""
 
 import asyncio
+import json
 import random
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import NamedTuple, TypeVar, cast
 
 import grpc
@@ -22,7 +23,7 @@ from ordersys.api.order.v1.order_service_pb2 import ListOrdersRequest
 from ordersys.api.order.v1.order_service_pb2_grpc import OrderServiceStub
 from ordersys.api.product.v1.product_service_pb2 import ListProductsRequest
 from ordersys.api.product.v1.product_service_pb2_grpc import ProductServiceStub
-from ordersys.contract.addresses import Address, channel_options
+from ordersys.contract.addresses import Address, Addresses, channel_options
 from ordersys.grpc_client.demo.reconciliation import SILENT
 from ordersys.grpc_client.peers import Peer, Peers
 
@@ -36,6 +37,8 @@ STRANGER = "is another service"
 """The health of what answers at the address of a service and does not serve it."""
 # CANCELLED by the other side is how a grpc server that shuts down answers a call it had not begun.
 _PASSING = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.CANCELLED)
+# Of several processes each gets its part of the calls, and none while it says that it is not well.
+_BALANCED = json.dumps({"loadBalancingConfig": [{"round_robin": {}}], "healthCheckConfig": {"serviceName": ""}})
 _OPTIONS = (("grpc.initial_reconnect_backoff_ms", 100), ("grpc.max_reconnect_backoff_ms", 1000))
 
 
@@ -136,15 +139,25 @@ class Client:
         return await self._repeat(self.peers[1 + number], call, request)
 
     async def health(self) -> dict[Peer, str]:
-        """The health of each service: SERVING, NOT_SERVING or another word of grpc.health.v1, SILENT or STRANGER."""
+        """The health of each process: SERVING, NOT_SERVING or another word of grpc.health.v1, SILENT or STRANGER.
+
+        By the service at its one address: a service of several processes is there once for each.
+        """
         seconds = min(_HEALTH_SECONDS, self.timeout)
-        probes: list[Awaitable[Message]] = [
-            self.products.ListProducts(ListProductsRequest(page_size=1), timeout=seconds),
-            self.orders.ListOrders(ListOrdersRequest(page_size=1), timeout=seconds),
-            *(log.ListNotifications(_ONE_NOTIFICATION, timeout=seconds) for log in self.logs.values()),
+        asked = [
+            (number, peer._replace(address=address))
+            for number, peer in enumerate(self.peers)
+            for address in peer.address.each
         ]
-        checks = (_health(channel, probe, seconds) for channel, probe in zip(self._channels, probes, strict=True))
-        return dict(zip(self.peers, await asyncio.gather(*checks), strict=True))
+        states = await asyncio.gather(*(self._state(number, peer.address, seconds) for number, peer in asked))
+        return {peer: state for (_, peer), state in zip(asked, states, strict=True)}
+
+    async def _state(self, number: int, address: Address | Addresses, seconds: float) -> str:
+        """The health of one process of the service with that number, by a connection of its own if it has others."""
+        if len(self.peers[number].address.each) == 1:
+            return await _health(self._channels[number], _probe(number, self._channels[number], seconds), seconds)
+        async with _channel(address) as channel:
+            return await _health(channel, _probe(number, channel, seconds), seconds)
 
     async def _repeat(self, peer: Peer, call: Callable[..., Awaitable[R]], request: Message) -> R:
         """Every changing call carries a request_id, so that repeating it is safe."""
@@ -193,8 +206,20 @@ def may_help(status: Status) -> bool:
     return any(detail.Is(RetryInfo.DESCRIPTOR) for detail in status.details)
 
 
-def _channel(address: Address) -> grpc.aio.Channel:
-    return grpc.aio.insecure_channel(str(address), options=(*_OPTIONS, *channel_options(address)))
+def _channel(address: Address | Addresses) -> grpc.aio.Channel:
+    balanced = [("grpc.service_config", _BALANCED)] if len(address.each) > 1 else []
+    return grpc.aio.insecure_channel(address.target, options=(*_OPTIONS, *balanced, *channel_options(address)))
+
+
+def _probe(number: int, channel: grpc.aio.Channel, seconds: float) -> Awaitable[Message]:
+    """A call that only the service with that number knows."""
+    calls: Sequence[Callable[[], Awaitable[Message]]] = (
+        lambda: ProductServiceStub(channel).ListProducts(ListProductsRequest(page_size=1), timeout=seconds),
+        lambda: OrderServiceStub(channel).ListOrders(ListOrdersRequest(page_size=1), timeout=seconds),
+    )
+    if number < len(calls):
+        return calls[number]()
+    return NotificationLogStub(channel).ListNotifications(_ONE_NOTIFICATION, timeout=seconds)
 
 
 async def _health(channel: grpc.aio.Channel, probe: Awaitable[Message], seconds: float) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from ordersys.console.parser import UsageError
 from ordersys.contract import addresses
-from ordersys.contract.addresses import Address
+from ordersys.contract.addresses import Address, Addresses
 from ordersys.grpc_client.arguments import quoted
 from ordersys.grpc_client.peers import PEERS, Peer, Peers, variable
 from ordersys.local import state
@@ -15,7 +15,7 @@ class NotRunning(UsageError):
     """No system runs with the folder that was named."""
 
 
-def located(flags: Mapping[str, Address | None], data_dir: str | None) -> Peers:
+def located(flags: Mapping[str, Address | Addresses | None], data_dir: str | None) -> Peers:
     """Each service at its address: as its flag says, else the flag for the folder, else its variable, else the
     variable for the folder, else the default. Raises UsageError.
 
@@ -40,19 +40,19 @@ def located(flags: Mapping[str, Address | None], data_dir: str | None) -> Peers:
     return first, second, third, fourth
 
 
-def address_of(module: str, default: Address) -> Address:
+def address_of(module: str, default: Address | Addresses) -> Address | Addresses:
     """The address of a service by the environment; an empty variable is none. Raises UsageError."""
     name = variable(module)
     text = os.environ.get(name)
     if not text:
         return default
     try:
-        return addresses.parse(text)
+        return addresses.parse_any(text)
     except ValueError as error:
         raise UsageError(f"{name} is {quoted(text)} but must be {error}") from error
 
 
-def _running(folder: str) -> Mapping[str, Address]:
+def _running(folder: str) -> Mapping[str, Address | Addresses]:
     try:
         return state.addresses(folder)
     except state.NotRunning as error:

@@ -154,10 +154,10 @@ def _services(arguments: argparse.Namespace) -> Iterator[Finding]:
         yield _wrong("addresses", str(error), "set it right; with no address at all, the defaults are used")
         return
     owners: dict[object, Peer] = {}
-    for peer in peers:
-        other = owners.setdefault(peer.address, peer)
+    for address, peer in ((address, owner) for owner in peers for address in owner.address.each):
+        other = owners.setdefault(address, peer)
         if other is not peer:
-            text = f"{other.name} and {peer.name} are both at {peer.address}"
+            text = f"{other.name} and {peer.name} are both at {address}"
             yield _wrong("addresses", text, f"set {variable(other.module)} or {variable(peer.module)} right")
     yield from asyncio.run(_health(peers, arguments.timeout or _CONNECT_SECONDS))
 
@@ -204,7 +204,7 @@ async def _who(peer: Peer, seconds: float) -> str:
 
 def _silent(peer: Peer) -> Finding:
     """A service that does not answer: nobody listens there, or somebody who does not speak gRPC."""
-    if trouble := _listens(peer.address):
+    if trouble := _listens(peer.address.each[0]):
         text = f"nothing listens at {peer.address} ({trouble})"
         remedy = f"start it with `python -m ordersys.{peer.module}`; where it is elsewhere, set {variable(peer.module)}"
         return Finding(peer.name, WRONG, text, remedy, outcome.NOT_REACHABLE)

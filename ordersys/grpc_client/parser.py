@@ -202,7 +202,7 @@ def _add_options(parser: Parser, title: str, all_shown: bool) -> "argparse._Argu
             f"--{peer.module.replace('_', '-')}",
             type=typed.address,
             default=unset,
-            metavar="HOST:PORT",
+            metavar="HOST:PORT[,…]",
             help=f"address of the {peer.name} ({variable(peer.module)}; {peer.address})" if all_shown else unset,
         )
     group.add_argument("--version", action=_Version, help="print the version" if all_shown else unset)

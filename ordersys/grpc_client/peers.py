@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from ordersys.contract.addresses import Address
+from ordersys.contract.addresses import Address, Addresses
 
 
 class Peer(NamedTuple):
@@ -10,7 +10,8 @@ class Peer(NamedTuple):
 
     name: str
     module: str
-    address: Address
+    address: Address | Addresses
+    """Where its process listens, or its processes."""
 
 
 Peers = tuple[Peer, Peer, Peer, Peer]

@@ -92,8 +92,9 @@ async def _missing(arguments: argparse.Namespace, seconds: float) -> Sequence[st
 async def _statuses(client: Client) -> Sequence[ServiceStatus]:
     health = await client.health()
     services = []
-    for index, (peer, state) in enumerate(health.items()):
-        number = index - 1
+    modules = [peer.module for peer in client.peers]
+    for peer, state in health.items():
+        number = modules.index(peer.module) - 1
         letters = await _dead_letters(client, number) if number > 0 and state == SERVING else None
         count, truncated = letters or (None, False)
         services.append(ServiceStatus(peer.name, str(peer.address), state, count, truncated))

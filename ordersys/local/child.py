@@ -52,10 +52,10 @@ class Child:
         """True where this program, or one that it has started, listens on a TCP port."""
         return any(_listens(process, port) for process in members(self._group))
 
-    def stop(self, seconds: float) -> None:
-        """Ends it in good order; what is left after so many seconds is killed."""
+    def stop(self, seconds: float, number: signal.Signals = signal.SIGTERM) -> None:
+        """Ends it in good order by that signal; what is left after so many seconds is killed."""
         if self.running:
-            self._process.send_signal(signal.SIGTERM)
+            self._process.send_signal(number)
             gone([self._group], seconds)
         end([self._group])
         self.forget()

@@ -3,9 +3,11 @@
 import argparse
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,24 +18,37 @@ from ordersys.console import output
 from ordersys.console.interrupts import Interrupted, interrupts
 from ordersys.console.parser import Parser, UsageError
 from ordersys.contract import addresses
-from ordersys.local import ports
+from ordersys.contract.addresses import Address
+from ordersys.local import ports, state
 from ordersys.local.display import Display
 from ordersys.local.packages import NoRabbitMQ
+from ordersys.local.postgresql import ServerNotStarted
+from ordersys.local.postgresql_programs import NoPostgreSQL
 from ordersys.local.rabbitmq import NotStarted
 from ordersys.local.service import Misused, NotHealthy
 from ordersys.local.system import SERVICES, USUAL_AMQP_PORT, USUAL_PORTS, CannotStart, Choices, System, said_in_one_line
-from ordersys.runtime.base import files
+from ordersys.runtime.base import database_url, files
 from ordersys.runtime.rabbitmq import urls
 from ordersys.runtime.rabbitmq.errors import BrokerUnavailable
 from ordersys.runtime.rabbitmq.urls import shown
 
 _PROGRAM = "python -m ordersys.local"
 _WATCH_SECONDS = 0.5
+_MOST_REPLICAS = 16  # of each of four services: more would have a private PostgreSQL run out of connections
 _FAILED = 1
 _WRONG_USE = 2
+# Asks a running system to restart its processes one at a time.
+_ROLL_SIGNAL = signal.SIGUSR1
+_ROLL_SECONDS = 600.0
+_PORT_OPTIONS = tuple(f"--{module.replace('_', '-')}-port" for module in SERVICES)
 _SENSELESS_BESIDE = {
+    "--database-url": ("--postgres", "--standby"),
+    "--roll": (
+        *("--amqp-url", "--amqp-port", "--brokers", "--broker-only", "--demo", "--program", *_PORT_OPTIONS),
+        *("--postgres", "--standby", "--database-url", "--replicas"),
+    ),
     "--amqp-url": ("--amqp-port", "--brokers", "--broker-only"),
-    "--broker-only": ("--demo", "--program", *(f"--{module.replace('_', '-')}-port" for module in SERVICES)),
+    "--broker-only": ("--demo", "--program", "--postgres", "--database-url", "--replicas", *_PORT_OPTIONS),
 }
 
 
@@ -58,12 +73,14 @@ def _run() -> int:
     try:
         with interrupts.raising():
             arguments = _arguments()
+            if arguments.roll:
+                return _roll(arguments.data_dir)
             ended = _system_run(arguments, Display(arguments.plain))
-    except (UsageError, CannotStart, Misused) as error:
+    except (UsageError, CannotStart, Misused, state.NotRunning) as error:
         return _told(error, _WRONG_USE)
     except BrokerUnavailable as error:
         return _told(f"{error}; without --amqp-url a RabbitMQ of its own is started", _FAILED)
-    except (NoRabbitMQ, NotStarted, NotHealthy) as error:
+    except (NoRabbitMQ, NotStarted, NoPostgreSQL, ServerNotStarted, NotHealthy) as error:
         return _told(error, _FAILED)
     # Last of all, so that a program finds it as the last line.
     output.write(ended.result)
@@ -108,6 +125,28 @@ def _arguments() -> argparse.Namespace:
         "--demo", action="store_true", help="walk through the demo, then stop; exit status 0 if all is even"
     )
     parser.add_argument("--json", action="store_true", help="with --demo: one JSON object as the last line")
+    parser.add_argument(
+        "--postgres", action="store_true", help="keep the state in a private PostgreSQL instead of SQLite files"
+    )
+    parser.add_argument(
+        "--standby", action="store_true", help="with --postgres: a standby that has whatever was answered"
+    )
+    parser.add_argument(
+        "--database-url", type=_database_url, metavar="URL", help="keep the state in this PostgreSQL (postgresql://…)"
+    )
+    parser.add_argument(
+        "--replicas",
+        type=int,
+        choices=range(1, _MOST_REPLICAS + 1),
+        default=1,
+        metavar="N",
+        help=f"processes of each service, up to {_MOST_REPLICAS}, on a PostgreSQL (default: 1)",
+    )
+    parser.add_argument(
+        "--roll",
+        action="store_true",
+        help="restart the processes of the system that runs with --data-dir, one at a time, and return when all work",
+    )
     parser.add_argument("--broker-only", action="store_true", help="only the RabbitMQ, no services")
     parser.add_argument(
         "--program",
@@ -130,6 +169,8 @@ def _check_together(given: Collection[str]) -> None:
         for other in others:
             if option in given and other in given:
                 raise CannotStart(f"{other} does nothing beside {option}; leave one of them out")
+    if "--roll" in given and "--data-dir" not in given:
+        raise CannotStart("--roll needs the folder of the running system; name it with --data-dir")
     if "--json" in given and "--demo" not in given:
         raise CannotStart("--json does nothing without --demo; leave it out, or add that")
 
@@ -159,6 +200,17 @@ def _url(text: str) -> str:
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"must be {error}") from None
     return text.strip()
+
+
+def _database_url(text: str) -> str:
+    """As it was given, for the services; it may hold a password, which is in no error."""
+    try:
+        parsed = database_url.parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"must be {error}") from None
+    if parsed is None:
+        raise argparse.ArgumentTypeError(f"must be {database_url.WANTED}")
+    return text
 
 
 def _path(text: str) -> str:
@@ -193,27 +245,50 @@ def _system(arguments: argparse.Namespace, folder: Path, display: Display) -> Sy
         services=() if arguments.broker_only else SERVICES,
         programs=dict(arguments.program),
         addresses={module: f"127.0.0.1:{port}" for module, port in ports.items() if port is not None},
+        database_url=arguments.database_url,
+        postgres=arguments.postgres,
+        standby=arguments.standby,
+        replicas=arguments.replicas,
         usual_ports=True,
     )
     return System(folder, display.stage, choices)
 
 
 def _stay(system: System, display: Display, data_dir: str | None) -> Ended:
+    wanted = threading.Event()
+    signal.signal(_ROLL_SIGNAL, lambda *_: wanted.set())
     try:
         for line in _greeting(system, data_dir):
             display.line(line)
         while True:
             system.watch(display.line)
+            if wanted.is_set():
+                wanted.clear()
+                system.roll(display.line)
             time.sleep(_WATCH_SECONDS)
     except Interrupted:
         return Ended(0)
 
 
+def _roll(data_dir: str) -> int:
+    """Has the system of that folder restart its processes; 0 when it has, 1 where one did not come back."""
+    before = state.running(data_dir)
+    os.kill(before.pid, _ROLL_SIGNAL)
+    until = time.monotonic() + _ROLL_SECONDS
+    while time.monotonic() < until:
+        outcomes = state.running(data_dir).rolls[len(before.rolls) :]
+        if outcomes:
+            return _told(outcomes[0], _FAILED) if outcomes[0] else 0
+        time.sleep(_WATCH_SECONDS)
+    return _told(f"the processes were not restarted within {_ROLL_SECONDS:.0f} s; see its own words", _FAILED)
+
+
 def _greeting(system: System, data_dir: str | None) -> Sequence[str]:
     return [
         "",
-        *(_row(service.module, service.address, service.log) for service in system.services.values()),
+        *(_row(service.name, service.address, service.log) for service in system.services.values()),
         *(_row("rabbitmq", url, node.log) for url, node in zip(system.broker_urls, system.nodes, strict=False)),
+        *(_row(server.name, f"{ports.LOOPBACK}:{server.port}", server.log) for server in system.servers),
         *([] if system.nodes else [f"  {'rabbitmq':<24} {shown(system.broker_urls)}"]),
         "",
         *(_invitation(system, data_dir) if system.services else []),
@@ -227,7 +302,8 @@ def _greeting(system: System, data_dir: str | None) -> Sequence[str]:
 
 def _invitation(system: System, data_dir: str | None) -> Sequence[str]:
     """The shortest command by which a client finds it."""
-    at_usual_ports = all(addresses.parse(s.address).port == USUAL_PORTS[s.module] for s in system.services.values())
+    usual = {module: Address(ports.LOOPBACK, port) for module, port in USUAL_PORTS.items()}
+    at_usual_ports = all(usual.get(module) == address for module, address in system.addresses.items())
     found_by = "" if at_usual_ports else f"--data-dir {shlex.quote(data_dir or str(system.folder))} "
     return [
         "To talk to it, in another shell (without an installed `ordersys`: python -m ordersys.grpc_client):",

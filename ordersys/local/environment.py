@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from ordersys.contract import addresses
 from ordersys.local.rabbitmq import answers
 from ordersys.local.state import DATA_DIR
 from ordersys.notification_service_1.__main__ import Settings as NotificationSettings1
@@ -39,8 +40,12 @@ def misspelt(environment: Mapping[str, str]) -> Mapping[str, str]:
 
 
 def wrong(environment: Mapping[str, str]) -> Iterator[str]:
-    """A sentence for each value of `environment` that a service would not start with; it names its variable."""
-    sentences = (_error(kind, environment) for kind in _KINDS)
+    """A sentence for each value of `environment` that a service would not start with; it names its variable.
+
+    The addresses of several processes are for clients: whoever starts one of them names its own.
+    """
+    own = {variable: value for variable, value in environment.items() if not _is_list_of_addresses(variable, value)}
+    sentences = (_error(kind, own) for kind in _KINDS)
     yield from dict.fromkeys(sentence for sentence in sentences if sentence)
 
 
@@ -59,6 +64,13 @@ def brokers(environment: Mapping[str, str]) -> Iterator[Broker]:
         host, port = broker.parameters.host, broker.parameters.port
         speaks = _listens(host, port) if broker.parameters.ssl_options is not None else answers(port, host)
         yield Broker(str(broker), speaks)
+
+
+def _is_list_of_addresses(variable: str, value: str) -> bool:
+    try:
+        return variable.endswith("_ADDRESS") and len(addresses.parse_list(value).each) > 1
+    except ValueError:
+        return False
 
 
 def _error(kind: type[Settings], environment: Mapping[str, str]) -> str:

@@ -44,10 +44,12 @@ def ours(module: str) -> Sequence[str]:
 class Service:
     """A service process. Not running until `start`."""
 
-    def __init__(self, module: str, address: str, program: Program, folder: Path, guard: Guard) -> None:
-        self.module = module
+    def __init__(self, name: str, address: str, program: Program, folder: Path, guard: Guard) -> None:
+        """`name` is the module, with `-2` and so on behind it for the other processes of one."""
+        self.name = name
+        self.module = name.partition("-")[0]
         self.address = address
-        self.log = folder / "log" / f"{module}.log"
+        self.log = folder / "log" / f"{name}.log"
         self._program = program
         self._guard = guard
         self._child: Child | None = None
@@ -88,7 +90,7 @@ class Service:
                 if not self.running:
                     raise self._ended()
                 if time.monotonic() > until:
-                    raise NotHealthy(f"{self.module} is not healthy after {seconds:.0f} s; {self.tail()}")
+                    raise NotHealthy(f"{self.name} is not healthy after {seconds:.0f} s; {self.tail()}")
                 time.sleep(0.05)
 
     def stop(self) -> int | None:
@@ -120,8 +122,8 @@ class Service:
 
     def _ended(self) -> NotHealthy:
         if self.misused:
-            return Misused(f"{self.module} can't start: {self.last_line()} (log: {self.log})")
-        return NotHealthy(f"{self.module} ended with status {self.exit_status}; {self.tail()}")
+            return Misused(f"{self.name} can't start: {self.last_line()} (log: {self.log})")
+        return NotHealthy(f"{self.name} ended with status {self.exit_status}; {self.tail()}")
 
     def _serving(self, stub: health_pb2_grpc.HealthStub) -> bool:
         try:

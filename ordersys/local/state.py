@@ -12,14 +12,15 @@ from starting.
 import json
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import psutil
 
 from ordersys.console.opening import open_regular
 from ordersys.contract import addresses as contract_addresses
-from ordersys.contract.addresses import Address
+from ordersys.contract.addresses import Address, Addresses
 from ordersys.local.groups import Group
 
 FILE = "running.json"
@@ -35,13 +36,17 @@ class NotRunning(Exception):
     """No system runs with a folder, as far as can be trusted; the text says why, and the way out."""
 
 
-def text(addresses: Mapping[str, Address], groups: Mapping[str, Group]) -> str:
-    """The state of this process, whose services listen at `addresses` and run as `groups`, both by module."""
+def text(addresses: Mapping[str, Address | Addresses], groups: Mapping[str, Group], rolls: Sequence[str] = ()) -> str:
+    """The state of this process, whose services listen at `addresses` and run as `groups`.
+
+    Addresses by module; groups by module too, with `-2` and so on behind it for the other processes of one; of each
+    restart one at a time what kept it from its end, empty where nothing did.
+    """
     process = psutil.Process()
     by_module = {module: str(address) for module, address in addresses.items()}
     leaders = {module: {"pid": group.leader, "started": group.started} for module, group in groups.items()}
     own = {"pid": process.pid, "started": process.create_time()}
-    return json.dumps({**own, "addresses": by_module, "processes": leaders})
+    return json.dumps({**own, "addresses": by_module, "processes": leaders, "rolls": list(rolls)})
 
 
 def is_there(folder: str) -> bool:
@@ -49,13 +54,27 @@ def is_there(folder: str) -> bool:
     return os.path.lexists(Path(folder) / FILE)
 
 
-def addresses(folder: str) -> Mapping[str, Address]:
+class Running(NamedTuple):
+    """A running system, as its state file tells of it."""
+
+    pid: int
+    addresses: Mapping[str, Address | Addresses]
+    rolls: Sequence[str]
+
+
+def addresses(folder: str) -> Mapping[str, Address | Addresses]:
     """The addresses of the system that runs with `folder`, by module. Raises NotRunning."""
+    return running(folder).addresses
+
+
+def running(folder: str) -> Running:
+    """The system that runs with `folder`. Raises NotRunning."""
     start = f"start it with `python -m ordersys.local --data-dir {folder}`"
     try:
         content = json.loads(_read(Path(folder) / FILE))
         pid, started = int(content["pid"]), float(content["started"])
-        by_module = {str(module): contract_addresses.parse(at) for module, at in content["addresses"].items()}
+        by_module = {str(module): contract_addresses.parse_any(at) for module, at in content["addresses"].items()}
+        rolls = [str(outcome) for outcome in content.get("rolls", ())]
     except FileNotFoundError:
         raise NotRunning(f"no system runs with {folder!r}, or it is still starting; {start}") from None
     except OSError as error:
@@ -64,7 +83,7 @@ def addresses(folder: str) -> Mapping[str, Address]:
         raise NotRunning(f"{folder}/{FILE} is damaged; stop that system, if it runs, and {start}") from error
     if not _runs(pid, started):
         raise NotRunning(f"the system that ran with {folder!r} has ended without a word; {start}")
-    return by_module
+    return Running(pid, by_module, rolls)
 
 
 def _read(path: Path) -> bytes:

@@ -4,83 +4,55 @@ import asyncio
 import fcntl
 import os
 import shlex
-import shutil
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
-from dataclasses import dataclass, field
-from importlib.util import find_spec
+from collections.abc import Callable, Collection, Sequence
+from contextlib import AbstractContextManager, ExitStack, closing, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO
 
 from ordersys.console.opening import open_regular
 from ordersys.contract import addresses
-from ordersys.contract.addresses import Address
+from ordersys.contract.addresses import Address, Addresses
 from ordersys.contract.topology import subscriptions
 from ordersys.local import ports, state
+from ordersys.local.choices import (
+    DATABASE_URL,
+    SERVICES,
+    USUAL_AMQP_PORT,
+    USUAL_PORTS,
+    CannotStart,
+    Choices,
+    check,
+    said_in_one_line,
+)
 from ordersys.local.cluster import Cluster, Size
+from ordersys.local.database import PrivateDatabase
 from ordersys.local.guard import Guard, end_leftovers
 from ordersys.local.packages import Installation
+from ordersys.local.postgresql import Server
 from ordersys.local.rabbitmq import Node, NotStarted
 from ordersys.local.rabbitmq_container import Image, provide
 from ordersys.local.service import NotHealthy, Program, Service, ours
-from ordersys.notification_service.settings import NotificationSettings
-from ordersys.order_service.settings import OrderSettings
-from ordersys.product_service.settings import ProductSettings
-from ordersys.runtime.base import settings
-from ordersys.runtime.base.files import UnusableFolder, make_private, write_whole
+from ordersys.local.supervision import Supervision
+from ordersys.runtime.base.files import make_private, write_whole
 from ordersys.runtime.rabbitmq import urls
-from ordersys.runtime.rabbitmq.errors import BrokerUnavailable
 from ordersys.runtime.rabbitmq.reconnecting import declare, opened
 from ordersys.runtime.rabbitmq.urls import BrokerUrls, shown
 from ordersys.runtime.rpc.server import CANNOT_LISTEN
 
-# In the order they are started; any order works. A subscriber of the contract that has no package here runs elsewhere.
-_SUBSCRIBERS = (subscription.consumer.replace("-", "_") for subscription in subscriptions())
-SERVICES = ("order_service", "product_service", *(name for name in _SUBSCRIBERS if find_spec(f"ordersys.{name}")))
-USUAL_PORTS = {
-    "product_service": 50051,
-    "order_service": 50052,
-    "notification_service_1": 50053,
-    "notification_service_2": 50054,
-}
-"""The defaults of the settings: where a client that was told nothing looks."""
-USUAL_AMQP_PORT = 5672
+__all__ = ["SERVICES", "USUAL_AMQP_PORT", "USUAL_PORTS", "CannotStart", "Choices", "System", "said_in_one_line"]
+
 _MOST_TRIES = 3  # to find ports that nobody takes before the services do; the second try hardly ever fails
-_SETTINGS = {"order_service": OrderSettings, "product_service": ProductSettings}
 _RESTART_PAUSE = 1.0
 _CLOSE_TIMEOUT_SECONDS = 5.0
+# Clients try a connection again after 1 s and less; ours between services as well as most others.
+_SETTLE_SECONDS = 3.0
 # RabbitMQ's scripts break at quotes; Erlang takes the others for a pattern when it looks for the logs of its queues
 # (filelib:wildcard), and finds none.
 _NOT_FOR_A_BROKER = frozenset("'\"`{}[]*?\\")
-_MOST_PAUSE = 30.0
-_SOUND_SECONDS = 60.0  # what has run for so long is started again at once
-
 Stage = Callable[[str], AbstractContextManager[Callable[[str], None]]]
 """Shows a stage while it happens; what it yields takes a word about how it went."""
-
-
-class CannotStart(Exception):
-    """The system can't start with what it was given; the text names it and the way out."""
-
-
-@dataclass(frozen=True)
-class Choices:
-    """The user's choices: a broker of theirs, or the number of private ones and their ports; addresses, programs.
-
-    `programs` are run in the place of services of ours, in the same environment.
-    """
-
-    amqp_url: str | None = None
-    amqp_ports: Sequence[int] = ()
-    brokers: int = 1
-    services: Sequence[str] = SERVICES
-    programs: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    addresses: Mapping[str, str] = field(default_factory=dict)
-    settings: Mapping[str, str] = field(default_factory=dict)
-    usual_ports: bool = False
-    """True to take the usual ports where they are free; else any free ones are taken."""
 
 
 class System:
@@ -93,19 +65,23 @@ class System:
         self.services: dict[str, Service] = {}
         self._stage = stage
         self._choices = choices
+        self.database: PrivateDatabase | None = None
         self._given = {module: addresses.parse(text) for module, text in choices.addresses.items()}
         self._addresses = dict(self._given)
         self._broker_urls: BrokerUrls = () if choices.amqp_url is None else urls.parse(choices.amqp_url)
         self._stack = ExitStack()
-        self._not_before: dict[str, float] = {}
-        self._pause: dict[str, float] = {}
-        self._complaints: dict[str, str] = {}
-        self._unstarted: dict[str, str] = {}
+        self._supervision = Supervision(folder)
+        self._rolls: list[str] = []
 
     @property
     def nodes(self) -> Sequence[Node]:
         """The private brokers."""
         return self.cluster.nodes if self.cluster is not None else ()
+
+    @property
+    def servers(self) -> Sequence[Server]:
+        """The private database servers."""
+        return self.database.servers if self.database is not None else ()
 
     @property
     def amqp_url(self) -> str:
@@ -120,8 +96,22 @@ class System:
     @property
     def environment(self) -> dict[str, str]:
         """The settings by which services and clients find each other."""
-        by_variable = {f"ORDERSYS_{module.upper()}_ADDRESS": str(at) for module, at in self._addresses.items()}
-        return {**by_variable, "ORDERSYS_AMQP_URL": self.amqp_url, "ORDERSYS_DATA_DIR": str(self.folder / "databases")}
+        by_variable = {variable(module): str(at) for module, at in self.addresses.items()}
+        database = {DATABASE_URL: self.database_url} if self.database_url else {}
+        folder = str(self.folder / "databases")
+        return {**by_variable, "ORDERSYS_AMQP_URL": self.amqp_url, "ORDERSYS_DATA_DIR": folder, **database}
+
+    @property
+    def addresses(self) -> dict[str, Address | Addresses]:
+        """The address of each service, by module: a list where it has several processes."""
+        modules = dict.fromkeys(name.partition("-")[0] for name in self._addresses)
+        each = {module: [self._addresses[name] for name in self._names(module)] for module in modules}
+        return {module: at[0] if len(at) == 1 else Addresses(tuple(at)) for module, at in each.items()}
+
+    @property
+    def database_url(self) -> str:
+        """The URL of the PostgreSQL, empty where the state is kept in files. It may hold a password."""
+        return self.database.url if self.database is not None else self._choices.database_url or ""
 
     @property
     def exports(self) -> Sequence[str]:
@@ -133,7 +123,8 @@ class System:
     def __enter__(self) -> "System":
         """Starts everything.
 
-        Raises CannotStart, before the first process runs; NoRabbitMQ, NotStarted, NotHealthy or BrokerUnavailable.
+        Raises CannotStart, before the first process runs; NoPostgreSQL, ServerNotStarted, NoRabbitMQ, NotStarted,
+        NotHealthy or BrokerUnavailable.
         """
         with ExitStack() as started:
             with said_in_one_line(self.folder):
@@ -154,72 +145,59 @@ class System:
     def watch(self, say: Callable[[str], None]) -> None:
         """Starts again whatever has ended by itself; to be called now and then."""
         for node in self.nodes:
-            if not node.running and self._due(node.name):
-                if node.name not in self._unstarted:
-                    say(f"rabbitmq ended; starting it again (log: {node.log})")
-                node.kill()  # what is left of it
-                self._try(node.name, node.launch, say)
+            self._supervision.watch_node(node, say)
+        for server in self.servers:
+            self._supervision.watch_database(server, say)
         for name, service in self.services.items():
-            if not service.running and self._due(name):
-                if name not in self._unstarted:
-                    self._tell(service, say)
-                self._try(name, service.start, say)
+            if self._supervision.watch_service(name, service, say):
                 with suppress(OSError):  # a full disk costs clients nothing: the addresses stay as they are
                     self._write_state()
 
-    def _try(self, name: str, start: Callable[[], None], say: Callable[[str], None]) -> None:
-        """Starts something; what keeps it from that, such as a full disk, may pass, and is said once."""
-        try:
-            start()
-        except OSError as error:
-            trouble = _trouble(error, self.folder)
-            if trouble != self._unstarted.get(name):
-                say(f"{name} can't be started and is tried again now and then: {trouble}")
-            self._unstarted[name] = trouble
-        else:
-            self._unstarted.pop(name, None)
+    def roll(self, say: Callable[[str], None]) -> None:
+        """Starts the processes of all services again, one at a time, each when the one before is healthy.
 
-    def _tell(self, service: Service, say: Callable[[str], None]) -> None:
-        """Says how a service has ended; what it can't start with is said once, however often it is tried."""
-        complaint = service.last_line() if service.misused else ""
-        if not complaint:
-            say(f"{service.module} ended with status {service.exit_status}; starting it again (log: {service.log})")
-        elif complaint != self._complaints.get(service.module):
-            say(f"{service.module} can't start and is tried again now and then: {complaint} (log: {service.log})")
-        self._complaints[service.module] = complaint
+        One that does not get healthy ends it: the others go on as they are. Blocks for some seconds a process, and
+        writes how it went into the state file.
+        """
+        outcome = ""
+        for name, service in self.services.items():
+            say(f"restarting {name}")
+            try:
+                service.stop()
+                service.start()
+                service.wait_healthy()
+            except (NotHealthy, OSError) as error:
+                outcome = f"{name} did not come back: {str(error).splitlines()[0]}"
+                break
+            self._settle(say)
+        say(outcome or "all processes were restarted")
+        self._rolls.append(outcome)
+        with suppress(OSError):
+            self._write_state()
+
+    def _settle(self, say: Callable[[str], None]) -> None:
+        """Lets clients come back to a process that was restarted before the next one is: nobody here can see that."""
+        with suppress(OSError):
+            self._write_state()
+        until = time.monotonic() + (_SETTLE_SECONDS if self._choices.replicas > 1 else 0)
+        while time.monotonic() < until:
+            self.watch(say)
+            time.sleep(_RESTART_PAUSE / 4)
+
+    def _names(self, module: str) -> Sequence[str]:
+        """The names of its processes; the first has that of the service."""
+        return [module, *(f"{module}-{number}" for number in range(2, self._choices.replicas + 1))]
 
     def _start(self, started: ExitStack) -> None:
-        self._check_choices()
+        check(self._choices, self._addresses)
         self._prepare_folder(started)
         guard = started.enter_context(closing(Guard(self.folder)))
+        self._start_database(started, guard)
         self._start_broker(started, guard)
         if self._choices.services:
             self._declare()
             self._start_services(started, guard)
             self._publish_state(started)
-
-    def _check_choices(self) -> None:
-        """Ports, programs and settings; what is wrong with them would end services one by one. Raises CannotStart."""
-        self._check_ports()
-        for module in self._choices.services:
-            program = self._choices.programs.get(module)
-            if program is None:
-                _check_settings(module, {**os.environ, **self._choices.settings})
-            elif shutil.which(program[0]) is None:
-                quoting = f"--program {module}='\"/my path/x\" -v'"
-                hint = f"; a path with a blank is quoted twice, as in {quoting}" if len(program) > 1 else ""
-                raise CannotStart(f"{program[0]!r}, in the place of {module}, is no program that can be run{hint}")
-
-    def _check_ports(self) -> None:
-        given = [("rabbitmq", port) for port in self._choices.amqp_ports]
-        given += [(module, address.port) for module, address in self._addresses.items()]
-        owners: dict[int, str] = {}
-        for name, port in given:
-            if port in owners:
-                raise CannotStart(f"port {port} is given to {owners[port]} and to {name}; each needs one of its own")
-            if trouble := ports.trouble(port):
-                raise CannotStart(f"port {port} {trouble}; choose another for {name}, or none for a free one")
-            owners[port] = name
 
     def _prepare_folder(self, started: ExitStack) -> None:
         if not str(self.folder).isprintable():  # Erlang takes neither line ends nor octets that are not UTF-8
@@ -233,11 +211,21 @@ class System:
         make_private(self.folder / "databases")
         make_private(self.folder / "log")
         for module in self._choices.services:  # what is no file is better known before the first process runs
-            os.close(open_regular(self.folder / "log" / f"{module}.log", os.O_WRONLY | os.O_CREAT))
+            for name in self._names(module):
+                os.close(open_regular(self.folder / "log" / f"{name}.log", os.O_WRONLY | os.O_CREAT))
         descriptor = open_regular(self.folder / "lock", os.O_WRONLY | os.O_CREAT)
         _lock(started.enter_context(os.fdopen(descriptor, "w")), self.folder)
         end_leftovers(self.folder)
         (self.folder / state.FILE).unlink(missing_ok=True)
+
+    def _start_database(self, started: ExitStack, guard: Guard) -> None:
+        if not self._choices.postgres:
+            return
+        with self._stage("database") as note:
+            database = PrivateDatabase(self.folder / "postgresql", guard, self._choices.standby)
+            database.start(started)
+            self.database = database
+            note(str(database.programs))
 
     def _start_broker(self, started: ExitStack, guard: Guard) -> None:
         if self._choices.amqp_url is not None:
@@ -300,7 +288,7 @@ class System:
         self._at_usual_ports = self._choose_addresses(self._choices.usual_ports)
         with self._stage("healthy") as note:
             self._run_services(started, guard)
-            note(f"{len(self.services)} services")
+            note(f"{len(self.services)} {'services' if self._choices.replicas == 1 else 'processes'}")
             if self._choices.usual_ports and not self._at_usual_ports:
                 note("(not at the usual ports, of which some are in use)")
         # Another system may have begun at the same time; programs of others may consume in a way of their own.
@@ -313,12 +301,10 @@ class System:
         each was told the addresses of the others.
         """
         for tries_left in reversed(range(_MOST_TRIES)):
-            environment = {**os.environ, **self.environment, **self._choices.settings}
-            for module in self._choices.services:
-                program = Program(self._choices.programs.get(module) or ours(module), environment)
-                self.services[module] = Service(module, str(self._addresses[module]), program, self.folder, guard)
-                started.callback(self.services[module].stop)
-                self.services[module].start()
+            for name in (name for module in self._choices.services for name in self._names(module)):
+                self.services[name] = self._service(name, guard)
+                started.callback(self.services[name].stop)
+                self.services[name].start()
             try:
                 for service in self.services.values():
                     service.wait_healthy()
@@ -330,6 +316,16 @@ class System:
             for service in self.services.values():
                 service.stop()
             self._at_usual_ports = self._choose_addresses(usual=False)
+
+    def _service(self, name: str, guard: Guard) -> Service:
+        """Listens at one address, and asks the other services at all of theirs."""
+        module = name.partition("-")[0]
+        own = {variable(module): str(self._addresses[name])}
+        environment = {**os.environ, **self.environment, **own, **self._choices.settings}
+        if self.database_url:  # the file would name another
+            environment.pop(f"{DATABASE_URL}_FILE", None)
+        program = Program(self._choices.programs.get(module) or ours(module), environment)
+        return Service(name, str(self._addresses[name]), program, self.folder, guard)
 
     def _has_lost_port(self) -> bool:
         """True where a service has ended since it could not listen at the port that was chosen for it.
@@ -348,13 +344,16 @@ class System:
 
         All or none: with half of them a client that was told nothing would talk to two systems.
         """
-        missing = [module for module in self._choices.services if module not in self._given]
+        names = [name for module in self._choices.services for name in self._names(module)]
+        missing = [name for name in names if name not in self._given]
         reserved = {address.port for address in self._given.values()}
         reserved.update(node.port for node in self.nodes)
-        chosen = [USUAL_PORTS[module] for module in missing]
+        reserved.update(server.port for server in self.servers)
+        chosen = [USUAL_PORTS[name] for name in missing if name in USUAL_PORTS]
         usual = usual and all(port not in reserved and ports.is_free(port) for port in chosen)
-        if not usual:
-            chosen = ports.free(len(missing), reserved)
+        others = {name for name in missing if not (usual and name in USUAL_PORTS)}
+        free = ports.free(len(others), {*reserved, *USUAL_PORTS.values()} if usual else reserved)
+        chosen = [free.pop() if name in others else USUAL_PORTS[name] for name in missing]
         self._addresses.update({m: Address(ports.LOOPBACK, p) for m, p in zip(missing, chosen, strict=True)})
         return usual
 
@@ -366,18 +365,12 @@ class System:
     def _write_state(self) -> None:
         groups = {module: service.group for module, service in self.services.items()}
         running = {module: group for module, group in groups.items() if group is not None}
-        write_whole(self.folder / state.FILE, state.text(self._addresses, running))
+        write_whole(self.folder / state.FILE, state.text(self.addresses, running, self._rolls))
 
-    def _due(self, name: str) -> bool:
-        """True once it may be started again. With jittered backoff: a service that can't run does not spin."""
-        now = time.monotonic()
-        if now < self._not_before.get(name, 0.0):
-            return False
-        if now > self._not_before.get(name, 0.0) + _SOUND_SECONDS:
-            self._pause.pop(name, None)
-        self._pause[name] = min(self._pause.get(name, _RESTART_PAUSE / 2) * 2, _MOST_PAUSE)
-        self._not_before[name] = now + self._pause[name]
-        return True
+
+def variable(module: str) -> str:
+    """The variable that says where a service listens, and where others find it."""
+    return f"ORDERSYS_{module.upper()}_ADDRESS"
 
 
 async def _crowded(urls: BrokerUrls, queues: Sequence[str], most: int) -> str:
@@ -394,35 +387,6 @@ def _described(broker: Installation | Image) -> str:
         return f"RabbitMQ in a container ({broker.engine.name}: {broker.name})"
     where = "unpacked in the cache" if broker.library_path else "installed"
     return f"RabbitMQ {broker.version} ({where}: {broker.programs})"
-
-
-def _check_settings(module: str, environment: Mapping[str, str]) -> None:
-    """Addresses, broker and folder are chosen here. Raises CannotStart for all others."""
-    chosen = ("_ADDRESS", "_AMQP_URL", "_DATA_DIR")
-    try:
-        settings.read(
-            _SETTINGS.get(module, NotificationSettings),
-            {variable: value for variable, value in environment.items() if not variable.endswith(chosen)},
-        )
-    except settings.InvalidSetting as error:
-        raise CannotStart(str(error)) from error
-
-
-@contextmanager
-def said_in_one_line(what: object) -> Iterator[None]:
-    """Turns what the system says is wrong with a file or a folder into CannotStart; `what` where it names none."""
-    try:
-        yield
-    except BrokerUnavailable:
-        raise
-    except UnusableFolder as error:
-        raise CannotStart(str(error)) from error
-    except OSError as error:
-        raise CannotStart(f"{_trouble(error, what)}; mend that, or name another folder with --data-dir") from error
-
-
-def _trouble(error: OSError, what: object) -> str:
-    return f"{error.filename or what} can't be used: {error.strerror or error}"
 
 
 def _remove(file: Path) -> None:

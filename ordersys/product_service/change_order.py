@@ -104,6 +104,8 @@ class ChangeOrderSaga:
 
     async def _settle_other(self, saga: Saga) -> None:
         """Brings the saga of the order that is pending to its end. Raises OutcomeUnknown while it is in doubt."""
+        if await self._engine.is_completed(saga):
+            return
         try:
             await self._engine.settle_one(saga)
         except OutcomeUnknown:

@@ -8,6 +8,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ordersys.api.order.v1.order_pb2 import Order
 from ordersys.contract.errors import StatusError
@@ -64,6 +65,8 @@ class SagaEngine:
         self._orders = orders
         self._runner = runner
         self._descriptions = descriptions
+        self._completing: dict[str, asyncio.Future[Any]] = {}
+        """By saga id the commits nobody waits for, where another operation may be committed before them."""
         self._recovered = ""
         """The order behind which recovery goes on."""
 
@@ -77,6 +80,14 @@ class SagaEngine:
         if isinstance(result, Exception):
             raise result
         return result
+
+    async def is_completed(self, saga: Saga) -> bool:
+        """Waits for the commit that completes `saga`, if it was made and answered here; false where there is none."""
+        completion = self._completing.get(saga.saga_id)
+        if completion is None:
+            return False
+        await asyncio.wait([completion])
+        return True
 
     async def recover(self) -> None:
         """Asks for the pending sagas again, the oldest order first, a portion at a time: the process that leads does.
@@ -167,6 +178,8 @@ class SagaEngine:
             # With the next commit that somebody waits for: one of its own would make three an order of two.
             completion = self._database.write_each(store.settle, unawaited, urgent=False)
             completion.add_done_callback(_log_failures)
+            if self._database.leadership.shared:
+                self._note(unawaited, completion)
         if awaited:
             settled = [Settled(sagas[index], results[index]) for index in awaited]
             for index, error in zip(awaited, await self._database.write_each(store.settle, settled), strict=True):
@@ -175,6 +188,16 @@ class SagaEngine:
             if any(input_of(result) is Input.REFUSED for result in results):
                 failpoint("saga.compensated")
             failpoint("saga.settled")
+
+    def _note(self, settled: Iterable[Settled], completion: "asyncio.Future[Any]") -> None:
+        saga_ids = [saga.saga_id for saga, _ in settled]
+
+        def forget(_: object) -> None:
+            for saga_id in saga_ids:
+                self._completing.pop(saga_id, None)
+
+        self._completing.update(dict.fromkeys(saga_ids, completion))
+        completion.add_done_callback(forget)
 
 
 def _log_failures(completion: "asyncio.Future[list[Exception | None]]") -> None:

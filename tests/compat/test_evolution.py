@@ -7,7 +7,7 @@ from tests.compat.contract_changes import ORDER, Change, contract_with
 from tests.compat.image import image
 from tests.compat.incompatible_topology import INCOMPATIBLE_TOPOLOGY
 from tests.compat.stricter_rules import REWORDED, STRICTER_RULES
-from tools.compat import complete, findings, release
+from tools.compat import complete, findings, notes, release
 
 
 def test_a_contract_breaks_nothing_of_itself() -> None:
@@ -61,6 +61,15 @@ def test_an_event_gone_is_found() -> None:
 def test_what_widens_the_contract_breaks_nobody(change: Change) -> None:
     """Fields, messages, exchanges, events, subscriptions and reasons may be added, and texts improved."""
     assert findings(image(), change.made()) == []
+
+
+def test_what_has_to_be_deployed_in_order_is_said() -> None:
+    """An event that nobody takes, and one that an older subscriber does not know; of other changes nothing."""
+    said = {name: notes(image(), change.made()) for name, change in COMPATIBLE_CHANGES.items()}
+    (nobody,), (order,) = said.pop("an event"), said.pop("an event taken")
+    assert nobody.startswith(f"Nobody takes {ORDER}.OrderArchived: the broker returns it")
+    assert order.startswith("Deploy notification-service-1 before every publisher: an older one dead-letters ")
+    assert not any(said.values())
 
 
 def test_what_is_kept_of_a_release_is_small_and_our_own() -> None:

@@ -1,5 +1,7 @@
 """The system under test: the services named on the command line, or our own, started for the run."""
 
+import os
+import shlex
 from collections.abc import Collection, Generator, Iterator
 from contextlib import ExitStack, closing, suppress
 from pathlib import Path
@@ -8,7 +10,7 @@ from typing import Any, NamedTuple, NoReturn
 import pytest
 
 from ordersys.contract.topology import topology
-from tests import virtual_host, workers
+from tests import postgresql, virtual_host, workers
 from tests.contract.harness import contact, examples, launch
 from tests.contract.harness.amqp_proxy import AmqpProxy
 from tests.contract.harness.certificate import RESTART, Judged, Sizes, Subject, reason
@@ -21,8 +23,9 @@ from tests.contract.harness.fake_order_service import FakeOrderService
 from tests.contract.harness.injector import Injector
 from tests.contract.harness.law_index import law_of, needs
 from tests.contract.harness.repeating import repeating
+from tests.contract.harness.replicas import Replicas
 from tests.contract.harness.system_under_test import SystemUnderTest
-from tests.contract_options import named, programs, restarts
+from tests.contract_options import POSTGRESQL, named, programs, restarts
 from tests.running import EndedEarly
 
 REPORT = pytest.StashKey[Report]()
@@ -118,6 +121,17 @@ def fake_order_service(request: pytest.FixtureRequest, started: ExitStack) -> Fa
 
 
 @pytest.fixture(scope="package")
+def database_server(
+    request: pytest.FixtureRequest, started: ExitStack, tmp_path_factory: pytest.TempPathFactory
+) -> str | None:
+    """The URL of the PostgreSQL that our system is to use; none where each of our services has a file."""
+    if request.config.getoption("--database") != POSTGRESQL:
+        return None
+    # A machine that loses its power is no matter of the laws: without fsync they are tried sooner.
+    return started.enter_context(postgresql.server(tmp_path_factory.mktemp("contract") / "postgresql", "-F"))
+
+
+@pytest.fixture(scope="package")
 def system(
     request: pytest.FixtureRequest,
     started: ExitStack,
@@ -133,6 +147,8 @@ def system(
         return _open(request, started, services, amqp_url, Commands(restarts(request.config)))
     assert proxy is not None
     folder = tmp_path_factory.mktemp("contract") / "system"
+    if server := request.getfixturevalue("database_server"):
+        return _replicated(request, started, proxy, folder, server)
     try:
         ours = started.enter_context(launch.system(folder, proxy, request.config.getoption("--program")))
     except EndedEarly as error:
@@ -140,6 +156,28 @@ def system(
             raise
         _give_up(request, NotReachable(f"the system did not start: {_last_line(error)}"))
     return _open(request, started, ours, amqp_url, Launched(folder, ours))
+
+
+def _replicated(
+    request: pytest.FixtureRequest, started: ExitStack, proxy: AmqpProxy, folder: Path, server: str
+) -> SystemUnderTest:
+    """Our services on one PostgreSQL, as many processes of each as were asked for."""
+    settings = {
+        "ORDERSYS_AMQP_URL": proxy.url,
+        "ORDERSYS_DATABASE_URL": started.enter_context(postgresql.database(server, _name("system"))),
+    }
+    commands = {role: shlex.split(command) for role, command in programs(request.config).items()}
+    try:
+        ours = Replicas(folder, settings, request.config.getoption("--replicas"), commands)
+    except NotReachable as error:
+        _give_up(request, error)
+    started.enter_context(closing(ours))
+    return _open(request, started, ours.addresses, request.getfixturevalue("amqp_url"), ours)
+
+
+def _name(of: str) -> str:
+    """The name of a database: that of a given server may be used by several runs."""
+    return f"ordersys_contract_{os.getpid()}_{of}"
 
 
 @pytest.fixture(scope="package")
@@ -160,6 +198,8 @@ def alone(
         "ORDERSYS_ORDER_SERVICE_ADDRESS": fake_order_service.address,
         "ORDERSYS_AMQP_URL": request.getfixturevalue("amqp_url"),
     }
+    if server := request.getfixturevalue("database_server"):
+        settings["ORDERSYS_DATABASE_URL"] = started.enter_context(postgresql.database(server, _name("alone")))
     service = launch.ProductService(folder, settings, programs(request.config).get(PRODUCT))
     started.enter_context(closing(service))
     try:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ordersys.contract.addresses import Address, InvalidAddress, channel_options, parse
+from ordersys.contract.addresses import Address, InvalidAddress, channel_options, parse, parse_any
 
 GOOD = {
     "127.0.0.1:50051": Address("127.0.0.1", 50051),
@@ -141,3 +141,14 @@ def test_a_channel_can_be_made_to_every_address(text: str) -> None:
     """gRPC reads the text in the same way."""
     address = parse(text)
     grpc.insecure_channel(str(address), options=channel_options(address)).close()
+
+
+def test_one_address_and_several_are_used_alike() -> None:
+    """Each has its list and the name gRPC takes; a list of one is that one."""
+    alone, several = parse_any("Localhost:1"), parse_any("127.0.0.1:1, 127.0.0.1:2")
+    assert alone == Address("localhost", 1)
+    assert alone.each == (alone,)
+    assert alone.target == "localhost:1"
+    assert several.each == (Address("127.0.0.1", 1), Address("127.0.0.1", 2))
+    assert several.target == "ipv4:127.0.0.1:1,127.0.0.1:2"
+    assert parse_any(str(several)) == several

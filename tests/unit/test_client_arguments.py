@@ -146,7 +146,7 @@ def test_a_wrong_address_in_the_environment_names_the_variable(
     _, err = run(monkeypatch, capsys, ["products"])
     assert variable in err and WRONG_ADDRESSES[address] in err
     monkeypatch.setenv(variable, "")
-    assert discovery.address_of(service.replace("-", "_"), Address("127.0.0.1", 7)).port == 7
+    assert discovery.address_of(service.replace("-", "_"), Address("127.0.0.1", 7)).each[0].port == 7
 
 
 @pytest.mark.parametrize("words", [["--help"], ["place", "--help"]])

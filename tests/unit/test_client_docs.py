@@ -54,7 +54,7 @@ def test_every_line_of_the_page_can_be_typed(line: str) -> None:
 def test_the_page_names_the_limits_and_the_places_that_are_looked_at() -> None:
     """As the code has them."""
     assert f"list {parser.LISTED}, `events` {parser.TAIL}" in PAGE
-    assert f"ports {PEERS[0].address.port} to {PEERS[-1].address.port}" in PAGE
+    assert f"ports {PEERS[0].address.each[0].port} to {PEERS[-1].address.each[0].port}" in PAGE
     assert f"{USUAL_AMQP_PORT} for its RabbitMQ" in PAGE
     assert variable("order_service") in PAGE
 

@@ -202,7 +202,7 @@ def test_a_client_that_was_told_nothing_looks_where_the_services_and_the_launche
     defaults = {setting.variable: setting.default for kind in kinds for setting in described(kind)}
     for peer in PEERS:
         assert defaults[f"ORDERSYS_{peer.module.upper()}_ADDRESS"] == str(peer.address)
-        assert USUAL_PORTS[peer.module] == peer.address.port
+        assert USUAL_PORTS[peer.module] == peer.address.each[0].port
     assert f":{USUAL_AMQP_PORT}/" in defaults["ORDERSYS_AMQP_URL"]
 
 

@@ -47,6 +47,17 @@ def test_a_break_is_told_and_not_released(project: Path, monkeypatch: pytest.Mon
     assert (project / RELEASED).read_bytes() == before
 
 
+def test_an_order_of_deployment_is_printed(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A compatible change that needs one is compatible all the same."""
+    main(["--release"], project)
+    capsys.readouterr()
+    monkeypatch.setattr(compat, "notes", lambda released, current: ["Deploy it first."])
+    main([], project)
+    assert capsys.readouterr().out == f"compat: note: Deploy it first.\ncompat: compatible with {RELEASED}\n"
+
+
 BREAK = "Clients that send a field above 9 are refused from now on."
 
 

@@ -26,6 +26,7 @@ from ordersys.runtime.base import settings
 from ordersys.runtime.rabbitmq import connection, consumer
 from ordersys.runtime.rpc import streams
 from ordersys.runtime.settings import Settings
+from ordersys.runtime.storage import postgresql_database
 
 ROOT = Path(__file__).parent.parent.parent
 DEPLOY = ROOT / "deploy"
@@ -41,12 +42,13 @@ KINDS: Mapping[str, type[Settings]] = {
 DATABASE_URL = "ORDERSYS_DATABASE_URL"
 EVERYWHERE = "0.0.0.0"  # noqa: S104 - of a container
 # The longest that is left to do once the grace period for calls is over: the last word of streams, the window and the
-# deliveries under way, and the end of the connection, which is waited for twice.
+# deliveries under way, the end of the connection, which is waited for twice, and a commit that is not answered.
 PARTING_SECONDS = (
     streams._LAST_WORD_SECONDS
     + relay._CLOSE_SECONDS
     + consumer._CLOSE_TIMEOUT_SECONDS
     + 2 * connection._CLOSE_TIMEOUT_SECONDS
+    + postgresql_database._ANSWER_SECONDS
 )
 
 
@@ -99,17 +101,21 @@ def _deployed(document: Mapping[str, Any]) -> Container:
 
 
 @cache
-def compose() -> Mapping[str, Any]:
-    """The compose file, its anchors resolved."""
-    loaded: Mapping[str, Any] = yaml.safe_load((DEPLOY / "compose.yaml").read_text(encoding="utf-8"))
+def compose(scaled: bool = False) -> Mapping[str, Any]:
+    """The compose file, its anchors resolved, with the defaults of its variables or with those of the scaled system."""
+    given = {"REPLICAS": "3", "PRODUCT_PORTS": "50051-50053", DATABASE_URL: "postgresql://u:p@postgres:5432/d"}
+    text = (DEPLOY / "compose.yaml").read_text(encoding="utf-8")
+    wanted = given if scaled else {}
+    text = re.sub(r"\$\{(\w+):-([^}]*)\}", lambda variable: wanted.get(variable[1], variable[2]), text)
+    loaded: Mapping[str, Any] = yaml.safe_load(text)
     return loaded
 
 
-def composed() -> list[Container]:
+def composed(scaled: bool = False) -> list[Container]:
     """The services of the compose file that are ours."""
     return [
         Container(document["command"][0].removeprefix("ordersys."), document.get("environment", {}), document)
-        for document in compose()["services"].values()
+        for document in compose(scaled)["services"].values()
         if document.get("command", [""])[0].startswith("ordersys.")
     ]
 
@@ -117,6 +123,7 @@ def composed() -> list[Container]:
 def everywhere() -> Iterator[Container]:
     """Each service of each way to deploy it, as far as it can be read here."""
     yield from composed()
+    yield from composed(scaled=True)
     yield from deployments("base")
     if shutil.which("kubectl"):
         for overlay in OVERLAYS:
@@ -269,14 +276,73 @@ def test_a_pod_may_use_more_than_clients_can_bring_a_service_to(where: str) -> N
 def test_several_processes_of_a_service_share_a_database_server() -> None:
     """A file belongs to one process: it has no other beside it, not even while it is replaced."""
     for container in everywhere():
-        if container.document.get("kind") != "Deployment":
+        shares = container.environment.get(DATABASE_URL, "none") != "none"
+        if "deploy" in container.document:
+            assert (int(container.document["deploy"]["replicas"]) > 1) == shares
             continue
         specification = container.document["spec"]
-        shares = DATABASE_URL in container.environment
+        # Without a number an autoscaler decides; the base has one.
         assert shares or specification["replicas"] == 1
         if "ORDERSYS_DATA_DIR" in container.environment:
             assert not shares
             assert specification["strategy"] == {"type": "Recreate"}
+        elif shares:
+            assert specification["strategy"]["rollingUpdate"] == {"maxUnavailable": 0, "maxSurge": 1}
+
+
+def test_a_scaled_service_has_a_port_for_each_process() -> None:
+    """Of the machine; two processes can't have one."""
+    for scaled in (False, True):
+        (product,) = (container for container in composed(scaled) if container.module == "product_service")
+        (published,) = product.document["ports"]
+        first, _, last = published.split(":")[1].partition("-")
+        assert int(last or first) - int(first) + 1 == int(product.document["deploy"]["replicas"])
+        assert not [c.name for c in composed(scaled) if "ports" in c.document and c.module != "product_service"]
+
+
+def by_name(overlay: str, kind: str) -> dict[str, Any]:
+    """The specifications of a kind in an overlay."""
+    return {
+        document["metadata"]["name"]: document["spec"] for document in rendered(overlay) if document["kind"] == kind
+    }
+
+
+def most_processes(overlay: str) -> Mapping[str, int]:
+    """The most pods of each service there may be, one of a rolling upgrade among them."""
+    scalers = by_name(overlay, "HorizontalPodAutoscaler")
+    numbers = {deployed.name: deployed.document["spec"].get("replicas") for deployed in deployments(overlay)}
+    return {name: (number or scalers[name]["maxReplicas"]) + 1 for name, number in numbers.items()}
+
+
+def test_the_database_takes_the_connections_of_all_processes() -> None:
+    """As many as autoscalers may start, in the midst of an upgrade; PostgreSQL keeps three for its superuser."""
+    each = postgresql_database._WRITERS + postgresql_database._READERS
+    (cluster,) = by_name("replicated", "Cluster").values()
+    most = int(cluster["postgresql"]["parameters"]["max_connections"]) - 3
+    assert sum(most_processes("replicated").values()) * each < most
+
+
+def test_an_answered_call_survives_the_loss_of_a_primary() -> None:
+    """A standby has it: else a failover would lose what was answered last."""
+    (cluster,) = by_name("replicated", "Cluster").values()
+    assert cluster["instances"] >= 3
+    assert cluster["postgresql"]["synchronous"]["dataDurability"] == "required"
+
+
+def test_each_replicated_service_can_lose_one_process() -> None:
+    """Two at least, and no more than one is taken away on purpose; autoscalers and budgets name what exists."""
+    scalers, budgets = by_name("replicated", "HorizontalPodAutoscaler"), by_name("replicated", "PodDisruptionBudget")
+    names = {deployed.name for deployed in deployments("replicated")}
+    assert set(scalers) <= names == set(budgets)
+    for deployed in deployments("replicated"):
+        scaler = scalers.get(deployed.name)
+        assert (scaler is None) == ("replicas" in deployed.document["spec"])  # each apply would set the number back
+        assert (deployed.document["spec"]["replicas"] if scaler is None else scaler["minReplicas"]) >= 2
+        assert scaler is None or scaler["scaleTargetRef"]["name"] == deployed.name
+        labels = deployed.document["spec"]["template"]["metadata"]["labels"]
+        assert budgets[deployed.name]["selector"]["matchLabels"].items() <= labels.items()
+        for constraint in pod(deployed)["topologySpreadConstraints"]:
+            assert constraint["labelSelector"]["matchLabels"] == {"app.kubernetes.io/name": deployed.name}
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
@@ -317,7 +383,7 @@ def test_no_secret_is_committed(where: str) -> None:
     """Passwords are made by a script, or by an operator, and come from a Secret."""
     assert not [document for document in documents(where) if document["kind"] == "Secret"]
     for deployed in deployments(where):
-        assert deployed.environment["ORDERSYS_AMQP_URL"] == ""
+        assert deployed.environment["ORDERSYS_AMQP_URL"] == deployed.environment.get(DATABASE_URL, "") == ""
     for path in DEPLOY.rglob("*.yaml"):
         assert not re.search(r"://[^/\s]+:[^@\s]+@", path.read_text(encoding="utf-8")), path
     assert "/deploy/.secrets/" in (ROOT / ".gitignore").read_text(encoding="utf-8").splitlines()
@@ -337,9 +403,8 @@ def test_secrets_for_compose_are_random_private_and_never_overwritten(tmp_path: 
     """Services are given the password the broker is given."""
     assert make_secrets(tmp_path, "compose").returncode == 0
     files = {path.name: path for path in (tmp_path / ".secrets").iterdir()}
-    assert {f".secrets/{name}" for name in files} == {
-        name for service in compose()["services"].values() for name in service.get("env_file", [])
-    }
+    asked = {name for service in compose()["services"].values() for name in service.get("env_file", [])}
+    assert {f".secrets/{name}" for name in files} == {*asked, ".secrets/scale.env"}
     assert {stat.S_IMODE(path.stat().st_mode) for path in files.values()} == {0o600}
     given = dict(
         line.split("=", 1) for path in files.values() for line in path.read_text(encoding="ascii").splitlines()
@@ -347,6 +412,9 @@ def test_secrets_for_compose_are_random_private_and_never_overwritten(tmp_path: 
     (broker,) = settings.read(Settings, given).amqp_url
     assert vars(broker.parameters.credentials)["password"] == given["RABBITMQ_DEFAULT_PASS"]
     assert broker.parameters.host in compose()["services"]
+    assert f":{given['POSTGRES_PASSWORD']}@postgres:5432/{given['POSTGRES_DB']}" in given[DATABASE_URL]
+    assert settings.read(Settings, given).database_url is not None
+    assert set(re.findall(r"\$\{(\w+)", (DEPLOY / "compose.yaml").read_text())) <= set(given)
     again = make_secrets(tmp_path, "compose")
     assert again.returncode == 1
     assert "exists already" in again.stderr
@@ -356,8 +424,9 @@ def test_secrets_for_compose_are_random_private_and_never_overwritten(tmp_path: 
 def test_secrets_for_kubernetes_have_the_names_that_pods_ask_for(tmp_path: Path) -> None:
     """A URL may have any character in it; without one there is no Secret."""
     url = "amqp://a:b%2F'\"$x@host:5672/%2F"
-    done = make_secrets(tmp_path, "kubernetes", ORDERSYS_AMQP_URL=url)
-    (secret,) = yaml.safe_load_all(done.stdout)
+    done = make_secrets(tmp_path, "kubernetes", ORDERSYS_AMQP_URL=url, ORDERSYS_DATABASE_URL="postgresql://h/d")
+    secret, database = yaml.safe_load_all(done.stdout)
+    assert base64.b64decode(database["data"]["url"]).decode() == "postgresql://h/d"
     assert base64.b64decode(secret["data"]["url"]).decode() == url
     for deployed in deployments("base"):
         (container,) = pod(deployed)["containers"]

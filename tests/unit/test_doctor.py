@@ -1,5 +1,6 @@
 """The doctor itself stands what it examines."""
 
+import argparse
 import os
 import re
 import tomllib
@@ -9,7 +10,7 @@ import pytest
 
 from ordersys.grpc_client import discovery, doctor, outcome
 from ordersys.grpc_client.peers import PEERS, variable
-from ordersys.local import environment, state
+from ordersys.local import environment, ports, state
 
 ROOT = Path(__file__).parent.parent.parent
 NO_FLAGS = dict.fromkeys((peer.module for peer in PEERS), None)
@@ -74,5 +75,20 @@ def test_a_folder_nobody_needs_may_be_left_by_a_killed_system(tmp_path: Path, mo
         discovery.located(NO_FLAGS, None)
     for number, peer in enumerate(PEERS, 1):
         monkeypatch.setenv(variable(peer.module), f"127.0.0.1:{number}")
-    assert [peer.address.port for peer in discovery.located(NO_FLAGS, None)] == [1, 2, 3, 4]
+    assert [peer.address.each[0].port for peer in discovery.located(NO_FLAGS, None)] == [1, 2, 3, 4]
     assert os.environ[state.DATA_DIR] == str(tmp_path)
+
+
+def test_each_process_of_a_service_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each that does not listen is named by its own address; a list is no wrong setting."""
+    first, second, third = ports.free(3)
+    for peer in PEERS:
+        monkeypatch.setenv(variable(peer.module), f"127.0.0.1:{third}")
+    both = f"127.0.0.1:{first},127.0.0.1:{second}"
+    monkeypatch.setenv(variable("order_service"), both)
+    assert not list(environment.wrong({variable("order_service"): both}))
+    assert list(environment.wrong({variable("order_service"): f"{both},nowhere"}))
+    arguments = argparse.Namespace(**NO_FLAGS, data_dir=None, timeout=1)
+    said = [finding.text for finding in doctor._services(arguments) if finding.subject == "Order Service"]
+    assert len(said) == 2
+    assert f":{first} " in said[0] and f":{second} " in said[1]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ordersys.console.parser import UsageError
-from ordersys.contract.addresses import Address
+from ordersys.contract.addresses import Address, Addresses
 from ordersys.grpc_client import discovery
 from ordersys.grpc_client.peers import PEERS
 from ordersys.local import state
@@ -28,7 +28,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def located(data_dir: Path | None) -> dict[str, Address]:
+def located(data_dir: Path | None) -> dict[str, Address | Addresses]:
     """The address at which a client without flags looks for each service."""
     return {p.module: p.address for p in discovery.located(NO_FLAGS, None if data_dir is None else str(data_dir))}
 
@@ -38,7 +38,15 @@ def test_the_services_of_a_running_system_are_found_by_its_folder(folder: Path) 
     assert located(folder) == ELSEWHERE
     file = folder / state.FILE
     assert file.stat().st_mode & 0o777 == 0o600
-    assert set(json.loads(file.read_text())) == {"pid", "started", "addresses", "processes"}
+    assert set(json.loads(file.read_text())) == {"pid", "started", "addresses", "processes", "rolls"}
+
+
+def test_a_service_of_several_processes_is_found_at_each(tmp_path: Path) -> None:
+    """As one list; what kept processes from being restarted is read too."""
+    several = Addresses((Address("127.0.0.1", 1), Address("127.0.0.1", 2)))
+    write_whole(tmp_path / state.FILE, state.text({"order_service": several}, {}, ["", "it failed"]))
+    assert located(tmp_path)["order_service"] == several
+    assert state.running(str(tmp_path)).rolls == ["", "it failed"]
 
 
 def test_what_was_said_more_expressly_counts(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,13 +3,18 @@
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
 from ordersys.contract.descriptors import is_own, link
-from tools.compat import error_reasons, messages, topology
+from tools.compat import deployment, error_reasons, messages, topology
 
 
 def findings(released: FileDescriptorSet, current: FileDescriptorSet) -> list[str]:
     """A sentence for each break that says what breaks for whom; none when the images are compatible."""
     before, now = link(complete(released, current)), link(current)
     return [sentence for compared in (messages, topology, error_reasons) for sentence in compared.findings(before, now)]
+
+
+def notes(released: FileDescriptorSet, current: FileDescriptorSet) -> list[str]:
+    """A sentence for each compatible change that has to be deployed in order, and says in which."""
+    return list(deployment.notes(link(complete(released, current)), link(current)))
 
 
 def release(image: FileDescriptorSet) -> FileDescriptorSet:

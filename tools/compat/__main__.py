@@ -17,7 +17,7 @@ from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from ordersys.contract.json_text import parse
 from ordersys.contract.topology import wire_messages
 from tools.codegen import IMAGE, ROOT, tool
-from tools.compat import complete, findings, release
+from tools.compat import complete, findings, notes, release
 from tools.compat.golden import entry, golden
 
 RELEASED = Path("proto/released/v1.binpb")
@@ -33,6 +33,8 @@ class Verdict(NamedTuple):
     """A sentence for each break: those that buf finds, then those that it can't see."""
     narrowings: dict[str, str]
     """Recorded breaks: the sentence, and the reason why nobody who kept the contract is affected."""
+    notes: list[str]
+    """A sentence for each compatible change that has to be deployed in order."""
 
 
 def check(root: Path = ROOT) -> Verdict:
@@ -41,7 +43,8 @@ def check(root: Path = ROOT) -> Verdict:
     released = complete(_read(root / RELEASED), current)
     broken, recorded = findings(released, current), narrowings(root)
     breaks = [*_buf(root, released), *(sentence for sentence in broken if sentence not in recorded)]
-    return Verdict(breaks, {sentence: recorded[sentence] for sentence in broken if sentence in recorded})
+    kept = {sentence: recorded[sentence] for sentence in broken if sentence in recorded}
+    return Verdict(breaks, kept, notes(released, current))
 
 
 def narrowings(root: Path = ROOT) -> dict[str, str]:
@@ -103,9 +106,11 @@ def main(arguments: Sequence[str], root: Path = ROOT) -> None:
     releasing, released = "--release" in arguments, (root / RELEASED).exists()
     if not released and not releasing:
         raise SystemExit(f"compat: {RELEASED} is missing; `nox -s compat -- --release` makes it")
-    verdict = check(root) if released else Verdict([], {})
+    verdict = check(root) if released else Verdict([], {}, [])
     for sentence, reason in verdict.narrowings.items():
         print(f"compat: recorded narrowing: {sentence} {reason}")
+    for note in verdict.notes:
+        print(f"compat: note: {note}")
     if verdict.breaks:
         raise SystemExit("\n".join([*verdict.breaks, f"compat: {len(verdict.breaks)} breaks of {RELEASED}"]))
     if releasing:

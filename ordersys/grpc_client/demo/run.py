@@ -83,8 +83,15 @@ async def demo(client: Client, arguments: argparse.Namespace) -> int:
     return outcome.DONE if findings.ok else outcome.REFUSED
 
 
+_SERVING = "SERVING"
+
+
 async def _health(client: Client) -> dict[str, str]:
-    return {peer.name: health for peer, health in (await client.health()).items()}
+    by_name: dict[str, str] = {}
+    for peer, health in (await client.health()).items():  # of several processes one that is not well counts
+        if by_name.get(peer.name, _SERVING) == _SERVING:
+            by_name[peer.name] = health
+    return by_name
 
 
 async def _walk(story: Story, narrator: Narrator) -> list[Product]:

@@ -6,8 +6,11 @@ from functools import partial
 from typing import Any
 
 import psycopg
-from psycopg.pq import TransactionStatus
+from psycopg.abc import Buffer
+from psycopg.adapt import Loader
+from psycopg.pq import Format, TransactionStatus
 from psycopg.types.numeric import Int8BinaryDumper, Int8Dumper
+from psycopg.types.string import StrDumperUnknown
 from sqlalchemy import Engine, create_engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import QueuePool
@@ -71,6 +74,34 @@ class Connection(psycopg.Connection[Any]):
         return cursor
 
 
+class TextDumper(StrDumperUnknown):
+    """Text as PostgreSQL takes it: without NUL, which may stand in an event that a stranger has published.
+
+    Of two that are written so, the same one comes first as before.
+    """
+
+    def dump(self, obj: str) -> bytes:
+        """The octets of a text."""
+        if "\0" in obj or "\1" in obj:
+            obj = obj.replace("\1", "\1\2").replace("\0", "\1\1")
+        return obj.encode()
+
+
+class TextLoader(Loader):
+    """Text as it was before."""
+
+    def load(self, data: Buffer) -> str:
+        """The text in octets."""
+        text = bytes(data).decode()
+        return text.replace("\1\1", "\0").replace("\1\2", "\1") if "\1" in text else text
+
+
+class BinaryTextLoader(TextLoader):
+    """The same where the server answers in binary."""
+
+    format = Format.BINARY
+
+
 def engine(url: DatabaseUrl, schema: str, size: int) -> Engine:
     """SQLAlchemy's engine: connections to `url` whose tables are in `schema`, in autocommit, `size` at most."""
     # It says "error ignored terminating Pipeline" of each error that is raised anyway.
@@ -103,6 +134,10 @@ def _prepare(connection: Connection, schema: str) -> None:
     # Else psycopg takes the smallest type for each value: a statement with three numbers would be prepared 27 times.
     connection.adapters.register_dumper(int, Int8Dumper)
     connection.adapters.register_dumper(int, Int8BinaryDumper)
+    connection.adapters.register_dumper(str, TextDumper)
+    for kind in ("text", "varchar"):
+        connection.adapters.register_loader(kind, TextLoader)
+        connection.adapters.register_loader(kind, BinaryTextLoader)
     settings = {**_SESSION, "search_path": schema}
     if connection.info.server_version >= _WITH_TRANSACTION_TIMEOUT:
         settings.update([_TRANSACTION_TIMEOUT])

@@ -173,7 +173,8 @@ class PostgreSQLDatabase:
             await lane.drained()
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(None, self._readers.shutdown)
-        for writer in self._writers:
+        writers, self._writers = self._writers, []  # closed twice, it is closed once
+        for writer in writers:
             await writer.close()
         await loop.run_in_executor(None, self._engine.dispose)
 

@@ -8,16 +8,16 @@ first used there, so that whoever has no such database does not load SQLAlchemy'
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, Select, Table, insert
-from sqlalchemy.dialects.sqlite import dialect
+from sqlalchemy.dialects.sqlite import dialect as sqlite_dialect
 from sqlalchemy.sql.expression import ClauseElement
 
 Row = tuple[Any, ...]
 # By place: a row is a tuple then, which costs less than a dictionary
 # (docs/performance.md, "rows and events are tuples").
-_DIALECT = dialect(paramstyle="qmark")
+_DIALECT = sqlite_dialect(paramstyle="qmark")
 _REPEATED = "repeated"
 
 
@@ -35,23 +35,19 @@ class Statement:
         SQLite has one writer, and locks nothing. Two transactions that lock rows in one order never wait for each other
         in a circle.
         """
-        compiled = clause.compile(dialect=_DIALECT, column_keys=columns)
-        self._text = str(compiled)
-        self._names: Sequence[str] = compiled.positiontup or ()  # type: ignore[attr-defined]
-        binds = compiled.binds  # type: ignore[attr-defined]
-        self._constant = {name: bind.value for name, bind in binds.items() if not bind.required}
         self._clause = clause
         self._columns = columns
         self._locked_by = locked_by
-        self._shared_text: str | None = None
+        self._form = _form(clause.compile(dialect=_DIALECT, column_keys=columns), "?")
+        self._shared_form: _Form | None = None
 
     def rows(self, connection: Connection, **parameters: Any) -> list[Row]:
         """The rows of a query; none, without asking, where a list is empty: each is that of an IN."""
         driver = driver_of(connection)
-        text, mark = (self._text, "?") if isinstance(driver, sqlite3.Connection) else (self._for_postgresql(), "%s")
+        text, names, constant, mark = self._form_for(driver)
         values = []
-        given = {**self._constant, **parameters}
-        for name in self._names:
+        given = {**constant, **parameters}
+        for name in names:
             value = given[name]
             if isinstance(value, list):
                 if not value:
@@ -70,33 +66,47 @@ class Statement:
         """Does it once for each row of values, in the order of the statement's parameters."""
         if rows:
             driver = driver_of(connection)
-            driver.executemany(self._text_for(driver), rows)
+            driver.executemany(self._form_for(driver).text, rows)
 
     def run(self, connection: Connection, each: Iterable[Mapping[str, Any]]) -> int:
         """Does it once for each; how many rows it changed, which PostgreSQL does not say within a transaction."""
-        names, constant = self._names, self._constant
-        values = [[given[name] for name in names] for given in ({**constant, **parameters} for parameters in each)]
         driver = driver_of(connection)
-        return int(driver.executemany(self._text_for(driver), values).rowcount) if values else 0
+        text, names, constant, _ = self._form_for(driver)
+        values = [[given[name] for name in names] for given in ({**constant, **parameters} for parameters in each)]
+        return int(driver.executemany(text, values).rowcount) if values else 0
 
-    def _text_for(self, driver: Any) -> str:
-        return self._text if isinstance(driver, sqlite3.Connection) else self._for_postgresql()
+    def _form_for(self, driver: Any) -> "_Form":
+        if isinstance(driver, sqlite3.Connection):
+            return self._form
+        if self._shared_form is None:
+            self._shared_form = self._for_postgresql()
+        return self._shared_form
 
-    def _for_postgresql(self) -> str:
-        if self._shared_text is None:
-            from sqlalchemy.dialects.postgresql import psycopg  # noqa: PLC0415 - 2.5 MB, for those who have PostgreSQL
+    def _for_postgresql(self) -> "_Form":
+        from sqlalchemy.dialects.postgresql import psycopg  # noqa: PLC0415 - 2.5 MB, for those who have PostgreSQL
 
-            clause = self._clause
-            if self._locked_by is not None and isinstance(clause, Select):
-                clause = clause.order_by(self._locked_by).with_for_update()
-            compiled = clause.compile(
-                dialect=psycopg.dialect(paramstyle="format"),  # type: ignore[no-untyped-call]
-                column_keys=self._columns,
-            )
-            if list(compiled.positiontup or ()) != list(self._names):  # type: ignore[attr-defined]
-                raise AssertionError(f"the parameters of {self._text!r} have another order for PostgreSQL")
-            self._shared_text = str(compiled)
-        return self._shared_text
+        clause = self._clause
+        if self._locked_by is not None and isinstance(clause, Select):
+            clause = clause.order_by(self._locked_by).with_for_update()
+        dialect = psycopg.dialect(paramstyle="format")  # type: ignore[no-untyped-call]
+        return _form(clause.compile(dialect=dialect, column_keys=self._columns), "%s")
+
+
+class _Form(NamedTuple):
+    """A statement as a driver takes it."""
+
+    text: str
+    names: Sequence[str]
+    """Its parameters, in their order."""
+    constant: Mapping[str, Any]
+    """Those it sets itself."""
+    mark: str
+    """The sign in the place of a parameter."""
+
+
+def _form(compiled: Any, mark: str) -> _Form:
+    constant = {name: bind.value for name, bind in compiled.binds.items() if not bind.required}
+    return _Form(str(compiled), compiled.positiontup or (), constant, mark)
 
 
 def inserting(table: Table) -> Statement:

@@ -15,7 +15,7 @@ from grpc_status import rpc_status
 from ordersys.api.amqp.v1 import topology_pb2
 from ordersys.api.product.v1.product_service_pb2 import PlaceOrderResponse, PlaceOrderResult
 from ordersys.contract import descriptors
-from ordersys.contract.addresses import channel_options, parse
+from ordersys.contract.addresses import Addresses, channel_options, parse_list
 from ordersys.contract.errors import reason_of
 from ordersys.contract.topology import Publication, subscriptions
 from tests.contract.harness.call_lines import CallLog
@@ -71,6 +71,15 @@ class Answer(NamedTuple):
         return message
 
 
+# Each call to another one of several processes.
+_IN_TURN = (("grpc.service_config", '{"loadBalancingConfig": [{"round_robin": {}}]}'),)
+
+
+def _channel(address: Addresses) -> grpc.Channel:
+    in_turn = _IN_TURN if len(address.each) > 1 else ()
+    return grpc.insecure_channel(address.target, [*channel_options(address), *_RECONNECTING, *in_turn])
+
+
 class NotReachable(Exception):
     """The service to be judged does not answer; the text names it."""
 
@@ -80,10 +89,7 @@ class ContractClient:
 
     def __init__(self, addresses: dict[str, str], timeout: float) -> None:
         self._timeout = timeout
-        self._channels = {
-            role: grpc.insecure_channel(address, [*channel_options(parse(address)), *_RECONNECTING])
-            for role, address in addresses.items()
-        }
+        self._channels = {role: _channel(parse_list(address)) for role, address in addresses.items()}
         self.calls: Counter[str] = Counter()
         """The number of calls to each role: evidence of contact."""
         self.log = CallLog()

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, Protocol
 
 import psutil
 
-from ordersys.contract.addresses import parse
+from ordersys.contract.addresses import parse_list
 
 _COMMAND_SECONDS = 60.0
 _CONNECT_SECONDS = 5.0
@@ -91,7 +91,7 @@ class Lifeline:
 
     def __init__(self, role: str, address: str) -> None:
         self._role = role
-        self._connection = socket.create_connection(parse(address), _CONNECT_SECONDS)
+        self._connection = socket.create_connection(parse_list(address).each[0], _CONNECT_SECONDS)
 
     def wait_cut(self, seconds: float) -> None:
         """Returns when it has ended. Raises NotCrashed."""

@@ -40,6 +40,8 @@ class _Bad(NamedTuple):
     values: Values
     place: str = ""
     """The place in the field, as the path goes on behind its name."""
+    late: Values | None = None
+    """Values that break it as far behind as a list goes."""
 
 
 class Breakage(NamedTuple):
@@ -76,26 +78,31 @@ def _walk(kind: Descriptor, steps: tuple[FieldDescriptor, ...]) -> Iterator[Brea
 
 
 @st.composite
-def broken(draw: Any, kind: Descriptor, breakage: Breakage) -> InvalidMessage:
-    """A message of `kind`, broken in this way and no other."""
-    message = root = draw(valid(kind))
-    path = []
+def broken(draw: Any, kind: Descriptor, breakage: Breakage, late: bool = False) -> InvalidMessage:
+    """A message of `kind`, broken in this way and no other; where that is `late`, at the end of the longest lists."""
+    root = draw(valid(kind))
+    return InvalidMessage(root, spoil(draw, root, breakage, late), breakage.bad.rule)
+
+
+def spoil(draw: Any, root: Any, breakage: Breakage, late: bool = False) -> str:
+    """Breaks a message in this way; returns the path of the field."""
+    message, path, bad = root, [], breakage.bad
     for field in breakage.steps:
-        message, step = _enter(draw, message, field)
+        message, step = _enter(draw, message, field, late)
         path.append(step)
     target = breakage.target
     if target is None:
-        SPOILED[breakage.bad.rule](draw, message)
-        return InvalidMessage(root, ".".join([*path, *filter(None, [breakage.bad.place])]), breakage.bad.rule)
-    if isinstance(target, OneofDescriptor) or breakage.bad.rule == "required":
+        SPOILED[bad.rule](draw, message)
+        return ".".join([*path, *filter(None, [bad.place])])
+    if isinstance(target, OneofDescriptor) or bad.rule == "required":
         cleared = message.WhichOneof(target.name) if isinstance(target, OneofDescriptor) else target.name
         message.ClearField(cleared)
     else:
-        put(message, target, draw(breakage.bad.values))
-    return InvalidMessage(root, ".".join([*path, f"{target.name}{breakage.bad.place}"]), breakage.bad.rule)
+        put(message, target, draw(bad.late if late and bad.late is not None else bad.values))
+    return ".".join([*path, f"{target.name}{bad.place}"])
 
 
-def _enter(draw: Any, message: Any, field: FieldDescriptor) -> tuple[Any, str]:
+def _enter(draw: Any, message: Any, field: FieldDescriptor, late: bool) -> tuple[Any, str]:
     """One step into a message, which is made where it is missing; with its part of the path."""
     kind: Any = field.message_type
     if not field.is_repeated:
@@ -105,8 +112,109 @@ def _enter(draw: Any, message: Any, field: FieldDescriptor) -> tuple[Any, str]:
     inside = getattr(message, field.name)
     if not inside:
         inside.append(draw(valid(kind)))
-    index = draw(st.integers(0, len(inside) - 1))
+    if late:
+        stated = rules(field).repeated
+        inside.extend(_copies(inside[0], (stated.max_items or _LONG) - len(inside), stated))
+    index = len(inside) - 1 if late else draw(st.integers(0, len(inside) - 1))
     return inside[index], f"{field.name}[{index}]"
+
+
+def late_breakages(kind: Descriptor) -> list[list[Breakage]]:
+    """The ways to break a message of `kind` far behind in a list; those of one list and kind of rule together."""
+    groups: dict[tuple[Any, ...], list[Breakage]] = {}
+    for breakage in breakages(kind):
+        lists = [field.full_name for field in breakage.steps if field.is_repeated]
+        if breakage.bad.late is not None:
+            groups.setdefault((*lists, breakage.target.full_name, breakage.bad.rule), []).append(breakage)  # type: ignore[union-attr]
+        elif lists:
+            groups.setdefault((*lists,), []).append(breakage)
+    return list(groups.values())
+
+
+def pairs(kind: Descriptor) -> list[tuple[Breakage, Breakage]]:
+    """Ways to break a message of `kind` in two places; empty where it has too few rules."""
+    ways = breakages(kind)
+    apart = [(first, second) for first in ways for second in ways if _part(first) != _part(second)]
+    if apart or len(kind.fields) != 1 or not kind.fields[0].is_repeated:
+        return apart
+    inside = [way for way in ways if way.steps]
+    return [(first, second) for first in inside for second in inside]
+
+
+@st.composite
+def broken_twice(draw: Any, kind: Descriptor) -> list[InvalidMessage]:
+    """One message of `kind` with two rules broken in different fields, once for each of both."""
+    root = draw(valid(kind))
+    first, second = draw(st.sampled_from(pairs(kind)))
+    if _part(first) != _part(second):
+        return [InvalidMessage(root, spoil(draw, root, way), way.bad.rule) for way in (first, second)]
+    (field,) = kind.fields  # a batch: two of its requests
+    request: Any = field.message_type
+    two = [draw(broken(request, _inside(way))) for way in (first, second)]
+    put(root, field, [two[0].message, draw(valid(request)), two[1].message])
+    indexed = zip((0, 2), two, strict=True)
+    return [InvalidMessage(root, f"{field.name}[{index}].{bad.field}", bad.rule) for index, bad in indexed]
+
+
+def _inside(breakage: Breakage) -> Breakage:
+    """The same, without its first step."""
+    return breakage._replace(steps=breakage.steps[1:])
+
+
+def _part(breakage: Breakage) -> str:
+    """The field of the message that is broken, of the members of a oneof the oneof."""
+    field = breakage.steps[0] if breakage.steps else breakage.target
+    oneof = getattr(field, "containing_oneof", None)
+    return str((oneof or field).name)  # type: ignore[union-attr]
+
+
+def explicit_zeros(kind: Descriptor) -> list[Breakage]:
+    """The fields with presence, optional ones and members of a oneof, in which 0 breaks a rule."""
+    return [
+        Breakage(steps, field, bad._replace(values=st.just(0)))
+        for steps, field in _fields(kind, ())
+        if field.has_presence and not field.message_type
+        for bad in list(_bad(field))[:1]
+        if bad.rule == "enum.in" or _least(field) > 0
+    ]
+
+
+def _least(field: FieldDescriptor) -> int:
+    stated = rules(field)
+    return int(max(stated.int32.gte, stated.int64.gte))
+
+
+def line_breaks(kind: Descriptor) -> list[Breakage]:
+    """The texts with an alphabet of their own, each broken by a line break behind a valid value."""
+    return [
+        Breakage(steps, field, _Bad(rule, st.just(f"{value}\n")))
+        for steps, field in _fields(kind, ())
+        if field.type == FieldDescriptor.TYPE_STRING and not field.is_repeated
+        for rule, value in _with_an_alphabet(rules(field).string)
+    ]
+
+
+def _with_an_alphabet(text: validate_pb2.StringRules) -> Iterator[tuple[str, str]]:
+    if text.uuid:
+        yield "string.uuid", UUIDS[0]
+    elif text.Extensions[rules_pb2.slug]:
+        yield "string.slug", "slug"
+    elif text.pattern == _TRACEPARENT:
+        yield "string.pattern", f"00-{'a' * 32}-{'b' * 16}-01"
+
+
+def uuid_fields(kind: Descriptor) -> list[FieldDescriptor]:
+    """The texts of a message itself that are UUIDs."""
+    texts = [field for field in kind.fields if field.type == FieldDescriptor.TYPE_STRING and not field.is_repeated]
+    return [field for field in texts if rules(field).string.uuid]
+
+
+def _fields(kind: Descriptor, steps: tuple[FieldDescriptor, ...]) -> Iterator[tuple[Any, FieldDescriptor]]:
+    """All fields of a message, those of messages in it as well, each behind the steps to it."""
+    for field in kind.fields:
+        yield steps, field
+        if field.message_type and field.message_type.file.package.startswith("ordersys."):
+            yield from _fields(field.message_type, (*steps, field))
 
 
 def _bad(field: FieldDescriptor) -> Iterator[_Bad]:
@@ -135,9 +243,19 @@ def _bad_lists(field: FieldDescriptor, stated: validate_pb2.RepeatedRules) -> It
     for bad in _bad_texts(stated.items):
         yield _Bad(bad.rule, bad.values.map(lambda text: [text]), "[0]")
     if unique:
-        yield _Bad("repeated.unique_products", single.map(lambda element: [element, element]))
+        most = stated.max_items or _LONG
+        yield _Bad(
+            "repeated.unique_products",
+            single.map(lambda element: [element, element]),
+            late=single.map(lambda element: _repeated_last(_copies(element, most - 1, stated))),
+        )
     if stated.unique:
         yield _Bad("repeated.unique", single.map(lambda element: [element, element]))
+
+
+def _repeated_last(copies: list[Any]) -> list[Any]:
+    """With the first of them again at the end, where no neighbour is its like."""
+    return [*copies, copies[0]]
 
 
 def _copies(element: Any, count: int, stated: validate_pb2.RepeatedRules) -> list[Any]:
@@ -240,6 +358,16 @@ SPOILED: Mapping[str, Callable[[Any, Any], None]] = {
     "shortage.asked": _enough,
     "money.sum_of": _miscounted,
 }
+_LONG = 40  # entries of a list that may have any number
+_TRACEPARENT = "^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$"
+UUIDS = [
+    "6f1a2e0c-58f4-4c6e-9e0b-7a1d2c3b4e5f",
+    *(f"6f1a2e0c-58f4-{digit}c6e-9e0b-7a1d2c3b4e5f" for digit in "09f"),
+    *(f"6f1a2e0c-58f4-4c6e-{digit}e0b-7a1d2c3b4e5f" for digit in "07cf"),
+    "00000000-0000-0000-0000-000000000000",
+    "ffffffff-ffff-ffff-ffff-ffffffffffff",
+]
+"""UUIDs by their form, which is all that the rule asks for (protovalidate, `string.uuid`)."""
 _NO_UUIDS = ["x", "6f1a2e0c-58f4-4c6e-9e0b-7a1d2c3b4e5", "{6f1a2e0c-58f4-4c6e-9e0b-7a1d2c3b4e5f}", "g" * 36]
 _NO_SLUGS = ["Upper", "two words", "-begins", "ends-", "ümlaut", "new\nline", "a" * 65, "a_b", "' OR 1=1 --"]
 

@@ -7,7 +7,7 @@ import time
 from google.protobuf.descriptor import MethodDescriptor
 
 from ordersys.contract import descriptors
-from ordersys.contract.addresses import parse
+from ordersys.contract.addresses import parse_list
 from tests import http2
 
 _BYTES = 65_536
@@ -23,7 +23,7 @@ def framed(body: bytes) -> bytes:
 
 def raw_call(address: str, method: MethodDescriptor, octets: bytes, seconds: float) -> bytes | None:
     """Sends `octets` as all that a call says, and waits for its end; the bytes of the response, None without one."""
-    with socket.create_connection(parse(address), seconds) as connection:
+    with socket.create_connection(parse_list(address).each[0], seconds) as connection:
         connection.sendall(_beginning(method) + _rest(octets))
         return _answer(connection, bytearray())
 
@@ -35,7 +35,7 @@ def late_call(address: str, method: MethodDescriptor, octets: bytes, seconds: fl
     passed: gRPC's shortest is a nanosecond, and servers count in milliseconds.
     """
     heard = bytearray()
-    with socket.create_connection(parse(address), seconds) as connection:
+    with socket.create_connection(parse_list(address).each[0], seconds) as connection:
         connection.sendall(_beginning(method, ("grpc-timeout", _DEADLINE)))
         until = time.monotonic() + _LATE_SECONDS
         while (left := until - time.monotonic()) > 0 and select.select([connection], [], [], left)[0]:

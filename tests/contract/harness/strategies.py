@@ -11,10 +11,28 @@ from hypothesis.strategies import SearchStrategy
 
 from ordersys.contract import descriptors
 from ordersys.contract.rules import rules_of
-from tests.contract.harness.invalid_messages import SPOILED, InvalidMessage, breakages, broken
+from tests.contract.harness.invalid_messages import (
+    SPOILED,
+    Breakage,
+    InvalidMessage,
+    breakages,
+    broken,
+    broken_twice,
+    late_breakages,
+)
 from tests.contract.harness.valid_values import EXAMPLES, valid
 
-__all__ = ["InvalidMessage", "has_rules", "invalid", "unknown_rules", "valid"]
+__all__ = [
+    "Breakage",
+    "InvalidMessage",
+    "broken",
+    "broken_twice",
+    "has_rules",
+    "invalid",
+    "late_breakages",
+    "unknown_rules",
+    "valid",
+]
 
 _KNOWN = {
     "required",

@@ -1,5 +1,7 @@
 """Laws of what an order says of itself: its total, its prices, its times."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from google.type.money_pb2 import Money
 from hypothesis import given
@@ -19,6 +21,7 @@ from tests.contract.harness.client import ORDER, PRODUCT
 from tests.contract.harness.differences import assert_same_fields
 from tests.contract.harness.examples import with_examples
 from tests.contract.harness.expected_total import total
+from tests.contract.harness.order_events import settled
 from tests.contract.harness.order_requests import (
     CANCELLED,
     DELIVERED,
@@ -34,6 +37,7 @@ from tests.contract.harness.order_requests import (
 from tests.contract.harness.system_under_test import SystemUnderTest, creating, new_id, quantities
 
 pytestmark = pytest.mark.judges(ORDER)
+MANY_CHANGES, REPEATERS = 135, 6
 # A hyphen comes before digits, these before letters; 10 before 9.
 UNSORTED = ["p", "p-9", "p-10", "p0", "pa", "0"]
 OTHER_PRICE = Money(currency_code="EUR", units=3, nanos=1)
@@ -142,3 +146,21 @@ def test_items_stand_in_the_order_of_their_products(system: SystemUnderTest, fir
     (listed,) = system.ok(ListOrdersRequest(customer_id=alone.customer_id)).orders
     for answered in (order, result.order, changed, system.order(order.id), listed):
         assert [item.product_id for item in answered.items] == sorted(UNSORTED)
+
+
+@pytest.mark.cites("order.proto", "1 when created, one more with each change")
+@pytest.mark.cites("order_events.proto", "The id is `ORDER.VERSION`, of OrderRejected `ORDER.0`")
+@pytest.mark.cites("implement.md", "Remember it for at least 24 hours from the answer on, however many come after it")
+def test_an_order_may_change_as_often_as_anybody_likes(system: SystemUnderTest) -> None:
+    """Beyond what a byte counts: each change has the next version, is remembered by its id, and is told of by it."""
+    order = system.create()
+    requests = [changing(order, {"lamp": number + 3}) for number in range(MANY_CHANGES)]
+    changed = [updated(system, request) for request in requests]
+    assert [version.version for version in changed] == list(range(2, MANY_CHANGES + 2))
+    assert system.order(order.id) == changed[-1]
+    with ThreadPoolExecutor(REPEATERS) as pool:
+        assert list(pool.map(lambda request: updated(system, request), requests)) == changed
+    if system.event_tap is not None:
+        heard = settled(system, system.event_tap, changed[-1:])[order.id]
+        ids = {message.properties.message_id for message in heard}
+        assert ids == {f"{order.id}.{version}" for version in range(1, MANY_CHANGES + 2)}

@@ -1,14 +1,19 @@
 """Laws of the call itself: deadlines, sizes, compression, unknown fields."""
 
+from collections.abc import Callable
+from typing import Any
+
 import grpc
 import pytest
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
 
-from ordersys.api.order.v1.order_service_pb2 import GetOrderRequest
+from ordersys.api.order.v1.order_service_pb2 import BatchCreateOrdersRequest, GetOrderRequest
 from ordersys.api.product.v1.product_service_pb2 import GetProductRequest
-from tests.contract.harness.client import ORDER, PRODUCT, ROLES, RPCS
+from tests.contract.harness.client import ORDER, PRODUCT, ROLES, RPCS, Answer, of_each
 from tests.contract.harness.examples import share
+from tests.contract.harness.order_events import settled
+from tests.contract.harness.order_requests import changing
 from tests.contract.harness.raw_call import framed, late_call
 from tests.contract.harness.system_under_test import SystemUnderTest, creating, new_id, placing
 
@@ -17,6 +22,33 @@ FEW = CASES if share(8) > 1 else [(role, RPCS[role][0]) for role in ROLES]  # wh
 every_rpc = pytest.mark.parametrize(("role", "method"), CASES, ids=[f"{role}-{method.name}" for role, method in CASES])
 some_rpcs = pytest.mark.parametrize(("role", "method"), FEW, ids=[f"{role}-{method.name}" for role, method in FEW])
 LARGE = 70_000_000
+MOMENTS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16)
+"""Milliseconds after which a call is cut off."""
+
+
+def cut_creation(_: SystemUnderTest) -> tuple[Any, list[Any]]:
+    """An order created alone, and the requests that repeat it."""
+    request = creating()
+    return request, [request, BatchCreateOrdersRequest(requests=[request])]
+
+
+def cut_batch(_: SystemUnderTest) -> tuple[Any, list[Any]]:
+    """An order created in a batch, and the requests that repeat it."""
+    request = creating()
+    return BatchCreateOrdersRequest(requests=[request]), [BatchCreateOrdersRequest(requests=[request]), request]
+
+
+def cut_change(system: SystemUnderTest) -> tuple[Any, list[Any]]:
+    """A change of an order, and the request that repeats it."""
+    request = changing(system.create(), {"lamp": 9})
+    return request, [request]
+
+
+CUT: dict[str, Callable[[SystemUnderTest], tuple[Any, list[Any]]]] = {
+    "creation": cut_creation,
+    "batch": cut_batch,
+    "change": cut_change,
+}
 
 
 @pytest.mark.cites("implement.md", "a request that is too large is refused with RESOURCE_EXHAUSTED, before it is read")
@@ -88,6 +120,32 @@ def test_whatever_a_deadline_leaves_behind_the_repeat_resolves(system: SystemUnd
     order = system.eventually(lambda: getattr(system.call(request).response, "order", None))
     assert system.order(order.id) == order
     system.eventually(lambda: system.stock(product) == (6, 4))
+
+
+@pytest.mark.cites("implement.md", "A call that was cut off has had its whole effect or none; its repeat is answered.")
+@pytest.mark.cites("order_service.proto", "A repeat within 24 h answers what the first success answered")
+@pytest.mark.judges(ORDER)
+@pytest.mark.parametrize("kind", CUT)
+def test_whatever_a_deadline_leaves_of_an_order_the_repeat_answers(system: SystemUnderTest, kind: str) -> None:
+    """Cut off at any moment, the same request sent again is answered, and each version is told of."""
+    orders = []
+    for milliseconds in MOMENTS:
+        request, repeats = CUT[kind](system)
+        system.client.call(request, ORDER, timeout=milliseconds / 1000)
+        answered = [answer for repeat in repeats for answer in answers(system, repeat)]
+        assert [str(answer) for answer in answered] == ["OK"] * len(answered), f"after {milliseconds} ms"
+        order = answered[0].response.order
+        assert [answer.response.order for answer in answered] == [order] * len(answered)
+        assert system.order(order.id) == order
+        orders.append(order)
+    if system.event_tap is not None:
+        settled(system, system.event_tap, orders)
+
+
+def answers(system: SystemUnderTest, request: Any) -> list[Answer]:
+    """The answer to a request; of a batch those of its orders."""
+    answer = system.call(request, ORDER)
+    return of_each(answer, len(request.requests)) if hasattr(request, "requests") else [answer]
 
 
 @pytest.mark.cites("implement.md", "ignore them in requests")

@@ -1,22 +1,25 @@
 """Laws of every RPC of the contract, whatever it does: found in the descriptors, tried with what the rules allow."""
 
 import re
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import grpc
 import pytest
-from google.protobuf.descriptor import MethodDescriptor
+from google.protobuf.descriptor import Descriptor, MethodDescriptor
 from google.protobuf.message import DecodeError
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from ordersys.contract import descriptors
-from tests.contract.harness import strategies
+from tests.contract.harness import invalid_messages, strategies
 from tests.contract.harness.client import ROLES, RPCS, Answer
-from tests.contract.harness.examples import with_examples
+from tests.contract.harness.examples import share, with_examples
 from tests.contract.harness.system_under_test import SystemUnderTest
 
 CASES = [(role, method) for role in ROLES for method in RPCS[role]]
 every_rpc = pytest.mark.parametrize(("role", "method"), CASES, ids=[f"{role}-{method.name}" for role, method in CASES])
+NO_REQUEST = ("UNDECODABLE_REQUEST", "INVALID_REQUEST")
 UNFORESEEN = (grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL, grpc.StatusCode.UNIMPLEMENTED)
 LEAKS = re.compile(r"(?i)traceback|exception|\berror:|sqlite|sqlalchemy|\.py\b|/[a-z]+/|protobuf|descriptor")
 
@@ -39,9 +42,11 @@ def assert_proper(answer: Answer) -> None:
 def test_a_valid_request_never_ends_in_an_unforeseen_status(
     system: SystemUnderTest, role: str, method: MethodDescriptor, data: st.DataObject
 ) -> None:
-    """Whatever keeps the rules is answered with OK or with a refusal of the contract."""
+    """Whatever keeps the rules is answered with OK or with a refusal of the contract, but not for a broken rule."""
     request = data.draw(strategies.valid(method.input_type))
-    assert_proper(system.client.send(method, request.SerializeToString(), role))
+    answer = system.client.send(method, request.SerializeToString(), role)
+    assert_proper(answer)
+    assert answer.reason not in NO_REQUEST, f"{answer}: {answer.fields}"
 
 
 @pytest.mark.cites(
@@ -65,6 +70,95 @@ def test_a_broken_rule_is_answered_with_its_field(
     answer = system.client.send(method, broken.message.SerializeToString(), role)
     assert (answer.code, answer.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST")
     assert answer.fields == [(broken.field, broken.rule)]
+
+
+def assert_broken(answer: Answer, *violations: tuple[str, str]) -> None:
+    """INVALID_REQUEST that names these fields and rules and no others, in whatever order."""
+    assert (answer.code, answer.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST"), str(answer)
+    assert sorted(answer.fields) == sorted(violations)
+
+
+def having(breakages: Callable[[Descriptor], Sequence[Any]]) -> pytest.MarkDecorator:
+    """A case for each RPC whose request has such breakages."""
+    cases = [(role, method) for role, method in CASES if breakages(method.input_type)]
+    return pytest.mark.parametrize(("role", "method"), cases, ids=[f"{role}-{method.name}" for role, method in cases])
+
+
+some_examples = settings(settings.get_profile("contract"), max_examples=share(8))
+
+
+@pytest.mark.cites(
+    "implement.md", "A rule holds for every entry of a list, and for every request of a batch, to the last."
+)
+@having(strategies.late_breakages)
+@some_examples
+@given(data=st.data())
+def test_a_rule_holds_to_the_end_of_the_longest_list(
+    system: SystemUnderTest, role: str, method: MethodDescriptor, data: st.DataObject
+) -> None:
+    """Broken in the last entry of a list that is as long as it may be, or by a product that the first has, too."""
+    for ways in strategies.late_breakages(method.input_type):
+        breakage = data.draw(st.sampled_from(ways))
+        broken = data.draw(strategies.broken(method.input_type, breakage, late=True))
+        assert_broken(system.client.send(method, broken.message.SerializeToString(), role), (broken.field, broken.rule))
+
+
+@pytest.mark.cites(
+    "implement.md", "A request that breaks one is INVALID_REQUEST with, for each violation, the path of the field"
+)
+@having(invalid_messages.pairs)
+@some_examples
+@given(data=st.data())
+def test_each_broken_rule_is_named(
+    system: SystemUnderTest, role: str, method: MethodDescriptor, data: st.DataObject
+) -> None:
+    """Of two in different fields, and of two requests of a batch, both are answered at once."""
+    broken = data.draw(strategies.broken_twice(method.input_type))
+    answer = system.client.send(method, broken[0].message.SerializeToString(), role)
+    assert_broken(answer, *((each.field, each.rule) for each in broken))
+
+
+@pytest.mark.cites("implement.md", "A field with presence that is 0 has a value, and is judged by its rules.")
+@having(invalid_messages.explicit_zeros)
+@some_examples
+@given(data=st.data())
+def test_an_explicit_zero_is_a_value(
+    system: SystemUnderTest, role: str, method: MethodDescriptor, data: st.DataObject
+) -> None:
+    """It breaks the rule of its field, and does not count as if it had been left out."""
+    for breakage in invalid_messages.explicit_zeros(method.input_type):
+        broken = data.draw(strategies.broken(method.input_type, breakage))
+        assert_broken(system.client.send(method, broken.message.SerializeToString(), role), (broken.field, broken.rule))
+
+
+@pytest.mark.cites("implement.md", "`$` ends the text; a line break before it is one letter too many.")
+@having(invalid_messages.line_breaks)
+@some_examples
+@given(data=st.data())
+def test_a_line_break_at_the_end_breaks_the_rule(
+    system: SystemUnderTest, role: str, method: MethodDescriptor, data: st.DataObject
+) -> None:
+    """Of every UUID, slug and trace context, whatever `$` means in the language of the service."""
+    for breakage in invalid_messages.line_breaks(method.input_type):
+        broken = data.draw(strategies.broken(method.input_type, breakage))
+        assert_broken(system.client.send(method, broken.message.SerializeToString(), role), (broken.field, broken.rule))
+
+
+@pytest.mark.cites("implement.md", "any hexadecimal digits: a UUID of any version or variant, nil and max as well")
+@having(invalid_messages.uuid_fields)
+@some_examples
+@given(data=st.data())
+def test_a_uuid_may_be_of_any_version(
+    system: SystemUnderTest, role: str, method: MethodDescriptor, data: st.DataObject
+) -> None:
+    """Of no version and no variant that RFC 9562 knows, nil, the largest: none breaks the rule."""
+    request = data.draw(strategies.valid(method.input_type))
+    for value in invalid_messages.UUIDS:
+        for field in invalid_messages.uuid_fields(method.input_type):
+            setattr(request, field.name, value)
+        answer = system.client.send(method, request.SerializeToString(), role)
+        assert_proper(answer)
+        assert answer.reason not in NO_REQUEST, f"{answer}: {answer.fields}"
 
 
 NUMBERS = [0, 1, 2, 99, 2**31 - 1, 2**31, 2**32 - 1, 2**63 - 1, 2**63, 2**64 - 1]

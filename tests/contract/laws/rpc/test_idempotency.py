@@ -33,7 +33,7 @@ every_ask = pytest.mark.parametrize(
 )
 ONE_OF_EACH = {ask.role: ask for name, ask in SAMPLE_REQUESTS.items() if re.search(r"\.(Create|Discard)", name)}
 """Of each role a changing RPC whose requests do not depend on each other."""
-CROWD = 12
+CROWD, ROUNDS = 12, 3
 MOST, MANY = 500, 120
 
 
@@ -90,6 +90,32 @@ def test_an_id_used_for_another_request_is_refused(system: SystemUnderTest, role
         assert answer.response is None, f"{field}: {answer.response}"
         assert refusal_in(answer) == reused(request.request_id), field
     assert system.ok(request, role) == first
+
+
+@pytest.mark.cites("implement.md", "another request under the same request_id is REQUEST_ID_REUSED")
+@pytest.mark.cites(
+    "implement.md",
+    "they have the effect of the same calls one after the other, each between its request and its answer",
+)
+@every_ask
+def test_of_different_requests_at_once_under_one_id_one_is_made(
+    system: SystemUnderTest, role: str, ask: SampleRequest
+) -> None:
+    """The one that comes first has its effect, and stays what a repeat gets; the others are refused."""
+    for _ in range(ROUNDS):
+        request = ask.request(system)
+        requests = [request, *altered(request).values()]
+        with ThreadPoolExecutor(len(requests)) as pool:
+            answers = list(pool.map(lambda request: system.call(request, role), requests))
+        made = [(r, answer.response) for r, answer in zip(requests, answers, strict=True) if answer.response]
+        assert len(made) == 1, f"{len(made)} requests were made under one request_id"
+        for other in requests:
+            answer = system.call(other, role)
+            if other is made[0][0]:
+                assert answer.response == made[0][1]
+            else:
+                assert answer.response is None, f"made later: {other}"
+                assert refusal_in(answer) == reused(request.request_id)
 
 
 @pytest.mark.cites("order_service.proto", "UUIDs in requests may stand in either case and are read in lower case")

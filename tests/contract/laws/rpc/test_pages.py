@@ -16,7 +16,7 @@ from ordersys.api.product.v1.product_service_pb2 import ListProductsRequest
 from tests.contract.harness.client import LISTENERS, ORDER, PRODUCT
 from tests.contract.harness.examples import with_examples
 from tests.contract.harness.injector import Injector
-from tests.contract.harness.order_requests import WAYS, fits, in_state
+from tests.contract.harness.order_requests import CANCELLED, PLACED, WAYS, fits, in_state, moving, updated
 from tests.contract.harness.paging import pages, walk
 from tests.contract.harness.sample_orders import sample_order
 from tests.contract.harness.subscriber_deliveries import created, padded
@@ -61,7 +61,7 @@ def test_pages_of_any_size_cover_everything_once(system: SystemUnderTest, custom
 
 
 @pytest.mark.cites("order_service.proto", "Orders created while paging do not move the pages.")
-@pytest.mark.cites("implement.md", "an entry that is created while a client reads must not move its pages")
+@pytest.mark.cites("implement.md", "an entry that is created while a client reads, or one")
 @pytest.mark.judges(ORDER)
 def test_what_is_created_while_paging_moves_no_page(system: SystemUnderTest) -> None:
     """The pages go on where the last one ended, and the newcomer stands before the first."""
@@ -74,12 +74,39 @@ def test_what_is_created_while_paging_moves_no_page(system: SystemUnderTest) -> 
     assert seen == before[::-1]
 
 
+@pytest.mark.cites("implement.md", "or one that no longer fits the filter, must not move its pages")
+@pytest.mark.judges(ORDER)
+@pytest.mark.parametrize("number", [0, 4])
+def test_what_leaves_a_list_while_paging_moves_no_page(system: SystemUnderTest, number: int) -> None:
+    """An order that is still to come, or was the last one seen, is cancelled: the others come once all the same."""
+    customer = f"c-{new_id()}"
+    before = [system.ok(creating(customer_id=customer)).order for _ in range(6)]
+    walked = pages(system, ORDER, ListOrdersRequest(customer_id=customer, state=PLACED), [2])
+    seen = list(next(walked).orders)
+    leaving = before[number]
+    updated(system, moving(leaving, CANCELLED))
+    seen += [order for page in walked for order in page.orders]
+    assert [order.id for order in seen] == [o.id for o in before[::-1] if o in seen[:2] or o.id != leaving.id]
+
+
+@pytest.mark.cites("order_service.proto", "How many at most")
+@pytest.mark.cites("implement.md", "is bound to the filters (not to the page size) of its query")
+@pytest.mark.judges(ORDER)
+def test_each_page_has_the_size_that_was_asked_for_with_it(system: SystemUnderTest, customer: str) -> None:
+    """A smaller, a larger and the default size behind one token: as many entries, and no size of another page."""
+    query = ListOrdersRequest(customer_id=customer)
+    token = system.ok(of_size(query, 3)).next_page_token
+    sizes = [len(system.ok(of_size(query, size, token)).orders) for size in (1, 3, 5, 0, MOST)]
+    assert sizes == [1, 3, 5, DEFAULT, 57]
+
+
 @pytest.mark.cites("order_service.proto", "Only orders in this state; in any when unspecified.")
 @pytest.mark.cites("order_service.proto", "Only orders of this customer; of all when empty.")
 @pytest.mark.judges(ORDER)
 def test_a_filter_leaves_only_what_fits(system: SystemUnderTest) -> None:
     """By customer, by state and by both, the newest first, and pages of a filtered list are as good."""
-    customers = [f"c-{new_id()}" for _ in range(2)]
+    customer_id = f"c-{new_id()}"
+    customers = [customer_id, f"{customer_id}-1", f"x-{customer_id}"]  # each has the letters of the first
     orders = [
         in_state(system, system.ok(creating(customer_id=customer)).order, state)
         for state in (*WAYS, *WAYS)

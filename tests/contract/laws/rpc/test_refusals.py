@@ -10,8 +10,8 @@ from ordersys.api.order.v1.order_service_pb2 import BatchCreateOrdersRequest, Ge
 from ordersys.api.product.v1 import product_service_pb2 as product_api
 from ordersys.api.product.v1.product_pb2 import Product
 from ordersys.api.product.v1.product_service_pb2 import AdjustStockRequest, CreateProductRequest, GetProductRequest
-from ordersys.contract.errors import DOMAIN, reason_of
-from tests.contract.harness.client import ORDER, PRODUCT, Answer
+from ordersys.contract.errors import DOMAIN
+from tests.contract.harness.client import ORDER, PRODUCT, Answer, of_each
 from tests.contract.harness.order_requests import (
     CANCELLED,
     DELIVERED,
@@ -24,9 +24,12 @@ from tests.contract.harness.order_requests import (
     moving,
     updated,
 )
+from tests.contract.harness.refusals import refusal_in, taken_order
 from tests.contract.harness.system_under_test import PRICE, SystemUnderTest, creating, new_id, placing, quantities
 
 Code = grpc.StatusCode
+NEVER = 2**32 + 1
+"""A version that no order has, and equal to the first in its lower bits."""
 ALLOWED: dict[State, set[State]] = {
     PLACED: {PAID, CANCELLED},
     PAID: {SHIPPED, CANCELLED},
@@ -143,19 +146,26 @@ def test_a_taken_product_id_is_refused(system: SystemUnderTest) -> None:
 
 
 @pytest.mark.cites("order_service.proto", "ALREADY_EXISTS (ORDER_ALREADY_EXISTS) when the id is taken by another order")
+@pytest.mark.cites("order_service.proto", "An order keeps its id in every state, and whoever asks.")
 @pytest.mark.cites("order_service.proto", "one that is refused does not hinder the others")
 @pytest.mark.judges(ORDER)
-def test_a_taken_order_id_is_refused(system: SystemUnderTest) -> None:
-    """ALREADY_EXISTS, alone and in a batch, whose other orders are created all the same."""
-    order = system.create()
-    existing, free = creating(), creating()
-    existing.order_id = order.id
-    answer = system.call(existing)
-    assert (answer.code, answer.reason) == (Code.ALREADY_EXISTS, "ORDER_ALREADY_EXISTS")
-    refused, created = system.ok(BatchCreateOrdersRequest(requests=[existing, free])).results
-    assert reason_of(refused.status) == "ORDER_ALREADY_EXISTS"
-    assert created.order.id == free.order_id
-    assert system.order(order.id) == order
+@pytest.mark.parametrize("state", ALLOWED, ids=OrderState.Name)
+def test_a_taken_order_id_is_refused(system: SystemUnderTest, state: State) -> None:
+    """ALREADY_EXISTS for each customer, alone and in a batch, whose other orders are created; the order stays."""
+    order = in_state(system, system.create(), state)
+    refusal = taken_order(order.id)
+    for customer in (order.customer_id, "another"):
+        existing, free = creating({"desk": 3}, customer), creating()
+        existing.order_id = order.id
+        answer = system.call(existing)
+        assert answer.response is None, f"taken from {OrderState.Name(state)}: {answer}"
+        assert refusal_in(answer) == refusal
+        refused, created = of_each(system.call(BatchCreateOrdersRequest(requests=[existing, free])), 2)
+        assert refused.response is None, f"taken in a batch from {OrderState.Name(state)}: {refused}"
+        assert refusal_in(refused) == refusal
+        assert created.response is not None, f"hindered: {created}"
+        assert created.response.order.id == free.order_id
+        assert system.order(order.id) == order
 
 
 @pytest.mark.cites("implement.md", "the state by the name of its enum value")
@@ -220,7 +230,8 @@ def test_a_stale_version_is_aborted_with_the_current_one(system: SystemUnderTest
     """ABORTED for a version before or after it, whatever was to change, and nothing does; the current one is taken."""
     order = ordered(system, PLACED, 2)
     same = {item.product_id: item.quantity for item in order.items}
-    for expected in (1, order.version - 1, order.version + 1, 2**63 - 1):
+    wide = (order.version + 2**bits for bits in (8, 16, 31, 32, 62))  # equal in their lower bits
+    for expected in (1, order.version - 1, order.version + 1, *wide, 2**63 - 1):
         for request in (
             changing(order, {"lamp": 7}, expected),
             changing(order, same, expected),
@@ -245,7 +256,9 @@ def test_the_product_service_passes_refusals_on_and_keeps_the_stock(system: Syst
     product = system.new_product(10)
     order = system.place({product: 4})
     more = product_api.ItemQuantities(items=quantities({product: 9}))
-    stale = product_api.UpdateOrderRequest(request_id=new_id(), order_id=order.id, items=more, expected_version=5)
+    stale = product_api.UpdateOrderRequest(
+        request_id=new_id(), order_id=order.id, items=more, expected_version=2**32 + 1
+    )
     assert system.call(stale).reason == "VERSION_MISMATCH"
     for state in (PAID, SHIPPED):
         system.ok(product_api.UpdateOrderRequest(request_id=new_id(), order_id=order.id, state=state))

@@ -1,0 +1,343 @@
+"""Databases in PostgreSQL that processes share: a real server, real connections, each cut or stopped for real.
+
+Each `PostgreSQLDatabase` here is what a process of a service would have; to the server it is all the same that they are
+in one process.
+"""
+
+import asyncio
+import os
+import random
+import socket
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import psycopg
+import pytest
+from google.rpc.status_pb2 import Status
+from sqlalchemy import Connection
+
+from ordersys.api.product.v1.product_pb2 import Product
+from ordersys.api.product.v1.product_service_pb2 import AdjustStockRequest, AdjustStockResponse, PlaceOrderRequest
+from ordersys.contract.errors import StatusError
+from ordersys.product_service.saga import Result, Saga
+from ordersys.product_service.store import placements, products, sagas, seed
+from ordersys.product_service.store.tables import SCHEMA, quantities
+from ordersys.runtime.base import database_url
+from ordersys.runtime.base.ids import uuid7
+from ordersys.runtime.storage.errors import CommitUnknown, StorageUnavailable
+from ordersys.runtime.storage.postgresql_database import PostgreSQLDatabase
+from ordersys.runtime.storage.schema import Schema, UnusableDatabase
+from ordersys.runtime.storage.statements import driver_of
+from tests import postgresql
+
+LAMP, TABLE = (Product(id=id_, name=id_, available=50) for id_ in ("lamp", "table"))
+PROCESSES = 3
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with postgresql.server(tmp_path_factory.mktemp("server") / "postgresql", "-F") as url:
+        yield url
+
+
+@pytest.fixture
+def url(server: str) -> Iterator[str]:
+    with postgresql.database(server, f"t{random.getrandbits(60)}") as url:
+        yield url
+
+
+@asynccontextmanager
+async def opened(url: str, count: int = 1, schema: Schema = SCHEMA) -> AsyncIterator[list[PostgreSQLDatabase]]:
+    """The databases of that many processes of the Product Service, all started at once."""
+    place = database_url.parse(url)
+    assert place is not None
+    first = partial(seed.seed, products=[LAMP, TABLE], orders=[])
+    databases = await asyncio.gather(*(PostgreSQLDatabase.open(place, schema, first) for _ in range(count)))
+    try:
+        yield databases
+    finally:
+        for database in databases:
+            await database.close()
+
+
+def placing(**items: int) -> placements.NewPlacement:
+    request = PlaceOrderRequest(request_id=uuid7(), customer_id="c")
+    for product_id, quantity in items.items():
+        request.items.add(product_id=product_id, quantity=quantity)
+    return placements.NewPlacement(request, "t")
+
+
+def adjusting(delta: int) -> AdjustStockRequest:
+    return AdjustStockRequest(request_id=uuid7(), product_id="lamp", delta=delta)
+
+
+async def test_of_processes_that_start_at_once_one_makes_the_tables(url: str) -> None:
+    """The others find them; what a new database starts with is there once."""
+    async with opened(url, 6) as databases:
+        assert [await database.probe() for database in databases] == [True] * 6
+        assert [product.id for product in await databases[-1].read(products.page, None, 10)] == ["lamp", "table"]
+
+
+async def test_no_unit_is_sold_twice_or_lost(url: str) -> None:
+    """Whichever process sells, completes, compensates or adjusts, all at once: what is held is what orders hold."""
+    async with opened(url, PROCESSES) as databases:
+        wanted = [placing(lamp=random.randint(1, 3), table=random.randint(1, 3)) for _ in range(60)]
+        begun = await asyncio.gather(
+            *(database.write(placements.begin, placement) for placement in wanted for database in databases)
+        )
+        pending = {saga.saga_id: saga for saga in begun if isinstance(saga, Saga)}
+        results: list[Result] = [b"", StatusError(Status(code=9))]
+        settled = [sagas.Settled(saga, random.choice(results)) for saga in pending.values()]
+        adjusted = [adjusting(1) for _ in range(20)]
+        await asyncio.gather(
+            *(database.write(sagas.settle, each) for each in settled for database in random.sample(databases, 2)),
+            *(database.write(products.adjust_stock, request) for request in adjusted for database in databases),
+        )
+        stock = {p.id: (p.available, p.held) for p in await databases[0].read(products.page, None, 10)}
+        held = await databases[0].read(reserved)
+        assert {product: numbers[1] for product, numbers in stock.items()} == {
+            "lamp": held["lamp"],
+            "table": held["table"],
+        }
+        assert sum(stock["lamp"]) == LAMP.available + len(adjusted)
+        assert sum(stock["table"]) == TABLE.available
+        assert len({saga.order_id for saga in pending.values()}) == len(pending)
+
+
+def reserved(connection: Connection) -> Counter[str]:
+    units: Counter[str] = Counter()
+    for row in driver_of(connection).execute("SELECT units FROM reservations").fetchall():
+        units.update(quantities(row[0]))
+    return units
+
+
+async def test_an_adjustment_is_answered_with_the_product_as_it_was_then(url: str) -> None:
+    """Of adjustments at once each has a number of its own."""
+    async with opened(url, PROCESSES) as databases:
+        outcomes = await asyncio.gather(
+            *(databases[n % PROCESSES].write(products.adjust_stock, adjusting(1)) for n in range(60))
+        )
+        shown = sorted(outcome.unpack(AdjustStockResponse).product.available for outcome in outcomes)
+        assert shown == [LAMP.available + number for number in range(1, 61)]
+
+
+async def test_a_connection_that_ends_costs_no_write(url: str) -> None:
+    """Sessions are terminated all the while: every write is answered, and done once."""
+    async with opened(url, PROCESSES) as databases:
+        stop = asyncio.Event()
+
+        def terminate() -> None:
+            with psycopg.connect(url, autocommit=True) as connection:
+                connection.execute(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                    " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+                )
+
+        async def keep_terminating() -> None:
+            while not stop.is_set():
+                await asyncio.to_thread(terminate)
+                await asyncio.sleep(0.1)
+
+        killing = asyncio.create_task(keep_terminating())
+        for _ in range(20):
+            await asyncio.gather(*(database.write(products.adjust_stock, adjusting(1)) for database in databases))
+        stop.set()
+        await killing
+        assert (await databases[0].read(products.get, "lamp")).available == LAMP.available + 20 * PROCESSES
+
+
+class Cut:
+    """Between a database and its server; loses the answer to a COMMIT, and all that comes behind it."""
+
+    def __init__(self, url: str) -> None:
+        self._server = urlsplit(url)
+        self.losing = False
+        self.lost = asyncio.Event()
+        self._connections: list[asyncio.Task[None]] = []
+
+    @asynccontextmanager
+    async def listening(self) -> AsyncIterator[str]:
+        """The URL by which it is reached."""
+        listener = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        port = listener.sockets[0].getsockname()[1]
+        try:
+            yield self._server._replace(netloc=f"postgres@127.0.0.1:{port}").geturl()
+        finally:
+            listener.close()
+            for connection in self._connections:
+                connection.cancel()
+            await asyncio.gather(*self._connections, return_exceptions=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._connections.append(task)
+        lost, opened_ = asyncio.Event(), [writer]
+        try:
+            there, back = await asyncio.open_connection(self._server.hostname, self._server.port)
+            opened_.append(back)
+            await asyncio.gather(self._to_server(reader, back, lost), self._to_client(there, writer, lost))
+        except (OSError, asyncio.CancelledError):
+            pass  # the end of the test, or nobody listens there
+        finally:
+            for each in opened_:
+                each.close()
+                with suppress(OSError):
+                    await each.wait_closed()
+
+    async def _to_server(self, reader: asyncio.StreamReader, back: asyncio.StreamWriter, lost: asyncio.Event) -> None:
+        try:
+            while octets := await reader.read(65536):
+                if self.losing and b"COMMIT" in octets:
+                    lost.set()
+                    self.lost.set()
+                back.write(octets)
+                await back.drain()
+        except OSError:
+            pass
+        back.close()
+
+    async def _to_client(self, there: asyncio.StreamReader, writer: asyncio.StreamWriter, lost: asyncio.Event) -> None:
+        try:
+            while octets := await there.read(65536):
+                if lost.is_set():
+                    break
+                writer.write(octets)
+                await writer.drain()
+        except OSError:
+            pass
+        writer.close()
+
+
+async def test_a_commit_whose_answer_is_lost_is_found_again(url: str) -> None:
+    """It is done once, and answered as what it was."""
+    cut = Cut(url)
+    async with cut.listening() as through, opened(through) as (database,):
+        cut.losing = True
+        write = database.write(products.adjust_stock, adjusting(1))
+        await cut.lost.wait()
+        cut.losing = False
+        await write
+        assert (await database.read(products.get, "lamp")).available == LAMP.available + 1
+
+
+async def test_a_commit_that_stays_unanswered_is_in_doubt(url: str) -> None:
+    """Nobody is told that nothing was done: it may have been."""
+    cut = Cut(url)
+    async with cut.listening() as through, opened(through) as (database,):
+        cut.losing = True
+        with pytest.raises(CommitUnknown):
+            await database.write(products.adjust_stock, adjusting(1))
+        cut.losing = False
+        assert (await database.read(products.get, "lamp")).available == LAMP.available + 1
+
+
+async def test_without_a_server_nothing_was_done(url: str) -> None:
+    """As long as no connection can be made, that is sure, and said within some seconds."""
+    cut = Cut(url)
+    async with cut.listening() as through, opened(through) as (database,):
+        await database.write(products.adjust_stock, adjusting(1))
+        cut._server = cut._server._replace(netloc=f"postgres@127.0.0.1:{closed_port()}")
+        with psycopg.connect(url, autocommit=True) as connection:
+            name = urlsplit(url).path[1:]
+            connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname = %s",
+                (name,),
+            )
+        with pytest.raises(StorageUnavailable):
+            await database.write(products.adjust_stock, adjusting(1))
+        assert not await database.probe()
+        cut._server = urlsplit(url)
+        assert (await database.read(products.get, "lamp")).available == LAMP.available + 1
+
+
+def closed_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+async def test_one_process_leads_and_another_follows(url: str) -> None:
+    """As soon as it has given the lease back, not before; a lease that is renewed stays."""
+    async with opened(url, 2) as (first, second):
+        await first.lead()
+        for _ in range(2):
+            await second.lead()
+            await first.lead()
+            assert (first.leadership.held, second.leadership.held) == (True, False)
+        await first.close()
+        await second.lead()
+        assert second.leadership.held
+
+
+async def test_a_leader_that_stops_is_followed_when_its_lease_ends(url: str) -> None:
+    """By the server's clock."""
+    async with opened(url, 2) as (first, second):
+        await first.lead()
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute("UPDATE product_service.leases SET until = clock_timestamp()")
+        await second.lead()
+        await first.lead()
+        assert (first.leadership.held, second.leadership.held) == (False, True)
+
+
+@pytest.mark.parametrize(("oldest", "works"), [(SCHEMA.version, True), (SCHEMA.version + 1, False)])
+async def test_a_newer_schema_says_who_can_work_with_it(url: str, oldest: int, works: bool) -> None:
+    """An older process goes on beside newer ones where the upgrade only added; else it says that it can't."""
+
+    def add(connection: Connection) -> None:
+        driver_of(connection).execute("ALTER TABLE products ADD COLUMN colour TEXT DEFAULT ''")
+
+    newer = Schema(SCHEMA.owner, (*SCHEMA.upgrades, add), oldest)
+    async with opened(url) as (old,), opened(url, schema=newer):
+        await old.write(products.adjust_stock, adjusting(1))
+    if works:
+        async with opened(url) as (database,):
+            assert (await database.read(products.get, "lamp")).available == LAMP.available + 1
+    else:
+        with pytest.raises(UnusableDatabase, match="is newer than"):
+            async with opened(url):
+                pass
+
+
+@pytest.mark.parametrize("text", ["\0", "\1", "a\0\1b\1\1\0", "ä\U0001f600\2"])
+async def test_any_text_is_kept_as_it_is(url: str, text: str) -> None:
+    """PostgreSQL's own takes no NUL."""
+    async with opened(url) as (database,):
+
+        def echoed(connection: Connection) -> list[str]:
+            driver = driver_of(connection)
+            return [driver.execute("SELECT %s::VARCHAR", (text,), binary=binary).fetchone()[0] for binary in (0, 1)]
+
+        assert await database.read(echoed) == [text, text]
+
+
+async def test_rows_are_locked_in_the_order_of_their_keys(url: str) -> None:
+    """Adjustments and placements in every order: the server met no deadlock."""
+    async with opened(url, PROCESSES) as databases:
+        work = [
+            database.write(placements.begin, placing(**dict(random.sample([("lamp", 1), ("table", 1)], 2))))
+            for _ in range(10)
+            for database in databases
+        ]
+        work += [database.write(products.adjust_stock, adjusting(1)) for _ in range(10) for database in databases]
+        await asyncio.gather(*work)
+    with psycopg.connect(url) as connection:
+        row = connection.execute("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()").fetchone()
+        assert row == (0,)
+
+
+def test_the_folder_of_files_is_not_used(tmp_path: Path) -> None:
+    """A backup is pg_dump's task, and the command says so."""
+
+    settings = {"ORDERSYS_DATABASE_URL": "postgresql://u:s3cr3t@h/d", "ORDERSYS_DATA_DIR": str(tmp_path)}
+    command = [sys.executable, "-m", "ordersys.order_service", "backup", str(tmp_path / "b")]
+    done = subprocess.run(command, env={**os.environ, **settings}, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr == "order-service: the state is in PostgreSQL (h:5432/d): use pg_dump and pg_restore\n"
