@@ -46,7 +46,7 @@ def pay(order: Order) -> UpdateOrderRequest:
 
 def trouble_of(fits: Callable[[Event], bool], verdict: Verdict) -> BrokerFault:
     """Of the events that fit one is lost, or each of several in a row is refused."""
-    refusals = max(REFUSALS, min(examples.share(20), REFUSALS_AT_MOST))  # pauses grow: six take seconds
+    refusals = max(REFUSALS, min(examples.share(6), REFUSALS_AT_MOST))  # pauses grow: six take seconds
     return BrokerFault(fits, verdict, 1 if verdict is Verdict.LOSE else refusals)
 
 
