@@ -40,6 +40,19 @@ def source(module: str) -> str:
     return Path(spec.origin).read_text(encoding="utf-8")
 
 
+PLANTED = (Path(catalogue.__file__).parent.parent / "planted.md").read_text(encoding="utf-8")
+
+
+def test_the_page_of_planted_mistakes_names_laws_there_are() -> None:
+    """Each that was found is beside the laws that found it."""
+    rows = [row for row in PLANTED.splitlines() if row.startswith("| ") and not row.startswith("| mistake")]
+    named = [set(re.findall(r"`([a-z_]+/[a-z_]+)`", row)) for row in rows]
+    assert set().union(*named) <= LAWS.keys()
+    for section in PLANTED.split("\n## ")[1:]:
+        title = section.partition("\n")[0]
+        assert len(re.findall(r"^\| (?!mistake)", section, re.MULTILINE)) == int(title.rpartition("(")[2].rstrip(")"))
+
+
 @pytest.fixture(scope="session")
 def loaded() -> dict[str, set[str]]:
     """The modules each service loads."""

@@ -54,6 +54,11 @@ class Breakage(NamedTuple):
     target: FieldDescriptor | OneofDescriptor | None
     bad: _Bad
 
+    def __repr__(self) -> str:
+        """For people: `items.quantity breaks int32.gte_lte`."""
+        fields = [*self.steps, *([self.target] if self.target else [])]
+        return f"{'.'.join(field.name for field in fields) or 'the message'} breaks {self.bad.rule}"
+
 
 @cache
 def breakages(kind: Descriptor) -> list[Breakage]:
