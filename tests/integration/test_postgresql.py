@@ -7,6 +7,7 @@ in one process.
 import asyncio
 import os
 import random
+import signal
 import socket
 import subprocess
 import sys
@@ -25,10 +26,13 @@ from sqlalchemy import Connection
 from ordersys.api.product.v1.product_pb2 import Product
 from ordersys.api.product.v1.product_service_pb2 import AdjustStockRequest, AdjustStockResponse, PlaceOrderRequest
 from ordersys.contract.errors import StatusError
+from ordersys.local import ports
+from ordersys.local.choices import SERVICES
 from ordersys.product_service.saga import Result, Saga
 from ordersys.product_service.store import placements, products, sagas, seed
 from ordersys.product_service.store.tables import SCHEMA, quantities
 from ordersys.runtime.base import database_url
+from ordersys.runtime.base.failpoints import VARIABLE
 from ordersys.runtime.base.ids import uuid7
 from ordersys.runtime.storage.errors import CommitUnknown, StorageUnavailable
 from ordersys.runtime.storage.postgresql_database import PostgreSQLDatabase
@@ -115,6 +119,34 @@ def reserved(connection: Connection) -> Counter[str]:
     for row in driver_of(connection).execute("SELECT units FROM reservations").fetchall():
         units.update(quantities(row[0]))
     return units
+
+
+@pytest.mark.parametrize("point", ["schema.created:1", "postgresql.performed:1", "postgresql.committed:1"])
+@pytest.mark.parametrize("service", ["order_service", "product_service"])
+def test_a_process_may_die_between_any_two_effects(tmp_path: Path, url: str, service: str, point: str) -> None:
+    """The next one starts as if nothing had happened, with everything seeded once."""
+    assert killed_at(point, service, url, tmp_path)
+    assert killed_at("postgresql.committed:2", service, url, tmp_path)  # it has made the tables, and goes on working
+    table = service.removesuffix("_service") + "s"
+    with psycopg.connect(url) as connection:
+        row = connection.execute(f"SELECT count(*) FROM {service}.{table}").fetchone()  # noqa: S608 - our own names
+    assert row is not None
+    assert row[0] > 0
+
+
+def killed_at(point: str, service: str, url: str, folder: Path) -> bool:
+    """Runs a service until it dies at that point, as by kill -9; false where it ends otherwise."""
+    addresses = {f"ORDERSYS_{name.upper()}_ADDRESS": f"{ports.LOOPBACK}:{ports.free(1)[0]}" for name in SERVICES}
+    settings = {
+        **addresses,
+        "ORDERSYS_DATABASE_URL": url,
+        "ORDERSYS_DATA_DIR": str(folder),
+        "ORDERSYS_AMQP_URL": "amqp://127.0.0.1:1",
+        VARIABLE: point,
+    }
+    command = [sys.executable, "-m", f"ordersys.{service}"]
+    done = subprocess.run(command, env={**os.environ, **settings}, capture_output=True, timeout=60, check=False)
+    return done.returncode == -signal.SIGKILL
 
 
 async def test_an_adjustment_is_answered_with_the_product_as_it_was_then(url: str) -> None:

@@ -354,12 +354,12 @@ class _Writer:
             results = list(operation(connection, items))
             if len(results) != len(items):
                 raise RuntimeError(f"{operation!r} answered {len(results)} of {len(items)} items")
-            failpoint("database.performed")
+            failpoint("postgresql.performed")
             self._committing = True
             committed = driver.execute("COMMIT")
         if committed.statusmessage != "COMMIT":  # of a transaction that had failed it makes a rollback, and says OK
             raise psycopg.errors.InFailedSqlTransaction(f"a transaction ended with {committed.statusmessage}")
-        failpoint("database.committed")
+        failpoint("postgresql.committed")
         if driver.is_doubtful:
             raise CommitInDoubt("it was committed, and the server does not say that its standby has it")
         return results

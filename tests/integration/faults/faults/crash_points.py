@@ -19,9 +19,9 @@ _PUBLISHERS = ("order_service", "product_service")
 _LISTENERS = tuple(service for service in SERVICES if service not in _PUBLISHERS)
 # Who runs a module of the runtime that not everybody runs.
 _RUN_BY = {"relay.py": _PUBLISHERS, "connection.py": _PUBLISHERS, "consumer.py": _LISTENERS}
-_ELSEWHERE = ("schema.", "process.stopping", "dead_letters.", "restore.")
-"""Passed when a database is made, upgraded or restored, a service told to stop, or dead letters are replayed: tried in
-tests of their own."""
+_ELSEWHERE = ("schema.", "process.stopping", "dead_letters.", "restore.", "postgresql.")
+"""Passed when a database is made, upgraded or restored, a service told to stop, dead letters are replayed, or the state
+is in PostgreSQL: tried in tests of their own."""
 _ONCE = ("process.", "server.started")
 _MOST_PASSES = 5
 _DEATH_SECONDS = 60.0
