@@ -32,7 +32,7 @@ def prefix(folder: Path) -> Sequence[str]:
     """
     if os.geteuid() != 0:
         return ()
-    if _has_namespaces(_NAMESPACE) and folder.stat().st_uid == 0:
+    if has_namespaces(_NAMESPACE) and folder.stat().st_uid == 0:
         return _words(_NAMESPACE)
     _hand_over(folder)
     if not _works(str(_OTHER_USER), "test", "-w", str(folder)):
@@ -52,7 +52,8 @@ def _hand_over(folder: Path) -> None:
 
 
 @cache
-def _has_namespaces(how: str) -> bool:
+def has_namespaces(how: str = _NAMESPACE) -> bool:
+    """True where root can make a user namespace. Runs a process at the first time."""
     return _works(how, "true")
 
 

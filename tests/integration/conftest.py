@@ -1,5 +1,6 @@
 """The real system: one for all these tests, started by the first that asks for it."""
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
@@ -7,7 +8,9 @@ from pathlib import Path
 import pika
 import pytest
 
+from ordersys.local import postgresql_programs, unprivileged
 from ordersys.local.packages import NoRabbitMQ, provision
+from ordersys.local.postgresql_programs import NoPostgreSQL
 from ordersys.local.system import Choices, System
 from tests import virtual_host
 from tests.contract.harness.injector import Injector
@@ -23,6 +26,16 @@ def skip_without_rabbitmq() -> None:
         provision()
     except NoRabbitMQ as error:
         pytest.skip(f"needs a private RabbitMQ: {error}")
+
+
+def skip_without_postgresql() -> None:
+    """Skips the test where no PostgreSQL can be started in the folders of the tests, which are their user's alone."""
+    try:
+        postgresql_programs.provision()
+    except NoPostgreSQL as error:
+        pytest.skip(f"needs a private PostgreSQL: {error}")
+    if os.geteuid() == 0 and not unprivileged.has_namespaces():
+        pytest.skip("PostgreSQL refuses to run as root, which can make no user namespace here")
 
 
 @contextmanager

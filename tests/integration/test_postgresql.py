@@ -39,6 +39,7 @@ from ordersys.runtime.storage.postgresql_database import PostgreSQLDatabase
 from ordersys.runtime.storage.schema import Schema, UnusableDatabase
 from ordersys.runtime.storage.statements import driver_of
 from tests import postgresql
+from tests.integration.conftest import skip_without_postgresql
 
 LAMP, TABLE = (Product(id=id_, name=id_, available=50) for id_ in ("lamp", "table"))
 PROCESSES = 3
@@ -46,6 +47,8 @@ PROCESSES = 3
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    if not postgresql.given():
+        skip_without_postgresql()
     with postgresql.server(tmp_path_factory.mktemp("server") / "postgresql", "-F") as url:
         yield url
 

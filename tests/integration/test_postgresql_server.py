@@ -14,6 +14,7 @@ from ordersys.local import unprivileged
 from ordersys.local.guard import Guard
 from ordersys.local.postgresql import DATABASE, STANDBY_NAME, Server, ServerNotStarted, url
 from ordersys.local.postgresql_programs import OLDEST, Programs, installed, packaged
+from tests.integration.conftest import skip_without_postgresql
 
 VERSIONS = [programs for programs in (*installed(), *packaged()) if programs.major >= OLDEST]
 
@@ -25,6 +26,7 @@ pytestmark = pytest.mark.skipif(
 @pytest.fixture
 def guard(tmp_path: Path) -> Iterator[Guard]:
     """Ends whatever a test leaves running."""
+    skip_without_postgresql()
     with closing(Guard(tmp_path)) as guard:
         yield guard
 

@@ -15,9 +15,8 @@ from ordersys.grpc_client import discovery
 from ordersys.grpc_client.connection import Client
 from ordersys.grpc_client.peers import PEERS
 from ordersys.local import state
-from ordersys.local.postgresql_programs import NoPostgreSQL, provision
 from tests.integration.api import eventually, placing
-from tests.integration.conftest import skip_without_rabbitmq
+from tests.integration.conftest import skip_without_postgresql, skip_without_rabbitmq
 from tests.running import addresses, local
 
 MODULES = [peer.module for peer in PEERS]
@@ -27,10 +26,7 @@ MODULES = [peer.module for peer in PEERS]
 def folder(tmp_path: Path) -> Path:
     """A folder for a system with a private broker and database."""
     skip_without_rabbitmq()
-    try:
-        provision()
-    except NoPostgreSQL as error:
-        pytest.skip(f"needs a private PostgreSQL: {error}")
+    skip_without_postgresql()
     return tmp_path / "system"
 
 
