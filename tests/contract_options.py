@@ -59,7 +59,7 @@ def add(parser: pytest.Parser) -> None:
     )
     group.addoption("--name", metavar="TEXT", help="the name of what is judged, for the report")
     group.addoption("--service-version", metavar="TEXT", help="its version, for the report")
-    group.addoption("--quick", action="store_true", help="fewer examples: about a minute on two idle cores")
+    group.addoption("--quick", action="store_true", help="fewer examples: about two minutes on two idle cores")
     group.addoption("--examples", metavar="N", help="examples a law (default 40, with --quick 8)")
     group.addoption("--seed", metavar="N", help="repeat a run")
     group.addoption(
