@@ -277,6 +277,9 @@ def _open(
 
 def _give_up(request: pytest.FixtureRequest, error: NotReachable) -> NoReturn:
     request.config.stash[REPORT].make_no_contact(str(error))
+    if workers.is_worker(request.config):  # whose process has to end in good order, and to end the others' work
+        request.session.shouldstop = f"nothing was judged: {error}"
+        pytest.skip(f"nothing was judged: {error}")
     pytest.exit(f"nothing was judged: {error}", returncode=pytest.ExitCode.USAGE_ERROR)
 
 

@@ -126,6 +126,17 @@ def test_laws_are_tried_in_several_processes_and_told_once(tmp_path: Path) -> No
     assert run.report["summary"]["left_out"] == len(run.report["laws"]) - len(results(run))
 
 
+@pytest.mark.parametrize("processes", ["0", "2"])
+def test_a_program_that_does_not_start_breaks_no_law(tmp_path: Path, processes: str) -> None:
+    """However many processes try laws: one line says why nothing was judged, and the run fails."""
+    run = judge(tmp_path, "test_a_request_over", "--program=order-service=/bin/false", "-n", processes)
+    assert run.status != 0
+    assert "nothing was judged: the system did not start: ordersys.local: order_service ended with status 1" in run.said
+    assert "BROKEN" not in run.said
+    assert "INTERNALERROR" not in run.said
+    assert not run.report.get("ok")
+
+
 def test_a_service_that_does_not_answer_is_named(tmp_path: Path) -> None:
     """A run without contact judges nothing and fails, in one line."""
     service = f"--order-service={ports.LOOPBACK}:{ports.free(1)[0]}"

@@ -165,7 +165,7 @@ class Report:
         One of several workers hands its part over instead, where it has tried laws.
         """
         if workers.is_worker(session.config):
-            if self._tried():
+            if self._tried() or self._no_contact:
                 output: dict[str, object] = session.config.workeroutput  # type: ignore[attr-defined]
                 output[workers.REPORTED] = pickle.dumps(self.certificate())
             return
