@@ -29,19 +29,11 @@ class Supervision:
 
     def watch_node(self, node: Node, say: Say) -> None:
         """Launches a broker again that has ended; it may need others to get ready."""
-        if not node.running and self._due(node.name):
-            if node.name not in self._unstarted:
-                say(f"rabbitmq ended; starting it again (log: {node.log})")
-            node.kill()  # what is left of it
-            self._try(node.name, node.launch, say)
+        self._watch_server(node, "rabbitmq", say)
 
     def watch_database(self, server: Server, say: Say) -> None:
         """Launches a database server again that has ended; services wait for it."""
-        if not server.running and self._due(server.name):
-            if server.name not in self._unstarted:
-                say(f"{server.name} ended; starting it again (log: {server.log})")
-            server.kill()  # what is left of it
-            self._try(server.name, server.launch, say)
+        self._watch_server(server, server.name, say)
 
     def watch_service(self, name: str, service: Service, say: Say) -> bool:
         """Starts a service again that has ended; whether it was tried."""
@@ -51,6 +43,13 @@ class Supervision:
             self._tell(service, say)
         self._try(name, service.start, say)
         return True
+
+    def _watch_server(self, server: Node | Server, shown: str, say: Say) -> None:
+        if not server.running and self._due(server.name):
+            if server.name not in self._unstarted:
+                say(f"{shown} ended; starting it again (log: {server.log})")
+            server.kill()  # what is left of it
+            self._try(server.name, server.launch, say)
 
     def _try(self, name: str, start: Callable[[], None], say: Say) -> None:
         """Starts something; what keeps it from that, such as a full disk, may pass, and is said once."""

@@ -27,11 +27,12 @@ from ordersys.runtime.base.leadership import Leadership
 from ordersys.runtime.batching import Batcher
 from ordersys.runtime.storage import marks
 from ordersys.runtime.storage.database_file import IN_USE, DatabaseFile
-from ordersys.runtime.storage.engine import driver_of, look_through, open_engine
+from ordersys.runtime.storage.engine import look_through, open_engine
 from ordersys.runtime.storage.errors import FileLost, StorageUnavailable
 from ordersys.runtime.storage.interface import Operation
 from ordersys.runtime.storage.schema import Schema, UnusableDatabase
 from ordersys.runtime.storage.sqlite_errors import file_error, hinders_all, is_damage, is_read_only
+from ordersys.runtime.storage.statements import driver_of
 from ordersys.runtime.storage.worker import Worker
 
 R = TypeVar("R")

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Engine, create_engine, event
 
 from ordersys.runtime.storage.database_file import uri
 from ordersys.runtime.storage.sqlite_errors import damaged, is_interrupted
+from ordersys.runtime.storage.statements import driver_of
 
 _log = logging.getLogger(__name__)
 _LOCKED_SECONDS = 10.0  # for a lock somebody else holds; a consumer bears more (rabbitmq/consumer.py, _HELD_SECONDS)
@@ -42,11 +43,6 @@ def open_engine(path: Path, mode: str, pool: Any, *pragmas: str, **options: Any)
             connection.exec_driver_sql("BEGIN IMMEDIATE" if mode == "rwc" else "BEGIN")
 
     return engine
-
-
-def driver_of(connection: Connection) -> Any:
-    """The connection of sqlite3 below one of SQLAlchemy's."""
-    return connection.connection.driver_connection
 
 
 def look_through(connection: Connection, thoroughly: bool, path: Path) -> None:

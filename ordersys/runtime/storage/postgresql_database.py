@@ -1,9 +1,8 @@
 """A database in PostgreSQL, shared by any number of processes of a service.
 
 Each operation has a lane of its own: a batch of it is one transaction, and rows are locked in one order everywhere, so
-that transactions hardly ever wait for each other in a circle. All
-of a transaction goes to the server in as few trips as its reads allow, as a pipeline: locks are held while the server
-works, hardly while Python waits for its turn.
+that transactions hardly ever wait for each other in a circle. All of a transaction goes to the server in as few trips
+as its reads allow, as a pipeline: locks are held while the server works, hardly while Python waits for its turn.
 
 A transaction that meets another one, or whose connection is lost, is done again as a whole, on a new connection if need
 be. That resolves a commit that was not answered as well: whatever is written is found by its id, and not written twice.
