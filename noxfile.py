@@ -28,7 +28,7 @@ nox.options.sessions = ["codegen", "tests"]
 NPM_OPTIONS = ("--ignore-scripts", "--silent", "--fetch-retries=0")
 NODE_EXAMPLE = "examples/order-service-node"
 # The laws that have to do with an Order Service, without those applied to our own services beside it.
-ORDER_LAWS = tuple(f"tests/contract/laws/{folder}" for folder in ("messaging", "order", "rpc", "system"))
+ORDER_LAWS = tuple(f"tests/contract/laws/{folder}" for folder in ("durability", "messaging", "order", "rpc", "system"))
 NOT_OURS = " and ".join(
     f"not {name}" for name in ("product-service", "ProductService", "notification-service", "NotificationService")
 )
