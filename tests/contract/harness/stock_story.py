@@ -238,10 +238,10 @@ class StockStory(StockJudge):
 
     def placed_order(self, which: int) -> str:
         """One of the orders that may be changed; a new one where there is none."""
-        if not any(order.state == PLACED for order in self.model.orders.values()):
+        while not (placed := [order_id for order_id, order in self.model.orders.items() if order.state == PLACED]):
+            # At most twice: an Order Service that was told to refuse does so once.
             self.restock(0, 1)
             self.place({0: 1}, 0)
-        placed = [order_id for order_id, order in self.model.orders.items() if order.state == PLACED]
         return placed[which % len(placed)]
 
     def wanted(self, wanted: Mapping[int, int]) -> dict[str, int]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from google.type.money_pb2 import Money
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ordersys.api.error.v1.error_reason_pb2 import ErrorReason
@@ -189,6 +189,13 @@ KINDS_ALONE = (
     ),
 )
 
+NO_ORDER_IS_LEFT = [
+    *(Step(StoryAlone.cancel, {"which": which, "expected": "none"}) for which in range(3)),
+    Step(StoryAlone.the_order_service_will_be_difficult, {"reason": FINAL[0]}),
+    Step(StoryAlone.change_what_is_stale, {"which": 0, "how": "cancel"}),
+]
+"""A story in which an order is wanted when there is none, and the first one that is placed then is refused."""
+
 
 @pytest.mark.cites("product_service.proto", "Places an order: reserves its stock and creates it, or does neither.")
 @pytest.mark.cites("implement.md", "by product id, and OrderRejected names the same in the same order")
@@ -197,6 +204,7 @@ KINDS_ALONE = (
 @pytest.mark.cites("product_service.proto", "A repeat until then answers what the first success answered")
 @settings(settings.get_profile("contract"), max_examples=share(3))
 @given(steps=stories(*KINDS_ALONE))
+@example(steps=NO_ORDER_IS_LEFT)
 def test_any_story_of_a_product_service_alone_goes_as_the_model_says(
     alone: ProductServiceAlone, system: SystemUnderTest, steps: list[Step]
 ) -> None:
