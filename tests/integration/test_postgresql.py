@@ -80,6 +80,10 @@ def placing(**items: int) -> placements.NewPlacement:
     return placements.NewPlacement(request, "t")
 
 
+def synchronous_commit(connection: Connection, items: list[None]) -> list[str]:
+    return [driver_of(connection).execute("SHOW synchronous_commit").fetchone()[0] for _ in items]
+
+
 def adjusting(delta: int) -> AdjustStockRequest:
     return AdjustStockRequest(request_id=uuid7(), product_id="lamp", delta=delta)
 
@@ -288,6 +292,15 @@ async def test_a_commit_that_stays_unanswered_is_in_doubt(url: str) -> None:
             await database.write(products.adjust_stock, adjusting(1))
         cut.losing = False
         assert (await database.read(products.get, "lamp")).available == LAMP.available + 1
+
+
+@pytest.mark.parametrize("weak", ["off", "local", "remote_write"])
+async def test_no_setting_of_the_database_makes_a_commit_weaker_than_on(url: str, weak: str) -> None:
+    """`remote_write` waits for a standby, and not for its disk."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(f'ALTER DATABASE "{urlsplit(url).path[1:]}" SET synchronous_commit = {weak}')
+    async with opened(url) as [database]:
+        assert await database.write(synchronous_commit, None) == "on"
 
 
 async def test_without_a_server_nothing_was_done(url: str) -> None:

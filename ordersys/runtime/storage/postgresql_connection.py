@@ -30,8 +30,8 @@ _SESSION = {
 _TRANSACTION_TIMEOUT = ("transaction_timeout", "15000")  # PostgreSQL 17 and later
 _WITH_TRANSACTION_TIMEOUT = 170_000
 _SET = "SELECT set_config(%s, %s, false)"
-# A role or a database may have it off, and `local` waits for no standby: what is answered is on disk.
-_WEAK_COMMITS = ("off", "local")
+# A role or a database may have it off, `local` waits for no standby, and `remote_write` not for the disk of one.
+_WEAK_COMMITS = ("off", "local", "remote_write")
 
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
 _RACES = frozenset({"40001", "40P01", "55P03", "23505", "23514"})
