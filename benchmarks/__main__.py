@@ -11,7 +11,7 @@ from types import FrameType
 from typing import Any
 
 from benchmarks import documents, figures, loops, measurements, results, scaling, terminal
-from benchmarks.bench import opened
+from benchmarks.bench import Bench, opened
 from benchmarks.chart import svg
 from benchmarks.children import ChildFailed
 from benchmarks.compare import compare
@@ -19,14 +19,30 @@ from benchmarks.observing import Unsound
 from benchmarks.options import Options, options
 from benchmarks.pictures import pictures
 from benchmarks.plan import FULL, QUICK
+from benchmarks.postgresql import measurements as postgresql
 from ordersys.local.packages import NoRabbitMQ
+from ordersys.local.postgresql import ServerNotStarted
 from ordersys.local.rabbitmq import NotStarted
 from ordersys.local.service import NotHealthy
 from ordersys.local.system import CannotStart
 from ordersys.runtime.rabbitmq.errors import BrokerUnavailable
 
 _FAILED = 1  # exit status of a run that could not be measured
+_FAILURES = (
+    Unsound,
+    ChildFailed,
+    CannotStart,
+    NoRabbitMQ,
+    NotStarted,
+    ServerNotStarted,
+    NotHealthy,
+    BrokerUnavailable,
+)
 _QUIET_LOAD = 0.5  # of the last minute; above it the run begins with a warning
+
+
+class CannotMeasure(Exception):
+    """This machine lacks what is to be measured; the text says what, and the way out."""
 
 
 def main() -> None:
@@ -36,7 +52,7 @@ def main() -> None:
     before = _read(wanted.compare) if wanted.compare else None
     try:
         result = _read(results.LATEST) if wanted.only_docs else _measure(wanted)
-    except (Unsound, ChildFailed, CannotStart, NoRabbitMQ, NotStarted, NotHealthy, BrokerUnavailable) as error:
+    except (*_FAILURES, CannotMeasure) as error:
         print(f"benchmarks: {error}", file=sys.stderr)
         sys.exit(_FAILED)
     except KeyboardInterrupt:
@@ -61,13 +77,34 @@ def _measure(wanted: Options) -> dict[str, Any]:
         "load_before": results.load_average(),
         "interpreter": {**results.interpreter(), "loop": loop},
     }
-    with terminal.Terminal(measurements.count(wanted.peers)) as shown, opened(plan, loop, shown) as bench:
+    if wanted.only_postgresql and (reason := postgresql.obstacle()):
+        raise CannotMeasure(f"nothing of PostgreSQL can be measured: {reason}")
+    sections = measurements.count(wanted.peers, wanted.only_postgresql)
+    with terminal.Terminal(sections) as shown, opened(plan, loop, shown) as bench:
         if more["load_before"] > _QUIET_LOAD:
             shown.line(f"this machine is busy (load {more['load_before']}): the figures will say little")
-        more["profile"] = measurements.make_all(bench, wanted.peers)
+        if not wanted.only_postgresql:
+            more["profile"] = measurements.make_all(bench, wanted.peers)
+        more["postgresql"] = _measure_postgresql(bench, more["load_before"], began)
     result = results.document(plan, bench.figures, began, time.monotonic() - clock, more)
-    print(f"written: {results.write(result)}")
+    if wanted.only_postgresql:
+        result = results.merged(_read(results.LATEST), result, postgresql.FIGURES)
+    print(f"written: {results.write(result, began)}")
     return result
+
+
+def _measure_postgresql(bench: Bench, load_before: float, began: str) -> dict[str, Any]:
+    """The facts of its run; where there is no PostgreSQL the reason, which is also said."""
+    if reason := postgresql.obstacle():
+        bench.terminal.line(f"S10 to S15 are not measured: {reason}")
+        return {"not_measured": reason}
+    return {
+        "version": postgresql.measure(bench),
+        "date": began,
+        "mode": bench.plan.mode,
+        "load_before": load_before,
+        "machine": results.machine(),
+    }
 
 
 def _publish(wanted: Options, found: Mapping[str, Any], before: Mapping[str, Any] | None) -> None:

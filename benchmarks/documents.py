@@ -35,7 +35,17 @@ _PLAIN = {
     "plain.careless.ours": "ours",
     "plain.careless": "plain, without",
 }
-_PROCESSES = (*SERVICES, "rabbitmq", "client", "server")
+_SHARED = {
+    "postgresql.files": "SQLite",
+    "postgresql.one": "PostgreSQL",
+    "replicas.1": "1 process of each",
+    "replicas.2": "2 of each",
+    "replicas.4": "4 of each",
+    "replicas.4.each": "4 of each, 64 in flight for each",
+    "stock.hot": "4 of each, 2 products",
+    "stock.spread": "4 of each, 10,000 products",
+}
+_PROCESSES = (*SERVICES, "postgresql", "rabbitmq", "client", "server")
 _MARKS = {True: "met", False: "**missed**", None: "not measured"}
 
 
@@ -60,7 +70,7 @@ def machine(document: Mapping[str, Any]) -> str:
 def goals(document: Mapping[str, Any]) -> str:
     """The table of goals, with a line for each part."""
     rows = []
-    for name in (name for name in document if re.fullmatch(r"S\d(_batch)?", name)):
+    for name in (name for name in document if re.fullmatch(r"S\d+(_batch)?", name)):
         goal = document[name]
         for index, part in enumerate(goal["parts"]):
             said = part["said"] if index else goal["what"]
@@ -103,6 +113,18 @@ def profile(document: Mapping[str, Any]) -> str:
             where = ", ".join(f"{code} {share * costs[process]:.0f}" for code, share in shares.items())
             rows.append([process.replace("_", " "), f"{costs[process]:.0f}", where or "–"])
     return table(["service", "µs an order", "of these, by the code that ran"], rows) if rows else _NOTHING
+
+
+def postgresql(document: Mapping[str, Any]) -> str:
+    """The server, the machine and the date of the measurements on PostgreSQL, which may be another run's."""
+    run = document.get("postgresql", {})
+    if "version" not in run:
+        return _NOTHING
+    on = run["machine"]
+    return (
+        f"Measured {run['date'][:10]} ({run['mode']}, load before {run['load_before']}): PostgreSQL {run['version']}"
+        f" with its usual settings, {on['processor']}, {on['cores']} cores, {on['memory_mb'] // 1024} GB."
+    )
 
 
 def floor(document: Mapping[str, Any]) -> str:
@@ -260,4 +282,7 @@ BLOCKS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "growth": chosen("growth."),
     "memory": chosen("memory."),
     "parts": chosen("pytest."),
+    "postgresql": postgresql,
+    "shared": chosen("postgresql.", "replicas.", "stock.", "takeover.", "distance.", "shared."),
+    "processor_shared": processor(_SHARED),
 }

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ordersys.api.product.v1.product_service_pb2_grpc import ProductServiceAsyncStub
 
 _TIMEOUT = 30.0  # seconds for a call; more than any call takes at the largest load
+_BALANCED = json.dumps({"loadBalancingConfig": [{"round_robin": {}}]})
 Call = Callable[[], Awaitable[Sequence[str]]]
 """Makes one call; what it returns is the ids of the orders it placed, none for an echo."""
 
@@ -127,6 +128,11 @@ async def opened(call: Call, tally: Tally, rate: float, seconds: float) -> None:
     await asyncio.gather(*calls)
 
 
+def options(target: str) -> Sequence[tuple[str, Any]]:
+    """Of several addresses each gets its share of the calls."""
+    return (("grpc.service_config", _BALANCED),) if "," in target else ()
+
+
 class Loads:
     """Serves requests; a channel to each address is kept, so that no round pays for connecting."""
 
@@ -141,7 +147,7 @@ class Loads:
         `orders` is the number of orders in each call of a batch.
         """
         if target not in self._channels:
-            self._channels[target] = grpc.aio.insecure_channel(target)
+            self._channels[target] = grpc.aio.insecure_channel(target, options(target))
         tally, made = Tally(), CALLS[call](self._channels[target], catalogue, orders)
         began, worked = time.monotonic(), time.process_time()
         await (opened if "rate" in manner else closed)(made, tally, **manner)

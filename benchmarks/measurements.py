@@ -3,6 +3,7 @@
 from benchmarks import consuming, growth, micro, notice, placing, profiling, relaying
 from benchmarks.bench import Bench
 from benchmarks.peers import measurements as peers
+from benchmarks.postgresql import measurements as postgresql
 from benchmarks.seeding import Stored
 from benchmarks.systems import Measured, running
 
@@ -11,13 +12,13 @@ _OURS = 7  # measurements below, without those of peers
 _CONSUMERS = {"aio_pika": "baselines.bare_aio_pika"}
 
 
-def count(with_peers: bool) -> int:
+def count(with_peers: bool, only_postgresql: bool) -> int:
     """The number of measurements, for the progress bar."""
-    return _OURS + with_peers
+    return postgresql.COUNT + (0 if only_postgresql else _OURS + with_peers)
 
 
 def make_all(bench: Bench, with_peers: bool) -> Profile:
-    """Makes all measurements; figures are added to the bench, the profile is returned."""
+    """Makes all measurements but those on PostgreSQL; figures are added to the bench, the profile is returned."""
     with running(bench, "system", Stored()) as measured:
         profile = _on_one_system(bench, measured, with_peers)
     with bench.terminal.section("calls and parts, by pytest-benchmark"):

@@ -27,9 +27,18 @@ class Round:
     processor: dict[str, float]
 
 
-def place(bench: Bench, measured: Measured, in_flight: int, seconds: float, most: int = UNLIMITED) -> Round:
-    """Places orders in a closed loop. Raises Unsound."""
-    return _round(bench, measured, in_flight=in_flight, seconds=seconds, most=most)
+def place(
+    bench: Bench,
+    measured: Measured,
+    in_flight: int,
+    seconds: float,
+    most: int = UNLIMITED,
+    *,
+    catalogue: int | None = None,
+) -> Round:
+    """Places orders in a closed loop, of the first `catalogue` products or of all. Raises Unsound."""
+    manner = {"in_flight": in_flight, "seconds": seconds, "most": most}
+    return _round(bench, measured, **manner, **({"catalogue": catalogue} if catalogue else {}))
 
 
 def place_many(bench: Bench, measured: Measured, batch: Batch, seconds: float) -> Round:
@@ -62,7 +71,7 @@ def _round(bench: Bench, measured: Measured, **manner: Any) -> Round:
 
 def placed(bench: Bench, measured: Measured, call: str = "place_order", **manner: Any) -> dict[str, Any]:
     """Makes a round of load without refusals. Raises Unsound."""
-    answer = bench.calls(measured.door, call, catalogue=measured.catalogue, **manner)
+    answer = bench.calls(measured.door, call, **{"catalogue": measured.catalogue, **manner})
     if answer["failed"]:
         raise Unsound(f"calls failed: {answer['failed']}")
     return answer

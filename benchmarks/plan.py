@@ -27,6 +27,10 @@ class Plan:
     """The numbers of orders after which the resident memory is read, first and second time."""
     profiled: float
     """Seconds of a profile."""
+    replicas: tuple[int, ...]
+    """The processes of each service on a PostgreSQL, ascending; the first is 1."""
+    takeovers: int
+    """The kills of each leader; one takes some ten seconds."""
 
     @property
     def open_seconds(self) -> float:
@@ -34,8 +38,36 @@ class Plan:
         return max(self.seconds, _LEAST_OPEN_SECONDS)
 
 
-FULL = Plan("full", 5, 4.0, 2, 20_000, 20_000, (1_000, 100_000, 1_000_000), 100_000, 100_000, (10_000, 40_000), 8.0)
-QUICK = Plan("quick", 3, 1.0, 1, 4_000, 4_000, (1_000, 20_000), 2_000, 0, (1_000, 3_000), 2.0)
+FULL = Plan(
+    mode="full",
+    rounds=5,
+    seconds=4.0,
+    curve_rounds=2,
+    relayed=20_000,
+    consumed=20_000,
+    stored=(1_000, 100_000, 1_000_000),
+    waiting=100_000,
+    products=100_000,
+    memory_orders=(10_000, 40_000),
+    profiled=8.0,
+    replicas=(1, 2, 4),
+    takeovers=5,
+)
+QUICK = Plan(
+    mode="quick",
+    rounds=3,
+    seconds=1.0,
+    curve_rounds=1,
+    relayed=4_000,
+    consumed=4_000,
+    stored=(1_000, 20_000),
+    waiting=2_000,
+    products=0,
+    memory_orders=(1_000, 3_000),
+    profiled=2.0,
+    replicas=(1, 4),
+    takeovers=1,
+)
 
 
 class Batch(NamedTuple):
@@ -56,6 +88,8 @@ USUAL_BATCH, LARGE_BATCH = Batch(16, 4), Batch(64, 8)
 LOW_RATE = 20.0
 """Calls a second at low load: each is alone, though its commits include the completion of the call before."""
 SMALL_CATALOGUE = 50  # products
+SPREAD_CATALOGUE, HOT_CATALOGUE = 10_000, 2
+"""Products of which an order hardly ever shares one with another, and so few that each order shares both."""
 WINDOW = 1000
 """Events on their way to the broker at a time: ORDERSYS_PUBLISH_WINDOW's default, and the baselines' window."""
 PREFETCH = 500

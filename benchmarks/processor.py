@@ -33,6 +33,20 @@ def whole(pids: Iterable[int]) -> float:
     return sum(seconds(pid) for pid in pids)
 
 
+def family(pid: int) -> float:
+    """The processor time of a process and all its children, also of those that have ended, in seconds.
+
+    Such as a server that makes a process for each connection. Of the ended ones it comes in ticks of 10 ms.
+    """
+    try:
+        process = psutil.Process(pid)
+        of_ended = process.cpu_times()
+        children = [child.pid for child in process.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return 0.0
+    return whole([pid, *children]) + of_ended.children_user + of_ended.children_system
+
+
 def since(before: Used, now: Used) -> dict[str, float]:
     """The processor time of each between two readings, in seconds."""
     return {name: used - before.get(name, 0.0) for name, used in now.items()}

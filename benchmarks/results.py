@@ -7,7 +7,7 @@ import re
 import sqlite3
 import sysconfig
 import timeit
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 
 from benchmarks import plan as plans
-from benchmarks.figures import Figures
+from benchmarks.figures import Figures, read
 from benchmarks.goals import judged
 from benchmarks.plan import Plan
 from ordersys.local.packages import provision
@@ -58,11 +58,19 @@ def document(plan: Plan, figures: Figures, began: str, seconds: float, more: Map
     }
 
 
-def write(found: Mapping[str, Any], folder: Path = FOLDER) -> Path:
-    """Writes a new file and `latest.json`; the path of the first."""
+def merged(latest: Mapping[str, Any], part: Mapping[str, Any], firsts: Sequence[str]) -> dict[str, Any]:
+    """The latest result with the figures of `part`, whose names begin with one of `firsts`, in the place of its own."""
+    names = (*firsts, *(f"processor.{first}" for first in firsts))
+    kept = {name: figure for name, figure in latest["figures"].items() if not name.startswith(names)}
+    whole = {**latest, "figures": {**kept, **part["figures"]}, "postgresql": part["postgresql"]}
+    return {**whole, **judged(read(whole))}
+
+
+def write(found: Mapping[str, Any], began: str, folder: Path = FOLDER) -> Path:
+    """Writes a new file, named by the time a run began, and `latest.json`; the path of the first."""
     folder.mkdir(parents=True, exist_ok=True)
     text = json.dumps(found, indent=1, ensure_ascii=False) + "\n"
-    path = folder / f"{found['date'].replace(':', '')}.json"
+    path = folder / f"{began.replace(':', '')}.json"
     for file in (path, folder / LATEST.name):
         file.write_text(text, encoding="utf-8")
     return path

@@ -25,6 +25,9 @@ _PUBLISHERS = ("product_service", "order_service")
 _WAYS = {"pipeline.64": "each in a call of its own", "pipeline.64.batch16": "16 in a call"}
 _LATENCIES = {"pipeline.64": "place_order.64.p50", "pipeline.64.batch16": "batch_place_orders.64.batch16.p50"}
 _ALONE = "pipeline.64"
+_SHARED, _MANY = "postgresql.one", "replicas.4.each"
+_TAKEOVERS = ("takeover.order_service.slowest", "takeover.notification_service_1.slowest")
+_CONNECTIONS = 5  # of a process: three for transactions, two for reading (docs/operations.md)
 
 
 def written(page: str, document: Mapping[str, Any]) -> str:
@@ -121,7 +124,41 @@ def connections(document: Mapping[str, Any]) -> str:
     return table(["", *(f"{rate:,}/s" for rate in RATES)], rows)
 
 
-BLOCKS = {"run": run, "replicas": replicas, "walls": walls, "connections": connections}
+def shared(document: Mapping[str, Any]) -> str:
+    """The same on PostgreSQL: processes, cores of its server, connections to it, and what waits during a takeover."""
+    if f"processor.{_SHARED}" not in document["figures"]:
+        return "Not measured in this run."
+    needed = {name: [shared_processes(document, name, rate) for rate in RATES] for name in _SERVICES}
+    rows = [
+        [
+            f"processes of the {name.replace('_', ' ')}",
+            f"{microseconds(document, _SHARED, name):.0f}",
+            *map(_count, counts),
+        ]
+        for name, counts in needed.items()
+    ]
+    server = microseconds(document, _SHARED, "postgresql")
+    rows.append(["busy cores of PostgreSQL", f"{server:.0f}", *(f"{rate * server / 1e6:,.1f}" for rate in RATES)])
+    processes_of_all = [sum(counts) for counts in zip(*needed.values(), strict=True)]
+    connections_of_all = [_CONNECTIONS * count for count in processes_of_all]
+    rows.append(["connections to PostgreSQL", "", *map(_count, connections_of_all)])
+    waiting = max(median(document, name) for name in _TAKEOVERS)
+    rows.append(["events that wait when a leader has died", "", *(_count(math.ceil(rate * waiting)) for rate in RATES)])
+    return table(["on PostgreSQL", "µs an order", *(f"{rate:,}/s" for rate in RATES)], rows)
+
+
+def shared_processes(document: Mapping[str, Any], process: str, rate: int) -> int:
+    """The processes that share a PostgreSQL; where one is too few, each costs more for having others beside it."""
+    alone = rate * microseconds(document, _SHARED, process) / 1e6 / BUSY
+    many = median(document, f"processor.{_MANY}.services") / median(document, "processor.replicas.1.services")
+    return 1 if alone <= 1 else math.ceil(alone * max(1.0, many))
+
+
+def _count(number: int) -> str:
+    return f"{number:,}"
+
+
+BLOCKS = {"run": run, "replicas": replicas, "walls": walls, "connections": connections, "shared": shared}
 
 
 def main() -> None:

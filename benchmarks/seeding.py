@@ -31,9 +31,9 @@ from ordersys.runtime.base.ids import now
 from ordersys.runtime.storage.schema import Schema
 
 _CHUNK = 20_000  # rows in a transaction: bounded memory, few commits
-_ANY_ID = "0" * 8 + "-0000-7000-8000-" + "0" * 12
-_OLD = 1_700_000_000_000  # milliseconds: ids from then sort before every new one
-_FINGERPRINT = bytes(16)
+ANY_ID = "0" * 8 + "-0000-7000-8000-" + "0" * 12
+OLD = 1_700_000_000_000  # milliseconds: ids from then sort before every new one
+FINGERPRINT = bytes(16)
 Rows = Iterator[dict[str, Any]]
 
 
@@ -79,7 +79,7 @@ def _product(connection: Connection, stored: Stored) -> None:
     seed.seed(connection, samples.products(stored.products), ())
     _insert(connection, PLACE_REQUESTS.table, map(_place_request, range(stored.orders)))
     _insert(connection, RESERVATIONS, map(_reservation, range(stored.orders)))
-    for item in _ORDER.items:
+    for item in ORDER.items:
         held = update(PRODUCTS).where(PRODUCTS.c.product_id == item.product_id)
         connection.execute(held.values(held=item.quantity * stored.orders))
 
@@ -104,7 +104,7 @@ def _insert(connection: Connection, table: Table, rows: Iterable[dict[str, Any]]
 
 def _order_id(number: int) -> str:
     """A UUID v7 of long ago, rising with `number`."""
-    millis = f"{_OLD + number:012x}"
+    millis = f"{OLD + number:012x}"
     return f"{millis[:8]}-{millis[8:]}-7000-8000-{number:012x}"
 
 
@@ -115,16 +115,16 @@ def _request_id(number: int) -> str:
 
 # One order serialised once: only its id differs from one to the next.
 _TIME = now()
-_ORDER = samples.order(_ANY_ID, _TIME)
-_ORDER_BODY = _ORDER.SerializeToString()
-_CREATED_BODY = CreateOrderResponse(order=_ORDER).SerializeToString()
-_PLACED_BODY = PlaceOrderResponse(order=_ORDER).SerializeToString()
-_EVENT = samples.created(_ANY_ID)
-_UNITS = as_stored({item.product_id: item.quantity for item in _ORDER.items})
+ORDER = samples.order(ANY_ID, _TIME)
+ORDER_BODY = ORDER.SerializeToString()
+CREATED_BODY = CreateOrderResponse(order=ORDER).SerializeToString()
+PLACED_BODY = PlaceOrderResponse(order=ORDER).SerializeToString()
+EVENT = samples.created(ANY_ID)
+UNITS = as_stored({item.product_id: item.quantity for item in ORDER.items})
 
 
 def _of(number: int, body: bytes) -> bytes:
-    return body.replace(_ANY_ID.encode(), _order_id(number).encode())
+    return body.replace(ANY_ID.encode(), _order_id(number).encode())
 
 
 def _order_row(number: int) -> dict[str, Any]:
@@ -132,15 +132,15 @@ def _order_row(number: int) -> dict[str, Any]:
     return {
         "order_id": _order_id(number),
         "customer_id": customer,
-        "state": _ORDER.state,
-        "body": _of(number, _ORDER_BODY),
+        "state": ORDER.state,
+        "body": _of(number, ORDER_BODY),
     }
 
 
 def _request(request_id: str, number: int, body: bytes) -> dict[str, Any]:
     return {
         "request_id": request_id,
-        "fingerprint": _FINGERPRINT,
+        "fingerprint": FINGERPRINT,
         "subject": _order_id(number),
         "code": 0,
         "body": _of(number, body),
@@ -149,28 +149,28 @@ def _request(request_id: str, number: int, body: bytes) -> dict[str, Any]:
 
 
 def _create_request(number: int) -> dict[str, Any]:
-    return _request(_order_id(number), number, _CREATED_BODY)
+    return _request(_order_id(number), number, CREATED_BODY)
 
 
 def _place_request(number: int) -> dict[str, Any]:
-    return _request(_request_id(number), number, _PLACED_BODY)
+    return _request(_request_id(number), number, PLACED_BODY)
 
 
 def _reservation(number: int) -> dict[str, Any]:
-    return {"order_id": _order_id(number), "units": _UNITS}
+    return {"order_id": _order_id(number), "units": UNITS}
 
 
 def _record(consumer: str, number: int) -> dict[str, Any]:
     return {
         "consumer": consumer,
         "event_id": f"{_order_id(number)}.1",
-        "type": _EVENT.type,
+        "type": EVENT.type,
         "order_id": _order_id(number),
         "version": 1,
         "late": False,
         "text": f"order {_order_id(number)} of customer-1 was placed: 3 units of 2 products for 59.97 EUR",
         "record_time": _TIME,
-        "body": _of(number, _EVENT.body),
+        "body": _of(number, EVENT.body),
     }
 
 

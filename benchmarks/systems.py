@@ -1,8 +1,8 @@
-"""The systems that are measured: real processes, a broker of their own, databases on disk."""
+"""The systems that are measured: real processes, a broker of their own, databases on disk or in a PostgreSQL."""
 
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -10,42 +10,78 @@ import psutil
 
 from benchmarks import processor
 from benchmarks.bench import Bench
-from benchmarks.observing import Records
+from benchmarks.observing import CONSUMERS, AnyReading, Reading, Records, SharedReading, Unsound
 from benchmarks.processor import Meter
 from benchmarks.seeding import Stored, fill
 from ordersys.local.groups import group_of, members
+from ordersys.local.postgresql import Server
 from ordersys.local.rabbitmq import Node, NotStarted
+from ordersys.local.service import Service
 from ordersys.local.system import SERVICES, Choices, System
 
-BROKER = "rabbitmq"
+BROKER, SERVER = "rabbitmq", "postgresql"
 _TRIES = 3  # of a rabbitmqctl command: it may hang on a busy machine
 
 
 @dataclass(frozen=True)
 class Measured:
-    """A running system, its catalogue's size, and its broker, which may be shared with another."""
+    """A running system, its catalogue's size, and its broker, which may be shared with another; as may its server."""
 
     system: System
     catalogue: int
     node: Node
+    server: Server | None = None
+    """The PostgreSQL that holds its state; none where it is kept in files."""
 
     @property
     def door(self) -> str:
-        """The address of the Product Service."""
-        return self.system.services["product_service"].address
+        """The name by which gRPC reaches the processes of the Product Service."""
+        return self.system.addresses["product_service"].target
 
     @property
     def records(self) -> Records:
         """The records of its notification services."""
-        return Records(self.system.folder / "databases")
+        return Records([self._reading(consumer, consumer.replace("-", "_")) for consumer in CONSUMERS])
+
+    def outbox(self) -> "AbstractContextManager[AnyReading]":
+        """Reads the Order Service's database."""
+        return closing(self._reading("order", "order_service"))
+
+    def leader(self, module: str) -> Service:
+        """The process of a service that has its lease. Raises Unsound where none has, and none of ours."""
+        with closing(self._reading("", module)) as reading:
+            holders = reading.texts("SELECT holder FROM leases WHERE until > clock_timestamp()")
+        # A holder is HOST/PID/RANDOM.
+        pids = {int(holder.rsplit("/", 2)[1]) for holder in holders}
+        for service in self.system.services.values():
+            if service.module == module and service.pid in pids:
+                return service
+        raise Unsound(f"no process of {module} has its lease")
 
     def meter(self, *names: str) -> Meter:
-        """A meter of the processor time of these services (all when none is named), and of the broker."""
-        services = self.system.services
-        pids = {name: [pid] for name in names or SERVICES if (pid := services[name].pid) is not None}
+        """A meter of the processor time of these services (all when none is named), of the broker and the server.
+
+        Of a service it is that of all its processes.
+        """
+        services = self.system.services.values()
+        pids = {
+            name: [service.pid for service in services if service.module == name and service.pid is not None]
+            for name in names or SERVICES
+        }
         if self.node.pid is not None:
             pids[BROKER] = [process.pid for process in members(group_of(self.node.pid))]
-        return lambda: {name: processor.whole(of) for name, of in pids.items()}
+        server = None if self.server is None else self.server.pid
+
+        def read() -> dict[str, float]:
+            used = {name: processor.whole(of) for name, of in pids.items()}
+            return used if server is None else {**used, SERVER: processor.family(server)}
+
+        return read
+
+    def _reading(self, file: str, schema: str) -> AnyReading:
+        if self.server is None:
+            return Reading(self.system.folder / "databases" / f"{file}.db")
+        return SharedReading(self.system.database_url, schema)
 
     def resident_bytes(self) -> dict[str, int]:
         """The resident memory of each service."""
@@ -68,9 +104,7 @@ def beside(
     programs: Mapping[str, Sequence[str]] = MappingProxyType({}),
 ) -> Iterator[Measured]:
     """Starts another system, in a virtual host of its own on the broker of `other`."""
-    _control(other.node, "add_vhost", name)
-    _control(other.node, "set_permissions", "-p", name, "guest", ".*", ".*", ".*")
-    choices = Choices(amqp_url=other.node.url.replace("%2F", name), programs=programs)
+    choices = Choices(amqp_url=virtual_host(other.node, name), programs=programs)
     with _filled(bench, name, stored, choices) as system:
         yield Measured(system, stored.products, other.node)
 
@@ -82,6 +116,13 @@ def _filled(bench: Bench, name: str, stored: Stored, choices: Choices) -> Iterat
         fill(folder / "databases", stored)
     with System(folder, bench.terminal.stage, choices) as system:
         yield system
+
+
+def virtual_host(node: Node, name: str) -> str:
+    """Makes a virtual host on a broker; its URL. Raises NotStarted."""
+    _control(node, "add_vhost", name)
+    _control(node, "set_permissions", "-p", name, "guest", ".*", ".*", ".*")
+    return node.url.replace("%2F", name)
 
 
 def _control(node: Node, *command: str) -> None:

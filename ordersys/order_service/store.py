@@ -40,7 +40,7 @@ from ordersys.runtime.base.ids import now
 from ordersys.runtime.idempotency import Ledger, Requests, success
 from ordersys.runtime.outbox import Outbox, upgrade
 from ordersys.runtime.storage.schema import Schema
-from ordersys.runtime.storage.statements import Statement, inserting
+from ordersys.runtime.storage.statements import Row, Statement, inserting
 
 SCHEMA = Schema("order-service", (upgrade,))
 REQUESTS = Requests(SCHEMA.metadata)
@@ -133,7 +133,7 @@ def purge(connection: Connection, times: list[int]) -> list[int]:
 
 def get(connection: Connection, order_id: str) -> Order:
     """One order. Raises StatusError (ORDER_NOT_FOUND)."""
-    orders = _load(connection, [order_id])
+    orders = _decoded(_SELECT.rows(connection, ids=[order_id]))
     if order_id not in orders:
         raise order_not_found(order_id)
     return orders[order_id].order
@@ -160,8 +160,11 @@ class _Batch:
         self._time = now()
         # Before the requests, where others commit in between: an order that is seen has its request seen as well. The
         # other way round a repeat would be told ORDER_ALREADY_EXISTS, and its stock be released.
-        self._orders: dict[str, Encoded] = _load(connection, [r.order_id for r in requests], orders)
-        self._ledger: Ledger = REQUESTS.ledger(connection, [r.request_id for r in requests], self._time)
+        # Both are asked before the first answer is waited for: one round trip.
+        rows = orders.ask(connection, ids=[r.order_id for r in requests])
+        ledger = REQUESTS.ask(connection, [r.request_id for r in requests], self._time)
+        self._orders: dict[str, Encoded] = _decoded(rows())
+        self._ledger: Ledger = ledger()
         self._created: list[str] = []
         self._changed: set[str] = set()
         self._events: list[EventMessage] = []
@@ -210,8 +213,7 @@ class _Batch:
         OUTBOX.append(self._connection, self._events)
 
 
-def _load(connection: Connection, order_ids: list[str], orders: Statement = _SELECT) -> dict[str, Encoded]:
-    rows = orders.rows(connection, ids=order_ids)
+def _decoded(rows: Iterable[Row]) -> dict[str, Encoded]:
     return {order_id: Encoded(Order.FromString(body), body) for order_id, body in rows}
 
 

@@ -5,7 +5,7 @@ successes, and refusals that a repeat must get again (OUT_OF_STOCK); any other r
 purged by `periodic.purge`, by the age `retention.Retention` says.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from operator import itemgetter
 from typing import Any, NamedTuple, TypeVar
 
@@ -29,7 +29,7 @@ from sqlalchemy import (
 
 from ordersys.api.error.v1.error_reason_pb2 import ErrorReason
 from ordersys.contract.errors import StatusError, status_error
-from ordersys.runtime.storage.statements import Statement, inserting
+from ordersys.runtime.storage.statements import Row, Statement, inserting
 
 M = TypeVar("M", bound=Message)
 _first, _last = itemgetter(0), itemgetter(-1)  # the id in a row of `opened` and of `finished`
@@ -108,12 +108,16 @@ class Requests:
 
     def find(self, connection: Connection, request_ids: Iterable[str]) -> dict[str, Remembered]:
         """The stored requests under `request_ids`."""
-        rows = self._select.rows(connection, ids=list(request_ids))
-        return {row[0]: Remembered(row[1], row[2], _outcome(row[3], row[4])) for row in rows}
+        return _remembered(self._select.rows(connection, ids=list(request_ids)))
+
+    def ask(self, connection: Connection, request_ids: Iterable[str], now: int) -> "Callable[[], Ledger]":
+        """Asks for the stored requests, and returns what makes the ledger of them (`Statement.ask`)."""
+        rows = self._select.ask(connection, ids=list(request_ids))
+        return lambda: Ledger(self, connection, _remembered(rows()), now)
 
     def ledger(self, connection: Connection, request_ids: Iterable[str], now: int) -> "Ledger":
         """The requests of one transaction at time `now`, in microseconds since 1970."""
-        return Ledger(self, connection, self.find(connection, request_ids), now)
+        return self.ask(connection, request_ids, now)()
 
     def purge(self, connection: Connection, before: int) -> int:
         """Forgets some finished requests from before that time; how many."""
@@ -183,6 +187,10 @@ def recall(known: dict[str, Remembered], request_id: str, fingerprint: bytes) ->
     if remembered is not None and remembered.fingerprint != fingerprint:
         raise status_error(ErrorReason.REQUEST_ID_REUSED, request_id=request_id)
     return remembered
+
+
+def _remembered(rows: Iterable[Row]) -> dict[str, Remembered]:
+    return {row[0]: Remembered(row[1], row[2], _outcome(row[3], row[4])) for row in rows}
 
 
 def _outcome(code: int | None, body: bytes | None) -> Outcome | None:

@@ -198,6 +198,9 @@ class Cut:
         self._server = urlsplit(url)
         self.losing = False
         self.lost = asyncio.Event()
+        self.turns = 0
+        """How often something was said to the server after it had spoken: the round trips."""
+        self._server_spoke = True
         self._connections: list[asyncio.Task[None]] = []
 
     @asynccontextmanager
@@ -236,6 +239,8 @@ class Cut:
                 if self.losing and b"COMMIT" in octets:
                     lost.set()
                     self.lost.set()
+                self.turns += self._server_spoke
+                self._server_spoke = False
                 back.write(octets)
                 await back.drain()
         except OSError:
@@ -247,11 +252,23 @@ class Cut:
             while octets := await there.read(65536):
                 if lost.is_set():
                     break
+                self._server_spoke = True
                 writer.write(octets)
                 await writer.drain()
         except OSError:
             pass
         writer.close()
+
+
+async def test_a_commit_takes_two_round_trips(url: str) -> None:
+    """All that is read is asked in one, all that is written is said in the other."""
+    cut = Cut(url)
+    async with cut.listening() as through, opened(through) as (database,):
+        for _ in range(30):  # each connection is made, and prepares its statements
+            await database.write(placements.begin, placing(lamp=1))
+        before = cut.turns
+        await database.write(placements.begin, placing(lamp=1))
+        assert cut.turns - before == 2
 
 
 async def test_a_commit_whose_answer_is_lost_is_found_again(url: str) -> None:

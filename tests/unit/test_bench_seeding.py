@@ -67,7 +67,7 @@ def test_appended_events_wait_in_the_outbox(databases: Path) -> None:
 
 def test_records_that_are_not_exactly_the_accepted_orders_end_the_run(databases: Path) -> None:
     """As many are not enough: they have to be the same."""
-    with closing(Records(databases)) as records:
+    with closing(Records.in_files(databases)) as records:
         assert records.marks() == [3, 3]
         with pytest.raises(Unsound, match="accepted"):
             records.verify([0, 0], ["this", "that", "other"])

@@ -47,6 +47,26 @@ def test_a_stream_is_cut_before_a_part_is_as_fast_as_it_ever_was() -> None:
         assert scaling.parts(document, "relay", rate) == needed
 
 
+def test_processes_that_share_a_database_cost_more_once_there_are_several() -> None:
+    """At 600 µs a process takes a thousand a second alone; with others beside it a tenth less."""
+    document = run(
+        **{f"processor__postgresql__one__{name}": 600.0 for name in SERVICES},
+        processor__postgresql__one__postgresql=500.0,
+        processor__postgresql__one=2_900.0,
+        processor__replicas__1__services=2_000.0,
+        processor__replicas__4__each__services=2_200.0,
+        takeover__order_service__slowest=9.0,
+        takeover__notification_service_1__slowest=12.0,
+    )
+    for rate, needed in ((1, 1), (1_000, 1), (1_001, 2), (10_000, 11)):
+        assert scaling.shared_processes(document, "order_service", rate) == needed
+    written = scaling.shared(document)
+    assert "| busy cores of PostgreSQL | 500 | 0.5 | 5.0 | 50.0 |" in written
+    assert "| connections to PostgreSQL | | 20 | 220 | 2,220 |" in written
+    assert "| events that wait when a leader has died | | 12,000 | 120,000 | 1,200,000 |" in written
+    assert scaling.shared(run()) == "Not measured in this run."
+
+
 def test_words_of_the_page_are_so(latest: dict[str, Any]) -> None:
     """After another run they may have to be written anew."""
     words = " ".join(PAGE.split())

@@ -1,6 +1,6 @@
 """The products one transaction is about: read at once, changed by the rules of stock, written at once."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from google.type.money_pb2 import Money
@@ -12,7 +12,7 @@ from ordersys.contract.errors import product_not_found
 from ordersys.contract.times import timestamp
 from ordersys.product_service.stock import Quantities, Stock, adjust, release, reserve, shortages
 from ordersys.product_service.store.tables import PRODUCTS
-from ordersys.runtime.storage.statements import Statement, inserting
+from ordersys.runtime.storage.statements import Row, Statement, inserting
 
 _COLUMNS = PRODUCTS.columns.keys()
 UNLOCKED = Statement(select(PRODUCTS).where(PRODUCTS.c.product_id.in_(bindparam("ids", expanding=True))))
@@ -57,9 +57,17 @@ class Inventory:
 
     def load(self, product_ids: Iterable[str]) -> None:
         """Reads those of the products that were not read yet."""
+        self.ask(product_ids)()
+
+    def ask(self, product_ids: Iterable[str]) -> Callable[[], None]:
+        """Asks for those that were not read yet, and returns what takes the answer (`Statement.ask`)."""
         # Sorted: where rows are locked one by one, two transactions never wait for each other in a circle.
         missing = sorted(set(product_ids).difference(self._rows))
-        for values in self._select.rows(self._connection, ids=missing):
+        rows = self._select.ask(self._connection, ids=missing)
+        return lambda: self._take(rows())
+
+    def _take(self, rows: Iterable[Row]) -> None:
+        for values in rows:
             row = dict(zip(_COLUMNS, values, strict=True))
             self._rows[row["product_id"]] = row
             self._stock[row["product_id"]] = Stock(row["available"], row["held"])

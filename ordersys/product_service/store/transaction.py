@@ -70,16 +70,19 @@ class Transaction:
         self.time = now()
         # In this order, and within a table in that of the keys: where processes share a database they lock what they
         # read. The requests last: whoever else is at the same one has been waited for by then, where both want the same
-        # products, and its outcome is seen.
+        # products, and its outcome is seen. All are asked before the first answer is waited for: one round trip.
         self._order_ids = frozenset(order_ids)
-        self._saga_ids: dict[str, str] = dict(_SAGA_IDS_OF.rows(connection, ids=list(order_ids)))
-        self._reserved = {
-            order_id: quantities(units) for order_id, units in _RESERVATIONS_OF.rows(connection, ids=list(holding_ids))
-        }
+        saga_ids = _SAGA_IDS_OF.ask(connection, ids=list(order_ids))
+        reservations = _RESERVATIONS_OF.ask(connection, ids=list(holding_ids))
         if products is None:
             products = LOCKED if is_repeated(connection) else UNLOCKED
-        self.inventory = Inventory(connection, product_ids, self.time, products)
-        self.ledger = REQUESTS.ledger(connection, request_ids, self.time)
+        self.inventory = Inventory(connection, (), self.time, products)
+        stock = self.inventory.ask(product_ids)
+        ledger = REQUESTS.ask(connection, request_ids, self.time)
+        self._saga_ids: dict[str, str] = dict(saga_ids())
+        self._reserved = {order_id: quantities(units) for order_id, units in reservations()}
+        stock()
+        self.ledger = ledger()
         self._begun: dict[str, Saga] = {}
         self._ended: list[str] = []
         self._reservations: dict[str, Quantities] = {}

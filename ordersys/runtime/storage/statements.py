@@ -6,7 +6,7 @@ first used there, so that whoever has no such database does not load SQLAlchemy'
 """
 
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
@@ -43,6 +43,13 @@ class Statement:
 
     def rows(self, connection: Connection, **parameters: Any) -> list[Row]:
         """The rows of a query; none, without asking, where a list is empty: each is that of an IN."""
+        return self.ask(connection, **parameters)()
+
+    def ask(self, connection: Connection, **parameters: Any) -> Callable[[], list[Row]]:
+        """Asks for the rows of a query, and returns what waits for them: several questions share a round trip.
+
+        A server answers them in the order they were asked, each from what was committed by its turn.
+        """
         driver = driver_of(connection)
         text, names, constant, mark = self._form_for(driver)
         values = []
@@ -51,7 +58,7 @@ class Statement:
             value = given[name]
             if isinstance(value, list):
                 if not value:
-                    return []
+                    return list
                 padded = _padded(value)
                 # SQLAlchemy's placeholder for a list, which it would fill in at each execution. The name is not public:
                 # should it change, no query with a list works, and the tests say so.
@@ -59,8 +66,8 @@ class Statement:
                 values += padded
             else:
                 values.append(value)
-        rows: list[Row] = driver.execute(text, values).fetchall()
-        return rows
+        fetched: Callable[[], list[Row]] = driver.execute(text, values).fetchall
+        return fetched
 
     def put(self, connection: Connection, rows: Sequence[Sequence[Any]]) -> None:
         """Does it once for each row of values, in the order of the statement's parameters."""

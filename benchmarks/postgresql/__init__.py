@@ -1,0 +1,1 @@
+"""Measurements of services that share a PostgreSQL, alone and in several processes."""
