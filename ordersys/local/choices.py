@@ -40,7 +40,8 @@ class CannotStart(Exception):
 class Choices:
     """The user's choices: a broker of theirs, or the number of private ones and their ports; addresses, programs.
 
-    `programs` are run in the place of services of ours, in the same environment.
+    `programs` are run in the place of services of ours, in the same environment; of one process of several where the
+    name is that of a process, such as `order_service-2`.
     """
 
     amqp_url: str | None = None

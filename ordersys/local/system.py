@@ -324,7 +324,8 @@ class System:
         environment = {**os.environ, **self.environment, **own, **self._choices.settings}
         if self.database_url:  # the file would name another
             environment.pop(f"{DATABASE_URL}_FILE", None)
-        program = Program(self._choices.programs.get(module) or ours(module), environment)
+        programs = self._choices.programs
+        program = Program(programs.get(name) or programs.get(module) or ours(module), environment)
         return Service(name, str(self._addresses[name]), program, self.folder, guard)
 
     def _has_lost_port(self) -> bool:

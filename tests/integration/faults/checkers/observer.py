@@ -1,10 +1,7 @@
 """Observes a round when all is quiet: by calls, event taps, and queries of the databases for unfinished work."""
 
-import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 from ordersys.api.notification.v1.notification_log_pb2 import ListNotificationsRequest, Notification
@@ -17,6 +14,7 @@ from tests.contract.harness.client import LISTENERS
 from tests.integration.faults.checkers.observations import Finding, Kind, Observations, Stock
 from tests.integration.faults.checkers.records import EXCHANGES, happened
 from tests.integration.faults.environment import event_taps
+from tests.integration.faults.environment.environment import Environment
 from tests.integration.faults.workload.calls import Calls
 from tests.integration.faults.workload.history import Operation
 
@@ -25,19 +23,18 @@ _PAGE = 500
 _TIMEOUT = 10.0
 _POLL = 0.1
 _STILL_TO_DO = {
-    "sagas without an outcome": ("product.db", "SELECT count(*) FROM sagas"),
-    "refusals not published": ("product.db", "SELECT count(*) FROM outbox"),
-    "changes not published": ("order.db", "SELECT count(*) FROM outbox"),
+    "sagas without an outcome": ("product_service", "SELECT count(*) FROM sagas"),
+    "refusals not published": ("product_service", "SELECT count(*) FROM outbox"),
+    "changes not published": ("order_service", "SELECT count(*) FROM outbox"),
 }
 
 
 class Observer:
     """Observes round after round in one environment."""
 
-    def __init__(self, calls: Calls, amqp_url: str, databases: Path, patience: float = QUIET_SECONDS) -> None:
+    def __init__(self, calls: Calls, environment: Environment, patience: float = QUIET_SECONDS) -> None:
         self._calls = calls
-        self._amqp_url = amqp_url
-        self._databases = databases
+        self._environment = environment
         self._patience = patience
         self._token = dict.fromkeys(LISTENERS, "")
         self._recorded: dict[str, dict[int, Notification]] = {listener: {} for listener in LISTENERS}
@@ -78,10 +75,11 @@ class Observer:
         return [Finding(Kind.DUPLICATED, f"{key} has changed since its round was over") for key in changed]
 
     def _left(self) -> dict[str, int]:
-        return {name: _count(self._databases / file, query) for name, (file, query) in _STILL_TO_DO.items()}
+        state = self._environment.state
+        return {name: int(state.rows(service, query)[0][0]) for name, (service, query) in _STILL_TO_DO.items()}
 
     def _heard(self, name: str) -> dict[str, list[Event]]:
-        everything = event_taps.read(self._amqp_url)
+        everything = event_taps.read(self._environment.amqp_url)
         return {exchange: [e for e in es if _about(e.message).startswith(name)] for exchange, es in everything.items()}
 
     def _all_recorded(self, received: Mapping[str, Sequence[Event]], missed_before: Mapping[str, int]) -> bool:
@@ -141,11 +139,6 @@ class Observer:
 
 def _versions(orders: Sequence[Order]) -> dict[str, object]:
     return {order.id: order.version for order in orders}
-
-
-def _count(file: Path, query: str) -> int:
-    with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True, timeout=_TIMEOUT)) as database:
-        return int(database.execute(query).fetchone()[0])
 
 
 def _about(message: Any) -> str:

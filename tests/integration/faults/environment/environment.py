@@ -13,23 +13,27 @@ from pathlib import Path
 
 import psutil
 
+from ordersys.local.guard import Guard
 from ordersys.local.rabbitmq import Node
 from ordersys.local.service import NotHealthy, Service
 from ordersys.local.system import SERVICES, Choices, System
 from tests.contract.harness.client import ROLES
-from tests.integration.faults.environment.network import LOOPBACK, Link
+from tests.integration.faults.environment.network import LOOPBACK, Away, Condition, Link
+from tests.integration.faults.environment.postgresql import ReplicatedDatabase
+from tests.integration.faults.environment.setup import (
+    BROKER,
+    BROKERS,
+    POSTGRESQL,
+    SERVERS,
+    USUAL,
+    Setup,
+    to_database,
+    way,
+)
+from tests.integration.faults.environment.state import FileState, ServerState, State
 
-BROKER = "rabbitmq"
-BROKERS = (BROKER, "rabbitmq-2", "rabbitmq-3")
 PROCESSES = (*SERVICES, BROKER)
-
-
-def _way(broker: str) -> str:
-    return broker.replace(BROKER, "amqp")
-
-
-PORTS = (*SERVICES, *BROKERS, "client", "internal", *map(_way, BROKERS))
-"""Everything that has a port: every process, and every link."""
+"""One of each kind: where a service has several processes, its first."""
 RECOVERY_SECONDS = 30.0
 _OPEN_FILES = 100
 RUN = "RUN"
@@ -45,29 +49,36 @@ _SETTINGS = {
 class Environment:
     """Everything a fault may be done to. A context manager that starts it all and leaves nothing behind."""
 
-    def __init__(self, folder: Path, numbers: Sequence[int], may_mount: bool = False, brokers: int = 1) -> None:
-        """On ports of these numbers, one for each of PORTS."""
+    def __init__(
+        self, folder: Path, numbers: Sequence[int], may_mount: bool = False, brokers: int = 1, setup: Setup = USUAL
+    ) -> None:
+        """On ports of these numbers, one for each of `setup.ports`."""
         self.folder = folder
+        self.setup = setup
         self.may_mount = may_mount
         self.brokers = BROKERS[:brokers]
-        self.ways = {name: _way(name) for name in self.brokers}
+        self.ways = {name: way(name) for name in self.brokers}
         """The link that leads to each broker."""
-        self._stack = ExitStack()
-        self._ports = dict(zip(PORTS, numbers, strict=True))
-        self.system = System(folder, _quietly, self._choices())
         self.links: dict[str, Link] = {}
+        self.database: ReplicatedDatabase | None = None
+        """The servers that have the state; None where it is in files."""
+        self.state: State
+        self.system: System
+        self._stack = ExitStack()
+        self._ports = dict(zip(setup.ports, numbers, strict=True))
         self._saboteurs: dict[str, str] = {}
 
     def __enter__(self) -> "Environment":
         with ExitStack() as started:
             (self.folder / "variables").mkdir(parents=True)
-            self._link(started, "client", "product_service")
-            self._link(started, "internal", "order_service")
-            for broker, way in self.ways.items():
-                self._link(started, way, broker)
-            for name in SERVICES:
+            self._start_database(started)
+            for link, target in (*self.setup.links, *((w, broker) for broker, w in self.ways.items())):
+                self._link(started, link, target)
+            for name in self.processes:
                 self.give(name)
-            started.enter_context(self.system)
+            self.system = started.enter_context(System(self.folder, _quietly, self._choices()))
+            if self.database is not None:
+                self.database.watch_leases()
             self._stack = started.pop_all()
         return self
 
@@ -75,10 +86,15 @@ class Environment:
         self._stack.close()
 
     @property
+    def processes(self) -> Sequence[str]:
+        """The names of all service processes."""
+        return self.setup.processes
+
+    @property
     def addresses(self) -> dict[str, str]:
-        """The addresses at which clients find the services, by role."""
-        direct = {role: f"{LOOPBACK}:{self._ports[role.replace('-', '_')]}" for role in ROLES}
-        return {**direct, "product-service": f"{LOOPBACK}:{self._ports['client']}"}
+        """The addresses at which clients find the services, by role: a list where a service has several processes."""
+        direct = {role: self._at(self.setup.of(role.replace("-", "_"))) for role in ROLES}
+        return {**direct, "product-service": self._at(self._named("client"))}
 
     @property
     def node(self) -> Node:
@@ -104,30 +120,62 @@ class Environment:
         """Every port anything of this environment listens on."""
         return list(self._ports.values())
 
+    @property
+    def servers(self) -> ReplicatedDatabase:
+        """The servers that have the state. Only for faults of them: where it is in files there are none."""
+        assert self.database is not None
+        return self.database
+
+    def links_of(self, *kinds: str) -> list[Link]:
+        """All links of these kinds: client, internal, amqp, database, or a process: those to its database."""
+        return [link for name, link in self.links.items() if _kinds(name) & {*kinds}]
+
+    def reset(self, kind: str) -> None:
+        """Breaks every connection on links of that kind."""
+        for link in self.links_of(kind):
+            link.reset()
+
+    @contextmanager
+    def weather(self, condition: Callable[[], Condition], *kinds: str) -> Iterator[None]:
+        """Puts all links of these kinds under a condition for a while; where nobody is reached connections break."""
+        links = self.links_of(*kinds)
+        for link in links:
+            link.condition = condition()
+            if isinstance(link.condition, Away):
+                link.reset()
+        yield
+        for link in links:
+            link.clear()
+
     def service(self, name: str) -> Service:
-        """One of the services."""
+        """One of the service processes."""
         return self.system.services[name]
 
     @contextmanager
-    def sabotaged(self, name: str, sabotage: str) -> Iterator[None]:
-        """Has a service run with something wrong on purpose, for a while."""
-        self._saboteurs[name] = f"{SABOTAGE} {sabotage}"
+    def sabotaged(self, service: str, sabotage: str) -> Iterator[None]:
+        """Has all processes of a service run with something wrong on purpose, for a while."""
+        names = self.setup.of(service)
+        self._saboteurs.update(dict.fromkeys(names, f"{SABOTAGE} {sabotage}"))
         try:
-            self._start_anew(name)
+            self._start_anew(names)
             yield
         finally:
-            del self._saboteurs[name]
-            self._start_anew(name)
+            for name in names:
+                del self._saboteurs[name]
+            self._start_anew(names)
 
     def give(self, name: str, **variables: str) -> None:
-        """Lets a service have this in its environment from its next start on, and nothing else of the kind."""
-        internal = f"{LOOPBACK}:{self._ports['internal']}"
+        """Lets a process have this in its environment from its next start on, and nothing else of the kind."""
         urls = [f"amqp://guest:guest@{LOOPBACK}:{self._ports[way]}/%2F" for way in self.ways.values()]
         given = {"ORDERSYS_AMQP_URL": ",".join(urls), **variables}
         if name in self._saboteurs:
             given[RUN] = self._saboteurs[name]
-        if name == "product_service":
-            given["ORDERSYS_ORDER_SERVICE_ADDRESS"] = internal
+        if name in self.setup.of("product_service"):
+            given["ORDERSYS_ORDER_SERVICE_ADDRESS"] = self._at(self._named("internal"))
+        if self.database is not None:
+            given["ORDERSYS_DATABASE_URL"] = self.database.address(
+                [self._ports[to_database(name, server)] for server in SERVERS]
+            )
         lines = (f"export {variable}={shlex.quote(value)}\n" for variable, value in given.items())
         self._variables_file(name).write_text("".join(lines))
 
@@ -141,7 +189,7 @@ class Environment:
 
     def start(self, name: str) -> None:
         """Starts what was killed or has ended."""
-        if name in SERVICES and not self.service(name).running:
+        if name in self.processes and not self.service(name).running:
             self.service(name).start()
         elif name in self.brokers and not self.broker(name).running:
             self.broker(name).start()
@@ -159,16 +207,22 @@ class Environment:
         """Undoes whatever was done, and returns when all services say that they work: those that had to be helped."""
         for link in self.links.values():
             link.clear()
+        if self.database is not None:
+            self.database.heal()
         self.system.start_brokers()
-        for name in SERVICES:
+        for name in self.processes:
+            self._signal(name, signal.SIGCONT)
             self.start(name)
-        return [name for name in SERVICES if not self._recovers(name)]
+        return [name for name in self.processes if not self._recovers(name)]
 
-    def _start_anew(self, name: str) -> None:
-        self.give(name)
-        self.kill(name)
-        self.start(name)
-        self.service(name).wait_healthy()
+    def _start_anew(self, names: Sequence[str]) -> None:
+        for name in names:
+            self.give(name)
+            self.kill(name)
+        for name in names:
+            self.start(name)
+        for name in names:
+            self.service(name).wait_healthy()
 
     def _recovers(self, name: str) -> bool:
         """True if a service works again by itself; one that does not is started anew."""
@@ -183,7 +237,7 @@ class Environment:
 
     def excess(self) -> dict[str, int]:
         """Files and sockets the services hold open beyond what any of them needs, by name."""
-        held = {name: psutil.Process(self.pid(name)).num_fds() for name in SERVICES}
+        held = {name: psutil.Process(self.pid(name)).num_fds() for name in self.processes}
         return {f"files and sockets of {name} too many": max(0, count - _OPEN_FILES) for name, count in held.items()}
 
     def pid(self, name: str) -> int:
@@ -199,20 +253,40 @@ class Environment:
                 process.send_signal(number)
 
     def _choices(self) -> Choices:
-        addresses = {name: f"{LOOPBACK}:{self._ports[name]}" for name in SERVICES}
-        programs = {name: self._program(name) for name in SERVICES}
+        addresses = {name: f"{LOOPBACK}:{self._ports[name]}" for name in self.processes}
+        programs = {name: self._program(name) for name in self.processes}
         return Choices(
             brokers=len(self.brokers),
             amqp_ports=[self._ports[name] for name in self.brokers],
             addresses=addresses,
             programs=programs,
             settings=_SETTINGS,
+            database_url=None if self.database is None else self.database.primary.url,
+            replicas=self.setup.replicas,
         )
+
+    def _start_database(self, started: ExitStack) -> None:
+        if self.setup.database != POSTGRESQL:
+            self.state = FileState(self.databases)
+            return
+        folder = self.folder / "postgresql"
+        folder.mkdir()
+        guard = started.enter_context(closing(Guard(folder)))
+        self.database = ReplicatedDatabase(folder, [self._ports[server] for server in SERVERS], guard)
+        started.callback(self.database.stop)
+        self.database.start()
+        self.state = ServerState(self.database)
+
+    def _named(self, kind: str) -> list[str]:
+        return [name for name in self._ports if kind in _kinds(name)]
+
+    def _at(self, names: Sequence[str]) -> str:
+        return ",".join(f"{LOOPBACK}:{self._ports[name]}" for name in names)
 
     def _program(self, name: str) -> list[str]:
         """The service, in the environment it is given at each start."""
         variables, python = shlex.quote(str(self._variables_file(name))), shlex.quote(sys.executable)
-        run = f". {variables}; exec {python} ${{{RUN}:--m ordersys.{name}}}"
+        run = f". {variables}; exec {python} ${{{RUN}:--m ordersys.{name.partition('-')[0]}}}"
         return ["/bin/sh", "-c", run]
 
     def _variables_file(self, name: str) -> Path:
@@ -220,6 +294,12 @@ class Environment:
 
     def _link(self, started: ExitStack, name: str, target: str) -> None:
         self.links[name] = started.enter_context(closing(Link(name, self._ports[name], self._ports[target])))
+
+
+def _kinds(link: str) -> set[str]:
+    """The kinds of a link of that name."""
+    first, *others = link.split()
+    return {first.partition("-")[0], *others}
 
 
 @contextmanager

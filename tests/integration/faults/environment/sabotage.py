@@ -21,6 +21,7 @@ from ordersys.product_service.store.transaction import Transaction
 from ordersys.runtime.outbox import Outbox, Waiting
 from ordersys.runtime.rabbitmq.consumer import Disposition
 from ordersys.runtime.rpc import admission
+from tests.integration.faults.environment.setup import Setup
 
 _LATER_SECONDS = 2.0
 
@@ -30,6 +31,12 @@ class Sabotage(NamedTuple):
 
     service: str
     work: Callable[[], None]
+    replicas: int = 1
+    """The least number of processes that it needs to do harm; more than one work on PostgreSQL only."""
+
+    def unfit(self, setup: Setup) -> bool:
+        """True where it does no harm."""
+        return setup.replicas < self.replicas
 
 
 def ack_before_commit() -> None:

@@ -1,9 +1,8 @@
 """Faults somebody with the keys to the broker can cause: alarms, credentials revoked, a queue that is full."""
 
-import sqlite3
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import ExitStack
 
 from ordersys.contract.topology import Subscription, subscriptions
 from tests.integration.faults.checkers.observations import Finding, Kind
@@ -52,7 +51,6 @@ def _revokes(context: FaultContext) -> Sequence[Finding]:
 
 def _fills(subscription: Subscription) -> Act:
     """Its consumer sleeps, and the queue takes one message only: the broker refuses what others get all the same."""
-    name = subscription.consumer.replace("-", "_")
     others = [other for other in subscriptions() if other != subscription]
 
     def act(context: FaultContext) -> Sequence[Finding]:
@@ -60,7 +58,9 @@ def _fills(subscription: Subscription) -> Act:
         pattern = f"^{subscription.queue.replace('.', '[.]')}$"
         node.control("set_policy", "--apply-to", "queues", "full", pattern, '{"max-length":1}')
         try:
-            with context.environment.asleep(name):
+            with ExitStack() as asleep:
+                for name in context.environment.setup.of(_module(subscription)):
+                    asleep.enter_context(context.environment.asleep(name))
                 context.last(2.0, 20.0)
                 findings = [finding for other in others for finding in _starves(context.environment, other)]
         finally:
@@ -78,17 +78,16 @@ def _starves(environment: Environment, subscription: Subscription) -> Iterator[F
     types = [event_type for event_type in subscription.handlers if not event_type.endswith("OrderUpdated")]
     waiting = {
         event_id
-        for database in ("order", "product")
+        for service in ("order_service", "product_service")
         for table in ("outbox", "outbox_late")
-        for event_id, event_type in _rows(environment, database, f"SELECT event_id, type FROM {table}")  # noqa: S608
+        for event_id, event_type in environment.state.rows(service, f"SELECT event_id, type FROM {table}")  # noqa: S608
         if event_type in types
     }
     until = time.monotonic() + _FED_SECONDS
     missing = waiting
     while missing and time.monotonic() < until:
-        missing = waiting - {
-            row[0] for row in _rows(environment, subscription.consumer, "SELECT event_id FROM notifications")
-        }
+        rows = environment.state.rows(_module(subscription), "SELECT event_id FROM notifications")
+        missing = waiting - {row[0] for row in rows}
         time.sleep(_POLL)
     if missing:
         text = (
@@ -97,10 +96,8 @@ def _starves(environment: Environment, subscription: Subscription) -> Iterator[F
         yield Finding(Kind.UNRECOVERED, text)
 
 
-def _rows(environment: Environment, database: str, query: str) -> Sequence[tuple[str, ...]]:
-    with closing(sqlite3.connect(f"file:{environment.databases / database}.db?mode=ro", uri=True)) as connection:
-        rows: Sequence[tuple[str, ...]] = connection.execute(query).fetchall()
-    return rows
+def _module(subscription: Subscription) -> str:
+    return subscription.consumer.replace("-", "_")
 
 
 DISK_ALARM = _alarms("set_disk_free_limit", ("mem_relative", "1000000.0"), ("50MB",))

@@ -1,18 +1,18 @@
 """Faults of a cluster of three brokers: one lost in any way, and publishing goes on; two lost, and nothing is lost."""
 
 import re
-import sqlite3
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 
 from ordersys.contract.topology import subscriptions
 from tests.contract.harness.client import LISTENERS
 from tests.integration.faults.checkers.observations import Finding, Kind
-from tests.integration.faults.environment.environment import BROKERS, Environment
+from tests.integration.faults.environment.environment import Environment
+from tests.integration.faults.environment.setup import BROKERS
 from tests.integration.faults.faults.fault import Act, Fault, FaultContext
 
 GOES_ON_SECONDS = 30.0
@@ -207,21 +207,16 @@ def _records(environment: Environment, listener: str, since: int) -> bool:
 
 def _recorded(environment: Environment, listener: str) -> int:
     """The number of records of a subscriber."""
-    return _look(environment, "SELECT coalesce(max(sequence), 0) FROM notifications", f"{listener}.db")
+    query = "SELECT coalesce(max(sequence), 0) FROM notifications"
+    return int(environment.state.rows(listener.replace("-", "_"), query)[0][0])
 
 
 def _appended(environment: Environment) -> int:
     """The last change of an order that was committed with its event."""
-    return _look(environment, "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'outbox'")
+    return environment.state.appended("order_service")
 
 
 def _published(environment: Environment) -> int:
     """The last one up to which all events were published."""
-    waiting = _look(environment, "SELECT coalesce(min(sequence), 0) FROM outbox")
+    waiting = int(environment.state.rows("order_service", "SELECT coalesce(min(sequence), 0) FROM outbox")[0][0])
     return waiting - 1 if waiting else _appended(environment)
-
-
-def _look(environment: Environment, query: str, name: str = "order.db") -> int:
-    file = environment.databases / name
-    with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True, timeout=GOES_ON_SECONDS)) as database:
-        return int(database.execute(query).fetchone()[0])

@@ -12,6 +12,7 @@ from ordersys.local.system import SERVICES
 from ordersys.runtime.base.failpoints import VARIABLE
 from tests.integration.faults.checkers.observations import Finding, Kind
 from tests.integration.faults.environment.environment import Environment
+from tests.integration.faults.environment.setup import POSTGRESQL, SQLITE
 from tests.integration.faults.faults.fault import Act, Fault, FaultContext
 
 _SOURCE = Path(ordersys.__file__).parent
@@ -19,9 +20,10 @@ _PUBLISHERS = ("order_service", "product_service")
 _LISTENERS = tuple(service for service in SERVICES if service not in _PUBLISHERS)
 # Who runs a module of the runtime that not everybody runs.
 _RUN_BY = {"relay.py": _PUBLISHERS, "connection.py": _PUBLISHERS, "consumer.py": _LISTENERS}
-_ELSEWHERE = ("schema.", "process.stopping", "dead_letters.", "restore.", "postgresql.")
-"""Passed when a database is made, upgraded or restored, a service told to stop, dead letters are replayed, or the state
-is in PostgreSQL: tried in tests of their own."""
+_ELSEWHERE = ("schema.", "process.stopping", "dead_letters.", "restore.")
+"""Passed when a database is made, upgraded or restored, a service told to stop, or dead letters are replayed: tried in
+tests of their own."""
+_OF_DATABASE = {SQLITE: "database.", POSTGRESQL: "postgresql."}
 _ONCE = ("process.", "server.started")
 _MOST_PASSES = 5
 _DEATH_SECONDS = 60.0
@@ -54,14 +56,15 @@ def _compiled_in() -> Iterator[Point]:
                 yield Point(ast.literal_eval(name), _passed_by(file))
 
 
-def in_traffic() -> list[Point]:
-    """Those that are passed while the system works."""
-    return [point for point in compiled_in() if not point.name.startswith(_ELSEWHERE)]
+def in_traffic(database: str) -> list[Point]:
+    """Those that are passed while the system works, with its state in such a database."""
+    not_passed = (*_ELSEWHERE, *(prefix for name, prefix in _OF_DATABASE.items() if name != database))
+    return [point for point in compiled_in() if not point.name.startswith(not_passed)]
 
 
-def crash_faults(quick: bool) -> Iterator[Fault]:
+def crash_faults(quick: bool, database: str) -> Iterator[Fault]:
     """When time is short each point once, those of a service in one round; else each of each in a round of its own."""
-    points = in_traffic()
+    points = in_traffic(database)
     for service in SERVICES:
         its_own = [p for index, p in enumerate(points) if p.services[index % len(p.services)] == service]
         if quick:
@@ -72,7 +75,10 @@ def crash_faults(quick: bool) -> Iterator[Fault]:
 
 
 def crashes(service: str, points: Sequence[Point]) -> Act:
-    """Dies at each point, at the first pass and, when there is time, at a later one; each time it is started again."""
+    """Dies at each point, at the first pass and, when there is time, at a later one; each time it is started again.
+
+    Of several processes each may die there; the first one that does is enough.
+    """
 
     def act(context: FaultContext) -> Sequence[Finding]:
         findings = []
@@ -82,24 +88,28 @@ def crashes(service: str, points: Sequence[Point]) -> Act:
             findings += [
                 reached for number in passes if (reached := _crash(context.environment, service, point.name, number))
             ]
-        context.environment.give(service)
-        context.environment.kill(service)
-        context.environment.start(service)
+        begin_anew(context.environment, service)
         return findings
 
     return act
 
 
 def _crash(environment: Environment, service: str, name: str, number: int) -> Finding | None:
-    environment.give(service, **{VARIABLE: f"{name}:{number}"})
-    environment.kill(service)
-    environment.start(service)
+    begin_anew(environment, service, **{VARIABLE: f"{name}:{number}"})
     until = time.monotonic() + _DEATH_SECONDS
-    while environment.service(service).running:
+    while all(environment.service(process).running for process in environment.setup.of(service)):
         if time.monotonic() > until:
             return Finding(Kind.UNRECOVERED, f"{service} did not reach {name} {number} times")
         time.sleep(_POLL)
     return None
+
+
+def begin_anew(environment: Environment, service: str, **variables: str) -> None:
+    """Kills all processes of a service, and starts them with these variables."""
+    for process in environment.setup.of(service):
+        environment.give(process, **variables)
+        environment.kill(process)
+        environment.start(process)
 
 
 def _passed_by(file: Path) -> Sequence[str]:

@@ -14,10 +14,12 @@ import psutil
 from ordersys.local.system import SERVICES
 from tests.integration.faults.checkers.observations import Finding, Kind
 from tests.integration.faults.environment import mounts
-from tests.integration.faults.environment.environment import BROKER, Environment
+from tests.integration.faults.environment.environment import Environment
+from tests.integration.faults.environment.setup import BROKER
+from tests.integration.faults.environment.state import file_of
 from tests.integration.faults.faults.administration import DISK_ALARM
 from tests.integration.faults.faults.fault import Act, Fault, FaultContext
-from tests.integration.faults.faults.releases import file_of, refuses
+from tests.integration.faults.faults.releases import refuses
 
 _ROOM = 96 << 20
 """The bytes that small file systems take beyond their contents: more than a broker wants to have free (50 MB)."""
@@ -26,17 +28,21 @@ _LOW = 24 << 20
 docs/reliability.md.
 """
 _TRAFFIC_SECONDS = 0.5
+_ELSEWHERE = "services keep nothing in files of their own"
 
 
 def disk_faults() -> Iterator[Fault]:
     """By a limit to the size of files; by a file system that is full, where one can be had."""
     for service in SERVICES:
-        yield Fault(f"disk of {service} full", _fills_disks(service))
+        yield Fault(f"disk of {service} full", _fills_disks(service), files_only=_ELSEWHERE)
     limited = _fills_disks(*SERVICES)
-    yield Fault("file system of all services full", _fills_file_system("databases", 0, SERVICES, limited))
+    full = _fills_file_system("databases", 0, SERVICES, limited)
+    yield Fault("file system of all services full", full, files_only=_ELSEWHERE)
     yield Fault("file system of rabbitmq low", _fills_file_system("rabbitmq/db", _LOW, [BROKER], DISK_ALARM))
-    yield Fault("databases moved away under the running services, and back", _moves_databases)
-    yield Fault("backups of all services, one copied over the database of a service that crashed", _copies_backup)
+    moved = "databases moved away under the running services, and back"
+    yield Fault(moved, _moves_databases, files_only=_ELSEWHERE)
+    copied = "backups of all services, one copied over the database of a service that crashed"
+    yield Fault(copied, _copies_backup, files_only="backups of PostgreSQL are made with its own tools")
 
 
 def _fills_disks(*names: str) -> Act:
@@ -120,7 +126,7 @@ def _copies_backup(context: FaultContext) -> Sequence[Finding]:
     findings = [finding for service in SERVICES for finding in _backup(environment, service, backups / f"{service}.db")]
     time.sleep(_TRAFFIC_SECONDS)
     environment.kill(name)
-    file = file_of(environment, name)
+    file = file_of(environment.databases, name)
     shutil.copytree(environment.databases, aside := backups / "crashed")
     file.write_bytes((backups / f"{name}.db").read_bytes())
     findings += refuses(environment, name, "was exchanged")

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from ordersys.local.system import SERVICES
 from tests.integration.faults.checkers.observations import Finding, Kind
 from tests.integration.faults.environment.environment import PROCESSES, Environment
+from tests.integration.faults.environment.setup import BROKER, POSTGRESQL, SQLITE, Setup
 from tests.integration.faults.workload.client_behaviour import ClientBehaviour
 from tests.integration.faults.workload.history import History
 from tests.integration.faults.workload.requests import Assortment
@@ -50,6 +51,20 @@ class Fault(NamedTuple):
     """The number of brokers in the environment it is made for."""
     measures: bool = False
     """True if it compares results with what the machine can do: no other round runs meanwhile."""
+    files_only: str = ""
+    """The reason why it does not apply where the state is in PostgreSQL; empty where it does."""
+    servers_only: str = ""
+    """The reason why it does not apply where the state is in files; empty where it does."""
+    replicas: int = 1
+    """The least number of processes of each service that it needs."""
+
+    def unfit(self, setup: Setup) -> str:
+        """The reason why it can't be tried on systems of that setup; empty where it can."""
+        if setup.database == POSTGRESQL and self.files_only:
+            return self.files_only
+        if setup.database == SQLITE and self.servers_only:
+            return self.servers_only
+        return f"it needs --replicas={self.replicas}" if setup.replicas < self.replicas else ""
 
 
 def process_faults() -> Iterator[Fault]:
@@ -59,9 +74,9 @@ def process_faults() -> Iterator[Fault]:
         yield Fault(f"kill {name}", kills(name))
         yield Fault(f"sleep {name}", sleeps(name))
     yield Fault("kill several", _kill_several)
-    yield Fault("kill everything", kills(*PROCESSES))
+    yield Fault("kill everything", _kill_everything)
     yield Fault("kill again and again", _kill_again_and_again)
-    yield Fault("sleep of the whole system", sleeps(*SERVICES))
+    yield Fault("sleep of the whole system", _sleep_of_all)
     for name in SERVICES:
         yield Fault(f"stop {name}", stops(name))
 
@@ -94,7 +109,16 @@ def sleeps(*names: str) -> Act:
 
 
 def _kill_several(context: FaultContext) -> Sequence[Finding]:
-    return kills(*context.dice.sample(PROCESSES, context.dice.randint(2, 3)))(context)
+    everything = [*context.environment.processes, BROKER]
+    return kills(*context.dice.sample(everything, context.dice.randint(2, 3)))(context)
+
+
+def _kill_everything(context: FaultContext) -> Sequence[Finding]:
+    return kills(*context.environment.processes, BROKER)(context)
+
+
+def _sleep_of_all(context: FaultContext) -> Sequence[Finding]:
+    return sleeps(*context.environment.processes)(context)
 
 
 def _kill_again_and_again(context: FaultContext) -> Sequence[Finding]:

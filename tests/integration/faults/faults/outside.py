@@ -62,13 +62,13 @@ def other_faults() -> Iterator[Fault]:
     yield Fault("clients in a hurry", _hurries(hurried), hurried)
     yield Fault("storm of connections", _storm)
     for name in _DATABASES:
-        yield Fault(f"database {name} locked", _locks(name))
+        yield Fault(f"database {name} locked", _locks(name), files_only="PostgreSQL has no lock for a whole database")
 
 
 def _resets(link: str) -> Act:
     def act(context: FaultContext) -> Sequence[Finding]:
         for _ in range(5):
-            context.environment.links[link].reset()
+            context.environment.reset(link)
             time.sleep(context.dice.uniform(0.0, 0.4))
         return ()
 
@@ -77,11 +77,8 @@ def _resets(link: str) -> Act:
 
 def _weather(link: str, condition: Callable[[], Condition]) -> Act:
     def act(context: FaultContext) -> Sequence[Finding]:
-        context.environment.links[link].condition = condition()
-        if isinstance(context.environment.links[link].condition, Away):
-            context.environment.links[link].reset()
-        context.last(2.2, 8.0)
-        context.environment.links[link].clear()
+        with context.environment.weather(condition, link):
+            context.last(2.2, 8.0)
         return ()
 
     return act
@@ -93,13 +90,14 @@ def _outlasts_retention(context: FaultContext) -> Sequence[Finding]:
     Instead of two days of outage its request_ids are deleted: those of the Product Service, which are UUIDs of
     version 7. Those of clients, of version 4, are promised to be remembered, and stay.
     """
-    context.environment.links["internal"].condition = RepliesLost()
-    context.last(2.2, 8.0)
-    context.environment.kill("order_service")
-    with closing(sqlite3.connect(context.environment.databases / "order.db", isolation_level=None)) as database:
-        database.execute("DELETE FROM requests WHERE substr(request_id, 15, 1) = '7'")
-    context.environment.start("order_service")
-    context.environment.links["internal"].clear()
+    environment, names = context.environment, context.environment.setup.of("order_service")
+    with environment.weather(RepliesLost, "internal"):
+        context.last(2.2, 8.0)
+        for name in names:
+            environment.kill(name)
+        environment.state.change("order_service", "DELETE FROM requests WHERE substr(request_id, 15, 1) = '7'")
+        for name in names:
+            environment.start(name)
     return ()
 
 

@@ -60,31 +60,36 @@ def _deadly(context: FaultContext) -> Sequence[Finding]:
     order = sample_order()
     order.customer_id = DEADLY
     event_id = new_id()
-    environment.kill(name)
+    names = environment.setup.of(name)
+    for process in names:
+        environment.kill(process)
     context.last(0.5, 4.0)
     with closing(Injector(environment.amqp_url)) as injector:
         injector.deliver(role, OrderCreated(order=order), message_id=event_id)
     context.last(0.2, 2.0)
-    environment.give(name, **{RUN: "-m tests.integration.faults.environment.crashing_subscriber"})
-    complaint = _dies_until_dead_lettered(context, name, event_id)
-    environment.give(name)
-    environment.kill(name)
-    environment.start(name)
+    for process in names:
+        environment.give(process, **{RUN: "-m tests.integration.faults.environment.crashing_subscriber"})
+    complaint = _dies_until_dead_lettered(context, names, event_id)
+    for process in names:
+        environment.give(process)
+        environment.kill(process)
+        environment.start(process)
     return [Finding(Kind.LOST, complaint)] if complaint else ()
 
 
-def _dies_until_dead_lettered(context: FaultContext, name: str, event_id: str) -> str:
-    """Starts it again whenever it has died; what is wrong, nothing when this message alone is dead-lettered."""
+def _dies_until_dead_lettered(context: FaultContext, names: Sequence[str], event_id: str) -> str:
+    """Starts them again whenever they have died; what is wrong, nothing when this message alone is dead-lettered."""
     until = time.monotonic() + _DEADLY_SECONDS
     with closing(_letters(context, "notification-service-2")) as letters:
         while time.monotonic() < until and not letters.now():
-            context.environment.start(name)
+            for name in names:
+                context.environment.start(name)
             time.sleep(_POLL)
         return letters.wrong([event_id])
 
 
 def _letters(context: FaultContext, role: str) -> "_Letters":
-    return _Letters(role, context.environment.addresses[role])
+    return _Letters(role, context.environment.service(role.replace("-", "_")).address)
 
 
 class _Letters:

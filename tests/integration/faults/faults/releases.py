@@ -13,21 +13,23 @@ from ordersys.runtime.process import WRONG_USE
 from tests.integration.faults.checkers.observations import Finding, Kind
 from tests.integration.faults.environment.environment import RUN, Environment
 from tests.integration.faults.environment.next_release import COLUMN
+from tests.integration.faults.environment.state import file_of
 from tests.integration.faults.faults.fault import Act, Fault, FaultContext
 
 _ENDED_SECONDS = 30.0
 _POLL = 0.05
+_AT_ONCE = "there both releases work on one schema at once: see the rolling upgrades"
 _OUR_TABLES = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite%'"
 
 
 def release_faults(quick: bool) -> Iterator[Fault]:
     """Of each service; of one of them, when time is short."""
     if quick:
-        yield Fault(
-            "a newer release, and back", lambda context: _there_and_back(context.dice.choice(SERVICES))(context)
-        )
+        name = "a newer release, and back"
+        yield Fault(name, lambda context: _there_and_back(context.dice.choice(SERVICES))(context), files_only=_AT_ONCE)
     else:
-        yield from (Fault(f"a newer release of {name}, and back", _there_and_back(name)) for name in SERVICES)
+        for name in SERVICES:
+            yield Fault(f"a newer release of {name}, and back", _there_and_back(name), files_only=_AT_ONCE)
 
 
 def _there_and_back(name: str) -> Act:
@@ -44,7 +46,7 @@ def _there_and_back(name: str) -> Act:
         context.last(0.5, 4.0)
         environment.service(name).stop()
         findings += refuses(environment, name, "is newer than")
-        put_back(file_of(environment, name))
+        put_back(file_of(environment.databases, name))
         environment.start(name)
         return findings
 
@@ -53,7 +55,7 @@ def _there_and_back(name: str) -> Act:
 
 def refuses(environment: Environment, name: str, why: str) -> Iterator[Finding]:
     """Started on a database that it can't use, it says why in one line, and leaves the file as it is, to the byte."""
-    file, log = file_of(environment, name), environment.service(name).log
+    file, log = file_of(environment.databases, name), environment.service(name).log
     before, lines = file.read_bytes(), len(log.read_text().splitlines())
     yield from _ends(environment, name, WRONG_USE, f"on a database that {why}", {})
     if file.read_bytes() != before:
@@ -73,11 +75,6 @@ def _ends(environment: Environment, name: str, status: int, when: str, variables
     if (ended := environment.service(name).exit_status) != status:
         environment.kill(name)
         yield Finding(Kind.UNRECOVERED, f"{name} {when} ended with {ended}, not with {status}")
-
-
-def file_of(environment: Environment, name: str) -> Path:
-    """The database of a service."""
-    return environment.databases / f"{name.removesuffix('_service').replace('_', '-')}.db"
 
 
 def put_back(file: Path) -> None:

@@ -13,6 +13,7 @@ from tests.integration.faults.checkers.observations import Finding
 from tests.integration.faults.checkers.observer import Observer
 from tests.integration.faults.environment import event_taps, mounts
 from tests.integration.faults.environment.environment import Environment
+from tests.integration.faults.environment.setup import Setup
 from tests.integration.faults.runner.processes import JobResult, Pipe, leave
 from tests.integration.faults.runner.round import RoundRunner
 from tests.integration.faults.runner.round_report import Figures, keep, summary
@@ -25,10 +26,11 @@ _TOLD = 20
 
 
 class Run(NamedTuple):
-    """A run: its seed, whether time is short, where failed rounds are kept, the options that repeat it."""
+    """A run: its seed, whether time is short, the systems, where failed rounds are kept, the options that repeat it."""
 
     seed: int
     quick: bool
+    setup: Setup
     keep: Path
     again: str
 
@@ -60,7 +62,7 @@ class JobRunner:
         self._folder = folder
         self._ports = ports
         self._may_mount = may_mount
-        self._faults = {fault.name: fault for fault in every_fault(run.quick)}
+        self._faults = {fault.name: fault for fault in every_fault(run.quick, run.setup)}
         self._stack = ExitStack()
         self._round_runner: RoundRunner | None = None
         self._opened = 0
@@ -120,12 +122,11 @@ class JobRunner:
             self._opened += 1
             with ExitStack() as opened:
                 folder = self._folder / str(self._opened)
-                environment = opened.enter_context(Environment(folder, self._ports, self._may_mount, brokers))
+                made = Environment(folder, self._ports, self._may_mount, brokers, self._run.setup)
+                environment = opened.enter_context(made)
                 event_taps.declare(environment.amqp_url)
                 calls = opened.enter_context(closing(Calls(environment.addresses)))
-                self._round_runner = RoundRunner(
-                    environment, calls, Observer(calls, environment.amqp_url, environment.databases)
-                )
+                self._round_runner = RoundRunner(environment, calls, Observer(calls, environment))
                 self._stack = opened.pop_all()
         return self._round_runner
 

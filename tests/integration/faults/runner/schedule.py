@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from tests.integration.faults.environment.sabotage import SABOTAGES
+from tests.integration.faults.environment.setup import USUAL, Setup
 from tests.integration.faults.faults.administration import administration_faults
 from tests.integration.faults.faults.bad_clients import bad_client_faults
 from tests.integration.faults.faults.brokers import cluster_faults
@@ -28,26 +29,33 @@ class Job(NamedTuple):
     is_selftest: bool = False
 
 
-def every_fault(quick: bool) -> list[Fault]:
-    """All there are: the one place where they are put together. Each has a name of its own."""
+def every_fault(quick: bool, setup: Setup = USUAL) -> list[Fault]:
+    """All there are: the one place where they are put together. Each has a name of its own.
+
+    Some may be unfit for that setup.
+    """
     outside = [*network_faults(), *broker_faults(), *administration_faults(), *poison_faults(), *other_faults()]
     overwhelming = [*overload_faults(), *crowd_faults(), *bad_client_faults()]
-    broken = [*disk_faults(), *release_faults(quick), *crash_faults(quick), *cluster_faults(quick)]
+    broken = [*disk_faults(), *release_faults(quick), *crash_faults(quick, setup.database), *cluster_faults(quick)]
     return [*process_faults(), *outside, *overwhelming, *broken]
 
 
-def schedule(words: str, rounds: int | None, seed: int, number: int | None) -> Iterator[Job]:
-    """The rounds of the faults that have `words` in their name: each once, or so many at random; or one of these.
+def schedule(
+    words: Sequence[str], rounds: int | None, seed: int, number: int | None, setup: Setup = USUAL
+) -> Iterator[Job]:
+    """The rounds of the faults with any of `words` in their name: each once, or so many at random; or one of these.
 
     The same for the same arguments. A whole run ends with the self-test of each sabotage.
     """
-    there = [fault for fault in every_fault(rounds is None) if words in fault.name]
+    fit = (fault for fault in every_fault(rounds is None, setup) if not fault.unfit(setup))
+    there = [fault for fault in fit if not words or any(word in fault.name for word in words)]
     faults = there if rounds is None else _drawn(there, rounds, seed)
     yield from (
         Job(i, fault.name, fault.brokers, fault.measures) for i, fault in enumerate(faults) if number in (None, i)
     )
     if not words and rounds is None and number is None:
-        yield from (Job(index, name, is_selftest=True) for index, name in enumerate(SABOTAGES))
+        possible = [name for name, sabotage in SABOTAGES.items() if not sabotage.unfit(setup)]
+        yield from (Job(index, name, is_selftest=True) for index, name in enumerate(possible))
 
 
 def _drawn(faults: Sequence[Fault], rounds: int, seed: int) -> list[Fault]:

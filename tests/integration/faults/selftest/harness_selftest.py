@@ -54,9 +54,7 @@ REVEALED = {
 
 def try_sabotage(round_runner: RoundRunner, name: str) -> list[Finding]:
     """Plays a round with the sabotage of that name, soon impatient: what gives it away, nothing when it goes unseen."""
-    impatient = Observer(
-        round_runner.calls, round_runner.environment.amqp_url, round_runner.environment.databases, _QUIET_SECONDS
-    )
+    impatient = Observer(round_runner.calls, round_runner.environment, _QUIET_SECONDS)
     with round_runner.environment.sabotaged(SABOTAGES[name].service, name):
         result = round_runner._replace(observer=impatient).round(
             f"sabotage-{name}", REVEALED[name].fault, _SECONDS, quick=True

@@ -14,6 +14,7 @@ import pytest
 from ordersys.local import ports
 from ordersys.local.system import SERVICES
 from ordersys.runtime.base.failpoints import VARIABLE, failpoint
+from tests.integration.faults.environment.setup import POSTGRESQL, SQLITE
 from tests.integration.faults.faults.crash_points import compiled_in, in_traffic
 from tests.integration.faults.faults.fault import GRACE_SECONDS
 
@@ -54,10 +55,11 @@ def test_each_point_stands_in_the_code_once() -> None:
     assert not [name for name, times in Counter(p.name for p in compiled_in()).items() if times > 1]
 
 
-def test_every_service_dies_at_points_of_its_own() -> None:
+@pytest.mark.parametrize("database", [SQLITE, POSTGRESQL])
+def test_every_service_dies_at_points_of_its_own(database: str) -> None:
     """Each has more of them than just its start."""
     for service in SERVICES:
-        assert len([point for point in in_traffic() if service in point.services]) > 5
+        assert len([point for point in in_traffic(database) if service in point.services]) > 5
 
 
 def test_a_point_nobody_named_is_passed() -> None:

@@ -5,24 +5,40 @@ from collections import Counter
 import pytest
 
 from tests.integration.faults.environment.sabotage import SABOTAGES
+from tests.integration.faults.environment.setup import POSTGRESQL, Setup
 from tests.integration.faults.runner.schedule import every_fault, schedule
+
+SETUPS = [Setup(), Setup(POSTGRESQL, 3)]
 
 
 @pytest.mark.parametrize("quick", [True, False])
-def test_each_fault_has_a_name_of_its_own(quick: bool) -> None:
+@pytest.mark.parametrize("setup", SETUPS)
+def test_each_fault_has_a_name_of_its_own(quick: bool, setup: Setup) -> None:
     """A round is given to a worker by it."""
-    assert not [name for name, times in Counter(f.name for f in every_fault(quick)).items() if times > 1]
+    assert not [name for name, times in Counter(f.name for f in every_fault(quick, setup)).items() if times > 1]
 
 
-def test_a_whole_run_has_every_fault_and_every_sabotage() -> None:
+@pytest.mark.parametrize("setup", SETUPS)
+def test_a_whole_run_has_every_fault_and_every_sabotage_that_is_fit(setup: Setup) -> None:
     """The sabotages last, and in their order: they spoil a system."""
-    names = [fault.name for fault in every_fault(quick=True)]
-    assert [job.name for job in schedule("", None, 1, None)] == [*names, *SABOTAGES]
+    names = [fault.name for fault in every_fault(True, setup) if not fault.unfit(setup)]
+    sabotages = [name for name, sabotage in SABOTAGES.items() if not sabotage.unfit(setup)]
+    assert [job.name for job in schedule((), None, 1, None, setup)] == [*names, *sabotages]
+
+
+def test_each_fault_and_sabotage_is_fit_for_some_setup() -> None:
+    """None is left out everywhere; most are tried on each."""
+    faults = [[fault.name for fault in every_fault(True, setup) if not fault.unfit(setup)] for setup in SETUPS]
+    every = {fault.name for setup in SETUPS for fault in every_fault(True, setup)}
+    assert {name for names in faults for name in names} == every
+    assert len({*faults[0]} & {*faults[1]}) > len(faults[0]) / 2
+    for sabotage in SABOTAGES.values():
+        assert not all(sabotage.unfit(setup) for setup in SETUPS)
 
 
 def test_a_seed_draws_the_same_again() -> None:
     """All of it, or one round of it."""
-    drawn = list(schedule("", 50, 7, None))
-    assert drawn == list(schedule("", 50, 7, None)) != list(schedule("", 50, 8, None))
-    assert [job for number in range(50) for job in schedule("", 50, 7, number)] == drawn
+    drawn = list(schedule((), 50, 7, None))
+    assert drawn == list(schedule((), 50, 7, None)) != list(schedule((), 50, 8, None))
+    assert [job for number in range(50) for job in schedule((), 50, 7, number)] == drawn
     assert not any(job.is_selftest for job in drawn)

@@ -7,19 +7,22 @@ import grpc
 from google.rpc.status_pb2 import Status
 
 from ordersys.contract import descriptors
+from ordersys.contract.addresses import Addresses, parse_list
 from tests.contract.harness.client import RPCS, Answer
 from tests.integration.api import status
 
 # The first that serves a call is asked, where more than one does.
 _METHODS = {m.input_type.full_name: (role, m) for role, ms in reversed(RPCS.items()) for m in ms}
 _OPTIONS = (("grpc.initial_reconnect_backoff_ms", 100), ("grpc.max_reconnect_backoff_ms", 500))
+# Where a service has several processes: each call to another one.
+_IN_TURN = (("grpc.service_config", '{"loadBalancingConfig": [{"round_robin": {}}]}'),)
 
 
 class Calls:
-    """Connections to the services, by role."""
+    """Connections to the services, by role; each has an address, or several with commas between them."""
 
     def __init__(self, addresses: Mapping[str, str]) -> None:
-        self._channels = {role: grpc.insecure_channel(at, options=_OPTIONS) for role, at in addresses.items()}
+        self._channels = {role: _channel(parse_list(at)) for role, at in addresses.items()}
 
     def call(
         self, request: Any, timeout: float, given_up_after: float | None = None, role: str | None = None
@@ -40,6 +43,11 @@ class Calls:
         """Closes the connections."""
         for channel in self._channels.values():
             channel.close()
+
+
+def _channel(address: Addresses) -> grpc.Channel:
+    in_turn = _IN_TURN if len(address.each) > 1 else ()
+    return grpc.insecure_channel(address.target, options=[*_OPTIONS, *in_turn])
 
 
 def _give_up(under_way: Any, seconds: float) -> None:
