@@ -139,9 +139,9 @@ def test_a_mutant_is_read_from_its_file() -> None:
 
 def test_a_mutant_says_with_how_many_processes_it_is_judged() -> None:
     """One, unless its head has another number; that makes it another mutant."""
-    one, two = read("it-breaks", HEAD + DIFF), read("it-breaks", f"{replicas('2')}{DIFF}")
-    assert (one.replicas, two.replicas) == (1, 2)
-    assert one.key != two.key
+    single, shared = read("it-breaks", HEAD + DIFF), read("it-breaks", f"{replicas('2')}{DIFF}")
+    assert (single.replicas, shared.replicas) == (1, 2)
+    assert single.key != shared.key
 
 
 @pytest.mark.parametrize("number", ["0", "5", "two", "-2", ""])
