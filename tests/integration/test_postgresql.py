@@ -28,6 +28,7 @@ from ordersys.api.product.v1.product_service_pb2 import AdjustStockRequest, Adju
 from ordersys.contract.errors import StatusError
 from ordersys.local import ports
 from ordersys.local.choices import SERVICES
+from ordersys.local.postgresql_programs import OLDEST, Programs, installed, packaged
 from ordersys.product_service.saga import Result, Saga
 from ordersys.product_service.store import placements, products, sagas, seed
 from ordersys.product_service.store.tables import SCHEMA, quantities
@@ -41,15 +42,21 @@ from ordersys.runtime.storage.statements import driver_of
 from tests import postgresql
 from tests.integration.conftest import skip_without_postgresql
 
+# None: the one that is given, or none at all, which says why it is skipped.
+VERSIONS = [programs for programs in (*installed(), *packaged()) if programs.major >= OLDEST]
+SERVERS: list[Programs | None] = [None] if postgresql.given() or not VERSIONS else [*VERSIONS]
 LAMP, TABLE = (Product(id=id_, name=id_, available=50) for id_ in ("lamp", "table"))
 PROCESSES = 3
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+@pytest.fixture(scope="module", params=SERVERS, ids=lambda programs: f"{programs.major}" if programs else "given")
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server of each version that is here."""
     if not postgresql.given():
         skip_without_postgresql()
-    with postgresql.server(tmp_path_factory.mktemp("server") / "postgresql", "-F") as url:
+    programs: Programs | None = request.param
+    home = programs.folder if programs else None
+    with postgresql.server(tmp_path_factory.mktemp("server") / "postgresql", "-F", home=home) as url:
         yield url
 
 

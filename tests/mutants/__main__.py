@@ -2,8 +2,9 @@
 
 The unbroken implementation is judged first, by the whole suite. A mutant is judged by the law that has to catch it,
 which has to fail in the stated way, and by all of them where that law is kept. With --alone the broken service is
-judged without the others, too: the law of a mutant needs none. Prints the matrix and the scores; exit status 0 means
-that every mutant was killed.
+judged without the others, too: the law of a mutant needs none. A mutant of several processes is judged with so many of
+each service on a PostgreSQL; where there is none it is not tried, which the matrix says. Prints the matrix and the
+scores; exit status 0 means that every mutant that was tried was killed.
 """
 
 import argparse
@@ -13,13 +14,14 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
+from tests import postgresql
 from tests.contract.harness.law_index import node_id
 from tests.mutants import implementation
 from tests.mutants.arguments import add_common, end_on_signals
 from tests.mutants.catalogue import MUTANTS
 from tests.mutants.court import Case, Court, brokers
 from tests.mutants.implementation import Implementation
-from tests.mutants.matrix import ALONE, TOGETHER, UNBROKEN, Row, all_killed, matrix
+from tests.mutants.matrix import ALONE, REPLICATED, TOGETHER, UNBROKEN, Row, all_killed, matrix
 from tests.mutants.mutant import SERVICES, Mutant
 from tests.mutants.results import Results
 from tests.mutants.suite import Judged, Scope, judge
@@ -27,6 +29,7 @@ from tests.mutants.verdict import Outcome, Verdict, anyhow, as_stated
 
 _ENOUGH = 1
 _WHOLE = Implementation()
+_ONE_PROCESS = Verdict(Outcome.NOT_TRIED, said="a service that is judged alone is one process, which breaks no law")
 
 
 def main() -> None:
@@ -56,10 +59,16 @@ def main() -> None:
 
 def _try_unbroken(court: Court, mutants: Sequence[Mutant], ways: Sequence[str]) -> list[Row]:
     """The implementation as it is, by the whole suite; in each way in which mutants are judged."""
-    services = [service for service in SERVICES if any(service in mutant.services for mutant in mutants)]
+    single = [mutant for mutant in mutants if mutant.replicas == 1]
+    services = [service for service in SERVICES if any(service in mutant.services for mutant in single)]
     judged: list[tuple[str, str, Judged]] = []
-    if TOGETHER in ways:
+    if TOGETHER in ways and single:
         judged.append(("", TOGETHER, partial(implementation.together, _WHOLE)))
+    if TOGETHER in ways and not postgresql.lacking():
+        judged += [
+            (f"{count} processes", REPLICATED, partial(implementation.replicated, _WHOLE, count))
+            for count in sorted({mutant.replicas for mutant in mutants} - {1})
+        ]
     if ALONE in ways:
         judged += [(role, ALONE, _alone(_WHOLE, role)) for role in services]
     kept = frozenset({Outcome.SURVIVED})
@@ -69,14 +78,41 @@ def _try_unbroken(court: Court, mutants: Sequence[Mutant], ways: Sequence[str]) 
 
 
 def _try_mutants(court: Court, mutants: Sequence[Mutant], ways: Sequence[str], full: bool) -> list[Row]:
-    judges = {TOGETHER: _judged_together, ALONE: _judged_alone}
-    cases = [Case(mutant.key, way, partial(judges[way], mutant, full)) for mutant in mutants for way in ways]
+    judges = {TOGETHER: _judged_together, ALONE: _judged_alone, REPLICATED: _judged_replicated}
+    lacking = postgresql.lacking()
+    untried = [_untried(mutant, ways, lacking) for mutant in mutants]
+    tried = [[way for way in _ways(mutant, ways) if way not in of] for mutant, of in zip(mutants, untried, strict=True)]
+    cases = [
+        Case(mutant.key, way, partial(judges[way], mutant, full))
+        for mutant, of in zip(mutants, tried, strict=True)
+        for way in of
+    ]
     verdicts = iter(court.try_all(cases))
-    return [Row(mutant.name, mutant.service, {way: next(verdicts) for way in ways}) for mutant in mutants]
+    return [
+        Row(mutant.name, mutant.service, {**{way: next(verdicts) for way in of}, **others})
+        for mutant, of, others in zip(mutants, tried, untried, strict=True)
+    ]
+
+
+def _ways(mutant: Mutant, ways: Sequence[str]) -> list[str]:
+    """The ways in which a mutant is judged where these are asked for."""
+    return [REPLICATED if way == TOGETHER and mutant.replicas > 1 else way for way in ways]
+
+
+def _untried(mutant: Mutant, ways: Sequence[str], lacking: str) -> dict[str, Verdict]:
+    """The verdicts on a mutant that can't be tried in some way: why not."""
+    if mutant.replicas == 1:
+        return {}
+    untried = {ALONE: _ONE_PROCESS, **({REPLICATED: Verdict(Outcome.NOT_TRIED, said=lacking)} if lacking else {})}
+    return {way: untried[way] for way in _ways(mutant, ways) if way in untried}
 
 
 def _judged_together(mutant: Mutant, full: bool, url: str) -> Verdict:
     return _verdict(mutant, partial(implementation.together, _broken(mutant)), url, full)
+
+
+def _judged_replicated(mutant: Mutant, full: bool, url: str) -> Verdict:
+    return _verdict(mutant, partial(implementation.replicated, _broken(mutant), mutant.replicas), url, full)
 
 
 def _judged_alone(mutant: Mutant, full: bool, url: str) -> Verdict:
@@ -126,7 +162,10 @@ def _print_failures(court: Court, mutants: Sequence[Mutant]) -> None:
     """Prints how the law of each mutant fails, for whoever chooses the words of `fails with`."""
 
     def learnt(mutant: Mutant, url: str) -> Verdict:
-        judged = partial(implementation.together, _broken(mutant))
+        if mutant.replicas > 1:
+            judged: Judged = partial(implementation.replicated, _broken(mutant), mutant.replicas)
+        else:
+            judged = partial(implementation.together, _broken(mutant))
         judgement = judge(judged, url, Scope(node_id(mutant.caught_by), _ENOUGH))
         examples = [example for failure in judgement.broken for example in failure.counterexamples[:1]]
         shown = [line for example in examples for line in _shown(mutant, example)]

@@ -43,7 +43,7 @@ class Court:
 
     def try_all(self, cases: Sequence[Case]) -> list[Verdict]:
         """The verdict on each, in order."""
-        with ThreadPoolExecutor(self._jobs) as pool:
+        with ThreadPoolExecutor(max(1, self._jobs)) as pool:
             return list(pool.map(self._try, cases))
 
     def _try(self, case: Case) -> Verdict:

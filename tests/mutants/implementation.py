@@ -70,6 +70,12 @@ def together(judged: Implementation, amqp_url: str, folder: Path) -> Iterator[Se
 
 
 @contextmanager
+def replicated(judged: Implementation, count: int, amqp_url: str, folder: Path) -> Iterator[Sequence[str]]:
+    """All services, `count` processes of each on one PostgreSQL, started by the suite. It plays nobody then."""
+    yield [*judged.programs(), "--database=postgresql", f"--replicas={count}"]
+
+
+@contextmanager
 def alone(judged: Implementation, role: str, amqp_url: str, folder: Path) -> Iterator[Sequence[str]]:
     """One service, as docs/implement.md has it judged: the suite plays everybody else, and may kill it.
 

@@ -1,4 +1,7 @@
-"""The matrix of verdicts: each mutant, judged together with other services and alone, and the scores. Pure."""
+"""The matrix of verdicts: each mutant, judged together with other services and alone, and the scores. Pure.
+
+A mutant that only several processes can show is judged with several of each service, and neither of these ways.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
@@ -6,7 +9,7 @@ from typing import NamedTuple
 from tests.mutants.verdict import Outcome, Verdict
 
 UNBROKEN = "(unbroken)"
-TOGETHER, ALONE = "together", "alone"
+TOGETHER, ALONE, REPLICATED = "together", "alone", "replicated"
 
 
 class Row(NamedTuple):
@@ -18,13 +21,22 @@ class Row(NamedTuple):
 
     @property
     def killed(self) -> bool:
-        """True when it was noticed, for the stated reason, whichever way it was judged."""
-        return bool(self.verdicts) and all(verdict.outcome is Outcome.KILLED for verdict in self.verdicts.values())
+        """True when it was noticed, for the stated reason, whichever way it was tried."""
+        return self.tried and all(outcome in (Outcome.KILLED, Outcome.NOT_TRIED) for outcome in self._outcomes)
+
+    @property
+    def tried(self) -> bool:
+        """True when it was judged at all."""
+        return any(outcome is not Outcome.NOT_TRIED for outcome in self._outcomes)
 
     @property
     def kept(self) -> bool:
         """True when it keeps every law, as the unbroken implementation has to."""
-        return all(verdict.outcome is Outcome.SURVIVED for verdict in self.verdicts.values())
+        return all(outcome is Outcome.SURVIVED for outcome in self._outcomes)
+
+    @property
+    def _outcomes(self) -> Sequence[Outcome]:
+        return [verdict.outcome for verdict in self.verdicts.values()]
 
 
 def matrix(unbroken: Sequence[Row], rows: Sequence[Row]) -> str:
@@ -37,8 +49,8 @@ def matrix(unbroken: Sequence[Row], rows: Sequence[Row]) -> str:
 
 
 def scores(rows: Sequence[Row]) -> Iterable[str]:
-    """killed N of N, for each way; alone for each service, too."""
-    for way in (TOGETHER, ALONE):
+    """killed N of N, for each way, and how many were not tried; alone for each service, too."""
+    for way in (TOGETHER, ALONE, REPLICATED):
         judged = [row for row in rows if way in row.verdicts]
         services = sorted({row.service for row in judged}) if way == ALONE else []
         for service in services:
@@ -48,16 +60,20 @@ def scores(rows: Sequence[Row]) -> Iterable[str]:
 
 
 def all_killed(rows: Sequence[Row]) -> bool:
-    """True when there are mutants and each was noticed for the stated reason."""
-    return bool(rows) and all(row.killed for row in rows)
+    """True when mutants were tried and each of those was noticed for the stated reason."""
+    tried = [row for row in rows if row.tried]
+    return bool(tried) and all(row.killed for row in tried)
 
 
 def _score(rows: Sequence[Row], way: str) -> str:
-    return f"killed {sum(row.verdicts[way].outcome is Outcome.KILLED for row in rows)} of {len(rows)}"
+    outcomes = [row.verdicts[way].outcome for row in rows]
+    untried = outcomes.count(Outcome.NOT_TRIED)
+    score = f"killed {outcomes.count(Outcome.KILLED)} of {len(rows) - untried}"
+    return f"{score}, {untried} not tried" if untried else score
 
 
 def _named(row: Row) -> str:
-    return f"{UNBROKEN} {row.service}" if row.name == UNBROKEN and ALONE in row.verdicts else row.name
+    return f"{UNBROKEN} {row.service}" if row.name == UNBROKEN and TOGETHER not in row.verdicts else row.name
 
 
 def _lines(row: Row, names: int, ways: int) -> Iterable[str]:

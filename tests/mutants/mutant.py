@@ -19,6 +19,10 @@ that law at its head:
 The law's counterexample has to have these words, in this order where … parts them, or those behind a |, where the law
 has cases that fail in other words: a law that fails for any other reason has not noticed what is broken.
 
+A mistake that only several processes of a service can show says `replicas: 2` in its head, below the service. It is
+judged with so many of each on one PostgreSQL, and in no other way: a single process is right all the same, and whoever
+is judged alone is one.
+
 A hunk is found by its lines alone, so that it has no line numbers to rot, and has to be there exactly once: a
 refactoring that moves or doubles what it changes is noticed.
 """
@@ -33,6 +37,10 @@ LISTENER_1, LISTENER_2 = "notification-service-1", "notification-service-2"
 SERVICES = (ORDER, PRODUCT, LISTENER_1, LISTENER_2)
 ALL = "*"
 """Every service, and whoever starts them: for what each of them declares in the broker."""
+
+
+_MOST_REPLICAS = 4
+_WANTED = {"service", "caught by", "fails with"}
 
 
 class Moved(Exception):
@@ -79,6 +87,8 @@ class Mutant:
     edits: tuple[Edit, ...]
     caught_by: str
     fails_with: str
+    replicas: int = 1
+    """How many processes of each service share a PostgreSQL when it is judged; 1: each service has files of its own."""
 
     @property
     def services(self) -> tuple[str, ...]:
@@ -102,10 +112,17 @@ def read(name: str, text: str) -> Mutant:
     said = dict(line.partition(": ")[::2] for line in lines[1:] if line)
     # A failure that is not stated yet is found with `--learn`, which has to read the mutant.
     said.setdefault("fails with", "")
-    if said.keys() != {"service", "caught by", "fails with"} or not mark:
+    replicas = _replicas(name, said.pop("replicas", "1"))
+    if said.keys() != _WANTED or not mark:
         raise Malformed(f"{name}: a sentence, `service:`, `caught by:`, `fails with:`, and a diff are wanted")
     edits = tuple(_edits(name, mark + diff))
-    return Mutant(name, said["service"], lines[0], edits, said["caught by"], said["fails with"])
+    return Mutant(name, said["service"], lines[0], edits, said["caught by"], said["fails with"], replicas)
+
+
+def _replicas(name: str, text: str) -> int:
+    if not text.isdecimal() or not 0 < int(text) <= _MOST_REPLICAS:
+        raise Malformed(f"{name}: `replicas: {text}` has to be a number from 1 to {_MOST_REPLICAS}")
+    return int(text)
 
 
 def _edits(name: str, diff: str) -> Iterator[Edit]:

@@ -19,6 +19,7 @@ class Outcome(StrEnum):
     NO_START = "does not start"
     SURVIVED = "SURVIVED"
     NO_VERDICT = "no verdict"
+    NOT_TRIED = "not tried"
 
 
 class Verdict(NamedTuple):

@@ -22,6 +22,8 @@ from tests.mutants.run import Finder
 
 every_mutant = pytest.mark.parametrize("mutant", MUTANTS.values(), ids=list(MUTANTS))
 LAWS = {law.id: law for law in laws()}
+SHARED = {f"ordersys.runtime.storage.postgresql_{part}" for part in ("connection", "database", "schema")}
+"""Loaded by a service whose state is in a PostgreSQL."""
 GIVEN = frozenset({"broker", "proxy", "restart"})
 """The means with which a service is judged alone, as `implementation.alone` has it."""
 
@@ -79,7 +81,12 @@ def test_a_mutant_says_who_is_broken_how_and_what_has_to_notice(mutant: Mutant) 
 
 @every_mutant
 def test_the_law_of_a_mutant_applies_where_its_service_is_judged_alone(mutant: Mutant) -> None:
-    """It needs no other service, and nothing that is not given: whoever judges that service learns of the mistake."""
+    """It needs no other service, and nothing that is not given: whoever judges that service learns of the mistake.
+
+    But for one that several processes show: who is judged alone is one.
+    """
+    if mutant.replicas > 1:
+        return
     law = LAWS[mutant.caught_by]
     for service in mutant.services:
         assert law.needs <= {service, *GIVEN, *({"stand-in"} if service == PRODUCT else ())}
@@ -98,8 +105,9 @@ def test_a_mutant_still_finds_what_it_breaks(mutant: Mutant) -> None:
 @every_mutant
 def test_a_mutant_breaks_something_its_services_load(mutant: Mutant, loaded: dict[str, set[str]]) -> None:
     """A change of a module nobody loads would be no mutant at all."""
+    shared = SHARED if mutant.replicas > 1 else set()
     for service in mutant.services:
-        assert {edit.full_name.removesuffix(".__main__") for edit in mutant.edits} <= loaded[service]
+        assert {edit.full_name.removesuffix(".__main__") for edit in mutant.edits} <= loaded[service] | shared
 
 
 HEAD = "It breaks.\n\nservice: order-service\ncaught by: events/a\nfails with: 1 … VERSION_MISMATCH | it is late\n\n"
@@ -130,6 +138,25 @@ def test_a_mutant_is_read_from_its_file() -> None:
     broken = second.make(first.make("first = 1\n\nsecond = 2\nthird = 3\nlast = 4\n"))
     assert broken == "first = 1\n\nsecond = 3\nthird = 3\n"
     assert third.make("a = 1\n") == "a = 1\nb = 2\n"
+
+
+def test_a_mutant_says_with_how_many_processes_it_is_judged() -> None:
+    """One, unless its head has another number; that makes it another mutant."""
+    single, shared = read("it-breaks", HEAD + DIFF), read("it-breaks", f"{replicas('2')}{DIFF}")
+    assert (single.replicas, shared.replicas) == (1, 2)
+    assert single.key != shared.key
+
+
+@pytest.mark.parametrize("number", ["0", "5", "two", "-2", ""])
+def test_a_number_of_processes_that_cant_be_is_refused(number: str) -> None:
+    """Four of each service are the most the suite starts."""
+    with pytest.raises(Malformed, match="it-breaks: `replicas: "):
+        read("it-breaks", f"{replicas(number)}{DIFF}")
+
+
+def replicas(number: str) -> str:
+    """A head that asks for so many processes."""
+    return HEAD.replace("caught by", f"replicas: {number}\ncaught by")
 
 
 @pytest.mark.parametrize(

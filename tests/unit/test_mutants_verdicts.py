@@ -8,21 +8,26 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import pytest
 
+from tests import postgresql
 from tests.contract.harness.launch import free_address
+from tests.mutants import __main__ as program
+from tests.mutants.catalogue import MUTANTS
 from tests.mutants.court import Case, Court
-from tests.mutants.implementation import DoesNotStart, running
-from tests.mutants.matrix import ALONE, TOGETHER, UNBROKEN, Row, all_killed, matrix
+from tests.mutants.implementation import DoesNotStart, Implementation, replicated, running
+from tests.mutants.matrix import ALONE, REPLICATED, TOGETHER, UNBROKEN, Row, all_killed, matrix
 from tests.mutants.mutant import ORDER, PRODUCT
 from tests.mutants.results import Results
 from tests.mutants.suite import Endless, Failure, Judgement, NoVerdict, counterexamples, judgement
 from tests.mutants.verdict import Outcome, Verdict, anyhow, as_stated
 
 KILLED = Verdict(Outcome.KILLED, ("events/a",))
+UNTRIED = Verdict(Outcome.NOT_TRIED, said="there is no PostgreSQL")
 SURVIVED = Verdict(Outcome.SURVIVED, kept=88)
 UNBROKEN_ROW = Row(UNBROKEN, "", {TOGETHER: SURVIVED})
 
@@ -112,6 +117,45 @@ def test_the_matrix_has_a_line_for_each_way_and_law_and_ends_with_the_scores() -
     ]
 
 
+def test_a_mutant_of_several_processes_that_was_not_tried_is_not_counted_as_killed() -> None:
+    """The matrix says why not; the score says how many."""
+    whole = [Row(UNBROKEN, "2 processes", {REPLICATED: SURVIVED})]
+    rows = [Row("caught", ORDER, {ALONE: UNTRIED, REPLICATED: KILLED}), Row("unknown", ORDER, {REPLICATED: UNTRIED})]
+    assert matrix(whole, rows).splitlines() == [
+        "(unbroken) 2 processes  replicated  all 88 laws kept",
+        "caught                  alone       not tried: there is no PostgreSQL",
+        "                        replicated  events/a",
+        "unknown                 replicated  not tried: there is no PostgreSQL",
+        "",
+        "together: killed 0 of 0",
+        "alone, order-service: killed 0 of 0, 1 not tried",
+        "alone: killed 0 of 0, 1 not tried",
+        "replicated: killed 1 of 1, 1 not tried",
+    ]
+
+
+def test_where_there_is_no_postgresql_mutants_of_several_processes_are_not_tried(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nothing is started for them, nor for the unbroken implementation, and no verdict is one of death."""
+    mutant = replace(MUTANTS["version-is-skipped"], replicas=2)
+    court = Court([], Results())  # which has no broker, and would wait for one for ever
+    monkeypatch.setattr(postgresql, "lacking", lambda: "there is no PostgreSQL")
+    (row,) = program._try_mutants(court, [mutant], [TOGETHER, ALONE], full=False)
+    assert row.verdicts[REPLICATED] == UNTRIED
+    assert row.verdicts[ALONE].outcome is Outcome.NOT_TRIED
+    assert not row.killed
+    assert program._try_unbroken(court, [mutant], [TOGETHER, ALONE]) == []
+
+
+def test_mutants_of_several_processes_are_judged_on_a_postgresql() -> None:
+    """By options of the suite, which starts so many of each service, the broken ones among them."""
+    judged = Implementation("version-is-skipped", (ORDER,))
+    with replicated(judged, 2, "amqp://127.0.0.1:1", Path()) as (broken, *options):
+        assert broken.startswith(f"--program={ORDER}=")
+        assert options == ["--database=postgresql", "--replicas=2"]
+
+
 def test_an_unbroken_implementation_that_breaks_a_law_proves_nothing() -> None:
     """No mutant was tried."""
     assert matrix([Row(UNBROKEN, "", {TOGETHER: KILLED})], []).splitlines() == [
@@ -128,6 +172,9 @@ def test_an_unbroken_implementation_that_breaks_a_law_proves_nothing() -> None:
         ([{TOGETHER: KILLED, ALONE: KILLED}, {TOGETHER: KILLED}], True),
         ([{TOGETHER: KILLED, ALONE: SURVIVED}], False),
         ([{TOGETHER: Verdict(Outcome.OTHER_REASON, ("events/a",))}], False),
+        ([{REPLICATED: KILLED}, {REPLICATED: UNTRIED}], True),
+        ([{REPLICATED: UNTRIED}], False),
+        ([{TOGETHER: SURVIVED}, {REPLICATED: UNTRIED}], False),
         ([], False),
     ],
 )

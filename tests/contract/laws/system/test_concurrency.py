@@ -24,6 +24,7 @@ from tests.contract.harness.system_under_test import SystemUnderTest, new_id, pl
 
 CLIENTS = 6
 BUYERS = 24
+ADJUSTMENTS = 120
 
 
 @pytest.mark.cites(
@@ -59,6 +60,22 @@ def test_the_last_unit_is_sold_once(system: SystemUnderTest, stock: int) -> None
         answers = Counter(pool.map(lambda _: system.call(placing({product: 1})).reason, range(BUYERS)))
     assert answers == {"": stock, "OUT_OF_STOCK": BUYERS - stock}
     assert system.stock(product) == (0, stock)
+
+
+@pytest.mark.cites("product_service.proto", "The product as it became.")
+@pytest.mark.judges(PRODUCT)
+def test_each_adjustment_is_answered_with_the_stock_after_it(system: SystemUnderTest) -> None:
+    """Of a crowd that adds a unit each, every one is told another number, and all numbers are told."""
+    product = system.new_product(0)
+
+    def add(_: int) -> int:
+        request = AdjustStockRequest(request_id=new_id(), product_id=product, delta=1)
+        return int(system.ok(request).product.available)
+
+    with ThreadPoolExecutor(BUYERS) as pool:
+        answered = sorted(pool.map(add, range(ADJUSTMENTS)))
+    assert answered == list(range(1, ADJUSTMENTS + 1))
+    assert system.stock(product) == (ADJUSTMENTS, 0)
 
 
 @pytest.mark.cites("product.proto", "what it had at first plus all adjustments equals available + held at every moment")
