@@ -1,9 +1,11 @@
 """Event taps at both exchanges: durable queues of the harness' own, which no fault of a subscriber can touch."""
 
+import time
 import uuid
 from collections.abc import Iterator
 
 import pika
+import pika.exceptions
 from pika.adapters.blocking_connection import BlockingChannel
 
 from ordersys.contract.events import Delivery, Event, Undecodable, decode
@@ -12,6 +14,7 @@ from ordersys.contract.topology import topology
 _QUEUES = {exchange.name: f"faults.{exchange.name}" for exchange in topology().exchanges}
 _ARGUMENTS = {"x-queue-type": "quorum"}
 _LONGEST_SECONDS = 30.0
+_POLL = 0.5
 
 
 def declare(url: str) -> None:
@@ -35,10 +38,25 @@ def read(url: str) -> dict[str, list[Event]]:
     return received
 
 
+def _put(channel: BlockingChannel, queue: str, mark: str) -> None:
+    """Publishes a mark; a queue whose broker has just been started again may refuse for a while."""
+    until = time.monotonic() + _LONGEST_SECONDS
+    properties = pika.BasicProperties(message_id=mark, delivery_mode=2)
+    while True:
+        try:
+            channel.basic_publish("", queue, b"", properties, mandatory=True)
+        except pika.exceptions.NackError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(_POLL)
+        else:
+            return
+
+
 def _take(channel: BlockingChannel, queue: str) -> Iterator[Event]:
     """Up to a mark that is put at the end. Raises TimeoutError when that does not come."""
     mark = str(uuid.uuid4())
-    channel.basic_publish("", queue, b"", pika.BasicProperties(message_id=mark, delivery_mode=2), mandatory=True)
+    _put(channel, queue, mark)
     for method, properties, body in channel.consume(queue, inactivity_timeout=_LONGEST_SECONDS):
         if method is None or properties is None or body is None:
             raise TimeoutError(f"{queue} brings no more, and not its end")
