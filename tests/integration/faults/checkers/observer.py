@@ -79,7 +79,10 @@ class Observer:
 
     def _left(self) -> dict[str, int]:
         state = self._environment.state
-        return {name: int(state.rows(service, query)[0][0]) for name, (service, query) in _STILL_TO_DO.items()}
+        left = {name: int(state.rows(service, query)[0][0]) for name, (service, query) in _STILL_TO_DO.items()}
+        if self._environment.setup.replicas > 1:
+            left.update(event_taps.crowded(self._environment.amqp_url))
+        return left
 
     def _heard(self, name: str) -> dict[str, list[Event]]:
         everything = event_taps.read(self._environment.amqp_url)

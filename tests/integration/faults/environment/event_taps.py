@@ -9,7 +9,7 @@ import pika.exceptions
 from pika.adapters.blocking_connection import BlockingChannel
 
 from ordersys.contract.events import Delivery, Event, Undecodable, decode
-from ordersys.contract.topology import topology
+from ordersys.contract.topology import subscriptions, topology
 
 _QUEUES = {exchange.name: f"faults.{exchange.name}" for exchange in topology().exchanges}
 _ARGUMENTS = {"x-queue-type": "quorum"}
@@ -36,6 +36,15 @@ def read(url: str) -> dict[str, list[Event]]:
     received = {exchange: list(_take(channel, queue)) for exchange, queue in _QUEUES.items()}
     connection.close()
     return received
+
+
+def crowded(url: str) -> dict[str, int]:
+    """The consumers of each subscriber's queue beyond the one that may take from it."""
+    connection = pika.BlockingConnection(pika.URLParameters(url))
+    channel = connection.channel()
+    counts = {s.queue: channel.queue_declare(s.queue, passive=True).method.consumer_count for s in subscriptions()}
+    connection.close()
+    return {f"consumers of {queue} too many": max(0, count - 1) for queue, count in counts.items()}
 
 
 def _put(channel: BlockingChannel, queue: str, mark: str) -> None:

@@ -1,5 +1,7 @@
 """Faults of services with several processes: all of one lost, the leader paused, rolling restarts, scaling."""
 
+import itertools
+import random
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +17,7 @@ from tests.integration.faults.faults.brokers import goes_on
 from tests.integration.faults.faults.crash_points import begin_anew
 from tests.integration.faults.faults.fault import Act, Fault, FaultContext, kills
 from tests.integration.faults.workload.calls import Calls
+from tests.integration.faults.workload.client import place_at_once
 from tests.integration.faults.workload.history import Try
 from tests.integration.faults.workload.requests import new_id, placing
 
@@ -24,6 +27,7 @@ _STOPPED_SECONDS = 60.0
 _POLL = 0.02
 _REPEATS = 20
 _TIMEOUT = 10.0
+_BUYERS, _AT_ONCE = 6, 4
 _HELD_AT = {
     "order_service": ("outbox.published", "postgresql.performed", "postgresql.committed"),
     "product_service": ("placement.begun", "placement.called", "postgresql.performed"),
@@ -41,6 +45,7 @@ def replica_faults() -> Iterator[Fault]:
         yield Fault(f"leader of {service} asleep for longer than its lease", _outsleeps(service), replicas=2)
         yield Fault(f"{service} paused where it holds something", _pauses(service), replicas=2)
     yield Fault("one request to all processes at once", _asks_all, replicas=2)
+    yield Fault("deadlock storm on three products", storms, replicas=2)
     yield Fault("rolling restart", _rolls, replicas=2)
     yield Fault("scale to one process and back", _scales, replicas=2)
 
@@ -125,6 +130,30 @@ def _asks_all(context: FaultContext) -> Sequence[Finding]:
     for calls in callers:
         with closing(calls):
             pass
+    return ()
+
+
+def storms(context: FaultContext) -> Sequence[Finding]:
+    """Many orders for the same products at once, through every process: each in an order of its own."""
+    products = context.goods.plenty[:3]
+    until = time.monotonic() + (3.0 if context.quick else 20.0)
+
+    def buy(number: int, calls: Calls) -> None:
+        dice = random.Random(f"{context.name}-{number}")
+        for batch in itertools.count():
+            wanted = [dict.fromkeys(dice.sample(products, 2), 1) for _ in range(_AT_ONCE)]
+            requests = [
+                placing(new_id(dice), f"{context.name}-storm-{number}-{batch}-{index}", units)
+                for index, units in enumerate(wanted)
+            ]
+            operations = [context.history.begin(-1, request) for request in requests]
+            place_at_once(calls, context.history, operations, _TIMEOUT, None)
+            if time.monotonic() > until:
+                return
+
+    with closing(Calls(context.environment.addresses)) as calls, ThreadPoolExecutor(_BUYERS) as pool:
+        for buyer in [pool.submit(buy, number, calls) for number in range(_BUYERS)]:
+            buyer.result()
     return ()
 
 
