@@ -1,7 +1,7 @@
 """Points between two effects at which a process can be told to die, so that tests can show that it may.
 
 Nothing happens there, unless ORDERSYS_CRASH_POINT names the point: as NAME, or as NAME:N for its N-th pass. Then the
-process ends as by kill -9. A switch for tests, no setting.
+process ends as by kill -9; of NAME:N:stop it stops there, until it is sent SIGCONT. A switch for tests, no setting.
 """
 
 import os
@@ -17,12 +17,13 @@ def _go_on(name: str) -> None:
 
 
 def _die_at(wanted: str) -> Callable[[str], None]:
-    name, _, number = wanted.partition(":")
+    name, number, deed = [*wanted.split(":"), "", ""][:3]
+    end = signal.SIGSTOP if deed == "stop" else signal.SIGKILL
     last, passes = int(number or 1), count(1)
 
     def pass_or_die(point: str) -> None:
         if point == name and next(passes) == last:
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), end)
 
     return pass_or_die
 

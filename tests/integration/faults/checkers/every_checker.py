@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 
-from tests.integration.faults.checkers import answers, changes, events, orders, records, stock, unfinished
+from tests.integration.faults.checkers import answers, changes, events, orders, records, sharing, stock, unfinished
 from tests.integration.faults.checkers.observations import Finding, Observations
 
 Checker = Callable[[Observations], Iterator[Finding]]
@@ -28,6 +28,8 @@ CHECKERS: Sequence[Checker] = (
     answers.never_answered,
     answers.read_stale,
     unfinished.left_undone,
+    sharing.led_by_two,
+    sharing.deadlocked,
 )
 
 

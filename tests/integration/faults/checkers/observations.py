@@ -43,6 +43,15 @@ class Stock(NamedTuple):
     held: int
 
 
+class Lease(NamedTuple):
+    """A lease taken, renewed, or given back (`holder` is empty); seconds since 1970 by the clock of the database."""
+
+    service: str
+    holder: str
+    noted: float
+    until: float
+
+
 @dataclass(frozen=True)
 class Observations:
     """The operations of a round, the state at its end, and the events published."""
@@ -60,6 +69,10 @@ class Observations:
     """By consumer, or exchange: what happened before that time (microseconds since 1970) may not have come from it."""
     left: Mapping[str, int] = field(default_factory=dict)
     """The amounts of unfinished work at the end, by name."""
+    leases: Sequence[Lease] = ()
+    """The changes of the leases, in order; none where the state is in files."""
+    deadlocks: Sequence[str] = ()
+    """The lines about deadlocks in the logs of the database's servers."""
 
     def asked(self, *calls: str) -> Iterator[Operation]:
         """The operations of these calls."""

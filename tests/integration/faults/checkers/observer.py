@@ -11,7 +11,7 @@ from ordersys.api.order.v1.order_service_pb2 import ListOrdersRequest
 from ordersys.api.product.v1.product_service_pb2 import ListProductsRequest
 from ordersys.contract.events import Event
 from tests.contract.harness.client import LISTENERS
-from tests.integration.faults.checkers.observations import Finding, Kind, Observations, Stock
+from tests.integration.faults.checkers.observations import Finding, Kind, Lease, Observations, Stock
 from tests.integration.faults.checkers.records import EXCHANGES, happened
 from tests.integration.faults.environment import event_taps
 from tests.integration.faults.environment.environment import Environment
@@ -55,7 +55,10 @@ class Observer:
         }
         orders, stock = self._orders(name), self._stock(name)
         self._reckoned.update({**_versions(orders), **stock})
-        return Observations(operations, orders, stock, received, recorded, missed_before, left)
+        database = self._environment.database
+        leases = [] if database is None else [Lease(*entry) for entry in database.leases()]
+        deadlocks = [] if database is None else database.deadlocks()
+        return Observations(operations, orders, stock, received, recorded, missed_before, left, leases, deadlocks)
 
     def _wait_for_records(self, received: Mapping[str, Sequence[Event]], missed_before: Mapping[str, int]) -> None:
         """Until all is recorded, or patience ends without another record: what is late is not lost."""
@@ -76,7 +79,10 @@ class Observer:
 
     def _left(self) -> dict[str, int]:
         state = self._environment.state
-        return {name: int(state.rows(service, query)[0][0]) for name, (service, query) in _STILL_TO_DO.items()}
+        left = {name: int(state.rows(service, query)[0][0]) for name, (service, query) in _STILL_TO_DO.items()}
+        if self._environment.setup.replicas > 1:
+            left.update(event_taps.crowded(self._environment.amqp_url))
+        return left
 
     def _heard(self, name: str) -> dict[str, list[Event]]:
         everything = event_taps.read(self._environment.amqp_url)

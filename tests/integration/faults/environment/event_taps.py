@@ -1,17 +1,20 @@
 """Event taps at both exchanges: durable queues of the harness' own, which no fault of a subscriber can touch."""
 
+import time
 import uuid
 from collections.abc import Iterator
 
 import pika
+import pika.exceptions
 from pika.adapters.blocking_connection import BlockingChannel
 
 from ordersys.contract.events import Delivery, Event, Undecodable, decode
-from ordersys.contract.topology import topology
+from ordersys.contract.topology import subscriptions, topology
 
 _QUEUES = {exchange.name: f"faults.{exchange.name}" for exchange in topology().exchanges}
 _ARGUMENTS = {"x-queue-type": "quorum"}
 _LONGEST_SECONDS = 30.0
+_POLL = 0.5
 
 
 def declare(url: str) -> None:
@@ -35,10 +38,34 @@ def read(url: str) -> dict[str, list[Event]]:
     return received
 
 
+def crowded(url: str) -> dict[str, int]:
+    """The consumers of each subscriber's queue beyond the one that may take from it."""
+    connection = pika.BlockingConnection(pika.URLParameters(url))
+    channel = connection.channel()
+    counts = {s.queue: channel.queue_declare(s.queue, passive=True).method.consumer_count for s in subscriptions()}
+    connection.close()
+    return {f"consumers of {queue} too many": max(0, count - 1) for queue, count in counts.items()}
+
+
+def _put(channel: BlockingChannel, queue: str, mark: str) -> None:
+    """Publishes a mark; a queue whose broker has just been started again may refuse for a while."""
+    until = time.monotonic() + _LONGEST_SECONDS
+    properties = pika.BasicProperties(message_id=mark, delivery_mode=2)
+    while True:
+        try:
+            channel.basic_publish("", queue, b"", properties, mandatory=True)
+        except pika.exceptions.NackError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(_POLL)
+        else:
+            return
+
+
 def _take(channel: BlockingChannel, queue: str) -> Iterator[Event]:
     """Up to a mark that is put at the end. Raises TimeoutError when that does not come."""
     mark = str(uuid.uuid4())
-    channel.basic_publish("", queue, b"", pika.BasicProperties(message_id=mark, delivery_mode=2), mandatory=True)
+    _put(channel, queue, mark)
     for method, properties, body in channel.consume(queue, inactivity_timeout=_LONGEST_SECONDS):
         if method is None or properties is None or body is None:
             raise TimeoutError(f"{queue} brings no more, and not its end")

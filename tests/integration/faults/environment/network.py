@@ -10,6 +10,7 @@ _CHUNK = 65_536
 _ACCEPT_SECONDS = 0.1
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER on, for no time: closing sends RST
 LOOPBACK = "127.0.0.1"
+_COMMITTED = b"C\0\0\0\x0bCOMMIT\0"  # CommandComplete of the protocol
 
 
 class Condition:
@@ -49,6 +50,30 @@ class RepliesLost(Condition):
     """The request goes through, the reply does not."""
 
     def back(self, chunk: bytes) -> list[bytes]:
+        return []
+
+
+class RequestsLost(Condition):
+    """Nothing goes through any more; what was asked before is answered."""
+
+    def there(self, chunk: bytes) -> list[bytes]:
+        return []
+
+
+class CommitRepliesLost(Condition):
+    """PostgreSQL has committed; its answer is lost, with the connection or, `silently`, with all that comes after."""
+
+    def __init__(self, silently: bool) -> None:
+        self.lost = 0
+        """The number of answers lost."""
+        self._silently = silently
+
+    def back(self, chunk: bytes) -> list[bytes]:
+        if _COMMITTED not in chunk:
+            return [] if self._silently and self.lost else [chunk]
+        self.lost += 1
+        if not self._silently:
+            raise ConnectionResetError
         return []
 
 

@@ -3,13 +3,14 @@
 The harness has triggers of its own in it: they note down, by the server's clock, who held each lease and until when.
 """
 
+import os
 import shutil
 import signal
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import psutil
 import psycopg
@@ -55,15 +56,6 @@ FROM harness.leases WHERE number > %s ORDER BY number
 """
 
 
-class Lease(NamedTuple):
-    """A lease taken, renewed, or given back (`holder` is empty); seconds since 1970 by the clock of the database."""
-
-    service: str
-    holder: str
-    noted: float
-    until: float
-
-
 class ReplicatedDatabase:
     """Two servers. Not running until `start`."""
 
@@ -104,12 +96,12 @@ class ReplicatedDatabase:
             for service in SERVICES:
                 connection.execute(_WATCH.format(service))
 
-    def leases(self) -> list[Lease]:
-        """The changes of all leases since the last time."""
+    def leases(self) -> "list[tuple[str, str, float, float]]":
+        """The changes of all leases since the last time: service, holder (empty: given back), noted, until."""
         with closing(self.connect()) as connection:
             rows = connection.execute(_LEASES, (self._noted,)).fetchall()
         self._noted = rows[-1][-1] if rows else self._noted
-        return [Lease(*row[:-1]) for row in rows]
+        return [row[:-1] for row in rows]
 
     def deadlocks(self) -> list[str]:
         """The lines of the servers' logs about deadlocks since the last time."""
@@ -120,6 +112,18 @@ class ReplicatedDatabase:
         self.primary, self.standby = self.standby, self.primary
         self.primary.promote()
         self._has_failed_over = True
+
+    def restart(self, immediately: bool) -> None:
+        """Restarts the primary as `pg_ctl restart` does: every session ends, at once or after a checkpoint."""
+        if immediately and self.primary.pid is not None:
+            os.kill(self.primary.pid, signal.SIGQUIT)
+            until = time.monotonic() + _FOLLOWED_SECONDS
+            while self.primary.running and time.monotonic() < until:
+                time.sleep(_POLL)
+            self.primary.kill()
+        else:
+            self.primary.stop()
+        self.primary.start()
 
     @contextmanager
     def asleep(self, server: Server) -> Iterator[None]:

@@ -6,6 +6,7 @@ They are there to show that a round with the right fault finds out.
 import asyncio
 import math
 import os
+import random
 import runpy
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -17,9 +18,11 @@ from ordersys.contract.events import Event
 from ordersys.notification_service import inbox
 from ordersys.notification_service.recorder import Recorder
 from ordersys.product_service.saga_engine import SagaEngine
+from ordersys.product_service.store import inventory
 from ordersys.product_service.store.transaction import Transaction
+from ordersys.runtime.base.leadership import Leadership
 from ordersys.runtime.outbox import Outbox, Waiting
-from ordersys.runtime.rabbitmq.consumer import Disposition
+from ordersys.runtime.rabbitmq.consumer import Consumer, Disposition
 from ordersys.runtime.rpc import admission
 from tests.integration.faults.environment.setup import Setup
 
@@ -112,7 +115,22 @@ def endless_patience() -> None:
     admission.REQUEST_SECONDS = math.inf
 
 
-def _replace(owner: type, name: str, by: Callable[..., Any]) -> None:
+def ignores_lease() -> None:
+    """Every process consumes, as if it had the database for itself."""
+
+    async def at_once(consumer: Consumer, session: Any) -> None:
+        return None
+
+    _replace(Consumer, "_wait_to_lead", at_once)
+    _replace(Leadership, "held", property(lambda leadership: True))
+
+
+def random_key_order() -> None:
+    """Locks products in any order."""
+    setattr(inventory, "sorted", lambda keys: random.sample(list(keys), len(keys)))  # noqa: B010 - hides the builtin
+
+
+def _replace(owner: type, name: str, by: object) -> None:
     setattr(owner, name, by)
 
 
@@ -123,6 +141,8 @@ SABOTAGES: Mapping[str, Sabotage] = {
     "no-sweep": Sabotage("product_service", no_sweep),
     "no-limit": Sabotage("product_service", no_limit),
     "endless-patience": Sabotage("product_service", endless_patience),
+    "ignores-lease": Sabotage("notification_service_1", ignores_lease, replicas=2),
+    "random-key-order": Sabotage("product_service", random_key_order, replicas=2),
     "release-twice": Sabotage("product_service", release_twice),
 }
 """In the order in which they may be tried on one system: the last one leaves it spoiled."""

@@ -111,7 +111,7 @@ def _loses(choose: Choose, lost: Lost) -> Act:
         _make_whole(context.environment)
         name = choose(context.environment)
         with lost(context, name):
-            return _goes_on(context.environment, f"{name} was lost")
+            return goes_on(context.environment, f"{name} was lost")
 
     return act
 
@@ -151,7 +151,7 @@ def _cut_off(context: FaultContext, name: str) -> Iterator[None]:
         node.control("eval", _MENDED.format(others=others))
 
 
-def _goes_on(environment: Environment, why: str) -> Sequence[Finding]:
+def goes_on(environment: Environment, why: str) -> Sequence[Finding]:
     """Returns when a change that was committed after now has been published, and events are recorded again."""
     last, began = _appended(environment), time.monotonic()
     until = began + GOES_ON_SECONDS
@@ -183,7 +183,7 @@ def _loses_majority(context: FaultContext) -> Sequence[Finding]:
     context.last(0.0, 10.0)
     after = _appended(environment), _published(environment)
     environment.system.start_brokers()
-    findings = [*_goes_on(environment, "two brokers had come back")]
+    findings = [*goes_on(environment, "two brokers had come back")]
     if after[1] > before[1]:
         findings.append(Finding(Kind.LOST, f"{after[1] - before[1]} events were confirmed by one broker of three"))
     if after[0] == before[0]:
@@ -196,7 +196,7 @@ def _restarts_in_turn(context: FaultContext) -> Sequence[Finding]:
     findings: list[Finding] = []
     for name in context.environment.brokers:
         context.environment.broker(name).stop()
-        findings += _goes_on(context.environment, f"{name} was stopped")
+        findings += goes_on(context.environment, f"{name} was stopped")
         context.environment.broker(name).start()
     return findings
 

@@ -11,12 +11,16 @@ from tests.integration.faults.faults.bad_clients import bad_client_faults
 from tests.integration.faults.faults.brokers import cluster_faults
 from tests.integration.faults.faults.crash_points import crash_faults
 from tests.integration.faults.faults.crowd import crowd_faults
+from tests.integration.faults.faults.database_links import database_link_faults
 from tests.integration.faults.faults.disks import disk_faults
+from tests.integration.faults.faults.failover import failover_faults
 from tests.integration.faults.faults.fault import Fault, process_faults
 from tests.integration.faults.faults.outside import broker_faults, network_faults, other_faults
 from tests.integration.faults.faults.overload import overload_faults
 from tests.integration.faults.faults.poison import poison_faults
 from tests.integration.faults.faults.releases import release_faults
+from tests.integration.faults.faults.replicas import replica_faults
+from tests.integration.faults.faults.sessions import session_faults
 
 
 class Job(NamedTuple):
@@ -37,7 +41,8 @@ def every_fault(quick: bool, setup: Setup = USUAL) -> list[Fault]:
     outside = [*network_faults(), *broker_faults(), *administration_faults(), *poison_faults(), *other_faults()]
     overwhelming = [*overload_faults(), *crowd_faults(), *bad_client_faults()]
     broken = [*disk_faults(), *release_faults(quick), *crash_faults(quick, setup.database), *cluster_faults(quick)]
-    return [*process_faults(), *outside, *overwhelming, *broken]
+    shared = [*failover_faults(), *database_link_faults(), *session_faults(), *replica_faults()]
+    return [*process_faults(), *outside, *overwhelming, *broken, *shared]
 
 
 def schedule(

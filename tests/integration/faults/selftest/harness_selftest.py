@@ -14,6 +14,7 @@ from tests.integration.faults.faults.crash_points import Point, crashes
 from tests.integration.faults.faults.fault import Fault, kills
 from tests.integration.faults.faults.outside import network_faults
 from tests.integration.faults.faults.overload import overloads
+from tests.integration.faults.faults.replicas import storms
 from tests.integration.faults.runner.round import RoundRunner
 from tests.integration.faults.workload.client_behaviour import AbandoningClients
 
@@ -48,6 +49,8 @@ REVEALED = {
     "endless-patience": Revealed(
         Fault("stalled", suffers(MISDEEDS["send no requests"])), {Kind.UNRECOVERED: "still borne with"}
     ),
+    "ignores-lease": Revealed(Fault("nothing", lambda context: ()), {Kind.UNRECOVERED: "too many"}),
+    "random-key-order": Revealed(Fault("storm", storms), {Kind.UNRECOVERED: "in a circle"}),
     "release-twice": Revealed(Fault("nothing", lambda context: ()), {Kind.OVERSOLD: "orders hold"}),
 }
 

@@ -17,13 +17,22 @@ from ordersys.contract.events import Event
 from ordersys.contract.times import timestamp
 from tests.contract.harness.client import Answer
 from tests.integration.api import quantities
-from tests.integration.faults.checkers.observations import CREATED, TOPIC, Observations, Stock
+from tests.integration.faults.checkers.observations import CREATED, TOPIC, Lease, Observations, Stock
 from tests.integration.faults.checkers.records import EXCHANGES
 from tests.integration.faults.workload.history import Operation, Try
 from tests.integration.faults.workload.requests import creating, placing
 
 UNAVAILABLE = Answer(grpc.StatusCode.UNAVAILABLE, None, Status(code=14))
 FIRST = 10
+LEASES = (
+    Lease("order_service", "a", 1.0, 11.0),
+    Lease("product_service", "z", 2.0, 12.0),
+    Lease("order_service", "a", 4.0, 14.0),
+    Lease("order_service", "", 5.0, 5.0),
+    Lease("order_service", "b", 6.0, 16.0),
+    Lease("order_service", "a", 17.0, 27.0),
+)
+"""Renewed, given back, taken, and taken again when it was over."""
 
 
 def ok(response: Message) -> Answer:
@@ -121,6 +130,7 @@ class HealthyHistory:
             "stock": dict(self.stock),
             "received": received,
             "recorded": recorded,
+            "leases": LEASES,
         }
         return Observations(self.operations, **{**sound, **spoilt})
 

@@ -12,8 +12,8 @@ from ordersys.api.order.v1.order_service_pb2 import GetOrderRequest, GetOrderRes
 from ordersys.api.product.v1.product_service_pb2 import PlaceOrderResponse
 from ordersys.contract.errors import status_error
 from tests.contract.harness.client import Answer
-from tests.integration.faults.checkers.observations import CREATED, TOPIC, Kind, Observations, Stock
-from tests.integration.faults.selftest.healthy_history import UNAVAILABLE, healthy_history, ok
+from tests.integration.faults.checkers.observations import CREATED, TOPIC, Kind, Lease, Observations, Stock
+from tests.integration.faults.selftest.healthy_history import LEASES, UNAVAILABLE, healthy_history, ok
 
 ONE, TWO = "notification-service-1", "notification-service-2"
 NOT_ALLOWED = Answer(grpc.StatusCode.FAILED_PRECONDITION, None, status_error(ErrorReason.STATE_NOT_ALLOWED).status)
@@ -203,6 +203,14 @@ def an_event_left() -> Observations:
     return healthy_history().observations(left={"changes not published": 1})
 
 
+def a_lease_taken_early() -> Observations:
+    return healthy_history().observations(leases=[*LEASES, Lease("order_service", "c", 25.0, 35.0)])
+
+
+def a_deadlock() -> Observations:
+    return healthy_history().observations(deadlocks=["40P01 deadlock detected"])
+
+
 PLANTED: Mapping[Plant, tuple[str, Kind]] = {
     acknowledged_before_the_commit: ("acknowledged_and_missing", Kind.LOST),
     an_old_version_came_back: ("acknowledged_and_missing", Kind.LOST),
@@ -232,4 +240,6 @@ PLANTED: Mapping[Plant, tuple[str, Kind]] = {
     a_stale_read: ("read_stale", Kind.LOST),
     a_reservation_left: ("left_undone", Kind.ORPHAN),
     an_event_left: ("left_undone", Kind.UNRECOVERED),
+    a_lease_taken_early: ("led_by_two", Kind.DUPLICATED),
+    a_deadlock: ("deadlocked", Kind.UNRECOVERED),
 }

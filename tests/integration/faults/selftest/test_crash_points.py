@@ -77,6 +77,16 @@ def test_a_process_dies_at_the_pass_that_was_named() -> None:
     assert run("-c", program, point="elsewhere") == 0
 
 
+def test_a_process_stops_at_a_pass_and_goes_on_when_it_is_told_to() -> None:
+    """As by SIGSTOP; with SIGCONT nothing has happened but time."""
+    program = "from ordersys.runtime.base.failpoints import failpoint\nfailpoint('here')"
+    environment = {**os.environ, VARIABLE: "here:1:stop"}
+    with subprocess.Popen([sys.executable, "-c", program], env=environment) as process:
+        assert os.WIFSTOPPED(os.waitpid(process.pid, os.WUNTRACED)[1])
+        process.send_signal(signal.SIGCONT)
+        assert process.wait(_SECONDS) == 0
+
+
 @pytest.mark.parametrize("point", ["schema.created:1", "database.performed:1", "server.started:1"])
 @pytest.mark.parametrize("service", ["order_service", "product_service"])
 def test_a_new_database_is_whole_or_not_there(tmp_path: Path, service: str, point: str) -> None:

@@ -8,7 +8,16 @@ from contextlib import closing
 import pytest
 
 from ordersys.local import ports
-from tests.integration.faults.environment.network import LOOPBACK, Away, Dribble, HalfOpen, Link, RepliesLost, Slow
+from tests.integration.faults.environment.network import (
+    LOOPBACK,
+    Away,
+    CommitRepliesLost,
+    Dribble,
+    HalfOpen,
+    Link,
+    RepliesLost,
+    Slow,
+)
 
 _SECONDS = 5.0
 _BRIEFLY = 0.2
@@ -97,6 +106,24 @@ def test_a_lost_reply_is_one_to_a_request_that_went_through(link: Link, echo: Ec
         connection.settimeout(_BRIEFLY)
         with pytest.raises(TimeoutError):
             connection.recv(1)
+
+
+@pytest.mark.parametrize("silently", [True, False])
+def test_the_reply_to_a_commit_is_lost_and_others_are_not(link: Link, echo: Echo, silently: bool) -> None:
+    """With the connection, or without a word; the server has done it either way."""
+    link.condition = condition = CommitRepliesLost(silently)
+    with connect(link) as connection:
+        connection.sendall(b"C\0\0\0\x0aBEGIN\0")
+        assert connection.recv(100)
+        connection.sendall(b"C\0\0\0\x0bCOMMIT\0")
+        connection.settimeout(_BRIEFLY)
+        if silently:
+            with pytest.raises(TimeoutError):
+                connection.recv(1)
+        else:
+            connection.settimeout(_SECONDS)
+            assert connection.recv(1) == b""
+    assert condition.lost == 1
 
 
 def test_on_a_half_open_connection_nothing_arrives(link: Link, echo: Echo) -> None:

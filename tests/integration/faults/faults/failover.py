@@ -1,0 +1,76 @@
+"""Faults of the database's servers: the primary lost in any way, the standby lost, restarts."""
+
+from collections.abc import Iterator, Sequence
+
+from tests.integration.faults.checkers.observations import Finding
+from tests.integration.faults.environment.setup import BROKER
+from tests.integration.faults.faults.brokers import goes_on
+from tests.integration.faults.faults.fault import Act, Fault, FaultContext
+
+_NO_SERVERS = "files have no servers"
+
+
+def failover_faults() -> Iterator[Fault]:
+    """Each with the standby that each commit waits for."""
+    for name, act in {
+        "database primary killed, standby promoted": _fails_over,
+        "database primary frozen, standby promoted": _freezes,
+        "database primary killed and started again": _kills_primary,
+        "database standby killed, which each commit waits for": _loses_standby,
+        "database restarted": _restarts(immediately=False),
+        "database restarted immediately": _restarts(immediately=True),
+        "database and rabbitmq killed at once": _kills_both,
+    }.items():
+        yield Fault(name, act, servers_only=_NO_SERVERS)
+
+
+def _fails_over(context: FaultContext) -> Sequence[Finding]:
+    context.environment.servers.primary.kill()
+    context.last(0.5, 5.0)
+    context.environment.servers.promote()
+    return goes_on(context.environment, "the standby was promoted")
+
+
+def _freezes(context: FaultContext) -> Sequence[Finding]:
+    """It hangs without dying, and is killed before it thaws, as whoever promotes has to see to."""
+    servers = context.environment.servers
+    old = servers.primary
+    with servers.asleep(old):
+        context.last(1.0, 15.0)
+        servers.promote()
+        findings = goes_on(context.environment, "the standby of a frozen primary was promoted")
+        old.kill()
+    return findings
+
+
+def _kills_primary(context: FaultContext) -> Sequence[Finding]:
+    context.environment.servers.primary.kill()
+    context.last(1.0, 10.0)
+    context.environment.servers.primary.start()
+    return goes_on(context.environment, "the primary was started again")
+
+
+def _loses_standby(context: FaultContext) -> Sequence[Finding]:
+    """Longer than a commit is waited for: what was asked stays open, and is resolved later."""
+    context.environment.servers.standby.kill()
+    context.last(10.0, 30.0)
+    context.environment.servers.heal()
+    return goes_on(context.environment, "the standby was back")
+
+
+def _restarts(immediately: bool) -> Act:
+    def act(context: FaultContext) -> Sequence[Finding]:
+        context.environment.servers.restart(immediately)
+        return goes_on(context.environment, "the database was restarted")
+
+    return act
+
+
+def _kills_both(context: FaultContext) -> Sequence[Finding]:
+    environment = context.environment
+    environment.servers.primary.kill()
+    environment.kill(BROKER)
+    context.last(0.5, 5.0)
+    environment.servers.promote()
+    environment.start(BROKER)
+    return goes_on(environment, "database and broker were back")
