@@ -92,6 +92,8 @@ class PostgreSQLDatabase:
         self._engine = engine(url, postgresql_schema.name_of(schema), _WRITERS + _READERS)
         self._holder = f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(4)}"
         self._readers = ThreadPoolExecutor(_READERS, "reader")
+        self._reading: dict[Connection, float] = {}
+        """The connections that read, and since when."""
         self._lanes: dict[Operation, Batcher[_Write, Any]] = {}
         self._writers: list[_Writer] = []
         self._free: asyncio.Queue[_Writer] = asyncio.Queue()
@@ -147,6 +149,7 @@ class PostgreSQLDatabase:
 
     async def probe(self) -> bool:
         """True when the server takes writes, and the last commit was answered; 5 s without an answer is none."""
+        self._end_stuck_reads()
         try:
             async with asyncio.timeout(_PROBE_SECONDS):
                 return bool(await self.read(_is_writable)) and not self._stuck
@@ -232,17 +235,26 @@ class PostgreSQLDatabase:
         for pause in jittered_backoff(0.02, 0.5):
             try:
                 with self._engine.connect() as connection:
+                    self._reading[connection] = time.monotonic()
                     try:
                         return query(connection, *arguments)
                     except (DBAPIError, psycopg.Error) as error:
                         if trouble(error) in (Trouble.GONE, Trouble.NOT_NOW):
                             connection.invalidate(cause_of(error))
                         raise
+                    finally:
+                        del self._reading[connection]
             except (DBAPIError, psycopg.Error) as error:
                 if trouble(error) is Trouble.BUG or time.monotonic() > until:
                     raise
             time.sleep(pause)
         raise AssertionError("pauses have no end")
+
+    def _end_stuck_reads(self) -> None:
+        """A server that hangs, and whose machine lives, keeps a read for ever: it is tried again, on the next one."""
+        for connection, began in list(self._reading.items()):
+            if time.monotonic() > began + _ANSWER_SECONDS:
+                _shut_down(connection)
 
     async def _prepare(self, first: Callable[[Connection], None]) -> None:
         """Waits for a server that is not there yet, and for a process that is at the tables before this one."""
@@ -295,13 +307,8 @@ class _Writer:
     def give_up(self) -> None:
         """Has the transaction under way end, whatever the server does. Called by another thread."""
         self._given_up = True
-        connection = self._connection
-        if connection is None or connection.closed or connection.invalidated:
-            return
-        with suppress(OSError, psycopg.Error):
-            descriptor = driver_of(connection).fileno()
-            with socket.socket(fileno=os.dup(descriptor)) as copy:
-                copy.shutdown(socket.SHUT_RDWR)
+        if self._connection is not None:
+            _shut_down(self._connection)
 
     async def close(self) -> None:
         """Ends the thread, and closes the connection."""
@@ -382,6 +389,16 @@ class _Writer:
                 connection.invalidate()
             with suppress(DBAPIError, psycopg.Error):
                 connection.close()
+
+
+def _shut_down(connection: Connection) -> None:
+    """Has whoever waits for the server on a connection get an error at once. Called by another thread."""
+    if connection.closed or connection.invalidated:
+        return
+    with suppress(OSError, psycopg.Error):
+        descriptor = driver_of(connection).fileno()
+        with socket.socket(fileno=os.dup(descriptor)) as copy:
+            copy.shutdown(socket.SHUT_RDWR)
 
 
 def _is_writable(connection: Connection) -> bool:
