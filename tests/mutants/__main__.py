@@ -78,7 +78,7 @@ def _try_unbroken(court: Court, mutants: Sequence[Mutant], ways: Sequence[str]) 
 
 
 def _try_mutants(court: Court, mutants: Sequence[Mutant], ways: Sequence[str], full: bool) -> list[Row]:
-    judges = {TOGETHER: _judged_together, ALONE: _judged_alone, REPLICATED: _judged_replicated}
+    judges = {TOGETHER: _judged_with_others, ALONE: _judged_alone, REPLICATED: _judged_with_others}
     lacking = postgresql.lacking()
     untried = [_untried(mutant, ways, lacking) for mutant in mutants]
     tried = [[way for way in _ways(mutant, ways) if way not in of] for mutant, of in zip(mutants, untried, strict=True)]
@@ -107,12 +107,8 @@ def _untried(mutant: Mutant, ways: Sequence[str], lacking: str) -> dict[str, Ver
     return {way: untried[way] for way in _ways(mutant, ways) if way in untried}
 
 
-def _judged_together(mutant: Mutant, full: bool, url: str) -> Verdict:
-    return _verdict(mutant, partial(implementation.together, _broken(mutant)), url, full)
-
-
-def _judged_replicated(mutant: Mutant, full: bool, url: str) -> Verdict:
-    return _verdict(mutant, partial(implementation.replicated, _broken(mutant), mutant.replicas), url, full)
+def _judged_with_others(mutant: Mutant, full: bool, url: str) -> Verdict:
+    return _verdict(mutant, _with_others(mutant), url, full)
 
 
 def _judged_alone(mutant: Mutant, full: bool, url: str) -> Verdict:
@@ -158,15 +154,18 @@ def _broken(mutant: Mutant) -> Implementation:
     return Implementation(mutant.name, mutant.services)
 
 
+def _with_others(mutant: Mutant) -> Judged:
+    """All services, those of the mutant broken: one process of each, or as many as it says."""
+    if mutant.replicas > 1:
+        return partial(implementation.replicated, _broken(mutant), mutant.replicas)
+    return partial(implementation.together, _broken(mutant))
+
+
 def _print_failures(court: Court, mutants: Sequence[Mutant]) -> None:
     """Prints how the law of each mutant fails, for whoever chooses the words of `fails with`."""
 
     def learnt(mutant: Mutant, url: str) -> Verdict:
-        if mutant.replicas > 1:
-            judged: Judged = partial(implementation.replicated, _broken(mutant), mutant.replicas)
-        else:
-            judged = partial(implementation.together, _broken(mutant))
-        judgement = judge(judged, url, Scope(node_id(mutant.caught_by), _ENOUGH))
+        judgement = judge(_with_others(mutant), url, Scope(node_id(mutant.caught_by), _ENOUGH))
         examples = [example for failure in judgement.broken for example in failure.counterexamples[:1]]
         shown = [line for example in examples for line in _shown(mutant, example)]
         print("\n".join([mutant.name, f"  {mutant.sentence}", *shown, ""]), flush=True)
