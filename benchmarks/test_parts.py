@@ -84,7 +84,8 @@ def test_consume_with_acks(benchmark: BenchmarkFixture, runner: asyncio.Runner, 
 
     async def consume() -> int:
         session, tags = await Session.open(parse(broker.amqp_url)[0], "benchmark"), asyncio.Queue[int]()
-        intake = await session.intake(QUEUE, PREFETCH, lambda tag, _: tags.put_nowait(tag))
+        intake = await session.intake()
+        await intake.begin(QUEUE, PREFETCH, lambda tag, _: tags.put_nowait(tag))
         for count in range(1, EVENTS + 1):
             tag = await tags.get()
             if count % 100 == 0:

@@ -61,17 +61,20 @@ def _messages(queue: str) -> list[Message]:
 async def test_messages_come_back_as_they_were(system: System, queue: str) -> None:
     """Confirmed, in order, to the byte; pika sees none of them where it need not."""
     sent, heard = _messages(queue), list[AmqpDelivery]()
-    # a queue, because the first may come before there is an intake to settle it by
-    deliveries = asyncio.Queue[tuple[int, AmqpDelivery]]()
     session = await Session.open(_url(system), "frames")
     try:
         async with asyncio.timeout(SECONDS):
             assert all(await session.publish(sent))
-            intake = await session.intake(queue, PREFETCH, lambda *arguments: deliveries.put_nowait(arguments))
-            while len(heard) < COUNT:
-                tag, delivery = await deliveries.get()
+            intake, complete = await session.intake(), asyncio.Event()
+
+            def take(tag: int, delivery: AmqpDelivery) -> None:
                 heard.append(delivery)
-                intake.ack(tag, multiple=False)
+                intake.ack(tag, multiple=False)  # at once: the first come with the answer to consume
+                if len(heard) == COUNT:
+                    complete.set()
+
+            await intake.begin(queue, PREFETCH, take)
+            await complete.wait()
             await intake.cancel()
             await intake.close()
     finally:
@@ -108,7 +111,7 @@ async def test_nothing_is_taken_once_the_session_is_given_up(system: System, que
         async with asyncio.timeout(SECONDS):
             assert all(await session.publish([Message("", queue, b"", RawProperties.of(b"\0\0"))] * COUNT))
             with suppress(BrokerUnavailable):  # it may be given up before anybody knows that it delivers
-                await session.intake(queue, COUNT, take)
+                await (await session.intake()).begin(queue, COUNT, take)
             await session.closed
     finally:
         await session.close()

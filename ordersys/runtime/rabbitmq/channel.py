@@ -155,7 +155,11 @@ class Intake:
         channel.amqp.add_on_cancel_callback(lambda _: owner.abort(AMQPError("the queue was deleted")))
 
     async def begin(self, queue: str, prefetch: int, take: Take) -> None:
-        """Returns when the broker has said that it delivers. Raises BrokerUnavailable."""
+        """Has every delivery of `queue` given to `take` with its tag, at most `prefetch` unsettled at a time.
+
+        Returns when the broker has said that it delivers; the first ones may be taken, and settled, before that.
+        Raises BrokerUnavailable.
+        """
 
         def on_message(_: Channel, method: Any, properties: Any, body: bytes) -> None:
             take(method.delivery_tag, delivered(method, properties, body))

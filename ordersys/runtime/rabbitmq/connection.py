@@ -20,7 +20,7 @@ from ordersys.runtime.rabbitmq import refusals
 from ordersys.runtime.rabbitmq.channel import Intake, RpcChannel
 from ordersys.runtime.rabbitmq.confirms import CONFIRMED, Confirms, Fate, PublishResult, Window
 from ordersys.runtime.rabbitmq.errors import BrokerRefused, BrokerUnavailable, unavailable
-from ordersys.runtime.rabbitmq.frames import Connection, Take
+from ordersys.runtime.rabbitmq.frames import Connection
 from ordersys.runtime.rabbitmq.messages import Message
 from ordersys.runtime.rabbitmq.urls import BrokerUrl
 
@@ -117,11 +117,9 @@ class Session:
             self.abort(error)
         return self._outcomes(len(messages), impossible, window)
 
-    async def intake(self, queue: str, prefetch: int, take: Take) -> Intake:
-        """Has every delivery of `queue` given to `take` with its tag, at most `prefetch` unsettled at a time."""
-        intake = Intake(self, self._connection, await self._open_channel())
-        await intake.begin(queue, prefetch, take)
-        return intake
+    async def intake(self) -> Intake:
+        """An intake of this session, which takes nothing before it begins. Raises BrokerUnavailable."""
+        return Intake(self, self._connection, await self._open_channel())
 
     async def consumers(self, queue: str) -> int:
         """The number of consumers of `queue`, of any process. Raises BrokerUnavailable."""

@@ -271,7 +271,8 @@ class _Subscription:
 
     async def begin(self, queue: str) -> None:
         """Begins to take deliveries of `queue`. Raises BrokerUnavailable."""
-        self._intake = await self._session.intake(queue, self.prefetch, self._put)
+        self._intake = await self._session.intake()
+        await self._intake.begin(queue, self.prefetch, self._put)
 
     def patience(self) -> float:
         """The seconds left to wait for a delivery; 0 when the wait is over."""
