@@ -24,7 +24,7 @@ from tests.mutants.implementation import Implementation
 from tests.mutants.matrix import ALONE, REPLICATED, TOGETHER, UNBROKEN, Row, all_killed, matrix
 from tests.mutants.mutant import SERVICES, Mutant
 from tests.mutants.results import Results
-from tests.mutants.suite import Judged, Scope, judge
+from tests.mutants.suite import Failure, Judged, Scope, judge
 from tests.mutants.verdict import Outcome, Verdict, anyhow, as_stated
 
 _ENOUGH = 1
@@ -166,17 +166,19 @@ def _print_failures(court: Court, mutants: Sequence[Mutant]) -> None:
 
     def learnt(mutant: Mutant, url: str) -> Verdict:
         judgement = judge(_with_others(mutant), url, Scope(node_id(mutant.caught_by), _ENOUGH))
-        examples = [example for failure in judgement.broken for example in failure.counterexamples[:1]]
-        shown = [line for example in examples for line in _shown(mutant, example)]
+        shown = [line for failure in judgement.broken for line in _shown(mutant, failure)]
         print("\n".join([mutant.name, f"  {mutant.sentence}", *shown, ""]), flush=True)
         return anyhow(judgement)
 
     court.try_all([Case(mutant.key, "learn", partial(learnt, mutant)) for mutant in mutants])
 
 
-def _shown(mutant: Mutant, counterexample: str) -> Iterator[str]:
-    yield f"  {mutant.caught_by} fails {'as stated' if mutant.fails_as_stated(counterexample) else 'otherwise'}:"
-    yield from (f"    {line}" for line in counterexample.splitlines())
+def _shown(mutant: Mutant, failure: Failure) -> Iterator[str]:
+    """One counterexample: where one has the stated words, that one."""
+    stated = [example for example in failure.counterexamples if mutant.fails_as_stated(example)]
+    yield f"  {failure.law} fails {'as stated' if stated else 'otherwise'}:"
+    for example in (stated or failure.counterexamples)[:1]:
+        yield from (f"    {line}" for line in example.splitlines())
 
 
 def _all_kept(unbroken: Sequence[Row]) -> bool:
