@@ -58,7 +58,7 @@ async def serve(settings: ProductSettings, stop: asyncio.Event, tasks: asyncio.T
         placement = PlaceOrderSaga(database, orders, engine, sagas)
         changes = ChangeOrderSaga(database, orders, engine, sagas)
         server = Server(str(settings.product_service_address), settings)
-        server.add(DESCRIPTOR.services_by_name["ProductService"], ProductService(database, placement, changes))
+        server.add(DESCRIPTOR.services_by_name["ProductService"], ProductService(database, engine, placement, changes))
         await server.start()
 
         async def works() -> bool:

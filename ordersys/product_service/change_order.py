@@ -6,15 +6,15 @@ change, and a refusal of it stays one.
 """
 
 import asyncio
-import logging
 from collections.abc import Sequence
+from functools import partial
 from typing import cast
 
 from ordersys.api.error.v1.error_reason_pb2 import ErrorReason
 from ordersys.api.order.v1.order_service_pb2 import UpdateOrderRequest as OrderUpdate
 from ordersys.contract.errors import StatusError, reason_of
 from ordersys.product_service.order_client import OrderServiceClient
-from ordersys.product_service.saga import OutcomeUnknown, Result, Saga, in_doubt
+from ordersys.product_service.saga import Result, Saga, in_doubt
 from ordersys.product_service.saga_engine import Description, SagaEngine
 from ordersys.product_service.saga_runner import SagaRunner
 from ordersys.product_service.store import changes as store
@@ -24,7 +24,6 @@ from ordersys.runtime.base.failpoints import failpoint
 from ordersys.runtime.idempotency import Outcome
 from ordersys.runtime.storage.interface import Storage
 
-_log = logging.getLogger(__name__)
 # How often a change is begun anew when the order was changed meanwhile by somebody who asks the Order Service himself.
 _TRIES = 100
 
@@ -66,7 +65,8 @@ class ChangeOrderSaga:
 
     async def change(self, request: Request, traceparent: str) -> bytes:
         """The response with the order changed, now or before, encoded. Raises StatusError."""
-        return await self._sagas.detached(self._change(request, traceparent))
+        asked = self._engine.ask(request.request_id, partial(self._change, request, traceparent))
+        return await self._sagas.detached(asked)
 
     async def _change(self, request: Request, traceparent: str) -> bytes:
         if known := await self._known(request):  # a repeat of what is done waits for no turn
@@ -90,7 +90,7 @@ class ChangeOrderSaga:
                     return begun.response()
                 if isinstance(begun, Saga):
                     return await self._engine.settle_one(begun)
-                await self._settle_other(begun.saga)
+                await self._engine.settle_other(begun.saga)
             except StatusError as error:
                 refused = error
                 if not _is_worth_reading_again(request, error):
@@ -101,17 +101,6 @@ class ChangeOrderSaga:
         # Read first: what it holds already, its prices, and the version the request is pinned to.
         order = await self._orders.get(request.order_id)
         return await self._database.write(store.begin, NewChange(request, order, traceparent))
-
-    async def _settle_other(self, saga: Saga) -> None:
-        """Brings the saga of the order that is pending to its end. Raises OutcomeUnknown while it is in doubt."""
-        if await self._engine.is_completed(saga):
-            return
-        try:
-            await self._engine.settle_one(saga)
-        except OutcomeUnknown:
-            raise
-        except StatusError as refused:
-            _log.debug("the saga before was refused: %s", refused)
 
 
 def _is_worth_reading_again(request: Request, refused: StatusError) -> bool:

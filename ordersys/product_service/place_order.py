@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import cast
 
 from ordersys.api.order.v1.order_service_pb2 import CreateOrderRequest
@@ -16,7 +17,7 @@ from ordersys.product_service.saga_runner import SagaRunner
 from ordersys.product_service.store import placements as store
 from ordersys.product_service.store.placements import Answered, Begun, NewPlacement, Unanswered
 from ordersys.runtime.base.failpoints import failpoint
-from ordersys.runtime.idempotency import Outcome
+from ordersys.runtime.idempotency import Outcome, RequestIdReused
 from ordersys.runtime.storage.interface import Storage
 
 
@@ -51,7 +52,26 @@ class PlaceOrderSaga:
 
         Raises StatusError (TOO_MANY_CALLS) when none was looked at.
         """
-        return await self._groups.join([NewPlacement(request, traceparent) for request in requests])
+        placements = [NewPlacement(request, traceparent) for request in requests]
+        placed = await self._groups.join(placements)
+        refused = [index for index, answer in enumerate(placed) if isinstance(answer, RequestIdReused)]
+        again = await asyncio.gather(*(self._again(placements[index]) for index in refused))
+        for index, answer in zip(refused, again, strict=True):
+            placed[index] = answer
+        return placed
+
+    async def _again(self, placement: NewPlacement) -> bytes | StatusError:
+        """Its request_id was that of another request, which may yet come to nothing."""
+        try:
+            return await self._engine.ask(placement.request.request_id, partial(self._place_alone, placement))
+        except StatusError as refused:
+            return refused
+
+    async def _place_alone(self, placement: NewPlacement) -> bytes:
+        (placed,) = await self._groups.join([placement])
+        if isinstance(placed, StatusError):
+            raise placed
+        return placed
 
     async def _place(self, placements: list[NewPlacement]) -> list[Result]:
         """One group: begun in one commit, asked for in one call, completed with the next commit."""

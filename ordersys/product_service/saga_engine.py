@@ -8,20 +8,22 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from ordersys.api.order.v1.order_pb2 import Order
 from ordersys.contract.errors import StatusError
 from ordersys.contract.splicing import around
 from ordersys.product_service.order_client import OrderServiceClient
-from ordersys.product_service.saga import Input, Kind, OutcomeUnknown, Result, Saga, input_of, verdict
+from ordersys.product_service.saga import Input, Kind, OutcomeUnknown, Result, Saga, in_doubt, input_of, verdict
 from ordersys.product_service.saga_runner import SagaRunner
 from ordersys.product_service.store import sagas as store
 from ordersys.product_service.store.sagas import Settled
 from ordersys.runtime.base.failpoints import failpoint
 from ordersys.runtime.base.ids import now, uuid7_time
+from ordersys.runtime.idempotency import RequestIdReused
 from ordersys.runtime.storage.interface import Storage
 
+R = TypeVar("R")
 _log = logging.getLogger(__name__)
 # A third of the calls the Order Service admits by default, so that live traffic finds room after an outage.
 _RECOVERED_AT_A_TIME = 100
@@ -29,6 +31,7 @@ _RECOVERED_AT_A_TIME = 100
 _YOUNG_MICROSECONDS = 1_000_000
 # Of a shared database: the calls of other processes are not known here, and would be made twice.
 _SHARED_YOUNG_MICROSECONDS = 5_000_000
+_TRIES = 100  # of a request under whose id others come to nothing one after the other
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,13 +84,43 @@ class SagaEngine:
             raise result
         return result
 
-    async def is_completed(self, saga: Saga) -> bool:
-        """Waits for the commit that completes `saga`, if it was made and answered here; false where there is none."""
-        completion = self._completing.get(saga.saga_id)
-        if completion is None:
-            return False
-        await asyncio.wait([completion])
-        return True
+    async def settle_other(self, saga: Saga) -> None:
+        """Brings a saga that is in somebody's way to its end. Raises OutcomeUnknown while it is in doubt."""
+        # Where it was answered before its completion was committed, that commit is all there is to wait for.
+        if completion := self._completing.get(saga.saga_id):
+            await asyncio.wait([completion])
+            return
+        try:
+            await self.settle_one(saga)
+        except OutcomeUnknown:
+            raise
+        except StatusError as refused:
+            _log.debug("the saga before was refused: %s", refused)
+
+    async def ask(self, request_id: str, ask: Callable[[], Awaitable[R]]) -> R:
+        """The answer of `ask`, once it is known whether another request of that id has an effect. Raises its refusal.
+
+        A saga that is pending under the id may yet be refused, which leaves the id unused: it is settled, and `ask` is
+        called again. Where its outcome stays open the id counts as used.
+        """
+        for _ in range(_TRIES):
+            try:
+                return await ask()
+            except RequestIdReused:
+                if await self._is_used_for_good(request_id):
+                    raise
+        raise in_doubt()
+
+    async def _is_used_for_good(self, request_id: str) -> bool:
+        """Settles the saga that is pending under an id: nothing is known of the id after that."""
+        use = await self._database.read(store.use_of, request_id)
+        if use is None or use.saga is None:
+            return use is not None
+        try:
+            await self.settle_other(use.saga)
+        except OutcomeUnknown:
+            return True
+        return False
 
     async def recover(self) -> None:
         """Asks for the pending sagas again, the oldest order first, a portion at a time: the process that leads does.

@@ -3,6 +3,11 @@
 An order placed is answered as the bytes that came from the Order Service.
 """
 
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from sqlalchemy import Connection
+
 from ordersys.api.product.v1.product_pb2 import Product
 from ordersys.api.product.v1.product_service_pb2 import (
     AdjustStockRequest,
@@ -27,20 +32,26 @@ from ordersys.contract.normalisation import normalise
 from ordersys.contract.splicing import around, hold_first
 from ordersys.product_service.change_order import ChangeOrderSaga
 from ordersys.product_service.place_order import PlaceOrderSaga
+from ordersys.product_service.saga_engine import SagaEngine
 from ordersys.product_service.store import products as store
 from ordersys.runtime.base.ids import TRACEPARENT, traceparent
+from ordersys.runtime.idempotency import Outcome
 from ordersys.runtime.rpc.admission import Context
 from ordersys.runtime.rpc.server import metadata
 from ordersys.runtime.storage.interface import Storage
 
+Changing = TypeVar("Changing", CreateProductRequest, AdjustStockRequest)
 hold_first("results", BatchPlaceOrdersResponse)
 
 
 class ProductService(ProductServiceServicer):
     """ordersys.api.product.v1.ProductService."""
 
-    def __init__(self, database: Storage, placement: PlaceOrderSaga, changes: ChangeOrderSaga) -> None:
+    def __init__(
+        self, database: Storage, engine: SagaEngine, placement: PlaceOrderSaga, changes: ChangeOrderSaga
+    ) -> None:
         self._database = database
+        self._engine = engine
         self._placement = placement
         self._changes = changes
 
@@ -57,11 +68,11 @@ class ProductService(ProductServiceServicer):
     async def CreateProduct(self, request: CreateProductRequest, context: Context) -> CreateProductResponse:
         normalise(request)
         _clear_what_the_service_sets(request.product)
-        return (await self._database.write(store.create, request)).unpack(CreateProductResponse)
+        return (await self._written(store.create, request)).unpack(CreateProductResponse)
 
     async def AdjustStock(self, request: AdjustStockRequest, context: Context) -> AdjustStockResponse:
         normalise(request)
-        return (await self._database.write(store.adjust_stock, request)).unpack(AdjustStockResponse)
+        return (await self._written(store.adjust_stock, request)).unpack(AdjustStockResponse)
 
     async def PlaceOrder(self, request: PlaceOrderRequest, context: Context) -> bytes:  # type: ignore[override]
         normalise(request)
@@ -83,6 +94,13 @@ class ProductService(ProductServiceServicer):
     async def CancelOrder(self, request: CancelOrderRequest, context: Context) -> bytes:  # type: ignore[override]
         normalise(request)
         return await self._changes.change(request, _trace(context))
+
+    async def _written(
+        self,
+        operation: Callable[[Connection, list[Changing]], Sequence[Outcome | StatusError]],
+        request: Changing,
+    ) -> Outcome:
+        return await self._engine.ask(request.request_id, lambda: self._database.write(operation, request))
 
 
 def _clear_what_the_service_sets(product: Product) -> None:

@@ -63,6 +63,10 @@ def refusal(refused: StatusError) -> Outcome:
     return Outcome(refused.status.code, refused.status.SerializeToString())
 
 
+class RequestIdReused(StatusError):
+    """The refusal of a request whose request_id is that of another one here, and not at a service that was asked."""
+
+
 class Remembered(NamedTuple):
     """A request_id that is known; `outcome` is None while it is open."""
 
@@ -148,7 +152,7 @@ class Ledger:
         self.forgotten: list[str] = []
 
     def recall(self, request_id: str, fingerprint: bytes) -> Remembered | None:
-        """The stored request, None when there is none. Raises StatusError (REQUEST_ID_REUSED) when it was another."""
+        """The stored request, None when there is none. Raises RequestIdReused when it was another."""
         return recall(self._known, request_id, fingerprint)
 
     def open(self, request_id: str, fingerprint: bytes, subject: str) -> None:
@@ -182,10 +186,10 @@ class Ledger:
 
 
 def recall(known: dict[str, Remembered], request_id: str, fingerprint: bytes) -> Remembered | None:
-    """The one of `known` requests that is this one. Raises StatusError (REQUEST_ID_REUSED) when it was another."""
+    """The one of `known` requests that is this one. Raises RequestIdReused when it was another."""
     remembered = known.get(request_id)
     if remembered is not None and remembered.fingerprint != fingerprint:
-        raise status_error(ErrorReason.REQUEST_ID_REUSED, request_id=request_id)
+        raise RequestIdReused(status_error(ErrorReason.REQUEST_ID_REUSED, request_id=request_id).status)
     return remembered
 
 

@@ -2,17 +2,32 @@
 
 from typing import NamedTuple
 
-from sqlalchemy import Connection, bindparam
+from sqlalchemy import Connection, and_, bindparam
 
 from ordersys.contract.errors import StatusError
 from ordersys.product_service.saga import TRANSITIONS, Kind, Result, Saga, Step, input_of
-from ordersys.product_service.store.tables import SAGAS
+from ordersys.product_service.store.tables import REQUESTS, SAGAS
 from ordersys.product_service.store.transaction import SELECT_SAGA, Transaction, saga_of
 from ordersys.runtime.storage.statements import Statement
 
 _PENDING = Statement(
     SELECT_SAGA.where(SAGAS.c.order_id > bindparam("after")).order_by(SAGAS.c.order_id).limit(bindparam("limit"))
 )
+_USE = Statement(
+    SELECT_SAGA.select_from(
+        REQUESTS.table.outerjoin(
+            SAGAS,
+            and_(SAGAS.c.order_id == REQUESTS.table.c.subject, SAGAS.c.request_id == REQUESTS.table.c.request_id),
+        )
+    ).where(REQUESTS.table.c.request_id == bindparam("id"))
+)
+
+
+class Use(NamedTuple):
+    """The use a request_id is in."""
+
+    saga: Saga | None
+    """The saga that is pending under it, and may yet leave it unused; None where it is used for good."""
 
 
 class Settled(NamedTuple):
@@ -25,6 +40,14 @@ class Settled(NamedTuple):
 def pending(connection: Connection, after: str, limit: int) -> list[Saga]:
     """Up to `limit` sagas under way of the orders behind `after`; an order's id begins with its time."""
     return [saga_of(row) for row in _PENDING.rows(connection, after=after, limit=limit)]
+
+
+def use_of(connection: Connection, request_id: str) -> Use | None:
+    """The use of a request_id, None while it is unused."""
+    rows = _USE.rows(connection, id=request_id)
+    if not rows:
+        return None
+    return Use(saga_of(rows[0]) if rows[0][0] is not None else None)
 
 
 def settle(connection: Connection, settled: list[Settled]) -> list[None]:

@@ -112,6 +112,23 @@ class Refuses(Behaviour):
         raise self.refused
 
 
+class RefusesLate(Holds):
+    """Refuses changes of one order, once `released` is set; to others it answers well."""
+
+    def __init__(self, order_id: str, refused: StatusError) -> None:
+        super().__init__()
+        self.asked = threading.Event()
+        """Set when it is asked for such a change."""
+        self._order_id = order_id
+        self._refused = refused
+
+    def before(self, request: Any) -> None:
+        if getattr(request, "order_id", "") == self._order_id:
+            self.asked.set()
+            super().before(request)
+            raise self._refused
+
+
 class Asked(NamedTuple):
     """A request to create or change an order, as it came, and the trace it is part of; empty where it names none."""
 
