@@ -22,7 +22,11 @@ def add(parser: pytest.Parser) -> None:
     """The options of `nox -s contract`."""
     group = parser.getgroup("contract", "the contract suite: whom it judges (our own services when none is named)")
     for role in ROLES:
-        group.addoption(f"--{role}", metavar="HOST:PORT", help=f"judge the {role} that listens there")
+        group.addoption(
+            f"--{role}",
+            metavar="HOST:PORT",
+            help=f"judge the {role} that listens there; several processes with commas between their addresses",
+        )
     group.addoption("--amqp-url", metavar="URL", help="the RabbitMQ they use: a virtual host for the suite alone")
     group.addoption(
         "--amqp-proxy",

@@ -9,8 +9,9 @@ import os
 import shlex
 import shutil
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
@@ -21,6 +22,7 @@ from tests import workers
 from tests.contract.harness.law_index import laws
 from tests.contract_options import POSTGRESQL, ROLES, named, programs, restart_command
 
+R = TypeVar("R")
 REPORTS = (".json", ".html", ".svg")
 _MOST_SEED = 2**32 - 1
 _MOST_TEXT = 100
@@ -41,7 +43,7 @@ def check(config: pytest.Config) -> None:
 def refuse(config: pytest.Config) -> None:
     """Raises pytest.UsageError for an option, or for options together, that can't be meant."""
     for role in ROLES:
-        _address(config, f"--{role}")
+        _read(config, f"--{role}", addresses.parse_list)
     _check_broker(config)
     _check_stand_in(config)
     _check_programs(config)
@@ -77,11 +79,15 @@ def _patience(text: str) -> float:
 
 
 def _address(config: pytest.Config, option: str) -> Address | None:
+    return _read(config, option, addresses.parse)
+
+
+def _read(config: pytest.Config, option: str, parse: Callable[[str], R]) -> R | None:
     text = config.getoption(option)
     if text is None:
         return None
     try:
-        return addresses.parse(text)
+        return parse(text)
     except InvalidAddress as error:
         raise pytest.UsageError(f"{option}={text} must be {error}") from None
 

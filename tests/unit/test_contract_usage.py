@@ -29,6 +29,7 @@ NOTHING: Mapping[str, Any] = {
 WRONG: list[tuple[dict[str, Any], str, str]] = [
     ({"order_service": "localhost"}, "--order-service=localhost", "with a port"),
     ({"order_service": "localhost:99999"}, "--order-service=localhost:99999", "from 1 to 65535"),
+    ({"order_service": f"{ORDER},localhost:50152"}, f"--order-service={ORDER},localhost:50152", "IPv4 addresses only"),
     ({"product_service": "http://h:1"}, "--product-service=http://h:1", "without a scheme"),
     ({"notification_service_2": ""}, "--notification-service-2=", "HOST:PORT"),
     ({"amqp_url": "http://127.0.0.1"}, "--amqp-url", "amqp://"),
@@ -135,7 +136,7 @@ def test_what_is_right_is_taken(pytestconfig: pytest.Config, monkeypatch: pytest
     report = [str(tmp_path / f"r.{kind}") for kind in ("json", "html", "svg")]
     options = {
         "order_service": ORDER,
-        "product_service": "[::1]:50051",
+        "product_service": "[::1]:50051,[::1]:50151",
         "amqp_url": URL,
         "restart": ["env A=1 true", "order-service=true --now"],
         "report": report,
@@ -143,7 +144,7 @@ def test_what_is_right_is_taken(pytestconfig: pytest.Config, monkeypatch: pytest
     }
     config = given(pytestconfig, monkeypatch, options)
     refuse(config)
-    assert named(config) == {"product-service": "[::1]:50051", "order-service": ORDER}
+    assert named(config) == {"product-service": "[::1]:50051,[::1]:50151", "order-service": ORDER}
     assert restarts(config) == {"product-service": "env A=1 true", "order-service": "true --now"}
     assert programs(given(pytestconfig, monkeypatch, {"program": ["order-service=a --b=c"]})) == {
         "order-service": "a --b=c"

@@ -21,7 +21,7 @@ from pika.exceptions import (
 )
 
 from ordersys.contract import descriptors
-from ordersys.contract.addresses import Address, parse
+from ordersys.contract.addresses import Address, parse_list
 from tests.contract.harness.client import RPCS, NotReachable
 
 _START_SECONDS = 5.0  # a service and the suite may be started by one script
@@ -44,10 +44,11 @@ _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, _SETTINGS, 0, 0
 def check_services(addresses: Mapping[str, str], patience: float) -> None:
     """Returns when each of them listens and speaks HTTP/2, and is no other service. Raises NotReachable. Blocks."""
     for role, text in addresses.items():
-        option = f"--{role}={text}"
-        with closing(_connected(option, parse(text), min(patience, _START_SECONDS))) as connection:
-            _check_http2(option, connection)
-        _check_role(option, role, text)
+        for address in parse_list(text).each:
+            option = f"--{role}={address}"
+            with closing(_connected(option, address, min(patience, _START_SECONDS))) as connection:
+                _check_http2(option, connection)
+            _check_role(option, role, str(address))
 
 
 def connected_to_broker(url: str) -> pika.BlockingConnection:

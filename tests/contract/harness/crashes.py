@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, Protocol
 
 import psutil
 
-from ordersys.contract.addresses import parse_list
+from ordersys.contract.addresses import Address
 
 _COMMAND_SECONDS = 60.0
 _CONNECT_SECONDS = 5.0
@@ -89,9 +89,9 @@ class Commands:
 class Lifeline:
     """A connection to a service that ends with it: the proof that it did end."""
 
-    def __init__(self, role: str, address: str) -> None:
+    def __init__(self, role: str, address: Address) -> None:
         self._role = role
-        self._connection = socket.create_connection(parse_list(address).each[0], _CONNECT_SECONDS)
+        self._connection = socket.create_connection(address, _CONNECT_SECONDS)
 
     def wait_cut(self, seconds: float) -> None:
         """Returns when it has ended. Raises NotCrashed."""
@@ -102,7 +102,8 @@ class Lifeline:
         except TimeoutError:
             raise NotCrashed(
                 f"the {self._role} was not ended: a connection made before the crash is still there after"
-                f" {seconds:.0f} s; its whole process group has to end, or the command of --restart has to kill it"
+                f" {seconds:.0f} s; its whole process group has to end, or the command of --restart has to kill it,"
+                " each process of several"
             ) from None
         except OSError:
             pass  # reset

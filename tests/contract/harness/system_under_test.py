@@ -24,6 +24,7 @@ from ordersys.api.product.v1.product_service_pb2 import (
     ItemQuantity,
     PlaceOrderRequest,
 )
+from ordersys.contract.addresses import parse_list
 from tests.contract.harness.call_lines import line
 from tests.contract.harness.client import ORDER, PRODUCT, Answer, ContractClient
 from tests.contract.harness.crashes import Crasher, Lifeline
@@ -63,7 +64,7 @@ class SystemUnderTest:
         Calls `ended` when all of them have ended.
         """
         assert self.crasher is not None
-        lifelines = [Lifeline(role, self.addresses[role]) for role in roles]
+        lifelines = [Lifeline(role, each) for role in roles for each in parse_list(self.addresses[role]).each]
         self.crasher.crash(roles)
         for lifeline in lifelines:
             lifeline.wait_cut(self.patience)
