@@ -1,11 +1,7 @@
 """A database in PostgreSQL, shared by any number of processes of a service.
 
-Each operation has a lane of its own: a batch of it is one transaction, and rows are locked in one order everywhere, so
-that transactions hardly ever wait for each other in a circle. All of a transaction goes to the server in as few trips
-as its reads allow, as a pipeline: locks are held while the server works, hardly while Python waits for its turn.
-
-A transaction that meets another one, or whose connection is lost, is done again as a whole, on a new connection if need
-be. That resolves a commit that was not answered as well: whatever is written is found by its id, and not written twice.
+Each operation has a lane of its own: a batch of it is one transaction of one of the writers, and rows are locked in one
+order everywhere, so that transactions hardly ever wait for each other in a circle.
 """
 
 import asyncio
@@ -22,30 +18,20 @@ from typing import Any, NamedTuple, TypeVar
 
 import psycopg
 from sqlalchemy import Connection
-from sqlalchemy import Engine as SqlEngine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from ordersys.runtime.base.backoff import jittered_backoff
 from ordersys.runtime.base.database_url import DatabaseUrl
-from ordersys.runtime.base.failpoints import failpoint
 from ordersys.runtime.base.leadership import Leadership
 from ordersys.runtime.batching import Batcher
 from ordersys.runtime.storage import postgresql_schema
 from ordersys.runtime.storage.errors import CommitUnknown, StorageUnavailable
 from ordersys.runtime.storage.interface import Operation
-from ordersys.runtime.storage.postgresql_connection import (
-    CommitInDoubt,
-    Trouble,
-    cause_of,
-    engine,
-    rolled_back,
-    trouble,
-    words,
-)
+from ordersys.runtime.storage.postgresql_connection import Trouble, cause_of, engine, trouble, words
+from ordersys.runtime.storage.postgresql_writer import GIVE_UP_SECONDS, Writer, shut_down
 from ordersys.runtime.storage.schema import Schema, UnusableDatabase
-from ordersys.runtime.storage.statements import driver_of, set_repeated
-from ordersys.runtime.storage.worker import Worker
+from ordersys.runtime.storage.statements import driver_of
 
 R = TypeVar("R")
 T = TypeVar("T")
@@ -54,10 +40,8 @@ _BATCH = 256  # items of an operation in a transaction
 _WRITERS = 3  # transactions at a time: one of them often waits for rows that another process has locked
 _READERS = 2
 _OPEN_SECONDS = 20.0  # for the server to come at the start, and for another process to make or upgrade the tables
-_GIVE_UP_SECONDS = 4.0  # for a transaction: less than a call between the services may take
 _ANSWER_SECONDS = 8.0  # for a commit that is not answered, such as one that waits for a standby that is gone
 _PROBE_SECONDS = 5.0
-_MOST_RACES = 6  # a transaction that loses more often is done in halves: one of its items is the cause
 _SAY_AGAIN_SECONDS = 30.0
 _LEASE_SECONDS = 10.0
 _MARGIN_SECONDS = 1.0  # of a lease: what is begun under it should end under it
@@ -95,8 +79,8 @@ class PostgreSQLDatabase:
         self._reading: dict[Connection, float] = {}
         """The connections that read, and since when."""
         self._lanes: dict[Operation, Batcher[_Write, Any]] = {}
-        self._writers: list[_Writer] = []
-        self._free: asyncio.Queue[_Writer] = asyncio.Queue()
+        self._writers: list[Writer] = []
+        self._free: asyncio.Queue[Writer] = asyncio.Queue()
         self._after_commit: list[Callable[[], None]] = []
         self._said: tuple[str, float] = ("", 0.0)
         self._stuck = False
@@ -116,7 +100,7 @@ class PostgreSQLDatabase:
             await database.close()
             raise
         for _ in range(_WRITERS):
-            writer = _Writer(database._engine)
+            writer = Writer(database._engine)
             database._writers.append(writer)
             database._free.put_nowait(writer)
         return database
@@ -231,7 +215,7 @@ class PostgreSQLDatabase:
         return answers
 
     def _read(self, query: Callable[..., R], arguments: tuple[Any, ...]) -> R:
-        until = time.monotonic() + _GIVE_UP_SECONDS
+        until = time.monotonic() + GIVE_UP_SECONDS
         for pause in jittered_backoff(0.02, 0.5):
             try:
                 with self._engine.connect() as connection:
@@ -254,7 +238,7 @@ class PostgreSQLDatabase:
         """A server that hangs, and whose machine lives, keeps a read for ever: it is tried again, on the next one."""
         for connection, began in list(self._reading.items()):
             if time.monotonic() > began + _ANSWER_SECONDS:
-                _shut_down(connection)
+                shut_down(connection)
 
     async def _prepare(self, first: Callable[[Connection], None]) -> None:
         """Waits for a server that is not there yet, and for a process that is at the tables before this one."""
@@ -287,118 +271,6 @@ class PostgreSQLDatabase:
         else:
             _log.info("database %s can be used again", self.url)
         self._said = (text, time.monotonic())
-
-
-class _Writer:
-    """A thread with a connection of its own, which runs one transaction at a time."""
-
-    def __init__(self, pool: SqlEngine) -> None:
-        self.thread = Worker("writer")
-        self._pool = pool
-        self._connection: Connection | None = None
-        self._committing = False
-        self._given_up = False
-
-    def transact(self, operation: Operation, items: list[Any]) -> list[Any]:
-        """The result of each item. Runs in the thread."""
-        self._given_up = False
-        return self._transact(operation, items, time.monotonic() + _GIVE_UP_SECONDS, repeated=False)
-
-    def give_up(self) -> None:
-        """Has the transaction under way end, whatever the server does. Called by another thread."""
-        self._given_up = True
-        if self._connection is not None:
-            _shut_down(self._connection)
-
-    async def close(self) -> None:
-        """Ends the thread, and closes the connection."""
-        await self.thread.do(self._drop)
-        self.thread.end()
-
-    def _transact(self, operation: Operation, items: list[Any], until: float, repeated: bool) -> list[Any]:
-        is_unknown = False
-        races = 0
-        for pause in jittered_backoff(0.005, 0.5):
-            try:
-                return self._attempt(operation, items, repeated)
-            except Exception as error:  # noqa: BLE001 - the result of each item, where the same again does not help
-                met = trouble(error)
-                is_unknown = is_unknown or (met is Trouble.GONE and self._committing)
-                self._clean_up(met)
-                if isinstance(error, CommitInDoubt):
-                    return [CommitUnknown(words(error))] * len(items)
-                races += met is Trouble.RACE
-                if met is Trouble.BUG or races > _MOST_RACES:
-                    return self._halved(operation, items, until, error)
-                if time.monotonic() + pause > until or self._given_up:
-                    kind = CommitUnknown if is_unknown else StorageUnavailable
-                    return [kind(words(error))] * len(items)
-            # Whatever was read without a lock is read with one from now on.
-            repeated = True
-            time.sleep(pause)
-        raise AssertionError("pauses have no end")
-
-    def _halved(self, operation: Operation, items: list[Any], until: float, error: Exception) -> list[Any]:
-        """All was undone; the item whose fault it was is found by halves, and no other one fails with it."""
-        if len(items) == 1:
-            return [cause_of(error)]
-        middle = len(items) // 2
-        until = max(until, time.monotonic() + _GIVE_UP_SECONDS / 2)
-        return [
-            *self._transact(operation, items[:middle], until, repeated=True),
-            *self._transact(operation, items[middle:], until, repeated=True),
-        ]
-
-    def _attempt(self, operation: Operation, items: list[Any], repeated: bool) -> list[Any]:
-        self._committing = False
-        connection = self._connected()
-        driver = driver_of(connection)
-        driver.is_doubtful = False
-        set_repeated(connection, repeated)
-        with driver.pipeline():
-            driver.execute("BEGIN")
-            results = list(operation(connection, items))
-            if len(results) != len(items):
-                raise RuntimeError(f"{operation!r} answered {len(results)} of {len(items)} items")
-            failpoint("postgresql.performed")
-            self._committing = True
-            committed = driver.execute("COMMIT")
-        if committed.statusmessage != "COMMIT":  # of a transaction that had failed it makes a rollback, and says OK
-            raise psycopg.errors.InFailedSqlTransaction(f"a transaction ended with {committed.statusmessage}")
-        failpoint("postgresql.committed")
-        if driver.is_doubtful:
-            raise CommitInDoubt("it was committed, and the server does not say that its standby has it")
-        return results
-
-    def _connected(self) -> Connection:
-        if self._connection is None:
-            self._connection = self._pool.connect()
-        return self._connection
-
-    def _clean_up(self, met: Trouble) -> None:
-        """Ends the transaction that failed. A server that takes no writes now may be the wrong one of several."""
-        if self._connection is None:
-            return
-        if met in (Trouble.GONE, Trouble.NOT_NOW) or not rolled_back(driver_of(self._connection)):
-            self._drop()
-
-    def _drop(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            with suppress(DBAPIError, psycopg.Error):
-                connection.invalidate()
-            with suppress(DBAPIError, psycopg.Error):
-                connection.close()
-
-
-def _shut_down(connection: Connection) -> None:
-    """Has whoever waits for the server on a connection get an error at once. Called by another thread."""
-    if connection.closed or connection.invalidated:
-        return
-    with suppress(OSError, psycopg.Error):
-        descriptor = driver_of(connection).fileno()
-        with socket.socket(fileno=os.dup(descriptor)) as copy:
-            copy.shutdown(socket.SHUT_RDWR)
 
 
 def _is_writable(connection: Connection) -> bool:
