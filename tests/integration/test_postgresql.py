@@ -267,6 +267,45 @@ class Cut:
         writer.close()
 
 
+@pytest.mark.parametrize("behind", [1, 3])
+async def test_what_stood_behind_an_error_is_done_the_next_time(url: str, behind: int) -> None:
+    """The server never saw the statements that an aborted pipeline had behind it, however often they were used."""
+
+    def read(connection: Connection, broken: list[bool]) -> list[int]:
+        driver = driver_of(connection)
+        if any(broken):
+            driver.execute("INSERT INTO products (product_id) VALUES (NULL)")
+        answers = [driver.execute("SELECT %s", (number,)) for number in range(behind)]
+        return [0 if any(broken) else len([answer.fetchall() for answer in answers])] * len(broken)
+
+    async with opened(url) as (database,):
+        for broken in [False, True] * 12:
+            (answer,) = await asyncio.gather(database.write(read, broken), return_exceptions=True)
+            assert isinstance(answer, psycopg.errors.NotNullViolation) if broken else answer == behind, repr(answer)
+
+
+async def test_a_server_that_forgot_a_statement_is_told_again(url: str) -> None:
+    """Somebody between has given away what a connection had prepared, as poolers do: nothing fails of it."""
+
+    def read(connection: Connection, numbers: list[int]) -> list[int]:
+        driver = driver_of(connection)
+        (row,) = driver.execute("SELECT %s", (numbers[0],)).fetchall()
+        driver.execute("SELECT pg_prepared_statements.name FROM pg_prepared_statements")
+        return [row[0]] * len(numbers)
+
+    def forget(connection: Connection, items: list[None]) -> list[None]:
+        # In a block of its own, so that psycopg does not know of it.
+        driver_of(connection).execute("DO 'BEGIN EXECUTE ''DEALLOCATE ALL''; END'")
+        return [None] * len(items)
+
+    async with opened(url) as (database,):
+        for number in range(20):
+            assert await database.write(read, number) == number
+        for _ in range(10):
+            await database.write(forget, None)
+        assert await database.write(read, 7) == 7
+
+
 async def test_a_commit_takes_two_round_trips(url: str) -> None:
     """All that is read is asked in one, all that is written is said in the other."""
     cut = Cut(url)

@@ -29,13 +29,15 @@ _SESSION = {
 }
 _TRANSACTION_TIMEOUT = ("transaction_timeout", "15000")  # PostgreSQL 17 and later
 _WITH_TRANSACTION_TIMEOUT = 170_000
+_PREPARED = 300  # statements, of which a list has one for each power of two (see statements.py)
 _SET = "SELECT set_config(%s, %s, false)"
 # A role or a database may have it off, `local` waits for no standby, and `remote_write` not for the disk of one.
 _WEAK_COMMITS = ("off", "local", "remote_write")
 
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
 _RACES = frozenset({"40001", "40P01", "55P03", "23505", "23514"})
-_NOT_NOW = frozenset({"57P03", "53300", "25006", "53200", "53100", "58030", "3D000", "42501"})
+# 26000: a statement that was prepared is not known any more; a new connection knows that it has none.
+_NOT_NOW = frozenset({"57P03", "53300", "25006", "53200", "53100", "58030", "3D000", "42501", "26000"})
 _GONE = frozenset({"57P01", "57P02", "57P05", "25P03", "25P04"})
 _CONNECTION_CLASS = "08"
 
@@ -121,7 +123,11 @@ def engine(url: DatabaseUrl, schema: str, size: int) -> Engine:
 
 def connect(url: DatabaseUrl, schema: str) -> Connection:
     """A connection that is ready. Raises psycopg.Error."""
-    connection = Connection.connect(url.conninfo, autocommit=True)
+    # Prepared when they are first used: what psycopg counts first, to prepare it later, it takes for prepared although it
+    # stood behind an error in a pipeline, and the server never saw it (docs/reliability.md, "a transaction that lost a
+    # race").
+    connection = Connection.connect(url.conninfo, autocommit=True, prepare_threshold=0)
+    connection.prepared_max = _PREPARED
     try:
         _prepare(connection, schema)
     except BaseException:
