@@ -47,6 +47,7 @@ VERSIONS = [programs for programs in (*installed(), *packaged()) if programs.maj
 SERVERS: list[Programs | None] = [None] if postgresql.given() or not VERSIONS else [*VERSIONS]
 LAMP, TABLE = (Product(id=id_, name=id_, available=50) for id_ in ("lamp", "table"))
 PROCESSES = 3
+_COMMITTED = b"COMMIT\0"  # the tag that the server answers
 
 
 @pytest.fixture(scope="module", params=SERVERS, ids=lambda programs: f"{programs.major}" if programs else "given")
@@ -227,11 +228,11 @@ class Cut:
         task = asyncio.current_task()
         assert task is not None
         self._connections.append(task)
-        lost, opened_ = asyncio.Event(), [writer]
+        opened_ = [writer]
         try:
             there, back = await asyncio.open_connection(self._server.hostname, self._server.port)
             opened_.append(back)
-            await asyncio.gather(self._to_server(reader, back, lost), self._to_client(there, writer, lost))
+            await asyncio.gather(self._to_server(reader, back), self._to_client(there, writer))
         except (OSError, asyncio.CancelledError):
             pass  # the end of the test, or nobody listens there
         finally:
@@ -240,12 +241,9 @@ class Cut:
                 with suppress(OSError):
                     await each.wait_closed()
 
-    async def _to_server(self, reader: asyncio.StreamReader, back: asyncio.StreamWriter, lost: asyncio.Event) -> None:
+    async def _to_server(self, reader: asyncio.StreamReader, back: asyncio.StreamWriter) -> None:
         try:
             while octets := await reader.read(65536):
-                if self.losing and b"COMMIT" in octets:
-                    lost.set()
-                    self.lost.set()
                 self.turns += self._server_spoke
                 self._server_spoke = False
                 back.write(octets)
@@ -254,10 +252,11 @@ class Cut:
             pass
         back.close()
 
-    async def _to_client(self, there: asyncio.StreamReader, writer: asyncio.StreamWriter, lost: asyncio.Event) -> None:
+    async def _to_client(self, there: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             while octets := await there.read(65536):
-                if lost.is_set():
+                if self.losing and _COMMITTED in octets:
+                    self.lost.set()
                     break
                 self._server_spoke = True
                 writer.write(octets)

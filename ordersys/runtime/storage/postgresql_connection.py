@@ -123,9 +123,9 @@ def engine(url: DatabaseUrl, schema: str, size: int) -> Engine:
 
 def connect(url: DatabaseUrl, schema: str) -> Connection:
     """A connection that is ready. Raises psycopg.Error."""
-    # Prepared when they are first used: what psycopg counts first, to prepare it later, it takes for prepared although it
-    # stood behind an error in a pipeline, and the server never saw it (docs/reliability.md, "a transaction that lost a
-    # race").
+    # Prepared when they are first used: what psycopg counts first, to prepare it later, it takes for prepared although
+    # it stood behind an error in a pipeline, and the server never saw it (docs/reliability.md, "a transaction that lost
+    # a race").
     connection = Connection.connect(url.conninfo, autocommit=True, prepare_threshold=0)
     connection.prepared_max = _PREPARED
     try:
