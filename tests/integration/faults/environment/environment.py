@@ -203,6 +203,11 @@ class Environment:
         finally:
             self._signal(name, signal.SIGCONT)
 
+    def fallen(self) -> dict[str, int]:
+        """The services that have ended by themselves, neither stopped nor killed, with their exit status."""
+        ended = {name: self.service(name).exit_status for name in self.processes}
+        return {name: status for name, status in ended.items() if status not in (None, 0, -signal.SIGKILL)}
+
     def heal(self) -> list[str]:
         """Undoes whatever was done, and returns when all services say that they work: those that had to be helped."""
         for link in self.links.values():

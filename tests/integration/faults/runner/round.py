@@ -3,6 +3,7 @@
 import random
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import NamedTuple
@@ -55,6 +56,7 @@ class RoundRunner(NamedTuple):
         clients = [Client(number, name, shared) for number in range(_CLIENTS)]
         seen = list(_run_fault(clients, context, fault, seconds))
         ended = time.monotonic()
+        seen += _fallen(self.environment)
         seen += [Finding(Kind.UNRECOVERED, f"{name} did not recover by itself") for name in self.environment.heal()]
         recovered_after = time.monotonic() - ended
         event_taps.declare(self.environment.amqp_url)
@@ -68,6 +70,12 @@ class RoundRunner(NamedTuple):
         observations = self.observer.observations(f"{name}-", history.operations, missed_before)
         observations = replace(observations, left={**observations.left, **self.environment.excess()})
         return Round(name, fault, history, observations, [*seen, *findings(observations)], recovered_after)
+
+
+def _fallen(environment: Environment) -> Iterator[Finding]:
+    """Started again they work as before: who only looks at the end would not know."""
+    for name, status in environment.fallen().items():
+        yield Finding(Kind.UNRECOVERED, f"{name} ended by itself, with status {status}")
 
 
 def _run_fault(clients: list[Client], context: FaultContext, fault: Fault, seconds: float) -> list[Finding]:
