@@ -159,6 +159,7 @@ def test_orders_and_their_request_ids_survive_a_crash(system: SystemUnderTest) -
     assert system.call(stolen).reason == "REQUEST_ID_REUSED"
 
 
+@pytest.mark.cites("implement.md", "another one follows when that dies, within the 20 s in which waiting events")
 @survives
 @pytest.mark.judges(ORDER, "broker", "proxy")
 def test_events_that_wait_for_the_broker_survive_a_crash(

@@ -251,6 +251,7 @@ def test_records_are_numbered_in_the_order_of_recording(system: SystemUnderTest,
 VERSIONS = 60  # so many that several at a time are under way, where a service takes several
 
 
+@pytest.mark.cites("implement.md", "One process of a subscriber takes deliveries at a time.")
 @pytest.mark.cites("notification_log.proto", "Lists what was recorded, in the order of recording.")
 @pytest.mark.parametrize("role", ["notification-service-2"])
 def test_versions_that_come_in_order_are_recorded_in_order(

@@ -47,6 +47,7 @@ def customer(system: SystemUnderTest) -> str:
     return customer_id
 
 
+@pytest.mark.cites("implement.md", "What one process has answered every other one knows: a repeat, a page token")
 @pytest.mark.cites("order_service.proto", "Lists orders, the newest first, filtered by customer and by state.")
 @pytest.mark.cites("implement.md", "Pages of any size cover every entry once, in the order of the list.")
 @pytest.mark.judges(ORDER)

@@ -48,6 +48,9 @@ def test_the_stock_of_each_product_is_linearizable(system: SystemUnderTest, stoc
             assert system.stock(product)[0] == left, history
 
 
+@pytest.mark.cites(
+    "implement.md", "Requests at several processes at once have the effect of the same requests one after the other"
+)
 @pytest.mark.cites("product.proto", "Units that can still be ordered.")
 @pytest.mark.cites("error_reason.proto", "Not enough stock; nothing was taken.")
 @pytest.mark.judges(PRODUCT)
