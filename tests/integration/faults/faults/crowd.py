@@ -6,6 +6,7 @@ to nobody: gRPC sends away calls that the service has not seen, which is up to t
 
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -47,7 +48,9 @@ def _crowds(context: FaultContext) -> Sequence[Finding]:
     is_full = False
     with grpc.insecure_channel(context.environment.service("product_service").address) as channel:
         stub = ProductServiceStub(channel)
-        with context.environment.asleep("order_service"):
+        with ExitStack() as asleep:
+            for process in context.environment.setup.of("order_service"):
+                asleep.enter_context(context.environment.asleep(process))
             for request in islice(requests(context.name, context.goods.plenty), ADMITTED + _TOO_MANY):
                 placed.append(_Placement(request, time.monotonic(), stub.PlaceOrder.future(request, timeout=_TIMEOUT)))
                 if len(placed) > ADMITTED and (is_full := _is_told(placed[-1].call)):
