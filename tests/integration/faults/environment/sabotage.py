@@ -1,6 +1,6 @@
-"""Sabotaged services: `python -m …environment.sabotage NAME` runs one with one thing wrong on purpose.
+"""Sabotages: one thing wrong on purpose, to show that a round with the right fault finds out.
 
-They are there to show that a round with the right fault finds out.
+`python -m …environment.sabotage NAME` runs a sabotaged service; other sabotages are of the database.
 """
 
 import asyncio
@@ -10,6 +10,7 @@ import random
 import runpy
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
@@ -24,7 +25,8 @@ from ordersys.runtime.base.leadership import Leadership
 from ordersys.runtime.outbox import Outbox, Waiting
 from ordersys.runtime.rabbitmq.consumer import Consumer, Disposition
 from ordersys.runtime.rpc import admission
-from tests.integration.faults.environment.setup import Setup
+from tests.integration.faults.environment.postgresql import ReplicatedDatabase
+from tests.integration.faults.environment.setup import POSTGRESQL, Setup
 
 _LATER_SECONDS = 2.0
 
@@ -40,6 +42,16 @@ class Sabotage(NamedTuple):
     def unfit(self, setup: Setup) -> bool:
         """True where it does no harm."""
         return setup.replicas < self.replicas
+
+
+class DatabaseSabotage(NamedTuple):
+    """The way PostgreSQL's servers are sabotaged."""
+
+    during: Callable[[ReplicatedDatabase], AbstractContextManager[None]]
+
+    def unfit(self, setup: Setup) -> bool:
+        """True where there are none."""
+        return setup.database != POSTGRESQL
 
 
 def ack_before_commit() -> None:
@@ -134,7 +146,7 @@ def _replace(owner: type, name: str, by: object) -> None:
     setattr(owner, name, by)
 
 
-SABOTAGES: Mapping[str, Sabotage] = {
+SERVICE_SABOTAGES: Mapping[str, Sabotage] = {
     "ack-before-commit": Sabotage("notification_service_1", ack_before_commit),
     "no-inbox": Sabotage("notification_service_2", no_inbox),
     "cursor-instead-of-rows": Sabotage("order_service", cursor_instead_of_rows),
@@ -145,9 +157,13 @@ SABOTAGES: Mapping[str, Sabotage] = {
     "random-key-order": Sabotage("product_service", random_key_order, replicas=2),
     "release-twice": Sabotage("product_service", release_twice),
 }
-"""In the order in which they may be tried on one system: the last one leaves it spoiled."""
+SABOTAGES: Mapping[str, Sabotage | DatabaseSabotage] = {
+    **SERVICE_SABOTAGES,
+    "asynchronous-standby": DatabaseSabotage(ReplicatedDatabase.asynchronous),
+}
+"""In the order in which they may be tried on one system: the last ones leave it spoiled."""
 
 if __name__ == "__main__":
-    chosen = SABOTAGES[sys.argv.pop()]
+    chosen = SERVICE_SABOTAGES[sys.argv.pop()]
     chosen.work()
     runpy.run_module(f"ordersys.{chosen.service}", run_name="__main__", alter_sys=True)

@@ -50,7 +50,8 @@ def schedule(
 ) -> Iterator[Job]:
     """The rounds of the faults with any of `words` in their name: each once, or so many at random; or one of these.
 
-    The same for the same arguments. A whole run ends with the self-test of each sabotage.
+    The same for the same arguments. Unless faults are drawn, the self-tests of the sabotages with these names follow:
+    a whole run ends with each of them.
     """
     fit = (fault for fault in every_fault(rounds is None, setup) if not fault.unfit(setup))
     there = [fault for fault in fit if not words or any(word in fault.name for word in words)]
@@ -58,8 +59,9 @@ def schedule(
     yield from (
         Job(i, fault.name, fault.brokers, fault.measures) for i, fault in enumerate(faults) if number in (None, i)
     )
-    if not words and rounds is None and number is None:
-        possible = [name for name, sabotage in SABOTAGES.items() if not sabotage.unfit(setup)]
+    if rounds is None and number is None:
+        fit_ones = (name for name, sabotage in SABOTAGES.items() if not sabotage.unfit(setup))
+        possible = [name for name in fit_ones if not words or any(word in name for word in words)]
         yield from (Job(index, name, is_selftest=True) for index, name in enumerate(possible))
 
 

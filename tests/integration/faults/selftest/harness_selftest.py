@@ -4,13 +4,16 @@ A system that keeps its promises is found to by the rounds of the same faults, w
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import NamedTuple
 
 from tests.integration.faults.checkers.observations import Finding, Kind
 from tests.integration.faults.checkers.observer import Observer
-from tests.integration.faults.environment.sabotage import SABOTAGES
+from tests.integration.faults.environment.environment import Environment
+from tests.integration.faults.environment.sabotage import SABOTAGES, DatabaseSabotage
 from tests.integration.faults.faults.bad_clients import MISDEEDS, suffers
 from tests.integration.faults.faults.crash_points import Point, crashes
+from tests.integration.faults.faults.failover import falls_behind
 from tests.integration.faults.faults.fault import Fault, kills
 from tests.integration.faults.faults.outside import network_faults
 from tests.integration.faults.faults.overload import overloads
@@ -52,17 +55,25 @@ REVEALED = {
     "ignores-lease": Revealed(Fault("nothing", lambda context: ()), {Kind.UNRECOVERED: "too many"}),
     "random-key-order": Revealed(Fault("storm", storms), {Kind.UNRECOVERED: "in a circle"}),
     "release-twice": Revealed(Fault("nothing", lambda context: ()), {Kind.OVERSOLD: "orders hold"}),
+    "asynchronous-standby": Revealed(Fault("failover", falls_behind), {Kind.LOST: "was answered order"}),
 }
 
 
 def try_sabotage(round_runner: RoundRunner, name: str) -> list[Finding]:
     """Plays a round with the sabotage of that name, soon impatient: what gives it away, nothing when it goes unseen."""
     impatient = Observer(round_runner.calls, round_runner.environment, _QUIET_SECONDS)
-    with round_runner.environment.sabotaged(SABOTAGES[name].service, name):
+    with _sabotaged(round_runner.environment, name):
         result = round_runner._replace(observer=impatient).round(
             f"sabotage-{name}", REVEALED[name].fault, _SECONDS, quick=True
         )
     return giving_away(name, result.findings)
+
+
+def _sabotaged(environment: Environment, name: str) -> AbstractContextManager[None]:
+    sabotage = SABOTAGES[name]
+    if isinstance(sabotage, DatabaseSabotage):
+        return sabotage.during(environment.servers)
+    return environment.sabotaged(sabotage.service, name)
 
 
 def giving_away(name: str, findings: Sequence[Finding]) -> list[Finding]:
