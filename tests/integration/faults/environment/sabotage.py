@@ -1,5 +1,7 @@
 """Sabotages: one thing wrong on purpose, to show that a round with the right fault finds out.
 
+Of some things it is said that nothing rests on them: that is shown by rounds which must not find out.
+
 `python -m …environment.sabotage NAME` runs a sabotaged service; other sabotages are of the database.
 """
 
@@ -137,6 +139,11 @@ def ignores_lease() -> None:
     _replace(Leadership, "held", property(lambda leadership: True))
 
 
+def relays_without_lease() -> None:
+    """Every process publishes what stands in the outbox."""
+    _replace(Leadership, "held", property(lambda leadership: True))
+
+
 def random_key_order() -> None:
     """Locks products in any order."""
     setattr(inventory, "sorted", lambda keys: random.sample(list(keys), len(keys)))  # noqa: B010 - hides the builtin
@@ -154,6 +161,7 @@ SERVICE_SABOTAGES: Mapping[str, Sabotage] = {
     "no-limit": Sabotage("product_service", no_limit),
     "endless-patience": Sabotage("product_service", endless_patience),
     "ignores-lease": Sabotage("notification_service_1", ignores_lease, replicas=2),
+    "relays-without-lease": Sabotage("order_service", relays_without_lease, replicas=2),
     "random-key-order": Sabotage("product_service", random_key_order, replicas=2),
     "release-twice": Sabotage("product_service", release_twice),
 }
