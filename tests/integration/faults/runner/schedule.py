@@ -9,6 +9,7 @@ from tests.integration.faults.environment.setup import USUAL, Setup
 from tests.integration.faults.faults.administration import administration_faults
 from tests.integration.faults.faults.bad_clients import bad_client_faults
 from tests.integration.faults.faults.brokers import cluster_faults
+from tests.integration.faults.faults.clocks import clock_faults
 from tests.integration.faults.faults.crash_points import crash_faults
 from tests.integration.faults.faults.crowd import crowd_faults
 from tests.integration.faults.faults.database_links import database_link_faults
@@ -42,7 +43,7 @@ def every_fault(quick: bool, setup: Setup = USUAL) -> list[Fault]:
     overwhelming = [*overload_faults(), *crowd_faults(), *bad_client_faults()]
     broken = [*disk_faults(), *release_faults(quick), *crash_faults(quick, setup.database), *cluster_faults(quick)]
     shared = [*failover_faults(), *database_link_faults(), *session_faults(), *replica_faults()]
-    return [*process_faults(), *outside, *overwhelming, *broken, *shared]
+    return [*process_faults(), *clock_faults(), *outside, *overwhelming, *broken, *shared]
 
 
 def schedule(
