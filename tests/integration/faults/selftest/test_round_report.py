@@ -64,7 +64,7 @@ def test_a_sabotage_nobody_found_out_is_a_failure() -> None:
 
 
 def test_a_harmless_sabotage_that_was_found_out_is_a_failure() -> None:
-    """Whatever is thought to rest on nothing has to be shown to."""
+    """It broke a promise that was said to rest on something else."""
     figures = Figures()
     figures.merge(Figures(harmless={"relays-without-lease": True}))
     assert not figures.failed
