@@ -416,6 +416,33 @@ async def test_a_newer_schema_says_who_can_work_with_it(url: str, oldest: int, w
                 pass
 
 
+async def test_work_goes_on_while_the_tables_are_upgraded(url: str) -> None:
+    """A transaction that waits for the upgrade in a circle is undone by the server and done again: nobody is told."""
+
+    def add(connection: Connection) -> None:
+        for table in reversed(SCHEMA.metadata.sorted_tables):
+            driver_of(connection).execute(f"ALTER TABLE {table.name} ADD COLUMN colour TEXT")
+
+    newer = Schema(SCHEMA.owner, (*SCHEMA.upgrades, add), SCHEMA.version)
+    is_upgraded = asyncio.Event()
+
+    async def work(database: PostgreSQLDatabase) -> int:
+        done = 0
+        while not is_upgraded.is_set() or not done:
+            saga = await database.write(placements.begin, placing(lamp=1, table=1))
+            assert isinstance(saga, Saga)
+            await database.write(sagas.settle, sagas.Settled(saga, StatusError(Status(code=9))))
+            done += 1
+        return done
+
+    async with opened(url, PROCESSES) as databases:
+        workers = [asyncio.ensure_future(work(database)) for database in databases for _ in range(2)]
+        async with opened(url, schema=newer) as (database,):
+            is_upgraded.set()
+            await asyncio.gather(*workers)
+            assert {p.id: p.held for p in await database.read(products.page, None, 10)} == {"lamp": 0, "table": 0}
+
+
 @pytest.mark.parametrize("text", ["\0", "\1", "a\0\1b\1\1\0", "ä\U0001f600\2"])
 async def test_any_text_is_kept_as_it_is(url: str, text: str) -> None:
     """PostgreSQL's own takes no NUL."""

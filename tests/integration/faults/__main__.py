@@ -60,7 +60,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, metavar="N", help="as many rounds, of faults at random")
     parser.add_argument("--seed", type=int, metavar="S", help="repeat a run")
     parser.add_argument("--round", type=int, metavar="K", help="of those, only this one, counted from 0")
-    only = "only faults whose name has these words in it; may be given more than once"
+    only = "only faults, and sabotages, whose name has these words in it; may be given more than once"
     parser.add_argument("--only", metavar="WORDS", default=[], action="append", help=only)
     parser.add_argument(
         "--database", choices=(SQLITE, POSTGRESQL), default=SQLITE, help="where the services keep their state (sqlite)"

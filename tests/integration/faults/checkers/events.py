@@ -61,9 +61,42 @@ def forged(observations: Observations) -> Iterator[Finding]:
                 yield Finding(Kind.DUPLICATED, f"two events are called {event.event_id}")
 
 
+def told_in_disorder(observations: Observations) -> Iterator[Finding]:
+    """The versions of an order come for the first time in their order, whichever process publishes them.
+
+    What comes again comes whenever it likes, and a queue of a cluster that refuses an event may have it after the next.
+    """
+    for exchange, events in observations.received.items():
+        if observations.may_overtake or exchange in observations.missed_before:
+            continue
+        newest: dict[str, int] = {}
+        for event in _distinct(events):
+            if event.version < (last := newest.get(event.order_id, 0)):
+                yield Finding(Kind.LOST, f"{event.event_id} first came from {exchange} after version {last}")
+            newest[event.order_id] = max(event.version, last)
+
+
+def told_back_in_time(observations: Observations) -> Iterator[Finding]:
+    """No version of an order is from before the one before it, whatever the clock of the process that made it."""
+    times = {
+        (event.order_id, event.version): microseconds(event.message.order.update_time)
+        for event in observations.received.get(TOPIC, ())
+        if event.version
+    }
+    for (order_id, version), moment in times.items():
+        if moment < times.get((order_id, version - 1), 0):
+            yield Finding(Kind.LOST, f"version {version} of order {order_id} is from before version {version - 1}")
+
+
+def repeated(observations: Observations) -> int:
+    """The events that came again, which is allowed: at least once."""
+    return sum(len(events) - len(_distinct(events)) for events in observations.received.values())
+
+
 def _rejections(observations: Observations) -> Iterator[Event]:
     return (e for e in _distinct(observations.received.get(TOPIC, ())) if e.type.endswith("OrderRejected"))
 
 
 def _distinct(events: Sequence[Event]) -> list[Event]:
+    """Each once, in the order in which they came first."""
     return list({event.event_id: event for event in events}.values())

@@ -16,6 +16,8 @@ CHECKERS: Sequence[Checker] = (
     events.event_without_change,
     events.told_otherwise,
     events.forged,
+    events.told_in_disorder,
+    events.told_back_in_time,
     records.recorded_as_told,
     records.recorded_once,
     records.late_and_not_said,

@@ -73,6 +73,8 @@ class Observations:
     """The changes of the leases, in order; none where the state is in files."""
     deadlocks: Sequence[str] = ()
     """The lines about deadlocks in the logs of the database's servers."""
+    may_overtake: bool = False
+    """True where brokers refuse events, one of which may come after the next of its order."""
 
     def asked(self, *calls: str) -> Iterator[Operation]:
         """The operations of these calls."""

@@ -134,6 +134,20 @@ class ReplicatedDatabase:
         finally:
             _signal(server, signal.SIGCONT)
 
+    @contextmanager
+    def asynchronous(self) -> Iterator[None]:
+        """Commits wait for nobody, for a while: what the standby has not got yet is gone with the primary."""
+        self.primary.wait_for_standby(False)
+        try:
+            yield
+        finally:
+            self.heal()
+
+    def hold_back(self) -> None:
+        """Sends the standby nothing more, for as long as the primary lives; what it has got, it has."""
+        sender = self.primary.sql("SELECT pid FROM pg_stat_replication")
+        psutil.Process(int(sender)).suspend()
+
     def heal(self) -> None:
         """Both run, and commits wait for the standby; of two that took writes the last promoted one is right."""
         for server in (self.primary, self.standby):

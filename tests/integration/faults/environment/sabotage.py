@@ -1,6 +1,8 @@
-"""Sabotaged services: `python -m …environment.sabotage NAME` runs one with one thing wrong on purpose.
+"""Sabotages: one thing wrong on purpose, to show that a round with the right fault finds out.
 
-They are there to show that a round with the right fault finds out.
+Of some things it is said that nothing rests on them: that is shown by rounds which must not find out.
+
+`python -m …environment.sabotage NAME` runs a sabotaged service; other sabotages are of the database.
 """
 
 import asyncio
@@ -10,6 +12,7 @@ import random
 import runpy
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
@@ -24,7 +27,8 @@ from ordersys.runtime.base.leadership import Leadership
 from ordersys.runtime.outbox import Outbox, Waiting
 from ordersys.runtime.rabbitmq.consumer import Consumer, Disposition
 from ordersys.runtime.rpc import admission
-from tests.integration.faults.environment.setup import Setup
+from tests.integration.faults.environment.postgresql import ReplicatedDatabase
+from tests.integration.faults.environment.setup import POSTGRESQL, Setup
 
 _LATER_SECONDS = 2.0
 
@@ -40,6 +44,16 @@ class Sabotage(NamedTuple):
     def unfit(self, setup: Setup) -> bool:
         """True where it does no harm."""
         return setup.replicas < self.replicas
+
+
+class DatabaseSabotage(NamedTuple):
+    """The way PostgreSQL's servers are sabotaged."""
+
+    during: Callable[[ReplicatedDatabase], AbstractContextManager[None]]
+
+    def unfit(self, setup: Setup) -> bool:
+        """True where there are none."""
+        return setup.database != POSTGRESQL
 
 
 def ack_before_commit() -> None:
@@ -125,6 +139,11 @@ def ignores_lease() -> None:
     _replace(Leadership, "held", property(lambda leadership: True))
 
 
+def relays_without_lease() -> None:
+    """Every process publishes what stands in the outbox."""
+    _replace(Leadership, "held", property(lambda leadership: True))
+
+
 def random_key_order() -> None:
     """Locks products in any order."""
     setattr(inventory, "sorted", lambda keys: random.sample(list(keys), len(keys)))  # noqa: B010 - hides the builtin
@@ -134,7 +153,7 @@ def _replace(owner: type, name: str, by: object) -> None:
     setattr(owner, name, by)
 
 
-SABOTAGES: Mapping[str, Sabotage] = {
+SERVICE_SABOTAGES: Mapping[str, Sabotage] = {
     "ack-before-commit": Sabotage("notification_service_1", ack_before_commit),
     "no-inbox": Sabotage("notification_service_2", no_inbox),
     "cursor-instead-of-rows": Sabotage("order_service", cursor_instead_of_rows),
@@ -142,12 +161,17 @@ SABOTAGES: Mapping[str, Sabotage] = {
     "no-limit": Sabotage("product_service", no_limit),
     "endless-patience": Sabotage("product_service", endless_patience),
     "ignores-lease": Sabotage("notification_service_1", ignores_lease, replicas=2),
+    "relays-without-lease": Sabotage("order_service", relays_without_lease, replicas=2),
     "random-key-order": Sabotage("product_service", random_key_order, replicas=2),
     "release-twice": Sabotage("product_service", release_twice),
 }
-"""In the order in which they may be tried on one system: the last one leaves it spoiled."""
+SABOTAGES: Mapping[str, Sabotage | DatabaseSabotage] = {
+    **SERVICE_SABOTAGES,
+    "asynchronous-standby": DatabaseSabotage(ReplicatedDatabase.asynchronous),
+}
+"""In the order in which they may be tried on one system: the last ones leave it spoiled."""
 
 if __name__ == "__main__":
-    chosen = SABOTAGES[sys.argv.pop()]
+    chosen = SERVICE_SABOTAGES[sys.argv.pop()]
     chosen.work()
     runpy.run_module(f"ordersys.{chosen.service}", run_name="__main__", alter_sys=True)

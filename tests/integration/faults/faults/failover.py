@@ -14,6 +14,7 @@ def failover_faults() -> Iterator[Fault]:
     """Each with the standby that each commit waits for."""
     for name, act in {
         "database primary killed, standby promoted": _fails_over,
+        "database standby behind, primary killed, standby promoted": falls_behind,
         "database primary frozen, standby promoted": _freezes,
         "database primary killed and started again": _kills_primary,
         "database standby killed, which each commit waits for": _loses_standby,
@@ -29,6 +30,13 @@ def _fails_over(context: FaultContext) -> Sequence[Finding]:
     context.last(0.5, 5.0)
     context.environment.servers.promote()
     return goes_on(context.environment, "the standby was promoted")
+
+
+def falls_behind(context: FaultContext) -> Sequence[Finding]:
+    """The standby gets nothing for a while before it has to do: what is answered meanwhile would be lost."""
+    context.environment.servers.hold_back()
+    context.last(1.0, 5.0)
+    return _fails_over(context)
 
 
 def _freezes(context: FaultContext) -> Sequence[Finding]:

@@ -68,7 +68,8 @@ class RoundRunner(NamedTuple):
             [operation for operation in history.operations if not (operation.settled or operation.abandoned)],
         )
         observations = self.observer.observations(f"{name}-", history.operations, missed_before)
-        observations = replace(observations, left={**observations.left, **self.environment.excess()})
+        left = {**observations.left, **self.environment.excess()}
+        observations = replace(observations, left=left, may_overtake=fault.brokers > 1)
         return Round(name, fault, history, observations, [*seen, *findings(observations)], recovered_after)
 
 

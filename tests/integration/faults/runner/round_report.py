@@ -26,6 +26,8 @@ class Figures:
     slowest_recovery: float = 0.0
     selftests: dict[str, bool] = field(default_factory=dict)
     """By sabotage: true if it was found out."""
+    harmless: dict[str, bool] = field(default_factory=dict)
+    """By sabotage that breaks no promise: true if it was at work, and was not found out."""
 
     def add(self, finished: Round) -> None:
         """One round more."""
@@ -50,11 +52,12 @@ class Figures:
         self.findings += other.findings
         self.slowest_recovery = max(self.slowest_recovery, other.slowest_recovery)
         self.selftests |= other.selftests
+        self.harmless |= other.harmless
 
     @property
     def failed(self) -> bool:
-        """True if there were findings, or a sabotage was not found out."""
-        return bool(self.findings) or not all(self.selftests.values())
+        """True if there were findings, or a sabotage was not found out, or one that is harmless was."""
+        return bool(self.findings) or not all((*self.selftests.values(), *self.harmless.values()))
 
     @property
     def line(self) -> str:
@@ -68,7 +71,8 @@ class Figures:
         selftests = (
             {"sabotages": len(self.selftests), "found_out": sum(self.selftests.values())} if self.selftests else {}
         )
-        return json.dumps({**counts, **{kind.value: self.findings[kind] for kind in Kind}, **selftests})
+        harmless = {"harmless": len(self.harmless), "borne": sum(self.harmless.values())} if self.harmless else {}
+        return json.dumps({**counts, **{kind.value: self.findings[kind] for kind in Kind}, **selftests, **harmless})
 
 
 def summary(finished: Round) -> str:

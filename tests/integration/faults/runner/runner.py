@@ -18,7 +18,7 @@ from tests.integration.faults.runner.processes import JobResult, Pipe, leave
 from tests.integration.faults.runner.round import RoundRunner
 from tests.integration.faults.runner.round_report import Figures, keep, summary
 from tests.integration.faults.runner.schedule import Job, every_fault
-from tests.integration.faults.selftest.harness_selftest import try_sabotage
+from tests.integration.faults.selftest.harness_selftest import HARMLESS, try_sabotage
 from tests.integration.faults.workload.calls import Calls
 
 _QUICK_SECONDS, _LONG_SECONDS = 1.5, 4.0
@@ -107,9 +107,10 @@ class JobRunner:
         return JobResult(figures, [summary(result), *_lines(result.findings)])
 
     def _selftest(self, round_runner: RoundRunner, job: Job) -> JobResult:
-        findings = try_sabotage(round_runner, job.name)
-        verdict = f"found out: {findings[0].text}" if findings else "WAS NOT FOUND OUT"
-        return JobResult(Figures(selftests={job.name: bool(findings)}), [f"{'sabotage':<10} {job.name:<45} {verdict}"])
+        verdict = try_sabotage(round_runner, job.name)
+        tried = {job.name: verdict.passed}
+        figures = Figures(harmless=tried) if job.name in HARMLESS else Figures(selftests=tried)
+        return JobResult(figures, [f"{'sabotage':<10} {job.name:<45} {verdict.text}"])
 
     def _name(self, number: object) -> str:
         return f"s{self._run.seed}r{number}"

@@ -9,6 +9,7 @@ from tests.integration.faults.environment.setup import USUAL, Setup
 from tests.integration.faults.faults.administration import administration_faults
 from tests.integration.faults.faults.bad_clients import bad_client_faults
 from tests.integration.faults.faults.brokers import cluster_faults
+from tests.integration.faults.faults.clocks import clock_faults
 from tests.integration.faults.faults.crash_points import crash_faults
 from tests.integration.faults.faults.crowd import crowd_faults
 from tests.integration.faults.faults.database_links import database_link_faults
@@ -42,7 +43,7 @@ def every_fault(quick: bool, setup: Setup = USUAL) -> list[Fault]:
     overwhelming = [*overload_faults(), *crowd_faults(), *bad_client_faults()]
     broken = [*disk_faults(), *release_faults(quick), *crash_faults(quick, setup.database), *cluster_faults(quick)]
     shared = [*failover_faults(), *database_link_faults(), *session_faults(), *replica_faults()]
-    return [*process_faults(), *outside, *overwhelming, *broken, *shared]
+    return [*process_faults(), *clock_faults(), *outside, *overwhelming, *broken, *shared]
 
 
 def schedule(
@@ -50,7 +51,8 @@ def schedule(
 ) -> Iterator[Job]:
     """The rounds of the faults with any of `words` in their name: each once, or so many at random; or one of these.
 
-    The same for the same arguments. A whole run ends with the self-test of each sabotage.
+    The same for the same arguments. Unless faults are drawn, the self-tests of the sabotages with these names follow:
+    a whole run ends with each of them.
     """
     fit = (fault for fault in every_fault(rounds is None, setup) if not fault.unfit(setup))
     there = [fault for fault in fit if not words or any(word in fault.name for word in words)]
@@ -58,8 +60,9 @@ def schedule(
     yield from (
         Job(i, fault.name, fault.brokers, fault.measures) for i, fault in enumerate(faults) if number in (None, i)
     )
-    if not words and rounds is None and number is None:
-        possible = [name for name, sabotage in SABOTAGES.items() if not sabotage.unfit(setup)]
+    if rounds is None and number is None:
+        fit_ones = (name for name, sabotage in SABOTAGES.items() if not sabotage.unfit(setup))
+        possible = [name for name in fit_ones if not words or any(word in name for word in words)]
         yield from (Job(index, name, is_selftest=True) for index, name in enumerate(possible))
 
 

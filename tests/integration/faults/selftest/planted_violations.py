@@ -7,10 +7,13 @@ from typing import Any
 import grpc
 
 from ordersys.api.error.v1.error_reason_pb2 import ErrorReason
+from ordersys.api.order.v1.order_events_pb2 import OrderUpdated
 from ordersys.api.order.v1.order_pb2 import Order
 from ordersys.api.order.v1.order_service_pb2 import GetOrderRequest, GetOrderResponse
 from ordersys.api.product.v1.product_service_pb2 import PlaceOrderResponse
 from ordersys.contract.errors import status_error
+from ordersys.contract.events import Event
+from ordersys.contract.times import timestamp
 from tests.contract.harness.client import Answer
 from tests.integration.faults.checkers.observations import CREATED, TOPIC, Kind, Lease, Observations, Stock
 from tests.integration.faults.selftest.healthy_history import LEASES, UNAVAILABLE, healthy_history, ok
@@ -19,6 +22,13 @@ ONE, TWO = "notification-service-1", "notification-service-2"
 NOT_ALLOWED = Answer(grpc.StatusCode.FAILED_PRECONDITION, None, status_error(ErrorReason.STATE_NOT_ALLOWED).status)
 BUG = Answer(grpc.StatusCode.INTERNAL, None, status_error(ErrorReason.INTERNAL_ERROR).status)
 Plant = Callable[[], Observations]
+
+
+def swapped(events: Sequence[Any], first: str, second: str) -> list[Any]:
+    """Two of them in each other's place."""
+    places = {first: second, second: first}
+    by_id = {event.event_id: event for event in events}
+    return [by_id[places.get(event.event_id, event.event_id)] for event in events]
 
 
 def without(events: Sequence[Any], event_id: str) -> list[Any]:
@@ -131,6 +141,20 @@ def forged() -> Observations:
     return altered("received", CREATED, lambda events: [*events, events[0]._replace(body=b"other")])
 
 
+def published_by_two_in_their_own_order() -> Observations:
+    return altered("received", TOPIC, lambda events: swapped(events, "order-anna.1", "order-anna.2"))
+
+
+def changed_by_a_process_whose_clock_is_behind() -> Observations:
+    def earlier(event: Event) -> Event:
+        message = OrderUpdated()
+        message.CopyFrom(event.message)
+        message.order.update_time.CopyFrom(timestamp(0))
+        return event._replace(message=message)
+
+    return altered("received", TOPIC, lambda es: [earlier(e) if e.event_id == "order-anna.2" else e for e in es])
+
+
 def acknowledged_to_the_broker_before_the_commit() -> Observations:
     return altered("recorded", TWO, lambda records: without(records, "order-anna.2"))
 
@@ -226,6 +250,8 @@ PLANTED: Mapping[Plant, tuple[str, Kind]] = {
     a_refusal_that_was_none: ("event_without_change", Kind.DUPLICATED),
     told_otherwise: ("told_otherwise", Kind.LOST),
     forged: ("forged", Kind.DUPLICATED),
+    published_by_two_in_their_own_order: ("told_in_disorder", Kind.LOST),
+    changed_by_a_process_whose_clock_is_behind: ("told_back_in_time", Kind.LOST),
     acknowledged_to_the_broker_before_the_commit: ("recorded_as_told", Kind.LOST),
     no_inbox: ("recorded_once", Kind.DUPLICATED),
     late_and_not_said: ("late_and_not_said", Kind.LOST),

@@ -1,14 +1,22 @@
 """Each checker finds the fault it is there for, planted in a round that went well, and finds nothing else."""
 
+from dataclasses import replace
+
 import grpc
 import pytest
 from google.rpc.status_pb2 import Status
 
 from tests.contract.harness.client import Answer
+from tests.integration.faults.checkers.events import repeated
 from tests.integration.faults.checkers.every_checker import CHECKERS, findings
 from tests.integration.faults.checkers.observations import Kind, Stock
 from tests.integration.faults.selftest.healthy_history import UNAVAILABLE, HealthyHistory, healthy_history
-from tests.integration.faults.selftest.planted_violations import NOT_ALLOWED, PLANTED, Plant
+from tests.integration.faults.selftest.planted_violations import (
+    NOT_ALLOWED,
+    PLANTED,
+    Plant,
+    published_by_two_in_their_own_order,
+)
 from tests.integration.faults.workload.history import Outcome
 
 
@@ -28,6 +36,16 @@ def test_a_planted_fault_is_found_by_its_checker(plant: Plant) -> None:
 def test_every_checker_has_a_fault_it_was_shown_to_catch() -> None:
     """No checker is believed untried."""
     assert {name for name, _ in PLANTED.values()} == {checker.__name__ for checker in CHECKERS}
+
+
+def test_what_comes_again_is_no_disorder() -> None:
+    """Nor is an event that a queue of a cluster refused before it took the next."""
+    sound = healthy_history().observations()
+    again = {exchange: [*events, *events] for exchange, events in sound.received.items()}
+    assert findings(replace(sound, received=again)) == []
+    assert repeated(sound) == 0
+    assert repeated(replace(sound, received=again)) == sum(map(len, sound.received.values()))
+    assert findings(replace(published_by_two_in_their_own_order(), may_overtake=True)) == []
 
 
 def test_a_refusal_after_silence_says_nothing_of_the_silence() -> None:

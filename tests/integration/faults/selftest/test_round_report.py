@@ -63,6 +63,18 @@ def test_a_sabotage_nobody_found_out_is_a_failure() -> None:
     assert (said["sabotages"], said["found_out"]) == (2, 1)
 
 
+def test_a_harmless_sabotage_that_was_found_out_is_a_failure() -> None:
+    """It broke a promise that was said to rest on something else."""
+    figures = Figures()
+    figures.merge(Figures(harmless={"relays-without-lease": True}))
+    assert not figures.failed
+    figures.merge(Figures(harmless={"another": False}))
+    assert figures.failed
+    said = json.loads(figures.line)
+    assert (said["harmless"], said["borne"]) == (2, 1)
+    assert "sabotages" not in said
+
+
 def test_a_failed_round_leaves_its_history_its_logs_and_its_story(tmp_path: Path) -> None:
     """Enough to find out what went wrong, and how to run it again."""
     environment, folder = tmp_path / "environment", tmp_path / "found" / "s1r0"

@@ -26,6 +26,15 @@ def test_a_whole_run_has_every_fault_and_every_sabotage_that_is_fit(setup: Setup
     assert [job.name for job in schedule((), None, 1, None, setup)] == [*names, *sabotages]
 
 
+def test_words_choose_among_faults_and_sabotages() -> None:
+    """A sabotage can be tried alone; where faults are drawn none is tried."""
+    setup = Setup(POSTGRESQL, 2)
+    assert [job.name for job in schedule(["no-sweep"], None, 1, None, setup)] == ["no-sweep"]
+    chosen = list(schedule(["standby"], None, 1, None, setup))
+    assert {job.is_selftest for job in chosen} == {True, False}
+    assert not [job for job in schedule(["standby"], 20, 1, None, setup) if job.is_selftest]
+
+
 def test_each_fault_and_sabotage_is_fit_for_some_setup() -> None:
     """None is left out everywhere; most are tried on each."""
     faults = [[fault.name for fault in every_fault(True, setup) if not fault.unfit(setup)] for setup in SETUPS]
