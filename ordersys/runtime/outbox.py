@@ -36,7 +36,7 @@ from sqlalchemy import (
 from ordersys.contract import topology
 from ordersys.contract.events import EventMessage
 from ordersys.contract.topology import Publication
-from ordersys.runtime.storage.statements import Statement, inserting
+from ordersys.runtime.storage.statements import Statement, inserting, writers_of
 
 
 class Waiting(NamedTuple):
@@ -98,12 +98,16 @@ class Outbox:
         appended, self._appended = self._appended, False
         return appended
 
-    def oldest(self, connection: Connection, most: int) -> list[Waiting]:
-        """The oldest events that were not tried yet, or whose try was not answered."""
+    def oldest(self, connection: Connection, most: int, floor: int = 0) -> list[Waiting]:
+        """The oldest events after `floor` that were not tried yet, or whose try was not answered."""
         return [
             Waiting(row[0], EventMessage._make(row[1:8]), _to(row[8], row[9], row[3]), bool(row[10]))
-            for row in self._oldest.rows(connection, most=most)
+            for row in self._oldest.rows(connection, most=most, floor=floor)
         ]
+
+    def writers(self, connection: Connection) -> frozenset[str]:
+        """The transactions under way whose events may yet come, before others that are there already."""
+        return writers_of(connection, self.table.name)
 
     def due(self, connection: Connection, time: int, most: int) -> list[Waiting]:
         """Events due by `time`, the one tried longest ago first; of each order only its earliest."""
@@ -164,7 +168,10 @@ class Outbox:
         held = exists().where(late.subject == table.subject).label("held")
         self._insert = inserting(self.table)
         self._oldest = Statement(
-            select(*(table[name] for name in columns), held).order_by(table.sequence).limit(bindparam("most"))
+            select(*(table[name] for name in columns), held)
+            .where(table.sequence > bindparam("floor"))
+            .order_by(table.sequence)
+            .limit(bindparam("most"))
         )
         self._delete = Statement(delete(self.table).where(table.sequence == bindparam("gone")))
         self._due = Statement(

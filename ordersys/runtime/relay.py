@@ -38,6 +38,8 @@ _RETRY_DELAY_SECONDS = 1.0
 _BATCH_PAUSE_SECONDS = 0.02  # a lone event goes at once; of a stream few windows are made
 _LOOK_SECONDS = 1.0  # two queries when nothing is to do
 _SHARED_LOOK_SECONDS = 0.04  # for what other processes commit, of which nothing else tells: 1 % of a core
+_SETTLE_SECONDS = 0.5  # of two such queries the second has the floor rise
+_FULL_LOOK_SECONDS = 5.0
 # A node that nacks because it asks a lost one takes some 17 ms for each (docs/reliability.md); a full queue none.
 _SLOW_SECONDS = 0.5
 _PARKED_SECONDS, _PARKED_SECONDS_AT_MOST = 5.0, 600.0  # doubled each time; somebody has to change something first
@@ -72,6 +74,7 @@ class Relay:
         """The rows of confirmed events that may still be there."""
         self._new = _Pace(window, window)
         self._late = _Pace(_TRIAL, window)
+        self._floor = _Floor()
         self._suspect: int | None = None
         """The event that was alone in a window for which the broker has closed the channel."""
         self._logged_at = -_SAID_EVERY_SECONDS
@@ -105,6 +108,7 @@ class Relay:
             if not self._database.leadership.held:
                 await self._database.leadership.wait()
                 begun = False
+                self._floor = _Floor()
             try:
                 async with self._in_use:
                     if not begun:
@@ -138,7 +142,7 @@ class Relay:
         asked = self._new.size
         # As it was before the look: what is removed meanwhile may still be seen.
         being_removed = self._being_removed.copy()
-        oldest = await self._database.read(self._outbox.oldest, asked + len(being_removed))
+        oldest = await self._look(asked + len(being_removed))
         events = [event for event in oldest if event.sequence not in being_removed][:asked]
         ready = [event for event in events if not event.held]
         outcomes, took = await self._published(ready)
@@ -153,6 +157,15 @@ class Relay:
         else:
             self._new.better()
         return len(events) == asked or Fate.OPEN in fates
+
+    async def _look(self, most: int) -> list[Waiting]:
+        """The oldest events that were not tried to their end. Raises Unavailable."""
+        time = asyncio.get_running_loop().time()
+        if self._floor.has_to_ask(time):
+            self._floor.settle(time, await self._database.read(self._outbox.writers))
+        oldest = await self._database.read(self._outbox.oldest, most, self._floor.start(time))
+        self._floor.rise([event.sequence for event in oldest])
+        return oldest
 
     async def _publish_late(self) -> bool:
         """One window of events that are tried again, when their time has come; true when there may be more.
@@ -276,6 +289,60 @@ class _Pace:
     def left(self) -> float:
         """The seconds left of the pause."""
         return max(0.0, self._until - asyncio.get_running_loop().time())
+
+
+class _Floor:
+    """The sequence after which a look begins: up to it all is removed, and nothing can be committed any more.
+
+    While any transaction in PostgreSQL has an old snapshot, removed rows stay as dead ones, and a look from the
+    beginning goes through all of them (docs/reliability.md, "a snapshot held for minutes").
+
+    A row gets its sequence before it is committed, and may so come below others that were published long ago. The next
+    event of its order is appended under the lock of that order, thus after that commit, with a higher sequence: a look
+    from the beginning that finds it finds both, in order; a look that passes over the first would turn them round. So
+    it is not enough that rows seldom come late. The floor rises to what was seen removed, once all transactions have
+    ended that were writing to the outbox then. One that does not write there, such as a dump, does not hold it up.
+    """
+
+    def __init__(self) -> None:
+        self.sequence = 0
+        self._newest = 0
+        """The highest sequence that was seen."""
+        self._removed = 0
+        """Up to it the last look has found nothing."""
+        self._candidate, self._writers = 0, frozenset[str]()
+        """What was removed when these transactions were under way, which may yet commit something below it."""
+        self._settled = 0
+        """Up to it nothing can be committed any more."""
+        self._ask_at = self._full_at = 0.0
+
+    def has_to_ask(self, time: float) -> bool:
+        """True when `settle` is to be told who writes, before the next look."""
+        return time >= self._ask_at
+
+    def settle(self, time: float, writers: frozenset[str]) -> None:
+        """Notes the transactions that are writing now."""
+        self._ask_at = time + _SETTLE_SECONDS
+        if not self._writers & writers:
+            self._settled = self._candidate
+            self._candidate, self._writers = self._removed, writers
+
+    def start(self, time: float) -> int:
+        """The sequence after which the look at this time begins."""
+        if time < self._full_at:
+            return self.sequence
+        # A failover that loses commits gives their sequences again.
+        self._full_at = time + _FULL_LOOK_SECONDS
+        return 0
+
+    def rise(self, sequences: Sequence[int]) -> None:
+        """Notes the sequences that a look has found, in their order."""
+        if sequences and sequences[0] <= self.sequence:
+            self._newest = self._candidate = self._settled = 0
+        self._newest = max(self._newest, sequences[-1] if sequences else 0)
+        self._removed = sequences[0] - 1 if sequences else self._newest
+        # What was committed late, before all was settled, is seen by now.
+        self.sequence = min(self._settled, self._removed)
 
 
 def _fewer(outcomes: Sequence[PublishResult]) -> int:

@@ -26,6 +26,10 @@ _SESSION = {
     "lock_timeout": "5000",
     # A plan that was made while a table was empty would be kept when it is full: a look-up of 0.1 ms takes 50 then.
     "plan_cache_mode": "force_custom_plan",
+    # An outbox full of dead rows is taken for one full of rows, and all its pages are read instead of few by the key.
+    # What has to be read without an index looks so dear then that it would be compiled first, which takes 100 ms.
+    "enable_seqscan": "off",
+    "jit": "off",
 }
 _TRANSACTION_TIMEOUT = ("transaction_timeout", "15000")  # PostgreSQL 17 and later
 _WITH_TRANSACTION_TIMEOUT = 170_000

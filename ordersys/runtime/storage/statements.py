@@ -19,6 +19,11 @@ Row = tuple[Any, ...]
 # (docs/performance.md, "rows and events are tuples").
 _DIALECT = sqlite_dialect(paramstyle="qmark")
 _REPEATED = "repeated"
+# Seen by every role. A reader, such as a dump, has another mode.
+_WRITERS = """
+    SELECT virtualtransaction FROM pg_locks
+    WHERE relation = %s::regclass AND mode = 'RowExclusiveLock' AND granted
+"""
 
 
 class Statement:
@@ -140,6 +145,17 @@ def serialise(connection: Connection, name: str) -> None:
     driver = driver_of(connection)
     if not isinstance(driver, sqlite3.Connection):
         driver.execute("SELECT pg_advisory_xact_lock(%s)", (lock_number(name),))
+
+
+def writers_of(connection: Connection, table: str) -> frozenset[str]:
+    """The transactions under way that have written to `table`. Of a single writer none: what it commits comes in order.
+
+    Each has the lock from before it draws a number for its first row until its rows can be seen.
+    """
+    driver = driver_of(connection)
+    if isinstance(driver, sqlite3.Connection):
+        return frozenset()
+    return frozenset(row[0] for row in driver.execute(_WRITERS, (table,)).fetchall())
 
 
 def lock_number(name: str) -> int:

@@ -91,7 +91,7 @@ def cursor_instead_of_rows() -> None:
     oldest = Outbox.oldest
     read: list[int] = [0]
 
-    def after_the_last(outbox: Outbox, connection: Connection, most: int) -> list[Waiting]:
+    def after_the_last(outbox: Outbox, connection: Connection, most: int, _: int) -> list[Waiting]:
         rows = [row for row in oldest(outbox, connection, 10_000) if row.sequence > read[0]][:most]
         read[0] = max([read[0], *(row.sequence for row in rows)])
         return rows
