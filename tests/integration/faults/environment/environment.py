@@ -224,6 +224,8 @@ class Environment:
         for name in names:
             self.give(name)
             self.kill(name)
+        for service in {name.partition("-")[0] for name in names} if self.database is not None else ():
+            self.state.change(service, "DELETE FROM leases")  # else those that were killed lead for 10 s yet
         for name in names:
             self.start(name)
         for name in names:

@@ -40,7 +40,7 @@ _HELD_AT = {
 def replica_faults() -> Iterator[Fault]:
     """For two processes and more."""
     for service in SERVICES:
-        yield Fault(f"all processes of {service} killed", _kills_all(service), replicas=2)
+        yield Fault(f"all processes of {service} killed", kills_all(service), replicas=2)
         yield Fault(f"leader of {service} killed", _kills_leader(service), replicas=2)
         yield Fault(f"leader of {service} asleep for longer than its lease", _outsleeps(service), replicas=2)
         yield Fault(f"{service} paused where it holds something", _pauses(service), replicas=2)
@@ -58,7 +58,8 @@ def leader(environment: Environment, service: str) -> str:
     return next((name for name in names if environment.service(name).pid in pids), names[0])
 
 
-def _kills_all(service: str) -> Act:
+def kills_all(service: str) -> Act:
+    """kill -9 of every process of a service, however many there are, and a start some time later."""
     return lambda context: kills(*context.environment.setup.of(service))(context)
 
 

@@ -18,7 +18,7 @@ from tests.integration.faults.faults.failover import falls_behind
 from tests.integration.faults.faults.fault import Fault, kills
 from tests.integration.faults.faults.outside import network_faults
 from tests.integration.faults.faults.overload import overloads
-from tests.integration.faults.faults.replicas import storms
+from tests.integration.faults.faults.replicas import kills_all, storms
 from tests.integration.faults.runner.round import Round, RoundRunner
 from tests.integration.faults.workload.client_behaviour import AbandoningClients
 
@@ -42,7 +42,7 @@ class Revealed(NamedTuple):
 
 REVEALED = {
     "ack-before-commit": Revealed(
-        Fault("kill", kills("notification_service_1")), {Kind.LOST: "is not recorded by notification-service-1"}
+        Fault("kill", kills_all("notification_service_1")), {Kind.LOST: "is not recorded by notification-service-1"}
     ),
     "no-inbox": Revealed(
         Fault("crash", crashes("notification_service_2", [Point("consumer.recorded", ())])),
