@@ -8,12 +8,16 @@ Imports nothing beyond the interpreter's own modules: it is loaded before anythi
 
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
+from functools import partial
+from threading import Timer
 from types import FrameType
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _BASE = 128
+_AGAIN_SECONDS = 0.05
 
 
 class Interrupted(BaseException):
@@ -43,12 +47,19 @@ class Interrupts:
         finally:
             self._cancel = None
 
-    def raising(self) -> AbstractContextManager[None]:
+    @contextmanager
+    def raising(self) -> Iterator[None]:
         """The first signal raises Interrupted in the main thread, whatever that does; later ones do nothing.
 
         A terminal that closes sends several, and what has to be ended is being ended by then.
         """
-        return _handled_by(self._raise_once)
+        before = sys.unraisablehook
+        sys.unraisablehook = partial(self._come_again, before)
+        try:
+            with _handled_by(self._raise_once):
+                yield
+        finally:
+            sys.unraisablehook = before
 
     @contextmanager
     def blocking(self) -> Iterator[None]:
@@ -63,6 +74,18 @@ class Interrupts:
         if not self._number:
             self._number = number
             raise Interrupted
+
+    def _come_again(
+        self, otherwise: "Callable[[sys.UnraisableHookArgs], object]", dropped: "sys.UnraisableHookArgs"
+    ) -> None:
+        """Has a signal come again soon: Python drops what is raised while it clears something away."""
+        if not issubclass(dropped.exc_type, Interrupted):
+            otherwise(dropped)
+            return
+        number, self._number = self._number, 0
+        timer = Timer(_AGAIN_SECONDS, os.kill, (os.getpid(), number))
+        timer.daemon = True
+        timer.start()
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         cancel = self._cancel
