@@ -236,9 +236,11 @@ class PostgreSQLDatabase:
 
     def _end_stuck_reads(self) -> None:
         """A server that hangs, and whose machine lives, keeps a read for ever: it is tried again, on the next one."""
-        for connection, began in list(self._reading.items()):
-            if time.monotonic() > began + _ANSWER_SECONDS:
-                shut_down(connection)
+        stuck = [each for each, began in list(self._reading.items()) if time.monotonic() > began + _ANSWER_SECONDS]
+        for connection in stuck:
+            shut_down(connection)
+        if stuck:
+            self._engine.dispose()  # those that nobody reads by lead to the same server, and would be tried in turn
 
     async def _prepare(self, first: Callable[[Connection], None]) -> None:
         """Waits for a server that is not there yet, and for a process that is at the tables before this one."""
