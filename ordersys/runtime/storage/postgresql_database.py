@@ -41,6 +41,7 @@ _WRITERS = 3  # transactions at a time: one of them often waits for rows that an
 _READERS = 2
 _OPEN_SECONDS = 20.0  # for the server to come at the start, and for another process to make or upgrade the tables
 _ANSWER_SECONDS = 8.0  # for a commit that is not answered, such as one that waits for a standby that is gone
+_READ_SECONDS = 5.0  # for a read, which takes milliseconds unless it waits for a lock, and then no longer than that
 _PROBE_SECONDS = 5.0
 _SAY_AGAIN_SECONDS = 30.0
 _LEASE_SECONDS = 10.0
@@ -236,7 +237,7 @@ class PostgreSQLDatabase:
 
     def _end_stuck_reads(self) -> None:
         """A server that hangs, and whose machine lives, keeps a read for ever: it is tried again, on the next one."""
-        stuck = [each for each, began in list(self._reading.items()) if time.monotonic() > began + _ANSWER_SECONDS]
+        stuck = [each for each, began in list(self._reading.items()) if time.monotonic() > began + _READ_SECONDS]
         for connection in stuck:
             shut_down(connection)
         if stuck:
