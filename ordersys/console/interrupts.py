@@ -83,6 +83,7 @@ class Interrupts:
             otherwise(dropped)
             return
         number, self._number = self._number, 0
+        # Not from here: what a handler raises within this hook is dropped as well.
         timer = Timer(_AGAIN_SECONDS, os.kill, (os.getpid(), number))
         timer.daemon = True
         timer.start()

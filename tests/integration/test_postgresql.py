@@ -287,9 +287,7 @@ async def test_a_server_that_forgot_a_statement_is_told_again(url: str) -> None:
     """Somebody between has given away what a connection had prepared, as poolers do: nothing fails of it."""
 
     def read(connection: Connection, numbers: list[int]) -> list[int]:
-        driver = driver_of(connection)
-        (row,) = driver.execute("SELECT %s", (numbers[0],)).fetchall()
-        driver.execute("SELECT pg_prepared_statements.name FROM pg_prepared_statements")
+        (row,) = driver_of(connection).execute("SELECT %s", (numbers[0],)).fetchall()
         return [row[0]] * len(numbers)
 
     def forget(connection: Connection, items: list[None]) -> list[None]:
