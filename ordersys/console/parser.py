@@ -1,7 +1,7 @@
 """Command lines whose mistakes are one line with the way out, and whose help is written as all output is.
 
-Beyond argparse: flags and operands may be mixed, what is misspelt is answered with what was probably meant, and help is
-the same on each version of Python.
+Beyond argparse: flags and operands may be mixed, the value of a flag may begin with a hyphen, what is misspelt is
+answered with what was probably meant, and help is the same on each version of Python.
 """
 
 import argparse
@@ -47,7 +47,7 @@ class Parser(argparse.ArgumentParser):
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """As argparse, but operands may stand on both sides of a flag: `place lamp=1 --customer anna chair=2`."""
-        words = sys.argv[1:] if args is None else list(args)
+        words = self._with_values(sys.argv[1:] if args is None else list(args))
         if self._mixes or self._subparsers is not None or "--" in words:  # whose meaning the first pass would lose
             return super().parse_known_args(words, namespace)
         self._mixes = True  # parse_known_intermixed_args comes back here for each of its two passes
@@ -67,6 +67,34 @@ class Parser(argparse.ArgumentParser):
     def flags(self) -> Sequence[str]:
         """All flags that can be typed."""
         return list(self._option_string_actions)
+
+    def _with_values(self, words: Sequence[str]) -> list[str]:
+        """The words, a flag and its value in one (`--page=-Zx4`) where the value begins with a hyphen.
+
+        argparse would take it for a flag of its own. Page tokens begin so, which nobody chooses. A flag behind a flag
+        stays one: there the value was forgotten.
+        """
+        joined: list[str] = []
+        commands = self._subparsers._group_actions[0].choices or () if self._subparsers else ()
+        for place, word in enumerate(words):
+            if word == "--" or word in commands:  # what stands behind a command is for its own parser
+                return [*joined, *words[place:]]
+            if word.startswith("-") and joined and self._takes_value(joined[-1]) and not self._is_flag(word):
+                joined[-1] += f"={word}" if joined[-1].startswith("--") else word
+            else:
+                joined.append(word)
+        return joined
+
+    def _takes_value(self, word: str) -> bool:
+        named = [action for flag, action in self._option_string_actions.items() if flag.startswith(word)]
+        exact = self._option_string_actions.get(word)
+        action = exact or (named[0] if len(named) == 1 and word.startswith("--") else None)
+        return action is not None and action.nargs is None
+
+    def _is_flag(self, word: str) -> bool:
+        """True for a flag, one whose value stands in the same word, and the beginning of a long one."""
+        name = word.partition("=")[0]
+        return any(flag == name or (name.startswith("--") and flag.startswith(name)) for flag in self.flags())
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         """Words its own way, since each version of Python has another, and none says what was meant before 3.14."""

@@ -1,6 +1,7 @@
 """The commands: each one call or one list, shown as a table or as JSON."""
 
 import argparse
+import shlex
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -131,7 +132,7 @@ async def orders(client: Client, arguments: argparse.Namespace) -> int:
     if not printing.is_streamed(arguments):
         printing.resources(arguments, listed, lambda: tables.show_orders(listed))
     if token:
-        printing.more(arguments, f"older orders; the next page begins with --page {token}")
+        printing.more(arguments, f"older orders; the next page begins with --page {shlex.quote(token)}")
     return outcome.DONE
 
 

@@ -149,6 +149,7 @@ def test_a_list_that_is_cut_says_so_and_goes_on_page_by_page(system: System, api
     page: list[str] = []
     while not pages or page:
         done = client(system, "orders", "--customer", customer, "--limit", "5", *page)
+        assert done.returncode == outcome.DONE, done.stderr
         pages.append([line.split()[0] for line in done.stdout.splitlines()[2:]])
         more = re.search(r"^more: .* (--page) (\S+); --limit all", done.stderr)
         page = list(more.groups()) if more else []

@@ -47,6 +47,7 @@ VERSIONS = [programs for programs in (*installed(), *packaged()) if programs.maj
 SERVERS: list[Programs | None] = [None] if postgresql.given() or not VERSIONS else [*VERSIONS]
 LAMP, TABLE = (Product(id=id_, name=id_, available=50) for id_ in ("lamp", "table"))
 PROCESSES = 3
+_FLUSH = b"H\0\0\0\4"  # asks to be answered without delay; psycopg says it once more when nothing is open
 _COMMITTED = b"COMMIT\0"  # the tag that the server answers
 
 
@@ -244,8 +245,9 @@ class Cut:
     async def _to_server(self, reader: asyncio.StreamReader, back: asyncio.StreamWriter) -> None:
         try:
             while octets := await reader.read(65536):
-                self.turns += self._server_spoke
-                self._server_spoke = False
+                if octets != _FLUSH:
+                    self.turns += self._server_spoke
+                    self._server_spoke = False
                 back.write(octets)
                 await back.drain()
         except OSError:

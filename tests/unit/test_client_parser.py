@@ -46,6 +46,29 @@ FLAGS: Sequence[tuple[str, ...]] = (
 )
 
 
+VALUES = (
+    st.text(st.sampled_from("-=_aloprZ9"), min_size=4)
+    .map("-{}".format)
+    .filter(
+        lambda word: not any(flag.startswith(word.partition("=")[0]) for flag in COMMANDS.commands["orders"].flags())
+    )
+)
+
+
+@given(VALUES, st.sampled_from(["--page", "--pag", "--customer"]))
+def test_the_value_of_a_flag_may_begin_with_a_hyphen(value: str, flag: str) -> None:
+    """As those of getopt may: one page token in 64 does, and nobody chooses it."""
+    line = parser.parse(COMMANDS, ["orders", flag, value, "--limit", "5"])
+    assert (line.customer if flag == "--customer" else line.page, line.limit) == (value, 5)
+
+
+@pytest.mark.parametrize("behind", ["--json", "--lim", "--limit=3", "-o", "--"])
+def test_a_flag_whose_value_was_forgotten_is_named(behind: str) -> None:
+    """It does not swallow the next one."""
+    with pytest.raises(UsageError, match=r"--page.*expected one argument"):
+        parser.parse(COMMANDS, ["orders", "--page", behind, "--state", "paid"])
+
+
 @pytest.mark.parametrize("flag", FLAGS, ids=" ".join)
 @pytest.mark.parametrize("line", LINES, ids=" ".join)
 def test_an_option_means_the_same_wherever_it_stands(line: Sequence[str], flag: Sequence[str]) -> None:
