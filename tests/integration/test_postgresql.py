@@ -35,6 +35,7 @@ from ordersys.product_service.store.tables import SCHEMA, quantities
 from ordersys.runtime.base import database_url
 from ordersys.runtime.base.failpoints import VARIABLE
 from ordersys.runtime.base.ids import uuid7
+from ordersys.runtime.storage import postgresql_database
 from ordersys.runtime.storage.errors import CommitUnknown, StorageUnavailable
 from ordersys.runtime.storage.postgresql_database import PostgreSQLDatabase
 from ordersys.runtime.storage.schema import Schema, UnusableDatabase
@@ -211,6 +212,11 @@ class Cut:
         """How often something was said to the server after it had spoken: the round trips."""
         self._server_spoke = True
         self._connections: list[asyncio.Task[None]] = []
+        self._hanging: list[asyncio.Task[None]] = []
+
+    def hang(self) -> None:
+        """From now on nothing passes through the connections there are; new ones are as before."""
+        self._hanging = list(self._connections)
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[str]:
@@ -233,7 +239,7 @@ class Cut:
         try:
             there, back = await asyncio.open_connection(self._server.hostname, self._server.port)
             opened_.append(back)
-            await asyncio.gather(self._to_server(reader, back), self._to_client(there, writer))
+            await asyncio.gather(self._to_server(task, reader, back), self._to_client(there, writer))
         except (OSError, asyncio.CancelledError):
             pass  # the end of the test, or nobody listens there
         finally:
@@ -242,9 +248,13 @@ class Cut:
                 with suppress(OSError):
                     await each.wait_closed()
 
-    async def _to_server(self, reader: asyncio.StreamReader, back: asyncio.StreamWriter) -> None:
+    async def _to_server(
+        self, task: "asyncio.Task[None]", reader: asyncio.StreamReader, back: asyncio.StreamWriter
+    ) -> None:
         try:
             while octets := await reader.read(65536):
+                if task in self._hanging:
+                    continue
                 if octets != _FLUSH:
                     self.turns += self._server_spoke
                     self._server_spoke = False
@@ -303,6 +313,44 @@ async def test_a_server_that_forgot_a_statement_is_told_again(url: str) -> None:
         for _ in range(10):
             await database.write(forget, None)
         assert await database.write(read, 7) == 7
+
+
+@pytest.mark.parametrize("reads", [True, False])
+async def test_of_a_server_that_hangs_no_connection_is_used_again(
+    url: str, monkeypatch: pytest.MonkeyPatch, reads: bool
+) -> None:
+    """One read, or one transaction, waits for it; nobody else who comes afterwards does."""
+    monkeypatch.setattr(postgresql_database, "_READ_SECONDS", 1.0)
+    monkeypatch.setattr(postgresql_database, "_ANSWER_SECONDS", 1.0)
+    cut = Cut(url)
+    async with cut.listening() as through, opened(through) as (database,):
+        for _ in range(6):
+            await database.write(placements.begin, placing(lamp=1))
+        await asyncio.gather(*(database.probe() for _ in range(6)))
+        cut.hang()
+        if reads:
+            assert await database.read(products.page, None, 10)
+        else:
+            with pytest.raises(StorageUnavailable):
+                await database.write(placements.begin, placing(lamp=1))
+        for _ in range(6):
+            await database.write(placements.begin, placing(lamp=1))
+        assert await asyncio.gather(*(database.probe() for _ in range(6))) == [True] * 6
+
+
+async def test_a_host_that_hangs_is_waited_for_once(url: str) -> None:
+    """Connections are made to the host that took writes last; the others follow."""
+    knocks: list[asyncio.StreamWriter] = []
+    silent = await asyncio.start_server(lambda _, writer: knocks.append(writer), "127.0.0.1", 0)
+    server = urlsplit(url)
+    hosts = f"127.0.0.1:{silent.sockets[0].getsockname()[1]},{server.hostname}:{server.port}"
+    through = server._replace(netloc=f"postgres@{hosts}", query="connect_timeout=2").geturl()
+    async with silent, opened(through) as (database,):
+        for _ in range(6):
+            await database.write(placements.begin, placing(lamp=1))
+        await asyncio.gather(*(database.probe() for _ in range(6)))
+        assert len(knocks) == 1
+        knocks[0].close()
 
 
 async def test_a_commit_takes_two_round_trips(url: str) -> None:

@@ -52,6 +52,8 @@ def test_a_server_that_vanishes_is_noticed_unless_the_url_says_otherwise() -> No
         "postgresql://u:s3cr3t#@h/d",
         "postgresql://u:s3cr3t @h/d",
         "postgresql://u:s3cr3tü@h/d",
+        "postgresql://u:s3cr3t@h,i/d?port=1,2,3",
+        "postgresql://u:s3cr3t@h,i/d?hostaddr=127.0.0.1",
     ],
 )
 def test_a_url_that_cannot_be_read_is_refused_without_its_password(url: str) -> None:

@@ -6,13 +6,15 @@ libpq's own words may quote what it took for a port, and are left out.
 """
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 WANTED = "a PostgreSQL URL, such as postgresql://user:password@host:5432/name, or with several hosts host1:5432,host2"
 NONE = "none"
 _SCHEMES = ("postgresql://", "postgres://")
-_USUAL_PORT = "5432"
+USUAL_PORT = "5432"
+_OF_EACH_HOST = ("host", "hostaddr", "port")
 # A server that vanishes without a word is noticed within some seconds; by libpq's defaults within 2 hours, and what is
 # on its way to it within 15 minutes (https://www.postgresql.org/docs/current/libpq-connect.html).
 _DEFAULTS = {
@@ -34,6 +36,8 @@ class DatabaseUrl:
     shown: str
     conninfo: str = field(repr=False)
     """What `psycopg.connect` is given; it may hold a password."""
+    hosts: Sequence[Mapping[str, str]]
+    """The host, hostaddr and port of each server, as far as they are given; one at least."""
 
     def __str__(self) -> str:
         return self.shown
@@ -85,15 +89,23 @@ def _read(text: str) -> DatabaseUrl:
         )
     except psycopg.Error:  # its text may quote a part of the URL
         raise ValueError("can't be read by libpq: an option behind the ? may be unknown, or misspelt") from None
-    return DatabaseUrl(_shown(given), conninfo)
+    hosts = _hosts(given)
+    places = (
+        f"{host.get('host') or host.get('hostaddr') or 'localhost'}:{host.get('port') or USUAL_PORT}" for host in hosts
+    )
+    return DatabaseUrl(f"{','.join(places)}/{given.get('dbname') or given.get('user') or ''}", conninfo, hosts)
 
 
-def _shown(given: dict[str, Any]) -> str:
-    hosts = str(given.get("host") or given.get("hostaddr") or "localhost").split(",")
-    ports = str(given.get("port") or _USUAL_PORT).split(",")
-    ports += ports[-1:] * (len(hosts) - len(ports))
-    places = (f"{host}:{port or _USUAL_PORT}" for host, port in zip(hosts, ports, strict=False))
-    return f"{','.join(places)}/{given.get('dbname') or given.get('user') or ''}"
+def _hosts(given: Mapping[str, Any]) -> Sequence[Mapping[str, str]]:
+    """Raises ValueError where there are not as many of one as of the other; one port may stand for all."""
+    of_each = {name: str(given[name]).split(",") for name in _OF_EACH_HOST if given.get(name)}
+    count = len(of_each.get("host", of_each.get("hostaddr", [""])))
+    if len(of_each.get("port", ())) == 1:
+        of_each["port"] *= count
+    for name, values in of_each.items():
+        if len(values) != count:
+            raise ValueError(f"names {count} hosts and {len(values)} of {name}")
+    return [{name: values[index] for name, values in of_each.items()} for index in range(count)]
 
 
 def _driver() -> Any:

@@ -15,7 +15,7 @@ from sqlalchemy import Engine, create_engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import QueuePool
 
-from ordersys.runtime.base.database_url import DatabaseUrl
+from ordersys.runtime.base.database_url import USUAL_PORT, DatabaseUrl
 from ordersys.runtime.storage.errors import RaceLost
 
 _log = logging.getLogger(__name__)
@@ -115,7 +115,7 @@ def engine(url: DatabaseUrl, schema: str, size: int) -> Engine:
     logging.getLogger("psycopg").setLevel(logging.ERROR)
     return create_engine(
         "postgresql+psycopg://",
-        creator=partial(connect, url, schema),
+        creator=Connector(url, schema),
         poolclass=QueuePool,
         pool_size=size,
         max_overflow=0,
@@ -125,19 +125,31 @@ def engine(url: DatabaseUrl, schema: str, size: int) -> Engine:
     )
 
 
-def connect(url: DatabaseUrl, schema: str) -> Connection:
-    """A connection that is ready. Raises psycopg.Error."""
-    # Prepared when they are first used: what psycopg counts first, to prepare it later, it takes for prepared although
-    # it stood behind an error in a pipeline, and the server never saw it (docs/reliability.md, "a transaction that lost
-    # a race").
-    connection = Connection.connect(url.conninfo, autocommit=True, prepare_threshold=0)
-    connection.prepared_max = _PREPARED
-    try:
-        _prepare(connection, schema)
-    except BaseException:
-        connection.close()
-        raise
-    return connection
+class Connector:
+    """Makes connections, of several hosts to the one that took writes last: one that hangs costs 3 s each time."""
+
+    def __init__(self, url: DatabaseUrl, schema: str) -> None:
+        self._url = url
+        self._schema = schema
+        self._hosts = url.hosts
+
+    def __call__(self) -> Connection:
+        """A connection that is ready; called by any thread. Raises psycopg.Error."""
+        hosts = self._hosts
+        in_order: dict[str, Any] = {name: ",".join(host[name] for host in hosts) for name in hosts[0]}
+        # Prepared when they are first used: what psycopg counts first, to prepare it later, it takes for prepared
+        # although it stood behind an error in a pipeline, and the server never saw it (docs/reliability.md, "a
+        # transaction that lost a race").
+        connection = Connection.connect(self._url.conninfo, autocommit=True, prepare_threshold=0, **in_order)
+        connection.prepared_max = _PREPARED
+        try:
+            _prepare(connection, self._schema)
+            used = connection.info.host, str(connection.info.port)
+        except BaseException:
+            connection.close()
+            raise
+        self._hosts = sorted(hosts, key=lambda host: (host.get("host"), host.get("port") or USUAL_PORT) != used)
+        return connection
 
 
 def _prepare(connection: Connection, schema: str) -> None:

@@ -120,9 +120,14 @@ class PostgreSQLDatabase:
 
     async def read(self, query: Callable[..., R], *arguments: Any) -> R:
         """See `Storage.read`. Runs in a reader's thread, each statement a transaction of its own."""
-        loop = asyncio.get_running_loop()
+        reading = asyncio.get_running_loop().run_in_executor(self._readers, self._read, query, arguments)
         try:
-            return await loop.run_in_executor(self._readers, self._read, query, arguments)
+            while not (await asyncio.wait([reading], timeout=_READ_SECONDS))[0]:
+                self._end_stuck_reads()
+            return reading.result()
+        except asyncio.CancelledError:
+            reading.cancel()
+            raise
         except (DBAPIError, psycopg.Error, PoolTimeoutError) as error:
             if trouble(error) is Trouble.BUG and not isinstance(error, PoolTimeoutError):
                 raise
@@ -198,6 +203,7 @@ class PostgreSQLDatabase:
             if not done:
                 self._stuck = True
                 writer.give_up()  # which ends the wait for the server
+                self._distrust_connections()
             answers = await transaction
         finally:
             self._free.put_nowait(writer)
@@ -241,7 +247,13 @@ class PostgreSQLDatabase:
         for connection in stuck:
             shut_down(connection)
         if stuck:
-            self._engine.dispose()  # those that nobody reads by lead to the same server, and would be tried in turn
+            self._distrust_connections()
+
+    def _distrust_connections(self) -> None:
+        """Has those made anew that nobody waits at: they lead to the same server, and would be tried in turn."""
+        self._engine.dispose()
+        for writer in self._writers:
+            writer.distrust()
 
     async def _prepare(self, first: Callable[[Connection], None]) -> None:
         """Waits for a server that is not there yet, and for a process that is at the tables before this one."""

@@ -38,10 +38,13 @@ class Writer:
         self._connection: Connection | None = None
         self._committing = False
         self._given_up = False
+        self._distrusted = False
 
     def transact(self, operation: Operation, items: list[Any]) -> list[Any]:
         """The result of each item. Runs in the thread."""
         self._given_up = False
+        if self._distrusted:
+            self._drop()
         return self._transact(operation, items, time.monotonic() + GIVE_UP_SECONDS, repeated=False)
 
     def give_up(self) -> None:
@@ -49,6 +52,10 @@ class Writer:
         self._given_up = True
         if self._connection is not None:
             shut_down(self._connection)
+
+    def distrust(self) -> None:
+        """Has the next transaction make a connection of its own. Called by another thread."""
+        self._distrusted = True
 
     async def close(self) -> None:
         """Ends the thread, and closes the connection."""
@@ -123,6 +130,7 @@ class Writer:
             self._drop()
 
     def _drop(self) -> None:
+        self._distrusted = False
         connection, self._connection = self._connection, None
         if connection is not None:
             with suppress(DBAPIError, psycopg.Error):
