@@ -1,4 +1,7 @@
-"""A newer release: `python -m …faults.environment.next_release SERVICE` runs a service with a newer schema."""
+"""A newer release: `python -m …faults.environment.next_release SERVICE` runs a service with a newer schema.
+
+The release before can work with its tables, as the contract of a rolling upgrade is (docs/operations.md, "Upgrades").
+"""
 
 import runpy
 import sys
@@ -21,7 +24,7 @@ if __name__ == "__main__":
 
     def one_more(schema: Schema, owner: str, upgrades: Sequence[Upgrade] = ()) -> None:
         """Today's tables get a column each, which only those who wrote it know."""
-        today(schema, owner, (*upgrades, _add_columns))
+        today(schema, owner, (*upgrades, _add_columns), oldest=len(upgrades) + 1)
 
     setattr(Schema, "__init__", one_more)  # noqa: B010 - assigned, mypy would not have it
     runpy.run_module(f"ordersys.{sys.argv.pop()}", run_name="__main__", alter_sys=True)

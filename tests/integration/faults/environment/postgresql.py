@@ -14,6 +14,7 @@ from typing import Any
 
 import psutil
 import psycopg
+from psycopg.sql import SQL, Identifier
 
 from ordersys.local.guard import Guard
 from ordersys.local.ports import LOOPBACK
@@ -56,6 +57,9 @@ FROM harness.leases WHERE number > %s ORDER BY number
 """
 
 
+_TABLES_WITH = "SELECT table_name FROM information_schema.columns WHERE table_schema = %s AND column_name = %s"
+
+
 class ReplicatedDatabase:
     """Two servers. Not running until `start`."""
 
@@ -84,7 +88,7 @@ class ReplicatedDatabase:
     def connect(self, service: str = "harness", **options: Any) -> "psycopg.Connection[Any]":
         """A connection of the harness to the primary, with the schema of a service; in autocommit."""
         connection = psycopg.connect(
-            self.primary.url, autocommit=True, application_name=HARNESS, connect_timeout=5, **options
+            self.primary.url, autocommit=True, application_name=HARNESS, connect_timeout=30, **options
         )
         connection.execute(f"SET search_path TO {service}")
         return connection
@@ -95,6 +99,12 @@ class ReplicatedDatabase:
             connection.execute(_WATCH_LEASES)
             for service in SERVICES:
                 connection.execute(_WATCH.format(service))
+
+    def drop_columns(self, service: str, name: str) -> None:
+        """Takes a column away from each table of a service; one transaction each, so that nobody waits in a circle."""
+        with closing(self.connect(service)) as connection:
+            for (table,) in connection.execute(_TABLES_WITH, (service, name)).fetchall():
+                connection.execute(SQL("ALTER TABLE {} DROP COLUMN {}").format(Identifier(table), Identifier(name)))
 
     def leases(self) -> "list[tuple[str, str, float, float]]":
         """The changes of all leases since the last time: service, holder (empty: given back), noted, until."""
@@ -133,6 +143,19 @@ class ReplicatedDatabase:
             yield
         finally:
             _signal(server, signal.SIGCONT)
+
+    @contextmanager
+    def read_only(self) -> Iterator[None]:
+        """No transaction may write, in any session, for a while."""
+        self._set_read_only(True)
+        try:
+            yield
+        finally:
+            self._set_read_only(False)
+
+    def _set_read_only(self, wanted: bool) -> None:
+        self.primary.sql(f"ALTER SYSTEM SET default_transaction_read_only = {'on' if wanted else 'off'}")
+        self.primary.sql("SELECT pg_reload_conf()")
 
     @contextmanager
     def asynchronous(self) -> Iterator[None]:

@@ -76,7 +76,7 @@ def _fills_file_system(folder: str, room: int, names: Sequence[str], otherwise: 
         path = context.environment.folder / folder
         with (
             _stopped(context.environment, names),
-            mounts.small(path, _size(path) + _ROOM),
+            mounts.small(path, size_of(path) + _ROOM),
             _running(context.environment, names),
         ):
             time.sleep(_TRAFFIC_SECONDS)
@@ -143,5 +143,6 @@ def _backup(environment: Environment, name: str, target: Path) -> Iterator[Findi
         yield Finding(Kind.UNRECOVERED, f"no backup of {name} beside it: {done.stderr}")
 
 
-def _size(folder: Path) -> int:
+def size_of(folder: Path) -> int:
+    """The bytes of all files in it."""
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())

@@ -3,11 +3,15 @@
 from collections.abc import Iterator, Sequence
 
 from tests.integration.faults.checkers.observations import Finding
+from tests.integration.faults.environment import mounts
 from tests.integration.faults.environment.setup import BROKER
 from tests.integration.faults.faults.brokers import goes_on
+from tests.integration.faults.faults.disks import size_of
 from tests.integration.faults.faults.fault import Act, Fault, FaultContext
 
 _NO_SERVERS = "files have no servers"
+_ROOM = 96 << 20
+"""Bytes beside the data: more than the log (WAL) takes while all is well."""
 
 
 def failover_faults() -> Iterator[Fault]:
@@ -21,6 +25,8 @@ def failover_faults() -> Iterator[Fault]:
         "database restarted": _restarts(immediately=False),
         "database restarted immediately": _restarts(immediately=True),
         "database and rabbitmq killed at once": _kills_both,
+        "database read-only": _is_read_only,
+        "file system of the database full": _has_no_room,
     }.items():
         yield Fault(name, act, servers_only=_NO_SERVERS)
 
@@ -82,3 +88,35 @@ def _kills_both(context: FaultContext) -> Sequence[Finding]:
     environment.servers.promote()
     environment.start(BROKER)
     return goes_on(environment, "database and broker were back")
+
+
+def _is_read_only(context: FaultContext) -> Sequence[Finding]:
+    """As a provider makes a database whose disk is nearly full."""
+    with context.environment.servers.read_only():
+        context.last(3.0, 20.0)
+    return goes_on(context.environment, "the database could be written again")
+
+
+def _has_no_room(context: FaultContext) -> Sequence[Finding]:
+    """The primary's, without a free byte: it refuses what grows, or ends at its log; it is started when there is room.
+
+    Where there may be no small file system it is read-only instead.
+    """
+    servers = context.environment.servers
+    if not context.environment.may_mount:
+        return _is_read_only(context)
+    server = servers.primary
+    folder = server.log.parents[1] / "data"
+    server.stop()
+    with mounts.small(folder, size_of(folder) + _ROOM):
+        server.start()
+        findings = [*goes_on(context.environment, "the primary was on a small file system")]
+        with mounts.filled(folder, 0):
+            context.last(5.0, 20.0)
+        if not server.running:
+            server.kill()
+            server.start()
+        findings += goes_on(context.environment, "there was room again")
+        server.stop()
+    server.start()
+    return findings

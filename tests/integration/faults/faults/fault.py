@@ -51,6 +51,8 @@ class Fault(NamedTuple):
     """The number of brokers in the environment it is made for."""
     measures: bool = False
     """True if it compares results with what the machine can do: no other round runs meanwhile."""
+    locks_tables: bool = False
+    """True if it locks several tables as a whole, as an upgrade does: those at work may wait in a circle with it."""
     files_only: str = ""
     """The reason why it does not apply where the state is in PostgreSQL; empty where it does."""
     servers_only: str = ""

@@ -68,8 +68,12 @@ class RoundRunner(NamedTuple):
             [operation for operation in history.operations if not (operation.settled or operation.abandoned)],
         )
         observations = self.observer.observations(f"{name}-", history.operations, missed_before)
-        left = {**observations.left, **self.environment.excess()}
-        observations = replace(observations, left=left, may_overtake=fault.brokers > 1)
+        observations = replace(
+            observations,
+            left={**observations.left, **self.environment.excess()},
+            may_overtake=fault.brokers > 1,
+            deadlocks=() if fault.locks_tables else observations.deadlocks,
+        )
         return Round(name, fault, history, observations, [*seen, *findings(observations)], recovered_after)
 
 
