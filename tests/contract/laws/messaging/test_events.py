@@ -1,6 +1,8 @@
 """Laws of the events: none without a change, no change without one; each once, in order, as the contract says."""
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from typing import TypeAlias
 
 import pytest
@@ -41,6 +43,7 @@ from tests.contract.harness.order_requests import (
 from tests.contract.harness.system_under_test import SystemUnderTest, creating, new_id
 
 pytestmark = pytest.mark.judges(ORDER, "broker")
+CLIENTS, CALLS, BATCH = 8, 40, 50
 Change: TypeAlias = tuple[Callable[[Order], UpdateOrderRequest], list[str]]
 """A request to change an order, and the names of the fields that it changes."""
 MORE: Change = (lambda order: changing(order, {"lamp": 9}), ["items", "total"])
@@ -132,6 +135,25 @@ def test_every_order_of_a_batch_has_its_event(system: SystemUnderTest, event_tap
         for exchange in (FANOUT, TOPIC):
             assert the_one(event_tap.received(result.order.id, exchange)) == OrderCreated(order=result.order)
     assert len(event_tap.received(duplicate.order_id, TOPIC)) == 1
+
+
+@pytest.mark.cites("implement.md", "publish an event if, and only if, its change is committed")
+def test_each_order_of_a_crowd_has_its_events(system: SystemUnderTest, event_tap: EventTap) -> None:
+    """Orders are created in batches, and created and changed one by one, all at once: each version is heard of."""
+
+    # A batch may begin before a change and be committed after it: who reads on behind the change's event misses it.
+    def work(number: int) -> list[Order]:
+        if number % 2:
+            return [updated(system, changing(system.create(), {"lamp": 9}))]
+        batch = BatchCreateOrdersRequest(requests=[creating() for _ in range(BATCH)])
+        return [result.order for result in system.ok(batch).results]
+
+    with ThreadPoolExecutor(CLIENTS) as pool:
+        orders = list(chain.from_iterable(pool.map(work, range(CALLS))))
+    heard = settled(system, event_tap, orders)
+    for order in orders:
+        versions = [h.event.version for h in heard[order.id] if h.event and h.exchange == TOPIC]
+        assert versions == list(range(1, order.version + 1))
 
 
 @pytest.mark.cites("implement.md", "type | full message name: ordersys.api.order.v1.OrderCreated")
