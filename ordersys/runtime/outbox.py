@@ -130,7 +130,7 @@ class Outbox:
 
     def remove(self, connection: Connection, batches: list[list[int]]) -> list[None]:
         """An operation: removes events that were confirmed when they were first tried."""
-        self._delete.put(connection, sorted((sequence,) for batch in batches for sequence in batch))
+        self._delete.do(connection, "gone", [sequence for batch in batches for sequence in batch])
         return [None] * len(batches)
 
     def put_off(self, connection: Connection, batches: list[list[Late]]) -> list[None]:
@@ -142,12 +142,12 @@ class Outbox:
         ]
         self._again.run(connection, values)
         self._move.run(connection, values)
-        self._delete.run(connection, [{"gone": value["moved"]} for value in values])
+        self._delete.do(connection, "gone", [value["moved"] for value in values])
         return [None] * len(batches)
 
     def remove_late(self, connection: Connection, batches: list[list[int]]) -> list[None]:
         """An operation: removes events that were confirmed when they were tried again."""
-        self._delete_late.run(connection, [{"gone": sequence} for batch in batches for sequence in batch])
+        self._delete_late.do(connection, "gone", [sequence for batch in batches for sequence in batch])
         return [None] * len(batches)
 
     def make_all_due(self, connection: Connection, items: list[None]) -> list[None]:
@@ -173,7 +173,7 @@ class Outbox:
             .order_by(table.sequence)
             .limit(bindparam("most"))
         )
-        self._delete = Statement(delete(self.table).where(table.sequence == bindparam("gone")))
+        self._delete = Statement(delete(self.table).where(table.sequence.in_(bindparam("gone", expanding=True))))
         self._due = Statement(
             select(*(late[name] for name in columns), late.attempts, late.reason)
             .where(late.due_time <= bindparam("time"))
@@ -197,7 +197,7 @@ class Outbox:
             .where(late.sequence == bindparam("moved"))
             .values(attempts=late.attempts + 1, due_time=bindparam("new_due_time"), reason=bindparam("new_reason"))
         )
-        self._delete_late = Statement(delete(self.late).where(late.sequence == bindparam("gone")))
+        self._delete_late = Statement(delete(self.late).where(late.sequence.in_(bindparam("gone", expanding=True))))
         self._make_all_due = Statement(update(self.late).values(due_time=0))
         # What is due already is not looked at: of many that go one after the other only the first costs anything.
         same = update(self.late).where(late.due_time > 0).where(late.reason == bindparam("parked_for"))

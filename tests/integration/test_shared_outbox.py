@@ -203,7 +203,7 @@ async def test_a_snapshot_that_is_held_makes_no_look_dear(url: str) -> None:
 def buffers(connection: Connection, floor: int) -> int:
     """The number of pages that a look reads which begins after `floor`."""
     driver = driver_of(connection)
-    text, names, constant, _ = OUTBOX._oldest._form_for(driver)
+    text, names, constant, *_ = OUTBOX._oldest._form_for(driver)
     given = {**constant, "most": 1000, "floor": floor}
     plan = driver.execute(
         f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {text}", [given[name] for name in names], binary=False

@@ -35,6 +35,7 @@ LAMPS = Table(
 ONE = LAMPS.c.name == bindparam("called")
 INSERT = inserting(LAMPS)
 SOME = Statement(select(LAMPS.c.name).where(LAMPS.c.name.in_(bindparam("names", expanding=True))).order_by(ONE))
+REMOVE = Statement(delete(LAMPS).where(LAMPS.c.number.in_(bindparam("gone", expanding=True))))
 DARKEN = Statement(update(LAMPS).where(ONE).values(lit=False, name=None))
 NAMES = [f"lamp-{number}" for number in range(20)]
 
@@ -53,6 +54,22 @@ def test_a_key_the_database_counts_is_left_to_it(connection: Connection) -> None
     """The rows are numbered in their order."""
     rows = Statement(select(LAMPS).order_by(LAMPS.c.number)).rows(connection)
     assert rows == [(number, name, 1) for number, name in enumerate(NAMES, 1)]
+
+
+@given(st.integers(0, 40), st.integers(1, 9))
+def test_rows_are_taken_in_their_order_in_few_sizes(count: int, most: int) -> None:
+    """None is left out, none comes twice; each size is a power of two, and no more are needed than that."""
+    parts = list(statements._in_powers_of_two(range(count), most))
+    assert [row for part in parts for row in part] == list(range(count))
+    assert {len(part) for part in parts} <= {1, 2, 4, 8} & set(range(most + 1))
+    assert len(parts) <= count // 2 ** (most.bit_length() - 1) + most.bit_length()
+
+
+@pytest.mark.parametrize("count", [0, 1, 3, 20, 1000])
+def test_all_of_a_list_are_removed(connection: Connection, count: int) -> None:
+    """However long it is, and whether they are there or not."""
+    REMOVE.do(connection, "gone", list(range(1, count + 1)))
+    assert len(Statement(select(LAMPS)).rows(connection)) == max(0, len(NAMES) - count)
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 5, 16, 17, 20])

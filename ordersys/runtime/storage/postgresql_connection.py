@@ -68,16 +68,19 @@ class Connection(psycopg.Connection[Any]):
 
     is_doubtful = False
     """True when a commit was answered with the warning that no standby has it."""
+    _many: "psycopg.Cursor[Any] | None" = None
+    """One for all: making it costs a third of what the statement does."""
 
     def execute(self, query: Any, params: Any = None, *, prepare: bool | None = None, binary: bool = True) -> Any:
         """Runs a statement; SQLAlchemy, which knows fewer types in binary, uses cursors."""
         return super().execute(query, params, prepare=prepare, binary=binary)
 
     def executemany(self, query: Any, rows: Any) -> Any:
-        """Runs a statement once for each row."""
-        cursor = self.cursor()
-        cursor.executemany(query, rows)
-        return cursor
+        """Runs a statement once for each row; what it returns says nothing any more after the next one."""
+        if self._many is None:
+            self._many = self.cursor()
+        self._many.executemany(query, rows)
+        return self._many
 
 
 class TextDumper(StrDumperUnknown):

@@ -6,19 +6,22 @@ first used there, so that whoever has no such database does not load SQLAlchemy'
 """
 
 import sqlite3
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from hashlib import blake2b
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, Select, Table, insert
+from sqlalchemy import ColumnElement, Connection, Insert, Select, Table, insert
 from sqlalchemy.dialects.sqlite import dialect as sqlite_dialect
 from sqlalchemy.sql.expression import ClauseElement
 
+R = TypeVar("R")
 Row = tuple[Any, ...]
 # By place: a row is a tuple then, which costs less than a dictionary
 # (docs/performance.md, "rows and events are tuples").
 _DIALECT = sqlite_dialect(paramstyle="qmark")
 _REPEATED = "repeated"
+_LISTED = 256  # values of a list; SQLite takes some thousand, as it was built
+_PARAMETERS = 50  # of a statement; psycopg reads the text of one with more anew at each use
 # Seen by every role. A reader, such as a dump, has another mode.
 _WRITERS = """
     SELECT virtualtransaction FROM pg_locks
@@ -56,10 +59,11 @@ class Statement:
         A server answers them in the order they were asked, each from what was committed by its turn.
         """
         driver = driver_of(connection)
-        text, names, constant, mark = self._form_for(driver)
+        form = self._form_for(driver)
+        text = form.text
         values = []
-        given = {**constant, **parameters}
-        for name in names:
+        given = {**form.constant, **parameters}
+        for name in form.names:
             value = given[name]
             if isinstance(value, list):
                 if not value:
@@ -67,25 +71,35 @@ class Statement:
                 padded = _padded(value)
                 # SQLAlchemy's placeholder for a list, which it would fill in at each execution. The name is not public:
                 # should it change, no query with a list works, and the tests say so.
-                text = text.replace(f"__[POSTCOMPILE_{name}]", ", ".join([mark] * len(padded)))
+                text = text.replace(f"__[POSTCOMPILE_{name}]", ", ".join([form.mark] * len(padded)))
                 values += padded
             else:
                 values.append(value)
         fetched: Callable[[], list[Row]] = driver.execute(text, values).fetchall
         return fetched
 
+    def do(self, connection: Connection, name: str, values: list[Any]) -> None:
+        """Does it for all of a list, the parameter `name`, some hundred at a time; of an empty one not at all."""
+        for several in _in_powers_of_two(values, _LISTED):
+            self.ask(connection, **{name: several})
+
     def put(self, connection: Connection, rows: Sequence[Sequence[Any]]) -> None:
         """Does it once for each row of values, in the order of the statement's parameters."""
-        if rows:
-            driver = driver_of(connection)
-            driver.executemany(self._form_for(driver).text, rows)
+        driver = driver_of(connection)
+        form = self._form_for(driver)
+        if form.row:
+            for several in _in_powers_of_two(rows, max(1, _PARAMETERS // len(form.names))):
+                text = form.text + f", {form.row}" * (len(several) - 1)
+                driver.execute(text, [value for row in several for value in row])
+        elif rows:
+            driver.executemany(form.text, rows)
 
     def run(self, connection: Connection, each: Iterable[Mapping[str, Any]]) -> int:
         """Does it once for each; how many rows it changed, which PostgreSQL does not say within a transaction."""
         driver = driver_of(connection)
-        text, names, constant, _ = self._form_for(driver)
-        values = [[given[name] for name in names] for given in ({**constant, **parameters} for parameters in each)]
-        return int(driver.executemany(text, values).rowcount) if values else 0
+        form = self._form_for(driver)
+        values = [[given[name] for name in form.names] for given in ({**form.constant, **each_} for each_ in each)]
+        return int(driver.executemany(form.text, values).rowcount) if values else 0
 
     def _form_for(self, driver: Any) -> "_Form":
         if isinstance(driver, sqlite3.Connection):
@@ -101,7 +115,8 @@ class Statement:
         if self._locked_by is not None and isinstance(clause, Select):
             clause = clause.order_by(self._locked_by).with_for_update()
         dialect = psycopg.dialect(paramstyle="format")  # type: ignore[no-untyped-call]
-        return _form(clause.compile(dialect=dialect, column_keys=self._columns), "%s")
+        form = _form(clause.compile(dialect=dialect, column_keys=self._columns), "%s")
+        return form._replace(row=form.text.partition(" VALUES ")[2]) if isinstance(clause, Insert) else form
 
 
 class _Form(NamedTuple):
@@ -114,6 +129,8 @@ class _Form(NamedTuple):
     """Those it sets itself."""
     mark: str
     """The sign in the place of a parameter."""
+    row: str = ""
+    """A row of values, of a statement that may be given several: each of its own costs a driver more than it does."""
 
 
 def _form(compiled: Any, mark: str) -> _Form:
@@ -166,6 +183,15 @@ def lock_number(name: str) -> int:
 def driver_of(connection: Connection) -> Any:
     """The connection of sqlite3 or psycopg below one of SQLAlchemy's."""
     return connection.connection.driver_connection
+
+
+def _in_powers_of_two(rows: Sequence[R], most: int) -> Iterator[Sequence[R]]:
+    """The rows in their order, in as few parts as can be: so many texts of a statement, and no more."""
+    first = 0
+    while left := min(most, len(rows) - first):
+        size = 1 << left.bit_length() - 1
+        yield rows[first : first + size]
+        first += size
 
 
 def _padded(values: list[Any]) -> list[Any]:
