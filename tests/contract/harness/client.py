@@ -1,6 +1,8 @@
 """A client that knows the contract only: bytes over gRPC, answered by a message or a status of the contract."""
 
 from collections import Counter
+from collections.abc import Sequence
+from itertools import chain
 from typing import Any, NamedTuple
 
 import grpc
@@ -80,6 +82,10 @@ def _channel(address: Addresses) -> grpc.Channel:
     return grpc.insecure_channel(address.target, [*channel_options(address), *_RECONNECTING, *in_turn])
 
 
+def _channels_of_each(address: Addresses) -> list[grpc.Channel]:
+    return [_channel(Addresses((each,))) for each in address.each] if len(address.each) > 1 else []
+
+
 class NotReachable(Exception):
     """The service to be judged does not answer; the text names it."""
 
@@ -90,6 +96,8 @@ class ContractClient:
     def __init__(self, addresses: dict[str, str], timeout: float) -> None:
         self._timeout = timeout
         self._channels = {role: _channel(parse_list(address)) for role, address in addresses.items()}
+        self._each = {role: _channels_of_each(parse_list(address)) for role, address in addresses.items()}
+        """A connection to each process of those that have several."""
         self.calls: Counter[str] = Counter()
         """The number of calls to each role: evidence of contact."""
         self.log = CallLog()
@@ -97,7 +105,8 @@ class ContractClient:
         self.orders: set[str] = set()
         """The ids of orders that were answered, one by one: there are to be events of them."""
         for role, address in addresses.items():
-            if not self._answers(role):
+            if not self._answer(role):
+                self.close()
                 raise NotReachable(f"the {role} at {address} does not answer within {timeout:.0f} s")
 
     def call(self, request: Message, role: str | None = None, timeout: float | None = None, **options: Any) -> Answer:
@@ -133,22 +142,33 @@ class ContractClient:
     def health(self, role: str, service: str) -> int:
         """The health of one of a role's services, of itself for "" (grpc.health.v1). Raises grpc.RpcError."""
         self.calls[role] += 1
-        stub: Any = HealthStub(self._channels[role])
-        return int(stub.Check(HealthCheckRequest(service=service), timeout=self._timeout).status)
+        return self._status(self._channels[role], service)
 
     def serving(self, role: str) -> bool:
-        """True when the service says so; waits for its connection."""
+        """True when the service says so, each of its processes; waits for their connections."""
         try:
-            return self._answers(role) and self.health(role, "") == HealthCheckResponse.SERVING
+            return self._answer(role) and all(
+                self._status(channel, "") == HealthCheckResponse.SERVING for channel in self._all(role)
+            )
         except grpc.RpcError:
             return False
 
-    def _answers(self, role: str) -> bool:
-        """True when anything was answered, by a service that has no health as well; waits for the connection.
+    def _all(self, role: str) -> Sequence[grpc.Channel]:
+        return self._each[role] or [self._channels[role]]
+
+    def _status(self, channel: grpc.Channel, service: str) -> int:
+        stub: Any = HealthStub(channel)
+        return int(stub.Check(HealthCheckRequest(service=service), timeout=self._timeout).status)
+
+    def _answer(self, role: str) -> bool:
+        """True when each process has answered anything, of a service without health as well; waits for connections.
 
         grpc.channel_ready_future would leave a thread behind that fails where the channel is closed soon after.
         """
-        stub: Any = HealthStub(self._channels[role])
+        return all(map(self._answers, self._all(role)))
+
+    def _answers(self, channel: grpc.Channel) -> bool:
+        stub: Any = HealthStub(channel)
         try:
             stub.Check(HealthCheckRequest(), timeout=self._timeout, wait_for_ready=True)
         except grpc.RpcError as error:
@@ -158,7 +178,7 @@ class ContractClient:
 
     def close(self) -> None:
         """Closes the connections."""
-        for channel in self._channels.values():
+        for channel in (*self._channels.values(), *chain.from_iterable(self._each.values())):
             channel.close()
 
 
