@@ -25,6 +25,7 @@ from tests.contract.harness.system_under_test import SystemUnderTest, new_id, pl
 CLIENTS = 6
 BUYERS = 24
 ADJUSTMENTS = 120
+LOOKS = 20
 
 
 @pytest.mark.cites(
@@ -79,6 +80,17 @@ def test_each_adjustment_is_answered_with_the_stock_after_it(system: SystemUnder
         answered = sorted(pool.map(add, range(ADJUSTMENTS)))
     assert answered == list(range(1, ADJUSTMENTS + 1))
     assert system.stock(product) == (ADJUSTMENTS, 0)
+
+
+@pytest.mark.cites("product_service.proto", "The product as it is now.")
+@pytest.mark.judges(PRODUCT)
+def test_a_product_is_shown_as_it_is_now(system: SystemUnderTest) -> None:
+    """Whichever process has changed it, and whichever has shown it before."""
+    product = system.new_product(0)
+    for units in range(1, 1 + LOOKS):
+        assert system.stock(product) == (units - 1, 0)
+        system.ok(AdjustStockRequest(request_id=new_id(), product_id=product, delta=1))
+        assert system.stock(product) == (units, 0)
 
 
 @pytest.mark.cites("product.proto", "what it had at first plus all adjustments equals available + held at every moment")
