@@ -154,7 +154,8 @@ class ContractClient:
             return False
 
     def _all(self, role: str) -> Sequence[grpc.Channel]:
-        return self._each[role] or [self._channels[role]]
+        """That by which it is called, and one to each process where it has several: the first needs but one of them."""
+        return [self._channels[role], *self._each[role]]
 
     def _status(self, channel: grpc.Channel, service: str) -> int:
         stub: Any = HealthStub(channel)
