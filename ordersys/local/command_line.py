@@ -274,11 +274,15 @@ def _roll(data_dir: str) -> int:
     """Has the system of that folder restart its processes; 0 when it has, 1 where one did not come back."""
     before = state.running(data_dir)
     os.kill(before.pid, _ROLL_SIGNAL)
+    output.line("restarting the processes one at a time, some seconds each; the system's own output names them")
     until = time.monotonic() + _ROLL_SECONDS
     while time.monotonic() < until:
         outcomes = state.running(data_dir).rolls[len(before.rolls) :]
         if outcomes:
-            return _told(outcomes[0], _FAILED) if outcomes[0] else 0
+            if outcomes[0]:
+                return _told(outcomes[0], _FAILED)
+            output.line("all processes were restarted")
+            return 0
         time.sleep(_WATCH_SECONDS)
     return _told(f"the processes were not restarted within {_ROLL_SECONDS:.0f} s; see its own words", _FAILED)
 

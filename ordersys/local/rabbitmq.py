@@ -6,6 +6,7 @@ processes of an installed RabbitMQ (here), or as a container (`rabbitmq_containe
 
 import json
 import os
+import shutil
 import socket
 import stat
 import subprocess
@@ -119,6 +120,8 @@ class Node(ABC):
         self.port = membership.port or 0
         self.log = folder / "log" / "rabbitmq.log"
         self._ports_file = folder / "ports.json"
+        self._unborn = folder / "first-start"
+        """There while the node starts for the first time."""
         self._lost_port = False
         self._ports: Sequence[int] = ()
         """The first is for clients; none before it was prepared."""
@@ -176,6 +179,7 @@ class Node(ABC):
                 self._lost_port = any(words in tail for words in self._in_use)
                 raise NotStarted(f"RabbitMQ did not start; the end of its log {self.log}:\n{tail}")
             time.sleep(_POLL)
+        self._unborn.unlink(missing_ok=True)
 
     def stop(self) -> None:
         """Stops it in good order; one that does not answer is killed: RabbitMQ's scripts can't stop it as it boots."""
@@ -277,6 +281,7 @@ class InstalledNode(Node):
     def prepare(self) -> None:
         """Makes anew whatever is missing, or of no use, of what the node needs to start. Raises OSError."""
         self._folder.mkdir(parents=True, exist_ok=True)
+        self._begin_anew()
         self._check_place()
         for part in ("home", "db", "log", "schema"):
             (self._folder / part).mkdir(exist_ok=True)
@@ -292,6 +297,16 @@ class InstalledNode(Node):
             for path in folder.iterdir():  # Erlang would wait for a pipe, and say nothing
                 if not path.is_dir():
                     check_regular(path)
+
+    def _begin_anew(self) -> None:
+        """Forgets a first start that was killed: RabbitMQ refuses tables of which it had changed but some.
+
+        It never answered, so nothing is lost. Of several nodes another one may know it already.
+        """
+        if self.new:
+            write_whole(self._unborn, "")
+        elif self._unborn.exists() and not self._membership.configuration:
+            shutil.rmtree(self._folder / "db")
 
     def _check_place(self) -> None:
         """Queues remember the path of their logs: a folder that was moved has none for them, a copy has another's.

@@ -454,6 +454,21 @@ def test_all_it_makes_is_for_its_user_alone(folder: Path) -> None:
     assert open_to_others == []
 
 
+def test_a_first_start_that_was_killed_is_begun_anew(folder: Path) -> None:
+    """RabbitMQ refuses tables that are half made; one that has answered once keeps its own."""
+    tables = folder / "rabbitmq" / "db" / "ordersys@localhost"
+    tables.mkdir(parents=True)
+    (tables / "schema.DAT").write_bytes(b"half")
+    (folder / "rabbitmq" / "first-start").touch()
+    with local(folder, "--broker-only") as process:
+        assert addresses(process)["ORDERSYS_AMQP_URL"]
+    assert not (folder / "rabbitmq" / "first-start").exists()
+    (kept := tables.parent / "kept").touch()
+    with local(folder, "--broker-only") as process:
+        assert addresses(process)["ORDERSYS_AMQP_URL"]
+    assert kept.exists()
+
+
 def test_a_launcher_killed_at_any_time_leaves_a_folder_that_can_be_used(folder: Path) -> None:
     """kill -9 while it makes its files, starts its broker, or waits for it."""
     dice = random.Random(10)

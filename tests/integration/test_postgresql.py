@@ -16,11 +16,13 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
+from typing import LiteralString
 from urllib.parse import urlsplit
 
 import psycopg
 import pytest
 from google.rpc.status_pb2 import Status
+from psycopg.sql import SQL, Identifier
 from sqlalchemy import Connection
 
 from ordersys.api.product.v1.product_pb2 import Product
@@ -462,6 +464,81 @@ async def test_a_newer_schema_says_who_can_work_with_it(url: str, oldest: int, w
         with pytest.raises(UnusableDatabase, match="is newer than"):
             async with opened(url):
                 pass
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("DROP TABLE product_service.outbox", "it lacks outbox; somebody has changed it by hand"),
+        ("DELETE FROM product_service.schema_version", "its table schema_version has 0 rows, and not one"),
+        ("UPDATE product_service.schema_version SET version = -1", "its schema version -1 was written by no release"),
+        (
+            "UPDATE product_service.schema_version SET owner = 'x'",
+            "it belongs to x, .* another one with ORDERSYS",
+        ),
+    ],
+)
+async def test_a_database_that_somebody_has_changed_is_refused(url: str, change: LiteralString, said: str) -> None:
+    """At the start, in one line: not by whatever fails for it later."""
+    async with opened(url):
+        pass
+    with psycopg.connect(url) as connection:
+        connection.execute(change)
+    with pytest.raises(UnusableDatabase, match=f"^database 127.0.0.1:[0-9]+/t[0-9]+: {said}"):
+        async with opened(url):
+            pass
+
+
+@pytest.mark.parametrize(
+    ("setting", "rights", "said"),
+    [
+        ("", "", "its user needs CREATE on the database, or has to own the schema product_service"),
+        ("", "SELECT", "its user may not write leases, .*; its user needs CREATE on the database"),
+        ("default_transaction_read_only = on", "ALL", "it is a standby, or default_transaction_read_only is set"),
+        ("statement_timeout = '1ms'", "ALL", "a statement_timeout is set for its user or the database"),
+    ],
+)
+async def test_a_user_who_cannot_work_is_told_what_is_missing(
+    url: str, monkeypatch: pytest.MonkeyPatch, setting: LiteralString, rights: LiteralString, said: str
+) -> None:
+    """At the start, and not by the first change; one who has no schema may have it made by somebody else."""
+    monkeypatch.setattr(postgresql_database, "_OPEN_SECONDS", 0.5)
+    async with opened(url):
+        pass
+    name = f"u{random.getrandbits(60)}"
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(SQL("CREATE ROLE {} LOGIN").format(Identifier(name)))
+        try:
+            if rights:
+                connection.execute(SQL("GRANT USAGE ON SCHEMA product_service TO {}").format(Identifier(name)))
+                granted = SQL("GRANT {} ON ALL TABLES IN SCHEMA product_service TO {}")
+                connection.execute(granted.format(SQL(rights), Identifier(name)))
+            if setting:
+                connection.execute(SQL("ALTER ROLE {} SET {}").format(Identifier(name), SQL(setting)))
+            with pytest.raises(UnusableDatabase, match=f"^database .*{said}"):
+                async with opened(url.replace("postgres@", f"{name}@")):
+                    pass
+        finally:
+            connection.execute(SQL("DROP OWNED BY {}").format(Identifier(name)))
+            connection.execute(SQL("DROP ROLE {}").format(Identifier(name)))
+
+
+@pytest.mark.parametrize(
+    ("user", "name", "said"),
+    [
+        ("postgres", "nobodys", 'database "nobodys" does not exist; make it, with ENCODING'),
+        ("nobody", None, 'role "nobody" does not exist; correct the user'),
+    ],
+)
+async def test_what_the_url_names_in_vain_is_told(
+    url: str, monkeypatch: pytest.MonkeyPatch, user: str, name: str | None, said: str
+) -> None:
+    """Once while it is waited for, in case somebody makes it, and at the end with the way out."""
+    monkeypatch.setattr(postgresql_database, "_OPEN_SECONDS", 0.5)
+    wrong = url.replace("postgres@", f"{user}@")
+    with pytest.raises(UnusableDatabase, match=said):
+        async with opened(urlsplit(wrong)._replace(path=f"/{name}").geturl() if name else wrong):
+            pass
 
 
 async def test_work_goes_on_while_the_tables_are_upgraded(url: str) -> None:

@@ -201,6 +201,15 @@ async def test_a_file_whose_filling_failed_is_begun_anew(tmp_path: Path) -> None
         (schema("tests", keeping("to 2")), "version 2 is newer than 1"),
         (schema("other"), "belongs to other, not to tests"),
         ("CREATE TABLE songs (title)", "something else"),
+        (
+            "CREATE TABLE schema_version (owner, version, touch_time)",
+            "its table schema_version has 0 rows, and not one",
+        ),
+        ("CREATE TABLE schema_version AS SELECT 'tests' owner, 0 version, 0 touch_time", "version 0 was written by no"),
+        (
+            "CREATE TABLE schema_version AS SELECT 'tests' owner, 1 version, 0 touch_time",
+            "it lacks names; somebody",
+        ),
         ("CREATE TABLE schema_version (version)", "something else"),
         (b"my holiday pictures" * 100, "not a database"),
         (b"SQLite format 3\0" * 100, "not a database"),

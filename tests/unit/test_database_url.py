@@ -85,6 +85,13 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         read(OrderSettings, {f"{VARIABLE}_FILE": str(tmp_path / "none")})
 
 
+def test_a_file_without_a_secret_is_named(tmp_path: Path) -> None:
+    """The default would not do: orders would go into a file that nobody looks for."""
+    (file := tmp_path / "url").write_text(" \n")
+    with pytest.raises(InvalidSetting, match=rf"{VARIABLE}_FILE is '.*url', which is empty; put the secret into it"):
+        read(OrderSettings, {f"{VARIABLE}_FILE": str(file)})
+
+
 def test_a_secret_is_given_once() -> None:
     """Not by both: which one counts could only be guessed."""
     with pytest.raises(InvalidSetting, match="are both given"):

@@ -234,6 +234,18 @@ async def test_stopping_says_not_serving_and_lets_calls_under_way_end() -> None:
         await stopping
 
 
+async def test_an_address_that_is_taken_in_the_last_moment_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the look at it and grpc's try, whose error has no reason."""
+
+    async def seen_free(address: str) -> None:
+        pass
+
+    monkeypatch.setattr("ordersys.runtime.rpc.server._try", seen_free)
+    async with serving() as (server, _):
+        with pytest.raises(AddressInUse, match=f"{server.address} can't be listened on: somebody has just taken it"):
+            await Server(server.address, Settings()).start()
+
+
 async def test_an_address_that_is_taken_is_named() -> None:
     """The second server says which and why; the first goes on."""
     async with serving() as (server, channel):

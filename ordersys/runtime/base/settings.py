@@ -112,10 +112,13 @@ def _secret(variable: str, file: str) -> str:
     """The text in a file, as container platforms mount secrets. Raises InvalidSetting."""
     try:
         with os.fdopen(open_regular(file, os.O_RDONLY), encoding="utf-8") as opened:
-            return opened.read(_MAX_SECRET).strip()
+            text = opened.read(_MAX_SECRET).strip()
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is no text in UTF-8"
         raise InvalidSetting(f"{variable} is {file!r}, which can't be read: {reason}; name a file of yours") from None
+    if not text:  # a secret that was mounted too early, say: the default is not what somebody wants who names a file
+        raise InvalidSetting(f"{variable} is {file!r}, which is empty; put the secret into it")
+    return text
 
 
 def _value(declared: "Field[Any]", environment: Mapping[str, str]) -> object:

@@ -94,7 +94,11 @@ class Server:
                 )
         await self.healthy(False)
         await _try(self.address)
-        self._server.add_insecure_port(self.address)
+        try:
+            self._server.add_insecure_port(self.address)
+        except RuntimeError as error:  # as grpc says it, without a reason
+            text = f"{self.address} {CANNOT_LISTEN}: somebody has just taken it; choose another address"
+            raise AddressInUse(text) from error
         await self._server.start()
         self._doors.guard.start()
         failpoint("server.started")

@@ -44,6 +44,23 @@ _RACES = frozenset({"40001", "40P01", "55P03", "23505", "23514"})
 _NOT_NOW = frozenset({"57P03", "53300", "25006", "53200", "53100", "58030", "3D000", "42501", "26000"})
 _GONE = frozenset({"57P01", "57P02", "57P05", "25P03", "25P04"})
 _CONNECTION_CLASS = "08"
+_LACKS_RIGHTS = frozenset({"42501", "3F000"})
+# libpq hands on no SQLSTATE of a connection that was refused.
+_TOLD_BY = {
+    "session is read-only": "25006",
+    "password authentication failed": "28P01",
+    "too many connections": "53300",
+    "permission denied for database": "42501",
+    'role "': "28P01",
+    '" does not exist': "3D000",
+}
+_WAYS_OUT = {
+    "25006": "it is a standby, or default_transaction_read_only is set for its user or the database",
+    "57014": "a statement_timeout is set for its user or the database; let it be some seconds at least",
+    "28P01": "correct the user or the password in ORDERSYS_DATABASE_URL",
+    "3D000": "make it, with ENCODING 'UTF8', or name another one in ORDERSYS_DATABASE_URL",
+    "53300": "a process has up to 5 connections (docs/operations.md)",
+}
 
 
 class Trouble(Enum):
@@ -209,6 +226,14 @@ def cause_of(error: BaseException) -> BaseException:
     return error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
 
 
+def state_of(error: BaseException) -> str | None:
+    """The SQLSTATE of an error; of one that kept a connection from being made, as far as its English words tell."""
+    cause = cause_of(error)
+    if not isinstance(cause, psycopg.Error):
+        return None
+    return cause.sqlstate or next((state for text, state in _TOLD_BY.items() if text in str(cause)), None)
+
+
 def words(error: BaseException) -> str:
     """An error in one line, fit for the log: neither statements nor values."""
     cause = cause_of(error)
@@ -216,6 +241,13 @@ def words(error: BaseException) -> str:
         text = cause.diag.message_primary or str(cause).strip().partition("\n")[0] or type(cause).__name__
         return f"{text} ({cause.sqlstate})" if cause.sqlstate else text
     return str(cause)
+
+
+def way_out(state: str | None, schema: str) -> str:
+    """The words behind an error that keeps a service from starting: what somebody may do about it."""
+    if state in _LACKS_RIGHTS:
+        return f"its user needs CREATE on the database, or has to own the schema {schema}"
+    return _WAYS_OUT.get(state or "", "see ORDERSYS_DATABASE_URL, and the server's log")
 
 
 def rolled_back(connection: Connection) -> bool:

@@ -28,9 +28,17 @@ from ordersys.runtime.batching import Batcher
 from ordersys.runtime.storage import postgresql_schema
 from ordersys.runtime.storage.errors import CommitUnknown, StorageUnavailable
 from ordersys.runtime.storage.interface import Operation
-from ordersys.runtime.storage.postgresql_connection import Trouble, cause_of, engine, trouble, words
+from ordersys.runtime.storage.postgresql_connection import (
+    Trouble,
+    cause_of,
+    engine,
+    state_of,
+    trouble,
+    way_out,
+    words,
+)
 from ordersys.runtime.storage.postgresql_writer import GIVE_UP_SECONDS, Writer, shut_down
-from ordersys.runtime.storage.schema import Schema, UnusableDatabase
+from ordersys.runtime.storage.schema import ForeignDatabase, Schema, UnusableDatabase
 from ordersys.runtime.storage.statements import driver_of
 
 R = TypeVar("R")
@@ -258,16 +266,23 @@ class PostgreSQLDatabase:
     async def _prepare(self, first: Callable[[Connection], None]) -> None:
         """Waits for a server that is not there yet, and for a process that is at the tables before this one."""
         loop = asyncio.get_running_loop()
-        until = time.monotonic() + _OPEN_SECONDS
+        until, said = time.monotonic() + _OPEN_SECONDS, ""
         for pause in jittered_backoff(0.1, 1.0):
             try:
                 await loop.run_in_executor(self._readers, postgresql_schema.prepare, self._engine, self._schema, first)
+            except ForeignDatabase as error:
+                remedy = "name another one with ORDERSYS_DATABASE_URL"
+                raise UnusableDatabase(f"database {self.url}: {error.fact}; {remedy}") from error
             except UnusableDatabase as error:
                 raise UnusableDatabase(f"database {self.url}: {error}") from error
             except (DBAPIError, psycopg.Error) as error:
+                text = words(error)
                 if trouble(error) is Trouble.BUG or time.monotonic() > until:
-                    raise UnusableDatabase(f"database {self.url}: {words(error)}") from error
-                _log.warning("waiting for database %s: %s", self.url, words(error))
+                    remedy = way_out(state_of(error), postgresql_schema.name_of(self._schema))
+                    raise UnusableDatabase(f"database {self.url}: {text}; {remedy}") from error
+                if text != said:
+                    _log.warning("waiting for database %s: %s", self.url, text)
+                said = text
                 await asyncio.sleep(pause)
             else:
                 return

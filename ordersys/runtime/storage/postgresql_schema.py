@@ -12,6 +12,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, MetaData, String, Text, text
 
+from ordersys.runtime.storage.postgresql_connection import way_out
 from ordersys.runtime.storage.schema import Schema, UnusableDatabase
 from ordersys.runtime.storage.statements import driver_of, lock_number
 
@@ -21,6 +22,13 @@ _LEASES = """
     CREATE TABLE leases (
         name VARCHAR(64) PRIMARY KEY, holder VARCHAR(255) NOT NULL, until TIMESTAMP WITH TIME ZONE NOT NULL
     )
+"""
+_NOT_WRITABLE = """
+    SELECT relname::text FROM pg_class
+    WHERE relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = %s) AND relkind = 'r' AND NOT (
+        has_table_privilege(oid, 'SELECT') AND has_table_privilege(oid, 'INSERT')
+        AND has_table_privilege(oid, 'UPDATE') AND has_table_privilege(oid, 'DELETE')
+    ) ORDER BY relname
 """
 # A table that is always emptied: with the usual settings dead rows would pile up in front of the living ones.
 _EMPTIED = "ALTER TABLE {} SET (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000)"
@@ -84,6 +92,14 @@ def _apply(connection: Connection, schema: Schema, first: Callable[[Connection],
         first(connection)
     else:
         schema.upgrade(connection, recorded)
+        _check_rights(driver_of(connection), name_of(schema))
+
+
+def _check_rights(driver: Any, name: str) -> None:
+    """Raises UnusableDatabase: without them it would start, and fail at the first change."""
+    lacking = [row[0] for row in driver.execute(_NOT_WRITABLE, (name,)).fetchall()]
+    if lacking:
+        raise UnusableDatabase(f"its user may not write {', '.join(lacking)}; {way_out('42501', name)}")
 
 
 def _ordered_by_bytes(metadata: MetaData) -> MetaData:

@@ -10,6 +10,7 @@ from ordersys.runtime.base.failpoints import failpoint
 from ordersys.runtime.base.ids import now
 
 Upgrade = Callable[[Connection], None]
+_RESTORE = "somebody has changed it by hand: restore a backup"
 
 
 class UnusableDatabase(StartupError):
@@ -94,15 +95,24 @@ class Schema:
         columns = there.get_columns(self._about.name) if there.has_table(self._about.name) else []
         if not {"owner", "version"} <= {column["name"] for column in columns}:
             raise ForeignDatabase("it holds something else")
-        row = connection.execute(select(self._about.c.owner, self._about.c.version)).one()
+        rows = connection.execute(select(self._about.c.owner, self._about.c.version)).all()
+        if len(rows) != 1:
+            raise UnusableDatabase(f"its table {self._about.name} has {len(rows)} rows, and not one; {_RESTORE}")
+        row = rows[0]
         # Before the version: another service's number says nothing about this one's tables.
         if row.owner != self.owner:
             raise ForeignDatabase(f"it belongs to {row.owner}, not to {self.owner}", row.owner)
+        if row.version < 1:
+            raise UnusableDatabase(f"its schema version {row.version} was written by no release; {_RESTORE}")
         if row.version > self.version and not self._is_compatible(connection):
             raise UnusableDatabase(
                 f"its schema version {row.version} is newer than {self.version}, the newest this release knows;"
                 " use the release that wrote it"
             )
+        # What needs it would fail later, with less to say. An older one gets what it lacks.
+        missing = self.metadata.tables.keys() - set(there.get_table_names())
+        if missing and row.version >= self.version:
+            raise UnusableDatabase(f"it lacks {', '.join(sorted(missing))}; {_RESTORE}")
         return int(row.version)
 
     def _is_compatible(self, connection: Connection) -> bool:
