@@ -120,7 +120,7 @@ class Node(ABC):
         self.port = membership.port or 0
         self.log = folder / "log" / "rabbitmq.log"
         self._ports_file = folder / "ports.json"
-        self._unborn = folder / "first-start"
+        self._first_start = folder / "first-start"
         """There while the node starts for the first time."""
         self._lost_port = False
         self._ports: Sequence[int] = ()
@@ -179,7 +179,7 @@ class Node(ABC):
                 self._lost_port = any(words in tail for words in self._in_use)
                 raise NotStarted(f"RabbitMQ did not start; the end of its log {self.log}:\n{tail}")
             time.sleep(_POLL)
-        self._unborn.unlink(missing_ok=True)
+        self._first_start.unlink(missing_ok=True)
 
     def stop(self) -> None:
         """Stops it in good order; one that does not answer is killed: RabbitMQ's scripts can't stop it as it boots."""
@@ -304,8 +304,8 @@ class InstalledNode(Node):
         It never answered, so nothing is lost. Of several nodes another one may know it already.
         """
         if self.new:
-            write_whole(self._unborn, "")
-        elif self._unborn.exists() and not self._membership.configuration:
+            write_whole(self._first_start, "")
+        elif self._first_start.exists() and not self._membership.configuration:
             shutil.rmtree(self._folder / "db")
 
     def _check_place(self) -> None:
