@@ -133,7 +133,9 @@ async def _place_two(story: Story, narrator: Narrator, cast: _Cast) -> tuple[Ord
     again = await story.place(request)
     story.expect(again == first, f"the repeated request made another order, {again.id}")
     narrator.say(f"order {again.id} again: one request, one order")
+    narrator.step(f"Place a second order, of another customer: 4 of {cast.second}.")
     second = await story.place(story.placing("demo-ben", [item(cast.second, 4)]))
+    narrator.say(_line(second))
     return first, second
 
 

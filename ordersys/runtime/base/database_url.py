@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-WANTED = "a PostgreSQL URL, such as postgresql://user:password@host:5432/name, or with several hosts host1:5432,host2"
+WANTED = "a PostgreSQL URL (postgresql://user:password@host:5432/name, or …@host1:5432,host2:5432/name)"
 NONE = "none"
 _SCHEMES = ("postgresql://", "postgres://")
 USUAL_PORT = "5432"

@@ -17,7 +17,7 @@ import pika
 from ordersys.console.opening import open_regular
 from ordersys.contract import addresses
 
-WANTED = "an AMQP URL, such as amqp://user:password@host:5672/%2F, or several with commas between them"
+WANTED = "an AMQP URL (amqp://user:password@host:5672/%2F, or several with commas between them)"
 _PORTS = {"amqp": 5672, "amqps": 5671}
 _FOR_TLS = "ssl_options"
 _OURS = frozenset(

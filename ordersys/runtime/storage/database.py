@@ -33,6 +33,7 @@ from ordersys.runtime.storage.interface import Operation
 from ordersys.runtime.storage.schema import Schema, UnusableDatabase
 from ordersys.runtime.storage.sqlite_errors import file_error, hinders_all, is_damage, is_read_only
 from ordersys.runtime.storage.statements import driver_of
+from ordersys.runtime.storage.trouble_log import TroubleLog
 from ordersys.runtime.storage.worker import Worker
 
 R = TypeVar("R")
@@ -42,7 +43,6 @@ _BATCH = 256  # writes in a commit: with more nothing is saved, and the first wa
 _READERS = 4  # lists at a time; each may look at many rows
 _LOCK_SECONDS = 15.0  # for a process before this one to end: longer than the usual grace period
 _PROBE_SECONDS = 5.0  # a disk that takes longer is told of as one that can't be written
-_SAY_AGAIN_SECONDS = 30.0  # of a trouble that lasts
 
 
 class Database:
@@ -53,7 +53,7 @@ class Database:
         self.leadership = Leadership(shared=False)
         self._schema = schema
         self._file = DatabaseFile(path, schema.owner)
-        self._said: tuple[str, float] = ("", 0.0)
+        self._trouble = TroubleLog(str(path))
         self._writer_thread = Worker("writer")
         self._reader_threads = ThreadPoolExecutor(_READERS, "reader")
         self._writes: Batcher[_Write, Any] = Batcher(self._commit, _BATCH)
@@ -79,6 +79,7 @@ class Database:
             if isinstance(error, UnusableDatabase | OSError) or file_error(error):
                 raise UnusableDatabase(f"database {path}: {database._reason(error)}") from error
             raise
+        _log.info("the state is in SQLite: %s", path)
         return database
 
     def write(
@@ -217,7 +218,7 @@ class Database:
             tell()
         causes = [cause for of_write in results for result in of_write if (cause := file_error(result))]
         if not causes:
-            self._say("")
+            self._trouble.done()
         else:
             unavailable = self._unavailable(f"can't be written: {self._met(causes[0])}")
             results = [[unavailable if file_error(result) else result for result in of_write] for of_write in results]
@@ -276,7 +277,7 @@ class Database:
 
     def _unavailable(self, text: str) -> StorageUnavailable:
         """The error for whoever waits; `text` goes to the log as well."""
-        self._say(text)
+        self._trouble.met(text)
         return StorageUnavailable(f"database {self.path} {text}")
 
     def _met(self, cause: Exception) -> str:
@@ -293,17 +294,6 @@ class Database:
         if isinstance(cause, OSError) and cause.strerror:
             return cause.strerror + (f": {cause.filename}" if cause.filename else "")
         return str(cause)
-
-    def _say(self, text: str) -> None:
-        """Logs what is wrong with the file when it becomes so, every 30 s, and when it is over (`text` is empty)."""
-        said, at = self._said
-        if text == said and (not text or time.monotonic() < at + _SAY_AGAIN_SECONDS):
-            return
-        if text:
-            _log.error("database %s %s", self.path, text)
-        else:
-            _log.info("database %s can be used again", self.path)
-        self._said = (text, time.monotonic())
 
 
 def _seen(touched: "asyncio.Future[None]") -> None:

@@ -40,6 +40,7 @@ from ordersys.runtime.storage.postgresql_connection import (
 from ordersys.runtime.storage.postgresql_writer import GIVE_UP_SECONDS, Writer, shut_down
 from ordersys.runtime.storage.schema import ForeignDatabase, Schema, UnusableDatabase
 from ordersys.runtime.storage.statements import driver_of
+from ordersys.runtime.storage.trouble_log import TroubleLog
 
 R = TypeVar("R")
 T = TypeVar("T")
@@ -51,7 +52,6 @@ _OPEN_SECONDS = 20.0  # for the server to come at the start, and for another pro
 _ANSWER_SECONDS = 8.0  # for a commit that is not answered, such as one that waits for a standby that is gone
 _READ_SECONDS = 5.0  # for a read, which takes milliseconds unless it waits for a lock, and then no longer than that
 _PROBE_SECONDS = 5.0
-_SAY_AGAIN_SECONDS = 30.0
 _LEASE_SECONDS = 10.0
 _MARGIN_SECONDS = 1.0  # of a lease: what is begun under it should end under it
 _LEADER = "leader"
@@ -91,7 +91,7 @@ class PostgreSQLDatabase:
         self._writers: list[Writer] = []
         self._free: asyncio.Queue[Writer] = asyncio.Queue()
         self._after_commit: list[Callable[[], None]] = []
-        self._said: tuple[str, float] = ("", 0.0)
+        self._trouble = TroubleLog(str(url))
         self._stuck = False
 
     @classmethod
@@ -222,11 +222,11 @@ class PostgreSQLDatabase:
         for answer in answers:
             if isinstance(answer, CommitUnknown | StorageUnavailable):
                 text = f"can't be written: {answer}"
-                self._say(text)
+                self._trouble.met(text)
                 kind = type(answer)
                 return [kind(f"database {self.url} {text}") if isinstance(each, kind) else each for each in answers]
         self._stuck = False
-        self._say("")
+        self._trouble.done()
         return answers
 
     def _read(self, query: Callable[..., R], arguments: tuple[Any, ...]) -> R:
@@ -269,7 +269,9 @@ class PostgreSQLDatabase:
         until, said = time.monotonic() + _OPEN_SECONDS, ""
         for pause in jittered_backoff(0.1, 1.0):
             try:
-                await loop.run_in_executor(self._readers, postgresql_schema.prepare, self._engine, self._schema, first)
+                about, *doubts = await loop.run_in_executor(
+                    self._readers, postgresql_schema.prepare, self._engine, self._schema, first
+                )
             except ForeignDatabase as error:
                 remedy = "name another one with ORDERSYS_DATABASE_URL"
                 raise UnusableDatabase(f"database {self.url}: {error.fact}; {remedy}") from error
@@ -285,22 +287,14 @@ class PostgreSQLDatabase:
                 said = text
                 await asyncio.sleep(pause)
             else:
+                _log.info("the state is in PostgreSQL: %s, %s", self.url, about)
+                for doubt in doubts:
+                    _log.warning("database %s: %s", self.url, doubt)
                 return
 
     def _unavailable(self, text: str) -> StorageUnavailable:
-        self._say(text)
+        self._trouble.met(text)
         return StorageUnavailable(f"database {self.url} {text}")
-
-    def _say(self, text: str) -> None:
-        """Logs what is wrong when it becomes so, every 30 s, and when it is over (`text` is empty)."""
-        said, at = self._said
-        if text == said and (not text or time.monotonic() < at + _SAY_AGAIN_SECONDS):
-            return
-        if text:
-            _log.error("database %s %s", self.url, text)
-        else:
-            _log.info("database %s can be used again", self.url)
-        self._said = (text, time.monotonic())
 
 
 def _is_writable(connection: Connection) -> bool:

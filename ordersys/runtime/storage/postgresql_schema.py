@@ -6,7 +6,6 @@ can live with, so that its processes work on while they are replaced one by one:
 the oldest one whose release can work with it.
 """
 
-import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -16,13 +15,7 @@ from ordersys.runtime.storage.postgresql_connection import way_out
 from ordersys.runtime.storage.schema import Schema, UnusableDatabase
 from ordersys.runtime.storage.statements import driver_of, lock_number
 
-_log = logging.getLogger(__name__)
 _OLDEST_SERVER = 140_000
-_LEASES = """
-    CREATE TABLE leases (
-        name VARCHAR(64) PRIMARY KEY, holder VARCHAR(255) NOT NULL, until TIMESTAMP WITH TIME ZONE NOT NULL
-    )
-"""
 _NOT_WRITABLE = """
     SELECT relname::text FROM pg_class
     WHERE relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = %s) AND relkind = 'r' AND NOT (
@@ -40,11 +33,14 @@ def name_of(schema: Schema) -> str:
     return schema.owner.replace("-", "_")
 
 
-def prepare(pool: Engine, schema: Schema, first: Callable[[Connection], None]) -> None:
-    """Makes or upgrades the tables; `first` fills new ones. Raises UnusableDatabase, and the driver's errors."""
+def prepare(pool: Engine, schema: Schema, first: Callable[[Connection], None]) -> list[str]:
+    """Makes or upgrades the tables; `first` fills new ones. What is to be said of the server, and then against it.
+
+    Raises UnusableDatabase, and the driver's errors.
+    """
     with pool.connect() as connection:
         driver = driver_of(connection)
-        _check_server(driver)
+        about = _check_server(driver)
         driver.execute("BEGIN")
         try:
             # An upgrade waits for whoever uses a table, and everybody waits behind it: no longer than that, and again.
@@ -57,10 +53,14 @@ def prepare(pool: Engine, schema: Schema, first: Callable[[Connection], None]) -
             if not driver.closed:
                 driver.execute("ROLLBACK")
             raise
+    return about
 
 
-def _check_server(driver: Any) -> None:
-    """Raises UnusableDatabase; says what makes an answer less durable than it should be."""
+def _check_server(driver: Any) -> list[str]:
+    """Its version and what a commit waits for; then what makes an answer less durable than it should be.
+
+    Raises UnusableDatabase.
+    """
     names = ("server_version", "server_encoding", "fsync", "full_page_writes", "synchronous_commit")
     shown = {name: driver.execute(f"SHOW {name}").fetchone()[0] for name in names}
     standbys = driver.execute("SHOW synchronous_standby_names").fetchone()[0]
@@ -68,11 +68,12 @@ def _check_server(driver: Any) -> None:
         raise UnusableDatabase(f"PostgreSQL {shown['server_version']} is too old; use 14 or later")
     if shown["server_encoding"] != "UTF8":
         raise UnusableDatabase(f"its encoding is {shown['server_encoding']}; make a database with ENCODING 'UTF8'")
-    text = "PostgreSQL %s, synchronous_commit %s, synchronous standbys: %s"
-    _log.info(text, shown["server_version"], shown["synchronous_commit"], standbys or "none")
-    for name in ("fsync", "full_page_writes"):
-        if shown[name] == "off":
-            _log.warning("%s is off: after a crash of the server's machine what was answered may be gone", name)
+    waits_for = f"synchronous_commit {shown['synchronous_commit']}, synchronous standbys: {standbys or 'none'}"
+    off = [name for name in ("fsync", "full_page_writes") if shown[name] == "off"]
+    return [
+        f"version {shown['server_version']}, {waits_for}",
+        *(f"{name} is off: after a crash of the server's machine what was answered may be gone" for name in off),
+    ]
 
 
 def _make_schema(driver: Any, name: str) -> None:
@@ -85,7 +86,6 @@ def _apply(connection: Connection, schema: Schema, first: Callable[[Connection],
     recorded = schema.check(connection)
     if recorded == 0:
         schema.make(connection, _ordered_by_bytes(schema.metadata))
-        connection.execute(text(_LEASES))
         for name in _OUTBOXES:
             if name in schema.metadata.tables:
                 connection.execute(text(_EMPTIED.format(name)))

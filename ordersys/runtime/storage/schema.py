@@ -3,7 +3,20 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from sqlalchemy import BigInteger, Column, Connection, Integer, MetaData, String, Table, insert, inspect, select, update
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    DateTime,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    insert,
+    inspect,
+    select,
+    update,
+)
 
 from ordersys.runtime.base.errors import StartupError
 from ordersys.runtime.base.failpoints import failpoint
@@ -46,12 +59,20 @@ class Schema:
             Column("touch_time", BigInteger, nullable=False),
         )
         self.oldest = self.version if oldest is None else oldest
-        # Only of a database that processes share: a table of its own, as those of files have none.
+        # Only of a database that processes share: files have neither.
+        self._of_sharing = MetaData()
         self._shared = Table(
             "schema_compatibility",
-            MetaData(),
+            self._of_sharing,
             Column("owner", String(64), primary_key=True),
             Column("oldest_version", Integer, nullable=False),
+        )
+        Table(
+            "leases",
+            self._of_sharing,
+            Column("name", String(64), primary_key=True),
+            Column("holder", String(255), nullable=False),
+            Column("until", DateTime(timezone=True), nullable=False),
         )
 
     @property
@@ -72,11 +93,15 @@ class Schema:
     def make(self, connection: Connection, tables: MetaData) -> None:
         """Makes `tables`, which are those of `metadata`, in a database that processes share."""
         self._create(connection, tables)
-        self._shared.create(connection)
+        self._of_sharing.create_all(connection)
         connection.execute(insert(self._shared).values(owner=self.owner, oldest_version=self.oldest))
 
     def upgrade(self, connection: Connection, recorded: int) -> None:
-        """Brings the database that processes share from the version `recorded` to today's, unless it is newer."""
+        """Brings the database that processes share from the version `recorded` to today's, unless it is newer.
+
+        Raises UnusableDatabase.
+        """
+        _check_there(connection, self._of_sharing)
         if recorded < self.version:
             self._upgrade(connection, recorded)
             connection.execute(update(self._shared).values(oldest_version=self.oldest))
@@ -110,9 +135,8 @@ class Schema:
                 " use the release that wrote it"
             )
         # What needs it would fail later, with less to say. An older one gets what it lacks.
-        missing = self.metadata.tables.keys() - set(there.get_table_names())
-        if missing and row.version >= self.version:
-            raise UnusableDatabase(f"it lacks {', '.join(sorted(missing))}; {_RESTORE}")
+        if row.version >= self.version:
+            _check_there(connection, self.metadata)
         return int(row.version)
 
     def _is_compatible(self, connection: Connection) -> bool:
@@ -132,3 +156,10 @@ class Schema:
             upgrade(connection)
             failpoint("schema.upgraded")
         connection.execute(update(self._about).values(version=self.version))
+
+
+def _check_there(connection: Connection, tables: MetaData) -> None:
+    """Raises UnusableDatabase where one of the tables is missing."""
+    missing = tables.tables.keys() - set(inspect(connection).get_table_names())
+    if missing:
+        raise UnusableDatabase(f"it lacks {', '.join(sorted(missing))}; {_RESTORE}")
