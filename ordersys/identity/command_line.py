@@ -96,19 +96,19 @@ def _show(arguments: argparse.Namespace) -> int:
 def _shown(path: Path) -> int:
     """Shows what a file holds; the exit status that it alone would have."""
     try:
-        things = description.described(_contents(path), utc_now(), _authority_near(path))
+        contents = description.described(_contents(path), utc_now(), _authority_near(path))
     except (Unknown, UnusableFile) as error:
         output.error(f"{PROGRAM}: {f'{path} {error}' if isinstance(error, Unknown) else error}")
         return _WRONG_USE
-    for thing in things:
-        for line in _lines(path, thing):
+    for held in contents:
+        for line in _lines(path, held):
             output.line(line)
-    return _EXPIRED if any(thing.is_expired for thing in things) else _DONE
+    return _EXPIRED if any(held.is_expired for held in contents) else _DONE
 
 
-def _lines(path: Path, thing: Description) -> Iterator[str]:
-    yield f"{path}: {thing.kind}"
-    yield from (f"  {name:<{_WIDTH}}{fact}" for name, fact in thing.facts)
+def _lines(path: Path, held: Description) -> Iterator[str]:
+    yield f"{path}: {held.kind}"
+    yield from (f"  {name:<{_WIDTH}}{fact}" for name, fact in held.facts)
 
 
 def _contents(path: Path) -> bytes:

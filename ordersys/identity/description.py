@@ -22,11 +22,11 @@ _SHOWN_CLAIMS = ("sub", "scope", "iss", "aud", "client_id")
 
 
 class Unknown(ValueError):
-    """A file that is nothing of all this; the text says what it should be."""
+    """A file with neither a certificate, a token, a key nor a key set in it; the text says so."""
 
 
 class Description(NamedTuple):
-    """A thing that a file holds, in words."""
+    """A certificate, a token, a key or a key set, in words."""
 
     kind: str
     facts: Sequence[tuple[str, str]]
@@ -66,7 +66,7 @@ def _certificate(certificate: x509.Certificate, now: datetime, authority: x509.C
     if authority is not None:
         is_signed = issuing.is_signed_by(certificate, authority)
         facts.append(("signed", "by the authority in ca.pem" if is_signed else "by another authority than ca.pem's"))
-    return Description("certificate", facts, not begin <= now < end)
+    return Description("certificate", facts, end <= now)
 
 
 def _private_key(octets: bytes) -> Description:

@@ -8,7 +8,7 @@ import os
 import re
 import stat
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from secrets import token_hex
 
@@ -29,8 +29,10 @@ class UnusableFile(Exception):
 def make_folder(folder: Path) -> None:
     """Makes a folder, and those it lies in where they are missing, for this user alone. Raises UnusableFile."""
     for missing in reversed([path for path in (folder, *folder.parents) if not os.path.lexists(path)]):
-        with _telling(missing, "can't be made"):
-            missing.mkdir(_FOLDER_MODE, exist_ok=True)  # a process beside this one may have made it
+        # A process beside this one may make it as well.
+        with _telling(missing, "can't be made"), suppress(FileExistsError):
+            missing.mkdir(_FOLDER_MODE)
+            missing.chmod(_FOLDER_MODE)  # an umask may have taken from it
     check_folder(folder)
     if stat.S_IMODE(folder.lstat().st_mode) != _FOLDER_MODE:
         with _telling(folder, "can't be made private"):

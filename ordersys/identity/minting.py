@@ -57,9 +57,9 @@ def claims(subject: str, roles: Collection[RoleNumber], now: datetime, hours: fl
     )
 
 
-def signed(told: Claims, key: Key) -> str:
+def signed(claimed: Claims, key: Key) -> str:
     """The token. Its header names the key, so that a verifier may have several."""
-    return jwt.encode(dict(told), key, _ALGORITHM, headers={"typ": TYPE, "kid": key_id(key)})
+    return jwt.encode(dict(claimed), key, _ALGORITHM, headers={"typ": TYPE, "kid": key_id(key)})
 
 
 def key_set(key: Key) -> bytes:
