@@ -19,6 +19,10 @@ from ordersys.contract.topology import events, publication, subscribers
 
 RoleNumber: TypeAlias = "Role.ValueType"
 TRUST_DOMAIN = "ordersys"
+ISSUER = "https://ordersys.local"
+"""The `iss` of tokens where no other issuer is set: a name, nothing is fetched from it."""
+AUDIENCE = "ordersys"
+"""The `aud` of tokens for this system where no other is set."""
 _SERVICE_ID = f"spiffe://{TRUST_DOMAIN}/service/"
 _ANONYMOUS = frozenset({Role.ROLE_ANONYMOUS})
 _WORD_END = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[a-z])(?=[0-9])")
