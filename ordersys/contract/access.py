@@ -1,36 +1,42 @@
-"""Who may call what, derived from the options of ordersys/api/auth/v1/access.proto, which no other module reads.
+"""Rights to calls, derived from the options of ordersys/api/auth/v1/access.proto, which no other module reads.
 
-Pure rules: a caller, a method and a request -> allowed, or refused. Where a caller comes from (a token, a certificate)
-and where the rules are applied: `runtime.rpc`.
+Pure rules: a caller, a method and a request -> allowed, or refused. `runtime.rpc` finds the caller by
+a token or a certificate, and applies the rules.
 """
 
 import re
-from collections.abc import Mapping
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
-from google.protobuf.descriptor import MethodDescriptor
+from google.protobuf.descriptor import Descriptor, MethodDescriptor
 
 from ordersys.api.auth.v1 import access_pb2
 from ordersys.api.auth.v1.access_pb2 import DESCRIPTOR as ACCESS_FILE
 from ordersys.api.auth.v1.access_pb2 import Role
+from ordersys.api.error.v1.error_reason_pb2 import ErrorReason
+from ordersys.contract.errors import StatusError, status_error
 from ordersys.contract.topology import events, publication, subscribers
 
 RoleNumber: TypeAlias = "Role.ValueType"
 TRUST_DOMAIN = "ordersys"
 ISSUER = "https://ordersys.local"
-"""The `iss` of tokens where no other issuer is set: a name, nothing is fetched from it."""
+"""Whoever issues tokens, where no other is named."""
 AUDIENCE = "ordersys"
-"""The `aud` of tokens for this system where no other is set."""
+"""For whom tokens are issued: the services of this system."""
 _SERVICE_ID = f"spiffe://{TRUST_DOMAIN}/service/"
 _ANONYMOUS = frozenset({Role.ROLE_ANONYMOUS})
+# A namespace nobody else has (RFC 9562 §5.5).
+_REQUEST_IDS = uuid.UUID("6d0a5f0c-5a6c-4b0e-9f1d-7c1a3e0b8c55")
+_REUSED = ErrorReason.Name(ErrorReason.REQUEST_ID_REUSED).encode()
 _WORD_END = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[a-z])(?=[0-9])")
 
 
 @dataclass(frozen=True)
 class Caller:
-    """Who calls. What he may do follows from his roles or, of a service, from its name."""
+    """Somebody who calls. What he may do follows from his roles or, of a service, from its name."""
 
     name: str = ""
     """The `sub` of his token; empty for a service, for a caller without a token, and where nobody has an identity."""
@@ -66,7 +72,7 @@ TRUSTED = Caller(is_trusted=True)
 
 @dataclass(frozen=True)
 class Access:
-    """Who may call an RPC, and what of its request a customer has to own: at most one of the two fields is given."""
+    """The rights to an RPC, and what of its request a customer has to own: at most one of the two fields is given."""
 
     roles: frozenset[RoleNumber]
     services: frozenset[str]
@@ -79,15 +85,14 @@ def access(method: MethodDescriptor) -> Access:
     option = method.GetOptions().Extensions[access_pb2.access]
     if not option.callers and not option.services:
         raise ValueError(f"{method.full_name} does not say who may call it (option ordersys.api.auth.v1.access)")
-    return Access(
-        frozenset(option.callers), frozenset(option.services), option.customer_field, option.order_field
-    )
+    return Access(frozenset(option.callers), frozenset(option.services), option.customer_field, option.order_field)
 
 
 def scopes() -> Mapping[str, RoleNumber]:
     """The role that each word in the `scope` of a token gives."""
     values = ACCESS_FILE.enum_types_by_name["Role"].values
-    return {word: value.number for value in values if (word := value.GetOptions().Extensions[access_pb2.scope])}
+    words = ((value.GetOptions().Extensions[access_pb2.scope], value.name) for value in values)
+    return {word: Role.Value(name) for word, name in words if word}
 
 
 @cache
@@ -105,3 +110,87 @@ def service_id(full_name: str) -> str:
 def service_name(full_name: str) -> str:
     """The name a service has in certificates and logs: ordersys.api.order.v1.OrderService -> order-service."""
     return _WORD_END.sub("-", full_name.rpartition(".")[2]).lower()
+
+
+class Rules:
+    """The rules of one RPC, read from the contract once. Pure: changes nothing but the request it is given.
+
+    Raises ValueError for an RPC of which the contract does not say who may call it.
+    """
+
+    def __init__(self, method: MethodDescriptor) -> None:
+        self._access = access(method)
+        entry = batched(method.input_type) or method.input_type
+        self._setters = tuple(_setters(entry))
+        self.has_request_ids = "request_id" in entry.fields_by_name
+
+    def admit(self, caller: Caller) -> None:
+        """Returns if `caller` may make this call at all. Raises StatusError (CREDENTIALS_MISSING, NOT_PERMITTED)."""
+        if not caller.is_trusted and not _is_one_of(caller, self._access.roles, self._access.services):
+            reason = ErrorReason.CREDENTIALS_MISSING if caller == ANYBODY else ErrorReason.NOT_PERMITTED
+            raise status_error(reason)
+
+    def refusal(self, request: Any, caller: Caller) -> StatusError | None:
+        """The refusal of this request, one of a batch, to `caller`; None if he may. An owner he left out is filled in."""
+        if caller.is_trusted:
+            return None
+        for field, roles, services in self._setters:
+            if request.HasField(field) and not _is_one_of(caller, roles, services):
+                return status_error(ErrorReason.NOT_PERMITTED, field=field)
+        field = self._access.customer_field
+        if field and caller.only_for is not None:
+            if not getattr(request, field):
+                setattr(request, field, caller.only_for)
+            elif not caller.owns(getattr(request, field)):
+                return status_error(ErrorReason.NOT_PERMITTED, field=field)
+        return None
+
+
+def admit_operator(caller: Caller) -> None:
+    """Admits an operator to what is no call of the contract. Raises StatusError, as `Rules.admit`."""
+    if not caller.is_trusted and Role.ROLE_OPERATOR not in caller.roles:
+        raise status_error(ErrorReason.CREDENTIALS_MISSING if caller == ANYBODY else ErrorReason.NOT_PERMITTED)
+
+
+def batched(request: Descriptor) -> Descriptor | None:
+    """The message type of the requests that a batch carries; None for a request that is no batch."""
+    field = request.fields_by_name.get("requests")
+    return field.message_type if field is not None and field.is_repeated else None
+
+
+def _is_one_of(caller: Caller, roles: frozenset[RoleNumber], services: frozenset[str]) -> bool:
+    """Only what is stated, and never the union of two credentials: a service has no role, a token is no service."""
+    return caller.service in services if caller.service else not roles.isdisjoint(caller.roles)
+
+
+def _setters(request: Descriptor) -> Iterator[tuple[str, frozenset[RoleNumber], frozenset[str]]]:
+    for field in request.fields:
+        option = field.GetOptions().Extensions[access_pb2.setters]
+        if option.callers or option.services:
+            yield field.name, frozenset(option.callers), frozenset(option.services)
+
+
+class OwnRequestIds:
+    """The request_ids of one call, as its caller chose them and as they are kept: one id, two callers, two requests.
+
+    The kept ones are digests of the caller's name and of his id, and UUIDs as well. They are what the services, their
+    tables and the services behind them know; a refusal that names one is told with the caller's own. Callers without
+    a name share theirs: services, of which the contract names one for each RPC, and everybody where nobody has an
+    identity.
+    """
+
+    def __init__(self, requests: Iterable[Any], caller: Caller) -> None:
+        """Puts the kept ids into `requests`."""
+        self._chosen: dict[bytes, bytes] = {}
+        if caller.name:
+            for request in requests:
+                chosen = request.request_id.lower()  # as UUIDs are read (contract/normalisation.py)
+                request.request_id = str(uuid.uuid5(_REQUEST_IDS, f"{caller.name} {chosen}"))
+                self._chosen[request.request_id.encode()] = chosen.encode()
+
+    def told(self, encoded: bytes) -> bytes:
+        """A response or a status for the caller, encoded: only a request_id that was reused is named in one."""
+        if self._chosen and _REUSED in encoded:
+            for kept, chosen in self._chosen.items():
+                encoded = encoded.replace(kept, chosen)  # as long as each other: the encoding stays one
+        return encoded

@@ -27,6 +27,7 @@ from ordersys.order_service.store import Change, Creation
 from ordersys.runtime.base.failpoints import failpoint
 from ordersys.runtime.base.ids import TRACEPARENT, traceparent
 from ordersys.runtime.rpc.admission import Context
+from ordersys.runtime.rpc.callers import caller, check_owner
 from ordersys.runtime.rpc.server import metadata
 from ordersys.runtime.storage.interface import Storage
 
@@ -59,7 +60,9 @@ class OrderService(OrderServiceServicer):
 
     async def GetOrder(self, request: GetOrderRequest, context: Context) -> GetOrderResponse:
         normalise(request)
-        return GetOrderResponse(order=await self._database.read(store.get, request.order_id))
+        order = await self._database.read(store.get, request.order_id)
+        check_owner(caller(), order.id, order.customer_id)
+        return GetOrderResponse(order=order)
 
     async def ListOrders(self, request: ListOrdersRequest, context: Context) -> ListOrdersResponse:
         before = pagination.last_key(request, int)

@@ -12,6 +12,7 @@ from typing import cast
 
 from ordersys.api.error.v1.error_reason_pb2 import ErrorReason
 from ordersys.api.order.v1.order_service_pb2 import UpdateOrderRequest as OrderUpdate
+from ordersys.contract.access import Caller
 from ordersys.contract.errors import StatusError, reason_of
 from ordersys.product_service.order_client import OrderServiceClient
 from ordersys.product_service.saga import Result, Saga, in_doubt
@@ -22,6 +23,7 @@ from ordersys.product_service.store.changes import Begun, NewChange, Request
 from ordersys.product_service.turns import Turns
 from ordersys.runtime.base.failpoints import failpoint
 from ordersys.runtime.idempotency import Outcome
+from ordersys.runtime.rpc.callers import check_owner
 from ordersys.runtime.storage.interface import Storage
 
 # How often a change is begun anew when the order was changed meanwhile by somebody who asks the Order Service himself.
@@ -63,29 +65,29 @@ class ChangeOrderSaga:
         self._sagas = sagas
         self._turns = Turns()
 
-    async def change(self, request: Request, traceparent: str) -> bytes:
+    async def change(self, request: Request, caller: Caller, traceparent: str) -> bytes:
         """The response with the order changed, now or before, encoded. Raises StatusError."""
-        asked = self._engine.ask(request.request_id, partial(self._change, request, traceparent))
+        asked = self._engine.ask(request.request_id, partial(self._change, request, caller, traceparent))
         return await self._sagas.detached(asked)
 
-    async def _change(self, request: Request, traceparent: str) -> bytes:
+    async def _change(self, request: Request, caller: Caller, traceparent: str) -> bytes:
         if known := await self._known(request):  # a repeat of what is done waits for no turn
             return known.response()
         async with self._turns.turn(request.order_id):
-            return await self._change_in_turn(request, traceparent)
+            return await self._change_in_turn(request, caller, traceparent)
 
     async def _known(self, request: Request) -> Outcome | None:
         known = await self._database.read(store.find, request)
         return known.outcome if known else None
 
-    async def _change_in_turn(self, request: Request, traceparent: str) -> bytes:
+    async def _change_in_turn(self, request: Request, caller: Caller, traceparent: str) -> bytes:
         """Reads again when the order changed between reading and asking."""
         refused: StatusError | None = None
         for _ in range(_TRIES):
             if known := await self._known(request):  # while it waited, another call with its request_id may have ended
                 return known.response()
             try:
-                begun = await self._begin(request, traceparent)
+                begun = await self._begin(request, caller, traceparent)
                 if isinstance(begun, Outcome):
                     return begun.response()
                 if isinstance(begun, Saga):
@@ -97,9 +99,10 @@ class ChangeOrderSaga:
                     raise
         raise refused or in_doubt()
 
-    async def _begin(self, request: Request, traceparent: str) -> Begun:
+    async def _begin(self, request: Request, caller: Caller, traceparent: str) -> Begun:
         # Read first: what it holds already, its prices, and the version the request is pinned to.
         order = await self._orders.get(request.order_id)
+        check_owner(caller, order.id, order.customer_id)  # before version, state or stock say that there is one
         return await self._database.write(store.begin, NewChange(request, order, traceparent))
 
 

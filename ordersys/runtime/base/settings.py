@@ -169,6 +169,16 @@ def path(default: Path, meaning: str) -> Any:
     return setting(default, files.path, meaning)
 
 
+def optional_path(meaning: str) -> Any:
+    """A setting for a file that need not be given."""
+    return setting(None, files.path, meaning, written="none")
+
+
+def text(default: str, meaning: str) -> Any:
+    """A setting for any text of printable characters."""
+    return setting(default, _printable, meaning)
+
+
 def switch(default: bool, meaning: str) -> Any:
     """A setting that is true or false."""
     return setting(default, _boolean, meaning)
@@ -187,6 +197,12 @@ def choice(default: str, choices: Sequence[str], meaning: str) -> Any:
 def _is_number(text: str) -> bool:
     """Few enough digits to be read at all: Python refuses very many, in words of its own."""
     return text.isascii() and text.isdecimal() and len(text) <= _MAX_DIGITS
+
+
+def _printable(given: str) -> str:
+    if not given.isprintable():
+        raise ValueError("without control characters")
+    return given
 
 
 def _boolean(text: str) -> bool:
