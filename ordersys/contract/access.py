@@ -17,7 +17,7 @@ from ordersys.api.auth.v1 import access_pb2
 from ordersys.api.auth.v1.access_pb2 import DESCRIPTOR as ACCESS_FILE
 from ordersys.api.auth.v1.access_pb2 import Role
 from ordersys.api.error.v1.error_reason_pb2 import ErrorReason
-from ordersys.contract.errors import StatusError, status_error
+from ordersys.contract.errors import StatusError, order_not_found, status_error
 from ordersys.contract.topology import events, publication, subscribers
 
 RoleNumber: TypeAlias = "Role.ValueType"
@@ -131,7 +131,7 @@ class Rules:
             raise status_error(reason)
 
     def refusal(self, request: Any, caller: Caller) -> StatusError | None:
-        """The refusal of this request, one of a batch, to `caller`; None if he may. An owner he left out is filled in."""
+        """The refusal of this request, or one of a batch; None if he may. An owner he left out is filled in."""
         if caller.is_trusted:
             return None
         for field, roles, services in self._setters:
@@ -150,6 +150,16 @@ def admit_operator(caller: Caller) -> None:
     """Admits an operator to what is no call of the contract. Raises StatusError, as `Rules.admit`."""
     if not caller.is_trusted and Role.ROLE_OPERATOR not in caller.roles:
         raise status_error(ErrorReason.CREDENTIALS_MISSING if caller == ANYBODY else ErrorReason.NOT_PERMITTED)
+
+
+class NotOwned(StatusError):
+    """An order that belongs to somebody else: to his caller a status like that of an order that never was."""
+
+
+def check_owner(whom: Caller, order_id: str, customer_id: str) -> None:
+    """Raises NotOwned unless the order is his, or he acts for all."""
+    if not whom.owns(customer_id):
+        raise NotOwned(order_not_found(order_id).status)
 
 
 def batched(request: Descriptor) -> Descriptor | None:

@@ -29,6 +29,7 @@ OK, NOTE, WRONG = "ok", "note", "wrong"
 _LEAST_PYTHON = (3, 11)
 # The dependencies of pyproject.toml that every system needs.
 PACKAGES = (
+    "cryptography",
     "googleapis-common-protos",
     "grpcio",
     "grpcio-health-checking",
@@ -39,6 +40,7 @@ PACKAGES = (
     "protobuf-py",
     "protovalidate",
     "psutil",
+    "pyjwt",
     "rich",
     "sqlalchemy",
 )

@@ -34,7 +34,7 @@ class Authority:
 
     def __init__(self, folder: Path, clock: Clock = utc_now) -> None:
         """Opens a folder. Raises UnusableFile when there is none, or others can change it."""
-        self.layout = Layout(folder.absolute())
+        self.layout = Layout(files.absolute(folder))
         self._clock = clock
         if not os.path.lexists(self.layout.folder):
             raise self._missing(self.layout.folder)
@@ -43,7 +43,7 @@ class Authority:
     @classmethod
     def make(cls, folder: Path, clock: Clock = utc_now) -> "Authority":
         """Opens a folder, which is made if it is missing, and made private; `renew` makes what belongs into it."""
-        folder = folder.absolute()
+        folder = files.absolute(folder)
         if os.path.lexists(folder):
             _check_contents(folder)
         files.make_folder(folder)
@@ -52,9 +52,9 @@ class Authority:
     def renew(self) -> Sequence[Path]:
         """Makes what is missing or damaged, and anew what has a third of its life left; the files that were written.
 
-        Two thirds of a life are 10 days of an ordinary certificate's 30: enough to call this once a day. A certificate
-        of a service gets a new key. The authority keeps its key: a new one would have to be brought to everybody who
-        trusts it.
+        An ordinary certificate is renewed 10 days before its end, so that it is enough to call this once a day. With a
+        new certificate a service gets a new key. The authority keeps its key: a new one would have to be brought to
+        everybody who trusts it.
         """
         with files.locked(self.layout.folder):
             files.sweep(self.layout.folder)
@@ -68,8 +68,9 @@ class Authority:
         if name not in issuing.names():
             raise ValueError(f"{name!r} must be one of {', '.join(issuing.names())}")
         with files.locked(self.layout.folder):
+            self._issuing_pair()  # raises where there is none: no authority is made in passing
             files.make_folder(self.layout.certificate(name).parent)
-            return list(self._certify(name, days))
+            return [*self._renew_authority(), *self._certify(name, days)]
 
     def token(self, subject: str, roles: Collection[RoleNumber], hours: float = minting.HOURS) -> str:
         """A token. Raises ValueError with what can't stand in it."""
@@ -84,7 +85,7 @@ class Authority:
     ) -> Path:
         """Writes a token to its place within the folder, or to `out`; that file. Raises ValueError as `token`."""
         octets = f"{self.token(subject, roles, hours)}\n".encode()
-        target = self.layout.token(subject) if out is None else out.absolute()
+        target = self.layout.token(subject) if out is None else files.absolute(out)
         with files.locked(self.layout.folder):
             if out is None:
                 files.make_folder(target.parent)

@@ -120,7 +120,7 @@ def _contents(path: Path) -> bytes:
 
 def _authority_near(path: Path) -> x509.Certificate | None:
     """The authority that lies beside the file or one folder above, if one does."""
-    for folder in (path.absolute().parent, path.absolute().parent.parent):
+    for folder in files.absolute(path).parents[:2]:
         octets = files.read(Layout(folder).ca)
         if octets is not None:
             try:

@@ -26,6 +26,12 @@ class UnusableFile(Exception):
     """A file or folder that can't be used as it is; the text names it and the way out."""
 
 
+def absolute(path: Path) -> Path:
+    """The path from the root. Raises UnusableFile when the current folder has been removed."""
+    with _telling(path, "can't be found from the current folder"):
+        return path.absolute()
+
+
 def make_folder(folder: Path) -> None:
     """Makes a folder, and those it lies in where they are missing, for this user alone. Raises UnusableFile."""
     for missing in reversed([path for path in (folder, *folder.parents) if not os.path.lexists(path)]):

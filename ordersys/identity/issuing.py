@@ -12,12 +12,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    load_pem_private_key,
-)
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from ordersys.contract import access
@@ -32,6 +27,9 @@ MOST_DAYS = 90
 _CLOCK_SKEW = timedelta(minutes=5)  # how far the clocks of two machines may be apart
 _LOOPBACK_NAME = "localhost"
 _LOOPBACK = (ipaddress.ip_address("127.0.0.1"), ipaddress.ip_address("::1"))
+
+# Raised for another name, another key, another kind of key, and one that is not known here.
+_NOT_SIGNED = (ValueError, InvalidSignature, TypeError, UnsupportedAlgorithm)
 
 Key: TypeAlias = ec.EllipticCurvePrivateKey
 _Extension: TypeAlias = tuple[x509.ExtensionType, bool]
@@ -96,12 +94,7 @@ def is_signed_by(certificate: x509.Certificate, issuer: x509.Certificate) -> boo
     """True if `issuer` signed it; no other rule of a chain is looked at."""
     try:
         certificate.verify_directly_issued_by(issuer)
-    except (
-        ValueError,
-        TypeError,
-        InvalidSignature,
-        UnsupportedAlgorithm,
-    ):  # another name, another kind of key, another key
+    except _NOT_SIGNED:
         return False
     return True
 
@@ -146,7 +139,7 @@ def parsed_key(octets: bytes) -> Key:
     """Reads a key. Raises ValueError, which says nothing of what was read, for any but one of P-256."""
     try:
         key = load_pem_private_key(octets, None)
-    except (ValueError, TypeError):  # TypeError: one that is encrypted
+    except (ValueError, TypeError, UnsupportedAlgorithm):  # TypeError: one that is encrypted
         raise ValueError("is no private key in PEM, unencrypted") from None
     if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
         raise ValueError("is no key of ECDSA P-256")  # noqa: TRY004 - the contents are wrong, not a type

@@ -12,7 +12,7 @@ from typing import cast
 
 from ordersys.api.error.v1.error_reason_pb2 import ErrorReason
 from ordersys.api.order.v1.order_service_pb2 import UpdateOrderRequest as OrderUpdate
-from ordersys.contract.access import Caller
+from ordersys.contract.access import Caller, check_owner
 from ordersys.contract.errors import StatusError, reason_of
 from ordersys.product_service.order_client import OrderServiceClient
 from ordersys.product_service.saga import Result, Saga, in_doubt
@@ -23,7 +23,6 @@ from ordersys.product_service.store.changes import Begun, NewChange, Request
 from ordersys.product_service.turns import Turns
 from ordersys.runtime.base.failpoints import failpoint
 from ordersys.runtime.idempotency import Outcome
-from ordersys.runtime.rpc.callers import check_owner
 from ordersys.runtime.storage.interface import Storage
 
 # How often a change is begun anew when the order was changed meanwhile by somebody who asks the Order Service himself.

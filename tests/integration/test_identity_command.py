@@ -300,6 +300,18 @@ def test_a_folder_without_identities_is_told_how_to_get_them(tmp_path: Path) -> 
     assert not missing.exists()
 
 
+def test_a_current_folder_that_is_gone_is_named(tmp_path: Path) -> None:
+    """In one line, where a path begins from it."""
+    words = (
+        f"cd {tmp_path}; rmdir {tmp_path}; PYTHONPATH={Path.cwd()} exec {sys.executable} -m ordersys.identity init x"
+    )
+    ended = subprocess.run(["/bin/sh", "-c", words], capture_output=True, text=True, check=False)
+    assert ended.returncode == 2
+    assert ended.stderr.endswith(
+        "x can't be found from the current folder: No such file or directory; mend that, or name another one\n"
+    )
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

@@ -288,6 +288,14 @@ def test_an_authority_is_renewed_with_the_key_it_has(authority: Authority, clock
     assert issuing.is_signed_by(loaded(authority.layout.certificate("rabbitmq")), old)
 
 
+def test_no_certificate_outlives_the_authority(authority: Authority, clock: Clock) -> None:
+    """One that is asked for has the authority renewed before."""
+    clock.now += 300 * DAY
+    assert authority.layout.ca in authority.certificate("rabbitmq", issuing.MOST_DAYS)
+    end = loaded(authority.layout.certificate("rabbitmq")).not_valid_after_utc
+    assert end < loaded(authority.layout.ca).not_valid_after_utc
+
+
 def test_a_clock_that_was_put_back_has_everything_made_anew(authority: Authority, clock: Clock) -> None:
     """A certificate that is not valid yet is of no use."""
     clock.now -= DAY

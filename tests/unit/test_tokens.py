@@ -330,6 +330,7 @@ FORGED: Mapping[str, Mapping[str, str]] = {
     "lasts for too long, or ends before it is issued": {
         "exp 10^30": ES256.token(_claims(exp=10**30)),
         "lasts a second too long": ES256.token(_claims(exp=NOW + LONGEST_SECONDS + 1)),
+        "ends when it is issued": ES256.token(_claims(iat=NOW + 20, exp=NOW + 20)),
         "ends before it is issued": ES256.token(_claims(iat=NOW + 20, exp=NOW + 10)),
         "iat of yesterday": ES256.token(_claims(iat=NOW - LONGEST_SECONDS)),
     },
@@ -504,11 +505,20 @@ def test_the_tokens_of_a_key_that_is_replaced_under_its_kid_prove_nothing(
     assert tokens.caller(STRANGER.token(CLAIMS)) == ADA
 
 
-def test_known_tokens_take_no_memory_without_end(tokens: Tokens) -> None:
-    """The one that was not used for the longest time is forgotten; to forget one does no harm."""
+def test_known_tokens_take_no_memory_without_end(tokens: Tokens, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one that was not used for the longest time is forgotten, which does no harm; one in use is not."""
+    verify = Tokens._verify
+    verified: list[str] = []
+
+    def counted(self: Tokens, token: str) -> object:
+        verified.append(token)
+        return verify(self, token)
+
+    monkeypatch.setattr(Tokens, "_verify", counted)
     for number in range(1030):
         tokens.caller(ES256.token(_claims(sub=f"c{number}")))
         tokens.caller(GOOD)
+    assert verified.count(GOOD) == 1
     assert len(tokens._verified) == 1024
     assert tokens.caller(ES256.token(_claims(sub="c0"))).name == "c0"
 
@@ -534,8 +544,11 @@ def test_bad_keys_are_not_taken_and_logged_once(
     assert tokens.caller(ES256.token(CLAIMS)) == ADA
     assert [record.levelno for record in caplog.records] == [logging.ERROR] * 4  # the first two are no JSON
     assert all(str(file) in text for text in caplog.messages)
+    caplog.set_level(logging.INFO)
+    caplog.clear()
     _write(file, RS256.jwk)
     keys.reload()
+    assert caplog.messages == [f"the token keys in {file} are taken: 1"]
     with pytest.raises(InvalidToken, match="unknown key"):
         tokens.caller(GOOD)
 

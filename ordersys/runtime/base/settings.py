@@ -24,6 +24,7 @@ PREFIX = "ORDERSYS_"
 _FILE = "_FILE"
 _MAX_SECRET = 65_536  # characters of a file; a secret is much shorter
 _MAX_DIGITS = 20  # as many as 64 bits can have
+_NONE = "none"
 _QUOTES = "'\""
 _SIMILAR = 0.9  # of difflib: a letter more, less, or in another place; no setting is that near to another one's
 _DIGITS = re.compile(r"\d+")
@@ -171,7 +172,7 @@ def path(default: Path, meaning: str) -> Any:
 
 def optional_path(meaning: str) -> Any:
     """A setting for a file that need not be given."""
-    return setting(None, files.path, meaning, written="none")
+    return setting(None, _optional_path, meaning, written=_NONE)
 
 
 def text(default: str, meaning: str) -> Any:
@@ -197,6 +198,10 @@ def choice(default: str, choices: Sequence[str], meaning: str) -> Any:
 def _is_number(text: str) -> bool:
     """Few enough digits to be read at all: Python refuses very many, in words of its own."""
     return text.isascii() and text.isdecimal() and len(text) <= _MAX_DIGITS
+
+
+def _optional_path(given: str) -> Path | None:
+    return None if given == _NONE else files.path(given)
 
 
 def _printable(given: str) -> str:

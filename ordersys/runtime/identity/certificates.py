@@ -40,6 +40,13 @@ _LEAST_RSA_BITS = 2048  # gRPC takes 1024 as well (NIST SP 800-131A does not, si
 _CURVES = (ec.SECP256R1, ec.SECP384R1)
 _GROUP_WRITES = stat.S_IWGRP | stat.S_IXGRP
 _ANEW = "issue it anew"
+_UNDECODABLE = (
+    ValueError,
+    UnsupportedAlgorithm,
+    x509.DuplicateExtension,
+    x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+)
 _PrivateKey: TypeAlias = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 _Extension = TypeVar("_Extension", bound=x509.ExtensionType)
 
@@ -106,7 +113,8 @@ class Certificates:
         given = self._watched.value
 
         def changed() -> grpc.ServerCertificateConfiguration | None:
-            # Called at each connection before its handshake, by threads of gRPC, one at a time (cert_config_lock).
+            # At each connection, before its handshake, in threads of gRPC; one at a time, by the lock of a port (mu_ in
+            # ssl_security_connector.cc). It does not raise: gRPC would write a line to stderr for each connection.
             nonlocal given
             if given is self._watched.value:
                 return None
@@ -206,7 +214,7 @@ def _certificates(file: Path, pem: bytes) -> Sequence[x509.Certificate]:
             # cryptography reads these when they are asked for: a broken one shows here, and not later.
             certificate.public_key()
             certificate.extensions  # noqa: B018
-    except (ValueError, UnsupportedAlgorithm, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
+    except _UNDECODABLE as error:
         raise UnusableCertificate(f"{file} has a certificate in it that can't be decoded; {_ANEW}") from error
     if any(_is_weak(certificate.public_key()) for certificate in certificates):
         raise UnusableCertificate(f"{file} has an RSA key of less than {_LEAST_RSA_BITS} bits in it; {_ANEW}")
@@ -304,7 +312,7 @@ def _is_issued_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bo
 
 
 def _check_use(leaf: x509.Certificate, file: Path) -> None:
-    """A service is a server to its callers and a client to others. What states no use has none."""
+    """A service is a server to its callers and a client to others: it has to state both uses."""
     uses = _extension(leaf, x509.ExtendedKeyUsage) or ()
     if not {ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH} <= set(uses):
         raise UnusableCertificate(f"{file} lacks an extended key usage, of serverAuth and clientAuth; {_ANEW}")

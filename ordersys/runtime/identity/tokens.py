@@ -7,6 +7,7 @@ type of a token counts, times are whole numbers, no token lasts for more than a 
 import base64
 import hashlib
 import json
+import logging
 import re
 import time
 from collections import OrderedDict
@@ -23,6 +24,7 @@ from ordersys.contract import access
 from ordersys.runtime.base.errors import StartupError
 from ordersys.runtime.identity.watched import Watched
 
+_log = logging.getLogger(__name__)
 MOST_CHARACTERS = 8192
 """Characters of a token. As many bytes of metadata does gRPC take for a whole call, unless it is told otherwise."""
 LONGEST_SECONDS = 86_400
@@ -61,6 +63,7 @@ class Keys:
     """
 
     def __init__(self, file: Path) -> None:
+        self._file = file
         self._watched = Watched((file,), lambda: _load(file))
 
     @property
@@ -74,7 +77,8 @@ class Keys:
 
     def reload(self) -> None:
         """Takes the file if it has changed and is in order; else keeps the keys it has, and logs why, once."""
-        self._watched.reload()
+        if self._watched.reload():
+            _log.info("the token keys in %s are taken: %d", self._file, len(self._watched.value))
 
 
 class _Verified(NamedTuple):

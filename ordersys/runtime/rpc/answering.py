@@ -40,8 +40,7 @@ class Answering:
         """The response, encoded. Raises StatusError, and whatever the servicer does."""
         refused = {} if caller.is_trusted else self._refusals(request, caller, context)
         # Also of what is refused: the paths in the details are those of the request as it was sent.
-        if broken := violations(request):
-            raise invalid(broken)
+        _keep_rules(request)
         for index in sorted(refused, reverse=True):
             del request.requests[index]
         ids = OwnRequestIds(self.requests(request) if self.rules.has_request_ids else (), caller)
@@ -74,6 +73,11 @@ class Answering:
                 response.results.append(done.pop(0))
         encoded_again: bytes = response.SerializeToString()
         return encoded_again
+
+
+def _keep_rules(request: Message) -> None:
+    if broken := violations(request):
+        raise invalid(broken)
 
 
 def _named_by_its_caller(error: StatusError, ids: OwnRequestIds) -> StatusError:

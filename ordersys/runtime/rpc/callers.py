@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from contextvars import ContextVar
 
 from ordersys.api.error.v1.error_reason_pb2 import ErrorReason
-from ordersys.contract.access import ANYBODY, TRUSTED, Caller
-from ordersys.contract.errors import StatusError, order_not_found, reason_of, status_error
+from ordersys.contract.access import ANYBODY, TRUSTED, Caller, NotOwned
+from ordersys.contract.errors import StatusError, reason_of, status_error
 from ordersys.runtime.identity.certificates import service_of
 from ordersys.runtime.identity.tokens import InvalidToken, Tokens
 from ordersys.runtime.rpc.admission import Context
@@ -66,16 +66,6 @@ class CredentialsInvalid(StatusError):
     def __init__(self, why: str) -> None:
         super().__init__(status_error(ErrorReason.CREDENTIALS_INVALID).status)
         self.why = why
-
-
-class NotOwned(StatusError):
-    """An order that belongs to somebody else: to his caller a status like that of an order that never was."""
-
-
-def check_owner(whom: Caller, order_id: str, customer_id: str) -> None:
-    """Raises NotOwned unless the order is his, or he acts for all."""
-    if not whom.owns(customer_id):
-        raise NotOwned(order_not_found(order_id).status)
 
 
 class RefusedCalls:

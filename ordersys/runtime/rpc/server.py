@@ -65,7 +65,7 @@ class Server:
         self.address = address
         self._credentials = security.credentials(of_services)
         self._port = int(address.rpartition(":")[2])
-        self._server = grpc.aio.server(options=limits.options(settings))
+        self._server = grpc.aio.server(options=limits.options(settings, of_services))
         self._streams = Streams()
         self._doors = _Doors(
             Arrivals(most_waiting(settings.max_concurrent_calls)),
