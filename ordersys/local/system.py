@@ -45,7 +45,7 @@ from ordersys.runtime.rpc.server import CANNOT_LISTEN
 __all__ = ["SERVICES", "USUAL_AMQP_PORT", "USUAL_PORTS", "CannotStart", "Choices", "System", "said_in_one_line"]
 
 _INTERNAL = "ORDERSYS_ORDER_SERVICE_INTERNAL_ADDRESS"
-_SHOWN = ("_SERVICE_ADDRESS", "_1_ADDRESS", "_2_ADDRESS", "ORDERSYS_CA_FILE", "_TOKEN_FILE")
+_SHOWN = ("_ADDRESS", "ORDERSYS_CA_FILE", "ORDERSYS_TOKEN_FILE")
 _MOST_TRIES = 3  # to find ports that nobody takes before the services do; the second try hardly ever fails
 _RESTART_PAUSE = 1.0
 _CLOSE_TIMEOUT_SECONDS = 5.0

@@ -79,7 +79,7 @@ async def asked(
     """A client, and an Order Service with the certificate of the service `server_is`."""
     service = OrderService()
     server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
-    handlers = {
+    handlers: Any = {
         name: grpc.unary_unary_rpc_method_handler(
             answer, kind.FromString, lambda response: response.SerializeToString()
         )
