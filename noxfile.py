@@ -85,6 +85,8 @@ def tests(session: nox.Session) -> None:
     """Run all tests: real processes, a real broker, the contract suite with few examples a law."""
     prepare(session, "tests")
     session.run("pytest", "--quick", *AT_ONCE, *session.posargs, **PATIENTLY)
+    if not session.posargs:  # the laws of rights need a system that knows its callers
+        session.run("pytest", "tests/contract/laws/security", "--secure", "--quick", *AT_ONCE, **PATIENTLY)
 
 
 @nox.session

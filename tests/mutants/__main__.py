@@ -3,8 +3,9 @@
 The unbroken implementation is judged first, by the whole suite. A mutant is judged by the law that has to catch it,
 which has to fail in the stated way, and by all of them where that law is kept. With --alone the broken service is
 judged without the others, too: the law of a mutant needs none. A mutant of several processes is judged with so many of
-each service on a PostgreSQL; where there is none it is not tried, which the matrix says. One of a system with identities
-is judged with these. Prints the matrix and the scores; exit status 0 means that every mutant that was tried was killed.
+each service on a PostgreSQL; where there is none it is not tried, which the matrix says. One of a system with
+identities is judged with these. Prints the matrix and the scores; exit status 0 means that every mutant that was
+tried was killed.
 """
 
 import argparse

@@ -19,7 +19,7 @@ _PRODUCT = "product-service"
 
 
 class Identity:
-    """Whoever the suite calls as, by an authority and an issuer that the services trust."""
+    """The callers that the suite plays, by an authority and an issuer that the services trust."""
 
     def __init__(self, folder: Path, internal_address: str) -> None:
         """`internal_address` is where the Order Service listens to other services."""

@@ -3,7 +3,7 @@
 import base64
 import json
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import grpc
@@ -33,6 +33,8 @@ from tests.contract.harness.system_under_test import SystemUnderTest, new_id
 CALLERS = {"nobody": None, "customer": Role.ROLE_CUSTOMER, "operator": Role.ROLE_OPERATOR, "stranger": None}
 NOT_HIS = ("CREDENTIALS_MISSING", "CREDENTIALS_INVALID", "NOT_PERMITTED")
 SERVICES = [access.service_name(name) for name in access.service_ids().values()]
+CASES = [(role, method) for role in (PRODUCT, ORDER, LISTENERS[0]) for method in RPCS[role]]
+every_rpc = pytest.mark.parametrize(("role", "method"), CASES, ids=[f"{role}-{method.name}" for role, method in CASES])
 SECONDS = 20.0
 NO_MESSAGE = b"\xff\xff"
 
@@ -61,7 +63,7 @@ class Customer(NamedTuple):
 
 
 def identity_of(system: SystemUnderTest) -> Identity:
-    """Whoever may call."""
+    """The authority and the callers of a system that has them."""
     assert system.identity is not None
     return system.identity
 
@@ -111,21 +113,12 @@ def changing(order_id: str, product: str, quantity: int = 2, **fields: Any) -> U
     return UpdateOrderRequest(**{"request_id": new_id(), "order_id": order_id, "items": items, **fields})
 
 
-def every_call() -> Iterator[Any]:
-    """Each RPC at a service that has it, with the needs of its law."""
-    for role in (PRODUCT, ORDER, LISTENERS[0]):
-        for method in RPCS[role]:
-            yield pytest.param(
-                role, method, id=f"{method.containing_service.name}.{method.name}", marks=pytest.mark.judges(role)
-            )
-
-
 @pytest.mark.cites(
     "access.proto", "What is not stated is refused: a role or a service that an RPC does not name may not call it"
 )
 @pytest.mark.cites("access.proto", "Who may not call is told before the request is read")
 @pytest.mark.judges("identities")
-@pytest.mark.parametrize(("role", "method"), list(every_call()))
+@every_rpc
 @pytest.mark.parametrize("caller", CALLERS)
 def test_an_rpc_is_called_by_whom_the_contract_names(
     system: SystemUnderTest, role: str, method: MethodDescriptor, caller: str
