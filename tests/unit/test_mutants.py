@@ -24,7 +24,7 @@ every_mutant = pytest.mark.parametrize("mutant", MUTANTS.values(), ids=list(MUTA
 LAWS = {law.id: law for law in laws()}
 SHARED = {f"ordersys.runtime.storage.postgresql_{part}" for part in ("connection", "database", "schema")}
 """Loaded by a service whose state is in a PostgreSQL."""
-GIVEN = frozenset({"broker", "proxy", "restart"})
+GIVEN = frozenset({"broker", "proxy", "restart", "in-clear"})
 """The means with which a service is judged alone, as `implementation.alone` has it."""
 
 
