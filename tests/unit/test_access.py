@@ -155,3 +155,18 @@ def test_a_caller_is_shown_without_a_credential() -> None:
         "notification-service-1",
         "notification-service-2",
     }
+
+
+@pytest.mark.parametrize(
+    ("caller", "reason"),
+    [(OPERATOR, ""), (BOTH, ""), (TRUSTED, ""), (ANNA, "NOT_PERMITTED"), (ANYBODY, "CREDENTIALS_MISSING")],
+    ids=str,
+)
+def test_reflection_is_for_operators(caller: Caller, reason: str) -> None:
+    """It is no RPC of the contract, and tells everything that there is."""
+    try:
+        access.admit_operator(caller)
+    except StatusError as refused:
+        assert reason_of(refused.status) == reason
+    else:
+        assert reason == ""

@@ -193,6 +193,17 @@ def test_a_token_that_is_not_valid_is_refused(system: SystemUnderTest, name: str
     assert system.call_as(good, ListProductsRequest()).code is grpc.StatusCode.OK
 
 
+@pytest.mark.cites("access.proto", "A caller is known by a bearer token")
+@pytest.mark.judges(ORDER, "identities")
+@pytest.mark.parametrize("key", ["authorization-bin", "x-customer-id", "x-forwarded-client-cert", "x-roles", "cookie"])
+def test_nothing_else_says_who_calls(system: SystemUnderTest, key: str) -> None:
+    """A caller without a token is nobody, whatever else his call carries."""
+    operator = identity_of(system).operator
+    value: Any = f"Bearer {operator}".encode() if key.endswith("-bin") else "operator"
+    (method,) = (method for method in RPCS[ORDER] if method.name == "ListOrders")
+    assert system.client.send(method, b"", token="", metadata=((key, value),)).reason == "CREDENTIALS_MISSING"
+
+
 CALLS: Mapping[str, Callable[[str, str], Message]] = {
     "read": lambda order, product: GetOrderRequest(order_id=order),
     "changed": changing,
