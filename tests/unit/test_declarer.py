@@ -9,7 +9,7 @@ import pytest
 from ordersys.contract.topology import subscriptions, topology
 from ordersys.runtime.rabbitmq.channel import QueueCounts, RpcChannel
 from ordersys.runtime.rabbitmq.errors import BrokerRefused, BrokerUnavailable
-from ordersys.runtime.rabbitmq.topology import Declarer
+from ordersys.runtime.rabbitmq.topology import Declarer, missing
 
 FIRST, SECOND = subscriptions()
 ALL = {exchange.name for exchange in topology().exchanges} | {queue.name for queue in topology().queues}
@@ -145,3 +145,29 @@ async def test_a_queue_that_is_out_of_reach_is_not_one_that_is_refused() -> None
     with pytest.raises(BrokerUnavailable) as raised:
         await Declarer(topology()).declare(broker.channel)
     assert not isinstance(raised.value, BrokerRefused)
+
+
+async def test_what_may_not_be_declared_is_told_the_first_time() -> None:
+    """To whoever declares once, and has to know whether all of it was declared."""
+    broker = Broker()
+    broker.there, broker.forbidden = set(ALL), {FIRST.queue}
+    declarer = Declarer(topology())
+    assert [error.code for error in await declarer.declare(broker.channel)] == [403]
+    assert await declarer.declare(broker.channel) == []
+
+
+async def test_what_is_missing_is_named_and_not_declared() -> None:
+    """Exchanges and queues, each asked for on a channel of its own."""
+    broker = Broker()
+    absent = topology().exchanges[0].name
+    broker.there = ALL - {absent, SECOND.queue}
+    assert await missing(topology(), broker.channel) == [f"exchange '{absent}'", f"queue '{SECOND.queue}'"]
+    assert all(asked.endswith("passively") for asked in broker.asked)
+
+
+async def test_a_queue_that_is_out_of_reach_is_not_one_that_is_missing() -> None:
+    """Nobody can say."""
+    broker = Broker()
+    broker.there, broker.out_of_reach = set(ALL), {FIRST.queue}
+    with pytest.raises(BrokerUnavailable, match="down or inaccessible"):
+        await missing(topology(), broker.channel)

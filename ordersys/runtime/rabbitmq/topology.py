@@ -5,7 +5,7 @@ passive declarations need no permission. Bindings can't be looked at: that they 
 """
 
 import logging
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager
 from functools import partial
 from typing import NamedTuple
@@ -41,8 +41,11 @@ class Declarer:
         self._forbidden: set[int] = set()
         self._said: set[str] = set()
 
-    async def declare(self, open_channel: OpenChannel) -> None:
-        """Declares what may be, and looks at the rest. Raises BrokerUnavailable; BrokerRefused for what lasts."""
+    async def declare(self, open_channel: OpenChannel) -> Sequence[BrokerRefused]:
+        """Declares what may be, and looks at the rest; what was found out this time not to be permitted.
+
+        Raises BrokerUnavailable; BrokerRefused for what lasts.
+        """
         left = list(range(len(self._steps)))
         forbidden: list[BrokerRefused] = []
         refused: dict[int, BrokerRefused] = {}
@@ -57,6 +60,7 @@ class Declarer:
                 self._say("what others need is not declared: %s", error)
         if needed := [error for number, error in refused.items() if self._steps[number].needed]:
             raise needed[0]
+        return forbidden
 
     async def _until_refused(
         self, channel: RpcChannel, left: list[int], forbidden: list[BrokerRefused], refused: dict[int, BrokerRefused]
@@ -95,6 +99,25 @@ class Declarer:
             _log.warning("%s", said)
 
 
+async def missing(topology: Topology, open_channel: OpenChannel) -> Sequence[str]:
+    """The exchanges and queues of a topology that are not there, in words. Declares nothing. Raises BrokerUnavailable.
+
+    Bindings can't be looked at.
+    """
+    absent = []
+    exchanges = [("exchange", exchange.name, partial(_look_at_exchange, exchange)) for exchange in topology.exchanges]
+    queues = [("queue", queue.name, partial(_look_at_queue, queue)) for queue in topology.queues]
+    for kind, name, look in (*exchanges, *queues):
+        async with open_channel() as channel:
+            try:
+                await look(channel)
+            except BrokerUnavailable as error:
+                if not _is_absent(kind, error):
+                    raise
+                absent.append(f"{kind} {name!r}")
+    return absent
+
+
 def _belonging(topology: Topology, queue: str) -> Topology:
     """The part of the topology that `queue` needs to get its messages and to keep its dead letters."""
     named = {queue} | {str(q.arguments.get("x-dead-letter-routing-key")) for q in topology.queues if q.name == queue}
@@ -129,14 +152,27 @@ async def _bind(binding: Binding, channel: RpcChannel) -> None:
         await channel.bind_queue(binding.destination, binding.source, binding.routing_key)
 
 
+async def _look_at_exchange(exchange: Exchange, channel: RpcChannel) -> None:
+    await channel.find_exchange(exchange.name)
+
+
+async def _look_at_queue(queue: Queue, channel: RpcChannel) -> None:
+    await channel.find_queue(queue.name)
+
+
 async def _exchange_is_there(exchange: Exchange, channel: RpcChannel) -> None:
     with _missing("exchange", exchange.name):
-        await channel.find_exchange(exchange.name)
+        await _look_at_exchange(exchange, channel)
 
 
 async def _queue_is_there(queue: Queue, channel: RpcChannel) -> None:
     with _missing("queue", queue.name):
-        await channel.find_queue(queue.name)
+        await _look_at_queue(queue, channel)
+
+
+def _is_absent(kind: str, error: BrokerUnavailable) -> bool:
+    """True when there is none of that name. One that is out of reach for now has the same reply code."""
+    return error.code == NOT_FOUND and f"no {kind}" in str(error)
 
 
 @contextmanager
@@ -145,7 +181,7 @@ def _missing(kind: str, name: str) -> Iterator[None]:
     try:
         yield
     except BrokerUnavailable as error:
-        if error.code != NOT_FOUND or f"no {kind}" not in str(error):  # it may only be out of reach for now
+        if not _is_absent(kind, error):
             raise
         text = f"{kind} {name!r} is not there, and the user lacks the configure permission to declare it"
         raise BrokerRefused(f"{text} ({error})", error.code) from error
