@@ -23,6 +23,7 @@ class Broker:
         self.bound: set[str] = set()
         self.otherwise: set[str] = set()
         self.forbidden: set[str] = set()
+        self.hidden: set[str] = set()
         self.out_of_reach: set[str] = set()
         self.asked: list[str] = []
 
@@ -35,6 +36,8 @@ class Broker:
         self.asked.append(f"{method} {name}{' passively' if passive else ''}")
         if name in self.out_of_reach and passive:
             raise BrokerUnavailable(f"404 NOT_FOUND - home node of {kind} '{name}' is down or inaccessible", 404)
+        if name in self.hidden and passive:
+            raise BrokerRefused("403 ACCESS_REFUSED", 403)
         if method.endswith("bind"):
             if name not in self.there:
                 raise BrokerUnavailable(f"404 NOT_FOUND - no {kind} '{name}'", 404)
@@ -136,6 +139,30 @@ async def test_what_is_not_there_and_may_not_be_declared_is_declared_when_it_may
     broker.forbidden.clear()
     await declarer.declare(broker.channel)
     assert FIRST.queue in broker.there & broker.bound
+
+
+async def test_what_may_not_even_be_looked_at_is_used_as_it_is() -> None:
+    """Looked at once: the broker logs each refusal. RabbitMQ 4.3 shows nobody what he may do nothing with."""
+    broker = Broker()
+    queues = {queue.name for queue in topology().queues}
+    broker.there, broker.forbidden, broker.hidden = set(ALL), set(ALL), queues
+    declarer = Declarer(topology())
+    await declarer.declare(broker.channel)
+    broker.asked.clear()
+    await declarer.declare(broker.channel)
+    assert [asked for asked in broker.asked if asked.startswith("queue_declare")] == []
+
+
+async def test_a_user_that_sees_no_exchange_is_refused_until_it_sees_one() -> None:
+    """It may do nothing at all there: somebody has to grant it something."""
+    broker = Broker()
+    broker.there, broker.forbidden, broker.hidden = set(ALL), set(ALL), set(ALL)
+    declarer = Declarer(topology())
+    for _ in range(2):
+        with pytest.raises(BrokerRefused):
+            await declarer.declare(broker.channel)
+    broker.hidden = {queue.name for queue in topology().queues}
+    await declarer.declare(broker.channel)
 
 
 async def test_a_queue_that_is_out_of_reach_is_not_one_that_is_refused() -> None:

@@ -1,7 +1,8 @@
 """Declares exchanges, queues and bindings, one after the other; what is there already is left as it is.
 
-Whoever may not declare (RabbitMQ: the configure permission) may still look whether everything is there, and use it:
-passive declarations need no permission. Bindings can't be looked at: that they are there is up to those who may bind.
+Whoever may not declare (RabbitMQ: the configure permission) may still look whether everything is there, and use it.
+Passive declarations need no permission, or, since RabbitMQ 4.2.7 and 4.3.1, any one on what is looked at. Bindings
+can't be looked at. That what can't be looked at is there is up to those who may declare it.
 """
 
 import logging
@@ -38,7 +39,11 @@ class Declarer:
     def __init__(self, topology: Topology, queue: str = "") -> None:
         """All of it is needed, or only what belongs to `queue`."""
         self._steps = list(_steps(topology, _belonging(topology, queue) if queue else topology))
+        self._exchanges = range(len(topology.exchanges))
+        """The numbers of their steps, which are the first."""
         self._forbidden: set[int] = set()
+        self._hidden: dict[int, BrokerRefused] = {}
+        """The refusals to look, by the number of the step. Not tried again: the broker logs each as an error."""
         self._said: set[str] = set()
 
     async def declare(self, open_channel: OpenChannel) -> Sequence[BrokerRefused]:
@@ -52,6 +57,8 @@ class Declarer:
         while left:
             async with open_channel() as channel:
                 await self._until_refused(channel, left, forbidden, refused)
+        if self._exchanges and self._hidden.keys() >= set(self._exchanges):
+            raise self._unusable()
         if forbidden:
             text = "%d of %d declarations are not permitted; what is there is used as it is found. The first: %s"
             self._say(text, len(forbidden), len(self._steps), forbidden[0])
@@ -72,7 +79,7 @@ class Declarer:
             try:
                 if number not in self._forbidden:
                     await step.declare(channel)
-                elif step.look:
+                elif step.look and number not in self._hidden:
                     await step.look(channel)
             except BrokerRefused as error:
                 if error.code == ACCESS_REFUSED and number not in self._forbidden:
@@ -80,6 +87,9 @@ class Declarer:
                     # Not refused for good yet: it may be there, and looking needs no permission (docs/reliability.md,
                     # "a user without the `configure` permission").
                     forbidden.append(error)
+                    return
+                if error.code == ACCESS_REFUSED and step.look:
+                    self._hidden[number] = error
                     return
                 refused[number] = error
                 self._forbidden.discard(number)  # what is not there may be permitted the next time
@@ -91,6 +101,13 @@ class Declarer:
                 del left[0]  # a binding of what was refused
                 return
             del left[0]
+
+    def _unusable(self) -> BrokerRefused:
+        """The refusal for a user that sees no exchange, and so can use none. All of it is tried anew the next time."""
+        error = self._hidden[0]
+        self._hidden.clear()
+        self._forbidden.clear()
+        return error
 
     def _say(self, text: str, *values: object) -> None:
         """Once: it is the same every few seconds."""
