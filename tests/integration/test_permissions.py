@@ -331,8 +331,8 @@ def test_without_its_replay_exchange_nothing_is_replayed_and_nothing_is_lost(
 ) -> None:
     """As with a topology of an earlier release: once it is declared, the same request does what was asked."""
     (own, *_), api = subscriptions(), services.api
-    for _ in range(2):
-        assert broker.outcome(DECLARER, partial(_publish, "", own.queue)) == 0
+    for body in (b"first", b"second"):
+        assert broker.outcome(DECLARER, lambda channel, body=body: channel.basic_publish("", own.queue, body)) == 0  # type: ignore[misc]
     letters = eventually(lambda: listed if len(listed := api.dead_letters(1)) == 2 else None, SECONDS)
     assert broker.outcome(DECLARER, partial(_delete_exchange, own.replay_exchange)) == 0
     ids = {letter.id for letter in letters}
