@@ -102,8 +102,7 @@ class _Rights:
     def subscribe(self, declared: Topology, subscription: Subscription) -> None:
         """A queue, its dead letters, and its bindings, which the subscriber makes again."""
         self.read.update((subscription.queue, subscription.dead_letter_queue))
-        # A dead letter is replayed by the name of its queue.
-        self.write.add(_DEFAULT_EXCHANGE)
+        self.write.add(subscription.replay_exchange or _DEFAULT_EXCHANGE)
         for binding in declared.bindings:
             if not binding.to_exchange and binding.destination == subscription.queue:
                 self._bind(binding)

@@ -97,9 +97,9 @@ async def test_one_refusal_keeps_nothing_else_from_being_declared(refused: str) 
     assert broker.bound == {binding.destination for binding in topology().bindings} - {refused}
 
 
-@pytest.mark.parametrize("own", [FIRST.queue, FIRST.dead_letter_queue, topology().exchanges[0].name])
+@pytest.mark.parametrize("own", [FIRST.queue, FIRST.dead_letter_queue, FIRST.replay_exchange, FIRST.exchange])
 async def test_a_consumer_minds_what_is_its_own(own: str) -> None:
-    """Its queue, that of its dead letters, and the exchanges."""
+    """Its queue, that of its dead letters, and the exchanges that lead to them."""
     broker = Broker()
     broker.otherwise = {own}
     with pytest.raises(BrokerRefused, match=own):
@@ -109,7 +109,7 @@ async def test_a_consumer_minds_what_is_its_own(own: str) -> None:
 async def test_a_consumer_does_not_mind_what_is_anothers(caplog: pytest.LogCaptureFixture) -> None:
     """The log is told, once."""
     broker = Broker()
-    broker.otherwise = {SECOND.queue, SECOND.dead_letter_queue}
+    broker.otherwise = {SECOND.queue, SECOND.dead_letter_queue, SECOND.replay_exchange}
     declarer = Declarer(topology(), FIRST.queue)
     for _ in range(3):
         await declarer.declare(broker.channel)

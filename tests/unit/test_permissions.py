@@ -74,7 +74,8 @@ def needs(user: str, declared: Topology, published: list[Publication], subscribe
             if binding.to_exchange and binding.source == event.exchange:
                 needed.update(bound(binding, types))
     for own in (s for s in subscribed if s.consumer == user):
-        needed |= {Need("read", own.queue), Need("read", own.dead_letter_queue), Need("write", "amq.default")}
+        needed |= {Need("read", own.queue), Need("read", own.dead_letter_queue)}
+        needed.add(Need("write", own.replay_exchange or "amq.default"))
         for binding in declared.bindings:
             if not binding.to_exchange and binding.destination == own.queue:
                 needed.update(bound(binding, types))
@@ -138,11 +139,12 @@ def test_a_user_has_the_name_of_its_service() -> None:
 FIRST, SECOND = "notification-service-1", "notification-service-2"
 Q1, Q2 = r"notification-service-1\.v1", r"notification-service-2\.v1"
 DLQ1, DLQ2 = r"notification-service-1\.dead-letters\.v1", r"notification-service-2\.dead-letters\.v1"
-ALL = rf"{DLQ1}|{Q1}|{DLQ2}|{Q2}|orders\.created|orders\.events"
+R1, R2 = r"notification-service-1\.replay\.v1", r"notification-service-2\.replay\.v1"
+ALL = rf"{DLQ1}|{R1}|{Q1}|{DLQ2}|{R2}|{Q2}|orders\.created|orders\.events"
 TAKEN = r"^(order\.created|order\.rejected|order\.updated)$"
 EXPECTED = {
-    FIRST: ("^$", rf"^(amq\.default|{Q1})$", rf"^({DLQ1}|{Q1}|orders\.created)$", "^$", "^$"),
-    SECOND: ("^$", rf"^(amq\.default|{Q2})$", rf"^({DLQ2}|{Q2}|orders\.events)$", "^$", TAKEN),
+    FIRST: ("^$", rf"^({R1}|{Q1})$", rf"^({DLQ1}|{R1}|{Q1}|orders\.created)$", "^$", "^$"),
+    SECOND: ("^$", rf"^({R2}|{Q2})$", rf"^({DLQ2}|{R2}|{Q2}|orders\.events)$", "^$", TAKEN),
     "order-service": ("^$", r"^(orders\.created|orders\.events)$", r"^(orders\.created)$", r"^(order\.updated)$", "^$"),
     "product-service": ("^$", r"^(orders\.events)$", "^$", r"^(order\.rejected)$", "^$"),
     DECLARER: (f"^({ALL})$", rf"^(amq\.default|{ALL})$", f"^({ALL})$", "^$", TAKEN),
@@ -175,8 +177,12 @@ def invented(draw: st.DrawFn) -> tuple[Topology, list[Publication], list[Subscri
     exchanges = tuple(Exchange(name, draw(st.sampled_from(["fanout", "topic", "direct"]))) for name in names[:count])
     queues = names[count : len(names) - len(names[count:]) % 2]
     known = st.sampled_from(names[:count])
+    replays = st.one_of(st.just(""), known)
     pairs = list(pairwise(queues))[::2]
-    subscribed = [Subscription(f"service-{n}", draw(known), queue, dead, {}) for n, (queue, dead) in enumerate(pairs)]
+    subscribed = [
+        Subscription(f"service-{n}", draw(known), queue, dead, draw(replays), {})
+        for n, (queue, dead) in enumerate(pairs)
+    ]
     publishers = st.sampled_from(["x.Service-0", "x.Other", "x.Third"])
     published = draw(st.lists(st.builds(Publication, known, NAMES, publishers), max_size=4))
     bindings = [

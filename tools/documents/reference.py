@@ -110,11 +110,12 @@ def _subscriptions(comments: Comments) -> str:
             f"`{subscription.exchange}`",
             f"`{subscription.queue}`",
             f"`{subscription.dead_letter_queue}`",
+            f"`{subscription.replay_exchange}`",
             comment,
         )
         for comment, subscription in subscriptions
     ]
-    return _table(("subscriber", "takes", "from exchange", "queue", "dead letters", "meaning"), rows)
+    return _table(("subscriber", "takes", "from exchange", "queue", "dead letters", "replayed to", "meaning"), rows)
 
 
 def _reasons(comments: Comments) -> str:

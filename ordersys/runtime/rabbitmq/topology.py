@@ -138,10 +138,12 @@ async def missing(topology: Topology, open_channel: OpenChannel) -> Sequence[str
 def _belonging(topology: Topology, queue: str) -> Topology:
     """The part of the topology that `queue` needs to get its messages and to keep its dead letters."""
     named = {queue} | {str(q.arguments.get("x-dead-letter-routing-key")) for q in topology.queues if q.name == queue}
+    bindings = tuple(b for b in topology.bindings if b.to_exchange or b.destination in named)
+    bound = {name for binding in bindings for name in (binding.source, binding.destination)}
     return Topology(
-        topology.exchanges,
+        tuple(e for e in topology.exchanges if e.name in bound),
         tuple(q for q in topology.queues if q.name in named),
-        tuple(b for b in topology.bindings if b.to_exchange or b.destination in named),
+        bindings,
     )
 
 
