@@ -1,6 +1,7 @@
 """Tests of evolution: what breaks somebody is found and says whom, and what only widens the contract is not."""
 
 import pytest
+from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
 from tests.compat.compatible_changes import COMPATIBLE_CHANGES
 from tests.compat.contract_changes import ORDER, Change, contract_with
@@ -56,6 +57,15 @@ def test_a_right_that_is_gone_is_found(change: Change) -> None:
     """Once, with those who have lost it; given back, it breaks nobody."""
     assert findings(image(), change.made()) == [change.finding]
     assert findings(change.made(), image()) == []
+
+
+def test_rights_where_none_were_stated_break_nobody() -> None:
+    """Nobody was promised what the released contract left open."""
+    silent = FileDescriptorSet()
+    silent.CopyFrom(image())
+    for method in [method for file in silent.file for service in file.service for method in service.method]:
+        method.ClearField("options")
+    assert findings(silent, image()) == []
 
 
 def test_an_event_gone_is_found() -> None:

@@ -1,6 +1,6 @@
 """Rights that became narrower: whoever could call, or set a field, and can't any more.
 
-A released contract that says of an RPC nothing at all is not compared: what it left open, nobody was promised.
+A released contract, or an RPC of it, that says nothing at all is not compared: what it left open, nobody was promised.
 """
 
 from collections.abc import Iterator, Mapping
@@ -16,6 +16,8 @@ from tools.compat.changes import pairs
 
 def findings(released: Files, current: Files) -> Iterator[str]:
     """A sentence for each right that is gone, and each word of a token that gives another role."""
+    if not any(map(access_of, _methods(released).values())):
+        return
     for before, now in pairs(_methods(released), _methods(current)):
         if access_of(before):
             yield from _narrowed(before, now)
