@@ -183,7 +183,7 @@ def _setters(request: Descriptor) -> Iterator[tuple[str, frozenset[RoleNumber], 
 class OwnRequestIds:
     """The request_ids of one call, as its caller chose them and as they are kept: one id, two callers, two requests.
 
-    The kept ones are digests of the caller's name and of his id, and UUIDs as well. They are what the services, their
+    The kept ones are digests of the caller and of his id, and UUIDs as well. They are what the services, their
     tables and the services behind them know; a refusal that names one is told with the caller's own. Callers without
     a name share theirs: services, of which the contract names one for each RPC, and everybody where nobody has an
     identity.
@@ -192,15 +192,17 @@ class OwnRequestIds:
     def __init__(self, requests: Iterable[Any], caller: Caller) -> None:
         """Puts the kept ids into `requests`."""
         self._chosen: dict[bytes, bytes] = {}
+        # Whoever acts for all may have been answered with what is not for him alone, though his name is the same.
+        principal = f"customer {caller.name}" if caller.only_for is not None else f"operator {caller.name}"
         if caller.name:
             for request in requests:
                 chosen = request.request_id.lower()  # as UUIDs are read (contract/normalisation.py)
-                request.request_id = str(uuid.uuid5(_REQUEST_IDS, f"{caller.name} {chosen}"))
+                request.request_id = str(uuid.uuid5(_REQUEST_IDS, f"{principal} {chosen}"))
                 self._chosen[request.request_id.encode()] = chosen.encode()
 
     def told(self, encoded: bytes) -> bytes:
         """A response or a status for the caller, encoded: only a request_id that was reused is named in one."""
         if self._chosen and _REUSED in encoded:
-            for kept, chosen in self._chosen.items():
-                encoded = encoded.replace(kept, chosen)  # as long as each other: the encoding stays one
+            # At once: one that was chosen may be one that is kept. All are as long, so that the encoding stays one.
+            return re.sub(b"|".join(self._chosen), lambda kept: self._chosen[kept[0]], encoded)
         return encoded

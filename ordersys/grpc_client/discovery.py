@@ -49,7 +49,8 @@ def known_as(data_dir: str | None) -> Credentials:
     folder = data_dir if data_dir is not None else os.environ.get(state.DATA_DIR, "")
     if os.environ.get(CA_FILE) or not folder or (data_dir is None and not state.is_there(folder)):
         return credentials(os.environ)
-    return credentials({**_running(folder).operator, **os.environ})
+    given = {name: value for name, value in os.environ.items() if value.strip()}
+    return credentials({**_running(folder).operator, **given})
 
 
 def address_of(module: str, default: Address | Addresses) -> Address | Addresses:

@@ -151,6 +151,11 @@ def _not_known(failed: Failed, info: ErrorInfo) -> str:
     return f"{failed.status.message} The file of a token is named with ORDERSYS_TOKEN_FILE."
 
 
+def _not_his(failed: Failed, info: ErrorInfo) -> str:
+    way_out = " Order for yourself: --customer with the name in your token."
+    return f"{failed.status.message}{way_out if info.metadata.get('field') == 'customer_id' else ''}"
+
+
 def _plain(failed: Failed, info: ErrorInfo) -> str:
     about = ", ".join(f"{key} {value}" for key, value in sorted(info.metadata.items()))
     return f"{failed.status.message}{f' ({about})' if about else ''}"
@@ -159,6 +164,7 @@ def _plain(failed: Failed, info: ErrorInfo) -> str:
 _WORDED: Mapping[str, Callable[[Failed, ErrorInfo], str]] = {
     "CREDENTIALS_MISSING": _not_known,
     "CREDENTIALS_INVALID": _not_known,
+    "NOT_PERMITTED": _not_his,
     "OUT_OF_STOCK": _out_of_stock,
     "PRODUCT_NOT_FOUND": _no_product,
     "ORDER_NOT_FOUND": _no_order,

@@ -89,6 +89,8 @@ class Authority:
         with files.locked(self.layout.folder):
             if out is None:
                 files.make_folder(target.parent)
+            else:
+                _check_is_token(target)
             files.write(target, octets, SECRET)
         return target
 
@@ -114,7 +116,9 @@ class Authority:
             yield path
         # A set with more keys in it is left: tokens of another issuer may be accepted as well.
         if not minting.holds(files.read(self.layout.token_keys) or b"", key):
-            files.write(self.layout.token_keys, minting.key_set(key), PUBLIC)
+            # Beside those of others, and beside its own before: what that has signed ends by itself.
+            octets = minting.with_key(files.read(self.layout.token_keys) or b"", key)
+            files.write(self.layout.token_keys, octets, PUBLIC)
             yield self.layout.token_keys
 
     def _renew_certificates(self) -> Iterator[Path]:
@@ -165,11 +169,11 @@ class Authority:
 
     def _key(self, path: Path) -> Key | None:
         octets = files.read_secret(path)
-        return None if octets is None else _parsed(path, octets, issuing.parsed_key)
+        return None if octets is None else _parsed(path, octets, issuing.parsed_key, self.layout.ca)
 
     def _certificate(self, path: Path) -> x509.Certificate | None:
         octets = files.read(path)
-        return None if octets is None else _parsed(path, octets, issuing.parsed_certificate)
+        return None if octets is None else _parsed(path, octets, issuing.parsed_certificate, self.layout.ca)
 
     def _missing(self, path: Path) -> UnusableFile:
         return UnusableFile(f"{path} is missing; {PROGRAM} init {self.layout.folder} makes it")
@@ -183,8 +187,17 @@ def _check_contents(folder: Path) -> None:
         raise UnusableFile(f"{folder} holds other things; name a new folder, or an empty one")
 
 
-def _parsed(path: Path, octets: bytes, parse: Callable[[bytes], _Parsed]) -> _Parsed:
+def _check_is_token(target: Path) -> None:
+    """Raises UnusableFile for a file with something else in it, which may be the only one of its kind: a key."""
+    octets = files.read(target) if target.is_file() else None
+    if octets and octets.count(b".") != 2:  # noqa: PLR2004 - between the three parts of a token
+        raise UnusableFile(f"{target} holds something else than a token; name another file")
+
+
+def _parsed(path: Path, octets: bytes, parse: Callable[[bytes], _Parsed], ca: Path) -> _Parsed:
     try:
         return parse(octets)
     except ValueError as error:
-        raise UnusableFile(f"{path} {error}; put back what it was, or move it away to have a new one made") from None
+        both = f"it and {ca.name} away to begin anew" if path == ca.with_suffix(".key") else ""
+        way_out = f"move {both or 'it away to have a new one made'}"
+        raise UnusableFile(f"{path} {error}; put back what it was, or {way_out}") from None

@@ -3,7 +3,7 @@
 import json
 import re
 from base64 import urlsafe_b64encode
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from hashlib import sha256
 from typing import TypedDict
@@ -62,18 +62,16 @@ def signed(claimed: Claims, key: Key) -> str:
     return jwt.encode(dict(claimed), key, _ALGORITHM, headers={"typ": TYPE, "kid": key_id(key)})
 
 
-def key_set(key: Key) -> bytes:
-    """The text of a key set with the public half of `key`."""
-    return (json.dumps({"keys": [_member(key)]}, indent=2) + "\n").encode()
+def with_key(text: bytes, key: Key) -> bytes:
+    """The key set in `text` with the public half of `key` as well; with that alone where it is no key set."""
+    own = _member(key)
+    others = [member for member in _members(text) if member.get("kid") != own["kid"]]
+    return (json.dumps({"keys": [*others, own]}, indent=2) + "\n").encode()
 
 
 def holds(text: bytes, key: Key) -> bool:
     """True for the text of a key set that has the public half of `key` in it, with others or alone."""
-    try:
-        members = json.loads(text)
-        return _member(key) in members["keys"]
-    except (ValueError, KeyError, TypeError, RecursionError):  # is no key set
-        return False
+    return _member(key) in _members(text)
 
 
 def key_id(key: Key) -> str:
@@ -117,3 +115,12 @@ def _public(key: Key) -> Mapping[str, str]:
 
 def _base64(octets: bytes) -> str:
     return urlsafe_b64encode(octets).decode().rstrip("=")
+
+
+def _members(text: bytes) -> Sequence[Mapping[str, object]]:
+    """The keys of a key set; none of what is no key set."""
+    try:
+        members = json.loads(text)["keys"]
+        return [member for member in members if isinstance(member, dict)]
+    except (ValueError, KeyError, TypeError, RecursionError):  # is no key set
+        return []

@@ -72,21 +72,28 @@ class ChangeOrderSaga:
     async def _change(self, request: Request, caller: Caller, traceparent: str) -> bytes:
         if known := await self._known(request):  # a repeat of what is done waits for no turn
             return known.response()
+        await self._check_owner(request.order_id, caller)
         async with self._turns.turn(request.order_id):
-            return await self._change_in_turn(request, caller, traceparent)
+            return await self._change_in_turn(request, traceparent)
+
+    async def _check_owner(self, order_id: str, caller: Caller) -> None:
+        """Before version, state or stock say that there is such an order, and before its owner's turns make it wait."""
+        if caller.only_for is not None:
+            order = await self._orders.get(order_id)  # once: an owner stays
+            check_owner(caller, order.id, order.customer_id)
 
     async def _known(self, request: Request) -> Outcome | None:
         known = await self._database.read(store.find, request)
         return known.outcome if known else None
 
-    async def _change_in_turn(self, request: Request, caller: Caller, traceparent: str) -> bytes:
+    async def _change_in_turn(self, request: Request, traceparent: str) -> bytes:
         """Reads again when the order changed between reading and asking."""
         refused: StatusError | None = None
         for _ in range(_TRIES):
             if known := await self._known(request):  # while it waited, another call with its request_id may have ended
                 return known.response()
             try:
-                begun = await self._begin(request, caller, traceparent)
+                begun = await self._begin(request, traceparent)
                 if isinstance(begun, Outcome):
                     return begun.response()
                 if isinstance(begun, Saga):
@@ -98,10 +105,9 @@ class ChangeOrderSaga:
                     raise
         raise refused or in_doubt()
 
-    async def _begin(self, request: Request, caller: Caller, traceparent: str) -> Begun:
+    async def _begin(self, request: Request, traceparent: str) -> Begun:
         # Read first: what it holds already, its prices, and the version the request is pinned to.
         order = await self._orders.get(request.order_id)
-        check_owner(caller, order.id, order.customer_id)  # before version, state or stock say that there is one
         return await self._database.write(store.begin, NewChange(request, order, traceparent))
 
 

@@ -40,6 +40,7 @@ from ordersys.runtime.identity.certificates import Certificates
 from ordersys.runtime.rpc.status import status_of
 
 _log = logging.getLogger(__name__)
+_SILENCES = 5  # looks without an answer, two seconds apart, before the log says so: services may start in any order
 _LOOK_SECONDS = 2.0  # to learn who is at the address: health is told every second, and must not hang for longer
 # A UUID nobody makes (RFC 9562 §5.9), so that the answer is ORDER_NOT_FOUND.
 _NO_ORDER = "00000000-0000-0000-0000-000000000000"
@@ -105,6 +106,7 @@ class OrderServiceClient:
         self._found: bool | None = None
         """True when an Order Service is at the address, None while nobody answers."""
         self._turned_away = self._said = ""
+        self._silences = 0
 
     @property
     def astray(self) -> bool:
@@ -126,7 +128,8 @@ class OrderServiceClient:
             await self._stub.GetOrder(GetOrderRequest(order_id=_NO_ORDER), timeout=_LOOK_SECONDS)
         except grpc.aio.AioRpcError as error:
             self._learn(error)
-            self._distrust(error.details() or "")
+            if not reason_of(status_of(error)):
+                self._silent(error)
         else:
             self._answered()
 
@@ -207,12 +210,17 @@ class OrderServiceClient:
             self._connect()
             await before.close(self._timeout)  # calls under way end there
 
-    def _distrust(self, details: str) -> None:
-        """Says once what no call says that waits until the other side is ready: no encrypted connection comes about."""
+    def _silent(self, error: grpc.aio.AioRpcError) -> None:
+        """Says once what no call says that waits until the other side is ready: no connection comes about."""
+        details = error.details() or ""
         trouble = next((word for word in _TLS_TROUBLE if word in details), "")
         if trouble and trouble != self._said:
             text = "the Order Service at %s can't be trusted, or does not trust this service: %s"
             _log.error(text, self._address, trouble)
+        elif self._silences == _SILENCES:
+            text = "the Order Service at %s does not answer; is it there, and encrypted as this service is? %s"
+            _log.warning(text, self._address, details)
+        self._silences += 1
         self._said = trouble
 
     def _refused(self, error: grpc.aio.AioRpcError) -> StatusError:
@@ -244,7 +252,7 @@ class OrderServiceClient:
     def _answered(self) -> None:
         if self.astray:
             _log.info("at %s is the Order Service again", self._address)
-        self._found, self._turned_away = True, ""
+        self._found, self._turned_away, self._silences = True, "", 0
 
 
 def _is_about_the_whole(error: grpc.aio.AioRpcError, refused: StatusError) -> bool:

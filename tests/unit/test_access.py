@@ -170,3 +170,24 @@ def test_reflection_is_for_operators(caller: Caller, reason: str) -> None:
         assert reason_of(refused.status) == reason
     else:
         assert reason == ""
+
+
+def test_a_request_id_of_an_operator_is_none_of_a_customer_with_his_name() -> None:
+    """Somebody who acts for all may have been answered with what is not for the customer."""
+    requests = [PlaceOrderRequest(request_id="9a3f6f0e-0000-4000-8000-000000000001") for _ in range(2)]
+    OwnRequestIds(requests[:1], Caller("anna", ANNA.roles))
+    OwnRequestIds(requests[1:], Caller("anna", OPERATOR.roles))
+    assert requests[0].request_id != requests[1].request_id
+
+
+def test_each_refusal_of_a_batch_names_its_own_id_though_one_is_kept_for_another() -> None:
+    """A caller may choose what another id of his is kept as."""
+    first = PlaceOrderRequest(request_id="9a3f6f0e-0000-4000-8000-000000000001")
+    OwnRequestIds([first], ANNA)
+    chosen = [first.request_id, "9a3f6f0e-0000-4000-8000-000000000001"]
+    requests = [PlaceOrderRequest(request_id=each) for each in chosen]
+    ids = OwnRequestIds(requests, ANNA)
+    for request, own in zip(requests, chosen, strict=True):
+        refused = status_error(ErrorReason.REQUEST_ID_REUSED, request_id=request.request_id).status
+        answered = Status.FromString(ids.told(refused.SerializeToString()))
+        assert answered == status_error(ErrorReason.REQUEST_ID_REUSED, request_id=own).status

@@ -185,7 +185,7 @@ def test_another_authority_vouches_for_nothing_of_this_one() -> None:
 def test_a_token_says_who_and_for_how_long(subject: str, roles: set[RoleNumber], hours: float) -> None:
     """Verified by the key set alone; its life is in whole seconds, at least one, at most a day."""
     token = minting.signed(minting.claims(subject, roles, NOW, hours), KEY)
-    claims = verified(token, minting.key_set(KEY))
+    claims = verified(token, minting.with_key(b"", KEY))
     assert claims["sub"] == subject
     assert {access.scopes()[word] for word in str(claims["scope"]).split(" ")} == roles
     issued, expires = claims["iat"], claims["exp"]
@@ -232,13 +232,13 @@ def test_a_role_that_no_token_gives_is_refused(roles: list[RoleNumber]) -> None:
 
 def test_the_key_set_has_the_public_half_alone() -> None:
     """Its id is the thumbprint that any library computes."""
-    (member,) = json.loads(minting.key_set(KEY))["keys"]
+    (member,) = json.loads(minting.with_key(b"", KEY))["keys"]
     assert member.keys() == {"kty", "crv", "x", "y", "kid", "alg", "use"}
     assert (member["alg"], member["use"]) == ("ES256", "sig")
     ours = {"kty": member["kty"], "crv": member["crv"], "x": member["x"], "y": member["y"]}
     assert jwt.algorithms.ECAlgorithm.to_jwk(KEY.public_key(), as_dict=True) == ours
-    assert minting.holds(minting.key_set(KEY), KEY)
-    assert not minting.holds(minting.key_set(issuing.new_key()), KEY)
+    assert minting.holds(minting.with_key(b"", KEY), KEY)
+    assert not minting.holds(minting.with_key(b"", issuing.new_key()), KEY)
 
 
 @pytest.mark.parametrize("text", [b"", b"[]", b"{}", b"\xff", b'{"keys": 1}', b'{"a":' * 100_000])
@@ -367,29 +367,50 @@ def test_a_damaged_file_that_all_else_hangs_on_is_left_to_its_owner(
 ) -> None:
     """Named, with the way out, and not with what stands in it."""
     (authority.layout.folder / name).write_bytes(octets)
-    with pytest.raises(UnusableFile, match=rf"{name} is no .*move it away") as raised:
+    with pytest.raises(UnusableFile, match=rf"{name} is no .*move it (and ca.pem )?away") as raised:
         authority.renew()
     assert "secret" not in str(raised.value)
 
 
-def test_a_lost_issuer_key_is_made_anew_with_its_key_set(authority: Authority) -> None:
-    """Tokens live for hours; none of the old ones is valid any more."""
+def test_a_lost_issuer_key_is_made_anew_beside_what_was_trusted(authority: Authority) -> None:
+    """Its tokens end by themselves; a key that was stolen is taken out of the set by hand."""
     old = authority.token("anna", CUSTOMER)
     authority.layout.issuer_key.unlink()
     assert list(authority.renew()) == [authority.layout.issuer_key, authority.layout.token_keys]
     key_set = authority.layout.token_keys.read_bytes()
     assert verified(authority.token("anna", CUSTOMER), key_set)["sub"] == "anna"
-    with pytest.raises(KeyError):
-        verified(old, key_set)
+    assert verified(old, key_set)["sub"] == "anna"
+    assert len(json.loads(key_set)["keys"]) == 2
+
+
+def test_a_key_set_without_the_own_key_gets_it_beside_the_others(authority: Authority) -> None:
+    """Those of another issuer stay trusted."""
+    path = authority.layout.token_keys
+    path.write_bytes(minting.with_key(b"", KEY))
+    assert authority.renew() == [path]
+    assert next(member["kid"] for member in json.loads(path.read_bytes())["keys"]) == minting.key_id(KEY)
+    assert verified(authority.token("anna", CUSTOMER), path.read_bytes())["sub"] == "anna"
+
+
+def test_a_token_is_written_over_no_file_with_something_else(authority: Authority) -> None:
+    """A key would be gone for good; an older token is what it is for."""
+    for key in (authority.layout.ca_key, authority.layout.token_keys):
+        before = key.read_bytes()
+        with pytest.raises(UnusableFile, match="holds something else than a token"):
+            authority.write_token("anna", CUSTOMER, out=key)
+        assert key.read_bytes() == before
+    out = authority.layout.folder / "mine"
+    for _ in range(2):
+        assert authority.write_token("anna", CUSTOMER, out=out) == out
 
 
 def test_a_key_set_with_the_keys_of_others_is_left(authority: Authority) -> None:
     """Their tokens may be accepted as well."""
     path = authority.layout.token_keys
-    members = json.loads(path.read_bytes())["keys"] + json.loads(minting.key_set(KEY))["keys"]
+    members = json.loads(path.read_bytes())["keys"] + json.loads(minting.with_key(b"", KEY))["keys"]
     path.write_text(json.dumps({"keys": members}))
     assert authority.renew() == []
-    path.write_bytes(minting.key_set(KEY))
+    path.write_bytes(minting.with_key(b"", KEY))
     assert list(authority.renew()) == [path]
 
 
@@ -600,7 +621,7 @@ def test_a_key_is_named_and_not_shown() -> None:
     """Nor is one within a key set."""
     (held,) = description.described(issuing.key_pem(KEY), NOW, None)
     assert held == ("private key", [("kind", "ECDSA P-256")], False)
-    (held,) = description.described(minting.key_set(KEY), NOW, None)
+    (held,) = description.described(minting.with_key(b"", KEY), NOW, None)
     assert held == ("key set", [("key", f"{minting.key_id(KEY)}, ES256")], False)
 
 

@@ -145,6 +145,16 @@ async def test_being_turned_away_leaves_a_doubt_and_is_no_silence(
         assert not orders.astray
 
 
+async def test_lasting_silence_is_said_once(authority: Authority, caplog: pytest.LogCaptureFixture) -> None:
+    """Calls wait until the other side is ready, and say nothing of why it is not."""
+    orders = OrderServiceClient(Addresses((Address("127.0.0.1", 1),)), 1, certificates=certificates(authority, PRODUCT))
+    for _ in range(8):
+        await orders.look()
+    assert [record.levelno for record in caplog.records] == [logging.WARNING]
+    assert "is it there, and encrypted as this service is?" in caplog.text
+    await orders.close()
+
+
 async def test_a_new_certificate_is_used_by_a_new_connection(authority: Authority) -> None:
     """Calls go on meanwhile."""
     own = certificates(authority, PRODUCT)

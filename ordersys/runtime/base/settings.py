@@ -61,7 +61,8 @@ def misspelt(kind: Any, environment: Mapping[str, str]) -> Iterator[tuple[str, s
     known = [variable for f in fields(kind) for variable in _variables(f)]
     for variable in sorted(environment):
         if variable.startswith(PREFIX) and variable not in known:
-            for near in get_close_matches(variable, known, n=1, cutoff=_SIMILAR):
+            begun = [name for name in known if name.startswith(variable)]
+            for near in get_close_matches(variable, known, n=1, cutoff=_SIMILAR) or begun[:1]:
                 if _DIGITS.sub("", variable) != _DIGITS.sub("", near):
                     yield variable, near
 

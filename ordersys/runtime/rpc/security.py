@@ -35,8 +35,8 @@ class Security(NamedTuple):
         if not any(files):
             return cls()
         if missing := [f"ORDERSYS_{name.upper()}" for name, file in zip(_FILES, files, strict=True) if not file]:
-            text = "is not given, and others of a service's identity are; give all of them, or none"
-            raise InvalidSetting(f"{' and '.join(missing)} {text}")
+            text = "the files of a service's identity are given all, or none"
+            raise InvalidSetting(f"{' and '.join(missing)} missing: {text}")
         keys = Keys(token_keys)
         certificates = Certificates(ca, certificate, key, service_id(service))
         return cls(certificates, keys, Tokens(keys, settings.token_issuer, settings.token_audience))
