@@ -56,7 +56,10 @@ BROKER_TESTS = (
     *(f"tests/contract/laws/notification/test_{name}.py" for name in ("dead_letters", "subscribers")),
     "tests/contract/laws/product/test_given_up.py",
     "tests/contract/laws/rpc/test_health.py",
-    *(f"tests/integration/test_{name}.py" for name in ("cluster", "consumer", "dead_letters", "health", "poison")),
+    *(
+        f"tests/integration/test_{name}.py"
+        for name in ("cluster", "consumer", "dead_letters", "health", "permissions", "poison")
+    ),
 )
 # pyenv's python3.X runs only where its version is among those chosen: all that could be wanted are.
 PYENV = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"), "versions")
@@ -85,6 +88,8 @@ def tests(session: nox.Session) -> None:
     """Run all tests: real processes, a real broker, the contract suite with few examples a law."""
     prepare(session, "tests")
     session.run("pytest", "--quick", *AT_ONCE, *session.posargs, **PATIENTLY)
+    if not session.posargs:  # the laws of rights need a system that knows its callers
+        session.run("pytest", "tests/contract/laws/security", "--secure", "--quick", *AT_ONCE, **PATIENTLY)
 
 
 @nox.session

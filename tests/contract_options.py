@@ -61,6 +61,11 @@ def add(parser: pytest.Parser) -> None:
     group.addoption(
         "--replicas", default="1", metavar="N", help="processes of each of our services, with --database=postgresql (1)"
     )
+    group.addoption(
+        "--secure",
+        action="store_true",
+        help="judge our system with identities: encrypted, called by tokens and certificates; the laws of rights apply",
+    )
     group.addoption("--name", metavar="TEXT", help="the name of what is judged, for the report")
     group.addoption("--service-version", metavar="TEXT", help="its version, for the report")
     group.addoption("--quick", action="store_true", help="fewer examples: about two minutes on two idle cores")

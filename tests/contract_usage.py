@@ -48,6 +48,7 @@ def refuse(config: pytest.Config) -> None:
     _check_stand_in(config)
     _check_programs(config)
     _check_database(config)
+    _check_secure(config)
     _check_restarts(config)
     _check_files(config)
     _check_laws(config.getoption("--law"))
@@ -162,6 +163,12 @@ def _check_database(config: pytest.Config) -> None:
         raise pytest.UsageError(
             f"--database is for our own system, and --{next(iter(named(config)))} judges one that runs; leave one out"
         )
+
+
+def _check_secure(config: pytest.Config) -> None:
+    for option in ("--database", *(f"--{role}" for role in ROLES)):
+        if config.getoption("--secure") and config.getoption(option):
+            raise pytest.UsageError(f"--secure has the suite start our system on files; leave {option} out")
 
 
 def _check_restarts(config: pytest.Config) -> None:

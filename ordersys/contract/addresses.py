@@ -61,6 +61,11 @@ class Address(NamedTuple):
             address = address.ipv4_mapped
         return address.is_loopback or address.is_unspecified
 
+    @property
+    def is_wildcard(self) -> bool:
+        """True if it stands for all addresses of the machine."""
+        return self.host in ("0.0.0.0", "::")  # noqa: S104 - compared, not listened on
+
 
 class Addresses(NamedTuple):
     """The address of a service, or those of several processes of it. `str()` has the form `parse_list` takes."""

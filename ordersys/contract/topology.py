@@ -15,6 +15,8 @@ from ordersys.api.amqp.v1 import topology_pb2 as amqp
 from ordersys.contract import descriptors
 from ordersys.contract.descriptors import Files
 
+_FANOUT = "fanout"
+
 
 @dataclass(frozen=True)
 class Exchange:
@@ -62,12 +64,17 @@ class Publication:
 
 @dataclass(frozen=True)
 class Subscription:
-    """The queues of a subscriber, and the name of its handler for each event type, by full name."""
+    """The queues of a subscriber, and the name of its handler for each event type, by full name.
+
+    Dead letters are replayed to `replay_exchange` with the name of the queue as routing key. It is empty, the default
+    exchange, where the contract names none.
+    """
 
     consumer: str
     exchange: str
     queue: str
     dead_letter_queue: str
+    replay_exchange: str
     handlers: Mapping[str, str]
 
 
@@ -76,7 +83,10 @@ def topology(of: Files | None = None) -> Topology:
     """The topology of the whole contract: of this one, or of the files named."""
     subscriptions = [(service, _subscription(service)) for service in subscribers(of)]
     return Topology(
-        exchanges=tuple(Exchange(e.name, _amqp_name(amqp.ExchangeType, e.type)) for e in _exchanges(of)),
+        exchanges=(
+            *event_exchanges(of),
+            *(Exchange(option.replay_exchange, _FANOUT) for _, option in subscriptions if option.replay_exchange),
+        ),
         queues=tuple(queue for _, option in subscriptions for queue in _queues(option.queue)),
         bindings=(
             # "#" matches every routing key; a fanout exchange ignores it.
@@ -86,8 +96,18 @@ def topology(of: Files | None = None) -> Topology:
                 for service, option in subscriptions
                 for event in _events(service)
             ),
+            *(
+                Binding(option.replay_exchange, option.queue.name, False, "#")
+                for _, option in subscriptions
+                if option.replay_exchange
+            ),
         ),
     )
+
+
+def event_exchanges(of: Files | None = None) -> tuple[Exchange, ...]:
+    """The exchanges that events are published to. Those for replays are none of them."""
+    return tuple(Exchange(e.name, _amqp_name(amqp.ExchangeType, e.type)) for e in _exchanges(of))
 
 
 @cache
@@ -133,6 +153,7 @@ def subscription(service: ServiceDescriptor) -> Subscription:
         option.exchange,
         option.queue.name,
         option.queue.dead_letter_queue.name,
+        option.replay_exchange,
         {method.input_type.full_name: method.name for method in _methods(service)},
     )
 

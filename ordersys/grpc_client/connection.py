@@ -23,10 +23,12 @@ from ordersys.api.order.v1.order_service_pb2 import ListOrdersRequest
 from ordersys.api.order.v1.order_service_pb2_grpc import OrderServiceStub
 from ordersys.api.product.v1.product_service_pb2 import ListProductsRequest
 from ordersys.api.product.v1.product_service_pb2_grpc import ProductServiceStub
-from ordersys.contract.addresses import Address, Addresses, channel_options
+from ordersys.contract.addresses import channel_options
+from ordersys.grpc_client.credentials import Credentials
 from ordersys.grpc_client.demo.reconciliation import SILENT
 from ordersys.grpc_client.peers import Peer, Peers
 
+_UNKNOWN = Credentials()
 _ONE_NOTIFICATION = ListNotificationsRequest(page_size=1)
 R = TypeVar("R", bound=Message)
 T = TypeVar("T")
@@ -109,13 +111,14 @@ class Client:
     A patient client also repeats calls to a service that does not answer at all.
     """
 
-    def __init__(self, peers: Peers, timeout: float, patient: bool = False) -> None:
+    def __init__(self, peers: Peers, timeout: float, patient: bool = False, known_as: Credentials = _UNKNOWN) -> None:
         self.timeout = timeout
         self.peers = peers
         self.cut_off: list[Message] = []
         """Requests that were under way when somebody interrupted them."""
         self._patient = patient
-        self._channels = [_channel(peer.address) for peer in peers]
+        self._credentials = known_as
+        self._channels = [_channel(self._credentials, peer) for peer in peers]
         products, orders, *logs = self._channels
         self.products = ProductServiceStub(products)
         self.orders = OrderServiceStub(orders)
@@ -149,14 +152,14 @@ class Client:
             for number, peer in enumerate(self.peers)
             for address in peer.address.each
         ]
-        states = await asyncio.gather(*(self._state(number, peer.address, seconds) for number, peer in asked))
+        states = await asyncio.gather(*(self._state(number, peer, seconds) for number, peer in asked))
         return {peer: state for (_, peer), state in zip(asked, states, strict=True)}
 
-    async def _state(self, number: int, address: Address | Addresses, seconds: float) -> str:
+    async def _state(self, number: int, peer: Peer, seconds: float) -> str:
         """The health of one process of the service with that number, by a connection of its own if it has others."""
         if len(self.peers[number].address.each) == 1:
             return await _health(self._channels[number], _probe(number, self._channels[number], seconds), seconds)
-        async with _channel(address) as channel:
+        async with _channel(self._credentials, peer) as channel:
             return await _health(channel, _probe(number, channel, seconds), seconds)
 
     async def _repeat(self, peer: Peer, call: Callable[..., Awaitable[R]], request: Message) -> R:
@@ -206,9 +209,10 @@ def may_help(status: Status) -> bool:
     return any(detail.Is(RetryInfo.DESCRIPTOR) for detail in status.details)
 
 
-def _channel(address: Address | Addresses) -> grpc.aio.Channel:
-    balanced = [("grpc.service_config", _BALANCED)] if len(address.each) > 1 else []
-    return grpc.aio.insecure_channel(address.target, options=(*_OPTIONS, *balanced, *channel_options(address)))
+def _channel(known: Credentials, peer: Peer) -> grpc.aio.Channel:
+    balanced = [("grpc.service_config", _BALANCED)] if len(peer.address.each) > 1 else []
+    options = (*_OPTIONS, *balanced, *channel_options(peer.address))
+    return known.channel(peer.address.target, peer.module.replace("_", "-"), options)
 
 
 def _probe(number: int, channel: grpc.aio.Channel, seconds: float) -> Awaitable[Message]:

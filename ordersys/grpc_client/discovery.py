@@ -7,6 +7,7 @@ from ordersys.console.parser import UsageError
 from ordersys.contract import addresses
 from ordersys.contract.addresses import Address, Addresses
 from ordersys.grpc_client.arguments import quoted
+from ordersys.grpc_client.credentials import CA_FILE, Credentials, credentials
 from ordersys.grpc_client.peers import PEERS, Peer, Peers, variable
 from ordersys.local import state
 
@@ -22,11 +23,11 @@ def located(flags: Mapping[str, Address | Addresses | None], data_dir: str | Non
     A folder that was named has to have a running system. The variable for it is one of the services, too, for their
     databases: a folder in which no `ordersys.local` ever ran is passed over.
     """
-    chosen = _running(data_dir) if data_dir is not None else {}
+    chosen = _running(data_dir).addresses if data_dir is not None else {}
     folder = os.environ.get(state.DATA_DIR, "") if data_dir is None else ""
     # What a killed system has left there is nobody's trouble where the folder is not needed.
     is_needed = any(not flags[peer.module] and not os.environ.get(variable(peer.module)) for peer in PEERS)
-    fallback = _running(folder) if folder and is_needed and state.is_there(folder) else {}
+    fallback = _running(folder).addresses if folder and is_needed and state.is_there(folder) else {}
     first, second, third, fourth = (
         Peer(
             peer.name,
@@ -38,6 +39,18 @@ def located(flags: Mapping[str, Address | Addresses | None], data_dir: str | Non
         for peer in PEERS
     )
     return first, second, third, fourth
+
+
+def known_as(data_dir: str | None) -> Credentials:
+    """The credentials that the environment names, else those of the operator of the system that `located` finds.
+
+    Raises UsageError.
+    """
+    folder = data_dir if data_dir is not None else os.environ.get(state.DATA_DIR, "")
+    if os.environ.get(CA_FILE) or not folder or (data_dir is None and not state.is_there(folder)):
+        return credentials(os.environ)
+    given = {name: value for name, value in os.environ.items() if value.strip()}
+    return credentials({**_running(folder).operator, **given})
 
 
 def address_of(module: str, default: Address | Addresses) -> Address | Addresses:
@@ -52,8 +65,8 @@ def address_of(module: str, default: Address | Addresses) -> Address | Addresses
         raise UsageError(f"{name} is {quoted(text)} but must be {error}") from error
 
 
-def _running(folder: str) -> Mapping[str, Address | Addresses]:
+def _running(folder: str) -> state.Running:
     try:
-        return state.addresses(folder)
+        return state.running(folder)
     except state.NotRunning as error:
         raise NotRunning(str(error)) from error

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING
 
 from ordersys.console import output
 from ordersys.console.parser import UsageError
@@ -21,10 +22,14 @@ from ordersys.grpc_client import outcome
 from ordersys.grpc_client.parser import JSON, TABLE
 from ordersys.grpc_client.peers import PEERS, Peer, Peers, variable
 
+if TYPE_CHECKING:  # it needs gRPC, which may be what is wrong
+    from ordersys.grpc_client.credentials import Credentials
+
 OK, NOTE, WRONG = "ok", "note", "wrong"
 _LEAST_PYTHON = (3, 11)
 # The dependencies of pyproject.toml that every system needs.
 PACKAGES = (
+    "cryptography",
     "googleapis-common-protos",
     "grpcio",
     "grpcio-health-checking",
@@ -35,6 +40,7 @@ PACKAGES = (
     "protobuf-py",
     "protovalidate",
     "psutil",
+    "pyjwt",
     "rich",
     "sqlalchemy",
 )
@@ -150,6 +156,7 @@ def _services(arguments: argparse.Namespace) -> Iterator[Finding]:
 
     try:
         peers = discovery.located(vars(arguments), arguments.data_dir)
+        known_as = discovery.known_as(arguments.data_dir)
     except UsageError as error:
         yield _wrong("addresses", str(error), "set it right; with no address at all, the defaults are used")
         return
@@ -159,20 +166,20 @@ def _services(arguments: argparse.Namespace) -> Iterator[Finding]:
         if other is not peer:
             text = f"{other.name} and {peer.name} are both at {address}"
             yield _wrong("addresses", text, f"set {variable(other.module)} or {variable(peer.module)} right")
-    yield from asyncio.run(_health(peers, arguments.timeout or _CONNECT_SECONDS))
+    yield from asyncio.run(_health(peers, known_as, arguments.timeout or _CONNECT_SECONDS))
 
 
-async def _health(peers: Peers, seconds: float) -> Sequence[Finding]:
+async def _health(peers: Peers, known_as: "Credentials", seconds: float) -> Sequence[Finding]:
     from ordersys.grpc_client.connection import STRANGER  # noqa: PLC0415 - as above
 
     findings = []
-    for peer, health in (await _asked(peers, seconds)).items():
+    for peer, health in (await _asked(peers, known_as, seconds)).items():
         at = f"at {peer.address}"
         if health == "SERVING":
             findings.append(Finding(peer.name, OK, f"{at}, SERVING"))
         elif health == STRANGER:
             remedy = f"set {variable(peer.module)} to the address of the {peer.name}"
-            findings.append(_wrong(peer.name, f"{at} {await _who(peer, seconds)} answers instead", remedy))
+            findings.append(_wrong(peer.name, f"{at} {await _who(peer, known_as, seconds)} answers instead", remedy))
         elif health.isupper():
             remedy = "its log says why: mostly the broker is away, or its disk is full"
             findings.append(Finding(peer.name, WRONG, f"{at}, {health}", remedy, outcome.NOT_REACHABLE))
@@ -183,22 +190,21 @@ async def _health(peers: Peers, seconds: float) -> Sequence[Finding]:
     return findings
 
 
-async def _asked(peers: Peers, seconds: float) -> dict[Peer, str]:
+async def _asked(peers: Peers, known_as: "Credentials", seconds: float) -> dict[Peer, str]:
     from ordersys.grpc_client.connection import Client  # noqa: PLC0415 - as above
 
-    client = Client(peers, seconds)
+    client = Client(peers, seconds, known_as=known_as)
     try:
         return await client.health()
     finally:
         await client.close()
 
 
-async def _who(peer: Peer, seconds: float) -> str:
+async def _who(peer: Peer, known_as: "Credentials", seconds: float) -> str:
     """The service that answers at the address of another."""
     first, second, third, fourth = (Peer(p.name, p.module, peer.address) for p in PEERS)
-    names = [
-        p.name for p, health in (await _asked((first, second, third, fourth), seconds)).items() if health.isupper()
-    ]
+    asked = await _asked((first, second, third, fourth), known_as, seconds)
+    names = [p.name for p, health in asked.items() if health.isupper()]
     return f"the {' or '.join(names)}" if names else "another gRPC service"
 
 

@@ -14,6 +14,13 @@ from ordersys.grpc_client.connection import Failed
 from ordersys.grpc_client.outcome import NOT_REACHABLE, REFUSED, error
 
 D = TypeVar("D", bound=Message)
+# In gRPC's texts of UNAVAILABLE (ssl_transport_security.cc); nothing else tells these faults from each other.
+_TLS = {
+    "CERTIFICATE_VERIFY_FAILED": "has a certificate that ORDERSYS_CA_FILE does not vouch for, or an expired one.",
+    "Hostname Verification": "has a certificate of another service; name the right address.",
+    "WRONG_VERSION_NUMBER": "does not encrypt; leave out ORDERSYS_CA_FILE, if that is meant.",
+    "Socket closed": "closed the connection: it may want encryption (ORDERSYS_CA_FILE), or have just ended.",
+}
 _NO_ANSWER = (Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED, Code.CANCELLED)
 
 
@@ -69,6 +76,8 @@ def _no_answer(failed: Failed) -> str:
         said = f"{where} has not answered within {seconds} s; --timeout gives it longer, its log may say more."
     elif failed.status.code == Code.CANCELLED:
         said = f"{where} ended the call: it is shutting down, or was told to."
+    elif reason := _distrust(failed.status.message):
+        said = f"{where} {reason}"
     else:
         said = (
             f"{where} does not answer; start it with `python -m ordersys.{failed.peer.module}`,"
@@ -77,6 +86,11 @@ def _no_answer(failed: Failed) -> str:
     earlier = failed.waited.before
     before = f" Before, it said: {earlier.message}" if earlier is not None else ""
     return f"{said}{before}{_way_out(failed.request, failed.again)}"
+
+
+def _distrust(details: str) -> str:
+    """The reason why no encrypted connection came about, as gRPC says it; empty where that was not it."""
+    return next((said for word, said in _TLS.items() if word in details), "")
 
 
 def _way_out(request: Message, again: str = "") -> str:
@@ -133,12 +147,24 @@ def _no_order(failed: Failed, info: ErrorInfo) -> str:
     return f"There is no order {info.metadata['order_id']}; `orders` lists those there are."
 
 
+def _not_known(failed: Failed, info: ErrorInfo) -> str:
+    return f"{failed.status.message} The file of a token is named with ORDERSYS_TOKEN_FILE."
+
+
+def _not_his(failed: Failed, info: ErrorInfo) -> str:
+    way_out = " Order for yourself: --customer with the name in your token."
+    return f"{failed.status.message}{way_out if info.metadata.get('field') == 'customer_id' else ''}"
+
+
 def _plain(failed: Failed, info: ErrorInfo) -> str:
     about = ", ".join(f"{key} {value}" for key, value in sorted(info.metadata.items()))
     return f"{failed.status.message}{f' ({about})' if about else ''}"
 
 
 _WORDED: Mapping[str, Callable[[Failed, ErrorInfo], str]] = {
+    "CREDENTIALS_MISSING": _not_known,
+    "CREDENTIALS_INVALID": _not_known,
+    "NOT_PERMITTED": _not_his,
     "OUT_OF_STOCK": _out_of_stock,
     "PRODUCT_NOT_FOUND": _no_product,
     "ORDER_NOT_FOUND": _no_order,

@@ -45,7 +45,8 @@ async def _cancelled_by_signals(arguments: argparse.Namespace) -> int:
 async def _answered(arguments: argparse.Namespace) -> int:
     patient = arguments.command in _PATIENT
     peers = discovery.located(vars(arguments), arguments.data_dir)
-    client = Client(peers, arguments.timeout or (_PATIENT_SECONDS if patient else _CALL_SECONDS), patient)
+    known_as = discovery.known_as(arguments.data_dir)
+    client = Client(peers, arguments.timeout or (_PATIENT_SECONDS if patient else _CALL_SECONDS), patient, known_as)
     try:
         return await COMMANDS[arguments.command](client, arguments)
     except asyncio.CancelledError as error:

@@ -79,9 +79,10 @@ async def _missing(arguments: argparse.Namespace, seconds: float) -> Sequence[st
     """The services that are not SERVING, each with its state, as far as they say so within some `seconds` a call."""
     try:
         peers = discovery.located(vars(arguments), arguments.data_dir)
+        known_as = discovery.known_as(arguments.data_dir)
     except discovery.NotRunning as error:
         return [str(error)]
-    client = Client(peers, min(_CALL_SECONDS, seconds))
+    client = Client(peers, min(_CALL_SECONDS, seconds), known_as=known_as)
     try:
         health = await client.health()
     finally:

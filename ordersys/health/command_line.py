@@ -5,6 +5,7 @@ a program that is downloaded into the image.
 """
 
 import argparse
+import os
 from typing import Any, NoReturn, cast
 
 import grpc
@@ -15,6 +16,7 @@ from ordersys.console import output
 from ordersys.console.parser import Parser, UsageError
 from ordersys.contract import addresses
 from ordersys.contract.addresses import Address, channel_options
+from ordersys.grpc_client.credentials import credentials
 
 _PROGRAM = "python -m ordersys.health"
 _WORKS, _DOES_NOT, _WRONG_USE = 0, 1, 2
@@ -33,7 +35,7 @@ def main() -> NoReturn:
 def trouble(address: Address, service: str, seconds: float) -> str:
     """The reason why `service` at `address` does not work, in one line; empty where it says SERVING."""
     asked = f"{service!r} at {address}" if service else f"the service at {address}"
-    with grpc.insecure_channel(str(address), options=channel_options(address)) as channel:
+    with _channel(address) as channel:
         stub: Any = HealthStub(channel)
         try:
             answer = stub.Check(HealthCheckRequest(service=service), timeout=seconds)
@@ -44,6 +46,16 @@ def trouble(address: Address, service: str, seconds: float) -> str:
     status = answer.status
     known = status in HealthCheckResponse.ServingStatus.values()
     return f"{asked} says {HealthCheckResponse.ServingStatus.Name(status) if known else status}; its log says why"
+
+
+def _channel(address: Address) -> grpc.Channel:
+    """Whichever service it is: its certificate has to be one for the host in the address."""
+    authorities = credentials(os.environ).authorities
+    if authorities is None:
+        return grpc.insecure_channel(str(address), options=channel_options(address))
+    return grpc.secure_channel(
+        str(address), grpc.ssl_channel_credentials(authorities), options=channel_options(address)
+    )
 
 
 def _unanswered(error: grpc.Call, address: Address, service: str, seconds: float) -> str:
@@ -60,10 +72,10 @@ def _unanswered(error: grpc.Call, address: Address, service: str, seconds: float
 def _run() -> int:
     try:
         arguments = _arguments()
+        reason = trouble(arguments.address, arguments.service, arguments.timeout)
     except UsageError as error:
         output.error(f"{_PROGRAM}: {error}")
         return _WRONG_USE
-    reason = trouble(arguments.address, arguments.service, arguments.timeout)
     if reason:
         output.error(f"{_PROGRAM}: {reason}")
         return _DOES_NOT

@@ -59,6 +59,8 @@ class Choices:
     """True for a standby of that, which has whatever was answered."""
     replicas: int = 1
     """The processes of each service; more than one need a PostgreSQL."""
+    secure: bool = False
+    """True for identities: certificates for the services, tokens for their callers."""
     usual_ports: bool = False
     """True to take the usual ports where they are free; else any free ones are taken."""
 

@@ -126,6 +126,11 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--json", action="store_true", help="with --demo: one JSON object as the last line")
     parser.add_argument(
+        "--secure",
+        action="store_true",
+        help="encrypt, and let only those in who are known: certificates and tokens are made in the folder",
+    )
+    parser.add_argument(
         "--postgres", action="store_true", help="keep the state in a private PostgreSQL instead of SQLite files"
     )
     parser.add_argument(
@@ -249,6 +254,7 @@ def _system(arguments: argparse.Namespace, folder: Path, display: Display) -> Sy
         postgres=arguments.postgres,
         standby=arguments.standby,
         replicas=arguments.replicas,
+        secure=arguments.secure,
         usual_ports=True,
     )
     return System(folder, display.stage, choices)
@@ -308,7 +314,11 @@ def _invitation(system: System, data_dir: str | None) -> Sequence[str]:
     """The shortest command by which a client finds it."""
     usual = {module: Address(ports.LOOPBACK, port) for module, port in USUAL_PORTS.items()}
     at_usual_ports = all(usual.get(module) == address for module, address in system.addresses.items())
-    found_by = "" if at_usual_ports else f"--data-dir {shlex.quote(data_dir or str(system.folder))} "
+    found_by = (
+        ""
+        if at_usual_ports and system.identities is None
+        else f"--data-dir {shlex.quote(data_dir or str(system.folder))} "
+    )
     return [
         "To talk to it, in another shell (without an installed `ordersys`: python -m ordersys.grpc_client):",
         "",

@@ -15,6 +15,7 @@ from ordersys.local.groups import Group
 from ordersys.local.guard import Guard
 
 HEALTHY_SECONDS = 60.0
+_AUTHORITIES = "ORDERSYS_TLS_CA_FILE"
 _ASK_SECONDS = 2.0
 _STOP_SECONDS = 20.0
 _TAIL = 10
@@ -84,7 +85,7 @@ class Service:
     def wait_healthy(self, seconds: float = HEALTHY_SECONDS) -> None:
         """Returns when the service says SERVING. Raises NotHealthy."""
         until = time.monotonic() + seconds
-        with grpc.insecure_channel(self.address, options=channel_options(parse(self.address))) as channel:
+        with self._channel() as channel:
             stub = health_pb2_grpc.HealthStub(channel)
             while not self._serving(stub):
                 if not self.running:
@@ -92,6 +93,14 @@ class Service:
                 if time.monotonic() > until:
                     raise NotHealthy(f"{self.name} is not healthy after {seconds:.0f} s; {self.tail()}")
                 time.sleep(0.05)
+
+    def _channel(self) -> grpc.Channel:
+        options = channel_options(parse(self.address))
+        authorities = self._program.environment.get(_AUTHORITIES)
+        if not authorities:
+            return grpc.insecure_channel(self.address, options=options)
+        trusted = grpc.ssl_channel_credentials(Path(authorities).read_bytes())
+        return grpc.secure_channel(self.address, trusted, options=options)
 
     def stop(self) -> int | None:
         """Ends it in good order; its exit status."""

@@ -14,6 +14,7 @@ import os
 import stat
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import psutil
@@ -36,17 +37,24 @@ class NotRunning(Exception):
     """No system runs with a folder, as far as can be trusted; the text says why, and the way out."""
 
 
-def text(addresses: Mapping[str, Address | Addresses], groups: Mapping[str, Group], rolls: Sequence[str] = ()) -> str:
+def text(
+    addresses: Mapping[str, Address | Addresses],
+    groups: Mapping[str, Group],
+    rolls: Sequence[str] = (),
+    operator: Mapping[str, str] = MappingProxyType({}),
+) -> str:
     """The state of this process, whose services listen at `addresses` and run as `groups`.
 
     Addresses by module; groups by module too, with `-2` and so on behind it for the other processes of one; of each
-    restart one at a time what kept it from its end, empty where nothing did.
+    restart one at a time what kept it from its end, empty where nothing did. `operator` are the settings by which a
+    client calls as one: names of files.
     """
     process = psutil.Process()
     by_module = {module: str(address) for module, address in addresses.items()}
     leaders = {module: {"pid": group.leader, "started": group.started} for module, group in groups.items()}
     own = {"pid": process.pid, "started": process.create_time()}
-    return json.dumps({**own, "addresses": by_module, "processes": leaders, "rolls": list(rolls)})
+    shared = {"addresses": by_module, "processes": leaders, "rolls": list(rolls), "operator": dict(operator)}
+    return json.dumps({**own, **shared})
 
 
 def is_there(folder: str) -> bool:
@@ -60,6 +68,7 @@ class Running(NamedTuple):
     pid: int
     addresses: Mapping[str, Address | Addresses]
     rolls: Sequence[str]
+    operator: Mapping[str, str]
 
 
 def addresses(folder: str) -> Mapping[str, Address | Addresses]:
@@ -75,6 +84,7 @@ def running(folder: str) -> Running:
         pid, started = int(content["pid"]), float(content["started"])
         by_module = {str(module): contract_addresses.parse_any(at) for module, at in content["addresses"].items()}
         rolls = [str(outcome) for outcome in content.get("rolls", ())]
+        operator = {str(name): str(file) for name, file in content.get("operator", {}).items()}
     except FileNotFoundError:
         raise NotRunning(f"no system runs with {folder!r}, or it is still starting; {start}") from None
     except OSError as error:
@@ -83,7 +93,7 @@ def running(folder: str) -> Running:
         raise NotRunning(f"{folder}/{FILE} is damaged; stop that system, if it runs, and {start}") from error
     if not _runs(pid, started):
         raise NotRunning(f"the system that ran with {folder!r} has ended without a word; {start}")
-    return Running(pid, by_module, rolls)
+    return Running(pid, by_module, rolls, operator)
 
 
 def _read(path: Path) -> bytes:

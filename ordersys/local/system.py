@@ -29,6 +29,7 @@ from ordersys.local.choices import (
 from ordersys.local.cluster import Cluster, Size
 from ordersys.local.database import PrivateDatabase
 from ordersys.local.guard import Guard, end_leftovers
+from ordersys.local.identities import Identities
 from ordersys.local.packages import Installation
 from ordersys.local.postgresql import Server
 from ordersys.local.rabbitmq import Node, NotStarted
@@ -43,6 +44,8 @@ from ordersys.runtime.rpc.server import CANNOT_LISTEN
 
 __all__ = ["SERVICES", "USUAL_AMQP_PORT", "USUAL_PORTS", "CannotStart", "Choices", "System", "said_in_one_line"]
 
+_INTERNAL = "ORDERSYS_ORDER_SERVICE_INTERNAL_ADDRESS"
+_SHOWN = ("_ADDRESS", "ORDERSYS_CA_FILE", "ORDERSYS_TOKEN_FILE")
 _MOST_TRIES = 3  # to find ports that nobody takes before the services do; the second try hardly ever fails
 _RESTART_PAUSE = 1.0
 _CLOSE_TIMEOUT_SECONDS = 5.0
@@ -72,6 +75,9 @@ class System:
         self._stack = ExitStack()
         self._supervision = Supervision(folder)
         self._rolls: list[str] = []
+        self.identities: Identities | None = None
+        self._internal: dict[str, Address] = {}
+        """Where the processes of the Order Service listen to other services, where there are identities."""
 
     @property
     def nodes(self) -> Sequence[Node]:
@@ -99,7 +105,14 @@ class System:
         by_variable = {variable(module): str(at) for module, at in self.addresses.items()}
         database = {DATABASE_URL: self.database_url} if self.database_url else {}
         folder = str(self.folder / "databases")
-        return {**by_variable, "ORDERSYS_AMQP_URL": self.amqp_url, "ORDERSYS_DATA_DIR": folder, **database}
+        secured = (
+            {} if self.identities is None else {**self.identities.of_operator, _INTERNAL: self._internal_addresses}
+        )
+        return {**by_variable, "ORDERSYS_AMQP_URL": self.amqp_url, "ORDERSYS_DATA_DIR": folder, **database, **secured}
+
+    @property
+    def _internal_addresses(self) -> str:
+        return str(Addresses(tuple(self._internal.values())))
 
     @property
     def addresses(self) -> dict[str, Address | Addresses]:
@@ -116,7 +129,7 @@ class System:
     @property
     def exports(self) -> Sequence[str]:
         """The lines that let a shell talk to it. The URL of somebody else's broker may hold a password."""
-        shown = [name for name in self.environment if name.endswith("_ADDRESS")]
+        shown = [name for name in self.environment if name.endswith(_SHOWN)]
         shown += ["ORDERSYS_AMQP_URL"] if self.cluster is not None else []
         return [f"export {name}={shlex.quote(self.environment[name])}" for name in shown]
 
@@ -144,6 +157,8 @@ class System:
 
     def watch(self, say: Callable[[str], None]) -> None:
         """Starts again whatever has ended by itself; to be called now and then."""
+        if self.identities is not None and (trouble := self.identities.keep()):
+            say(trouble)
         for node in self.nodes:
             self._supervision.watch_node(node, say)
         for server in self.servers:
@@ -191,6 +206,10 @@ class System:
     def _start(self, started: ExitStack) -> None:
         check(self._choices, self._addresses)
         self._prepare_folder(started)
+        if self._choices.secure:
+            with self._stage("identity") as note:
+                self.identities = Identities(self.folder / "identity")
+                note(f"certificates and tokens in {self.identities.layout.folder}")
         guard = started.enter_context(closing(Guard(self.folder)))
         self._start_database(started, guard)
         self._start_broker(started, guard)
@@ -321,6 +340,10 @@ class System:
         """Listens at one address, and asks the other services at all of theirs."""
         module = name.partition("-")[0]
         own = {variable(module): str(self._addresses[name])}
+        if self.identities is not None:
+            own |= self.identities.of_service(module)
+        if name in self._internal:
+            own[_INTERNAL] = str(self._internal[name])
         environment = {**os.environ, **self.environment, **own, **self._choices.settings}
         if self.database_url:  # the file would name another
             environment.pop(f"{DATABASE_URL}_FILE", None)
@@ -356,6 +379,11 @@ class System:
         free = ports.free(len(others), {*reserved, *USUAL_PORTS.values()} if usual else reserved)
         chosen = [free.pop() if name in others else USUAL_PORTS[name] for name in missing]
         self._addresses.update({m: Address(ports.LOOPBACK, p) for m, p in zip(missing, chosen, strict=True)})
+        if self.identities is not None:
+            reserved.update(USUAL_PORTS.values(), (address.port for address in self._addresses.values()))
+            orders = self._names("order_service")
+            internal = zip(orders, ports.free(len(orders), reserved), strict=True)
+            self._internal = {name: Address(ports.LOOPBACK, port) for name, port in internal}
         return usual
 
     def _publish_state(self, started: ExitStack) -> None:
@@ -366,7 +394,8 @@ class System:
     def _write_state(self) -> None:
         groups = {module: service.group for module, service in self.services.items()}
         running = {module: group for module, group in groups.items() if group is not None}
-        write_whole(self.folder / state.FILE, state.text(self.addresses, running, self._rolls))
+        operator = {} if self.identities is None else self.identities.of_operator
+        write_whole(self.folder / state.FILE, state.text(self.addresses, running, self._rolls, operator))
 
 
 def variable(module: str) -> str:

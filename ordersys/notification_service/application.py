@@ -23,6 +23,7 @@ from ordersys.runtime.process import run
 from ordersys.runtime.rabbitmq.consumer import Consumer, Disposition
 from ordersys.runtime.rabbitmq.messages import AmqpDelivery
 from ordersys.runtime.retention import Retention
+from ordersys.runtime.rpc.security import RELOAD_SECONDS, Security
 from ordersys.runtime.rpc.server import Server
 from ordersys.runtime.storage.backup import Stored
 from ordersys.runtime.storage.interface import Storage
@@ -49,19 +50,21 @@ def run_notification_service(
     by_type = _by_event_type(own, handlers)
 
     async def serve(settings: NotificationSettings, stop: asyncio.Event, tasks: asyncio.TaskGroup) -> None:
-        await _serve(own, by_type, settings, stop, tasks)
+        await _serve(service, by_type, settings, stop, tasks)
 
     run(own.consumer, meaning, kind, serve, _stored(own))
 
 
 async def _serve(
-    own: Subscription,
+    service: ServiceDescriptor,
     handlers: Mapping[str, Handler],
     settings: NotificationSettings,
     stop: asyncio.Event,
     tasks: asyncio.TaskGroup,
 ) -> None:
+    own = subscription(service)
     async with AsyncExitStack() as stack:  # closed in reverse: consumers, server, removals, database
+        security = Security.of(settings, service.full_name)
         stored = _stored(own)
         database = await open_storage(settings.database_url, settings.data_dir, stored)
         stack.push_async_callback(database.close)
@@ -70,7 +73,7 @@ async def _serve(
         recorder = Recorder(database, inbox, handlers)
         removals = Removals(tasks, database, settings.amqp_url, own)
         stack.push_async_callback(removals.drained)
-        server = Server(str(settings.listen_address), settings)
+        server = Server(str(settings.listen_address), settings, security)
         server.add(_NOTIFICATION_LOG, NotificationLog(database, inbox))
         server.add(_DEAD_LETTER_SERVICE, DeadLetterService(database, recorder, removals))
         await server.start()
@@ -86,7 +89,9 @@ async def _serve(
         await stack.enter_async_context(every(tasks, "health", HEALTH_SECONDS, lambda: server.report(works)))
         forget = partial(purge, database, requests.purge, Retention(settings.request_retention_hours))
         await stack.enter_async_context(every(tasks, "purge", PURGE_SECONDS, forget))
+        await stack.enter_async_context(every(tasks, "identity", RELOAD_SECONDS, security.reload))
         _log.info("serving on %s", settings.listen_address)
+        security.warn(settings.listen_address)
         await stop.wait()
         _log.info("stopping: finishing the deliveries under way")
 

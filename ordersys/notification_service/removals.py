@@ -124,7 +124,8 @@ class Removals:
         gone: set[int] = set()
         for portion in portions(letters):
             sequences = [letter.sequence for letter in portion]
-            copies = await self._database.read(DEAD_LETTERS.copies, sequences, self._own.queue)
+            to = self._own.replay_exchange, self._own.queue
+            copies = await self._database.read(DEAD_LETTERS.copies, sequences, *to)
             if len(copies) < len(portion):
                 raise RaceLost("another process has taken some of them out")
             reasons = await put_back(self._urls, f"{self._own.consumer} replay", copies)

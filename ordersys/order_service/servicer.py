@@ -19,6 +19,7 @@ from ordersys.api.order.v1.order_service_pb2 import (
 )
 from ordersys.api.order.v1.order_service_pb2_grpc import OrderServiceServicer
 from ordersys.contract import pagination
+from ordersys.contract.access import check_owner
 from ordersys.contract.errors import StatusError
 from ordersys.contract.normalisation import normalise
 from ordersys.contract.splicing import around, hold_first
@@ -27,6 +28,7 @@ from ordersys.order_service.store import Change, Creation
 from ordersys.runtime.base.failpoints import failpoint
 from ordersys.runtime.base.ids import TRACEPARENT, traceparent
 from ordersys.runtime.rpc.admission import Context
+from ordersys.runtime.rpc.callers import caller
 from ordersys.runtime.rpc.server import metadata
 from ordersys.runtime.storage.interface import Storage
 
@@ -59,7 +61,9 @@ class OrderService(OrderServiceServicer):
 
     async def GetOrder(self, request: GetOrderRequest, context: Context) -> GetOrderResponse:
         normalise(request)
-        return GetOrderResponse(order=await self._database.read(store.get, request.order_id))
+        order = await self._database.read(store.get, request.order_id)
+        check_owner(caller(), order.id, order.customer_id)
+        return GetOrderResponse(order=order)
 
     async def ListOrders(self, request: ListOrdersRequest, context: Context) -> ListOrdersResponse:
         before = pagination.last_key(request, int)

@@ -27,6 +27,7 @@ from ordersys.runtime.process import run
 from ordersys.runtime.rabbitmq.publisher import Publisher
 from ordersys.runtime.relay import Relay
 from ordersys.runtime.retention import Retention
+from ordersys.runtime.rpc.security import RELOAD_SECONDS, Security
 from ordersys.runtime.rpc.server import Server
 from ordersys.runtime.storage.backup import Stored
 from ordersys.runtime.storage.opening import open_storage
@@ -34,6 +35,7 @@ from ordersys.runtime.storage.opening import open_storage
 NAME = "product-service"
 STORED = Stored("product.db", SCHEMA)
 DESCRIPTIONS = {Kind.PLACE_ORDER: PLACE_ORDER, Kind.CHANGE_ORDER: CHANGE_ORDER}
+_SERVICE = DESCRIPTOR.services_by_name["ProductService"]
 _LOOK_SECONDS = 2.0  # a client that asks health is told within 15 s (docs/reliability.md)
 _log = logging.getLogger(__name__)
 
@@ -41,6 +43,7 @@ _log = logging.getLogger(__name__)
 async def serve(settings: ProductSettings, stop: asyncio.Event, tasks: asyncio.TaskGroup) -> None:
     """Runs the service until `stop` is set."""
     async with AsyncExitStack() as stack:
+        security = Security.of(settings, _SERVICE.full_name)
         first = partial(_seed, settings)
         database = await open_storage(settings.database_url, settings.data_dir, STORED, first)
         stack.push_async_callback(database.close)
@@ -50,15 +53,20 @@ async def serve(settings: ProductSettings, stop: asyncio.Event, tasks: asyncio.T
         relay = Relay(tasks, database, OUTBOX, publisher, settings.publish_window)
         stack.push_async_callback(relay.close)
         orders = OrderServiceClient(
-            settings.order_service_address, settings.call_timeout_seconds, settings.database_url is not None
+            settings.order_service_address
+            if security.certificates is None
+            else settings.order_service_internal_address,
+            settings.call_timeout_seconds,
+            settings.database_url is not None,
+            security.certificates,
         )
         stack.push_async_callback(orders.close)
         sagas = SagaRunner(settings.max_concurrent_calls)
         engine = SagaEngine(database, orders, sagas, DESCRIPTIONS)
         placement = PlaceOrderSaga(database, orders, engine, sagas)
         changes = ChangeOrderSaga(database, orders, engine, sagas)
-        server = Server(str(settings.product_service_address), settings)
-        server.add(DESCRIPTOR.services_by_name["ProductService"], ProductService(database, engine, placement, changes))
+        server = Server(str(settings.product_service_address), settings, security)
+        server.add(_SERVICE, ProductService(database, engine, placement, changes))
         await server.start()
 
         async def works() -> bool:
@@ -70,12 +78,14 @@ async def serve(settings: ProductSettings, stop: asyncio.Event, tasks: asyncio.T
             ("health", HEALTH_SECONDS, partial(server.report, works)),
             ("who is at the Order Service's address", _LOOK_SECONDS, orders.look),
             ("purge", PURGE_SECONDS, partial(purge, database, products.purge, retention)),
+            ("identity", RELOAD_SECONDS, security.reload),
             ("recovery of sagas", settings.sweep_seconds, engine.recover),
         ):
             await stack.enter_async_context(every(tasks, name, seconds, work))
         # First of all when it stops: recovery goes on as long as calls and sagas may share a step of it.
         stack.push_async_callback(_drain, server, sagas, Grace(settings.grace_seconds))
         _log.info("serving on %s", settings.product_service_address)
+        security.warn(settings.product_service_address)
         await stop.wait()
         _log.info("stopping: finishing the calls under way")
 

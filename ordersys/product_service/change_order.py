@@ -12,6 +12,7 @@ from typing import cast
 
 from ordersys.api.error.v1.error_reason_pb2 import ErrorReason
 from ordersys.api.order.v1.order_service_pb2 import UpdateOrderRequest as OrderUpdate
+from ordersys.contract.access import Caller, check_owner
 from ordersys.contract.errors import StatusError, reason_of
 from ordersys.product_service.order_client import OrderServiceClient
 from ordersys.product_service.saga import Result, Saga, in_doubt
@@ -63,16 +64,23 @@ class ChangeOrderSaga:
         self._sagas = sagas
         self._turns = Turns()
 
-    async def change(self, request: Request, traceparent: str) -> bytes:
+    async def change(self, request: Request, caller: Caller, traceparent: str) -> bytes:
         """The response with the order changed, now or before, encoded. Raises StatusError."""
-        asked = self._engine.ask(request.request_id, partial(self._change, request, traceparent))
+        asked = self._engine.ask(request.request_id, partial(self._change, request, caller, traceparent))
         return await self._sagas.detached(asked)
 
-    async def _change(self, request: Request, traceparent: str) -> bytes:
+    async def _change(self, request: Request, caller: Caller, traceparent: str) -> bytes:
         if known := await self._known(request):  # a repeat of what is done waits for no turn
             return known.response()
+        await self._check_owner(request.order_id, caller)
         async with self._turns.turn(request.order_id):
             return await self._change_in_turn(request, traceparent)
+
+    async def _check_owner(self, order_id: str, caller: Caller) -> None:
+        """Before version, state or stock say that there is such an order, and before its owner's turns make it wait."""
+        if caller.only_for is not None:
+            order = await self._orders.get(order_id)  # once: an owner stays
+            check_owner(caller, order.id, order.customer_id)
 
     async def _known(self, request: Request) -> Outcome | None:
         known = await self._database.read(store.find, request)

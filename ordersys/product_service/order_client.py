@@ -8,11 +8,13 @@ all. No status code decides (docs/reliability.md, "an outage between the service
 import json
 import logging
 from collections.abc import Sequence
+from typing import Any
 
 import grpc
 
 from ordersys.api.error.v1.error_reason_pb2 import ErrorReason
 from ordersys.api.order.v1.order_pb2 import Order
+from ordersys.api.order.v1.order_service_pb2 import DESCRIPTOR as ORDER_FILE
 from ordersys.api.order.v1.order_service_pb2 import (
     BatchCreateOrdersRequest,
     CreateOrderRequest,
@@ -28,14 +30,17 @@ from ordersys.api.product.v1.product_service_pb2 import (
     PlaceOrderResult,
     UpdateOrderResponse,
 )
+from ordersys.contract.access import service_name
 from ordersys.contract.addresses import Addresses, channel_options
 from ordersys.contract.errors import StatusError, is_final, reason_of
 from ordersys.contract.splicing import hold_first
 from ordersys.product_service.saga import OutcomeUnknown, in_doubt
 from ordersys.runtime.base.ids import TRACEPARENT
+from ordersys.runtime.identity.certificates import Certificates
 from ordersys.runtime.rpc.status import status_of
 
 _log = logging.getLogger(__name__)
+_SILENCES = 5  # looks without an answer, two seconds apart, before the log says so: services may start in any order
 _LOOK_SECONDS = 2.0  # to learn who is at the address: health is told every second, and must not hang for longer
 # A UUID nobody makes (RFC 9562 §5.9), so that the answer is ORDER_NOT_FOUND.
 _NO_ORDER = "00000000-0000-0000-0000-000000000000"
@@ -70,39 +75,61 @@ _OPTIONS = (
 )
 
 
+_ORDER_SERVICE = service_name(ORDER_FILE.services_by_name["OrderService"].full_name)
+# A request may have had its effect by an earlier try, before the rights of this service were taken: none is final.
+_TURNED_AWAY = frozenset(
+    ErrorReason.Name(reason)
+    for reason in (ErrorReason.CREDENTIALS_MISSING, ErrorReason.CREDENTIALS_INVALID, ErrorReason.NOT_PERMITTED)
+)
+_TLS_TROUBLE = ("CERTIFICATE_VERIFY_FAILED", "Hostname Verification", "WRONG_VERSION_NUMBER")
+
+
 class OrderServiceClient:
     """A client of the Order Service. Each method raises StatusError for a final refusal, else OutcomeUnknown.
 
     Blocks no thread; a call takes `timeout` seconds at most.
     """
 
-    def __init__(self, address: Addresses, timeout: float, balanced: bool = False) -> None:
-        """`balanced` where a name may have the addresses of several processes; a list of addresses always is."""
+    def __init__(
+        self, address: Addresses, timeout: float, balanced: bool = False, certificates: Certificates | None = None
+    ) -> None:
+        """`balanced` where a name may have the addresses of several processes; a list of addresses always is.
+
+        With `certificates` both sides show one: this its own, the other that of the Order Service, wherever it is.
+        """
         self._address = address
         self._timeout = timeout
         config = _BALANCED if balanced or len(address.each) > 1 else _SERVICE_CONFIG
-        options = (("grpc.service_config", json.dumps(config)), *_OPTIONS, *channel_options(address))
-        self._channel = grpc.aio.insecure_channel(address.target, options=options)
-        self._stub = OrderServiceStub(self._channel)
+        self._options = (("grpc.service_config", json.dumps(config)), *_OPTIONS, *channel_options(address))
+        self._certificates = certificates
+        self._connect()
         self._found: bool | None = None
         """True when an Order Service is at the address, None while nobody answers."""
+        self._turned_away = self._said = ""
+        self._silences = 0
 
     @property
     def astray(self) -> bool:
-        """True when another service than the Order Service was found at the address, not when none answers."""
-        return self._found is False
+        """True when a person has to help: another service is at the address, or the Order Service turns this one away.
+
+        Not when nobody answers.
+        """
+        return self._found is False or bool(self._turned_away)
 
     async def look(self) -> None:
         """Asks who is at the address, unless an Order Service is known to be: health need not wait for a client's call.
 
         An order that can't be is asked for: only an Order Service has a reason of the contract why there is none.
         """
-        if self._found:
+        await self._renew()
+        if self._found and not self._turned_away:
             return
         try:
             await self._stub.GetOrder(GetOrderRequest(order_id=_NO_ORDER), timeout=_LOOK_SECONDS)
         except grpc.aio.AioRpcError as error:
             self._learn(error)
+            if not reason_of(status_of(error)):
+                self._silent(error)
         else:
             self._answered()
 
@@ -164,6 +191,38 @@ class OrderServiceClient:
         """Closes the connection."""
         await self._channel.close()
 
+    def _connect(self) -> None:
+        options: Sequence[tuple[str, Any]] = self._options
+        if self._certificates is None:
+            self._channel = grpc.aio.insecure_channel(self._address.target, options=options)
+        else:
+            self._generation = self._certificates.generation
+            credentials = self._certificates.channel_credentials()
+            # Whatever its address: of a certificate Python can have a name checked, but no URI (grpc/grpc#5697).
+            options = (*options, ("grpc.ssl_target_name_override", _ORDER_SERVICE))
+            self._channel = grpc.aio.secure_channel(self._address.target, credentials, options=options)
+        self._stub = OrderServiceStub(self._channel)
+
+    async def _renew(self) -> None:
+        """Connects anew with a certificate that is new: a channel keeps the one it was made with (grpc/grpc#15735)."""
+        if self._certificates is not None and self._certificates.generation != self._generation:
+            before = self._channel
+            self._connect()
+            await before.close(self._timeout)  # calls under way end there
+
+    def _silent(self, error: grpc.aio.AioRpcError) -> None:
+        """Says once what no call says that waits until the other side is ready: no connection comes about."""
+        details = error.details() or ""
+        trouble = next((word for word in _TLS_TROUBLE if word in details), "")
+        if trouble and trouble != self._said:
+            text = "the Order Service at %s can't be trusted, or does not trust this service: %s"
+            _log.error(text, self._address, trouble)
+        elif self._silences == _SILENCES:
+            text = "the Order Service at %s does not answer; is it there, and encrypted as this service is? %s"
+            _log.warning(text, self._address, details)
+        self._silences += 1
+        self._said = trouble
+
     def _refused(self, error: grpc.aio.AioRpcError) -> StatusError:
         self._learn(error)
         status = status_of(error)
@@ -175,7 +234,12 @@ class OrderServiceClient:
 
     def _learn(self, error: grpc.aio.AioRpcError) -> None:
         """Draws from a status who has answered, if anybody: only an Order Service has reasons of the contract."""
-        if reason_of(status_of(error)):
+        if (reason := reason_of(status_of(error))) in _TURNED_AWAY:
+            self._found = True
+            if reason != self._turned_away:
+                _log.error("the Order Service at %s turns this service away: %s", self._address, reason)
+            self._turned_away = reason
+        elif reason:
             self._answered()
         elif error.code() is grpc.StatusCode.UNIMPLEMENTED:
             if not self.astray:
@@ -188,7 +252,7 @@ class OrderServiceClient:
     def _answered(self) -> None:
         if self.astray:
             _log.info("at %s is the Order Service again", self._address)
-        self._found = True
+        self._found, self._turned_away, self._silences = True, "", 0
 
 
 def _is_about_the_whole(error: grpc.aio.AioRpcError, refused: StatusError) -> bool:

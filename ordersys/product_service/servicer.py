@@ -37,6 +37,7 @@ from ordersys.product_service.store import products as store
 from ordersys.runtime.base.ids import TRACEPARENT, traceparent
 from ordersys.runtime.idempotency import Outcome
 from ordersys.runtime.rpc.admission import Context
+from ordersys.runtime.rpc.callers import caller
 from ordersys.runtime.rpc.server import metadata
 from ordersys.runtime.storage.interface import Storage
 
@@ -89,11 +90,11 @@ class ProductService(ProductServiceServicer):
 
     async def UpdateOrder(self, request: UpdateOrderRequest, context: Context) -> bytes:  # type: ignore[override]
         normalise(request)
-        return await self._changes.change(request, _trace(context))
+        return await self._changes.change(request, caller(), _trace(context))
 
     async def CancelOrder(self, request: CancelOrderRequest, context: Context) -> bytes:  # type: ignore[override]
         normalise(request)
-        return await self._changes.change(request, _trace(context))
+        return await self._changes.change(request, caller(), _trace(context))
 
     async def _written(
         self,

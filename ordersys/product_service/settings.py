@@ -20,6 +20,9 @@ class ProductSettings(Settings):
     """Settings of the Product Service."""
 
     order_service_address: Addresses = address_list("127.0.0.1:50052", "where the Order Service listens")
+    order_service_internal_address: Addresses = address_list(
+        "127.0.0.1:50062", "where the Order Service listens to other services, once there are identities"
+    )
     orders_file: Path = path(ORDERS_FILE, "the orders a new database starts with")
     publish_window: int = number(1000, 1, 100_000, "the most events on their way to the broker at a time")
     product_service_address: Address = address("127.0.0.1:50051", "where the Product Service listens")

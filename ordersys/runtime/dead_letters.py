@@ -29,9 +29,11 @@ from ordersys.contract.events import MAXIMUM_BYTES
 from ordersys.contract.properties import Death, death, for_a_copy
 from ordersys.runtime.base.ids import now
 from ordersys.runtime.rabbitmq.confirms import Fate, PublishResult
+from ordersys.runtime.rabbitmq.connection import Session
 from ordersys.runtime.rabbitmq.errors import BrokerUnavailable
 from ordersys.runtime.rabbitmq.messages import AmqpDelivery, Message, copy, received
 from ordersys.runtime.rabbitmq.reconnecting import opened
+from ordersys.runtime.rabbitmq.refusals import NOT_FOUND
 from ordersys.runtime.rabbitmq.urls import BrokerUrls
 from ordersys.runtime.storage.statements import Statement, inserting, is_repeated
 
@@ -132,10 +134,13 @@ class DeadLetters:
         """Every copy of the dead letters with these ids, in the order in which they were taken over."""
         return [Named(*row) for row in self._named.rows(connection, ids=list(letter_ids))]
 
-    def copies(self, connection: Connection, sequences: Sequence[int], queue: str) -> list[Message]:
-        """Copies of the dead letters with these sequences, which rise, for `queue`; fewer where some have gone."""
+    def copies(self, connection: Connection, sequences: Sequence[int], exchange: str, queue: str) -> list[Message]:
+        """Copies of the dead letters with these sequences, which rise, for `queue`; fewer where some have gone.
+
+        They are published to `exchange`.
+        """
         rows = self._whole.rows(connection, sequences=list(sequences))
-        return [copy(properties, beginning + rest, queue) for properties, beginning, rest in rows]
+        return [copy(properties, beginning + rest, exchange, queue) for properties, beginning, rest in rows]
 
     def remove(self, connection: Connection, sequences: Collection[int]) -> None:
         """Removes those with these sequences for good, as part of an operation."""
@@ -188,12 +193,19 @@ async def _published(urls: BrokerUrls, name: str, messages: Sequence[Message]) -
     try:
         async with asyncio.timeout(_PUBLISH_SECONDS), opened(urls, name) as session:
             outcomes = await session.publish_each(messages)
+            _check_exchange(session)
             if any(outcome.fate is Fate.OPEN and not outcome.reason for outcome in outcomes):
                 session.check()
                 raise BrokerUnavailable("it does not say what it has")
             return outcomes
     except TimeoutError as error:
         raise BrokerUnavailable(f"publishing {len(messages)} messages took too long") from error
+
+
+def _check_exchange(session: Session) -> None:
+    """Raises BrokerUnavailable where the exchange is not declared, or not yet: no message is to blame for that."""
+    if session.closed.done() and session.closed.result().code == NOT_FOUND:
+        session.check()
 
 
 def letter_id(delivery: AmqpDelivery) -> str:

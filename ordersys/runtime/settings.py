@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from ordersys.contract.access import AUDIENCE, ISSUER
 from ordersys.runtime.base import database_url as database_urls
 from ordersys.runtime.base import event_loop as loops
 from ordersys.runtime.base.database_url import DatabaseUrl
-from ordersys.runtime.base.settings import choice, number, path, setting, switch
+from ordersys.runtime.base.settings import choice, number, optional_path, path, setting, switch, text
 from ordersys.runtime.rabbitmq import urls
 from ordersys.runtime.rabbitmq.urls import BrokerUrls
 
@@ -33,6 +34,17 @@ class Settings:
         secret=True,
         written=database_urls.NONE,
     )
+    tls_ca_file: Path | None = optional_path(
+        "the certificates of the authorities that vouch for services, in PEM; with an identity all connections between"
+        " services and with their clients are encrypted, and every caller has to be known"
+    )
+    tls_certificate_file: Path | None = optional_path(
+        "the certificate of this service, in PEM, with those that issued it behind it; taken anew when it changes"
+    )
+    tls_key_file: Path | None = optional_path("the key of that certificate, which nobody else may read")
+    token_keys_file: Path | None = optional_path("the public keys of whoever issues tokens (a JSON Web Key Set)")
+    token_issuer: str = text(ISSUER, "whoever issues tokens, as they name it (`iss`)")
+    token_audience: str = text(AUDIENCE, "for whom tokens have to be issued (`aud`)")
     log_level: str = choice("info", ("debug", "info", "warning", "error"), "the least urgent level that is logged")
     reflection: bool = switch(False, "whether gRPC reflection is served")
     grace_seconds: int = number(10, 0, 600, "how long SIGTERM waits for calls under way")

@@ -51,7 +51,9 @@ def _parts(file: FileDescriptorProto) -> Iterator[tuple[str, Any]]:
     for enum in file.enum_type:
         yield enum.name, enum
         yield from ((f"{enum.name}.{value.name}", value) for value in enum.value)
-    yield from ((service.name, service) for service in file.service)
+    for service in file.service:
+        yield service.name, service
+        yield from ((f"{service.name}.{method.name}", method) for method in service.method)
     yield from ((extension.name, extension) for extension in file.extension)
 
 

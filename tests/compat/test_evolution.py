@@ -1,11 +1,13 @@
 """Tests of evolution: what breaks somebody is found and says whom, and what only widens the contract is not."""
 
 import pytest
+from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
 from tests.compat.compatible_changes import COMPATIBLE_CHANGES
 from tests.compat.contract_changes import ORDER, Change, contract_with
 from tests.compat.image import image
 from tests.compat.incompatible_topology import INCOMPATIBLE_TOPOLOGY
+from tests.compat.narrower_rights import NARROWER_RIGHTS
 from tests.compat.stricter_rules import REWORDED, STRICTER_RULES
 from tools.compat import complete, findings, notes, release
 
@@ -50,6 +52,22 @@ def test_a_topology_or_a_reason_that_is_not_what_it_was_is_found(change: Change)
     assert change.finding in findings(image(), change.made())
 
 
+@pytest.mark.parametrize("change", NARROWER_RIGHTS.values(), ids=NARROWER_RIGHTS)
+def test_a_right_that_is_gone_is_found(change: Change) -> None:
+    """Once, with those who have lost it; given back, it breaks nobody."""
+    assert findings(image(), change.made()) == [change.finding]
+    assert findings(change.made(), image()) == []
+
+
+def test_rights_where_none_were_stated_break_nobody() -> None:
+    """Nobody was promised what the released contract left open."""
+    silent = FileDescriptorSet()
+    silent.CopyFrom(image())
+    for method in [method for file in silent.file for service in file.service for method in service.method]:
+        method.ClearField("options")
+    assert findings(silent, image()) == []
+
+
 def test_an_event_gone_is_found() -> None:
     """By whoever waits for it."""
     assert findings(COMPATIBLE_CHANGES["an event"].made(), image()) == [
@@ -76,5 +94,5 @@ def test_what_is_kept_of_a_release_is_small_and_our_own() -> None:
     """No comments, no places, no files of others; completed, it can be read like any image."""
     kept = release(image())
     assert {file.name.split("/")[0] for file in kept.file} == {"ordersys"}
-    assert kept.ByteSize() < 20_000
+    assert kept.ByteSize() < 25_000
     assert [file.name for file in release(complete(kept, image())).file] == [file.name for file in kept.file]

@@ -9,8 +9,10 @@ from google.rpc.code_pb2 import Code
 
 from buf.validate import validate_pb2
 from ordersys.api.amqp.v1 import topology_pb2
+from ordersys.api.auth.v1 import access_pb2
+from ordersys.api.auth.v1.access_pb2 import Role
 from ordersys.api.error.v1 import error_reason_pb2
-from ordersys.contract import descriptors, topology
+from ordersys.contract import access, descriptors, topology
 from tests.compat.image import contract, things
 
 SERVED = [s for s in descriptors.services() if not s.GetOptions().HasExtension(topology_pb2.subscription)]
@@ -134,9 +136,36 @@ def test_every_reason_has_a_code_and_a_message(reason: EnumValueDescriptor) -> N
 
 @pytest.mark.parametrize("reason", REASONS[1:], ids=name)
 def test_a_reason_is_final_or_worth_a_repeat_or_a_bug(reason: EnumValueDescriptor) -> None:
-    """A client told to repeat is not told that nothing comes of it; of a bug nobody knows what it left."""
+    """A client told to repeat is not told that nothing comes of it; of a bug nobody knows what it left.
+
+    Nor of a request whose caller is refused: an earlier try may have been his while he was still known.
+    """
     stated = reason.GetOptions().Extensions[error_reason_pb2.refusal]
-    assert [stated.retryable, stated.final, stated.code == Code.INTERNAL].count(True) == 1
+    is_in_doubt = stated.code in (Code.INTERNAL, Code.UNAUTHENTICATED, Code.PERMISSION_DENIED)
+    assert [stated.retryable, stated.final, is_in_doubt].count(True) == 1
+
+
+@pytest.mark.parametrize("method", METHODS, ids=name)
+def test_every_rpc_says_who_may_call_it(method: MethodDescriptor) -> None:
+    """Somebody, by names that exist; what a customer has to own is a field of the request, or of each of a batch."""
+    rights = access.access(method)
+    assert rights.roles | rights.services
+    assert rights.services <= set(access.service_ids().values())
+    assert Role.ROLE_UNSPECIFIED not in rights.roles
+    owned = [field for field in (rights.customer_field, rights.order_field) if field]
+    assert set(owned) <= set(request_of(method).fields_by_name)
+    has_owner = {"customer_id", "order_id"} & set(request_of(method).fields_by_name)
+    assert bool(owned) == bool(has_owner and Role.ROLE_CUSTOMER in rights.roles)
+
+
+def test_only_fields_that_say_whether_they_are_set_are_for_some_to_set() -> None:
+    """And they stand in the request itself: nothing is looked for deeper (contract/access.py)."""
+    fields = [field for message in descriptors.messages() for field in message.fields]
+    stated = [field for field in fields if field.GetOptions().HasExtension(access_pb2.setters)]
+    assert stated
+    assert [field.full_name for field in stated if not field.has_presence] == []
+    requests = [request_of(method) for method in METHODS]
+    assert [field.full_name for field in stated if field.containing_type not in requests] == []
 
 
 @pytest.mark.parametrize("event", topology.events().values(), ids=name)

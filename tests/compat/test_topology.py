@@ -11,6 +11,7 @@ from ordersys.contract.topology import (
     Exchange,
     Queue,
     Subscription,
+    event_exchanges,
     events,
     publication,
     subscription,
@@ -100,6 +101,7 @@ def test_no_two_subscribers_share_a_queue_or_a_name() -> None:
         [s.consumer for s in subscriptions()],
         [s.queue for s in subscriptions()],
         [s.dead_letter_queue for s in subscriptions()],
+        [s.replay_exchange for s in subscriptions()],
         list(QUEUES),
         list(EXCHANGES),
     ):
@@ -125,6 +127,17 @@ def test_every_queue_has_a_dead_letter_queue_of_its_own(subscription: Subscripti
     assert (arguments["x-dead-letter-strategy"], arguments["x-overflow"]) == ("at-least-once", "reject-publish")
     assert list(QUEUES).index(subscription.dead_letter_queue) < list(QUEUES).index(subscription.queue)
     assert "x-dead-letter-exchange" not in QUEUES[subscription.dead_letter_queue].arguments
+
+
+@pytest.mark.parametrize("subscription", subscriptions(), ids=name)
+def test_every_queue_has_a_replay_exchange_that_leads_nowhere_else(subscription: Subscription) -> None:
+    """Nothing is published to it but replays, and nothing feeds it."""
+    replay = subscription.replay_exchange
+    assert EXCHANGES[replay].type == "fanout"
+    assert replay not in {exchange.name for exchange in event_exchanges()}
+    assert [b.destination for b in topology().bindings if b.source == replay] == [subscription.queue]
+    assert replay not in {b.destination for b in topology().bindings}
+    assert re.search(r"\.v[1-9]\d*$", replay)
 
 
 @pytest.mark.parametrize("entity", [*topology().exchanges, *topology().queues], ids=name)

@@ -20,6 +20,7 @@ from tests.contract.harness.crashes import Commands, Crasher, Launched, NotCrash
 from tests.contract.harness.differences import explained
 from tests.contract.harness.event_tap import EventTap
 from tests.contract.harness.fake_order_service import FakeOrderService
+from tests.contract.harness.identity import Identity
 from tests.contract.harness.injector import Injector
 from tests.contract.harness.law_index import law_of, needs
 from tests.contract.harness.repeating import repeating
@@ -30,6 +31,7 @@ from tests.running import EndedEarly
 
 REPORT = pytest.StashKey[Report]()
 BROKER, PROXY, STAND_IN = "broker", "proxy", "stand-in"
+IDENTITIES, IN_CLEAR = "identities", "in-clear"
 _FOLDER = Path(__file__).parent
 _ANY_PORT = "127.0.0.1:0"
 # So that a call that gets no answer is over within a law's patience.
@@ -70,9 +72,9 @@ def judged(config: pytest.Config) -> set[str]:
     """The roles and means there are to judge."""
     services = named(config)
     if not services:
-        return {*ROLES, BROKER, PROXY, STAND_IN}
+        return {*ROLES, BROKER, PROXY, STAND_IN, IDENTITIES if config.getoption("--secure") else IN_CLEAR}
     options = {BROKER: "--amqp-url", PROXY: "--amqp-proxy", STAND_IN: "--stand-in"}
-    return {*services, *(means for means, option in options.items() if config.getoption(option))}
+    return {*services, IN_CLEAR, *(means for means, option in options.items() if config.getoption(option))}
 
 
 def missing(config: pytest.Config, needed: Collection[str]) -> set[str]:
@@ -149,8 +151,12 @@ def system(
     folder = tmp_path_factory.mktemp("contract") / "system"
     if server := request.getfixturevalue("database_server"):
         return _replicated(request, started, proxy, folder, server)
+    programs_ = request.config.getoption("--program")
     try:
-        ours = started.enter_context(launch.system(folder, proxy, request.config.getoption("--program")))
+        if request.config.getoption("--secure"):
+            ours, identity = started.enter_context(launch.secured_system(folder, proxy, programs_))
+            return _open(request, started, ours, amqp_url, Launched(folder, ours), identity=identity)
+        ours = started.enter_context(launch.system(folder, proxy, programs_))
     except EndedEarly as error:
         if not programs(request.config):
             raise
@@ -264,10 +270,16 @@ def _last_line(error: Exception) -> str:
 
 
 def _open(
-    request: pytest.FixtureRequest, started: ExitStack, services: dict[str, str], url: str | None, crasher: Crasher
+    request: pytest.FixtureRequest,
+    started: ExitStack,
+    services: dict[str, str],
+    url: str | None,
+    crasher: Crasher,
+    *,
+    identity: Identity | None = None,
 ) -> SystemUnderTest:
     try:
-        system = SystemUnderTest(services, url, request.config.getoption("--patience"), crasher)
+        system = SystemUnderTest(services, url, request.config.getoption("--patience"), crasher, identity)
     except NotReachable as error:
         _give_up(request, error)
     started.callback(system.close)

@@ -3,8 +3,9 @@
 The unbroken implementation is judged first, by the whole suite. A mutant is judged by the law that has to catch it,
 which has to fail in the stated way, and by all of them where that law is kept. With --alone the broken service is
 judged without the others, too: the law of a mutant needs none. A mutant of several processes is judged with so many of
-each service on a PostgreSQL; where there is none it is not tried, which the matrix says. Prints the matrix and the
-scores; exit status 0 means that every mutant that was tried was killed.
+each service on a PostgreSQL; where there is none it is not tried, which the matrix says. One of a system with
+identities is judged with these. Prints the matrix and the scores; exit status 0 means that every mutant that was
+tried was killed.
 """
 
 import argparse
@@ -21,7 +22,7 @@ from tests.mutants.arguments import add_common, end_on_signals
 from tests.mutants.catalogue import MUTANTS
 from tests.mutants.court import Case, Court, brokers
 from tests.mutants.implementation import Implementation
-from tests.mutants.matrix import ALONE, REPLICATED, TOGETHER, UNBROKEN, Row, all_killed, matrix
+from tests.mutants.matrix import ALONE, REPLICATED, SECURED, TOGETHER, UNBROKEN, Row, all_killed, matrix
 from tests.mutants.mutant import SERVICES, Mutant
 from tests.mutants.results import Results
 from tests.mutants.suite import Failure, Judged, Scope, judge
@@ -30,6 +31,7 @@ from tests.mutants.verdict import Outcome, Verdict, anyhow, as_stated
 _ENOUGH = 1
 _WHOLE = Implementation()
 _ONE_PROCESS = Verdict(Outcome.NOT_TRIED, said="a service that is judged alone is one process, which breaks no law")
+_NO_IDENTITY = Verdict(Outcome.NOT_TRIED, said="a service that is judged alone has no identity, and lets everybody in")
 
 
 def main() -> None:
@@ -59,11 +61,13 @@ def main() -> None:
 
 def _try_unbroken(court: Court, mutants: Sequence[Mutant], ways: Sequence[str]) -> list[Row]:
     """The implementation as it is, by the whole suite; in each way in which mutants are judged."""
-    single = [mutant for mutant in mutants if mutant.replicas == 1]
+    single = [mutant for mutant in mutants if mutant.replicas == 1 and not mutant.identities]
     services = [service for service in SERVICES if any(service in mutant.services for mutant in single)]
     judged: list[tuple[str, str, Judged]] = []
     if TOGETHER in ways and single:
         judged.append(("", TOGETHER, partial(implementation.together, _WHOLE)))
+    if TOGETHER in ways and any(mutant.identities for mutant in mutants):
+        judged.append(("with identities", SECURED, partial(implementation.secured, _WHOLE)))
     if TOGETHER in ways and not postgresql.lacking():
         judged += [
             (f"{count} processes", REPLICATED, partial(implementation.replicated, _WHOLE, count))
@@ -78,7 +82,7 @@ def _try_unbroken(court: Court, mutants: Sequence[Mutant], ways: Sequence[str]) 
 
 
 def _try_mutants(court: Court, mutants: Sequence[Mutant], ways: Sequence[str], full: bool) -> list[Row]:
-    judges = {TOGETHER: _judged_with_others, ALONE: _judged_alone, REPLICATED: _judged_with_others}
+    judges = dict.fromkeys((TOGETHER, REPLICATED, SECURED), _judged_with_others) | {ALONE: _judged_alone}
     lacking = postgresql.lacking()
     untried = [_untried(mutant, ways, lacking) for mutant in mutants]
     tried = [[way for way in _ways(mutant, ways) if way not in of] for mutant, of in zip(mutants, untried, strict=True)]
@@ -96,11 +100,14 @@ def _try_mutants(court: Court, mutants: Sequence[Mutant], ways: Sequence[str], f
 
 def _ways(mutant: Mutant, ways: Sequence[str]) -> list[str]:
     """The ways in which a mutant is judged where these are asked for."""
-    return [REPLICATED if way == TOGETHER and mutant.replicas > 1 else way for way in ways]
+    together = SECURED if mutant.identities else REPLICATED if mutant.replicas > 1 else TOGETHER
+    return [together if way == TOGETHER else way for way in ways]
 
 
 def _untried(mutant: Mutant, ways: Sequence[str], lacking: str) -> dict[str, Verdict]:
     """The verdicts on a mutant that can't be tried in some way: why not."""
+    if mutant.identities:
+        return {ALONE: _NO_IDENTITY} if ALONE in ways else {}
     if mutant.replicas == 1:
         return {}
     untried = {ALONE: _ONE_PROCESS, **({REPLICATED: Verdict(Outcome.NOT_TRIED, said=lacking)} if lacking else {})}
@@ -156,6 +163,8 @@ def _broken(mutant: Mutant) -> Implementation:
 
 def _with_others(mutant: Mutant) -> Judged:
     """All services, those of the mutant broken: one process of each, or as many as it says."""
+    if mutant.identities:
+        return partial(implementation.secured, _broken(mutant))
     if mutant.replicas > 1:
         return partial(implementation.replicated, _broken(mutant), mutant.replicas)
     return partial(implementation.together, _broken(mutant))

@@ -76,6 +76,12 @@ def replicated(judged: Implementation, count: int, amqp_url: str, folder: Path) 
 
 
 @contextmanager
+def secured(judged: Implementation, amqp_url: str, folder: Path) -> Iterator[Sequence[str]]:
+    """All services, with identities, started by the suite."""
+    yield [*judged.programs(), "--secure"]
+
+
+@contextmanager
 def alone(judged: Implementation, role: str, amqp_url: str, folder: Path) -> Iterator[Sequence[str]]:
     """One service, as docs/implement.md has it judged: the suite plays everybody else, and may kill it.
 

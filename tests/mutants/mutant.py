@@ -23,6 +23,8 @@ A mistake that only several processes of a service can show says `replicas: 2` i
 judged with so many of each on one PostgreSQL, and in no other way: a single process is right all the same, and whoever
 is judged alone is one.
 
+A mistake that only a system with identities can show says `identities: yes` there, and is judged in that way alone.
+
 A hunk is found by its lines alone, so that it has no line numbers to rot, and has to be there exactly once: a
 refactoring that moves or doubles what it changes is noticed.
 """
@@ -89,6 +91,8 @@ class Mutant:
     fails_with: str
     replicas: int = 1
     """How many processes of each service share a PostgreSQL when it is judged; 1: each service has files of its own."""
+    identities: bool = False
+    """True for one that is judged with identities: certificates for the services, tokens for their callers."""
 
     @property
     def services(self) -> tuple[str, ...]:
@@ -113,10 +117,17 @@ def read(name: str, text: str) -> Mutant:
     # A failure that is not stated yet is found with `--learn`, which has to read the mutant.
     said.setdefault("fails with", "")
     replicas = _replicas(name, said.pop("replicas", "1"))
+    identities = _yes(name, said.pop("identities", ""))
     if said.keys() != _WANTED or not mark:
         raise Malformed(f"{name}: a sentence, `service:`, `caught by:`, `fails with:`, and a diff are wanted")
     edits = tuple(_edits(name, mark + diff))
-    return Mutant(name, said["service"], lines[0], edits, said["caught by"], said["fails with"], replicas)
+    return Mutant(name, said["service"], lines[0], edits, said["caught by"], said["fails with"], replicas, identities)
+
+
+def _yes(name: str, text: str) -> bool:
+    if text not in ("", "yes"):
+        raise Malformed(f"{name}: `identities: {text}` has to be yes, or left out")
+    return text == "yes"
 
 
 def _replicas(name: str, text: str) -> int:

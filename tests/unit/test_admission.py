@@ -10,7 +10,8 @@ from ordersys.api.product.v1 import product_service_pb2
 from ordersys.contract import descriptors
 from ordersys.contract.errors import StatusError, reason_of
 from ordersys.runtime.rpc.admission import ORDERS_A_CALL, Admission
-from ordersys.runtime.rpc.server import batch_of
+from ordersys.runtime.rpc.answering import Answering
+from ordersys.runtime.rpc.callers import RefusedCalls
 
 MOST = 4
 FULL = MOST * ORDERS_A_CALL
@@ -91,7 +92,11 @@ METHODS = [
 def test_what_a_call_carries_follows_from_the_contract(method: object) -> None:
     """The requests of a batch; any other call carries itself."""
     assert isinstance(method, type(METHODS[0]))
-    request = descriptors.message_class(method.input_type)()
-    assert len(batch_of(method)(request)) == (0 if method.name in BATCHES else 1)
+    requests = Answering(method, _unanswered, RefusedCalls()).requests
+    assert len(requests(descriptors.message_class(method.input_type)())) == (0 if method.name in BATCHES else 1)
     if method.name == "BatchCreateOrders":
-        assert len(batch_of(method)(BatchCreateOrdersRequest(requests=[CreateOrderRequest()] * 7))) == 7
+        assert len(requests(BatchCreateOrdersRequest(requests=[CreateOrderRequest()] * 7))) == 7
+
+
+async def _unanswered(request: object, context: object) -> bytes:
+    raise AssertionError(request)

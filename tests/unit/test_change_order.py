@@ -12,6 +12,7 @@ from ordersys.api.order.v1.order_service_pb2 import OrderItems
 from ordersys.api.order.v1.order_service_pb2 import UpdateOrderRequest as OrderUpdate
 from ordersys.api.product.v1.product_pb2 import Product
 from ordersys.api.product.v1.product_service_pb2 import ItemQuantities, UpdateOrderRequest, UpdateOrderResponse
+from ordersys.contract.access import TRUSTED
 from ordersys.contract.times import timestamp
 from ordersys.order_service import lifecycle
 from ordersys.product_service.__main__ import DESCRIPTIONS
@@ -94,7 +95,7 @@ async def crowd(changes: ChangeOrderSaga, order_id: str, units: Iterable[int]) -
     async def change(wanted: int) -> Order:
         items = ItemQuantities(items=quantities({"lamp": wanted}))
         request = UpdateOrderRequest(request_id=new_id(), order_id=order_id, items=items)
-        order = UpdateOrderResponse.FromString(await changes.change(request, "")).order
+        order = UpdateOrderResponse.FromString(await changes.change(request, TRUSTED, "")).order
         assert order.items[0].quantity == wanted
         return order
 

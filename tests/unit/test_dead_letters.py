@@ -69,8 +69,8 @@ async def test_a_large_body_is_kept_whole_and_listed_in_part(database: Database)
     await database.write(DEAD_LETTERS.keep, [dead(1, body)])
     ((letter,), more) = await database.read(DEAD_LETTERS.page, 0, FULL)
     assert (letter.size, letter.delivery.body, more) == (len(body), body[: MAXIMUM_BYTES + 1], False)
-    (copy,) = await database.read(DEAD_LETTERS.copies, [letter.sequence], "queue")
-    assert (copy.body, copy.exchange, copy.routing_key) == (body, "", "queue")
+    (copy,) = await database.read(DEAD_LETTERS.copies, [letter.sequence], "exchange", "queue")
+    assert (copy.body, copy.exchange, copy.routing_key) == (body, "exchange", "queue")
 
 
 async def test_pages_of_large_ones_are_shorter(database: Database) -> None:

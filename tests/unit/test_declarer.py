@@ -9,7 +9,7 @@ import pytest
 from ordersys.contract.topology import subscriptions, topology
 from ordersys.runtime.rabbitmq.channel import QueueCounts, RpcChannel
 from ordersys.runtime.rabbitmq.errors import BrokerRefused, BrokerUnavailable
-from ordersys.runtime.rabbitmq.topology import Declarer
+from ordersys.runtime.rabbitmq.topology import Declarer, missing
 
 FIRST, SECOND = subscriptions()
 ALL = {exchange.name for exchange in topology().exchanges} | {queue.name for queue in topology().queues}
@@ -23,6 +23,7 @@ class Broker:
         self.bound: set[str] = set()
         self.otherwise: set[str] = set()
         self.forbidden: set[str] = set()
+        self.hidden: set[str] = set()
         self.out_of_reach: set[str] = set()
         self.asked: list[str] = []
 
@@ -35,6 +36,8 @@ class Broker:
         self.asked.append(f"{method} {name}{' passively' if passive else ''}")
         if name in self.out_of_reach and passive:
             raise BrokerUnavailable(f"404 NOT_FOUND - home node of {kind} '{name}' is down or inaccessible", 404)
+        if name in self.hidden and passive:
+            raise BrokerRefused("403 ACCESS_REFUSED", 403)
         if method.endswith("bind"):
             if name not in self.there:
                 raise BrokerUnavailable(f"404 NOT_FOUND - no {kind} '{name}'", 404)
@@ -94,9 +97,9 @@ async def test_one_refusal_keeps_nothing_else_from_being_declared(refused: str) 
     assert broker.bound == {binding.destination for binding in topology().bindings} - {refused}
 
 
-@pytest.mark.parametrize("own", [FIRST.queue, FIRST.dead_letter_queue, topology().exchanges[0].name])
+@pytest.mark.parametrize("own", [FIRST.queue, FIRST.dead_letter_queue, FIRST.replay_exchange, FIRST.exchange])
 async def test_a_consumer_minds_what_is_its_own(own: str) -> None:
-    """Its queue, that of its dead letters, and the exchanges."""
+    """Its queue, that of its dead letters, and the exchanges that lead to them."""
     broker = Broker()
     broker.otherwise = {own}
     with pytest.raises(BrokerRefused, match=own):
@@ -106,7 +109,7 @@ async def test_a_consumer_minds_what_is_its_own(own: str) -> None:
 async def test_a_consumer_does_not_mind_what_is_anothers(caplog: pytest.LogCaptureFixture) -> None:
     """The log is told, once."""
     broker = Broker()
-    broker.otherwise = {SECOND.queue, SECOND.dead_letter_queue}
+    broker.otherwise = {SECOND.queue, SECOND.dead_letter_queue, SECOND.replay_exchange}
     declarer = Declarer(topology(), FIRST.queue)
     for _ in range(3):
         await declarer.declare(broker.channel)
@@ -138,6 +141,30 @@ async def test_what_is_not_there_and_may_not_be_declared_is_declared_when_it_may
     assert FIRST.queue in broker.there & broker.bound
 
 
+async def test_what_may_not_even_be_looked_at_is_used_as_it_is() -> None:
+    """Looked at once: the broker logs each refusal. RabbitMQ 4.3 shows nobody what he may do nothing with."""
+    broker = Broker()
+    queues = {queue.name for queue in topology().queues}
+    broker.there, broker.forbidden, broker.hidden = set(ALL), set(ALL), queues
+    declarer = Declarer(topology())
+    await declarer.declare(broker.channel)
+    broker.asked.clear()
+    await declarer.declare(broker.channel)
+    assert [asked for asked in broker.asked if asked.startswith("queue_declare")] == []
+
+
+async def test_a_user_that_sees_no_exchange_is_refused_until_it_sees_one() -> None:
+    """It may do nothing at all there: somebody has to grant it something."""
+    broker = Broker()
+    broker.there, broker.forbidden, broker.hidden = set(ALL), set(ALL), set(ALL)
+    declarer = Declarer(topology())
+    for _ in range(2):
+        with pytest.raises(BrokerRefused):
+            await declarer.declare(broker.channel)
+    broker.hidden = {queue.name for queue in topology().queues}
+    await declarer.declare(broker.channel)
+
+
 async def test_a_queue_that_is_out_of_reach_is_not_one_that_is_refused() -> None:
     """Its node is down: that passes, and nobody has to do anything."""
     broker = Broker()
@@ -145,3 +172,29 @@ async def test_a_queue_that_is_out_of_reach_is_not_one_that_is_refused() -> None
     with pytest.raises(BrokerUnavailable) as raised:
         await Declarer(topology()).declare(broker.channel)
     assert not isinstance(raised.value, BrokerRefused)
+
+
+async def test_what_may_not_be_declared_is_told_the_first_time() -> None:
+    """To whoever declares once, and has to know whether all of it was declared."""
+    broker = Broker()
+    broker.there, broker.forbidden = set(ALL), {FIRST.queue}
+    declarer = Declarer(topology())
+    assert [error.code for error in await declarer.declare(broker.channel)] == [403]
+    assert await declarer.declare(broker.channel) == []
+
+
+async def test_what_is_missing_is_named_and_not_declared() -> None:
+    """Exchanges and queues, each asked for on a channel of its own."""
+    broker = Broker()
+    absent = topology().exchanges[0].name
+    broker.there = ALL - {absent, SECOND.queue}
+    assert await missing(topology(), broker.channel) == [f"exchange '{absent}'", f"queue '{SECOND.queue}'"]
+    assert all(asked.endswith("passively") for asked in broker.asked)
+
+
+async def test_a_queue_that_is_out_of_reach_is_not_one_that_is_missing() -> None:
+    """Nobody can say."""
+    broker = Broker()
+    broker.there, broker.out_of_reach = set(ALL), {FIRST.queue}
+    with pytest.raises(BrokerUnavailable, match="down or inaccessible"):
+        await missing(topology(), broker.channel)

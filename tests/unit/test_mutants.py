@@ -24,7 +24,7 @@ every_mutant = pytest.mark.parametrize("mutant", MUTANTS.values(), ids=list(MUTA
 LAWS = {law.id: law for law in laws()}
 SHARED = {f"ordersys.runtime.storage.postgresql_{part}" for part in ("connection", "database", "schema")}
 """Loaded by a service whose state is in a PostgreSQL."""
-GIVEN = frozenset({"broker", "proxy", "restart"})
+GIVEN = frozenset({"broker", "proxy", "restart", "in-clear"})
 """The means with which a service is judged alone, as `implementation.alone` has it."""
 
 
@@ -83,9 +83,9 @@ def test_a_mutant_says_who_is_broken_how_and_what_has_to_notice(mutant: Mutant) 
 def test_the_law_of_a_mutant_applies_where_its_service_is_judged_alone(mutant: Mutant) -> None:
     """It needs no other service, and nothing that is not given: whoever judges that service learns of the mistake.
 
-    But for one that several processes show: who is judged alone is one.
+    But for one that several processes show, or a system with identities: who is judged alone is one, and has none.
     """
-    if mutant.replicas > 1:
+    if mutant.replicas > 1 or mutant.identities:
         return
     law = LAWS[mutant.caught_by]
     for service in mutant.services:

@@ -42,7 +42,7 @@ def received(raw: bytes) -> pika.BasicProperties:
 @given(properties())
 def test_a_copy_is_the_same_to_the_byte(values: dict[str, bytes]) -> None:
     """Any property, any type of field, any nesting; but for a user_id, which is the broker's to check."""
-    assert b"".join(copy(encoded(values), b"", "q").properties.encode()) == encoded(published(values))
+    assert b"".join(copy(encoded(values), b"", "", "q").properties.encode()) == encoded(published(values))
 
 
 @given(TABLES, st.lists(st.tuples(st.sampled_from(OURS), VALUES), min_size=1), st.randoms())
@@ -125,7 +125,7 @@ def test_a_header_no_decoder_takes_costs_nothing(value: bytes) -> None:
     got = received(raw)
     assert got.message_id == "id-1"
     assert isinstance(got, RawProperties)
-    copied = b"".join(copy(got.raw, b"", "q").properties.encode())
+    copied = b"".join(copy(got.raw, b"", "", "q").properties.encode())
     assert entry(b"h", value) in copied
     assert death(got.raw) == Death()
 
@@ -139,7 +139,7 @@ def test_bytes_that_are_no_properties_are_a_message_that_says_nothing(raw: bytes
     try:
         Properties(raw)
     except Malformed:
-        assert copy(raw, b"", "q").properties.encode() == [raw]
+        assert copy(raw, b"", "", "q").properties.encode() == [raw]
         assert got.type is None or isinstance(got.type, str | bytes)
 
 
@@ -183,5 +183,5 @@ def test_without_the_hook_messages_are_copied_from_what_pika_decodes(monkeypatch
     method = pika.spec.Basic.Deliver(redelivered=True)
     delivery = messages.delivered(method, got, b"body")
     assert (delivery.message_id, delivery.body, delivery.redelivered) == ("id-1", b"body", True)
-    again = pika.BasicProperties().decode(b"".join(copy(delivery.properties, b"", "q").properties.encode()))
+    again = pika.BasicProperties().decode(b"".join(copy(delivery.properties, b"", "", "q").properties.encode()))
     assert (again.message_id, again.headers) == ("id-1", {"n": 7})

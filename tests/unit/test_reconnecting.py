@@ -315,3 +315,14 @@ async def test_whoever_consumes_goes_on_and_is_told(monkeypatch: pytest.MonkeyPa
     await kept.is_told(refused=False)
     assert not session.closed.done()
     await kept.close()
+
+
+@pytest.mark.parametrize(("urls", "refused"), [("a,b", False), ("a,c", True), ("c,b", True)])
+async def test_where_no_broker_declares_a_refusal_is_told_from_silence(
+    urls: str, refused: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first is somebody's task, the other may pass; the reasons of all are named."""
+    monkeypatch.setattr(reconnecting, "Session", Broker(a=AWAY, b=REFUSES, c=LASTS))
+    with pytest.raises(BrokerUnavailable, match="; ") as raised:
+        await reconnecting.declare(brokers(urls))
+    assert isinstance(raised.value, BrokerRefused) == refused

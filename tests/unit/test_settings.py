@@ -246,6 +246,8 @@ def test_of_several_urls_the_wrong_one_is_named_by_its_number(value: str) -> Non
         ("ORDERSYS_GRACE_SECOND", "ORDERSYS_GRACE_SECONDS"),
         ("ORDERSYS_LOGLEVEL", "ORDERSYS_LOG_LEVEL"),
         ("ORDERSYS_AMQP_URI", "ORDERSYS_AMQP_URL"),
+        ("ORDERSYS_TLS_CERT", "ORDERSYS_TLS_CERTIFICATE_FILE"),
+        ("ORDERSYS_TLS_KEY", "ORDERSYS_TLS_KEY_FILE"),
     ],
 )
 def test_a_variable_that_looks_like_a_setting_is_told(kind: type[Settings], variable: str, meant: str) -> None:

@@ -38,7 +38,7 @@ def test_the_services_of_a_running_system_are_found_by_its_folder(folder: Path) 
     assert located(folder) == ELSEWHERE
     file = folder / state.FILE
     assert file.stat().st_mode & 0o777 == 0o600
-    assert set(json.loads(file.read_text())) == {"pid", "started", "addresses", "processes", "rolls"}
+    assert set(json.loads(file.read_text())) == {"pid", "started", "addresses", "processes", "rolls", "operator"}
 
 
 def test_a_service_of_several_processes_is_found_at_each(tmp_path: Path) -> None:

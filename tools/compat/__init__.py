@@ -1,15 +1,16 @@
-"""Breaking changes of a released contract that buf can't see: in rules, topology and error reasons."""
+"""Breaking changes of a released contract that buf can't see: in rules, topology, error reasons and rights."""
 
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
 from ordersys.contract.descriptors import is_own, link
-from tools.compat import deployment, error_reasons, messages, topology
+from tools.compat import access, deployment, error_reasons, messages, topology
 
 
 def findings(released: FileDescriptorSet, current: FileDescriptorSet) -> list[str]:
     """A sentence for each break that says what breaks for whom; none when the images are compatible."""
     before, now = link(complete(released, current)), link(current)
-    return [sentence for compared in (messages, topology, error_reasons) for sentence in compared.findings(before, now)]
+    compared = (messages, topology, error_reasons, access)
+    return [sentence for part in compared for sentence in part.findings(before, now)]
 
 
 def notes(released: FileDescriptorSet, current: FileDescriptorSet) -> list[str]:

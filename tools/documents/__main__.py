@@ -10,7 +10,9 @@ from typing import Any
 import yaml
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
+from ordersys.contract.permissions import contract_permissions
 from ordersys.contract.topology import topology
+from ordersys.topology.definitions import document
 from tools.codegen import IMAGE, ROOT
 from tools.documents import asyncapi, reference
 from tools.documents.comments import comments
@@ -25,6 +27,7 @@ def texts(root: Path = ROOT) -> dict[Path, str]:
     return {
         DOCS / "asyncapi.yaml": _yaml(asyncapi.document(comment_of)),
         DOCS / "contract.md": reference.page(comment_of),
+        DOCS / "permissions.json": document(contract_permissions(), topology()),
         DOCS / "topology.json": json.dumps(definitions(topology()), indent=2) + "\n",
     }
 

@@ -3,18 +3,27 @@
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor, OneofDescriptor, ServiceDescriptor
+from google.protobuf.descriptor import (
+    Descriptor,
+    EnumDescriptor,
+    FieldDescriptor,
+    MethodDescriptor,
+    OneofDescriptor,
+    ServiceDescriptor,
+)
 from google.protobuf.descriptor_pb2 import FieldDescriptorProto
 
 from buf.validate.validate_pb2 import Ignore
+from ordersys.api.auth.v1 import access_pb2
 from ordersys.api.error.v1.error_reason_pb2 import ErrorReason
 from ordersys.api.rules.v1 import rules_pb2
-from ordersys.contract import descriptors, topology
+from ordersys.contract import access, descriptors, topology
 from ordersys.contract.rules import rules_of
 from tools.documents.error_reasons import reasons
 
 Comments = Mapping[str, str]
 _OURS = "ordersys.api."
+ROLES = access_pb2.DESCRIPTOR.enum_types_by_name["Role"].values
 _INTRODUCTION = """# The contract
 
 Derived from `proto/` by `nox -s codegen`. Rules go by the names [protovalidate](https://protovalidate.com) gives them;
@@ -27,6 +36,7 @@ def page(comments: Comments) -> str:
     messages = [message for message in descriptors.messages() if message.full_name in reached]
     chapters = {
         "Services": [part for service in topology.grpc_services() for part in _service(service, comments)],
+        "Rights": [comments[access_pb2.DESCRIPTOR.name], _rights(), _setters()],
         "Events": [*_files_of_events(comments), _events(comments)],
         "Subscriptions": [_subscriptions(comments)],
         "Error reasons": [comments[ErrorReason.DESCRIPTOR.full_name], _reasons(comments)],
@@ -45,6 +55,34 @@ def _service(service: ServiceDescriptor, comments: Comments) -> Iterator[str]:
         yield f"#### {service.name}.{method.name}"
         yield f"{_link(method.input_type)} → {_link(method.output_type)}"
         yield comments[method.full_name]
+
+
+def _rights() -> str:
+    rows = [_right(method) for service in topology.grpc_services() for method in service.methods]
+    roles = [_role(value.number) for value in ROLES[1:]]
+    return _table(("RPC", *roles, "services", "a customer has to own"), rows)
+
+
+def _right(method: MethodDescriptor) -> tuple[str, ...]:
+    rights = access.access(method)
+    services = ", ".join(f"`{access.service_name(name)}`" for name in sorted(rights.services))
+    owned = rights.customer_field or rights.order_field
+    roles = [_yes(value.number in rights.roles) for value in ROLES[1:]]
+    return (f"{method.containing_service.name}.{method.name}", *roles, services, f"`{owned}`" if owned else "")
+
+
+def _setters() -> str:
+    stated = [
+        (f"`{_short(message)}.{field.name}`", ", ".join(_role(role) for role in option.callers))
+        for message in descriptors.messages()
+        for field in message.fields
+        if (option := field.GetOptions().Extensions[access_pb2.setters]).callers
+    ]
+    return _table(("field", "is set only by"), stated)
+
+
+def _role(number: int) -> str:
+    return str(ROLES[number].name).removeprefix("ROLE_").lower()
 
 
 def _files_of_events(comments: Comments) -> Iterator[str]:
@@ -72,11 +110,12 @@ def _subscriptions(comments: Comments) -> str:
             f"`{subscription.exchange}`",
             f"`{subscription.queue}`",
             f"`{subscription.dead_letter_queue}`",
+            f"`{subscription.replay_exchange}`",
             comment,
         )
         for comment, subscription in subscriptions
     ]
-    return _table(("subscriber", "takes", "from exchange", "queue", "dead letters", "meaning"), rows)
+    return _table(("subscriber", "takes", "from exchange", "queue", "dead letters", "replayed to", "meaning"), rows)
 
 
 def _reasons(comments: Comments) -> str:

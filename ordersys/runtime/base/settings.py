@@ -24,6 +24,7 @@ PREFIX = "ORDERSYS_"
 _FILE = "_FILE"
 _MAX_SECRET = 65_536  # characters of a file; a secret is much shorter
 _MAX_DIGITS = 20  # as many as 64 bits can have
+_NONE = "none"
 _QUOTES = "'\""
 _SIMILAR = 0.9  # of difflib: a letter more, less, or in another place; no setting is that near to another one's
 _DIGITS = re.compile(r"\d+")
@@ -60,7 +61,8 @@ def misspelt(kind: Any, environment: Mapping[str, str]) -> Iterator[tuple[str, s
     known = [variable for f in fields(kind) for variable in _variables(f)]
     for variable in sorted(environment):
         if variable.startswith(PREFIX) and variable not in known:
-            for near in get_close_matches(variable, known, n=1, cutoff=_SIMILAR):
+            begun = [name for name in known if name.startswith(variable)]
+            for near in get_close_matches(variable, known, n=1, cutoff=_SIMILAR) or begun[:1]:
                 if _DIGITS.sub("", variable) != _DIGITS.sub("", near):
                     yield variable, near
 
@@ -169,6 +171,16 @@ def path(default: Path, meaning: str) -> Any:
     return setting(default, files.path, meaning)
 
 
+def optional_path(meaning: str) -> Any:
+    """A setting for a file that need not be given."""
+    return setting(None, _optional_path, meaning, written=_NONE)
+
+
+def text(default: str, meaning: str) -> Any:
+    """A setting for any text of printable characters."""
+    return setting(default, _printable, meaning)
+
+
 def switch(default: bool, meaning: str) -> Any:
     """A setting that is true or false."""
     return setting(default, _boolean, meaning)
@@ -187,6 +199,16 @@ def choice(default: str, choices: Sequence[str], meaning: str) -> Any:
 def _is_number(text: str) -> bool:
     """Few enough digits to be read at all: Python refuses very many, in words of its own."""
     return text.isascii() and text.isdecimal() and len(text) <= _MAX_DIGITS
+
+
+def _optional_path(given: str) -> Path | None:
+    return None if given == _NONE else files.path(given)
+
+
+def _printable(given: str) -> str:
+    if not given.isprintable():
+        raise ValueError("without control characters")
+    return given
 
 
 def _boolean(text: str) -> bool:

@@ -67,7 +67,7 @@ class RpcChannel:
         )
 
     async def find_exchange(self, name: str) -> None:
-        """Returns when there is an exchange of that name; asking needs no permission (`passive`)."""
+        """Returns when there is an exchange of that name; asking needs little permission (`passive`)."""
         await self._call("exchange_declare", lambda done: self.amqp.exchange_declare(name, passive=True, callback=done))
 
     async def declare_queue(self, name: str, arguments: Mapping[str, Any]) -> None:
@@ -78,7 +78,7 @@ class RpcChannel:
         )
 
     async def find_queue(self, name: str) -> QueueCounts:
-        """The counts of the queue of that name; asking needs no permission (`passive`)."""
+        """The counts of the queue of that name; asking needs little permission (`passive`)."""
         answer: Method[Queue.DeclareOk] = await self._call(
             "queue_declare", lambda done: self.amqp.queue_declare(name, passive=True, callback=done)
         )

@@ -176,9 +176,12 @@ def short_string(text: str) -> bytes:
     return b"%c%b" % (len(encoded), encoded)
 
 
-def copy(properties: bytes, body: bytes, queue: str) -> Message:
-    """A message for one queue, as it was published: without what does not belong to a copy."""
-    return Message("", queue, body, RawProperties.of(for_a_copy(properties)))
+def copy(properties: bytes, body: bytes, exchange: str, queue: str) -> Message:
+    """A message for one queue, as it was published: without what does not belong to a copy.
+
+    `exchange` leads to that queue alone, or is the default exchange.
+    """
+    return Message(exchange, queue, body, RawProperties.of(for_a_copy(properties)))
 
 
 def received(properties: bytes, body: bytes, redelivered: bool = False) -> AmqpDelivery:

@@ -6,10 +6,10 @@ Of several URLs each is tried in its turn, after the one that was used last.
 import asyncio
 import logging
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from ordersys.contract.topology import topology
 from ordersys.runtime.base.backoff import jittered_backoff
@@ -17,6 +17,7 @@ from ordersys.runtime.base.futures import resolve_once, wait_first
 from ordersys.runtime.rabbitmq.connection import Session
 from ordersys.runtime.rabbitmq.errors import BrokerRefused, BrokerUnavailable
 from ordersys.runtime.rabbitmq.topology import Declarer
+from ordersys.runtime.rabbitmq.topology import missing as missing_of
 from ordersys.runtime.rabbitmq.urls import BrokerUrl, BrokerUrls
 
 _log = logging.getLogger(__name__)
@@ -27,58 +28,67 @@ _NEW_SECONDS, _KNOWN_SECONDS = 30.0, 1.0
 _SOUND_SECONDS = 1.0
 _OVER_SECONDS = 30.0  # whoever was not refused for that long has got what was missing
 
+T = TypeVar("T")
 Use = Callable[[Session], Awaitable[None]]
 OnRefusal = Callable[[BrokerRefused | None], None]
 """Gets the refusal of a broker that only a person can change, and None as soon as that is over."""
 
 
-async def declare(urls: BrokerUrls) -> None:
-    """Declares the topology of the contract at the first broker that works. Raises BrokerUnavailable."""
+async def declare(urls: BrokerUrls) -> Sequence[BrokerRefused]:
+    """Declares the topology of the contract at the first broker that works; what of it the user may not declare.
 
-    async def open_and_declare(url: BrokerUrl) -> None:
+    Raises BrokerUnavailable.
+    """
+
+    async def open_and_declare(url: BrokerUrl) -> Sequence[BrokerRefused]:
         session = await Session.open(url, "declare")
         try:
-            await Declarer(topology()).declare(session.rpc_channel)
+            return await Declarer(topology()).declare(session.rpc_channel)
         finally:
             await session.close()
 
-    await _at_the_first(urls, open_and_declare)
+    return await _at_the_first(urls, open_and_declare)
+
+
+async def missing(urls: BrokerUrls) -> Sequence[str]:
+    """The exchanges and queues of the contract that are not there, in words. Raises BrokerUnavailable.
+
+    Asks the first broker that answers.
+    """
+    async with opened(urls, "check") as session:
+        return await missing_of(topology(), session.rpc_channel)
 
 
 @asynccontextmanager
 async def opened(urls: BrokerUrls, name: str) -> AsyncIterator[Session]:
     """A session to the first broker that answers, as it is. Raises BrokerUnavailable."""
-    sessions: list[Session] = []
-
-    async def open_session(url: BrokerUrl) -> None:
-        sessions.append(await Session.open(url, name))
-
-    await _at_the_first(urls, open_session)
-    (session,) = sessions
+    session = await _at_the_first(urls, lambda url: Session.open(url, name))
     try:
         yield session
     finally:
         await session.close()
 
 
-async def _at_the_first(urls: BrokerUrls, work: Callable[[BrokerUrl], Awaitable[None]]) -> None:
+async def _at_the_first(urls: BrokerUrls, work: Callable[[BrokerUrl], Awaitable[T]]) -> T:
     """Does `work` at the first URL at which it can be done. Raises BrokerUnavailable with the reasons of all.
 
+    It is BrokerRefused where one of them refuses: the nodes of a cluster know the same users and queues.
     What nobody foresaw at one of them is logged, and hides none behind it; where all fail so, it is raised.
     """
-    reasons: list[str] = []
+    reasons: list[BrokerUnavailable] = []
     unforeseen: list[Exception] = []
     for number, url in enumerate(urls, 1):
         try:
             return await work(url)
         except BrokerUnavailable as error:
-            reasons.append(str(error))
+            reasons.append(error)
         except Exception as error:  # noqa: BLE001 - logged, and raised unless another one works
             _log.error("RabbitMQ's URL number %d of %d can't be used", number, len(urls), exc_info=error)
             unforeseen.append(error)
     if not reasons:
         raise unforeseen[0]
-    raise BrokerUnavailable("; ".join(reasons))
+    kind, code = next(((type(r), r.code) for r in reasons if isinstance(r, BrokerRefused)), (BrokerUnavailable, 0))
+    raise kind("; ".join(map(str, reasons)), code)
 
 
 async def keep_open(

@@ -20,14 +20,16 @@ _AGE_MILLISECONDS = 3_600_000  # what a client has not taken by then is thrown a
 # Names are resolved again when a connection ends: a new process of a service that shares a database gets its first
 # calls then. gRPC adds up to 10 % either way.
 _SHARED_AGE_MILLISECONDS = 45_000
+# A certificate is looked at when a connection begins: one that is trusted no more is worth nothing after that.
+_SERVICES_AGE_MILLISECONDS = 600_000
 _PARTING_MILLISECONDS = 30_000  # for calls under way on a connection that has been told to go
 # As much is read at a time, and kept for the next read, at most: gRPC's own buffer grows with what comes, per
 # connection and without an end.
 _READ_BYTES = 262_144
 
 
-def options(settings: Settings) -> list[tuple[str, int]]:
-    """The options of a server."""
+def options(settings: Settings, of_services: bool = False) -> list[tuple[str, int]]:
+    """The options of a server; of one for services alone, which are known by the certificate of their connection."""
     return [
         ("grpc.so_reuseport", 0),
         ("grpc.max_receive_message_length", settings.max_message_bytes),
@@ -46,10 +48,7 @@ def options(settings: Settings) -> list[tuple[str, int]]:
         ("grpc.max_connection_idle_ms", 1000 * settings.idle_seconds),
         ("grpc.server_handshake_timeout_ms", _OPEN_MILLISECONDS),
         ("grpc.http2.settings_timeout", _OPEN_MILLISECONDS),  # chttp2_transport.cc: GRPC_ARG_SETTINGS_TIMEOUT
-        (
-            "grpc.max_connection_age_ms",
-            _AGE_MILLISECONDS if settings.database_url is None else _SHARED_AGE_MILLISECONDS,
-        ),
+        ("grpc.max_connection_age_ms", _age(settings, of_services)),
         ("grpc.max_connection_age_grace_ms", _PARTING_MILLISECONDS),
         ("grpc.keepalive_time_ms", _PING_MILLISECONDS),
         ("grpc.keepalive_timeout_ms", _PONG_MILLISECONDS),
@@ -62,3 +61,9 @@ def options(settings: Settings) -> list[tuple[str, int]]:
         ("grpc.http.tarpit", 0),  # transport_common.h: GRPC_ARG_HTTP_ALLOW_TARPIT
         ("grpc.compression_enabled_algorithms_bitset", _IDENTITY_ONLY),
     ]
+
+
+def _age(settings: Settings, of_services: bool) -> int:
+    if settings.database_url is not None:
+        return _SHARED_AGE_MILLISECONDS
+    return _SERVICES_AGE_MILLISECONDS if of_services else _AGE_MILLISECONDS

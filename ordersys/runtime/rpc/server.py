@@ -9,7 +9,7 @@ import asyncio
 import errno
 import logging
 import uuid
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from typing import Any, NamedTuple
 
@@ -22,17 +22,20 @@ from grpc_status import rpc_status
 
 from ordersys.api.error.v1.error_reason_pb2 import ErrorReason
 from ordersys.contract import descriptors
+from ordersys.contract.access import Caller, admit_operator
 from ordersys.contract.addresses import parse
-from ordersys.contract.errors import StatusError, invalid, status_error
-from ordersys.contract.validation import violations
+from ordersys.contract.errors import StatusError, status_error
 from ordersys.runtime.base.errors import StartupError
 from ordersys.runtime.base.failpoints import failpoint
 from ordersys.runtime.base.futures import Grace
 from ordersys.runtime.rpc import connections, limits
 from ordersys.runtime.rpc.admission import Admission, Arrivals, Context, UnreadResponses, most_waiting
+from ordersys.runtime.rpc.answering import Answering, Behaviour
+from ordersys.runtime.rpc.callers import Callers, answer_to
 from ordersys.runtime.rpc.memory_guard import MemoryGuard
 from ordersys.runtime.rpc.reflection import SERVICES as REFLECTION
 from ordersys.runtime.rpc.reflection import Reflection
+from ordersys.runtime.rpc.security import Security
 from ordersys.runtime.rpc.status import foreseen
 from ordersys.runtime.rpc.streams import HEALTH, Health, Streams
 from ordersys.runtime.settings import Settings
@@ -40,9 +43,8 @@ from ordersys.runtime.settings import Settings
 _log = logging.getLogger(__name__)
 CANNOT_LISTEN = "can't be listened on"
 """What each AddressInUse says: whoever started the service tells it from other trouble."""
+_NO_IDENTITY = Security()
 _ENTRY_BYTES = 32  # what a header counts beside its octets (RFC 9113 §6.5.2)
-Behaviour = Callable[[Any, Context], Awaitable[Message | bytes]]
-"""Answers a request with a response, or with one that is encoded already."""
 
 
 class AddressInUse(StartupError):
@@ -52,10 +54,18 @@ class AddressInUse(StartupError):
 class Server:
     """Serves services of the contract, and health, on one address."""
 
-    def __init__(self, address: str, settings: Settings) -> None:
+    def __init__(
+        self,
+        address: str,
+        settings: Settings,
+        security: Security = _NO_IDENTITY,
+        of_services: bool = False,
+    ) -> None:
+        """`of_services` asks whoever connects for the certificate of a service, where this one has an identity."""
         self.address = address
+        self._credentials = security.credentials(of_services)
         self._port = int(address.rpartition(":")[2])
-        self._server = grpc.aio.server(options=limits.options(settings))
+        self._server = grpc.aio.server(options=limits.options(settings, of_services))
         self._streams = Streams()
         self._doors = _Doors(
             Arrivals(most_waiting(settings.max_concurrent_calls)),
@@ -64,6 +74,7 @@ class Server:
             self._streams,
             MemoryGuard(self._port, settings.max_memory_mib * 1024 * 1024),
             settings.max_metadata_bytes,
+            security.callers(),
         )
         self._reflection = settings.reflection
         self._health = Health(self._streams)
@@ -95,7 +106,10 @@ class Server:
         await self.healthy(False)
         await _try(self.address)
         try:
-            self._server.add_insecure_port(self.address)
+            if self._credentials is None:
+                self._server.add_insecure_port(self.address)
+            else:
+                self._server.add_secure_port(self.address, self._credentials)
         except RuntimeError as error:  # as grpc says it, without a reason
             text = f"{self.address} {CANNOT_LISTEN}: somebody has just taken it; choose another address"
             raise AddressInUse(text) from error
@@ -171,24 +185,24 @@ class _Doors(NamedTuple):
     streams: Streams
     guard: MemoryGuard
     most_metadata_bytes: int
+    callers: Callers
 
     def call(self, method: MethodDescriptor, behaviour: Behaviour) -> Any:
-        """A call of the contract, admitted by what it carries."""
+        """A call of the contract, admitted by who makes it and by what it carries."""
         request_class = descriptors.message_class(method.input_type)
         answers_pages = "page_size" in method.input_type.fields_by_name
-        batch = batch_of(method)
+        answering = Answering(method, behaviour, self.callers.refused)
 
         async def handle(context: Context) -> bytes:
             # Before its request is read: refusing what is too much has to cost little (docs/reliability.md, "more
-            # load than can be done").
+            # load than can be done"), and who may not call is told nothing of what he has sent.
             self.admission.check()
+            caller = self._caller(context, answering.rules.admit)
             raw = await self._raw(context)
             request = _decoded(request_class, raw)
-            with self.admission.admitted(len(batch(request)), len(raw)):
-                _keep_rules(request)
-                response = await behaviour(request, context)
+            with self.admission.admitted(len(answering.requests(request)), len(raw)):
+                answer = await answering.answer(request, caller, context)
                 failpoint("server.answering")
-                answer = response if isinstance(response, bytes) else response.SerializeToString()
                 if answers_pages:
                     self.unread.add(answer, context)
                 return answer
@@ -220,9 +234,10 @@ class _Doors(NamedTuple):
         return grpc.stream_stream_rpc_method_handler(self._answered(method, handle))
 
     def dialogue(self, method: MethodDescriptor, request_class: type[Message], answer: Callable[[Any], Message]) -> Any:
-        """An answer to each request of a stream, until the client has had enough, or the server stops."""
+        """An answer to each request of an operator's stream, until he has had enough, or the server stops."""
 
         async def handle(context: Context) -> None:
+            self._caller(context, admit_operator)
             with self.streams.one(context):
                 async with aclosing(self.streams.requests(context)) as requests:
                     async for raw in requests:
@@ -245,11 +260,19 @@ class _Doors(NamedTuple):
                 raise  # aborted, or the client has gone: gRPC knows
             except Exception as error:  # noqa: BLE001 - answered by a status of the contract; a bug is logged
                 refused = foreseen(error)
+                self.callers.refused.log(path, refused, context)
             status = refused.status if isinstance(refused, StatusError) else _internal(path, refused)
             await context.abort_with_status(rpc_status.to_status(status))
             raise AssertionError("abort raises")
 
         return answered
+
+    def _caller(self, context: Context, admit: Callable[[Caller], None]) -> Caller:
+        """The one who makes the call, once `admit` has admitted him."""
+        caller = self.callers.of(context)
+        answer_to(caller)
+        admit(caller)
+        return caller
 
     async def _raw(self, context: Context) -> bytes:
         peer = context.peer()
@@ -259,24 +282,11 @@ class _Doors(NamedTuple):
         return raw
 
 
-def batch_of(method: MethodDescriptor) -> Callable[[Any], Sequence[Any]]:
-    """The requests that a request of `method` carries: those of a batch, else itself."""
-    field = method.input_type.fields_by_name.get("requests")
-    if field is not None and field.is_repeated and field.message_type is not None:
-        return lambda request: request.requests
-    return lambda request: (request,)
-
-
 def _decoded(request_class: type[Message], raw: bytes) -> Message:
     try:
         return request_class.FromString(raw)
     except DecodeError as error:
         raise status_error(ErrorReason.UNDECODABLE_REQUEST) from error
-
-
-def _keep_rules(request: Message) -> None:
-    if broken := violations(request):
-        raise invalid(broken)
 
 
 def _internal(path: str, error: Exception) -> Status:

@@ -23,6 +23,8 @@ _UNTRIED = {
     "broker": "events",
     "proxy": "trouble with the broker",
     "stand-in": "trouble with the Order Service",
+    "identities": "rights",
+    "in-clear": "calls that no client library makes",
     RESTART: "durability",
 }
 """The subject that is not judged where a means is missing."""
@@ -30,6 +32,8 @@ _WANTING = {
     "broker": "no broker was named (--amqp-url)",
     "proxy": "the suite does not stand between the services and their broker (--amqp-proxy)",
     "stand-in": "the suite does not stand in for the Order Service (--stand-in)",
+    "identities": "the services run without identities (--secure judges ours with them)",
+    "in-clear": "the connections are encrypted",
     RESTART: "the suite may not kill what it judges (--restart)",
 }
 LEFT_OUT = "left out of this run (--law, -k, -m, or the files that were named)"

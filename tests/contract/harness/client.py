@@ -21,6 +21,7 @@ from ordersys.contract.addresses import Addresses, channel_options, parse_list
 from ordersys.contract.errors import reason_of
 from ordersys.contract.topology import Publication, subscriptions
 from tests.contract.harness.call_lines import CallLog
+from tests.contract.harness.identity import Identity, bearer, is_for_services
 
 PRODUCT, ORDER = "product-service", "order-service"
 LISTENERS = tuple(subscription.consumer for subscription in subscriptions())
@@ -77,13 +78,17 @@ class Answer(NamedTuple):
 _IN_TURN = (("grpc.service_config", '{"loadBalancingConfig": [{"round_robin": {}}]}'),)
 
 
-def _channel(address: Addresses) -> grpc.Channel:
+def _channel(address: Addresses, identity: Identity | None, role: str) -> grpc.Channel:
     in_turn = _IN_TURN if len(address.each) > 1 else ()
-    return grpc.insecure_channel(address.target, [*channel_options(address), *_RECONNECTING, *in_turn])
+    options = [*channel_options(address), *_RECONNECTING, *in_turn]
+    if identity is None:
+        return grpc.insecure_channel(address.target, options)
+    return identity.channel(address.target, options, role=role)
 
 
-def _channels_of_each(address: Addresses) -> list[grpc.Channel]:
-    return [_channel(Addresses((each,))) for each in address.each] if len(address.each) > 1 else []
+def _channels_of_each(address: Addresses, identity: Identity | None, role: str) -> list[grpc.Channel]:
+    each = [Addresses((each,)) for each in address.each] if len(address.each) > 1 else []
+    return [_channel(single, identity, role) for single in each]
 
 
 class NotReachable(Exception):
@@ -93,11 +98,15 @@ class NotReachable(Exception):
 class ContractClient:
     """Connections to the services that are judged, by role. Raises NotReachable when one does not answer in time."""
 
-    def __init__(self, addresses: dict[str, str], timeout: float) -> None:
+    def __init__(self, addresses: dict[str, str], timeout: float, identity: Identity | None = None) -> None:
+        """With an identity it calls as an operator, and what is for services alone as the Product Service."""
         self._timeout = timeout
-        self._channels = {role: _channel(parse_list(address)) for role, address in addresses.items()}
-        self._each = {role: _channels_of_each(parse_list(address)) for role, address in addresses.items()}
+        self._identity = identity
+        each = {role: parse_list(address) for role, address in addresses.items()}
+        self._channels = {role: _channel(address, identity, role) for role, address in each.items()}
+        self._each = {role: _channels_of_each(address, identity, role) for role, address in each.items()}
         """A connection to each process of those that have several."""
+        self._internal = identity.of_product_service(_RECONNECTING) if identity else None
         self.calls: Counter[str] = Counter()
         """The number of calls to each role: evidence of contact."""
         self.log = CallLog()
@@ -120,24 +129,36 @@ class ContractClient:
         body: bytes,
         role: str | None = None,
         timeout: float | None = None,
+        token: str | None = None,
         **options: Any,
     ) -> Answer:
-        """An RPC with any bytes."""
+        """An RPC with any bytes; of whom `token` says where there are identities, of nobody for an empty one."""
         role = role or _SERVICES[method.containing_service.name][0]
         self.calls[role] += 1
-        call = self._channels[role].unary_unary(
+        call = self._channel_for(method, role, token).unary_unary(
             descriptors.path(method), _same, descriptors.message_class(method.output_type).FromString
         )
+        metadata = (*options.pop("metadata", ()), *self._credential(method, token))
         try:
-            response: Any = call(body, timeout=timeout or self._timeout, **options)
+            response: Any = call(body, timeout=timeout or self._timeout, metadata=metadata, **options)
         except grpc.RpcError as error:
-            refused = _refused(error)
+            refused = refusal(error)
             self.log.add(role, method, body, None, f"{refused.code.name} {refused.reason}".strip())
             return refused
         self.log.add(role, method, body, response, "")
         if "order" in method.output_type.fields_by_name and response.order.id:
             self.orders.add(response.order.id)
         return Answer(grpc.StatusCode.OK, response, Status())
+
+    def _channel_for(self, method: MethodDescriptor, role: str, token: str | None) -> grpc.Channel:
+        if self._internal is not None and token is None and is_for_services(method):
+            return self._internal
+        return self._channels[role]
+
+    def _credential(self, method: MethodDescriptor, token: str | None) -> tuple[tuple[str, str], ...]:
+        if self._identity is None or token == "" or (token is None and is_for_services(method)):
+            return ()
+        return bearer(token or self._identity.operator)
 
     def health(self, role: str, service: str) -> int:
         """The health of one of a role's services, of itself for "" (grpc.health.v1). Raises grpc.RpcError."""
@@ -179,7 +200,8 @@ class ContractClient:
 
     def close(self) -> None:
         """Closes the connections."""
-        for channel in (*self._channels.values(), *chain.from_iterable(self._each.values())):
+        internal = [self._internal] if self._internal is not None else []
+        for channel in (*self._channels.values(), *chain.from_iterable(self._each.values()), *internal):
             channel.close()
 
 
@@ -205,7 +227,8 @@ def _same(body: bytes) -> bytes:
     return body
 
 
-def _refused(error: grpc.RpcError) -> Answer:
+def refusal(error: grpc.RpcError) -> Answer:
+    """The answer that a call was refused with."""
     assert isinstance(error, grpc.Call)
     attached = rpc_status.from_call(error)
     status = attached if attached is not None else Status(code=error.code().value[0], message=error.details() or "")

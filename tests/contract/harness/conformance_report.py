@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ordersys.contract.topology import events, publication, topology
+from ordersys.contract.topology import event_exchanges, events, publication
 from tests import workers
 from tests.contract.harness import certificate_output, run_facts
 from tests.contract.harness.certificate import (
@@ -277,7 +277,7 @@ class Report:
 
     def _received(self) -> dict[str, int]:
         everything = self._everything()
-        return {e.name: sum(received.exchange == e.name for received in everything) for e in topology().exchanges}
+        return {e.name: sum(received.exchange == e.name for received in everything) for e in event_exchanges()}
 
     def _everything(self) -> list[Received]:
         return [received for system in self.systems if system.event_tap for received in system.event_tap.everything()]

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, TypeVar
 from pika.exceptions import ChannelClosedByBroker
 
 from ordersys.contract.events import Delivery, Event, Undecodable, decode
-from ordersys.contract.topology import Exchange, topology
+from ordersys.contract.topology import Exchange, event_exchanges
 from tests.contract.harness import contact
 
 T = TypeVar("T")
@@ -39,11 +39,11 @@ class EventTap:
         self._changed = threading.Condition()
         self._connection = contact.connected_to_broker(url)
         until = time.monotonic() + patience
-        names = [exchange.name for exchange in topology().exchanges]
+        names = [exchange.name for exchange in event_exchanges()]
         self.undeclared = frozenset(name for name in names if not self._is_there(name, until))
         """The exchanges that no service had declared."""
         self._channel = self._connection.channel()
-        for exchange in topology().exchanges:
+        for exchange in event_exchanges():
             self._listen(exchange)
         self._thread = threading.Thread(target=self._run, name="event-tap")
         self._thread.start()

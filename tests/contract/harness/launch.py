@@ -15,6 +15,7 @@ from ordersys.contract.addresses import parse
 from tests import virtual_host
 from tests.contract.harness.amqp_proxy import AmqpProxy
 from tests.contract.harness.client import PRODUCT, ROLES, NotReachable
+from tests.contract.harness.identity import Identity
 from tests.contract.harness.system_under_test import STARTED_SECONDS
 from tests.running import addresses, local
 
@@ -36,10 +37,29 @@ def broker(folder: Path, given: str | None) -> Iterator[str]:
 @contextmanager
 def system(folder: Path, proxy: AmqpProxy, programs: Sequence[str]) -> Iterator[dict[str, str]]:
     """All services; their addresses by role. `programs` run in the place of ours, each ROLE=COMMAND."""
+    with _running(folder, proxy, programs) as said:
+        yield _by_role(said)
+
+
+@contextmanager
+def secured_system(
+    folder: Path, proxy: AmqpProxy, programs: Sequence[str]
+) -> Iterator[tuple[dict[str, str], Identity]]:
+    """As `system`, with identities; also whoever may call."""
+    with _running(folder, proxy, programs, "--secure") as said:
+        yield _by_role(said), Identity(folder / "identity", said["ORDERSYS_ORDER_SERVICE_INTERNAL_ADDRESS"])
+
+
+@contextmanager
+def _running(folder: Path, proxy: AmqpProxy, programs: Sequence[str], *flags: str) -> Iterator[dict[str, str]]:
+    """The settings that a system prints, as long as it runs."""
     replaced = [word for program in programs for word in ("--program", program)]
-    with local(folder, "--amqp-url", proxy.url, *replaced) as process:
-        said = addresses(process)
-        yield {role: said[_variable(role)] for role in ROLES}
+    with local(folder, "--amqp-url", proxy.url, *replaced, *flags) as process:
+        yield addresses(process)
+
+
+def _by_role(said: Mapping[str, str]) -> dict[str, str]:
+    return {role: said[_variable(role)] for role in ROLES}
 
 
 class ProductService:

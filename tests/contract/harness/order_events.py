@@ -12,7 +12,7 @@ import pika
 from ordersys.api.order.v1.order_events_pb2 import OrderCreated
 from ordersys.api.order.v1.order_pb2 import Order
 from ordersys.contract.times import microseconds
-from ordersys.contract.topology import publication, topology
+from ordersys.contract.topology import event_exchanges, publication
 from tests.contract.harness.differences import assert_same_fields
 from tests.contract.harness.event_tap import EventTap, Received
 from tests.contract.harness.injector import Injector
@@ -166,7 +166,7 @@ def fence_exchanges(system: SystemUnderTest, event_tap: EventTap, injector: Inje
     """Returns when everything that any exchange had before has been heard: the tap has one queue for each."""
     mark = OrderCreated(order=sample_order())
     routing_key = publication(mark.DESCRIPTOR).routing_key
-    for exchange in topology().exchanges:
+    for exchange in event_exchanges():
         injector.route(exchange.name, routing_key, mark)
         event_tap.wait(
             lambda name=exchange.name: event_tap.received(mark.order.id, name),  # type: ignore[misc]

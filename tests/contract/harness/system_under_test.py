@@ -29,6 +29,7 @@ from tests.contract.harness.call_lines import line
 from tests.contract.harness.client import ORDER, PRODUCT, Answer, ContractClient
 from tests.contract.harness.crashes import Crasher, Lifeline
 from tests.contract.harness.event_tap import EventTap
+from tests.contract.harness.identity import Identity
 
 T = TypeVar("T")
 STARTED_SECONDS = 60.0  # docs/implement.md, "say SERVING within 60 s"
@@ -46,10 +47,12 @@ class SystemUnderTest:
     patience: float
     crasher: Crasher | None = field(default=None, repr=False)
     """Whoever can kill the services, where that is allowed."""
+    identity: Identity | None = field(default=None, repr=False)
+    """Whoever the suite calls as, where the services let only those in who are known."""
 
     def __post_init__(self) -> None:
         """Returns when everything answers. Raises NotReachable."""
-        self.client = ContractClient(self.addresses, self.patience)
+        self.client = ContractClient(self.addresses, self.patience, self.identity)
         self.event_tap = EventTap(self.amqp_url, self.patience) if self.amqp_url else None
 
     def close(self) -> None:
@@ -86,6 +89,10 @@ class SystemUnderTest:
     def call(self, request: Message, role: str | None = None) -> Answer:
         """The answer to a request."""
         return self.client.call(request, role)
+
+    def call_as(self, token: str, request: Message, role: str | None = None) -> Answer:
+        """The answer to a request of the one whose token that is; of nobody for an empty one."""
+        return self.client.call(request, role, token=token)
 
     def ok(self, request: Message, role: str | None = None) -> Any:
         """The response to a request that has to succeed."""

@@ -1,6 +1,9 @@
 """Laws of the broker the services use: what is declared there is what the contract states."""
 
+from contextlib import suppress
+
 import pytest
+from pika.exceptions import UnroutableError
 
 from ordersys.api.order.v1.order_events_pb2 import OrderCreated, OrderUpdated
 from ordersys.api.order.v1.order_pb2 import OrderState
@@ -25,8 +28,12 @@ def test_every_exchange_is_there_as_the_contract_states_it(
     system: SystemUnderTest, event_tap: EventTap, injector: Injector, exchange: Exchange
 ) -> None:
     """Declared by the services, durable, of its type (AMQP 0-9-1 §3.1.3.2: the broker compares)."""
-    # The tap, which binds its own queues to it, has waited for it.
+    # The tap, which binds its own queues to those of events, has waited for them.
     assert exchange.name not in event_tap.undeclared
+    # A service that has only just connected may still be declaring.
+    system.eventually(
+        lambda: not injector.try_to(lambda channel: channel.exchange_declare(exchange.name, passive=True))
+    )
     assert injector.try_to(lambda channel: channel.exchange_declare(exchange.name, exchange.type, durable=True)) == ""
 
 
@@ -85,6 +92,30 @@ def test_a_creation_published_once_reaches_both_subscribers(system: SystemUnderT
     for role in LISTENERS:
         (record,) = system.eventually(lambda role=role: system.notifications(role, event.order.id))  # type: ignore[misc]
         assert record.event_id == event_id
+
+
+@pytest.mark.cites("topology.proto", "bound to that queue and to nothing else")
+@pytest.mark.cites("implement.md", "`replay_exchange` of a subscription is a fanout exchange bound to the subscriber's")
+@pytest.mark.judges(*LISTENERS)
+@pytest.mark.parametrize("role", LISTENERS)
+def test_a_replay_exchange_leads_to_its_subscriber_alone(
+    system: SystemUnderTest, injector: Injector, role: str
+) -> None:
+    """Bound by every service; the other subscribers hear nothing of what is published there."""
+    event = OrderCreated(order=sample_order())
+    exchange = SUBSCRIPTIONS[role].replay_exchange
+
+    def recorded() -> bool:
+        # A service that has only just connected may have declared it, and be about to bind it.
+        with suppress(UnroutableError):
+            injector.route(exchange, SUBSCRIPTIONS[role].queue, event)
+        return bool(system.notifications(role, event.order.id))
+
+    system.eventually(lambda: not injector.try_to(lambda c: c.exchange_declare(exchange, passive=True)))
+    system.eventually(recorded)
+    (other,) = {*LISTENERS} - {role}
+    fence(system, injector, other)
+    assert system.notifications(other, event.order.id) == []
 
 
 @pytest.mark.cites("implement.md", "The feed goes one way.")

@@ -87,7 +87,7 @@ def late(system: SystemUnderTest, role: str, request: Message) -> bytes | None:
 
 @pytest.mark.cites("implement.md", "a call whose deadline has passed when it arrives has no effect")
 @pytest.mark.cites("order_service.proto", "A call that failed leaves its id unused.")
-@pytest.mark.judges(ORDER)
+@pytest.mark.judges(ORDER, "in-clear")
 def test_a_deadline_that_has_passed_has_no_effect_on_orders(system: SystemUnderTest) -> None:
     """It is not answered, and the order was not created: its id and its request_id are free."""
     request = creating()
@@ -99,7 +99,7 @@ def test_a_deadline_that_has_passed_has_no_effect_on_orders(system: SystemUnderT
 
 
 @pytest.mark.cites("implement.md", "a call whose deadline has passed when it arrives has no effect")
-@pytest.mark.judges(PRODUCT)
+@pytest.mark.judges(PRODUCT, "in-clear")
 def test_a_deadline_that_has_passed_has_no_effect_on_stock(system: SystemUnderTest) -> None:
     """It is not answered, and nothing is held."""
     product = system.new_product(10)

@@ -9,9 +9,9 @@ import pika.exceptions
 from pika.adapters.blocking_connection import BlockingChannel
 
 from ordersys.contract.events import Delivery, Event, Undecodable, decode
-from ordersys.contract.topology import subscriptions, topology
+from ordersys.contract.topology import event_exchanges, subscriptions
 
-_QUEUES = {exchange.name: f"faults.{exchange.name}" for exchange in topology().exchanges}
+_QUEUES = {exchange.name: f"faults.{exchange.name}" for exchange in event_exchanges()}
 _ARGUMENTS = {"x-queue-type": "quorum"}
 _LONGEST_SECONDS = 30.0
 _POLL = 0.5

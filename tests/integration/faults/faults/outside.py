@@ -9,7 +9,7 @@ from contextlib import ExitStack, closing
 import pika
 from pika.adapters.blocking_connection import BlockingChannel
 
-from ordersys.contract.topology import Subscription, subscriptions, topology
+from ordersys.contract.topology import Subscription, event_exchanges, subscriptions, topology
 from ordersys.local.system import SERVICES
 from tests.integration.faults.checkers.observations import Finding, Kind
 from tests.integration.faults.environment.network import Away, Condition, Dribble, HalfOpen, RepliesLost, Slow
@@ -50,9 +50,9 @@ def broker_faults() -> Iterator[Fault]:
         yield Fault(f"queue of {subscription.consumer} deleted", _deletes_queue(subscription), misses=missing)
         yield Fault(f"bindings of {subscription.consumer} deleted", _deletes_bindings(subscription), misses=missing)
     everybody = frozenset(
-        [*(subscription.consumer for subscription in subscriptions()), *(e.name for e in topology().exchanges)]
+        [*(subscription.consumer for subscription in subscriptions()), *(e.name for e in event_exchanges())]
     )
-    for exchange in topology().exchanges:
+    for exchange in event_exchanges():
         yield Fault(f"exchange {exchange.name} deleted", _deletes_exchange(exchange.name), misses=everybody)
 
 

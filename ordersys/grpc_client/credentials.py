@@ -1,0 +1,81 @@
+"""The credentials of a client: whom it trusts, and the token it shows, from files that the environment names.
+
+Without a file of authorities everything goes in clear, as within one machine; a token never does.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import grpc
+
+from ordersys.console.opening import read_regular
+from ordersys.console.parser import UsageError
+
+CA_FILE, TOKEN_FILE = "ORDERSYS_CA_FILE", "ORDERSYS_TOKEN_FILE"
+_PEM = b"-----BEGIN CERTIFICATE-----"
+_AUTHORIZATION = "authorization"
+
+
+class Credentials(NamedTuple):
+    """Certificates of the authorities that are trusted, and the file of the token: each None where there is none."""
+
+    authorities: bytes | None = None
+    token: "Token | None" = None
+
+    def channel(self, target: str, service: str, options: Sequence[tuple[str, Any]]) -> grpc.aio.Channel:
+        """A channel to `service`, such as order-service: by its name, wherever it is, it has to have a certificate."""
+        if self.authorities is None:
+            return grpc.aio.insecure_channel(target, options=options)
+        named = (*options, ("grpc.ssl_target_name_override", service))
+        trusting = grpc.ssl_channel_credentials(self.authorities)
+        shown = [_Showing(self.token)] if self.token else []
+        return grpc.aio.secure_channel(target, trusting, options=named, interceptors=shown)
+
+
+class Token:
+    """A bearer token in a file, which somebody renews: read for each call, as it is by then."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self.metadata()  # so that a file which can't be used is told before anything is called
+
+    def metadata(self) -> tuple[str, str]:
+        """The metadata that carries it. Raises UsageError."""
+        text = _read(TOKEN_FILE, self._file).decode(errors="replace").strip()
+        if not text or not text.isascii() or not text.isprintable() or " " in text:
+            raise UsageError(f"{TOKEN_FILE} is {str(self._file)!r}, which holds no token: one word is wanted")
+        return _AUTHORIZATION, f"Bearer {text}"
+
+
+class _Showing(grpc.aio.UnaryUnaryClientInterceptor):
+    """Shows a token with each call."""
+
+    def __init__(self, token: Token) -> None:
+        self._token = token
+
+    async def intercept_unary_unary(
+        self, continuation: Callable[[grpc.aio.ClientCallDetails, Any], Any], details: Any, request: Any
+    ) -> Any:
+        metadata = grpc.aio.Metadata(*(details.metadata or ()), self._token.metadata())
+        return await continuation(details._replace(metadata=metadata), request)
+
+
+def credentials(environment: Mapping[str, str]) -> Credentials:
+    """The credentials that `environment` names files of. Raises UsageError."""
+    authorities, token = environment.get(CA_FILE, "").strip(), environment.get(TOKEN_FILE, "").strip()
+    if not authorities:
+        if token:
+            raise UsageError(f"{TOKEN_FILE} is given without {CA_FILE}: a token is not sent to whom nobody vouches for")
+        return Credentials()
+    certificates = _read(CA_FILE, Path(authorities))
+    if _PEM not in certificates:
+        raise UsageError(f"{CA_FILE} is {authorities!r}, which holds no certificate in PEM; name the authority's")
+    return Credentials(certificates, Token(Path(token)) if token else None)
+
+
+def _read(variable: str, file: Path) -> bytes:
+    try:
+        return read_regular(file)
+    except OSError as error:
+        raise UsageError(f"{variable} is {str(file)!r}, which can't be read: {error.strerror}; name another") from None

@@ -1,0 +1,61 @@
+"""The identity of a service, and whom it believes: certificates between services, tokens of its callers.
+
+Without one it is as on one machine of a developer: everything goes in clear, and everybody may do everything.
+"""
+
+import logging
+from typing import NamedTuple
+
+import grpc
+
+from ordersys.contract.access import service_id
+from ordersys.contract.addresses import Address
+from ordersys.runtime.base.settings import InvalidSetting
+from ordersys.runtime.identity.certificates import Certificates
+from ordersys.runtime.identity.tokens import Keys, Tokens
+from ordersys.runtime.rpc.callers import Callers
+from ordersys.runtime.settings import Settings
+
+_log = logging.getLogger(__name__)
+RELOAD_SECONDS = 5.0  # so often the files are looked at: a certificate or a key is renewed days before it ends
+_FILES = ("tls_ca_file", "tls_certificate_file", "tls_key_file", "token_keys_file")
+
+
+class Security(NamedTuple):
+    """The identity of a process, as its settings name it: nothing where it has none."""
+
+    certificates: Certificates | None = None
+    keys: Keys | None = None
+    tokens: Tokens | None = None
+
+    @classmethod
+    def of(cls, settings: Settings, service: str) -> "Security":
+        """The identity of `service`, by its full name in the contract. Raises InvalidSetting, UnusableCertificate."""
+        ca, certificate, key, token_keys = files = [getattr(settings, name) for name in _FILES]
+        if not any(files):
+            return cls()
+        if missing := [f"ORDERSYS_{name.upper()}" for name, file in zip(_FILES, files, strict=True) if not file]:
+            text = "the files of a service's identity are given all, or none"
+            raise InvalidSetting(f"{' and '.join(missing)} missing: {text}")
+        keys = Keys(token_keys)
+        certificates = Certificates(ca, certificate, key, service_id(service))
+        return cls(certificates, keys, Tokens(keys, settings.token_issuer, settings.token_audience))
+
+    def callers(self) -> Callers:
+        """Tells who calls."""
+        return Callers(self.tokens)
+
+    def credentials(self, of_services: bool) -> grpc.ServerCredentials | None:
+        """Those of a port: `of_services` asks whoever connects for a certificate. None where all goes in clear."""
+        return None if self.certificates is None else self.certificates.server_credentials(of_services)
+
+    async def reload(self) -> None:
+        """Takes files that have changed; to be called every RELOAD_SECONDS."""
+        if self.certificates is not None and self.keys is not None:
+            self.certificates.reload()
+            self.keys.reload()
+
+    def warn(self, address: Address) -> None:
+        """Says at the start of a service that everybody who reaches it may do everything, where that is so."""
+        if self.certificates is None and (address.is_wildcard or not address.is_loopback):
+            _log.warning("%s is open to whoever reaches it: no certificate, no tokens (docs/security.md)", address)

@@ -1,0 +1,1 @@
+"""Declares the topology in a RabbitMQ, and prints who may do what there, from a command line."""

@@ -1,0 +1,11 @@
+"""`python -m ordersys.topology`: the topology declared, looked at, and the permissions of its users."""
+
+from ordersys.console import interrupts, output
+
+if __name__ == "__main__":
+    # First of all: what is imported next takes some time, in which Ctrl-C would end in a traceback.
+    interrupts.end_at_once()
+    output.prepare()
+    from ordersys.topology.command_line import main
+
+    main()

@@ -1,0 +1,1 @@
+"""Laws of every call: answers, errors, idempotency, pages, health."""

@@ -1,0 +1,101 @@
+"""The credentials of a client: files that the environment names, a token that goes to nobody who is not trusted."""
+
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+
+from ordersys.api.auth.v1.access_pb2 import Role
+from ordersys.api.product.v1.product_service_pb2 import ListProductsRequest, ListProductsResponse
+from ordersys.api.product.v1.product_service_pb2_grpc import ProductServiceStub
+from ordersys.console.parser import UsageError
+from ordersys.contract.access import service_id
+from ordersys.grpc_client.credentials import CA_FILE, TOKEN_FILE, Credentials, credentials
+from ordersys.identity.authority import Authority
+from ordersys.runtime.identity.certificates import Certificates
+
+SERVICE = "ordersys.api.product.v1.ProductService"
+
+
+class Products:
+    """Remembers the tokens it was shown."""
+
+    def __init__(self) -> None:
+        self.shown: list[str] = []
+
+    async def list(self, request: ListProductsRequest, context: Any) -> ListProductsResponse:
+        self.shown += [str(value) for name, value in context.invocation_metadata() or () if name == "authorization"]
+        return ListProductsResponse()
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Authority:
+    """The authority that vouches for the Product Service, and issues tokens."""
+    made = Authority.make(tmp_path / "identity")
+    made.renew()
+    made.write_token("anna", [Role.ROLE_CUSTOMER])
+    return made
+
+
+async def test_a_token_is_shown_with_each_call_as_it_is_by_then(authority: Authority) -> None:
+    """Somebody renews its file while a long command runs."""
+    known = credentials(authority.layout.client_environment("anna"))
+    products = Products()
+    server = grpc.aio.server()
+    answered = grpc.unary_unary_rpc_method_handler(
+        products.list, ListProductsRequest.FromString, ListProductsResponse.SerializeToString
+    )
+    server.add_registered_method_handlers(SERVICE, {"ListProducts": answered})
+    layout = authority.layout
+    own = Certificates(
+        layout.ca, layout.certificate("product-service"), layout.key("product-service"), service_id(SERVICE)
+    )
+    port = server.add_secure_port("127.0.0.1:0", own.server_credentials(False))
+    await server.start()
+    before = layout.token("anna").read_text().strip()
+    async with known.channel(f"127.0.0.1:{port}", "product-service", ()) as channel:
+        await ProductServiceStub(channel).ListProducts(ListProductsRequest(), timeout=10)
+        authority.write_token("anna", [Role.ROLE_CUSTOMER])
+        await ProductServiceStub(channel).ListProducts(ListProductsRequest(), timeout=10)
+    await server.stop(None)
+    now = layout.token("anna").read_text().strip()
+    assert products.shown == [f"Bearer {before}", f"Bearer {now}"]
+    assert before != now
+
+
+def test_no_variables_mean_no_credentials() -> None:
+    """Nor do empty ones."""
+    assert credentials({}) == credentials({CA_FILE: "", TOKEN_FILE: " "}) == Credentials()
+
+
+WRONG = {
+    "a token without an authority": ({TOKEN_FILE: "token"}, f"{TOKEN_FILE} is given without {CA_FILE}"),
+    "a file that is not there": ({CA_FILE: "none.pem"}, "can't be read: No such file"),
+    "a folder": ({CA_FILE: "."}, "can't be read"),
+    "no certificate": ({CA_FILE: "token"}, "holds no certificate in PEM"),
+    "an empty token": ({CA_FILE: "ca.pem", TOKEN_FILE: "empty"}, "holds no token"),
+    "two words": ({CA_FILE: "ca.pem", TOKEN_FILE: "words"}, "holds no token"),
+    "a token that is not there": ({CA_FILE: "ca.pem", TOKEN_FILE: "none"}, "can't be read: No such file"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_file_that_cannot_be_used_is_named_before_anything_is_called(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """With the variable and the reason, and not a word of what is in it."""
+    environment, reason = WRONG[name]
+    monkeypatch.chdir(tmp_path)
+    contents = {
+        "token": "secret-token",
+        "empty": "\n",
+        "words": "secret token",
+        "ca.pem": "-----BEGIN CERTIFICATE-----",
+    }
+    for file, text in contents.items():
+        (tmp_path / file).write_text(text)
+    with pytest.raises(UsageError, match=reason) as wrong:
+        credentials(environment)
+    assert "ORDERSYS_" in str(wrong.value)
+    assert "secret" not in str(wrong.value)
