@@ -12,6 +12,7 @@ import argparse
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -29,6 +30,10 @@ from tests.mutants.suite import Failure, Judged, Scope, judge
 from tests.mutants.verdict import Outcome, Verdict, anyhow, as_stated
 
 _ENOUGH = 1
+_OF_FILES = {
+    f"ordersys/runtime/storage/{name}.py" for name in ("backup", "database", "database_file", "engine", "marks")
+}
+"""Modules that a service loads for a SQLite file alone."""
 _WHOLE = Implementation()
 _ONE_PROCESS = Verdict(Outcome.NOT_TRIED, said="a service that is judged alone is one process, which breaks no law")
 _NO_IDENTITY = Verdict(Outcome.NOT_TRIED, said="a service that is judged alone has no identity, and lets everybody in")
@@ -61,7 +66,7 @@ def main() -> None:
 
 def _try_unbroken(court: Court, mutants: Sequence[Mutant], ways: Sequence[str]) -> list[Row]:
     """The implementation as it is, by the whole suite; in each way in which mutants are judged."""
-    single = [mutant for mutant in mutants if mutant.replicas == 1 and not mutant.identities]
+    single = [mutant for mutant in mutants if not mutant.shares_database and not mutant.identities]
     services = [service for service in SERVICES if any(service in mutant.services for mutant in single)]
     judged: list[tuple[str, str, Judged]] = []
     if TOGETHER in ways and single:
@@ -71,7 +76,7 @@ def _try_unbroken(court: Court, mutants: Sequence[Mutant], ways: Sequence[str]) 
     if TOGETHER in ways and not postgresql.lacking():
         judged += [
             (f"{count} processes", REPLICATED, partial(implementation.replicated, _WHOLE, count))
-            for count in sorted({mutant.replicas for mutant in mutants} - {1})
+            for count in sorted({mutant.replicas for mutant in mutants if mutant.shares_database})
         ]
     if ALONE in ways:
         judged += [(role, ALONE, _alone(_WHOLE, role)) for role in services]
@@ -100,7 +105,7 @@ def _try_mutants(court: Court, mutants: Sequence[Mutant], ways: Sequence[str], f
 
 def _ways(mutant: Mutant, ways: Sequence[str]) -> list[str]:
     """The ways in which a mutant is judged where these are asked for."""
-    together = SECURED if mutant.identities else REPLICATED if mutant.replicas > 1 else TOGETHER
+    together = SECURED if mutant.identities else REPLICATED if mutant.shares_database else TOGETHER
     return [together if way == TOGETHER else way for way in ways]
 
 
@@ -108,7 +113,7 @@ def _untried(mutant: Mutant, ways: Sequence[str], lacking: str) -> dict[str, Ver
     """The verdicts on a mutant that can't be tried in some way: why not."""
     if mutant.identities:
         return {ALONE: _NO_IDENTITY} if ALONE in ways else {}
-    if mutant.replicas == 1:
+    if not mutant.shares_database:
         return {}
     untried = {ALONE: _ONE_PROCESS, **({REPLICATED: Verdict(Outcome.NOT_TRIED, said=lacking)} if lacking else {})}
     return {way: untried[way] for way in _ways(mutant, ways) if way in untried}
@@ -165,7 +170,7 @@ def _with_others(mutant: Mutant) -> Judged:
     """All services, those of the mutant broken: one process of each, or as many as it says."""
     if mutant.identities:
         return partial(implementation.secured, _broken(mutant))
-    if mutant.replicas > 1:
+    if mutant.shares_database:
         return partial(implementation.replicated, _broken(mutant), mutant.replicas)
     return partial(implementation.together, _broken(mutant))
 
@@ -202,13 +207,27 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--alone", action="store_true", help="judge each broken service alone, too")
     parser.add_argument("--alone-only", action="store_true", help="judge each broken service alone, and not together")
     parser.add_argument(
+        "--postgresql",
+        action="store_true",
+        help="keep the state of all in PostgreSQL; leaves out mistakes about files, and those of every service",
+    )
+    parser.add_argument(
         "--learn", action="store_true", help="print how the law of each fails, for writing `fails with`, and end"
     )
     add_common(parser)
     arguments = parser.parse_args()
     arguments.alone = arguments.alone or arguments.alone_only
     arguments.mutants = arguments.mutants or list(MUTANTS.values())
+    if arguments.postgresql:
+        arguments.mutants = [
+            replace(mutant, on_postgresql=True) for mutant in arguments.mutants if _can_be_on_postgresql(mutant)
+        ]
     return arguments
+
+
+def _can_be_on_postgresql(mutant: Mutant) -> bool:
+    """False for what a PostgreSQL knows nothing of, and for what whoever starts the services has to break as well."""
+    return mutant.services != SERVICES and not any(edit.path in _OF_FILES for edit in mutant.edits)
 
 
 def _mutant(name: str) -> Mutant:

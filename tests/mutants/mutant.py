@@ -91,8 +91,15 @@ class Mutant:
     fails_with: str
     replicas: int = 1
     """How many processes of each service share a PostgreSQL when it is judged; 1: each service has files of its own."""
+    on_postgresql: bool = False
+    """True where one process of each service is judged on a PostgreSQL as well: by whoever runs it, not by its file."""
     identities: bool = False
     """True for one that is judged with identities: certificates for the services, tokens for their callers."""
+
+    @property
+    def shares_database(self) -> bool:
+        """True for one that is judged on a PostgreSQL."""
+        return self.replicas > 1 or self.on_postgresql
 
     @property
     def services(self) -> tuple[str, ...]:
@@ -121,7 +128,16 @@ def read(name: str, text: str) -> Mutant:
     if said.keys() != _WANTED or not mark:
         raise Malformed(f"{name}: a sentence, `service:`, `caught by:`, `fails with:`, and a diff are wanted")
     edits = tuple(_edits(name, mark + diff))
-    return Mutant(name, said["service"], lines[0], edits, said["caught by"], said["fails with"], replicas, identities)
+    return Mutant(
+        name,
+        said["service"],
+        lines[0],
+        edits,
+        said["caught by"],
+        said["fails with"],
+        replicas=replicas,
+        identities=identities,
+    )
 
 
 def _yes(name: str, text: str) -> bool:

@@ -156,6 +156,16 @@ def test_mutants_of_several_processes_are_judged_on_a_postgresql() -> None:
         assert options == ["--database=postgresql", "--replicas=2"]
 
 
+def test_any_mutant_that_a_postgresql_can_show_may_be_judged_on_one() -> None:
+    """Not one about files, nor one that whoever starts the services has to share; it is another case than on files."""
+    assert program._can_be_on_postgresql(MUTANTS["version-is-skipped"])
+    assert not program._can_be_on_postgresql(MUTANTS["orders-are-kept-in-memory"])
+    assert not any(program._can_be_on_postgresql(mutant) for mutant in MUTANTS.values() if mutant.service == "*")
+    mutant = replace(MUTANTS["version-is-skipped"], on_postgresql=True)
+    assert program._ways(mutant, [TOGETHER]) == [REPLICATED]
+    assert mutant.key != MUTANTS["version-is-skipped"].key
+
+
 def test_an_unbroken_implementation_that_breaks_a_law_proves_nothing() -> None:
     """No mutant was tried."""
     assert matrix([Row(UNBROKEN, "", {TOGETHER: KILLED})], []).splitlines() == [
