@@ -1,4 +1,4 @@
-"""Rights to calls, derived from the options of ordersys/api/auth/v1/access.proto, which no other module reads.
+"""Rights to calls, derived from the options of ordersys/api/auth/v1/access.proto, which nothing else reads at run time.
 
 Pure rules: a caller, a method and a request -> allowed, or refused. `runtime.rpc` finds the caller by
 a token or a certificate, and applies the rules.
@@ -64,6 +64,11 @@ class Caller:
         return " ".join([*words, self.name]) if self.name else "anonymous"
 
 
+OF_CALLERS = frozenset(
+    ErrorReason.Name(reason)
+    for reason in (ErrorReason.CREDENTIALS_MISSING, ErrorReason.CREDENTIALS_INVALID, ErrorReason.NOT_PERMITTED)
+)
+"""The reasons that are about who calls, by name: none says what became of an earlier try."""
 ANYBODY = Caller()
 """A caller without a credential."""
 TRUSTED = Caller(is_trusted=True)
@@ -126,9 +131,7 @@ class Rules:
 
     def admit(self, caller: Caller) -> None:
         """Returns if `caller` may make this call at all. Raises StatusError (CREDENTIALS_MISSING, NOT_PERMITTED)."""
-        if not caller.is_trusted and not _is_one_of(caller, self._access.roles, self._access.services):
-            reason = ErrorReason.CREDENTIALS_MISSING if caller == ANYBODY else ErrorReason.NOT_PERMITTED
-            raise status_error(reason)
+        _admit(caller, self._access.roles, self._access.services)
 
     def refusal(self, request: Any, caller: Caller) -> StatusError | None:
         """The refusal of this request, or one of a batch; None if he may. An owner he left out is filled in."""
@@ -148,8 +151,7 @@ class Rules:
 
 def admit_operator(caller: Caller) -> None:
     """Admits an operator to what is no call of the contract. Raises StatusError, as `Rules.admit`."""
-    if not caller.is_trusted and Role.ROLE_OPERATOR not in caller.roles:
-        raise status_error(ErrorReason.CREDENTIALS_MISSING if caller == ANYBODY else ErrorReason.NOT_PERMITTED)
+    _admit(caller, frozenset({Role.ROLE_OPERATOR}), frozenset())
 
 
 class NotOwned(StatusError):
@@ -166,6 +168,11 @@ def batched(request: Descriptor) -> Descriptor | None:
     """The message type of the requests that a batch carries; None for a request that is no batch."""
     field = request.fields_by_name.get("requests")
     return field.message_type if field is not None and field.is_repeated else None
+
+
+def _admit(caller: Caller, roles: frozenset[RoleNumber], services: frozenset[str]) -> None:
+    if not caller.is_trusted and not _is_one_of(caller, roles, services):
+        raise status_error(ErrorReason.CREDENTIALS_MISSING if caller == ANYBODY else ErrorReason.NOT_PERMITTED)
 
 
 def _is_one_of(caller: Caller, roles: frozenset[RoleNumber], services: frozenset[str]) -> bool:
@@ -192,9 +199,9 @@ class OwnRequestIds:
     def __init__(self, requests: Iterable[Any], caller: Caller) -> None:
         """Puts the kept ids into `requests`."""
         self._chosen: dict[bytes, bytes] = {}
-        # Whoever acts for all may have been answered with what is not for him alone, though his name is the same.
-        principal = f"customer {caller.name}" if caller.only_for is not None else f"operator {caller.name}"
         if caller.name:
+            # Whoever acts for all may have been answered with what is not for him alone, though his name is the same.
+            principal = f"customer {caller.name}" if caller.only_for is not None else f"operator {caller.name}"
             for request in requests:
                 chosen = request.request_id.lower()  # as UUIDs are read (contract/normalisation.py)
                 request.request_id = str(uuid.uuid5(_REQUEST_IDS, f"{principal} {chosen}"))

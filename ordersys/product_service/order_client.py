@@ -30,7 +30,7 @@ from ordersys.api.product.v1.product_service_pb2 import (
     PlaceOrderResult,
     UpdateOrderResponse,
 )
-from ordersys.contract.access import service_name
+from ordersys.contract.access import OF_CALLERS, service_name
 from ordersys.contract.addresses import Addresses, channel_options
 from ordersys.contract.errors import StatusError, is_final, reason_of
 from ordersys.contract.splicing import hold_first
@@ -76,11 +76,6 @@ _OPTIONS = (
 
 
 _ORDER_SERVICE = service_name(ORDER_FILE.services_by_name["OrderService"].full_name)
-# A request may have had its effect by an earlier try, before the rights of this service were taken: none is final.
-_TURNED_AWAY = frozenset(
-    ErrorReason.Name(reason)
-    for reason in (ErrorReason.CREDENTIALS_MISSING, ErrorReason.CREDENTIALS_INVALID, ErrorReason.NOT_PERMITTED)
-)
 _TLS_TROUBLE = ("CERTIFICATE_VERIFY_FAILED", "Hostname Verification", "WRONG_VERSION_NUMBER")
 
 
@@ -234,7 +229,7 @@ class OrderServiceClient:
 
     def _learn(self, error: grpc.aio.AioRpcError) -> None:
         """Draws from a status who has answered, if anybody: only an Order Service has reasons of the contract."""
-        if (reason := reason_of(status_of(error))) in _TURNED_AWAY:
+        if (reason := reason_of(status_of(error))) in OF_CALLERS:
             self._found = True
             if reason != self._turned_away:
                 _log.error("the Order Service at %s turns this service away: %s", self._address, reason)

@@ -38,7 +38,7 @@ class Answering:
 
     async def answer(self, request: Any, caller: Caller, context: Context) -> bytes:
         """The response, encoded. Raises StatusError, and whatever the servicer does."""
-        refused = {} if caller.is_trusted else self._refusals(request, caller, context)
+        refused = self._refusals(request, caller, context)
         # Also of what is refused: the paths in the details are those of the request as it was sent.
         _keep_rules(request)
         for index in sorted(refused, reverse=True):

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from contextvars import ContextVar
 
 from ordersys.api.error.v1.error_reason_pb2 import ErrorReason
-from ordersys.contract.access import ANYBODY, TRUSTED, Caller, NotOwned
+from ordersys.contract.access import ANYBODY, OF_CALLERS, TRUSTED, Caller, NotOwned
 from ordersys.contract.errors import StatusError, reason_of, status_error
 from ordersys.runtime.identity.certificates import service_of
 from ordersys.runtime.identity.tokens import InvalidToken, Tokens
@@ -21,10 +21,6 @@ _SCHEME = "bearer"  # in any case (RFC 9110 §11.1)
 _UNKNOWN = Caller(roles=frozenset(), service="unknown")
 """Somebody with a certificate of the authority that names no service of the contract."""
 _calling: ContextVar[Caller] = ContextVar("caller", default=TRUSTED)
-_FOR_ITS_CALLER = frozenset(
-    ErrorReason.Name(reason)
-    for reason in (ErrorReason.CREDENTIALS_MISSING, ErrorReason.CREDENTIALS_INVALID, ErrorReason.NOT_PERMITTED)
-)
 _LINES_A_SECOND = 10
 _MOST_CHARACTERS = 200
 
@@ -101,7 +97,7 @@ class RefusedCalls:
 
 
 def _is_for_its_caller(refused: StatusError) -> bool:
-    return isinstance(refused, NotOwned) or reason_of(refused.status) in _FOR_ITS_CALLER
+    return isinstance(refused, NotOwned) or reason_of(refused.status) in OF_CALLERS
 
 
 def _token(given: Sequence[str | bytes]) -> str:
