@@ -31,7 +31,13 @@ _ANONYMOUS = frozenset({Role.ROLE_ANONYMOUS})
 # A namespace nobody else has (RFC 9562 §5.5).
 _REQUEST_IDS = uuid.UUID("6d0a5f0c-5a6c-4b0e-9f1d-7c1a3e0b8c55")
 _REUSED = ErrorReason.Name(ErrorReason.REQUEST_ID_REUSED).encode()
+# The rule `slug` of ordersys/api/rules/v1/rules.proto: the name of a customer is his customer_id.
+_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?")
 _WORD_END = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[a-z])(?=[0-9])")
+
+
+class InvalidToken(Exception):
+    """A token that proves nothing. The text is for the log: a short reason, no part of the token."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +97,11 @@ def access(method: MethodDescriptor) -> Access:
     if not option.callers and not option.services:
         raise ValueError(f"{method.full_name} does not say who may call it (option ordersys.api.auth.v1.access)")
     return Access(frozenset(option.callers), frozenset(option.services), option.customer_field, option.order_field)
+
+
+def is_name(text: str) -> bool:
+    """True for a name that a token may give its caller: 1 to 64 lower-case letters, digits and inner hyphens."""
+    return _NAME.fullmatch(text) is not None
 
 
 def scopes() -> Mapping[str, RoleNumber]:

@@ -1,7 +1,6 @@
 """Bearer tokens (JWT by RFC 9068, ES256), and the key set to verify them (JWKS, RFC 7517). Pure: no file is touched."""
 
 import json
-import re
 from base64 import urlsafe_b64encode
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
@@ -25,8 +24,6 @@ _ALGORITHM = "ES256"
 _CLIENT_ID = "ordersys-identity"
 _COORDINATE_BYTES = 32
 _HOUR_SECONDS = 3600
-# The rule `slug` of ordersys/api/rules/v1/rules.proto: the name in a customer's token is his customer_id.
-_is_slug = re.compile(r"[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?").fullmatch
 
 
 class Claims(TypedDict):
@@ -90,7 +87,7 @@ def scope(roles: Collection[RoleNumber]) -> str:
 
 def checked_subject(name: str) -> str:
     """The name, if it may be one. Raises ValueError."""
-    if not _is_slug(name):
+    if not access.is_name(name):
         raise ValueError(f"{name!r} must be 1 to 64 lower-case letters, digits and inner hyphens")
     return name
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from ordersys.console.opening import open_regular
 from ordersys.contract import addresses
@@ -29,7 +29,6 @@ from ordersys.local.choices import (
 from ordersys.local.cluster import Cluster, Size
 from ordersys.local.database import PrivateDatabase
 from ordersys.local.guard import Guard, end_leftovers
-from ordersys.local.identities import Identities
 from ordersys.local.packages import Installation
 from ordersys.local.postgresql import Server
 from ordersys.local.rabbitmq import Node, NotStarted
@@ -41,6 +40,9 @@ from ordersys.runtime.rabbitmq import urls
 from ordersys.runtime.rabbitmq.reconnecting import declare, opened
 from ordersys.runtime.rabbitmq.urls import BrokerUrls, shown
 from ordersys.runtime.rpc.server import CANNOT_LISTEN
+
+if TYPE_CHECKING:
+    from ordersys.local.identities import Identities
 
 __all__ = ["SERVICES", "USUAL_AMQP_PORT", "USUAL_PORTS", "CannotStart", "Choices", "System", "said_in_one_line"]
 
@@ -207,6 +209,8 @@ class System:
         check(self._choices, self._addresses)
         self._prepare_folder(started)
         if self._choices.secure:
+            from ordersys.local.identities import Identities  # noqa: PLC0415 - its libraries take a while
+
             with self._stage("identity") as note:
                 self.identities = Identities(self.folder / "identity")
                 note(f"certificates and tokens in {self.identities.layout.folder}")

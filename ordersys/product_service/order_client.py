@@ -8,7 +8,7 @@ all. No status code decides (docs/reliability.md, "an outage between the service
 import json
 import logging
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 
@@ -36,8 +36,10 @@ from ordersys.contract.errors import StatusError, is_final, reason_of
 from ordersys.contract.splicing import hold_first
 from ordersys.product_service.saga import OutcomeUnknown, in_doubt
 from ordersys.runtime.base.ids import TRACEPARENT
-from ordersys.runtime.identity.certificates import Certificates
 from ordersys.runtime.rpc.status import status_of
+
+if TYPE_CHECKING:  # its libraries are for who has an identity
+    from ordersys.runtime.identity.certificates import Certificates
 
 _log = logging.getLogger(__name__)
 _SILENCES = 5  # looks without an answer, two seconds apart, before the log says so: services may start in any order
@@ -86,7 +88,7 @@ class OrderServiceClient:
     """
 
     def __init__(
-        self, address: Addresses, timeout: float, balanced: bool = False, certificates: Certificates | None = None
+        self, address: Addresses, timeout: float, balanced: bool = False, certificates: "Certificates | None" = None
     ) -> None:
         """`balanced` where a name may have the addresses of several processes; a list of addresses always is.
 

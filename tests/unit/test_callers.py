@@ -7,9 +7,8 @@ from typing import Any
 import pytest
 
 from ordersys.api.error.v1.error_reason_pb2 import ErrorReason
-from ordersys.contract.access import ANYBODY, TRUSTED, Caller, NotOwned
+from ordersys.contract.access import ANYBODY, TRUSTED, Caller, InvalidToken, NotOwned
 from ordersys.contract.errors import StatusError, order_not_found, reason_of, status_error
-from ordersys.runtime.identity.tokens import InvalidToken
 from ordersys.runtime.rpc.callers import Callers, CredentialsInvalid, RefusedCalls, answer_to
 
 ANNA = Caller("anna")

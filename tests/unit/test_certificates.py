@@ -32,7 +32,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ordersys.contract import access
-from ordersys.runtime.identity.certificates import Certificates, UnusableCertificate, service_of
+from ordersys.runtime.identity.certificates import Certificates, UnusableCertificate
+from ordersys.runtime.rpc.callers import service_of
 
 Key: TypeAlias = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey
 Context: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"

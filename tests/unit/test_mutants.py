@@ -24,6 +24,8 @@ every_mutant = pytest.mark.parametrize("mutant", MUTANTS.values(), ids=list(MUTA
 LAWS = {law.id: law for law in laws()}
 SHARED = {f"ordersys.runtime.storage.postgresql_{part}" for part in ("connection", "database", "schema")}
 """Loaded by a service whose state is in a PostgreSQL."""
+KNOWN = {f"ordersys.runtime.identity.{part}" for part in ("certificates", "tokens", "watched")}
+"""Loaded by a service that has an identity."""
 GIVEN = frozenset({"broker", "proxy", "restart", "in-clear"})
 """The means with which a service is judged alone, as `implementation.alone` has it."""
 
@@ -105,7 +107,7 @@ def test_a_mutant_still_finds_what_it_breaks(mutant: Mutant) -> None:
 @every_mutant
 def test_a_mutant_breaks_something_its_services_load(mutant: Mutant, loaded: dict[str, set[str]]) -> None:
     """A change of a module nobody loads would be no mutant at all."""
-    shared = SHARED if mutant.replicas > 1 else set()
+    shared = (SHARED if mutant.replicas > 1 else set()) | (KNOWN if mutant.identities else set())
     for service in mutant.services:
         assert {edit.full_name.removesuffix(".__main__") for edit in mutant.edits} <= loaded[service] | shared
 

@@ -19,11 +19,10 @@ from hypothesis import strategies as st
 from jwt.algorithms import get_default_algorithms
 
 from ordersys.api.auth.v1.access_pb2 import Role
-from ordersys.contract.access import Caller
+from ordersys.contract.access import Caller, InvalidToken
 from ordersys.runtime.identity.tokens import (
     LONGEST_SECONDS,
     MOST_CHARACTERS,
-    InvalidToken,
     Keys,
     Tokens,
     UnusableKeys,

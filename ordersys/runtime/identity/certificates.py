@@ -8,10 +8,9 @@ import logging
 import os
 import stat
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
 from itertools import combinations, pairwise
 from pathlib import Path
 from typing import TypeAlias, TypeVar
@@ -29,7 +28,6 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from ordersys.console.opening import open_regular
-from ordersys.contract import access
 from ordersys.runtime.base.errors import StartupError
 from ordersys.runtime.identity.watched import Watched
 
@@ -140,21 +138,6 @@ class Certificates:
 
     def _end(self) -> str:
         return _date(datetime.fromtimestamp(self._watched.value.ends, UTC))
-
-
-def service_of(auth_context: Mapping[str, Iterable[bytes]]) -> str | None:
-    """The full name of the service of the contract that the peer of a call is by its certificate, None if it is none.
-
-    gRPC gives `peer_spiffe_id` only where the URI is the only one (X509-SVID, 2). Its `peer_identities` fall back on
-    the common name. The id is compared octet by octet: gRPC normalises nothing, and neither does this.
-    """
-    ids = tuple(auth_context.get("peer_spiffe_id", ()))
-    return _services().get(ids[0]) if len(ids) == 1 else None
-
-
-@cache
-def _services() -> Mapping[bytes, str]:
-    return {spiffe_id.encode(): name for spiffe_id, name in access.service_ids().items()}
 
 
 def _configuration(own: _Identity) -> grpc.ServerCertificateConfiguration:

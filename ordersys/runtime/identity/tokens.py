@@ -21,6 +21,7 @@ from jwt.exceptions import PyJWTError
 from ordersys.api.auth.v1.access_pb2 import Role
 from ordersys.console.opening import read_regular
 from ordersys.contract import access
+from ordersys.contract.access import InvalidToken
 from ordersys.runtime.base.errors import StartupError
 from ordersys.runtime.identity.watched import Watched
 
@@ -35,7 +36,6 @@ _LEAST_RSA_BITS = 2048  # RFC 7518, 3.3
 _TYPES = ("at+jwt", "application/at+jwt")  # RFC 9068, 4: an ID token is signed by the same key, for somebody else
 _REFUSED_HEADERS = ("crit", "b64", "zip")  # they change how a token is to be read
 _COMPACT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
-_SLUG = re.compile(r"[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?")  # rules.proto, string.slug
 _ALGORITHMS = {
     ("EC", "P-256"): ("ES256",),
     ("EC", "P-384"): ("ES384",),
@@ -46,10 +46,6 @@ _ALGORITHMS = {
 _PUBLIC = ("kty", "crv", "x", "y", "n", "e")
 _PRIVATE = {"d", "p", "q", "dp", "dq", "qi", "oth", "k"}
 _JWS = PyJWS(sorted({name for names in _ALGORITHMS.values() for name in names}))
-
-
-class InvalidToken(Exception):
-    """A token that proves nothing. The text is for the log: a short reason, no part of the token."""
 
 
 class UnusableKeys(StartupError):
@@ -162,7 +158,7 @@ class Tokens:
             raise InvalidToken("of another issuer")
         if claims.get("aud") not in (self._audience, [self._audience]):
             raise InvalidToken("not for this audience alone")
-        if not isinstance(name, str) or not _SLUG.fullmatch(name):
+        if not isinstance(name, str) or not access.is_name(name):
             raise InvalidToken("sub is not 1 to 64 lower-case letters, digits and inner hyphens")
         if not isinstance(scope, str):
             raise InvalidToken("scope is no text")

@@ -5,15 +5,18 @@ Never by both: what neither may do alone, nobody may. Nothing else that a call c
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextvars import ContextVar
+from functools import cache
+from typing import TYPE_CHECKING
 
 from ordersys.api.error.v1.error_reason_pb2 import ErrorReason
-from ordersys.contract.access import ANYBODY, OF_CALLERS, TRUSTED, Caller, NotOwned
+from ordersys.contract.access import ANYBODY, OF_CALLERS, TRUSTED, Caller, InvalidToken, NotOwned, service_ids
 from ordersys.contract.errors import StatusError, reason_of, status_error
-from ordersys.runtime.identity.certificates import service_of
-from ordersys.runtime.identity.tokens import InvalidToken, Tokens
 from ordersys.runtime.rpc.admission import Context
+
+if TYPE_CHECKING:  # their libraries are for who has an identity (security.py)
+    from ordersys.runtime.identity.tokens import Tokens
 
 _log = logging.getLogger(__name__)
 _AUTHORIZATION = "authorization"
@@ -35,10 +38,25 @@ def answer_to(whom: Caller) -> None:
     _calling.set(whom)
 
 
+def service_of(auth_context: Mapping[str, Iterable[bytes]]) -> str | None:
+    """The full name of the service of the contract that the peer of a call is by its certificate, None if it is none.
+
+    gRPC gives `peer_spiffe_id` only where the URI is the only one (X509-SVID, 2). Its `peer_identities` fall back on
+    the common name. The id is compared octet by octet: gRPC normalises nothing, and neither does this.
+    """
+    ids = tuple(auth_context.get("peer_spiffe_id", ()))
+    return _services().get(ids[0]) if len(ids) == 1 else None
+
+
+@cache
+def _services() -> Mapping[bytes, str]:
+    return {spiffe_id.encode(): name for spiffe_id, name in service_ids().items()}
+
+
 class Callers:
     """Finds the caller of each call."""
 
-    def __init__(self, tokens: Tokens | None) -> None:
+    def __init__(self, tokens: "Tokens | None") -> None:
         """Without identities (`tokens` is None) everybody is trusted with everything."""
         self._tokens = tokens
         self.refused = RefusedCalls()

@@ -4,17 +4,19 @@ Without one it is as on one machine of a developer: everything goes in clear, an
 """
 
 import logging
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import grpc
 
 from ordersys.contract.access import service_id
 from ordersys.contract.addresses import Address
 from ordersys.runtime.base.settings import InvalidSetting
-from ordersys.runtime.identity.certificates import Certificates
-from ordersys.runtime.identity.tokens import Keys, Tokens
 from ordersys.runtime.rpc.callers import Callers
 from ordersys.runtime.settings import Settings
+
+if TYPE_CHECKING:
+    from ordersys.runtime.identity.certificates import Certificates
+    from ordersys.runtime.identity.tokens import Keys, Tokens
 
 _log = logging.getLogger(__name__)
 RELOAD_SECONDS = 5.0  # so often the files are looked at: a certificate or a key is renewed days before it ends
@@ -24,9 +26,9 @@ _FILES = ("tls_ca_file", "tls_certificate_file", "tls_key_file", "token_keys_fil
 class Security(NamedTuple):
     """The identity of a process, as its settings name it: nothing where it has none."""
 
-    certificates: Certificates | None = None
-    keys: Keys | None = None
-    tokens: Tokens | None = None
+    certificates: "Certificates | None" = None
+    keys: "Keys | None" = None
+    tokens: "Tokens | None" = None
 
     @classmethod
     def of(cls, settings: Settings, service: str) -> "Security":
@@ -37,6 +39,10 @@ class Security(NamedTuple):
         if missing := [f"ORDERSYS_{name.upper()}" for name, file in zip(_FILES, files, strict=True) if not file]:
             text = "the files of a service's identity are given all, or none"
             raise InvalidSetting(f"{' and '.join(missing)} missing: {text}")
+        # The libraries behind them take a tenth of a second, which a service without an identity need not spend.
+        from ordersys.runtime.identity.certificates import Certificates  # noqa: PLC0415
+        from ordersys.runtime.identity.tokens import Keys, Tokens  # noqa: PLC0415
+
         keys = Keys(token_keys)
         certificates = Certificates(ca, certificate, key, service_id(service))
         return cls(certificates, keys, Tokens(keys, settings.token_issuer, settings.token_audience))
