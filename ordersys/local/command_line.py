@@ -20,6 +20,7 @@ from ordersys.console.parser import Parser, UsageError
 from ordersys.contract import addresses
 from ordersys.contract.addresses import Address
 from ordersys.local import ports, state
+from ordersys.local.choices import secure_by_default
 from ordersys.local.display import Display
 from ordersys.local.packages import NoRabbitMQ
 from ordersys.local.postgresql import ServerNotStarted
@@ -33,6 +34,7 @@ from ordersys.runtime.rabbitmq.errors import BrokerUnavailable
 from ordersys.runtime.rabbitmq.urls import shown
 
 _PROGRAM = "python -m ordersys.local"
+_INSECURE = ("Insecure: in clear, and everybody on this machine may do everything.", "")
 _WATCH_SECONDS = 0.5
 _MOST_REPLICAS = 16  # of each of four services: more would have a private PostgreSQL run out of connections
 _FAILED = 1
@@ -45,7 +47,7 @@ _SENSELESS_BESIDE = {
     "--database-url": ("--postgres", "--standby"),
     "--roll": (
         *("--amqp-url", "--amqp-port", "--brokers", "--broker-only", "--demo", "--program", *_PORT_OPTIONS),
-        *("--postgres", "--standby", "--database-url", "--replicas"),
+        *("--insecure", "--postgres", "--standby", "--database-url", "--replicas"),
     ),
     "--amqp-url": ("--amqp-port", "--brokers", "--broker-only"),
     "--broker-only": ("--demo", "--program", "--postgres", "--database-url", "--replicas", *_PORT_OPTIONS),
@@ -126,9 +128,10 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--json", action="store_true", help="with --demo: one JSON object as the last line")
     parser.add_argument(
-        "--secure",
+        "--insecure",
         action="store_true",
-        help="encrypt, and let only those in who are known: certificates and tokens are made in the folder",
+        help="do without certificates and tokens, which are else made in the folder: everybody on this machine may do"
+        " everything; programs in the place of services need none",
     )
     parser.add_argument(
         "--postgres", action="store_true", help="keep the state in a private PostgreSQL instead of SQLite files"
@@ -254,7 +257,7 @@ def _system(arguments: argparse.Namespace, folder: Path, display: Display) -> Sy
         postgres=arguments.postgres,
         standby=arguments.standby,
         replicas=arguments.replicas,
-        secure=arguments.secure,
+        secure=secure_by_default() and not arguments.insecure,
         usual_ports=True,
     )
     return System(folder, display.stage, choices)
@@ -301,6 +304,7 @@ def _greeting(system: System, data_dir: str | None) -> Sequence[str]:
         *(_row(server.name, f"{ports.LOOPBACK}:{server.port}", server.log) for server in system.servers),
         *([] if system.nodes else [f"  {'rabbitmq':<24} {shown(system.broker_urls)}"]),
         "",
+        *(_INSECURE if system.identities is None else ()),
         *(_invitation(system, data_dir) if system.services else []),
         "For programs, and in other shells:" if system.services else "To talk to it, in another shell:",
         "",

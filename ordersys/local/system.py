@@ -5,7 +5,7 @@ import fcntl
 import os
 import shlex
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, suppress
 from pathlib import Path
 from types import TracebackType
@@ -18,6 +18,7 @@ from ordersys.contract.topology import subscriptions
 from ordersys.local import ports, state
 from ordersys.local.choices import (
     DATABASE_URL,
+    INSECURE,
     SERVICES,
     USUAL_AMQP_PORT,
     USUAL_PORTS,
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
 __all__ = ["SERVICES", "USUAL_AMQP_PORT", "USUAL_PORTS", "CannotStart", "Choices", "System", "said_in_one_line"]
 
 _INTERNAL = "ORDERSYS_ORDER_SERVICE_INTERNAL_ADDRESS"
+_OF_IDENTITY = (INSECURE, "ORDERSYS_TLS_", "ORDERSYS_TOKEN_", "ORDERSYS_CA_FILE")
 _SHOWN = ("_ADDRESS", "ORDERSYS_CA_FILE", "ORDERSYS_TOKEN_FILE")
 _MOST_TRIES = 3  # to find ports that nobody takes before the services do; the second try hardly ever fails
 _RESTART_PAUSE = 1.0
@@ -344,11 +346,10 @@ class System:
         """Listens at one address, and asks the other services at all of theirs."""
         module = name.partition("-")[0]
         own = {variable(module): str(self._addresses[name])}
-        if self.identities is not None:
-            own |= self.identities.of_service(module)
+        own |= {INSECURE: "true"} if self.identities is None else self.identities.of_service(module)
         if name in self._internal:
             own[_INTERNAL] = str(self._internal[name])
-        environment = {**os.environ, **self.environment, **own, **self._choices.settings}
+        environment = {**_without_identity(os.environ), **self.environment, **own, **self._choices.settings}
         if self.database_url:  # the file would name another
             environment.pop(f"{DATABASE_URL}_FILE", None)
         programs = self._choices.programs
@@ -400,6 +401,11 @@ class System:
         running = {module: group for module, group in groups.items() if group is not None}
         operator = {} if self.identities is None else self.identities.of_operator
         write_whole(self.folder / state.FILE, state.text(self.addresses, running, self._rolls, operator))
+
+
+def _without_identity(environment: Mapping[str, str]) -> dict[str, str]:
+    """Identities are made here, or none are: those of the shell are other ones."""
+    return {name: value for name, value in environment.items() if not name.startswith(_OF_IDENTITY)}
 
 
 def variable(module: str) -> str:

@@ -91,7 +91,7 @@ async def _serve(
         await stack.enter_async_context(every(tasks, "purge", PURGE_SECONDS, forget))
         await stack.enter_async_context(every(tasks, "identity", RELOAD_SECONDS, security.reload))
         _log.info("serving on %s", settings.listen_address)
-        security.warn(settings.listen_address)
+        security.warn()
         await stop.wait()
         _log.info("stopping: finishing the deliveries under way")
 

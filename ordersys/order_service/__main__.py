@@ -64,7 +64,7 @@ async def serve(settings: OrderSettings, stop: asyncio.Event, tasks: asyncio.Tas
         forget = partial(purge, database, store.purge, Retention(settings.request_retention_hours))
         await stack.enter_async_context(every(tasks, "purge", PURGE_SECONDS, forget))
         _log.info("serving on %s", " and ".join(each.address for each in servers))
-        security.warn(settings.order_service_address)
+        security.warn()
         await stop.wait()
         _log.info("stopping: finishing the calls under way")
 

@@ -85,7 +85,7 @@ async def serve(settings: ProductSettings, stop: asyncio.Event, tasks: asyncio.T
         # First of all when it stops: recovery goes on as long as calls and sagas may share a step of it.
         stack.push_async_callback(_drain, server, sagas, Grace(settings.grace_seconds))
         _log.info("serving on %s", settings.product_service_address)
-        security.warn(settings.product_service_address)
+        security.warn()
         await stop.wait()
         _log.info("stopping: finishing the calls under way")
 

@@ -34,6 +34,11 @@ class Settings:
         secret=True,
         written=database_urls.NONE,
     )
+    insecure: bool = switch(
+        False,
+        "whether to serve without an identity: in clear, everybody on this machine may do everything, nobody of another"
+        " one reaches it",
+    )
     tls_ca_file: Path | None = optional_path(
         "the certificates of the authorities that vouch for services, in PEM; with an identity all connections between"
         " services and with their clients are encrypted, and every caller has to be known"

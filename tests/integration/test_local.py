@@ -129,9 +129,13 @@ def test_the_state_of_a_system_is_there_while_it_runs(folder: Path) -> None:
 
 
 def test_the_demo_ends_with_one_json_object_that_says_it_came_out_even(folder: Path) -> None:
-    """The last line of all that is printed, after everything was stopped."""
+    """The last line of all that is printed, after everything was stopped. With identities, as by itself."""
     command = [sys.executable, "-m", "ordersys.local", "--data-dir", str(folder), "--demo", "--json"]
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=100, check=True)
+    own = {name: value for name, value in os.environ.items() if name != "ORDERSYS_INSECURE"}
+    done = subprocess.run(
+        command, env=own, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=100, check=True
+    )
+    assert (folder / "identity" / "ca.pem").exists()
     report = json.loads(done.stdout.splitlines()[-1])
     assert report["ok"]
     assert (report["lost"], report["duplicated"], report["stock_conserved"]) == (0, 0, True)

@@ -1,6 +1,6 @@
 """Callers of a system with identities: operators and customers by tokens, services by certificates.
 
-The folder is one that `python -m ordersys.identity` makes, or `python -m ordersys.local --secure`.
+The folder is one that `python -m ordersys.identity` makes, or `python -m ordersys.local`.
 """
 
 from collections.abc import Sequence

@@ -46,15 +46,17 @@ def secured_system(
     folder: Path, proxy: AmqpProxy, programs: Sequence[str]
 ) -> Iterator[tuple[dict[str, str], Identity]]:
     """As `system`, with identities; also whoever may call."""
-    with _running(folder, proxy, programs, "--secure") as said:
+    with _running(folder, proxy, programs, insecure=False) as said:
         yield _by_role(said), Identity(folder / "identity", said["ORDERSYS_ORDER_SERVICE_INTERNAL_ADDRESS"])
 
 
 @contextmanager
-def _running(folder: Path, proxy: AmqpProxy, programs: Sequence[str], *flags: str) -> Iterator[dict[str, str]]:
+def _running(
+    folder: Path, proxy: AmqpProxy, programs: Sequence[str], insecure: bool = True
+) -> Iterator[dict[str, str]]:
     """The settings that a system prints, as long as it runs."""
     replaced = [word for program in programs for word in ("--program", program)]
-    with local(folder, "--amqp-url", proxy.url, *replaced, *flags) as process:
+    with local(folder, "--amqp-url", proxy.url, *replaced, insecure=insecure) as process:
         yield addresses(process)
 
 
