@@ -46,7 +46,7 @@ def test_it_does_not_start(module: str, said: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("host", ["0.0.0.0", "[::]", "[::ffff:0:0]", "192.0.2.1", "elsewhere.example"])  # noqa: S104 - it is refused
 @pytest.mark.parametrize("module", SERVICES)
 def test_insecure_it_serves_this_machine_alone(module: str, host: str, tmp_path: Path) -> None:
-    """Whoever asks for more is told."""
+    """Another address is refused, with one that would do."""
     done = started(module, tmp_path / "data", f"{host}:{ports.free(1)[0]}", ORDERSYS_INSECURE="true")
     assert_refused(done, "ORDERSYS_INSECURE", variable(module), host, "127.0.0.1")
     assert not (tmp_path / "data").exists()
@@ -60,7 +60,7 @@ def test_it_has_an_identity_or_is_insecure(name: str, tmp_path: Path) -> None:
 
 
 def test_a_part_of_an_identity_is_none(tmp_path: Path) -> None:
-    """What is missing is named."""
+    """The line names those that are missing."""
     done = ended(tmp_path / "data", ORDERSYS_INSECURE="", ORDERSYS_TLS_CA_FILE=str(tmp_path / "ca.pem"))
     assert_refused(done, *(f"ORDERSYS_{name}" for name in FILES[1:]), "missing")
 
