@@ -191,6 +191,8 @@ def test_the_client_finds_its_credentials_by_the_folder(secured: Secured) -> Non
     assert client(secured, "status").returncode == 0
     assert client(secured, "restock", "paper-a4", "5").returncode == 0
     anna = {"ORDERSYS_CA_FILE": str(layout.ca), "ORDERSYS_TOKEN_FILE": str(layout.token("anna"))}
+    placed = client(secured, "place", "paper-a4=1", "--json", **anna)
+    assert json.loads(placed.stdout)["customer_id"] == "anna"
     refused = client(secured, "restock", "paper-a4", "5", **anna)
     assert refused.returncode == 1
     assert "Who calls may not do this" in refused.stderr
