@@ -20,14 +20,8 @@ from jwt.algorithms import get_default_algorithms
 
 from ordersys.api.auth.v1.access_pb2 import Role
 from ordersys.contract.access import Caller, InvalidToken
-from ordersys.runtime.identity.tokens import (
-    LONGEST_SECONDS,
-    MOST_CHARACTERS,
-    Keys,
-    Tokens,
-    UnusableKeys,
-    key_set,
-)
+from ordersys.runtime.identity.key_sets import Keys, UnusableKeys, key_set
+from ordersys.runtime.identity.tokens import LONGEST_SECONDS, MOST_CHARACTERS, Tokens
 
 Json: TypeAlias = dict[str, object]
 PrivateKey: TypeAlias = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey

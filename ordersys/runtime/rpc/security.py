@@ -16,7 +16,8 @@ from ordersys.runtime.settings import Settings
 
 if TYPE_CHECKING:
     from ordersys.runtime.identity.certificates import Certificates
-    from ordersys.runtime.identity.tokens import Keys, Tokens
+    from ordersys.runtime.identity.key_sets import Keys
+    from ordersys.runtime.identity.tokens import Tokens
 
 _log = logging.getLogger(__name__)
 RELOAD_SECONDS = 5.0  # so often the files are looked at: a certificate or a key is renewed days before it ends
@@ -41,7 +42,8 @@ class Security(NamedTuple):
             raise InvalidSetting(f"{' and '.join(missing)} missing: {text}")
         # The libraries behind them take a tenth of a second, which a service without an identity need not spend.
         from ordersys.runtime.identity.certificates import Certificates  # noqa: PLC0415
-        from ordersys.runtime.identity.tokens import Keys, Tokens  # noqa: PLC0415
+        from ordersys.runtime.identity.key_sets import Keys  # noqa: PLC0415
+        from ordersys.runtime.identity.tokens import Tokens  # noqa: PLC0415
 
         keys = Keys(token_keys)
         certificates = Certificates(ca, certificate, key, service_id(service))
