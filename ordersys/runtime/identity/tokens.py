@@ -15,10 +15,10 @@ from typing import NamedTuple
 from jwt import PyJWK, PyJWS
 from jwt.exceptions import PyJWTError
 
-from ordersys.api.auth.v1.access_pb2 import Role
 from ordersys.contract import access
 from ordersys.contract.access import InvalidToken
 from ordersys.runtime.identity.key_sets import ALGORITHMS, Keys, json_value
+from ordersys.runtime.identity.profile import Profile
 
 MOST_CHARACTERS = 8192
 """Characters of a token. As many bytes of metadata does gRPC take for a whole call, unless it is told otherwise."""
@@ -26,7 +26,6 @@ LONGEST_SECONDS = 86_400
 """Seconds a token may last from its `iat` to its `exp`."""
 _LEEWAY_SECONDS = 30  # that the clock of the issuer may be ahead
 _MOST_VERIFIED = 1024
-_TYPES = ("at+jwt", "application/at+jwt")  # RFC 9068, 4: an ID token is signed by the same key, for somebody else
 _REFUSED_HEADERS = ("crit", "b64", "zip")  # they change how a token is to be read
 _COMPACT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 _JWS = PyJWS(sorted(ALGORITHMS))
@@ -39,18 +38,16 @@ class _Verified(NamedTuple):
 
 
 class Tokens:
-    """The callers of the tokens that the holder of `keys` has issued for `audience`. For the event loop.
+    """The callers of the tokens that the holder of `keys` has issued as `profile` says. For the event loop.
 
     The last 1,024 callers are remembered: to verify a token costs some 100 times as much as to look it up. They are
     known by a digest, so that no token stays in memory, and verified again when the keys have changed.
     """
 
-    def __init__(self, keys: Keys, issuer: str, audience: str, now: Callable[[], float] = time.time) -> None:
+    def __init__(self, keys: Keys, profile: Profile, now: Callable[[], float] = time.time) -> None:
         self._keys = keys
-        self._issuer = issuer
-        self._audience = audience
+        self._profile = profile
         self._now = now
-        self._roles = access.scopes()
         self._verified: OrderedDict[bytes, _Verified] = OrderedDict()
 
     def caller(self, token: str) -> access.Caller:
@@ -72,22 +69,22 @@ class Tokens:
     def _verify(self, token: str) -> _Verified:
         if not _COMPACT.fullmatch(token):
             raise InvalidToken("not in the compact form of a JWS")
-        key = self._key(_object(token.partition(".")[0], "header"))
+        header = _object(token.partition(".")[0], "header")
+        type_ = self._profile.type_of(header)
+        key = self._key(header)
         try:
             _JWS.decode(token, key, [key.algorithm_name])
         except PyJWTError as error:
             raise InvalidToken("signature does not fit") from error
         claims = _object(token.split(".")[1], "payload")
         expires = self._expiry(claims)
-        return _Verified(self._caller(claims), expires, self._keys.generation)
+        return _Verified(self._profile.caller(claims, type_), expires, self._keys.generation)
 
     def _key(self, header: Mapping[str, object]) -> PyJWK:
         """The key a token claims to be signed with: a forged one is refused here, at no cost, unless it knows one."""
-        kid, type_ = header.get("kid"), header.get("typ")
         if any(name in header for name in _REFUSED_HEADERS):
             raise InvalidToken("critical, b64 or zip in the header")
-        if not isinstance(type_, str) or type_.lower() not in _TYPES:
-            raise InvalidToken("not of the type at+jwt")
+        kid = header.get("kid")
         key = self._keys.get(kid) if isinstance(kid, str) else None
         if key is None:
             raise InvalidToken("unknown key")
@@ -106,19 +103,6 @@ class Tokens:
         if not 0 < expires - issued <= LONGEST_SECONDS:
             raise InvalidToken("lasts for too long, or ends before it is issued")
         return expires
-
-    def _caller(self, claims: Mapping[str, object]) -> access.Caller:
-        name, scope = claims.get("sub"), claims.get("scope", "")
-        if claims.get("iss") != self._issuer:
-            raise InvalidToken("of another issuer")
-        if claims.get("aud") not in (self._audience, [self._audience]):
-            raise InvalidToken("not for this audience alone")
-        if not isinstance(name, str) or not access.is_name(name):
-            raise InvalidToken("sub is not 1 to 64 lower-case letters, digits and inner hyphens")
-        if not isinstance(scope, str):
-            raise InvalidToken("scope is no text")
-        roles = {self._roles[word] for word in scope.split(" ") if word in self._roles}
-        return access.Caller(name, frozenset({Role.ROLE_ANONYMOUS, *roles}))
 
 
 def _seconds(claims: Mapping[str, object], name: str) -> int:

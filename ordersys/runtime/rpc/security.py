@@ -43,11 +43,12 @@ class Security(NamedTuple):
         # The libraries behind them take a tenth of a second, which a service without an identity need not spend.
         from ordersys.runtime.identity.certificates import Certificates  # noqa: PLC0415
         from ordersys.runtime.identity.key_sets import Keys  # noqa: PLC0415
+        from ordersys.runtime.identity.profile import Profile  # noqa: PLC0415
         from ordersys.runtime.identity.tokens import Tokens  # noqa: PLC0415
 
         keys = Keys(token_keys)
         certificates = Certificates(ca, certificate, key, service_id(service))
-        return cls(certificates, keys, Tokens(keys, settings.token_issuer, settings.token_audience))
+        return cls(certificates, keys, Tokens(keys, Profile.of(settings)))
 
     def callers(self) -> Callers:
         """Tells who calls."""
