@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ordersys.api.auth.v1.access_pb2 import Role
 from ordersys.contract.access import AUDIENCE, ISSUER, scopes
-from ordersys.runtime.base import claims
+from ordersys.runtime.base import claims, https_url
 from ordersys.runtime.base import database_url as database_urls
 from ordersys.runtime.base import event_loop as loops
 from ordersys.runtime.base.claims import ClaimPath
@@ -47,6 +47,18 @@ class Settings:
     )
     tls_key_file: Path | None = optional_path("the key of that certificate, which nobody else may read")
     token_keys_file: Path | None = optional_path("the public keys of whoever issues tokens (a JSON Web Key Set)")
+    token_keys_url: str | None = setting(
+        None,
+        https_url.parse,
+        "where the issuer publishes these keys, instead of a file (https)",
+        written=https_url.NONE,
+    )
+    token_keys_ca_file: Path | None = optional_path(
+        "the certificates of the authorities that vouch for the server of that URL, in PEM; those of the system if none"
+    )
+    token_keys_seconds: int = number(
+        300, 5, 86_400, "how often they are fetched, in seconds: so long a key that is no longer published is good"
+    )
     token_issuer: str = text(ISSUER, "whoever issues tokens, as they name it (`iss`)")
     token_audience: str = text(AUDIENCE, "for whom tokens have to be issued (`aud`), among others or alone")
     token_types: frozenset[str] = setting(

@@ -7,6 +7,7 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Protocol
 
 from jwt import PyJWK
 from jwt.exceptions import PyJWTError
@@ -34,6 +35,27 @@ class UnusableKeys(StartupError):
     """A file with keys of an issuer that can't be used; the text has the file and the way out, no content."""
 
 
+class KeySource(Protocol):
+    """The public keys of an issuer of tokens, by `kid`, wherever they come from. For the event loop."""
+
+    @property
+    def generation(self) -> int:
+        """Rises each time new keys are taken."""
+
+    @property
+    def works(self) -> bool:
+        """False while there are no keys at all."""
+
+    async def start(self) -> None:
+        """Waits for the first keys, some seconds at most."""
+
+    def get(self, kid: str) -> PyJWK | None:
+        """The key of this id."""
+
+    def reload(self) -> None:
+        """Takes keys that have changed; to be called every few seconds. Never waits."""
+
+
 class Keys:
     """The public keys of an issuer of tokens, by `kid`, from a file with a JSON Web Key Set (RFC 7517, 5).
 
@@ -48,6 +70,14 @@ class Keys:
     def generation(self) -> int:
         """Rises each time new keys are taken."""
         return self._watched.generation
+
+    @property
+    def works(self) -> bool:
+        """True: without keys there is none of this kind."""
+        return True
+
+    async def start(self) -> None:
+        """Has nothing to wait for."""
 
     def get(self, kid: str) -> PyJWK | None:
         """The key of this id."""

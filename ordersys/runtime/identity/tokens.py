@@ -17,7 +17,7 @@ from jwt.exceptions import PyJWTError
 
 from ordersys.contract import access
 from ordersys.contract.access import InvalidToken
-from ordersys.runtime.identity.key_sets import ALGORITHMS, Keys, json_value
+from ordersys.runtime.identity.key_sets import ALGORITHMS, KeySource, json_value
 from ordersys.runtime.identity.profile import Profile
 
 MOST_CHARACTERS = 8192
@@ -44,7 +44,7 @@ class Tokens:
     known by a digest, so that no token stays in memory, and verified again when the keys have changed.
     """
 
-    def __init__(self, keys: Keys, profile: Profile, now: Callable[[], float] = time.time) -> None:
+    def __init__(self, keys: KeySource, profile: Profile, now: Callable[[], float] = time.time) -> None:
         self._keys = keys
         self._profile = profile
         self._now = now

@@ -16,7 +16,7 @@ from ordersys.runtime.settings import Settings
 
 if TYPE_CHECKING:
     from ordersys.runtime.identity.certificates import Certificates
-    from ordersys.runtime.identity.key_sets import Keys
+    from ordersys.runtime.identity.key_sets import KeySource
     from ordersys.runtime.identity.tokens import Tokens
 
 _log = logging.getLogger(__name__)
@@ -28,27 +28,38 @@ class Security(NamedTuple):
     """The identity of a process, as its settings name it: nothing where it has none."""
 
     certificates: "Certificates | None" = None
-    keys: "Keys | None" = None
+    keys: "KeySource | None" = None
     tokens: "Tokens | None" = None
 
     @classmethod
     def of(cls, settings: Settings, service: str) -> "Security":
         """The identity of `service`, by its full name in the contract. Raises InvalidSetting, UnusableCertificate."""
-        ca, certificate, key, token_keys = files = [getattr(settings, name) for name in _FILES]
+        ca, certificate, key, token_keys = [getattr(settings, name) for name in _FILES]
+        files = (ca, certificate, key, token_keys or settings.token_keys_url)
         if not any(files):
             return cls()
         if missing := [f"ORDERSYS_{name.upper()}" for name, file in zip(_FILES, files, strict=True) if not file]:
-            text = "the files of a service's identity are given all, or none"
+            text = "the files of a service's identity are given all, or none; for the keys a URL will do"
             raise InvalidSetting(f"{' and '.join(missing)} missing: {text}")
         # The libraries behind them take a tenth of a second, which a service without an identity need not spend.
         from ordersys.runtime.identity.certificates import Certificates  # noqa: PLC0415
-        from ordersys.runtime.identity.key_sets import Keys  # noqa: PLC0415
+        from ordersys.runtime.identity.fetched_keys import source  # noqa: PLC0415
         from ordersys.runtime.identity.profile import Profile  # noqa: PLC0415
         from ordersys.runtime.identity.tokens import Tokens  # noqa: PLC0415
 
-        keys = Keys(token_keys)
+        keys = source(settings)
         certificates = Certificates(ca, certificate, key, service_id(service))
         return cls(certificates, keys, Tokens(keys, Profile.of(settings)))
+
+    async def start(self) -> None:
+        """Waits for the keys of an issuer that have to be fetched, 10 s at most. To be called before callers are."""
+        if self.keys is not None:
+            await self.keys.start()
+
+    @property
+    def works(self) -> bool:
+        """False as long as no token can be verified."""
+        return self.keys is None or self.keys.works
 
     def callers(self) -> Callers:
         """Tells who calls."""
