@@ -1,16 +1,11 @@
 """Keys of an issuer by their URL: fetched over real TLS from a server of this machine, which answers as it is told."""
 
 import asyncio
-import json
 import logging
 import socket
-import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -25,100 +20,12 @@ from ordersys.runtime.identity.fetched_keys import COOLDOWN_SECONDS, FetchedKeys
 from ordersys.runtime.identity.key_sets import Keys, UnusableKeys
 from ordersys.runtime.identity.tokens import Tokens
 from ordersys.runtime.settings import Settings
-from tests.unit.test_tokens import CLAIMS, ES256, GOOD, OCT, PROFILE, RS256, Clock, Json
+from tests.issuer import Answer, Issuer, key_set
+from tests.unit.test_tokens import CLAIMS, ES256, GOOD, OCT, PROFILE, RS256, Clock
 
 SECONDS = 10.0
 PERIOD = 300.0
-
-
-def key_set(*keys: Json) -> bytes:
-    """A key set, as it is published."""
-    return json.dumps({"keys": keys}).encode()
-
-
-@dataclass
-class Answer:
-    """The answer of the issuer to each request, until it is told another."""
-
-    body: bytes = field(default_factory=lambda: key_set(ES256.jwk))
-    status: int = 200
-    headers: Mapping[str, str] = field(default_factory=dict)
-    before: Callable[[], object] = lambda: None
-    pause: float = 0
-    """Seconds before each octet."""
-
-
-class Issuer:
-    """A server of https on this machine that publishes keys, and counts who asks."""
-
-    def __init__(self, folder: Path) -> None:
-        self.answer = Answer()
-        self.paths: list[str] = []
-        self.ca_file = folder / "ca.pem"
-        key = issuing.new_key()
-        self.authority = issuing.Pair(issuing.authority(key, datetime.now(UTC)), key)
-        self.ca_file.write_bytes(issuing.certificate_pem(self.authority.certificate))
-        self._folder = folder
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self._server.daemon_threads = True
-        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self.certify(self.authority)
-        self._server.socket = self.context.wrap_socket(
-            self._server.socket, server_side=True, do_handshake_on_connect=False
-        )
-
-    @property
-    def port(self) -> int:
-        return int(self._server.server_address[1])
-
-    @property
-    def url(self) -> str:
-        return f"https://localhost:{self.port}/keys"
-
-    def certify(self, authority: issuing.Pair, now: datetime | None = None) -> None:
-        """Shows a new certificate of this authority from the next connection on."""
-        self.show(issuing.leaf(authority, "order-service", now or datetime.now(UTC), 1))
-
-    def show(self, pair: issuing.Pair) -> None:
-        """Shows this certificate from the next connection on."""
-        file = self._folder / "server.pem"
-        file.write_bytes(issuing.certificate_pem(pair.certificate) + issuing.key_pem(pair.key))
-        self.context.load_cert_chain(file)
-
-    def _handler(self) -> type[BaseHTTPRequestHandler]:
-        issuer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                issuer.paths.append(self.path)
-                answer = issuer.answer
-                answer.before()
-                self.send_response(answer.status)
-                for name, value in {"Content-Length": str(len(answer.body)), **answer.headers}.items():
-                    self.send_header(name, value)
-                self.end_headers()
-                if not answer.pause:
-                    self.wfile.write(answer.body)
-                    return
-                for octet in answer.body:
-                    threading.Event().wait(answer.pause)
-                    self.wfile.write(bytes([octet]))
-
-            def log_message(self, *arguments: object) -> None:
-                """Nothing."""
-
-        return Handler
-
-    @contextmanager
-    def running(self) -> Iterator["Issuer"]:
-        thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield self
-        finally:
-            self._server.shutdown()
-            self._server.server_close()
-            thread.join()
+GOOD_SET = Answer(key_set(ES256.jwk))
 
 
 @pytest.fixture(autouse=True)
@@ -131,7 +38,7 @@ def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def issuer(tmp_path: Path) -> Iterator[Issuer]:
     """An issuer that publishes one key."""
-    with Issuer(tmp_path).running() as running:
+    with Issuer(tmp_path, GOOD_SET).running() as running:
         yield running
 
 
@@ -244,7 +151,7 @@ async def test_a_forged_token_without_a_chance_asks_for_nothing(keys: FetchedKey
 
 
 TROUBLES: Mapping[str, tuple[Answer, str]] = {
-    "500": (Answer(status=500), "status 500"),
+    "500": (Answer(b"", status=500), "status 500"),
     "404": (Answer(b"nothing", status=404), "status 404"),
     "204": (Answer(b"", status=204), "is not JSON"),
     "HTML": (Answer(b"<html>log in</html>"), "is not JSON"),
@@ -254,9 +161,9 @@ TROUBLES: Mapping[str, tuple[Answer, str]] = {
     "shared secrets alone": (Answer(key_set(OCT)), "shared secret"),
     "too large": (Answer(b" " * 1_048_600 + key_set(ES256.jwk)), "more than 1 MiB"),
     "cut off": (Answer(key_set(ES256.jwk)[:-5], headers={"Content-Length": "900"}), "is not JSON"),
-    "redirect": (Answer(status=302, headers={"Location": "/elsewhere"}), "status 302, redirects are not followed"),
-    "permanent redirect": (Answer(status=308, headers={"Location": "/elsewhere"}), "status 308, redirects"),
-    "headers without end": (Answer(headers={f"X-{n}": "x" for n in range(200)}), "no answer in HTTP"),
+    "redirect": (Answer(b"", status=302, headers={"Location": "/elsewhere"}), "status 302, redirects are not followed"),
+    "permanent redirect": (Answer(b"", status=308, headers={"Location": "/elsewhere"}), "status 308, redirects"),
+    "headers without end": (Answer(b"", headers={f"X-{n}": "x" for n in range(200)}), "no answer in HTTP"),
 }
 
 
@@ -289,7 +196,7 @@ async def test_an_issuer_that_is_away_is_asked_again(
     keys: FetchedKeys, issuer: Issuer, clock: Steady, caplog: pytest.LogCaptureFixture
 ) -> None:
     """At the start it is waited for no longer than a try takes; no token is good until it is back."""
-    issuer.answer = Answer(status=503)
+    issuer.answer = Answer(b"", status=503)
     await keys.start()
     tokens = Tokens(keys, PROFILE, Clock())
     assert not keys.works
@@ -301,7 +208,7 @@ async def test_an_issuer_that_is_away_is_asked_again(
     assert message == (
         f"the key set at {issuer.url} can't be fetched: status 503; no token is accepted until there is one"
     )
-    issuer.answer = Answer()
+    issuer.answer = GOOD_SET
     await refreshed(keys, clock, 5)
     assert keys.works
     assert tokens.caller(GOOD).name == "ada"
@@ -429,9 +336,9 @@ async def test_an_answer_that_takes_too_long_is_given_up(
     await keys.start()
     monkeypatch.setattr("ordersys.runtime.identity.fetched_keys._SILENT_SECONDS", 0.2)
     monkeypatch.setattr("ordersys.runtime.identity.fetched_keys._MOST_SECONDS", 0.3)
-    issuer.answer = Answer(before=answer) if answer else Answer(b" " * 50, pause=0.05)
+    issuer.answer = Answer(key_set(RS256.jwk), before=answer) if answer else Answer(b" " * 50, pause=0.05)
     await refreshed(keys, clock)
-    assert keys.works
+    assert keys.get("es256") is not None
     assert "can't be fetched: no answer in time" in caplog.text
 
 
@@ -441,7 +348,7 @@ async def test_a_start_waits_no_longer_than_it_has_to(
     """It goes on without keys, and takes them when they come."""
     monkeypatch.setattr("ordersys.runtime.identity.fetched_keys._START_SECONDS", 0.1)
     goes_on = threading.Event()
-    issuer.answer = Answer(before=lambda: goes_on.wait(SECONDS))
+    issuer.answer = Answer(key_set(ES256.jwk), before=lambda: goes_on.wait(SECONDS))
     await keys.start()
     assert not keys.works
     assert caplog.messages == [
