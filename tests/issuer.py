@@ -27,7 +27,9 @@ class Answer:
     headers: Mapping[str, str] = field(default_factory=dict)
     before: Callable[[], object] = lambda: None
     pause: float = 0
-    """Seconds before each octet."""
+    """Seconds before each octet of the body."""
+    head: bytes = b""
+    """Sent instead of any other, with the same pauses."""
 
 
 class _Server(ThreadingHTTPServer):
@@ -92,15 +94,21 @@ class Issuer:
                 issuer.paths.append(self.path)
                 answer = issuer.answer
                 answer.before()
+                if answer.head:
+                    self._drip(answer.head, answer.pause)
+                    return
                 self.send_response(answer.status)
                 for name, value in {"Content-Length": str(len(answer.body)), **answer.headers}.items():
                     self.send_header(name, value)
                 self.end_headers()
-                if not answer.pause:
+                if answer.pause:
+                    self._drip(answer.body, answer.pause)
+                else:
                     self.wfile.write(answer.body)
-                    return
-                for octet in answer.body:
-                    threading.Event().wait(answer.pause)
+
+            def _drip(self, octets: bytes, pause: float) -> None:
+                for octet in octets:
+                    threading.Event().wait(pause)
                     self.wfile.write(bytes([octet]))
 
             def log_message(self, *arguments: object) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -316,30 +317,34 @@ async def test_no_call_waits_for_an_issuer_that_is_slow(
     assert len(issuer.paths) == 2
 
 
-@pytest.mark.parametrize(
-    "answer",
-    [
-        pytest.param(lambda: threading.Event().wait(1), id="silent"),
-        pytest.param(None, id="an octet at a time"),
-    ],
-)
+SLOW: Mapping[str, tuple[Answer, str]] = {
+    "silent": (Answer(key_set(RS256.jwk), before=lambda: threading.Event().wait(1)), "no answer in time"),
+    "a body without end": (Answer(b" " * 50, pause=0.05), "no answer in time"),
+    "headers without end": (Answer(b"", pause=0.05, head=b"HTTP/1.1 200 OK\r\nX: " + b"x" * 50), "no answer in HTTP"),
+}
+
+
+@pytest.mark.parametrize(("answer", "words"), SLOW.values(), ids=SLOW)
 async def test_an_answer_that_takes_too_long_is_given_up(
     *,
-    answer: Callable[[], object] | None,
+    answer: Answer,
+    words: str,
     keys: FetchedKeys,
     issuer: Issuer,
     clock: Steady,
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """An answer that stays away, and one that never ends."""
+    """One that stays away, and one that never ends."""
     await keys.start()
     monkeypatch.setattr("ordersys.runtime.identity.fetched_keys._SILENT_SECONDS", 0.2)
     monkeypatch.setattr("ordersys.runtime.identity.fetched_keys._MOST_SECONDS", 0.3)
-    issuer.answer = Answer(key_set(RS256.jwk), before=answer) if answer else Answer(b" " * 50, pause=0.05)
+    issuer.answer = answer
+    began = time.monotonic()
     await refreshed(keys, clock)
+    assert time.monotonic() - began < 2
     assert keys.get("es256") is not None
-    assert "can't be fetched: no answer in time" in caplog.text
+    assert f"can't be fetched: {words}" in caplog.text
 
 
 async def test_a_start_waits_no_longer_than_it_has_to(

@@ -9,10 +9,12 @@ import logging
 import ssl
 import time
 from collections.abc import Callable, Mapping
-from http.client import HTTPException, HTTPResponse
+from contextlib import suppress
+from http.client import HTTPException, HTTPResponse, HTTPSConnection
 from pathlib import Path
 from queue import SimpleQueue
-from threading import Thread
+from socket import SHUT_RDWR
+from threading import Thread, Timer
 from typing import NamedTuple
 from urllib.error import HTTPError, URLError
 from urllib.request import (
@@ -197,17 +199,37 @@ def _context(ca_file: Path | None) -> ssl.SSLContext:
 def _fetch(url: str, context: ssl.SSLContext) -> bytes:
     """The octets at an https URL, by the proxy of the environment, if any. Raises OSError, HTTPException, ValueError.
 
-    Blocks for 5 s at most where the issuer falls silent. No redirect is followed: it would lead elsewhere than the
-    setting says, and urllib would follow it to http.
+    Blocks for 5 s at most where the issuer falls silent, for 20 s where it does not come to an end; the look-up of its
+    name takes as long as the system likes. No redirect is followed: it leads elsewhere than the setting says.
     """
     opener = OpenerDirector()
     opener.addheaders = [("User-Agent", "ordersys")]
     # Those of `build_opener` but for http, ftp, file, data and redirects.
-    for handler in (ProxyHandler(), HTTPSHandler(context=context), HTTPErrorProcessor(), HTTPDefaultErrorHandler()):
+    for handler in (ProxyHandler(), _Handler(context=context), HTTPErrorProcessor(), HTTPDefaultErrorHandler()):
         opener.add_handler(handler)
     ends = time.monotonic() + _MOST_SECONDS
     with opener.open(Request(url, headers={"Accept": "application/json"}), timeout=_SILENT_SECONDS) as response:  # noqa: S310 - https alone
         return _read(response, ends)
+
+
+class _Connection(HTTPSConnection):
+    """A connection on which 10 s are enough for the headers: the time of a socket begins anew with each octet."""
+
+    def connect(self) -> None:
+        timer = Timer(_MOST_SECONDS, self._give_up)
+        timer.daemon = True
+        timer.start()
+        super().connect()
+
+    def _give_up(self) -> None:
+        if self.sock is not None:  # until the headers are there; the body has a time of its own
+            with suppress(OSError):
+                self.sock.shutdown(SHUT_RDWR)
+
+
+class _Handler(HTTPSHandler):
+    def https_open(self, request: Request) -> HTTPResponse:
+        return self.do_open(_Connection, request, context=self._context)  # type: ignore[attr-defined]
 
 
 def _read(response: HTTPResponse, ends: float) -> bytes:
