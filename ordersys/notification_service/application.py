@@ -65,6 +65,7 @@ async def _serve(
     own = subscription(service)
     async with AsyncExitStack() as stack:  # closed in reverse: consumers, server, removals, database
         security = Security.of(settings, service.full_name)
+        await security.start()
         stored = _stored(own)
         database = await open_storage(settings.database_url, settings.data_dir, stored)
         stack.push_async_callback(database.close)
@@ -84,7 +85,7 @@ async def _serve(
             stack.push_async_callback(consumer.close)
 
         async def works() -> bool:
-            return await database.probe() and all(consumer.works for consumer in consumers)
+            return await database.probe() and security.works and all(consumer.works for consumer in consumers)
 
         await stack.enter_async_context(every(tasks, "health", HEALTH_SECONDS, lambda: server.report(works)))
         forget = partial(purge, database, requests.purge, Retention(settings.request_retention_hours))

@@ -18,7 +18,8 @@ from ordersys.runtime.settings import Settings
 
 if TYPE_CHECKING:
     from ordersys.runtime.identity.certificates import Certificates
-    from ordersys.runtime.identity.tokens import Keys, Tokens
+    from ordersys.runtime.identity.key_sets import KeySource
+    from ordersys.runtime.identity.tokens import Tokens
 
 _log = logging.getLogger(__name__)
 RELOAD_SECONDS = 5.0  # so often the files are looked at: a certificate or a key is renewed days before it ends
@@ -34,7 +35,7 @@ class Security(NamedTuple):
     """The identity of a process, as its settings name it: nothing where it is insecure."""
 
     certificates: "Certificates | None" = None
-    keys: "Keys | None" = None
+    keys: "KeySource | None" = None
     tokens: "Tokens | None" = None
 
     @classmethod
@@ -43,7 +44,8 @@ class Security(NamedTuple):
 
         Raises InvalidSetting, also where it has none and is not told to do without; UnusableCertificate.
         """
-        ca, certificate, key, token_keys = files = [getattr(settings, name) for name in _FILES]
+        ca, certificate, key, token_keys = [getattr(settings, name) for name in _FILES]
+        files = (ca, certificate, key, token_keys or settings.token_keys_url)
         names = [f"{PREFIX}{name.upper()}" for name in _FILES]
         given = [name for name, file in zip(names, files, strict=True) if file]
         if settings.insecure:
@@ -53,15 +55,27 @@ class Security(NamedTuple):
         if not given:
             raise InvalidSetting(f"a service needs an identity ({', '.join(names)}): {_WAYS_OUT}")
         if missing := [name for name in names if name not in given]:
-            text = "the files of a service's identity are given all, or none"
+            text = "the files of a service's identity are given all, or none; for the keys a URL will do"
             raise InvalidSetting(f"{' and '.join(missing)} missing: {text}")
         # The libraries behind them take a tenth of a second, which a service without an identity need not spend.
         from ordersys.runtime.identity.certificates import Certificates  # noqa: PLC0415
-        from ordersys.runtime.identity.tokens import Keys, Tokens  # noqa: PLC0415
+        from ordersys.runtime.identity.fetched_keys import source  # noqa: PLC0415
+        from ordersys.runtime.identity.profile import Profile  # noqa: PLC0415
+        from ordersys.runtime.identity.tokens import Tokens  # noqa: PLC0415
 
-        keys = Keys(token_keys)
+        keys = source(settings)
         certificates = Certificates(ca, certificate, key, service_id(service))
-        return cls(certificates, keys, Tokens(keys, settings.token_issuer, settings.token_audience))
+        return cls(certificates, keys, Tokens(keys, Profile.of(settings)))
+
+    async def start(self) -> None:
+        """Waits for the keys of an issuer that have to be fetched, 10 s at most. To be called before callers are."""
+        if self.keys is not None:
+            await self.keys.start()
+
+    @property
+    def works(self) -> bool:
+        """False as long as no token can be verified."""
+        return self.keys is None or self.keys.works
 
     def callers(self) -> Callers:
         """Tells who calls."""
