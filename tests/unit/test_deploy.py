@@ -570,10 +570,18 @@ def _granted(spec: Mapping[str, Any]) -> Mapping[str, str]:
 
 
 def test_the_broker_of_the_operator_speaks_tls() -> None:
-    """With its own certificate, at the port that policies allow."""
-    (cluster,) = [d["spec"] for d in component("rabbitmq-operator") if d["kind"] == "RabbitmqCluster"]
-    assert cluster["tls"] == {"secretName": "rabbitmq-identity"}
-    assert "auth_mechanisms.1 = PLAIN" in cluster["rabbitmq"]["additionalConfig"]
+    """With its own certificate, at the port that policies allow; operators have one in clear, and are told so."""
+    (cluster,) = [d for d in component("rabbitmq-operator") if d["kind"] == "RabbitmqCluster"]
+    assert cluster["spec"]["tls"] == {"secretName": "rabbitmq-identity"}
+    assert "auth_mechanisms.1 = PLAIN" in cluster["spec"]["rabbitmq"]["additionalConfig"]
+    address = f"http://{cluster['metadata']['name']}.{namespace()}.svc:15672"
+    assert cluster["metadata"]["annotations"] == {"rabbitmq.com/operator-connection-uri": address}
+
+
+def namespace() -> str:
+    """The namespace of everything."""
+    name: str = yaml.safe_load((KUBERNETES / "base" / "kustomization.yaml").read_text(encoding="utf-8"))["namespace"]
+    return name
 
 
 def test_cert_manager_makes_the_certificates_that_services_take() -> None:
