@@ -201,6 +201,16 @@ def test_an_order_reaches_every_service(composed: Composed) -> None:
     eventually(notified, SECONDS)
 
 
+def test_a_customer_has_a_token_by_the_same_service(composed: Composed) -> None:
+    """Printed; with it the client lists her own orders, and nobody's dead letters."""
+    client(composed, "place", "paper-a4=1", "--customer", "ben")
+    printed = composed.run("token", "ordersys.identity", "token", "/identity", "--customer", "anna")
+    (composed.secrets / "client/operator.token").write_text(printed.stdout)
+    listed = composed.run("client", "orders", "--json")
+    assert {order["customer_id"] for order in json.loads(listed.stdout)} <= {"anna"}
+    assert composed.run("client", "dead-letters").returncode != 0
+
+
 def test_nobody_else_is_let_in(composed: Composed) -> None:
     """Not without a token, and not into the broker: there is no guest."""
     (composed.secrets / "client/operator.token").write_text("e30.e30.e30")

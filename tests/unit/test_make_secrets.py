@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from ordersys.contract import access
-from ordersys.contract.permissions import contract_permissions
+from ordersys.contract.permissions import DECLARER, contract_permissions
 from ordersys.contract.topology import topology
 from ordersys.identity import issuing
 from ordersys.runtime.base import settings
@@ -24,6 +24,7 @@ from ordersys.topology import definitions
 from tests.deployment import (
     BROKER,
     DEPLOY,
+    FILES,
     KINDS,
     MOUNTED,
     ROOT,
@@ -75,6 +76,28 @@ def test_secrets_are_for_whoever_runs_the_containers_and_for_nobody_else(made: P
         assert stat.S_IMODE(status.st_mode) in wanted, path
     mounted = {folder for service in compose()["services"].values() for folder in folders(service).values()}
     assert mounted | {"passwords"} == {path.name for path in (made / ".secrets").iterdir()}
+
+
+def test_a_folder_has_what_its_container_needs_and_nothing_else(made: Path) -> None:
+    """No key but its own, and none of the authority or the issuer."""
+    of_service = {*FILES.values(), "database-url"}
+    for name in folders_made(made):
+        others = {
+            BROKER: {"ca.pem", "certificate.pem", "key.pem", "definitions.json"},
+            DECLARER: {"ca.pem", "amqp-url"},
+            "postgres": {"password"},
+            "client": {"ca.pem"},
+        }
+        files = {path.name for path in (made / ".secrets" / name).iterdir()}
+        assert files == others.get(name, of_service), name
+    keys = {path.parent.name: path.read_bytes() for path in (made / ".secrets").glob("*/key.pem")}
+    assert set(keys) == {*issuing.services(), BROKER}
+    assert len(set(keys.values())) == len(keys)
+
+
+def folders_made(made: Path) -> set[str]:
+    """The folders that are for containers."""
+    return {path.name for path in (made / ".secrets").iterdir()} - {"identity", "passwords"}
 
 
 def test_what_is_made_once_stays(made: Path) -> None:
