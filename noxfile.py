@@ -260,7 +260,8 @@ def deploy(session: nox.Session) -> None:
             session.run("kubectl", "kustomize", str(overlay), stdout=output, external=True)
         session.run("kubernetes-validate", "--strict", "--version", "1.37", str(manifests))
     prepare(session, "tests")
-    session.run("pytest", "tests/unit/test_deploy.py", *session.posargs)
+    tests = [f"tests/unit/test_{name}.py" for name in ("deploy", "deploy_secrets", "make_secrets")]
+    session.run("pytest", *tests, *session.posargs)
 
 
 @nox.session
