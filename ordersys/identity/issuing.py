@@ -16,9 +16,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from ordersys.contract import access
+from ordersys.identity.layout import BROKER, TOPOLOGY
 
-RABBITMQ, TOPOLOGY = "rabbitmq", "topology"
-"""Those with a certificate that are no service of the contract: the broker, and whoever declares its queues."""
 AUTHORITY_DAYS = 365
 DAYS = 30
 """The life of a service's certificate, in days, unless it is told otherwise."""
@@ -49,7 +48,7 @@ def services() -> Sequence[str]:
 
 def names() -> Sequence[str]:
     """All that can have a certificate: the services of the contract, the broker, and whoever declares its queues."""
-    return [*services(), RABBITMQ, TOPOLOGY]
+    return [*services(), BROKER, TOPOLOGY]
 
 
 def new_key() -> Key:
@@ -187,12 +186,12 @@ def _names(name: str) -> Sequence[x509.GeneralName]:
 
 def _ids(name: str) -> list[str]:
     """Its SPIFFE ids: none where it is no service, so that no service takes it for one."""
-    return [] if name in (RABBITMQ, TOPOLOGY) else [access.service_id(name)]
+    return [] if name in (BROKER, TOPOLOGY) else [access.service_id(name)]
 
 
 def _uses(name: str) -> Sequence[x509.ObjectIdentifier]:
     """A service is called and calls others; the broker calls nobody, and nobody calls the declarer."""
-    of_others = {RABBITMQ: [ExtendedKeyUsageOID.SERVER_AUTH], TOPOLOGY: [ExtendedKeyUsageOID.CLIENT_AUTH]}
+    of_others = {BROKER: [ExtendedKeyUsageOID.SERVER_AUTH], TOPOLOGY: [ExtendedKeyUsageOID.CLIENT_AUTH]}
     return of_others.get(name, [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
 
 

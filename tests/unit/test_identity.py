@@ -28,7 +28,7 @@ from ordersys.identity.authority import Authority
 from ordersys.identity.description import Unknown
 from ordersys.identity.files import UnusableFile
 from ordersys.identity.issuing import Key, Pair
-from ordersys.identity.layout import OPERATOR, Layout
+from ordersys.identity.layout import OPERATOR, TOPOLOGY, Layout
 
 NOW = datetime(2026, 11, 27, 12, 0, tzinfo=UTC)
 SECOND, DAY = timedelta(seconds=1), timedelta(days=1)
@@ -123,7 +123,7 @@ def test_the_first_name_in_a_certificate_is_the_user_that_has_the_rights_of_the_
     certificate = issuing.leaf(CA, name, NOW).certificate
     assert issuing.hosts(certificate)[0] == name
     assert name in {granted.user for granted in contract_permissions()}
-    assert issuing.TOPOLOGY == DECLARER
+    assert TOPOLOGY == DECLARER
 
 
 @pytest.mark.parametrize(

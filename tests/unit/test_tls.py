@@ -1,14 +1,23 @@
 """The files by which a client of the broker is known, and whom it trusts."""
 
 import os
+import ssl
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from pika.exceptions import (
+    AMQPConnectionError,
+    AuthenticationError,
+    ChannelClosedByBroker,
+    IncompatibleProtocolError,
+    ProbableAuthenticationError,
+)
 
 from ordersys.identity import issuing
 from ordersys.identity.issuing import Pair
 from ordersys.runtime.base.settings import InvalidSetting, read
+from ordersys.runtime.rabbitmq.errors import BrokerRefused, unavailable
 from ordersys.runtime.rabbitmq.tls import Files
 from ordersys.runtime.rabbitmq.urls import BrokerUrl, identified, parse
 from ordersys.runtime.settings import Settings
@@ -135,3 +144,47 @@ def test_a_certificate_without_a_dns_name_is_nobodys(tmp_path: Path) -> None:
     files.key.write_bytes(issuing.key_pem(issuer.key))
     with pytest.raises(InvalidSetting, match="has no DNS name"):
         read(Settings, environment(URL, files))
+
+
+@pytest.mark.parametrize(
+    ("alert", "said"),
+    [
+        ("TLSV13_ALERT_CERTIFICATE_REQUIRED", "it was shown no certificate for clients"),
+        ("SSLV3_ALERT_HANDSHAKE_FAILURE", "it was shown no certificate for clients"),
+        ("TLSV1_ALERT_UNKNOWN_CA", "it does not trust the authority"),
+        ("SSLV3_ALERT_CERTIFICATE_EXPIRED", "has expired"),
+        ("SSLV3_ALERT_BAD_CERTIFICATE", "it finds the certificate that it was shown bad"),
+        ("SSLV3_ALERT_CERTIFICATE_UNKNOWN", "it does not accept the certificate"),
+    ],
+)
+def test_an_alert_about_a_certificate_is_a_refusal_with_its_way_out(alert: str, said: str) -> None:
+    """As pika tells it behind a handshake, and as Python does within one."""
+    lost = IncompatibleProtocolError(f"StreamLostError: ('Stream connection lost: SSLError(1, [SSL: {alert}] x)')")
+    within = ssl.SSLError(1, f"[SSL: {alert}] x (_ssl.c:1006)")
+    for error in (lost, AMQPConnectionError(within)):
+        refused = unavailable("h", error)
+        assert isinstance(refused, BrokerRefused)
+        assert said in str(refused)
+        assert "ORDERSYS_TLS_CERTIFICATE_FILE" in str(refused)
+
+
+def test_a_queue_named_like_an_alert_is_no_certificate() -> None:
+    """Only OpenSSL speaks of certificates."""
+    closed = ChannelClosedByBroker(404, "NOT_FOUND - no queue 'ALERT_UNKNOWN_CA' in vhost '/'")
+    assert "certificate" not in str(unavailable("h", closed))
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (ProbableAuthenticationError("ConnectionClosedByBroker: (403) 'mechanism EXTERNAL'"), "it has no user of the"),
+        (ProbableAuthenticationError("ConnectionClosedByBroker: (403) 'mechanism PLAIN'"), "the user or the password"),
+        (AuthenticationError("EXTERNAL"), "rabbitmq_auth_mechanism_ssl"),
+        (AuthenticationError("PLAIN"), "it takes no passwords"),
+    ],
+)
+def test_a_login_that_is_refused_says_by_what(error: Exception, said: str) -> None:
+    """A certificate is no password."""
+    refused = unavailable("h", error)
+    assert isinstance(refused, BrokerRefused)
+    assert said in str(refused)

@@ -5,6 +5,7 @@ Authentication Mechanism"). Files are read anew for each connection: one that wa
 """
 
 import os
+import re
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -15,6 +16,30 @@ from ordersys.console.opening import open_regular, read_regular
 
 CA_FILE, CERTIFICATE_FILE, KEY_FILE = "ORDERSYS_AMQP_CA_FILE", "ORDERSYS_TLS_CERTIFICATE_FILE", "ORDERSYS_TLS_KEY_FILE"
 """The settings that name the files."""
+_MECHANISMS = {
+    "EXTERNAL": "it knows nobody by a certificate: enable its plugin rabbitmq_auth_mechanism_ssl and list EXTERNAL in"
+    " its auth_mechanisms, or give user:password@ in front of the host",
+    "PLAIN": "it takes no passwords: leave out user:password@ in front of the host, and name a certificate with"
+    f" {CERTIFICATE_FILE} and {KEY_FILE}",
+}
+UNKNOWN_USER = (
+    "it has no user of the name in the certificate that it was shown: add one, whom it needs no password for, or name"
+    f" another certificate with {CERTIFICATE_FILE}"
+)
+_SHOWN = "the certificate that it was shown"
+_ANOTHER = f"name another one with {CERTIFICATE_FILE}"
+_NONE_FOR_CLIENTS = f"it was shown no certificate for clients, and wants one; name it with {CERTIFICATE_FILE}"
+_ALERTS = {  # RFC 8446 §6.2
+    "CERTIFICATE_REQUIRED": _NONE_FOR_CLIENTS,
+    "HANDSHAKE_FAILURE": _NONE_FOR_CLIENTS,  # by TLS 1.2 without one, by Erlang also for one of another use
+    "UNKNOWN_CA": f"it does not trust the authority of {_SHOWN}; have it trust that, or {_ANOTHER}",
+    "CERTIFICATE_EXPIRED": f"{_SHOWN} has expired; {_ANOTHER}",
+    "CERTIFICATE_REVOKED": f"{_SHOWN} was revoked; {_ANOTHER}",
+    "BAD_CERTIFICATE": f"it finds {_SHOWN} bad; {_ANOTHER}",
+    "CERTIFICATE_UNKNOWN": f"it does not accept {_SHOWN}; {_ANOTHER}",
+    "UNSUPPORTED_CERTIFICATE": f"it does not support {_SHOWN}; {_ANOTHER}",
+}
+_ALERT = re.compile(r"\[SSL: \w*ALERT_([A-Z_]+)\]")
 NO_CERTIFICATE = (
     f"has no user, and amqps:// without one shows a certificate (EXTERNAL): name it with {CERTIFICATE_FILE} and"
     f" {KEY_FILE}, or give user:password@ in front of the host"
@@ -96,3 +121,22 @@ def trouble(error: OSError) -> str:
     if isinstance(error, ssl.SSLError):
         return f"its certificate, key and authorities can't be used ({error.reason or error})"
     return f"{error.filename} can't be read ({error.strerror})"
+
+
+def refusal(error: BaseException) -> str:
+    """The words for a certificate that one of the two sides does not accept, and the way out; empty for other errors.
+
+    pika tells of an alert that comes behind the handshake, as all about clients do since TLS 1.3, as of a lost
+    connection, in whose text it stands.
+    """
+    if isinstance(error, ssl.SSLCertVerificationError):
+        said = error.verify_message.rstrip(".")
+        way_out = f"name its authority with {CA_FILE}, or the name in its certificate with server_name_indication"
+        return f"its certificate is not accepted: {said}; {way_out}"
+    alert = _ALERT.search(str(error))
+    return _ALERTS.get(alert.group(1), "") if alert else ""
+
+
+def not_offered(mechanism: str) -> str:
+    """The words for a broker that does not take this mechanism (SASL), and the way out."""
+    return _MECHANISMS.get(mechanism, f"it does not take {mechanism}")
