@@ -34,13 +34,17 @@ from ordersys.local.packages import Installation
 from ordersys.local.postgresql import Server
 from ordersys.local.rabbitmq import Node, NotStarted
 from ordersys.local.rabbitmq_container import Image, provide
+from ordersys.local.rabbitmq_security import BrokerSecurity
 from ordersys.local.service import NotHealthy, Program, Service, ours
 from ordersys.local.supervision import Supervision
+from ordersys.runtime.base import settings
 from ordersys.runtime.base.files import make_private, write_whole
 from ordersys.runtime.rabbitmq import urls
 from ordersys.runtime.rabbitmq.reconnecting import declare, opened
+from ordersys.runtime.rabbitmq.tls import CA_FILE, CERTIFICATE_FILE, KEY_FILE, Files
 from ordersys.runtime.rabbitmq.urls import BrokerUrls, shown
 from ordersys.runtime.rpc.server import CANNOT_LISTEN
+from ordersys.runtime.settings import Settings
 
 if TYPE_CHECKING:
     from ordersys.local.identities import Identities
@@ -50,6 +54,7 @@ __all__ = ["SERVICES", "USUAL_AMQP_PORT", "USUAL_PORTS", "CannotStart", "Choices
 _INTERNAL = "ORDERSYS_ORDER_SERVICE_INTERNAL_ADDRESS"
 _OF_IDENTITY = (INSECURE, "ORDERSYS_TLS_", "ORDERSYS_TOKEN_", "ORDERSYS_CA_FILE")
 _SHOWN = ("_ADDRESS", "ORDERSYS_CA_FILE", "ORDERSYS_TOKEN_FILE")
+_FILES = (CA_FILE, CERTIFICATE_FILE, KEY_FILE)
 _MOST_TRIES = 3  # to find ports that nobody takes before the services do; the second try hardly ever fails
 _RESTART_PAUSE = 1.0
 _CLOSE_TIMEOUT_SECONDS = 5.0
@@ -95,13 +100,13 @@ class System:
 
     @property
     def amqp_url(self) -> str:
-        """The URLs of the brokers. That of somebody else's broker may hold a password."""
+        """The URLs of the brokers, as services have them. That of somebody else's broker may hold a password."""
         return self.cluster.url if self.cluster is not None else self._choices.amqp_url or ""
 
     @property
     def broker_urls(self) -> BrokerUrls:
-        """The URLs of the brokers, fit to be used and shown."""
-        return urls.parse(self.cluster.url) if self.cluster is not None else self._broker_urls
+        """The URLs of the brokers, fit to be used and shown: of a private one for the user that may declare."""
+        return urls.parse(self.cluster.url_of_declarer) if self.cluster is not None else self._broker_urls
 
     @property
     def environment(self) -> dict[str, str]:
@@ -112,6 +117,8 @@ class System:
         secured = (
             {} if self.identities is None else {**self.identities.of_operator, _INTERNAL: self._internal_addresses}
         )
+        if self.identities is not None and self.cluster is not None:
+            secured[CA_FILE] = str(self.identities.layout.ca)
         return {**by_variable, "ORDERSYS_AMQP_URL": self.amqp_url, "ORDERSYS_DATA_DIR": folder, **database, **secured}
 
     @property
@@ -134,8 +141,10 @@ class System:
     def exports(self) -> Sequence[str]:
         """The lines that let a shell talk to it. The URL of somebody else's broker may hold a password."""
         shown = [name for name in self.environment if name.endswith(_SHOWN)]
-        shown += ["ORDERSYS_AMQP_URL"] if self.cluster is not None else []
-        return [f"export {name}={shlex.quote(self.environment[name])}" for name in shown]
+        values = {name: self.environment[name] for name in shown}
+        if self.cluster is not None:
+            values["ORDERSYS_AMQP_URL"] = self.cluster.url_of_declarer
+        return [f"export {name}={shlex.quote(value)}" for name, value in values.items()]
 
     def __enter__(self) -> "System":
         """Starts everything.
@@ -163,6 +172,9 @@ class System:
         """Starts again whatever has ended by itself; to be called now and then."""
         if self.identities is not None and (trouble := self.identities.keep()):
             say(trouble)
+        if self.cluster is not None:
+            with suppress(OSError):  # what there is lasts for days, and this is tried again
+                self.cluster.renew()
         for node in self.nodes:
             self._supervision.watch_node(node, say)
         for server in self.servers:
@@ -216,6 +228,7 @@ class System:
             with self._stage("identity") as note:
                 self.identities = Identities(self.folder / "identity")
                 note(f"certificates and tokens in {self.identities.layout.folder}")
+        self._know_broker()
         guard = started.enter_context(closing(Guard(self.folder)))
         self._start_database(started, guard)
         self._start_broker(started, guard)
@@ -223,6 +236,20 @@ class System:
             self._declare()
             self._start_services(started, guard)
             self._publish_state(started)
+
+    def _know_broker(self) -> None:
+        """Has the URL of somebody else's broker know its files: those of the declarer, if there are identities."""
+        given = {**os.environ, **self._choices.settings}
+        try:
+            read = settings.read(Settings, {name: given[name] for name in _FILES if name in given})
+            files = Files(read.amqp_ca_file, read.tls_certificate_file, read.tls_key_file)
+            if self.identities is not None:
+                files = BrokerSecurity(self.identities.layout).declarer._replace(authorities=files.authorities)
+            self._broker_urls = urls.identified(self._broker_urls, files)
+        except settings.InvalidSetting as error:
+            raise CannotStart(str(error)) from error
+        except ValueError as error:
+            raise CannotStart(f"--amqp-url {error}") from None
 
     def _prepare_folder(self, started: ExitStack) -> None:
         if not str(self.folder).isprintable():  # Erlang takes neither line ends nor octets that are not UTF-8
@@ -265,7 +292,8 @@ class System:
         wanted = Size(self._choices.brokers, self._choices.amqp_ports, reserved, usual)
         # Of one kind the other could not read the data: the version is another, and paths are.
         folder = self.folder / ("rabbitmq" if isinstance(broker, Installation) else "rabbitmq-container")
-        cluster = Cluster(folder, broker, guard, wanted)
+        security = None if self.identities is None else BrokerSecurity(self.identities.layout)
+        cluster = Cluster(folder, broker, guard, wanted, security)
         cluster.prepare()
         self.cluster = cluster
         started.callback(self.cluster.stop)

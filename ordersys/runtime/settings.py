@@ -10,8 +10,18 @@ from ordersys.runtime.base import database_url as database_urls
 from ordersys.runtime.base import event_loop as loops
 from ordersys.runtime.base.claims import ClaimPath
 from ordersys.runtime.base.database_url import DatabaseUrl
-from ordersys.runtime.base.settings import choice, number, optional_path, path, setting, switch, text
+from ordersys.runtime.base.settings import (
+    InvalidSetting,
+    choice,
+    number,
+    optional_path,
+    path,
+    setting,
+    switch,
+    text,
+)
 from ordersys.runtime.rabbitmq import urls
+from ordersys.runtime.rabbitmq.tls import Files
 from ordersys.runtime.rabbitmq.urls import BrokerUrls
 
 _AMQP_URL = "amqp://guest:guest@127.0.0.1:5672/%2F"
@@ -25,9 +35,14 @@ class Settings:
     amqp_url: BrokerUrls = setting(
         urls.parse(_AMQP_URL),
         urls.parse,
-        "the RabbitMQ to use; of a cluster the URLs of its nodes, separated by commas",
+        "the RabbitMQ to use; of a cluster the URLs of its nodes, separated by commas; amqps:// without a user shows"
+        " the certificate of this service instead of a password",
         secret=True,
         written=_AMQP_URL,
+    )
+    amqp_ca_file: Path | None = optional_path(
+        "the certificates of the authorities that vouch for RabbitMQ, in PEM, for amqps://; without it those that the"
+        " URL names, else those of the system"
     )
     data_dir: Path = path(Path("ordersys-data"), "the folder that holds the process's database; made if missing")
     database_url: DatabaseUrl | None = setting(
@@ -110,3 +125,12 @@ class Settings:
         "uvloop or asyncio; auto is uvloop where it is installed, which takes less processor time",
     )
     request_retention_hours: int = number(48, 24, 8760, "how long a request_id is remembered, in hours")
+
+    def __post_init__(self) -> None:
+        """The broker's URLs know the files from now on. Raises InvalidSetting."""
+        files = Files(self.amqp_ca_file, self.tls_certificate_file, self.tls_key_file)
+        try:
+            identified = urls.identified(self.amqp_url, files)
+        except ValueError as error:
+            raise InvalidSetting(f"ORDERSYS_AMQP_URL {error}") from None
+        object.__setattr__(self, "amqp_url", identified)  # frozen for everybody else
