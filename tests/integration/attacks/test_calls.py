@@ -129,6 +129,20 @@ def test_health_is_answered_to_everybody_and_says_no_more(secured: Secured, plac
             assert answer == health_pb2.HealthCheckResponse(status=answer.status)
 
 
+@pytest.mark.parametrize(
+    ("octets", "code"), [(7000, grpc.StatusCode.UNAUTHENTICATED), (9000, grpc.StatusCode.RESOURCE_EXHAUSTED)]
+)
+def test_a_token_of_any_length_is_refused(secured: Secured, octets: int, code: grpc.StatusCode) -> None:
+    """For what it is, or with all that is more than a call may carry."""
+    metadata = (("authorization", f"Bearer {'x' * octets}"),)
+    with secured.channel(secured.address("PRODUCT_SERVICE"), "product-service") as channel:
+        call: Any = channel.unary_unary(ADJUST)
+        with pytest.raises(grpc.RpcError) as refused:
+            call(b"", metadata=metadata, timeout=SECONDS)
+    assert isinstance(refused.value, grpc.Call)
+    assert refused.value.code() is code
+
+
 def test_a_token_ends_between_two_calls_of_a_connection(secured: Secured) -> None:
     """All that was known of it ends with it."""
     short = signed(secured, exp=int(datetime.now(UTC).timestamp()) + 2)
