@@ -19,7 +19,7 @@ import grpc
 import pika
 import pytest
 from pika.adapters.blocking_connection import BlockingChannel
-from pika.exceptions import ChannelClosedByBroker, ProbableAuthenticationError
+from pika.exceptions import ChannelClosedByBroker, ProbableAccessDeniedError, ProbableAuthenticationError
 
 from ordersys.api.notification.v1.dead_letter_service_pb2 import ReplayDeadLettersRequest
 from ordersys.api.order.v1.order_pb2 import OrderState
@@ -255,6 +255,16 @@ def test_nobody_else_is_let_in(broker: Broker) -> None:
             ports.LOOPBACK, broker.node.port, "/", pika.PlainCredentials(user, password)
         )
         with pytest.raises(ProbableAuthenticationError):
+            pika.BlockingConnection(parameters)
+
+
+def test_another_virtual_host_is_out_of_reach(broker: Broker) -> None:
+    """There or not, which looks the same."""
+    broker.node.control("add_vhost", "of-others")
+    for user, host in product(USERS, ("of-others", "that-is-not-there")):
+        parameters = pika.URLParameters(broker.url(user))
+        parameters.virtual_host = host
+        with pytest.raises(ProbableAccessDeniedError):
             pika.BlockingConnection(parameters)
 
 
