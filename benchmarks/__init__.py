@@ -5,4 +5,4 @@ Systems are insecure, as their baselines are, unless a measurement says otherwis
 
 import os
 
-os.environ["ORDERSYS_INSECURE"] = "true"
+os.environ.setdefault("ORDERSYS_INSECURE", "true")

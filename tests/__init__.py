@@ -2,4 +2,4 @@
 
 import os
 
-os.environ["ORDERSYS_INSECURE"] = "true"
+os.environ.setdefault("ORDERSYS_INSECURE", "true")

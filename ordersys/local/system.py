@@ -346,7 +346,8 @@ class System:
         """Listens at one address, and asks the other services at all of theirs."""
         module = name.partition("-")[0]
         own = {variable(module): str(self._addresses[name])}
-        own |= {INSECURE: "true"} if self.identities is None else self.identities.of_service(module)
+        own[INSECURE] = str(self.identities is None).lower()
+        own |= {} if self.identities is None else self.identities.of_service(module)
         if name in self._internal:
             own[_INTERNAL] = str(self._internal[name])
         environment = {**_without_identity(os.environ), **self.environment, **own, **self._choices.settings}
