@@ -6,11 +6,13 @@ What is done to it, `heal` undoes: links without faults, everything awake, runni
 import contextlib
 import shlex
 import signal
+import ssl
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
+import grpc
 import psutil
 
 from ordersys.local.guard import Guard
@@ -18,6 +20,7 @@ from ordersys.local.rabbitmq import Node
 from ordersys.local.service import NotHealthy, Service
 from ordersys.local.system import SERVICES, Choices, System
 from tests.contract.harness.client import ROLES
+from tests.contract.harness.identity import Identity
 from tests.integration.faults.environment.network import LOOPBACK, Away, Condition, Link
 from tests.integration.faults.environment.postgresql import ReplicatedDatabase
 from tests.integration.faults.environment.setup import (
@@ -27,6 +30,7 @@ from tests.integration.faults.environment.setup import (
     SERVERS,
     USUAL,
     Setup,
+    for_services,
     to_database,
     way,
 )
@@ -67,6 +71,7 @@ class Environment:
         self._stack = ExitStack()
         self._ports = dict(zip(setup.ports, numbers, strict=True))
         self._saboteurs: dict[str, str] = {}
+        self._identity: Identity | None = None
 
     def __enter__(self) -> "Environment":
         with ExitStack() as started:
@@ -77,6 +82,8 @@ class Environment:
             for name in self.processes:
                 self.give(name)
             self.system = started.enter_context(System(self.folder, _quietly, self._choices()))
+            if self.setup.secure:
+                self._identity = Identity(self.folder / "identity", "")
             if self.database is not None:
                 self.database.watch_leases()
             self._stack = started.pop_all()
@@ -95,6 +102,22 @@ class Environment:
         """The addresses at which clients find the services, by role: a list where a service has several processes."""
         direct = {role: self._at(self.setup.of(role.replace("-", "_"))) for role in ROLES}
         return {**direct, "product-service": self._at(self._named("client"))}
+
+    def channel(self, module: str, target: str = "", options: Sequence[tuple[str, int | str]] = ()) -> grpc.Channel:
+        """A connection of a client to a service: an operator, where there are identities. By itself past every link."""
+        target = target or self.service(module).address
+        if self._identity is None:
+            return grpc.insecure_channel(target, options)
+        return self._identity.channel_of_operator(target, options, module.replace("_", "-"))
+
+    @property
+    def tls(self) -> ssl.SSLContext | None:
+        """The manner of whoever connects to a service by hand; None where all goes in clear."""
+        if self._identity is None:
+            return None
+        context = ssl.create_default_context(cafile=str(self._identity.authority.layout.ca))
+        context.set_alpn_protocols(["h2"])
+        return context
 
     @property
     def node(self) -> Node:
@@ -170,8 +193,11 @@ class Environment:
         given = {"ORDERSYS_AMQP_URL": ",".join(urls), **variables}
         if name in self._saboteurs:
             given[RUN] = self._saboteurs[name]
+        internal = "ORDERSYS_ORDER_SERVICE_INTERNAL_ADDRESS" if self.setup.secure else "ORDERSYS_ORDER_SERVICE_ADDRESS"
         if name in self.setup.of("product_service"):
-            given["ORDERSYS_ORDER_SERVICE_ADDRESS"] = self._at(self._named("internal"))
+            given[internal] = self._at(self._named("internal"))
+        if name in self.setup.of("order_service") and self.setup.secure:
+            given[internal] = self._at([for_services(name)])
         if self.database is not None:
             given["ORDERSYS_DATABASE_URL"] = self.database.address(
                 [self._ports[to_database(name, server)] for server in SERVERS]
@@ -270,6 +296,7 @@ class Environment:
             settings=_SETTINGS,
             database_url=None if self.database is None else self.database.primary.url,
             replicas=self.setup.replicas,
+            secure=self.setup.secure,
         )
 
     def _start_database(self, started: ExitStack) -> None:

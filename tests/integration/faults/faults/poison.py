@@ -89,15 +89,15 @@ def _dies_until_dead_lettered(context: FaultContext, names: Sequence[str], event
 
 
 def _letters(context: FaultContext, role: str) -> "_Letters":
-    return _Letters(role, context.environment.service(role.replace("-", "_")).address)
+    return _Letters(role, context.environment.channel(role.replace("-", "_")))
 
 
 class _Letters:
     """The dead letters of a subscriber."""
 
-    def __init__(self, role: str, address: str) -> None:
+    def __init__(self, role: str, channel: grpc.Channel) -> None:
         self._role = role
-        self._channel = grpc.insecure_channel(address)
+        self._channel = channel
         self._service = DeadLetterServiceStub(self._channel)
 
     def close(self) -> None:

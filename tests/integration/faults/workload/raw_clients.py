@@ -4,6 +4,7 @@ import contextlib
 import random
 import selectors
 import socket
+import ssl
 import struct
 import time
 from collections.abc import Iterable, Mapping
@@ -20,7 +21,7 @@ _POLL = 0.1
 class RawClient:
     """One connection. It says as much as the service takes: that may well have enough of it."""
 
-    def __init__(self, peer: tuple[str, int], buffer: int | None) -> None:
+    def __init__(self, peer: tuple[str, int], buffer: int | None, tls: ssl.SSLContext | None = None) -> None:
         self._socket = socket.socket()
         self._socket.settimeout(_SECONDS)
         self._heard = bytearray()
@@ -32,6 +33,8 @@ class RawClient:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
         try:
             self._socket.connect(peer)
+            if tls is not None:
+                self._socket = tls.wrap_socket(self._socket, server_hostname=peer[0])
         except OSError:
             self.connected = False
 
@@ -67,7 +70,9 @@ class RawClient:
     def hear(self) -> bool:
         """Takes what comes; whether there is still something the service has to end: a call, or all that is said."""
         try:
-            octets = self._socket.recv(_BYTES)
+            octets = self._received()
+        except ssl.SSLWantReadError:  # a record that is not there as a whole, or has none of what is said in it
+            return True
         except OSError:
             return False
         self._heard += octets
@@ -78,14 +83,29 @@ class RawClient:
                 self._unanswered.discard(frame.stream)
         return bool(octets) and (self._next == 1 or bool(self._unanswered))
 
+    def _received(self) -> bytes:
+        """As much as there is. Of an encrypted connection that may be nothing, although something came."""
+        if not isinstance(self._socket, ssl.SSLSocket):
+            return self._socket.recv(_BYTES)
+        self._socket.settimeout(0)
+        try:
+            octets = self._socket.recv(_BYTES)
+            while self._socket.pending():
+                octets += self._socket.recv(self._socket.pending())
+            return octets
+        finally:
+            self._socket.settimeout(_SECONDS)
+
 
 class RawClients:
     """Connections to one address: a context manager that closes them."""
 
-    def __init__(self, address: str, dice: random.Random) -> None:
+    def __init__(self, address: str, dice: random.Random, tls: ssl.SSLContext | None = None) -> None:
+        """They are encrypted in the manner of `tls`, where that is given."""
         host, _, port = address.rpartition(":")
         self._peer = (host, int(port))
         self._boors: list[RawClient] = []
+        self._tls = tls
         self.dice = dice
 
     def __enter__(self) -> "RawClients":
@@ -99,7 +119,7 @@ class RawClients:
 
     def connect(self, buffer: int | None = None) -> RawClient:
         """One more, with so small a buffer for what it hears, when given."""
-        client = RawClient(self._peer, buffer)
+        client = RawClient(self._peer, buffer, self._tls)
         self._boors.append(client)
         return client
 
