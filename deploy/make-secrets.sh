@@ -3,7 +3,7 @@
 # keys of the authority and of the issuer of tokens, passwords. What is there stays as it is; a certificate with less
 # than ten of its thirty days left is made anew, and services take it without a restart: run this once a week.
 #   make-secrets.sh compose     for deploy/compose.yaml; also writes deploy/.env, which Compose reads
-#   make-secrets.sh kubernetes  prints Secrets and a ConfigMap as well, for kubectl apply --namespace ordersys -f -
+#   make-secrets.sh kubernetes  prints Secrets and a ConfigMap as well, for kubectl apply --server-side -n ordersys -f -
 # It runs a Python of the image, which it builds if there is none; or that of ORDERSYS_PYTHON, with ordersys installed.
 set -eu
 umask 077
