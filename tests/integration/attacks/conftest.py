@@ -18,6 +18,7 @@ import pytest
 
 from ordersys.identity.authority import Authority
 from ordersys.local import ports
+from ordersys.local.rabbitmq import read_cookie
 from ordersys.local.system import SERVICES, Choices, System
 from ordersys.runtime.rabbitmq import urls
 from ordersys.runtime.rabbitmq.errors import BrokerUnavailable
@@ -43,7 +44,7 @@ class Target(NamedTuple):
 
     secured: Secured
     passwords: tuple[str, ...]
-    """Of the broker's user and, where the state is in PostgreSQL, of the database's."""
+    """Of the broker's user, of the database's where the state is in PostgreSQL, and Erlang's cookie."""
     broker_log: Path | None
     """That of the broker, where it is a private one."""
 
@@ -75,8 +76,9 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
             system = stack.enter_context(System(folder / "system", quietly, choices))
         assert system.identities is not None
         secured = Secured(system, Authority(system.identities.layout.folder))
-        passwords = tuple(filter(None, (urlsplit(url).password for url in files.values())))
-        yield Target(secured, passwords, broker_log)
+        passwords = [password for url in files.values() if (password := urlsplit(url).password)]
+        cookies = [] if broker_log is None else [read_cookie(broker_log.parent.parent)]
+        yield Target(secured, (*passwords, *cookies), broker_log)
 
 
 @pytest.fixture
@@ -104,7 +106,7 @@ def _broker(folder: Path) -> Iterator[tuple[str, Path | None]]:
             yield url, None
         return
     skip_without_rabbitmq()
-    with System(folder / "broker", quietly, Choices(services=())) as system:
+    with System(folder / "broker", quietly, Choices(services=(), secure=False)) as system:
         (node,) = system.nodes
         password = secrets.token_urlsafe(16)
         definitions = {**json.loads(users({_USER: password})), "permissions": [_EVERYTHING]}

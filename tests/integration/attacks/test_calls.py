@@ -24,6 +24,7 @@ from tests.integration.api import eventually, reason
 from tests.integration.attacks.test_output import signed
 from tests.integration.test_secured import SECONDS, Secured
 
+pytestmark = pytest.mark.timeout(400)  # for the first, which starts the system
 PLACES = {
     "PRODUCT_SERVICE": "product-service",
     "ORDER_SERVICE": "order-service",

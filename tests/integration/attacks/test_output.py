@@ -29,6 +29,7 @@ from tests.integration.attacks.conftest import Target, open_mask
 from tests.integration.attacks.strangers import credentials, issuer
 from tests.integration.test_secured import SECONDS, Secured, client
 
+pytestmark = pytest.mark.timeout(400)  # for the first, which starts the system
 HOSTILE = '\r\n{"level": "critical"}\x1b[31m\x00\u202e'
 MOST_CHARACTERS = 2000
 OPEN_TO_OTHERS = 0o077
@@ -154,6 +155,7 @@ def test_secrets_would_be_noticed(target: Target) -> None:
     key = target.secured.authority.layout.issuer_key.read_bytes()
     shown = [token, quote(token), base64.b64encode(b"Bearer " + token.encode()).decode(), key.decode()]
     shown += [base64.b64encode(b"\0user\0" + password.encode()).decode() for password in target.passwords]
+    assert all(len(password) >= 12 for password in target.passwords)
     assert len(leaked({text: text.encode() for text in shown}, kept)) == len(set(shown))
 
 
