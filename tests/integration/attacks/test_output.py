@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, quote_plus
+from urllib.parse import quote, quote_plus, urlsplit, urlunsplit
 
 import grpc
 import psutil
@@ -105,18 +105,18 @@ def signed(secured: Secured, header: dict[str, Any] | None = None, **claims: Any
 
 def test_no_secret_is_seen_anywhere(target: Target, tmp_path: Path) -> None:
     """Logs at the finest level, of services, broker and database, command lines, environments, answers, files."""
-    secured, broker = target.secured, target.passwords[:1]
+    secured = target.secured
     anna = secured.authority.token("anna", [Role.ROLE_CUSTOMER])
     tokens = [anna, signed(secured, exp=1), signed(secured, sub="Not a name"), f"{anna[:-8]}{'A' * 8}"]
     answers = [refused(secured, token) for token in tokens]
     secured.place("anna")
     surfaces = {f"answer {number}": _told(error) for number, error in enumerate(answers)}
     wrong = f"wrong-{uuid.uuid4().hex}"
-    if broker:
-        url = secured.system.amqp_url.replace(broker[0], wrong)
-        with alone(secured, "order_service", tmp_path, AMQP_URL=url, LOG_LEVEL="debug") as order:
-            eventually(lambda: "refuses the user or the password" in order.log.read_text(), SECONDS)
-            surfaces["log of one with a wrong password"] = order.log.read_bytes()
+    broker = urlsplit(secured.system.amqp_url)
+    url = urlunsplit(broker._replace(netloc=f"order-service:{wrong}@{broker.hostname}:{broker.port}"))
+    with alone(secured, "order_service", tmp_path, AMQP_URL=url, LOG_LEVEL="debug") as order:
+        eventually(lambda: "refuses the user or the password" in order.log.read_text(), SECONDS)
+        surfaces["log of one with a wrong password"] = order.log.read_bytes()
     for words in (("status", "--json"), ("doctor",), ("orders", "-o", "json")):
         asked = client(secured, *words)
         surfaces[" ".join(words)] = f"{asked.stdout}{asked.stderr}".encode()
@@ -155,7 +155,6 @@ def test_secrets_would_be_noticed(target: Target) -> None:
     key = target.secured.authority.layout.issuer_key.read_bytes()
     shown = [token, quote(token), base64.b64encode(b"Bearer " + token.encode()).decode(), key.decode()]
     shown += [base64.b64encode(b"\0user\0" + password.encode()).decode() for password in target.passwords]
-    assert all(len(password) >= 12 for password in target.passwords)
     assert len(leaked({text: text.encode() for text in shown}, kept)) == len(set(shown))
 
 
