@@ -16,6 +16,7 @@ from typing import NamedTuple, NoReturn
 
 from ordersys.console import output
 from ordersys.console.interrupts import Interrupted, interrupts
+from ordersys.console.opening import read_regular
 from ordersys.console.parser import Parser, UsageError
 from ordersys.contract import addresses
 from ordersys.contract.addresses import Address
@@ -42,6 +43,7 @@ _WRONG_USE = 2
 # Asks a running system to restart its processes one at a time.
 _ROLL_SIGNAL = signal.SIGUSR1
 _ROLL_SECONDS = 600.0
+_MAY_BE_IN_A_FILE = "; with a password as @FILE, a file that has it"
 _PORT_OPTIONS = tuple(f"--{module.replace('_', '-')}-port" for module in SERVICES)
 _SENSELESS_BESIDE = {
     "--database-url": ("--postgres", "--standby"),
@@ -108,7 +110,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--data-dir", type=_path, metavar="DIR", help="keep everything there (default: a temporary folder)"
     )
-    parser.add_argument("--amqp-url", type=_url, metavar="URL", help="use this RabbitMQ instead of a private one")
+    parser.add_argument(
+        "--amqp-url", type=_url, metavar="URL", help=f"use this RabbitMQ instead of a private one{_MAY_BE_IN_A_FILE}"
+    )
     parser.add_argument(
         "--amqp-port",
         type=_port,
@@ -140,7 +144,10 @@ def _arguments() -> argparse.Namespace:
         "--standby", action="store_true", help="with --postgres: a standby that has whatever was answered"
     )
     parser.add_argument(
-        "--database-url", type=_database_url, metavar="URL", help="keep the state in this PostgreSQL (postgresql://…)"
+        "--database-url",
+        type=_database_url,
+        metavar="URL",
+        help=f"keep the state in this PostgreSQL (postgresql://…){_MAY_BE_IN_A_FILE}",
     )
     parser.add_argument(
         "--replicas",
@@ -203,22 +210,35 @@ def _port(text: str) -> int:
 
 def _url(text: str) -> str:
     """As it was given, for the services; it may hold a password, which is in no error."""
+    given = _of_file(text)
     try:
-        urls.parse(text.strip())
+        urls.parse(given)
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"must be {error}") from None
-    return text.strip()
+    return given
 
 
 def _database_url(text: str) -> str:
     """As it was given, for the services; it may hold a password, which is in no error."""
+    given = _of_file(text)
     try:
-        parsed = database_url.parse(text)
+        parsed = database_url.parse(given)
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"must be {error}") from None
     if parsed is None:
         raise argparse.ArgumentTypeError(f"must be {database_url.WANTED}")
-    return text
+    return given
+
+
+def _of_file(text: str) -> str:
+    """The text, or that in the file which `@FILE` names: a command line is there for every user of the machine."""
+    if not text.startswith("@"):
+        return text.strip()
+    try:
+        return read_regular(text[1:]).decode().strip()
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no text in UTF-8"
+        raise argparse.ArgumentTypeError(f"is in {text[1:]!r}, which can't be read: {reason}; name another") from None
 
 
 def _path(text: str) -> str:

@@ -222,6 +222,26 @@ def test_a_broker_nobody_answers_at_is_named_without_its_password() -> None:
     assert "secret" not in done.stderr
 
 
+@pytest.mark.parametrize("option", ["--amqp-url", "--database-url"])
+def test_a_url_with_a_password_may_stand_in_a_file(option: str, tmp_path: Path) -> None:
+    """A list of the processes shows its name alone; one that can't be read, or holds none, is named."""
+    file = tmp_path / "url"
+    assert_refused(start(option, f"@{file}"), option, str(file), "No such file")
+    file.write_text("http://user:secret@nowhere")
+    assert_refused(start(option, f"@{file}"), option, "must be")
+    file.write_bytes(b"\xff")
+    assert_refused(start(option, f"@{file}"), option, str(file))
+
+
+def test_a_broker_in_a_file_is_the_one_that_is_asked(tmp_path: Path) -> None:
+    """Nobody answers there, which is said without its password."""
+    (tmp_path / "url").write_text("amqp://user:secret@127.0.0.1:1/%2F\n")
+    done = start("--amqp-url", f"@{tmp_path / 'url'}")
+    assert done.returncode == 1
+    assert "127.0.0.1:1/%2F" in done.stderr.splitlines()[-1]
+    assert "secret" not in done.stderr
+
+
 def test_a_port_somebody_listens_on_is_refused_before_anything_starts(tmp_path: Path) -> None:
     """A broker that listens there may be another system's: it would be taken over, and its messages with it."""
     with socket.create_server((ports.LOOPBACK, 0)) as somebody:

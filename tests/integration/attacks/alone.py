@@ -17,6 +17,7 @@ from ordersys.local import ports
 from tests.integration.api import eventually
 from tests.integration.test_secured import SECONDS, Secured
 
+_START_SECONDS = 60.0
 _END_SECONDS = 30.0
 
 
@@ -50,7 +51,7 @@ def alone(secured: Secured, module: str, folder: Path, **settings: str) -> Itera
     command = [sys.executable, "-m", f"ordersys.{module}"]
     with log.open("wb") as out, subprocess.Popen(command, env=environment, stdout=out, stderr=out) as process:
         try:
-            eventually(lambda: process.poll() is not None or answers(secured, address, name))
+            eventually(lambda: process.poll() is not None or answers(secured, address, name), _START_SECONDS)
             assert process.poll() is None, log.read_text(errors="replace")
             yield Alone(address, process, log)
         finally:

@@ -18,6 +18,7 @@ import pytest
 
 from ordersys.identity.authority import Authority
 from ordersys.local import ports
+from ordersys.local.rabbitmq import read_cookie
 from ordersys.local.system import SERVICES, Choices, System
 from ordersys.runtime.rabbitmq import urls
 from ordersys.runtime.rabbitmq.errors import BrokerUnavailable
@@ -34,8 +35,7 @@ _SETTINGS = {
     "ORDERSYS_CALL_TIMEOUT_SECONDS": "2",
 }
 _BOOT_SECONDS = 60.0
-_USER = "attacked"
-_EVERYTHING = {"user": _USER, "vhost": "/", "configure": ".*", "write": ".*", "read": ".*"}
+_LEAST_CHARACTERS = 12  # of a secret that can be looked for: a broker that is given may have guest as a password
 
 
 class Target(NamedTuple):
@@ -43,7 +43,7 @@ class Target(NamedTuple):
 
     secured: Secured
     passwords: tuple[str, ...]
-    """Of the broker's user and, where the state is in PostgreSQL, of the database's."""
+    """Of the broker's users, of the database's where the state is in PostgreSQL, and Erlang's cookie."""
     broker_log: Path | None
     """That of the broker, where it is a private one."""
 
@@ -63,20 +63,28 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
     """Started under a mask that hides nothing."""
     folder = tmp_path_factory.mktemp("attacked")
     with ExitStack() as stack:
-        broker_url, broker_log = stack.enter_context(_broker(folder))
+        broker = stack.enter_context(_broker(folder))
         database_url = stack.enter_context(_database(folder))
-        files = {"ORDERSYS_AMQP_URL": broker_url, "ORDERSYS_DATABASE_URL": database_url}
-        settings = {**_SETTINGS, **_in_files(folder, files)}
-        # The launcher is given the URL to declare with; services find it in a file.
-        ours = ("env", "-u", "ORDERSYS_AMQP_URL", sys.executable, "-m")
-        programs = {module: (*ours, f"ordersys.{module}") for module in SERVICES}
-        choices = Choices(secure=True, amqp_url=broker_url, settings=settings, programs=programs)
+        settings = {**_SETTINGS, **_in_file(folder, "ORDERSYS_DATABASE_URL", database_url)}
+        # The launcher is given a URL to declare with; each service finds its own in a file.
+        programs = {
+            module: (
+                *("env", "-u", "ORDERSYS_AMQP_URL"),
+                *(f"{name}={file}" for name, file in _in_file(folder / module, "ORDERSYS_AMQP_URL", url).items()),
+                *(sys.executable, "-m", f"ordersys.{module}"),
+            )
+            for module, url in broker.of_services.items()
+        }
+        choices = Choices(secure=True, amqp_url=broker.url, settings=settings, programs=programs)
         with open_mask():
             system = stack.enter_context(System(folder / "system", quietly, choices))
         assert system.identities is not None
         secured = Secured(system, Authority(system.identities.layout.folder))
-        passwords = tuple(filter(None, (urlsplit(url).password for url in files.values())))
-        yield Target(secured, passwords, broker_log)
+        urls_ = (broker.url, *broker.of_services.values(), database_url)
+        passwords = [password for url in urls_ if (password := urlsplit(url).password)]
+        cookies = [] if broker.log is None else [read_cookie(broker.log.parent.parent)]
+        kept = (*passwords, *cookies)
+        yield Target(secured, tuple(secret for secret in kept if len(secret) >= _LEAST_CHARACTERS), broker.log)
 
 
 @pytest.fixture
@@ -85,34 +93,46 @@ def secured(target: Target) -> Secured:
     return target.secured
 
 
-def _in_files(folder: Path, secret: dict[str, str]) -> dict[str, str]:
-    settings = {}
-    for name, value in secret.items():
-        if value:
-            file = folder / f"{name.lower()}.secret"
-            file.touch(0o600)
-            file.write_text(value)
-            settings[f"{name}_FILE"] = str(file)
-    return settings
+def _in_file(folder: Path, name: str, secret: str) -> dict[str, str]:
+    """The setting that names a file with a secret in it; none for none."""
+    if not secret:
+        return {}
+    folder.mkdir(exist_ok=True)
+    file = folder / f"{name.lower()}.secret"
+    file.touch(0o600)
+    file.write_text(secret)
+    return {f"{name}_FILE": str(file)}
+
+
+class _Broker(NamedTuple):
+    """The URL for whoever declares, those of the services by module, and the log of a private one."""
+
+    url: str
+    of_services: dict[str, str]
+    log: Path | None = None
 
 
 @contextmanager
-def _broker(folder: Path) -> Iterator[tuple[str, Path | None]]:
-    """The URL of a broker with a user of its own; its log, where it is a private one."""
+def _broker(folder: Path) -> Iterator[_Broker]:
+    """A broker on which each service has a user of its own."""
     if given := virtual_host.given():
         with virtual_host.emptied(given) as url:
-            yield url, None
+            yield _Broker(url, dict.fromkeys(SERVICES, url))
         return
     skip_without_rabbitmq()
-    with System(folder / "broker", quietly, Choices(services=())) as system:
+    with System(folder / "broker", quietly, Choices(services=(), secure=False)) as system:
         (node,) = system.nodes
-        password = secrets.token_urlsafe(16)
-        definitions = {**json.loads(users({_USER: password})), "permissions": [_EVERYTHING]}
-        (folder / "users.json").write_text(json.dumps(definitions))
+        names = {module: module.replace("_", "-") for module in ("topology", *SERVICES)}
+        passwords = {name: secrets.token_urlsafe(16) for name in names.values()}
+        everything = {"vhost": "/", "configure": ".*", "write": ".*", "read": ".*"}
+        granted = [{"user": name, **everything} for name in passwords]
+        (folder / "users.json").write_text(json.dumps({**json.loads(users(passwords)), "permissions": granted}))
         node.control("import_definitions", str(folder / "users.json"))
-        url = f"amqp://{_USER}:{password}@{ports.LOOPBACK}:{node.port}/%2F"
+        place = f"{ports.LOOPBACK}:{node.port}/%2F"
+        of_users = {module: f"amqp://{name}:{passwords[name]}@{place}" for module, name in names.items()}
+        url = of_users.pop("topology")
         eventually(lambda: _is_declared(url), _BOOT_SECONDS)
-        yield url, node.log
+        yield _Broker(url, of_users, node.log)
 
 
 def _is_declared(url: str) -> bool:

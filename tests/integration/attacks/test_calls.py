@@ -24,11 +24,13 @@ from tests.integration.api import eventually, reason
 from tests.integration.attacks.test_output import signed
 from tests.integration.test_secured import SECONDS, Secured
 
+pytestmark = pytest.mark.timeout(400)  # for the first, which starts the system
 PLACES = {
     "PRODUCT_SERVICE": "product-service",
     "ORDER_SERVICE": "order-service",
     "NOTIFICATION_SERVICE_1": "notification-service-1",
 }
+SHORT_SECONDS = 3
 MOST_CALLS = 300  # as ORDERSYS_MAX_CONCURRENT_CALLS is by default
 ADJUST = "/ordersys.api.product.v1.ProductService/AdjustStock"
 
@@ -52,6 +54,16 @@ def wanting() -> PlaceOrderRequest:
     """A request for a sheet of paper."""
     item = ItemQuantity(product_id="paper-a4", quantity=1)
     return PlaceOrderRequest(request_id=str(uuid.uuid4()), items=[item])
+
+
+def connect(secured: Secured, channel: grpc.Channel) -> None:
+    """Makes a call, so that the next one waits for no connection."""
+    assert outcome(channel, PlaceOrderRequest(), secured.authority.token("anna", [Role.ROLE_CUSTOMER]))
+
+
+def ending_soon(secured: Secured, name: str) -> str:
+    """A customer's token that is good for one call."""
+    return signed(secured, sub=name, exp=int(datetime.now(UTC).timestamp()) + SHORT_SECONDS)
 
 
 def listed(secured: Secured, name: str, request: ListOrdersRequest | None = None) -> Sequence[str]:
@@ -145,8 +157,9 @@ def test_a_token_of_any_length_is_refused(secured: Secured, octets: int, code: g
 
 def test_a_token_ends_between_two_calls_of_a_connection(secured: Secured) -> None:
     """All that was known of it ends with it."""
-    short = signed(secured, exp=int(datetime.now(UTC).timestamp()) + 2)
     with secured.channel(secured.address("PRODUCT_SERVICE"), "product-service") as channel:
+        connect(secured, channel)
+        short = ending_soon(secured, "anna")
         assert uuid.UUID(outcome(channel, wanting(), short))
         eventually(lambda: outcome(channel, wanting(), short) == "CREDENTIALS_INVALID", SECONDS)
 
@@ -159,7 +172,8 @@ def test_an_order_whose_callers_token_ends_meanwhile_comes_to_its_end(secured: S
         secured.channel(secured.address("PRODUCT_SERVICE"), "product-service") as channel,
         stopped(secured, "order_service"),
     ):
-        short = signed(secured, sub=name, exp=int(datetime.now(UTC).timestamp()) + 2)
+        connect(secured, channel)
+        short = ending_soon(secured, name)
         assert outcome(channel, request, short) == "OUTCOME_OPEN"
         eventually(lambda: outcome(channel, wanting(), short) == "CREDENTIALS_INVALID", SECONDS)
     eventually(lambda: listed(secured, name) == [name], SECONDS)

@@ -31,6 +31,7 @@ from tests.integration.attacks.alone import alone
 from tests.integration.attacks.strangers import NOT_LET_IN, OF_NO_SERVICE, credentials, issuer
 from tests.integration.test_secured import SECONDS, Secured, unavailable
 
+pytestmark = pytest.mark.timeout(400)  # for the first, which starts the system
 PORTS = (
     "PRODUCT_SERVICE",
     "ORDER_SERVICE",
