@@ -29,6 +29,7 @@ from ordersys.local.choices import (
 )
 from ordersys.local.cluster import Cluster, Size
 from ordersys.local.database import PrivateDatabase
+from ordersys.local.declaring import Declaring
 from ordersys.local.guard import Guard, end_leftovers
 from ordersys.local.packages import Installation
 from ordersys.local.postgresql import Server
@@ -85,6 +86,7 @@ class System:
         self._supervision = Supervision(folder)
         self._rolls: list[str] = []
         self.identities: Identities | None = None
+        self._declaring: Declaring | None = None
         self._internal: dict[str, Address] = {}
         """Where the processes of the Order Service listen to other services, where there are identities."""
 
@@ -175,6 +177,8 @@ class System:
         if self.cluster is not None:
             with suppress(OSError):  # what there is lasts for days, and this is tried again
                 self.cluster.renew()
+        if self._declaring is not None:
+            self._supervision.watch_topology(self._declaring.reason, say)
         for node in self.nodes:
             self._supervision.watch_node(node, say)
         for server in self.servers:
@@ -234,6 +238,8 @@ class System:
         self._start_broker(started, guard)
         if self._choices.services:
             self._declare()
+            if self.cluster is not None and self.identities is not None:
+                self._declaring = started.enter_context(closing(Declaring(self.broker_urls)))
             self._start_services(started, guard)
             self._publish_state(started)
 

@@ -19,8 +19,10 @@ SUBSCRIPTIONS = {subscription.consumer: subscription for subscription in subscri
 class Injector:
     """A connection of the suite's own to the broker. Closed by `close`."""
 
-    def __init__(self, url: str) -> None:
-        self._connection = pika.BlockingConnection(pika.URLParameters(url))
+    def __init__(self, broker: str | pika.connection.Parameters) -> None:
+        """Given the URL of a broker, or whatever else pika connects by."""
+        parameters = pika.URLParameters(broker) if isinstance(broker, str) else broker
+        self._connection = pika.BlockingConnection(parameters)
         self._channel: BlockingChannel = self._connection.channel()
         self._channel.confirm_delivery()
 

@@ -13,14 +13,17 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import grpc
+import pika
 import psutil
 
+from ordersys.identity.layout import BROKER as BROKER_NAME
 from ordersys.local.guard import Guard
 from ordersys.local.rabbitmq import Node
 from ordersys.local.service import NotHealthy, Service
 from ordersys.local.system import SERVICES, Choices, System
 from tests.contract.harness.client import ROLES
 from tests.contract.harness.identity import Identity
+from tests.integration.faults.environment.broker_user import BrokerUser
 from tests.integration.faults.environment.network import LOOPBACK, Away, Condition, Link
 from tests.integration.faults.environment.postgresql import ReplicatedDatabase
 from tests.integration.faults.environment.setup import (
@@ -43,6 +46,8 @@ _OPEN_FILES = 100
 RUN = "RUN"
 """The variable that names the program to run in place of one of our services."""
 SABOTAGE = "-m tests.integration.faults.environment.sabotage"
+_URL = f"amqp://guest:guest@{LOOPBACK}:{{port}}/%2F"
+_SECURED_URL = f"amqps://{LOOPBACK}:{{port}}/%2F?server_name_indication={BROKER_NAME}"
 _SETTINGS = {
     "ORDERSYS_CALL_TIMEOUT_SECONDS": "2",
     "ORDERSYS_SWEEP_SECONDS": "1",
@@ -72,6 +77,7 @@ class Environment:
         self._ports = dict(zip(setup.ports, numbers, strict=True))
         self._saboteurs: dict[str, str] = {}
         self._identity: Identity | None = None
+        self._broker_user: BrokerUser | None = None
 
     def __enter__(self) -> "Environment":
         with ExitStack() as started:
@@ -84,6 +90,7 @@ class Environment:
             self.system = started.enter_context(System(self.folder, _quietly, self._choices()))
             if self.setup.secure:
                 self._identity = Identity(self.folder / "identity", "")
+                self._broker_user = BrokerUser(self._identity.authority.layout, self.folder, self.node)
             if self.database is not None:
                 self.database.watch_leases()
             self._stack = started.pop_all()
@@ -125,9 +132,11 @@ class Environment:
         return self.broker(BROKER)
 
     @property
-    def amqp_url(self) -> str:
-        """The broker itself, past every link."""
-        return self.node.url
+    def amqp(self) -> pika.connection.Parameters:
+        """The broker itself, past every link, for a user who may do everything."""
+        if self._broker_user is None:
+            return pika.URLParameters(self.node.url)
+        return self._broker_user.parameters(self.node.port)
 
     def broker(self, name: str) -> Node:
         """One of the brokers."""
@@ -189,7 +198,8 @@ class Environment:
 
     def give(self, name: str, **variables: str) -> None:
         """Lets a process have this in its environment from its next start on, and nothing else of the kind."""
-        urls = [f"amqp://guest:guest@{LOOPBACK}:{self._ports[way]}/%2F" for way in self.ways.values()]
+        url = _SECURED_URL if self.setup.secure else _URL
+        urls = [url.format(port=self._ports[way]) for way in self.ways.values()]
         given = {"ORDERSYS_AMQP_URL": ",".join(urls), **variables}
         if name in self._saboteurs:
             given[RUN] = self._saboteurs[name]
