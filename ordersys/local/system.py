@@ -20,6 +20,7 @@ from ordersys.local.choices import (
     DATABASE_URL,
     SERVICES,
     USUAL_AMQP_PORT,
+    USUAL_AMQPS_PORT,
     USUAL_PORTS,
     CannotStart,
     Choices,
@@ -48,7 +49,16 @@ from ordersys.runtime.settings import Settings
 if TYPE_CHECKING:
     from ordersys.local.identities import Identities
 
-__all__ = ["SERVICES", "USUAL_AMQP_PORT", "USUAL_PORTS", "CannotStart", "Choices", "System", "said_in_one_line"]
+__all__ = [
+    "SERVICES",
+    "USUAL_AMQPS_PORT",
+    "USUAL_AMQP_PORT",
+    "USUAL_PORTS",
+    "CannotStart",
+    "Choices",
+    "System",
+    "said_in_one_line",
+]
 
 _INTERNAL = "ORDERSYS_ORDER_SERVICE_INTERNAL_ADDRESS"
 _SHOWN = ("_ADDRESS", "ORDERSYS_CA_FILE", "ORDERSYS_TOKEN_FILE")
@@ -284,7 +294,8 @@ class System:
             broker = provide()
             note(_described(broker))
         reserved = {address.port for address in self._given.values()}
-        usual = USUAL_AMQP_PORT if self._choices.usual_ports and not self._choices.amqp_ports else None
+        of_kind = USUAL_AMQP_PORT if self.identities is None else USUAL_AMQPS_PORT
+        usual = of_kind if self._choices.usual_ports and not self._choices.amqp_ports else None
         if self._choices.usual_ports:
             reserved.update(USUAL_PORTS.values())
         wanted = Size(self._choices.brokers, self._choices.amqp_ports, reserved, usual)
