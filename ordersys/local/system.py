@@ -29,6 +29,7 @@ from ordersys.local.choices import (
 )
 from ordersys.local.cluster import Cluster, Size
 from ordersys.local.database import PrivateDatabase
+from ordersys.local.declaring import Declaring
 from ordersys.local.guard import Guard, end_leftovers
 from ordersys.local.packages import Installation
 from ordersys.local.postgresql import Server
@@ -242,6 +243,7 @@ class System:
         self._start_broker(started, guard)
         if self._choices.services:
             self._declare()
+            self._keep_declared(started)
             self._start_services(started, guard)
             self._publish_state(started)
 
@@ -326,6 +328,13 @@ class System:
             asyncio.run(declare(self.broker_urls))
             note("exchanges, queues and bindings of the contract")
         self._check_alone(set(self._choices.services), 0)
+
+    def _keep_declared(self, started: ExitStack) -> None:
+        """Where services may not declare; elsewhere each of them does."""
+        if self.cluster is not None and self.identities is not None:
+            declaring = Declaring(self.broker_urls)
+            declaring.start()
+            started.callback(declaring.stop)
 
     def _check_alone(self, modules: Collection[str], ours: int) -> None:
         """On a broker of somebody else's there may be another system. Raises CannotStart.
