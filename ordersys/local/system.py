@@ -330,7 +330,7 @@ class System:
         self._check_alone(set(self._choices.services), 0)
 
     def _keep_declared(self, started: ExitStack) -> None:
-        """Where services may not declare; elsewhere each of them does."""
+        """Declares again every few seconds where services may not; elsewhere each of them does."""
         if self.cluster is not None and self.identities is not None:
             declaring = Declaring(self.broker_urls)
             declaring.start()
