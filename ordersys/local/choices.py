@@ -27,7 +27,7 @@ USUAL_PORTS = {
     "notification_service_2": 50054,
 }
 """The defaults of the settings: where a client that was told nothing looks."""
-USUAL_AMQP_PORT = 5672
+USUAL_AMQP_PORT, USUAL_AMQPS_PORT = 5672, 5671
 DATABASE_URL = "ORDERSYS_DATABASE_URL"
 INSECURE = "ORDERSYS_INSECURE"
 _SETTINGS = {"order_service": OrderSettings, "product_service": ProductSettings}

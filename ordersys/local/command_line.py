@@ -28,7 +28,16 @@ from ordersys.local.postgresql import ServerNotStarted
 from ordersys.local.postgresql_programs import NoPostgreSQL
 from ordersys.local.rabbitmq import NotStarted
 from ordersys.local.service import Misused, NotHealthy
-from ordersys.local.system import SERVICES, USUAL_AMQP_PORT, USUAL_PORTS, CannotStart, Choices, System, said_in_one_line
+from ordersys.local.system import (
+    SERVICES,
+    USUAL_AMQP_PORT,
+    USUAL_AMQPS_PORT,
+    USUAL_PORTS,
+    CannotStart,
+    Choices,
+    System,
+    said_in_one_line,
+)
 from ordersys.runtime.base import database_url, files
 from ordersys.runtime.rabbitmq import urls
 from ordersys.runtime.rabbitmq.errors import BrokerUnavailable
@@ -117,7 +126,7 @@ def _arguments() -> argparse.Namespace:
         "--amqp-port",
         type=_port,
         metavar="PORT",
-        help=f"port of the private RabbitMQ ({USUAL_AMQP_PORT} if it is free)",
+        help=f"port of the private RabbitMQ ({USUAL_AMQP_PORT} if it is free, with --secure {USUAL_AMQPS_PORT})",
     )
     parser.add_argument(
         "--brokers", type=int, choices=(1, 3), default=1, help="how many nodes it has: 3 are a cluster (default: 1)"

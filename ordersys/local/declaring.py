@@ -1,44 +1,56 @@
-"""Declares the topology of a private broker again and again: where services have identities, none of them may."""
+"""Keeps the topology declared in a broker whose services may not declare it, as the one user that may."""
 
 import asyncio
+import logging
 import threading
-from collections.abc import Sequence
 
-from ordersys.runtime.rabbitmq.errors import BrokerRefused, BrokerUnavailable
-from ordersys.runtime.rabbitmq.reconnecting import declare
+from ordersys.runtime.rabbitmq.connection import Session
+from ordersys.runtime.rabbitmq.errors import BrokerRefused
+from ordersys.runtime.rabbitmq.reconnecting import keep_open
 from ordersys.runtime.rabbitmq.urls import BrokerUrls
 
-_SECONDS = 5.0  # as often as services do, where they may
-_LEAVE_SECONDS = 1.0
+_STOP_SECONDS = 5.0
+# The services say in their logs that a broker is away. Here it would be in the midst of the launcher's own words.
+logging.getLogger("ordersys").addHandler(logging.NullHandler())
 
 
 class Declaring:
-    """A thread that declares what somebody may have deleted, as long as there is a broker. Ended by `close`."""
+    """A thread that declares again every few seconds, as each service does where it may. Not running until `start`."""
 
     def __init__(self, urls: BrokerUrls) -> None:
-        """`urls` are those of the user that may declare."""
         self._urls = urls
-        self._over = threading.Event()
-        self._reason = ""
+        self.refusal = ""
+        """Why the broker does not take a declaration, which only a person can change; empty where it does."""
         self._thread = threading.Thread(target=self._run, name="declaring", daemon=True)
+        self._loop = asyncio.new_event_loop()
+        self._stopped = asyncio.Event()
+
+    def start(self) -> None:
+        """Starts it; it waits for the broker as often as that is away."""
         self._thread.start()
 
-    @property
-    def reason(self) -> str:
-        """The refusal of the broker the last time, empty without one: that it is away at times is nothing to say."""
-        return self._reason
-
-    def close(self) -> None:
-        """Ends it; a broker that is silent keeps the thread for a while, which nobody has to wait for."""
-        self._over.set()
-        self._thread.join(_LEAVE_SECONDS)
+    def stop(self) -> None:
+        """Ends it, and its connection. Blocks for some seconds at most."""
+        self._loop.call_soon_threadsafe(self._stopped.set)
+        self._thread.join(_STOP_SECONDS)
 
     def _run(self) -> None:
-        while not self._over.wait(_SECONDS):
-            try:
-                refused: Sequence[BrokerRefused] = asyncio.run(declare(self._urls))
-            except BrokerRefused as error:
-                refused = [error]
-            except BrokerUnavailable:
-                continue
-            self._reason = "; ".join(map(str, refused))
+        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
+            runner.run(self._until_stopped())
+
+    def _on_refusal(self, refusal: BrokerRefused | None) -> None:
+        self.refusal = "" if refusal is None else str(refusal)
+
+    async def _until_stopped(self) -> None:
+        declaring = asyncio.create_task(keep_open(self._urls, "launcher", _until_closed, self._on_refusal))
+        stopped = asyncio.create_task(self._stopped.wait())
+        await asyncio.wait((declaring, stopped), return_when=asyncio.FIRST_COMPLETED)
+        for task in (declaring, stopped):
+            task.cancel()
+        await asyncio.wait((declaring, stopped))
+        if not declaring.cancelled():
+            declaring.result()  # raises what nobody foresaw, which the thread shows
+
+
+async def _until_closed(session: Session) -> None:
+    await asyncio.wait([session.closed])

@@ -21,6 +21,7 @@ from ordersys.local.choices import (
     INSECURE,
     SERVICES,
     USUAL_AMQP_PORT,
+    USUAL_AMQPS_PORT,
     USUAL_PORTS,
     CannotStart,
     Choices,
@@ -50,7 +51,16 @@ from ordersys.runtime.settings import Settings
 if TYPE_CHECKING:
     from ordersys.local.identities import Identities
 
-__all__ = ["SERVICES", "USUAL_AMQP_PORT", "USUAL_PORTS", "CannotStart", "Choices", "System", "said_in_one_line"]
+__all__ = [
+    "SERVICES",
+    "USUAL_AMQPS_PORT",
+    "USUAL_AMQP_PORT",
+    "USUAL_PORTS",
+    "CannotStart",
+    "Choices",
+    "System",
+    "said_in_one_line",
+]
 
 _INTERNAL = "ORDERSYS_ORDER_SERVICE_INTERNAL_ADDRESS"
 _OF_IDENTITY = (INSECURE, "ORDERSYS_TLS_", "ORDERSYS_TOKEN_", "ORDERSYS_CA_FILE")
@@ -178,7 +188,7 @@ class System:
             with suppress(OSError):  # what there is lasts for days, and this is tried again
                 self.cluster.renew()
         if self._declaring is not None:
-            self._supervision.watch_topology(self._declaring.reason, say)
+            self._supervision.watch_topology(self._declaring.refusal, say)
         for node in self.nodes:
             self._supervision.watch_node(node, say)
         for server in self.servers:
@@ -238,8 +248,7 @@ class System:
         self._start_broker(started, guard)
         if self._choices.services:
             self._declare()
-            if self.cluster is not None and self.identities is not None:
-                self._declaring = started.enter_context(closing(Declaring(self.broker_urls)))
+            self._keep_declared(started)
             self._start_services(started, guard)
             self._publish_state(started)
 
@@ -292,7 +301,8 @@ class System:
             broker = provide()
             note(_described(broker))
         reserved = {address.port for address in self._given.values()}
-        usual = USUAL_AMQP_PORT if self._choices.usual_ports and not self._choices.amqp_ports else None
+        of_kind = USUAL_AMQP_PORT if self.identities is None else USUAL_AMQPS_PORT
+        usual = of_kind if self._choices.usual_ports and not self._choices.amqp_ports else None
         if self._choices.usual_ports:
             reserved.update(USUAL_PORTS.values())
         wanted = Size(self._choices.brokers, self._choices.amqp_ports, reserved, usual)
@@ -323,6 +333,13 @@ class System:
             asyncio.run(declare(self.broker_urls))
             note("exchanges, queues and bindings of the contract")
         self._check_alone(set(self._choices.services), 0)
+
+    def _keep_declared(self, started: ExitStack) -> None:
+        """Declares again every few seconds where services may not; elsewhere each of them does."""
+        if self.cluster is not None and self.identities is not None:
+            self._declaring = Declaring(self.broker_urls)
+            self._declaring.start()
+            started.callback(self._declaring.stop)
 
     def _check_alone(self, modules: Collection[str], ours: int) -> None:
         """On a broker of somebody else's there may be another system. Raises CannotStart.

@@ -37,7 +37,7 @@ _ALERTS = {  # RFC 8446 §6.2
     "CERTIFICATE_REVOKED": f"{_SHOWN} was revoked; {_ANOTHER}",
     "BAD_CERTIFICATE": f"it finds {_SHOWN} bad; {_ANOTHER}",
     "CERTIFICATE_UNKNOWN": f"it does not accept {_SHOWN}; {_ANOTHER}",
-    "UNSUPPORTED_CERTIFICATE": f"it does not support {_SHOWN}; {_ANOTHER}",
+    "UNSUPPORTED_CERTIFICATE": f"it does not support {_SHOWN}, which may not be one for clients; {_ANOTHER}",
 }
 _ALERT = re.compile(r"\[SSL: \w*ALERT_([A-Z_]+)\]")
 NO_CERTIFICATE = (
