@@ -88,13 +88,16 @@ def test_what_nobody_has_asked_for_yet_is_as_pika_decodes_it(values: dict[str, b
 _LINE = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
 
 
-@given(st.builds(EventMessage, _LINE, _LINE, _LINE, _LINE, st.integers(0, 253_402_300_799_999_999), _LINE, st.binary()))
-def test_an_event_has_the_properties_pika_would_write_to_the_byte(event: EventMessage) -> None:
-    """The texts may hold anything."""
-    plain = as_message(event).properties
-    made = messages.of_event(event, Publication("orders.events", "order.updated", "")).properties
+@given(
+    st.builds(EventMessage, _LINE, _LINE, _LINE, _LINE, st.integers(0, 253_402_300_799_999_999), _LINE, st.binary()),
+    _LINE,
+)
+def test_an_event_has_the_properties_pika_would_write_to_the_byte(event: EventMessage, user: str) -> None:
+    """The texts may hold anything; without a user there is no user_id."""
+    plain = as_message(event, user or None).properties
+    made = messages.of_event(event, Publication("orders.events", "order.updated", ""), user).properties
     assert b"".join(made.encode()) == b"".join(plain.encode())
-    assert (made.message_id, made.headers) == (event.event_id, plain.headers)
+    assert (made.message_id, made.headers, made.user_id) == (event.event_id, plain.headers, user or None)
 
 
 @pytest.mark.parametrize(

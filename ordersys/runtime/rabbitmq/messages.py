@@ -117,24 +117,24 @@ with suppress(AttributeError):
     receive_raw(pika.spec.props)
 
 
-def of_event(event: EventMessage, to: Publication) -> Message:
-    """An event, for the exchange named. Raises whatever is wrong with it."""
+def of_event(event: EventMessage, to: Publication, user: str = "") -> Message:
+    """An event, for the exchange named, published by that user. Raises whatever is wrong with it."""
     if not to.exchange:
         raise ValueError(f"this release does not know where {event.type} is published")
     if len(to.exchange) > _SHORT or len(to.routing_key) > _SHORT:
         raise ValueError("AMQP has no exchange or routing key that long")
     properties = RawProperties()
-    properties.raw = _laid_out(event)
+    properties.raw = _laid_out(event, user)
     properties.message_id = event.event_id
     return Message(to.exchange, to.routing_key, event.body, properties)
 
 
-def _laid_out(event: EventMessage) -> bytes:
+def _laid_out(event: EventMessage, user: str) -> bytes:
     """The properties of `event` as they are on the wire (AMQP 0-9-1 §4.2.6.1), byte by byte what pika makes of them.
 
     pika asks of each value anew how it is encoded, which costs as much as all the rest of publishing.
     """
-    before, origin, after = _constant(event.type, event.source)
+    before, origin, after = _constant(event.type, event.source, user)
     subject, traceparent = event.subject.encode(), event.traceparent.encode()
     headers = b"%b\x13cloudEvents:subjectS%b%b\x10cloudEvents:timeS\0\0\0\x1b%b\x0btraceparentS%b%b" % (
         origin,
@@ -156,8 +156,9 @@ def _laid_out(event: EventMessage) -> bytes:
 
 
 @lru_cache(maxsize=100)
-def _constant(event_type: str, source: str) -> tuple[bytes, bytes, bytes]:
+def _constant(event_type: str, source: str, user: str) -> tuple[bytes, bytes, bytes]:
     """The constant parts of a type's events: the bytes before the headers, the first headers, and the last bytes."""
+    present, last = (_PRESENT | BITS["user_id"], short_string(user)) if user else (_PRESENT, b"")
     origin = source.encode()
     headers = b"\x17cloudEvents:specversionS%b%b\x12cloudEvents:sourceS%b%b" % (
         len(SPEC_VERSION).to_bytes(4),
@@ -165,7 +166,7 @@ def _constant(event_type: str, source: str) -> tuple[bytes, bytes, bytes]:
         len(origin).to_bytes(4),
         origin,
     )
-    return _PRESENT.to_bytes(2) + short_string(CONTENT_TYPE), headers, short_string(event_type)
+    return present.to_bytes(2) + short_string(CONTENT_TYPE), headers, short_string(event_type) + last
 
 
 def short_string(text: str) -> bytes:

@@ -55,6 +55,11 @@ class BrokerUrl:
     def __str__(self) -> str:
         return self.shown
 
+    @property
+    def user(self) -> str:
+        """The user it is logged in as."""
+        return str(getattr(self.parameters.credentials, "username", ""))
+
 
 BrokerUrls = tuple[BrokerUrl, ...]
 """A broker, or the nodes of a cluster, in the order in which they are tried."""
@@ -132,6 +137,8 @@ def _check_user(text: str) -> None:
     user, colon, password = text.partition(":")
     if not user:
         raise ValueError("has no user before the @")
+    if len(unquote_to_bytes(user)) > _MAX_OCTETS:  # each event names it (`user_id`)
+        raise ValueError(f"has a user of more than {_MAX_OCTETS} octets")
     if not password:
         raise ValueError(f"has no password{'' if colon else ', nor a : behind the user'}")
     if ":" in password:
