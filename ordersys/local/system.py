@@ -35,6 +35,7 @@ from ordersys.local.rabbitmq import Node, NotStarted
 from ordersys.local.rabbitmq_container import Image, provide
 from ordersys.local.service import NotHealthy, Program, Service, ours
 from ordersys.local.supervision import Supervision
+from ordersys.notification_service.settings import ANY
 from ordersys.runtime.base.files import make_private, write_whole
 from ordersys.runtime.rabbitmq import urls
 from ordersys.runtime.rabbitmq.reconnecting import declare, opened
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
 __all__ = ["SERVICES", "USUAL_AMQP_PORT", "USUAL_PORTS", "CannotStart", "Choices", "System", "said_in_one_line"]
 
 _INTERNAL = "ORDERSYS_ORDER_SERVICE_INTERNAL_ADDRESS"
+_PUBLISHER_USERS = "ORDERSYS_PUBLISHER_USERS"
 _SHOWN = ("_ADDRESS", "ORDERSYS_CA_FILE", "ORDERSYS_TOKEN_FILE")
 _MOST_TRIES = 3  # to find ports that nobody takes before the services do; the second try hardly ever fails
 _RESTART_PAUSE = 1.0
@@ -111,6 +113,15 @@ class System:
             {} if self.identities is None else {**self.identities.of_operator, _INTERNAL: self._internal_addresses}
         )
         return {**by_variable, "ORDERSYS_AMQP_URL": self.amqp_url, "ORDERSYS_DATA_DIR": folder, **database, **secured}
+
+    @property
+    def believes_anybody(self) -> bool:
+        """True where subscribers take events from whoever may publish, though there are identities.
+
+        So it is unless somebody has chosen otherwise: all services share a user of the broker, whoever's that is.
+        """
+        chosen = {**os.environ, **self._choices.settings}.get(_PUBLISHER_USERS) or ANY
+        return self.identities is not None and chosen == ANY
 
     @property
     def _internal_addresses(self) -> str:
@@ -346,6 +357,8 @@ class System:
         own = {variable(module): str(self._addresses[name])}
         if self.identities is not None:
             own |= self.identities.of_service(module)
+        if self.believes_anybody:
+            own[_PUBLISHER_USERS] = ANY
         if name in self._internal:
             own[_INTERNAL] = str(self._internal[name])
         environment = {**os.environ, **self.environment, **own, **self._choices.settings}

@@ -7,8 +7,8 @@ import pytest
 
 from ordersys.contract.events import MAXIMUM_BYTES
 from ordersys.notification_service.inbox import DEAD_LETTERS, schema
-from ordersys.runtime.dead_letters import Named, letter_id, portions
-from ordersys.runtime.rabbitmq.messages import AmqpDelivery, received
+from ordersys.runtime.dead_letters import Named, ReplayRoute, letter_id, portions
+from ordersys.runtime.rabbitmq.messages import AmqpDelivery, Message, received
 from ordersys.runtime.storage.database import Database
 from tests.contract.harness.amqp_properties import counted, encoded, entry, short
 
@@ -69,7 +69,8 @@ async def test_a_large_body_is_kept_whole_and_listed_in_part(database: Database)
     await database.write(DEAD_LETTERS.keep, [dead(1, body)])
     ((letter,), more) = await database.read(DEAD_LETTERS.page, 0, FULL)
     assert (letter.size, letter.delivery.body, more) == (len(body), body[: MAXIMUM_BYTES + 1], False)
-    (copy,) = await database.read(DEAD_LETTERS.copies, [letter.sequence], "exchange", "queue")
+    (copy,) = await database.read(DEAD_LETTERS.copies, [letter.sequence], ReplayRoute("exchange", "queue", ""))
+    assert isinstance(copy, Message)
     assert (copy.body, copy.exchange, copy.routing_key) == (body, "exchange", "queue")
 
 

@@ -44,6 +44,9 @@ class AmqpDelivery(NamedTuple):
     redelivered: bool = False
     properties: bytes = b""
     """All of them, as they came: what is needed to publish the message again."""
+    user_id: str | bytes | None = None
+    exchange: str = ""
+    """The exchange it came through; empty where that is the default one, or not known."""
 
 
 class RawProperties(pika.BasicProperties):
@@ -59,6 +62,7 @@ class RawProperties(pika.BasicProperties):
     message_id: str | bytes | None  # type: ignore[assignment]
     type: str | bytes | None  # type: ignore[assignment]
     content_type: str | bytes | None  # type: ignore[assignment]
+    user_id: str | bytes | None  # type: ignore[assignment]
 
     def __init__(self) -> None:
         """Without the fields of BasicProperties: `__getattr__` has them."""
@@ -78,7 +82,7 @@ class RawProperties(pika.BasicProperties):
             self._decode_all()
         else:
             self.message_id, self.type = properties.text("message_id"), properties.text("type")
-            self.content_type = properties.text("content_type")
+            self.content_type, self.user_id = properties.text("content_type"), properties.text("user_id")
         return self
 
     def encode(self) -> list[bytes]:
@@ -177,21 +181,25 @@ def short_string(text: str) -> bytes:
     return b"%c%b" % (len(encoded), encoded)
 
 
-def copy(properties: bytes, body: bytes, exchange: str, queue: str) -> Message:
+def copy(properties: bytes, body: bytes, exchange: str, queue: str, user: str = "") -> Message:
     """A message for one queue, as it was published: without what does not belong to a copy.
 
-    `exchange` leads to that queue alone, or is the default exchange.
+    `exchange` leads to that queue alone, or is the default exchange. With the `user` who publishes it, it says so, and
+    who published it first: raises Malformed where it can't.
     """
-    return Message(exchange, queue, body, RawProperties.of(for_a_copy(properties)))
+    copied = Properties(properties).for_a_replay(user) if user else for_a_copy(properties)
+    return Message(exchange, queue, body, RawProperties.of(copied))
 
 
-def received(properties: bytes, body: bytes, redelivered: bool = False) -> AmqpDelivery:
+def received(properties: bytes, body: bytes, redelivered: bool = False, exchange: str = "") -> AmqpDelivery:
     """A delivery, given its properties as they came. Raises nothing."""
     read = RawProperties.of(properties)
-    return AmqpDelivery(read.message_id, read.type, read.content_type, body, redelivered, properties)
+    return AmqpDelivery(
+        read.message_id, read.type, read.content_type, body, redelivered, properties, read.user_id, exchange
+    )
 
 
 def delivered(method: Any, properties: pika.BasicProperties, body: bytes) -> AmqpDelivery:
     """A delivery, as pika gives it."""
     raw = properties.raw if isinstance(properties, RawProperties) else b"".join(properties.encode())
-    return AmqpDelivery(properties.message_id, properties.type, properties.content_type, body, method.redelivered, raw)
+    return received(raw, body, method.redelivered, method.exchange)
