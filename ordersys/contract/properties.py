@@ -85,7 +85,10 @@ class Properties:
         value = self._values.get(name)
         if value is None:
             return None
-        return _text(value[1:])  # the first byte is the length
+        try:
+            return value[1:].decode()  # the first byte is the length
+        except UnicodeDecodeError:
+            return value[1:]
 
     def number(self, name: str) -> int | None:
         """A number; None when it is absent."""

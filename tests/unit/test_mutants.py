@@ -26,7 +26,7 @@ SHARED = {f"ordersys.runtime.storage.postgresql_{part}" for part in ("connection
 """Loaded by a service whose state is in a PostgreSQL."""
 KNOWN = {f"ordersys.runtime.identity.{part}" for part in ("certificates", "tokens", "watched")}
 """Loaded by a service that has an identity."""
-GIVEN = frozenset({"broker", "proxy", "restart", "in-clear"})
+GIVEN = frozenset({"broker", "proxy", "restart", "in-clear", "declarers"})
 """The means with which a service is judged alone, as `implementation.alone` has it."""
 
 
