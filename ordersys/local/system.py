@@ -116,11 +116,9 @@ class System:
 
     @property
     def believes_anybody(self) -> bool:
-        """True where subscribers take events from whoever may publish, though there are identities.
-
-        So it is unless somebody has chosen otherwise: all services share a user of the broker, whoever's that is.
-        """
-        chosen = {**os.environ, **self._choices.settings}.get(_PUBLISHER_USERS) or ANY
+        """True where subscribers take events from whoever may publish, though there are identities."""
+        unless_chosen = ANY  # all services share a user of the broker, whoever's that is
+        chosen = {**os.environ, **self._choices.settings}.get(_PUBLISHER_USERS) or unless_chosen
         return self.identities is not None and chosen == ANY
 
     @property
