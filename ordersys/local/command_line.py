@@ -47,6 +47,7 @@ _PROGRAM = "python -m ordersys.local"
 _INSECURE = ("Insecure: in clear, and everybody on this machine may do everything.", "")
 _WATCH_SECONDS = 0.5
 _MOST_REPLICAS = 16  # of each of four services: more would have a private PostgreSQL run out of connections
+_ANYBODY = "Subscribers believe whoever may publish at this RabbitMQ: services share a user of it (docs/security.md)."
 _FAILED = 1
 _WRONG_USE = 2
 # Asks a running system to restart its processes one at a time.
@@ -332,6 +333,7 @@ def _greeting(system: System, data_dir: str | None) -> Sequence[str]:
         *(_row("rabbitmq", url, node.log) for url, node in zip(system.broker_urls, system.nodes, strict=False)),
         *(_row(server.name, f"{ports.LOOPBACK}:{server.port}", server.log) for server in system.servers),
         *([] if system.nodes else [f"  {'rabbitmq':<24} {shown(system.broker_urls)}"]),
+        *(["", _ANYBODY] if system.believes_anybody and system.services else []),
         "",
         *(_INSECURE if system.identities is None else ()),
         *(_invitation(system, data_dir) if system.services else []),

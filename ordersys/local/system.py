@@ -39,6 +39,7 @@ from ordersys.local.rabbitmq_container import Image, provide
 from ordersys.local.rabbitmq_security import BrokerSecurity
 from ordersys.local.service import NotHealthy, Program, Service, ours
 from ordersys.local.supervision import Supervision
+from ordersys.notification_service.settings import ANY, CHECKED
 from ordersys.runtime.base import settings
 from ordersys.runtime.base.files import make_private, write_whole
 from ordersys.runtime.rabbitmq import urls
@@ -64,6 +65,7 @@ __all__ = [
 
 _INTERNAL = "ORDERSYS_ORDER_SERVICE_INTERNAL_ADDRESS"
 _OF_IDENTITY = (INSECURE, "ORDERSYS_TLS_", "ORDERSYS_TOKEN_", "ORDERSYS_CA_FILE")
+_PUBLISHER_USERS = "ORDERSYS_PUBLISHER_USERS"
 _SHOWN = ("_ADDRESS", "ORDERSYS_CA_FILE", "ORDERSYS_TOKEN_FILE")
 _FILES = (CA_FILE, CERTIFICATE_FILE, KEY_FILE)
 _MOST_TRIES = 3  # to find ports that nobody takes before the services do; the second try hardly ever fails
@@ -132,6 +134,14 @@ class System:
         if self.identities is not None and self.cluster is not None:
             secured[CA_FILE] = str(self.identities.layout.ca)
         return {**by_variable, "ORDERSYS_AMQP_URL": self.amqp_url, "ORDERSYS_DATA_DIR": folder, **database, **secured}
+
+    @property
+    def believes_anybody(self) -> bool:
+        """True where subscribers take events from whoever may publish, though there are identities."""
+        # By a certificate each service is the user of its own name; a user in the URL is that of them all.
+        unless_chosen = CHECKED if all(url.is_external for url in self.broker_urls) else ANY
+        chosen = {**os.environ, **self._choices.settings}.get(_PUBLISHER_USERS) or unless_chosen
+        return self.identities is not None and chosen == ANY
 
     @property
     def _internal_addresses(self) -> str:
@@ -399,6 +409,8 @@ class System:
         own = {variable(module): str(self._addresses[name])}
         own[INSECURE] = str(self.identities is None).lower()
         own |= {} if self.identities is None else self.identities.of_service(module)
+        if self.believes_anybody:
+            own[_PUBLISHER_USERS] = ANY
         if name in self._internal:
             own[_INTERNAL] = str(self._internal[name])
         environment = {**_without_identity(os.environ), **self.environment, **own, **self._choices.settings}

@@ -10,14 +10,16 @@ from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.message import Message
 
 from ordersys.api.notification.v1 import dead_letter_service_pb2, notification_log_pb2
+from ordersys.contract.publishers import Publishers
 from ordersys.contract.topology import Subscription, subscription
 from ordersys.notification_service import requests
 from ordersys.notification_service.inbox import DEAD_LETTERS, Inbox, schema
 from ordersys.notification_service.recorder import Handler, Recorder
 from ordersys.notification_service.removals import Removals
 from ordersys.notification_service.servicer import DeadLetterService, NotificationLog
-from ordersys.notification_service.settings import NotificationSettings
+from ordersys.notification_service.settings import ANY, CHECKED, NotificationSettings
 from ordersys.runtime.base.futures import Grace
+from ordersys.runtime.base.settings import PREFIX, InvalidSetting
 from ordersys.runtime.periodic import HEALTH_SECONDS, PURGE_SECONDS, every, leading, purge
 from ordersys.runtime.process import run
 from ordersys.runtime.rabbitmq.consumer import Consumer, Disposition
@@ -66,13 +68,15 @@ async def _serve(
     async with AsyncExitStack() as stack:  # closed in reverse: consumers, server, removals, database
         security = Security.of(settings, service.full_name)
         await security.start()
+        publishers = _publishers(own, settings, has_identity=security.certificates is not None)
         stored = _stored(own)
         database = await open_storage(settings.database_url, settings.data_dir, stored)
         stack.push_async_callback(database.close)
         await stack.enter_async_context(leading(tasks, database))
         inbox = Inbox(own.consumer)
-        recorder = Recorder(database, inbox, handlers)
-        removals = Removals(tasks, database, settings.amqp_url, own)
+        recorder = Recorder(database, inbox, handlers, publishers)
+        user = publishers.own if publishers is not None else ""
+        removals = Removals(tasks, database, settings.amqp_url, own, user=user)
         stack.push_async_callback(removals.drained)
         server = Server(str(settings.listen_address), settings, security)
         server.add(_NOTIFICATION_LOG, NotificationLog(database, inbox))
@@ -95,6 +99,23 @@ async def _serve(
         security.warn()
         await stop.wait()
         _log.info("stopping: finishing the deliveries under way")
+
+
+def _publishers(own: Subscription, settings: NotificationSettings, has_identity: bool) -> Publishers | None:
+    """The publishers that are believed, None where whoever may publish is. Raises InvalidSetting.
+
+    Where services share a user, each event would be a dead letter: that is better known at the start.
+    """
+    if (settings.publisher_users or (CHECKED if has_identity else ANY)) == ANY:
+        return None
+    for url in settings.amqp_url:
+        if url.user != own.consumer:
+            raise InvalidSetting(
+                f"the user {url.user!r} at {url} is not {own.consumer}: to check who has published an event, each"
+                " service needs a user of its name (docs/operations.md); where they share one, set"
+                f" {PREFIX}PUBLISHER_USERS={ANY}"
+            )
+    return Publishers(own.consumer, own.replay_exchange)
 
 
 def _consumers(

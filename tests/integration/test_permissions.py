@@ -1,7 +1,5 @@
 """The permissions of each service at a real broker: what it needs works, and everything else is refused."""
 
-import base64
-import hashlib
 import json
 import os
 import secrets
@@ -29,6 +27,7 @@ from ordersys.contract.topology import events, publication, subscriptions, topol
 from ordersys.local import ports
 from ordersys.local.rabbitmq import Node
 from ordersys.local.system import SERVICES, Choices, System
+from tests.broker_users import definition
 from tests.integration.api import Api, eventually, new_id, placing, reason
 from tests.integration.conftest import quietly, skip_without_rabbitmq
 
@@ -80,14 +79,8 @@ def command(*words: str, url: str = "") -> "subprocess.CompletedProcess[str]":
 
 
 def users(passwords: dict[str, str]) -> str:
-    """The users as RabbitMQ's definitions: salted hashes of their passwords (RabbitMQ: "Credentials and Passwords")."""
-    listed = []
-    for name, password in passwords.items():
-        salt = secrets.token_bytes(4)
-        digest = base64.b64encode(salt + hashlib.sha256(salt + password.encode()).digest()).decode()
-        algorithm = "rabbit_password_hashing_sha256"
-        listed.append({"name": name, "password_hash": digest, "hashing_algorithm": algorithm, "tags": ""})
-    return json.dumps({"users": listed})
+    """The users as RabbitMQ's definitions."""
+    return json.dumps({"users": [definition(name, password) for name, password in passwords.items()]})
 
 
 @pytest.fixture(scope="module")

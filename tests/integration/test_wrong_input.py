@@ -160,6 +160,21 @@ def assert_one_line(done: "subprocess.CompletedProcess[str]", *named: str) -> No
         assert name in done.stderr
 
 
+@pytest.mark.parametrize("value", ["yes", "trusted", "checked,any"])
+def test_publishers_are_checked_or_not_and_nothing_else(tmp_path: Path, value: str) -> None:
+    """One line with the choices."""
+    done = start("notification_service_1", tmp_path / "data", ORDERSYS_PUBLISHER_USERS=value)
+    assert_one_line(done, "ORDERSYS_PUBLISHER_USERS", value, "checked, any")
+
+
+def test_publishers_can_not_be_checked_where_services_share_a_user(tmp_path: Path) -> None:
+    """Each event would be a dead letter: the service does not start, and names the way out."""
+    url = "amqp://everybody:geheim@127.0.0.1:1/%2F"
+    done = start("notification_service_1", tmp_path / "data", ORDERSYS_PUBLISHER_USERS="checked", ORDERSYS_AMQP_URL=url)
+    assert_one_line(done, "'everybody'", "notification-service-1", "ORDERSYS_PUBLISHER_USERS=any")
+    assert "geheim" not in done.stderr
+
+
 @pytest.mark.parametrize("module", SERVICES)
 @pytest.mark.parametrize(
     ("variable", "value"),

@@ -29,7 +29,7 @@ KNOWN = {
     for part in ("certificates", "fetched_keys", "key_sets", "profile", "tokens", "watched")
 }
 """Loaded by a service that has an identity."""
-GIVEN = frozenset({"broker", "proxy", "restart", "in-clear"})
+GIVEN = frozenset({"broker", "proxy", "restart", "in-clear", "declarers"})
 """The means with which a service is judged alone, as `implementation.alone` has it."""
 
 

@@ -52,6 +52,7 @@ WRONG = {
     "amqp://u:@h/%2F": "has no password",
     "amqp://:geheim@h/%2F": "has no user before the @",
     "amqp://@h/%2F": "has no user before the @",
+    f"amqp://{'u' * 256}:geheim@h/%2F": "has a user of more than 255 octets",
     "amqp://u:12/geheim@h:5672/%2F": FIRST,
     "amqp://u:geheim/x@h/%2F": FIRST,
     "amqp://u:geheim?x@h/%2F": FIRST,
@@ -176,14 +177,14 @@ def test_a_user_and_a_password_may_hold_anything_when_they_are_quoted(user: str)
     """Sign by sign what pika gives to the broker."""
     (url,) = parse(f"amqp://{quote(user, safe='')}:{quote(user[::-1], safe='')}@h/%2F")
     assert isinstance(url.parameters.credentials, pika.PlainCredentials)
-    assert (url.parameters.credentials.username, url.parameters.credentials.password) == (user, user[::-1])
+    assert (url.user, url.parameters.credentials.password) == (user, user[::-1])
 
 
 def test_without_a_user_it_is_the_guest_every_rabbitmq_has() -> None:
     """As pika has it."""
     (url,) = parse("amqp://h")
     assert isinstance(url.parameters.credentials, pika.PlainCredentials)
-    assert (url.parameters.credentials.username, url.parameters.credentials.password) == ("guest", "guest")
+    assert (url.user, url.parameters.credentials.password) == ("guest", "guest")
 
 
 def test_encrypted_and_without_a_user_it_is_the_one_in_the_certificate() -> None:

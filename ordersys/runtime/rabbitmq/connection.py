@@ -40,7 +40,7 @@ class Session:
 
     def __init__(self, url: BrokerUrl) -> None:
         self._loop = asyncio.get_running_loop()
-        self.place = str(url)
+        self.place, self.user = str(url), url.user
         self._connection: Connection
         self._events: RpcChannel
         self._blocked = self._silent = False

@@ -172,6 +172,8 @@ def _check_user(text: str) -> None:
     user, colon, password = text.partition(":")
     if not user:
         raise ValueError("has no user before the @")
+    if len(unquote_to_bytes(user)) > _MAX_OCTETS:  # each event names it (`user_id`)
+        raise ValueError(f"has a user of more than {_MAX_OCTETS} octets")
     if not password:
         raise ValueError(f"has no password{'' if colon else ', nor a : behind the user'}")
     if ":" in password:

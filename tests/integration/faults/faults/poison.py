@@ -64,7 +64,7 @@ def _deadly(context: FaultContext) -> Sequence[Finding]:
     for process in names:
         environment.kill(process)
     context.last(0.5, 4.0)
-    with closing(Injector(environment.amqp)) as injector:
+    with closing(Injector(environment.amqp, environment.setup.secure)) as injector:
         injector.deliver(role, OrderCreated(order=order), message_id=event_id)
     context.last(0.2, 2.0)
     for process in names:
