@@ -10,7 +10,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from benchmarks import documents, figures, loops, measurements, results, scaling, terminal
+from benchmarks import documents, figures, identities, loops, measurements, results, scaling, terminal
 from benchmarks.bench import Bench, opened
 from benchmarks.chart import svg
 from benchmarks.children import ChildFailed
@@ -79,32 +79,32 @@ def _measure(wanted: Options) -> dict[str, Any]:
     }
     if wanted.only_postgresql and (reason := postgresql.obstacle()):
         raise CannotMeasure(f"nothing of PostgreSQL can be measured: {reason}")
-    sections = measurements.count(wanted.peers, wanted.only_postgresql)
-    with terminal.Terminal(sections) as shown, opened(plan, loop, shown) as bench:
+    with terminal.Terminal(measurements.count(wanted)) as shown, opened(plan, loop, shown) as bench:
         if more["load_before"] > _QUIET_LOAD:
             shown.line(f"this machine is busy (load {more['load_before']}): the figures will say little")
-        if not wanted.only_postgresql:
+        facts = {"date": began, "mode": plan.mode, "load_before": more["load_before"], "machine": results.machine()}
+        if wanted.whole:
             more["profile"] = measurements.make_all(bench, wanted.peers)
-        more["postgresql"] = _measure_postgresql(bench, more["load_before"], began)
+        if wanted.whole or wanted.only_secured:
+            identities.measure(bench)
+            more["identities"] = facts
+        if wanted.whole or wanted.only_postgresql:
+            more["postgresql"] = _measure_postgresql(bench, facts)
     result = results.document(plan, bench.figures, began, time.monotonic() - clock, more)
     if wanted.only_postgresql:
-        result = results.merged(_read(results.LATEST), result, postgresql.FIGURES)
+        result = results.merged(_read(results.LATEST), result, "postgresql", postgresql.FIGURES)
+    if wanted.only_secured:
+        result = results.merged(_read(results.LATEST), result, "identities", identities.FIGURES)
     print(f"written: {results.write(result, began)}")
     return result
 
 
-def _measure_postgresql(bench: Bench, load_before: float, began: str) -> dict[str, Any]:
+def _measure_postgresql(bench: Bench, facts: Mapping[str, Any]) -> dict[str, Any]:
     """The facts of its run; where there is no PostgreSQL the reason, which is also said."""
     if reason := postgresql.obstacle():
         bench.terminal.line(f"S10 to S15 are not measured: {reason}")
         return {"not_measured": reason}
-    return {
-        "version": postgresql.measure(bench),
-        "date": began,
-        "mode": bench.plan.mode,
-        "load_before": load_before,
-        "machine": results.machine(),
-    }
+    return {"version": postgresql.measure(bench), **facts}
 
 
 def _publish(wanted: Options, found: Mapping[str, Any], before: Mapping[str, Any] | None) -> None:

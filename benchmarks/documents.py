@@ -45,6 +45,7 @@ _SHARED = {
     "stock.hot": "4 of each, 2 products",
     "stock.spread": "4 of each, 10,000 products",
 }
+_IDENTITIES = {"identities.without": "without identities", "identities.with": "with identities"}
 _PROCESSES = (*SERVICES, "postgresql", "rabbitmq", "client", "server")
 _MARKS = {True: "met", False: "**missed**", None: "not measured"}
 
@@ -120,11 +121,22 @@ def postgresql(document: Mapping[str, Any]) -> str:
     run = document.get("postgresql", {})
     if "version" not in run:
         return _NOTHING
+    return f"{_when(run)}: PostgreSQL {run['version']} with its usual settings, {_where(run)}."
+
+
+def identities(document: Mapping[str, Any]) -> str:
+    """The machine and the date of the measurement with and without identities, which may be another run's."""
+    run = document.get("identities", {})
+    return f"{_when(run)}: {_where(run)}." if run else _NOTHING
+
+
+def _when(run: Mapping[str, Any]) -> str:
+    return f"Measured {run['date'][:10]} ({run['mode']}, load before {run['load_before']})"
+
+
+def _where(run: Mapping[str, Any]) -> str:
     on = run["machine"]
-    return (
-        f"Measured {run['date'][:10]} ({run['mode']}, load before {run['load_before']}): PostgreSQL {run['version']}"
-        f" with its usual settings, {on['processor']}, {on['cores']} cores, {on['memory_mb'] // 1024} GB."
-    )
+    return f"{on['processor']}, {on['cores']} cores, {on['memory_mb'] // 1024} GB"
 
 
 def floor(document: Mapping[str, Any]) -> str:
@@ -285,4 +297,6 @@ BLOCKS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "postgresql": postgresql,
     "shared": chosen("postgresql.", "replicas.", "stock.", "takeover.", "distance.", "shared."),
     "processor_shared": processor(_SHARED),
+    "identities": identities,
+    "processor_identities": processor(_IDENTITIES),
 }

@@ -1,7 +1,8 @@
 """The measurements of a run, in their order, and the system that each of them uses."""
 
-from benchmarks import consuming, growth, micro, notice, placing, profiling, relaying
+from benchmarks import consuming, growth, identities, micro, notice, placing, profiling, relaying
 from benchmarks.bench import Bench
+from benchmarks.options import Options
 from benchmarks.peers import measurements as peers
 from benchmarks.postgresql import measurements as postgresql
 from benchmarks.seeding import Stored
@@ -12,13 +13,15 @@ _OURS = 7  # measurements below, without those of peers
 _CONSUMERS = {"aio_pika": "baselines.bare_aio_pika"}
 
 
-def count(with_peers: bool, only_postgresql: bool) -> int:
+def count(wanted: Options) -> int:
     """The number of measurements, for the progress bar."""
-    return postgresql.COUNT + (0 if only_postgresql else _OURS + with_peers)
+    if not wanted.whole:
+        return identities.COUNT if wanted.only_secured else postgresql.COUNT
+    return _OURS + wanted.peers + identities.COUNT + postgresql.COUNT
 
 
 def make_all(bench: Bench, with_peers: bool) -> Profile:
-    """Makes all measurements but those on PostgreSQL; figures are added to the bench, the profile is returned."""
+    """Makes all measurements but S10 to S16; figures are added to the bench, the profile is returned."""
     with running(bench, "system", Stored()) as measured:
         profile = _on_one_system(bench, measured, with_peers)
     with bench.terminal.section("calls and parts, by pytest-benchmark"):

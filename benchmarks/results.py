@@ -58,11 +58,14 @@ def document(plan: Plan, figures: Figures, began: str, seconds: float, more: Map
     }
 
 
-def merged(latest: Mapping[str, Any], part: Mapping[str, Any], firsts: Sequence[str]) -> dict[str, Any]:
-    """The latest result with the figures of `part`, whose names begin with one of `firsts`, in the place of its own."""
+def merged(latest: Mapping[str, Any], part: Mapping[str, Any], facts: str, firsts: Sequence[str]) -> dict[str, Any]:
+    """The latest result with the figures of `part`, whose names begin with one of `firsts`, in the place of its own.
+
+    `facts` is the name under which a result says how that part was measured.
+    """
     names = (*firsts, *(f"processor.{first}" for first in firsts))
     kept = {name: figure for name, figure in latest["figures"].items() if not name.startswith(names)}
-    whole = {**latest, "figures": {**kept, **part["figures"]}, "postgresql": part["postgresql"]}
+    whole = {**latest, "figures": {**kept, **part["figures"]}, facts: part[facts]}
     return {**whole, **judged(read(whole))}
 
 
