@@ -79,10 +79,14 @@ def _measure(wanted: Options) -> dict[str, Any]:
     }
     if wanted.only_postgresql and (reason := postgresql.obstacle()):
         raise CannotMeasure(f"nothing of PostgreSQL can be measured: {reason}")
-    with terminal.Terminal(measurements.count(wanted)) as shown, opened(plan, loop, shown) as bench:
+    sections = measurements.count(wanted)
+    with terminal.Terminal(sections) as shown, opened(plan, loop, shown, wanted.secure) as bench:
         if more["load_before"] > _QUIET_LOAD:
             shown.line(f"this machine is busy (load {more['load_before']}): the figures will say little")
         facts = {"date": began, "mode": plan.mode, "load_before": more["load_before"], "machine": results.machine()}
+        if wanted.secure:
+            measurements.make_secured(bench)
+            more["profile"] = {}
         if wanted.whole:
             more["profile"] = measurements.make_all(bench, wanted.peers)
         if wanted.whole or wanted.only_secured:
@@ -95,7 +99,8 @@ def _measure(wanted: Options) -> dict[str, Any]:
         result = results.merged(_read(results.LATEST), result, "postgresql", postgresql.FIGURES)
     if wanted.only_secured:
         result = results.merged(_read(results.LATEST), result, "identities", identities.FIGURES)
-    print(f"written: {results.write(result, began)}")
+    written = results.write_secured(result) if wanted.secure else results.write(result, began)
+    print(f"written: {written}")
     return result
 
 
@@ -109,17 +114,23 @@ def _measure_postgresql(bench: Bench, facts: Mapping[str, Any]) -> dict[str, Any
 
 def _publish(wanted: Options, found: Mapping[str, Any], before: Mapping[str, Any] | None) -> None:
     measured = figures.read(found)
-    for name, picture in pictures(measured):
-        (results.FOLDER / f"{name}.svg").write_text(svg(picture), encoding="utf-8")
+    if not wanted.secure:
+        for name, picture in pictures(measured):
+            (results.FOLDER / f"{name}.svg").write_text(svg(picture), encoding="utf-8")
     terminal.show({name: goal for name, goal in found.items() if name[:1] == "S"}, measured)
     if before is not None:
         same = before["machine"] == found["machine"] and before["mode"] == found["mode"]
         terminal.show_comparison(compare(figures.read(before), measured, same), str(wanted.compare))
     if wanted.write_docs or wanted.only_docs:
-        page = documents.PAGE.read_text(encoding="utf-8")
-        documents.PAGE.write_text(documents.written(page, found), encoding="utf-8")
-        page = scaling.PAGE.read_text(encoding="utf-8")
-        scaling.PAGE.write_text(scaling.written(page, found), encoding="utf-8")
+        _write_docs(_read(results.LATEST) if wanted.secure else found)
+
+
+def _write_docs(found: Mapping[str, Any]) -> None:
+    secured = _read(results.SECURED) if results.SECURED.exists() else None
+    page = documents.PAGE.read_text(encoding="utf-8")
+    documents.PAGE.write_text(documents.written(page, found, secured), encoding="utf-8")
+    page = scaling.PAGE.read_text(encoding="utf-8")
+    scaling.PAGE.write_text(scaling.written(page, found), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -17,11 +17,12 @@ class Options:
     only_docs: bool
     only_postgresql: bool
     only_secured: bool
+    secure: bool
 
     @property
     def whole(self) -> bool:
         """True for all measurements, and not a part of them."""
-        return not (self.only_postgresql or self.only_secured)
+        return not (self.only_postgresql or self.only_secured or self.secure)
 
 
 def options(arguments: Sequence[str] | None = None) -> Options:
@@ -48,4 +49,12 @@ def options(arguments: Sequence[str] | None = None) -> Options:
         action="store_true",
         help="S10 to S15 alone; their figures take the place of those in results/latest.json",
     )
-    return Options(**vars(parser.parse_args(arguments)))
+    part.add_argument(
+        "--secure",
+        action="store_true",
+        help="S1, S2, S3, S6, S7, S8 with identities, also those of the baselines; written to results/secured.json",
+    )
+    wanted = Options(**vars(parser.parse_args(arguments)))
+    if wanted.peers and wanted.secure:
+        parser.error("argument --peers: not allowed with argument --secure: the alternatives have no identities")
+    return wanted

@@ -23,6 +23,8 @@ from ordersys.local.packages import provision
 
 FOLDER = Path(__file__).parent / "results"
 LATEST = FOLDER / "latest.json"
+SECURED = FOLDER / "secured.json"
+"""The result of a run with identities: beside the others, of which none is without them."""
 _PACKAGES = (
     "uvloop",
     "grpcio",
@@ -71,12 +73,22 @@ def merged(latest: Mapping[str, Any], part: Mapping[str, Any], facts: str, first
 
 def write(found: Mapping[str, Any], began: str, folder: Path = FOLDER) -> Path:
     """Writes a new file, named by the time a run began, and `latest.json`; the path of the first."""
-    folder.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(found, indent=1, ensure_ascii=False) + "\n"
     path = folder / f"{began.replace(':', '')}.json"
     for file in (path, folder / LATEST.name):
-        file.write_text(text, encoding="utf-8")
+        _write(found, file)
     return path
+
+
+def write_secured(found: Mapping[str, Any], folder: Path = FOLDER) -> Path:
+    """Writes `secured.json`, and returns its path: the other files stay."""
+    path = folder / SECURED.name
+    _write(found, path)
+    return path
+
+
+def _write(found: Mapping[str, Any], file: Path) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def machine() -> dict[str, Any]:

@@ -1,13 +1,14 @@
-"""The measurements with identities: a part of a run, and the goal that limits what they cost."""
+"""The measurements with identities: a run of its own, a part of another, and the goal that limits what they cost."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from benchmarks import identities, measurements, results
-from benchmarks.documents import BLOCKS
+from benchmarks.documents import BLOCKS, written
 from benchmarks.figures import Figures
-from benchmarks.goals import judged
+from benchmarks.goals import SERVICES, judged
 from benchmarks.options import options
 
 _FACTS = {
@@ -71,6 +72,82 @@ def test_a_run_is_of_everything_or_of_one_part(capsys: pytest.CaptureFixture[str
     alone = options(["--only-secured", "--quick"])
     assert not alone.whole
     assert measurements.count(alone) == identities.COUNT < measurements.count(options([]))
+    secured = options(["--secure", "--quick"])
+    assert not secured.whole
+    assert measurements.count(secured) < measurements.count(options([]))
+    for other in ("--only-postgresql", "--secure", "--only-docs"):
+        with pytest.raises(SystemExit):
+            options(["--only-secured", other])
+        assert "not allowed with" in capsys.readouterr().err
     with pytest.raises(SystemExit):
-        options(["--only-secured", "--only-postgresql"])
-    assert "not allowed with" in capsys.readouterr().err
+        options(["--secure", "--peers"])
+    assert "--peers: not allowed with argument --secure" in capsys.readouterr().err
+
+
+def placing(order: float, memory: float = 90.0) -> Figures:
+    """Of S1 and S7: an order that costs as many microseconds, where an empty call costs 400; services in MB."""
+    figures = Figures()
+    figures.add("processor.pipeline.64", order, "µs/order")
+    figures.add("processor.echo.64", 400.0, "µs/call")
+    for service in SERVICES:
+        figures.add(f"memory.after_few.{service}", memory, "MB")
+        figures.add(f"memory.after_many.{service}", memory, "MB")
+    return figures
+
+
+_PAGE = """<!-- figures: secured -->
+<!-- end -->
+<!-- figures: goals -->
+<!-- end -->
+"""
+
+
+def rows(page: str, name: str) -> list[list[str]]:
+    """The lines of a goal in the table, by their cells."""
+    lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in page.splitlines() if line[:1] == "|"]
+    first = next(index for index, line in enumerate(lines) if line[0] == name)
+    after = next((index for index, line in enumerate(lines) if index > first and line[0]), len(lines))
+    return lines[first:after]
+
+
+def test_beside_each_value_stands_that_with_identities() -> None:
+    """Also whether it misses the goal; a dash where it was not measured, and no figure of another line."""
+    page = written(_PAGE, document(placing(1_000)), {**document(placing(1_600, 104.0)), **_FACTS})
+    assert "Measured 2026-01-31 (full, load before 0.1): one, 2 cores, 4 GB." in page
+    first, clock, *_ = rows(page, "S1")
+    assert first[3:] == ["0.4", "≥ 0.38", "met", "0.25 **missed**"]
+    assert clock[3:] == ["–", "≥ 0.35", "not measured", "–"]
+    assert [line[-1] for line in rows(page, "S7")] == ["1", "104 **missed**"]
+    assert {line[-1] for line in rows(page, "S16")} == {"–"}
+
+
+def test_a_value_with_identities_that_decides_nothing_misses_nothing() -> None:
+    """As the line itself: it is shown beside."""
+    figures = placing(1_000)
+    figures.add("processor.echo.64.other_loop", 100.0, "µs/call")
+    page = written(_PAGE, document(placing(1_000)), {**document(figures), **_FACTS})
+    assert rows(page, "S1")[2][-1] == "0.1"
+
+
+def test_a_line_that_has_changed_since_takes_no_figure_of_the_old_one() -> None:
+    """Lines are known by their figures, not by their place."""
+    secured = {**document(placing(1_600)), **_FACTS}
+    secured["S1"]["parts"].reverse()
+    assert rows(written(_PAGE, document(placing(1_000)), secured), "S1")[0][-1] == "0.25 **missed**"
+    secured["S1"]["parts"] = [{**part, "base": ["processor.echo.1"]} for part in secured["S1"]["parts"]]
+    assert rows(written(_PAGE, document(placing(1_000)), secured), "S1")[0][-1] == "–"
+
+
+def test_without_a_run_with_identities_its_column_is_empty() -> None:
+    """And says so."""
+    page = written(_PAGE, document(placing(1_000)))
+    assert "Not measured." in page
+    assert {line[-1] for name in ("S1", "S7") for line in rows(page, name)} == {"–"}
+
+
+def test_a_run_with_identities_leaves_the_latest_without_them(tmp_path: Path) -> None:
+    """Its figures are no news of those."""
+    results.write({"date": "without"}, "2026-01-31T12:00:00+00:00", tmp_path)
+    before = {path: path.read_text() for path in tmp_path.iterdir()}
+    assert results.write_secured({"date": "with"}, tmp_path) == tmp_path / "secured.json"
+    assert {path: path.read_text() for path in tmp_path.iterdir() if path.name != "secured.json"} == before
