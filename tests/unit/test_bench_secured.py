@@ -1,15 +1,27 @@
 """The measurements with identities: a run of its own, a part of another, and the goal that limits what they cost."""
 
+import json
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from benchmarks import identities, measurements, results
+from benchmarks.bench import Bench
 from benchmarks.documents import BLOCKS, written
 from benchmarks.figures import Figures
 from benchmarks.goals import SERVICES, judged
+from benchmarks.observing import Unsound
 from benchmarks.options import options
+from benchmarks.pipeline import placed
+from benchmarks.plan import QUICK
+from benchmarks.systems import Measured
+from ordersys.identity.authority import Authority
+from ordersys.identity.files import UnusableFile
+from ordersys.local import identities as local
+from ordersys.local.rabbitmq import Node
+from ordersys.local.system import Choices, System
 
 _FACTS = {
     "date": "2026-01-31T12:00:00+00:00",
@@ -151,3 +163,81 @@ def test_a_run_with_identities_leaves_the_latest_without_them(tmp_path: Path) ->
     before = {path: path.read_text() for path in tmp_path.iterdir()}
     assert results.write_secured({"date": "with"}, tmp_path) == tmp_path / "secured.json"
     assert {path: path.read_text() for path in tmp_path.iterdir() if path.name != "secured.json"} == before
+
+
+class Asked:
+    """A load that notes the requests it gets, and makes no call."""
+
+    def __init__(self) -> None:
+        self.requests: list[dict[str, Any]] = []
+
+    def ask(self, **request: Any) -> dict[str, Any]:
+        """Notes the request, as text: it has to be JSON."""
+        self.requests.append(json.loads(json.dumps(request)))
+        return {"failed": {}}
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
+    """The load of `bench`, and tokens that are renewed each time somebody looks after them."""
+    monkeypatch.setattr(local, "_RENEW_SECONDS", 0.0)
+    return Asked()
+
+
+@pytest.fixture
+def bench(asked: Asked, tmp_path: Path) -> Bench:
+    """As far as a round of load needs it."""
+    parts: dict[str, Any] = dict.fromkeys(("terminal", "guard", "stack"))
+    return Bench(plan=QUICK, folder=tmp_path, loop="uvloop", figures=Figures(), load=cast("Any", asked), **parts)
+
+
+def measured(folder: Path, secure: bool) -> Measured:
+    """A system that does not run, at an address."""
+    choices = Choices(addresses={"product_service": "127.0.0.1:9"}, secure=secure)
+    system = System(folder, lambda name: nullcontext(lambda word: None), choices)
+    if secure:
+        system.identities = local.Identities(folder / "identity")
+    return Measured(system, catalogue=50, node=cast("Node", None))
+
+
+def test_a_round_is_asked_for_with_paths_and_without_a_token(bench: Bench, asked: Asked, tmp_path: Path) -> None:
+    """The load reads the files itself."""
+    system = measured(tmp_path, secure=True)
+    placed(bench, system, in_flight=1)
+    (request,) = asked.requests
+    folder = tmp_path / "identity"
+    files = {str(folder / "ca.pem"), str(folder / "tokens" / "operator.token")}
+    assert {*request["identity"].values()} == files
+    assert request["service"] == "product-service"
+    assert (folder / "tokens" / "operator.token").read_text().strip() not in str(request)
+
+
+def test_without_identities_a_round_is_in_clear(bench: Bench, asked: Asked, tmp_path: Path) -> None:
+    """Nothing is renewed, and nobody is named."""
+    placed(bench, measured(tmp_path, secure=False), in_flight=1)
+    (request,) = asked.requests
+    assert (request["service"], request["identity"]) == ("", {})
+
+
+def test_tokens_are_renewed_before_a_round(bench: Bench, asked: Asked, tmp_path: Path) -> None:
+    """They last an hour, and a run may take longer."""
+    system = measured(tmp_path, secure=True)
+    token = tmp_path / "identity" / "tokens" / "operator.token"
+    token.unlink()
+    placed(bench, system, in_flight=1)
+    assert token.read_text().count(".") == 2
+
+
+def test_a_run_ends_where_tokens_can_not_be_renewed(
+    bench: Bench, asked: Asked, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the reason, and not with refused calls later."""
+    system = measured(tmp_path, secure=True)
+
+    def fail(*_: object) -> None:
+        raise UnusableFile("the folder is full")
+
+    monkeypatch.setattr(Authority, "write_token", fail)
+    with pytest.raises(Unsound, match="the folder is full"):
+        placed(bench, system, in_flight=1)
+    assert asked.requests == []
