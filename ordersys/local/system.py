@@ -39,7 +39,7 @@ from ordersys.local.rabbitmq_container import Image, provide
 from ordersys.local.rabbitmq_security import BrokerSecurity
 from ordersys.local.service import NotHealthy, Program, Service, ours
 from ordersys.local.supervision import Supervision
-from ordersys.notification_service.settings import ANY, CHECKED
+from ordersys.notification_service.settings import ANY, AUTO
 from ordersys.runtime.base import settings
 from ordersys.runtime.base.files import make_private, write_whole
 from ordersys.runtime.rabbitmq import urls
@@ -139,9 +139,9 @@ class System:
     def believes_anybody(self) -> bool:
         """True where subscribers take events from whoever may publish, though there are identities."""
         # By a certificate each service is the user of its own name; a user in the URL is that of them all.
-        unless_chosen = CHECKED if all(url.is_external for url in self.broker_urls) else ANY
-        chosen = {**os.environ, **self._choices.settings}.get(_PUBLISHER_USERS) or unless_chosen
-        return self.identities is not None and chosen == ANY
+        shared = not all(url.is_external for url in self.broker_urls)
+        chosen = {**os.environ, **self._choices.settings}.get(_PUBLISHER_USERS, "").strip().lower() or AUTO
+        return self.identities is not None and (chosen == ANY or (chosen == AUTO and shared))
 
     @property
     def _internal_addresses(self) -> str:

@@ -17,7 +17,7 @@ from ordersys.notification_service.inbox import DEAD_LETTERS, Inbox, schema
 from ordersys.notification_service.recorder import Handler, Recorder
 from ordersys.notification_service.removals import Removals
 from ordersys.notification_service.servicer import DeadLetterService, NotificationLog
-from ordersys.notification_service.settings import ANY, CHECKED, NotificationSettings
+from ordersys.notification_service.settings import ANY, AUTO, NotificationSettings
 from ordersys.runtime.base.futures import Grace
 from ordersys.runtime.base.settings import PREFIX, InvalidSetting
 from ordersys.runtime.periodic import HEALTH_SECONDS, PURGE_SECONDS, every, leading, purge
@@ -106,7 +106,8 @@ def _publishers(own: Subscription, settings: NotificationSettings, has_identity:
 
     Where services share a user, each event would be a dead letter: that is better known at the start.
     """
-    if (settings.publisher_users or (CHECKED if has_identity else ANY)) == ANY:
+    chosen = settings.publisher_users
+    if chosen == ANY or (chosen == AUTO and not has_identity):
         return None
     for url in settings.amqp_url:
         if url.user != own.consumer:

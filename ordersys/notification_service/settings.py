@@ -6,7 +6,7 @@ from ordersys.contract.addresses import Address
 from ordersys.runtime.base.settings import choice, number
 from ordersys.runtime.settings import Settings
 
-CHECKED, ANY = "checked", "any"
+AUTO, CHECKED, ANY = "auto", "checked", "any"
 """From whom events are taken: from the user of their publisher, or from any."""
 
 
@@ -16,11 +16,10 @@ class NotificationSettings(Settings):
 
     prefetch: int = number(500, 1, 10_000, "the most deliveries taken from the broker before they are acknowledged")
     publisher_users: str = choice(
-        "",
-        (CHECKED, ANY),
-        "checked: an event is taken only from the user that has the name of its publisher; any: from whoever may"
+        AUTO,
+        (AUTO, CHECKED, ANY),
+        "auto: checked with an identity, else any; checked: an event is taken only from the user that has the name of its publisher; any: from whoever may"
         " publish, for a broker on which all services share a user",
-        written="checked with an identity, else any",
     )
 
     @property

@@ -193,9 +193,9 @@ def number(default: int, low: int, high: int, meaning: str) -> Any:
     return setting(default, _between(low, high), meaning)
 
 
-def choice(default: str, choices: Sequence[str], meaning: str, written: str | None = None) -> Any:
-    """A setting for one of some words. `written` is as in `setting`."""
-    return setting(default, _one_of(choices), meaning, written=written)
+def choice(default: str, choices: Sequence[str], meaning: str) -> Any:
+    """A setting for one of some words."""
+    return setting(default, _one_of(choices), meaning)
 
 
 def _is_number(text: str) -> bool:
