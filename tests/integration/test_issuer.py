@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -22,11 +23,12 @@ from ordersys.local import ports
 from tests.integration.api import SECONDS, eventually, reason
 from tests.integration.order_service import NOT_SERVING, SERVING
 from tests.issuer import Answer, Issuer, key_set
-from tests.unit.test_tokens import ES256, RS256, Signer
+from tests.unit.test_tokens import ES256, RS256, STRANGER, Signer
 
 AWAY = Answer(b"", status=503)
 SOON = "5"
 NEVER = "86400"
+FORGERS = 32
 
 
 @pytest.fixture
@@ -167,6 +169,27 @@ def test_forged_tokens_of_unknown_keys_cost_one_request_to_the_issuer(tmp_path: 
         assert set(said) == {"CREDENTIALS_INVALID"}
         assert running.refused(ES256) == ""
         assert len(issuer.paths) == 2
+
+
+def test_forged_tokens_at_full_speed_keep_nobody_out(tmp_path: Path, issuer: Issuer) -> None:
+    """Each costs the service a signature, since it has the id of a known key; no two are the same."""
+    honest_is_done = threading.Event()
+
+    def forge() -> set[str]:
+        said: set[str] = set()
+        while not honest_is_done.is_set():
+            said.add(running.refused(STRANGER))
+        return said
+
+    with service(tmp_path, issuer, NEVER) as running, ThreadPoolExecutor(FORGERS) as forgers:
+        eventually(lambda: running.health() == SERVING)
+        forging = [forgers.submit(forge) for _ in range(FORGERS)]
+        try:
+            assert [running.refused(ES256) for _ in range(50)] == [""] * 50
+        finally:
+            honest_is_done.set()
+        assert set().union(*(each.result() for each in forging)) == {"CREDENTIALS_INVALID"}
+        assert running.health() == SERVING
 
 
 def test_a_service_ends_while_its_issuer_does_not_answer(tmp_path: Path, issuer: Issuer) -> None:

@@ -311,6 +311,7 @@ async def test_no_call_waits_for_an_issuer_that_is_slow(
     assert caplog.messages == [
         f"the key set at {issuer.url} takes longer than 10 s; the old one stays in use",
     ]
+    assert keys._wanted.empty()
     goes_on.set()
     await fetched(keys)
     assert tokens.caller(RS256.token(CLAIMS)).name == "ada"
