@@ -18,8 +18,8 @@ class NotificationSettings(Settings):
     publisher_users: str = choice(
         AUTO,
         (AUTO, CHECKED, ANY),
-        "auto: checked with an identity, else any; checked: an event is taken only from the user that has the name of its publisher; any: from whoever may"
-        " publish, for a broker on which all services share a user",
+        "auto: checked with an identity, else any; checked: an event is taken only from the user that has the name of"
+        " its publisher; any: from whoever may publish, for a broker on which all services share a user",
     )
 
     @property
