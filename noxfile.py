@@ -58,7 +58,7 @@ BROKER_TESTS = (
     "tests/contract/laws/rpc/test_health.py",
     *(
         f"tests/integration/test_{name}.py"
-        for name in ("cluster", "consumer", "dead_letters", "health", "permissions", "poison")
+        for name in ("cluster", "consumer", "dead_letters", "health", "permissions", "poison", "secured_broker")
     ),
 )
 # pyenv's python3.X runs only where its version is among those chosen: all that could be wanted are.

@@ -429,13 +429,13 @@ def answers(port: int, host: str = ports.LOOPBACK, context: ssl.SSLContext | Non
         with socket.create_connection((host, port), timeout=2) as connection:
             connection.settimeout(2)
             if context is None:
-                return _greets(connection)
+                return _is_answered(connection)
             with context.wrap_socket(connection, server_hostname=BROKER) as encrypted:
-                return _greets(encrypted)
+                return _is_answered(encrypted)
     except OSError:
         return False
 
 
-def _greets(connection: socket.socket) -> bool:
+def _is_answered(connection: socket.socket) -> bool:
     connection.sendall(_GREETING)
     return connection.recv(1) == _METHOD_FRAME

@@ -375,7 +375,6 @@ def test_a_folder_is_opened_with_identities_and_without_again(tmp_path: Path) ->
     with System(tmp_path, quietly, replace(open_choices, secure=True)) as system:
         permissions = system.nodes[0].control("-q", "list_permissions").splitlines()
         assert "guest\t^$\t^$\t^$" in permissions
-        assert messages(system)[queue] == 1
         assert asyncio.run(missing(system.broker_urls)) == []
         secured = of(system)
         with closing(connected(secured, subscriptions()[0].consumer)) as connection:
