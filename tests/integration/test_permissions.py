@@ -33,7 +33,7 @@ from tests.integration.conftest import quietly, skip_without_rabbitmq
 
 pytestmark = pytest.mark.timeout(240)
 SECONDS = 60.0
-ACCESS_REFUSED = 403
+ACCESS_REFUSED, PRECONDITION_FAILED = 403, 406
 EXCHANGES = {exchange.name: exchange.type for exchange in topology().exchanges}
 QUEUES = [queue.name for queue in topology().queues]
 PUBLICATIONS = [publication(event) for event in events().values()]
@@ -238,6 +238,17 @@ def test_the_declarer_declares_again_and_publishes_no_event_to_a_topic_exchange(
     refused += [partial(_publish, exchange, key) for exchange, key in product(topics, KEYS)]
     refused += [partial(_publish, exchange, "any") for exchange in OF_THE_BROKER]
     assert {broker.outcome(DECLARER, call) for call in refused} == {ACCESS_REFUSED}
+
+
+@pytest.mark.parametrize(("user", "code"), [("product-service", 0), ("order-service", PRECONDITION_FAILED), ("", 0)])
+def test_nobody_publishes_in_the_name_of_another(broker: Broker, user: str, code: int) -> None:
+    """A publisher names itself in `user_id`, or nobody, which a subscriber that checks publishers refuses."""
+    properties = pika.BasicProperties(user_id=user or None)
+
+    def publish(channel: BlockingChannel) -> None:
+        channel.basic_publish("orders.events", "order.rejected", b"", properties)
+
+    assert broker.outcome("product-service", publish) == code
 
 
 def test_nobody_else_is_let_in(broker: Broker) -> None:
