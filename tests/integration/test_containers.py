@@ -8,7 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -40,16 +40,14 @@ def state(tmp_path: Path) -> Path:
 
 
 @contextmanager
-def bare(
-    folder: Path, state: Path, *engines: str, words: Sequence[str] = (), **variables: str
-) -> Iterator["subprocess.Popen[str]"]:
-    """The launcher on a machine with nothing but these programs that run containers, and with these options."""
+def bare(folder: Path, state: Path, *engines: str, **variables: str) -> Iterator["subprocess.Popen[str]"]:
+    """The launcher on a machine with nothing but these programs that run containers."""
     programs = state / "programs"
     programs.mkdir(exist_ok=True)
     for name in engines:
         container_engine.install(programs, name)
     environment = {**os.environ, "PATH": str(programs), container_engine.STATE: str(state), **variables}
-    command = [sys.executable, "-m", "tests.integration.bare_machine", "--data-dir", str(folder), "--plain", *words]
+    command = [sys.executable, "-m", "tests.integration.bare_machine", "--data-dir", str(folder), "--plain"]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, env=environment, stderr=pipe, text=True, start_new_session=True) as process:
         try:
@@ -90,7 +88,7 @@ def test_a_system_with_its_broker_in_a_container_keeps_its_messages_and_leaves_n
 def test_a_container_of_a_system_with_identities_knows_each_service(tmp_path: Path, state: Path) -> None:
     """It finds certificates and definitions where its folder is mounted, and has no port in clear."""
     folder = tmp_path / "system"
-    with bare(folder, state, "docker", words=["--secure"]) as launcher:
+    with bare(folder, state, "docker", ORDERSYS_INSECURE="false") as launcher:
         url = shlex.split(addresses(launcher)["ORDERSYS_AMQP_URL"])[0]
         (started,) = (command for command in commands(state) if command[1] == "run")
         assert started[started.index("--publish") + 1].endswith(":5671")

@@ -88,6 +88,7 @@ def settings(folder: Path, **changed: str) -> dict[str, str]:
     del identity["ORDERSYS_TOKEN_KEYS_FILE"]
     return {
         **os.environ,
+        "ORDERSYS_INSECURE": "false",
         **identity,
         "ORDERSYS_DATA_DIR": str(folder / "data"),
         "ORDERSYS_AMQP_URL": f"amqp://127.0.0.1:{broker}/%2F",
