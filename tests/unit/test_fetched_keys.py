@@ -298,10 +298,16 @@ async def test_no_call_waits_for_an_issuer_that_is_slow(
     """Tokens are verified meanwhile, unknown keys are refused, nobody asks a second time, and the log says so once."""
     await keys.start()
     tokens = Tokens(keys, PROFILE, Clock())
-    goes_on = threading.Event()
-    issuer.answer = Answer(key_set(RS256.jwk), before=lambda: goes_on.wait(SECONDS))
+    asked, goes_on = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        asked.set()
+        goes_on.wait(SECONDS)
+
+    issuer.answer = Answer(key_set(RS256.jwk), before=hold)
     clock.now += PERIOD
     keys.reload()
+    assert await asyncio.to_thread(asked.wait, SECONDS)
     for _ in range(3):
         clock.now += 11
         keys.reload()
