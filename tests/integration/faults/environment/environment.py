@@ -6,7 +6,6 @@ What is done to it, `heal` undoes: links without faults, everything awake, runni
 import contextlib
 import shlex
 import signal
-import ssl
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
@@ -16,6 +15,7 @@ import grpc
 import pika
 import psutil
 
+from ordersys.api.auth.v1.access_pb2 import Role
 from ordersys.identity.layout import BROKER as BROKER_NAME
 from ordersys.local.guard import Guard
 from ordersys.local.rabbitmq import Node
@@ -38,11 +38,13 @@ from tests.integration.faults.environment.setup import (
     way,
 )
 from tests.integration.faults.environment.state import FileState, ServerState, State
+from tests.integration.faults.workload.manner import CALLER
 
 PROCESSES = (*SERVICES, BROKER)
 """One of each kind: where a service has several processes, its first."""
 RECOVERY_SECONDS = 30.0
 _OPEN_FILES = 100
+_LONGEST_HOURS = 24  # that a token may last
 RUN = "RUN"
 """The variable that names the program to run in place of one of our services."""
 SABOTAGE = "-m tests.integration.faults.environment.sabotage"
@@ -89,7 +91,8 @@ class Environment:
                 self.give(name)
             self.system = started.enter_context(System(self.folder, _quietly, self._choices()))
             if self.setup.secure:
-                self._identity = Identity(self.folder / "identity", "")
+                self._identity = Identity(Path(self.identities), "")
+                self._identity.authority.write_token(CALLER, [Role.ROLE_OPERATOR], _LONGEST_HOURS)
                 self._broker_user = BrokerUser(self._identity.authority.layout, self.folder, self.node)
             if self.database is not None:
                 self.database.watch_leases()
@@ -118,13 +121,9 @@ class Environment:
         return self._identity.channel_of_operator(target, options, module.replace("_", "-"))
 
     @property
-    def tls(self) -> ssl.SSLContext | None:
-        """The manner of whoever connects to a service by hand; None where all goes in clear."""
-        if self._identity is None:
-            return None
-        context = ssl.create_default_context(cafile=str(self._identity.authority.layout.ca))
-        context.set_alpn_protocols(["h2"])
-        return context
+    def identities(self) -> str:
+        """The folder of the identities; empty where all goes in clear."""
+        return str(self.folder / "identity") if self.setup.secure else ""
 
     @property
     def node(self) -> Node:

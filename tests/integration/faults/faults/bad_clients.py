@@ -22,6 +22,7 @@ from tests.integration.faults.checkers.observations import Finding, Kind
 from tests.integration.faults.faults.fault import Act, Fault, FaultContext
 from tests.integration.faults.faults.service_watch import MOST_BYTES, Ask, harm, watching
 from tests.integration.faults.workload.load import PATH
+from tests.integration.faults.workload.manner import manner
 from tests.integration.faults.workload.raw_clients import RawClient, RawClients
 from tests.integration.faults.workload.requests import creating, new_id
 
@@ -62,7 +63,7 @@ def suffers(misdeed: Misdeed) -> Act:
         address = context.environment.service("product_service").address
         if misdeed.large:
             _fill_pages(context)
-        raw = RawClients(address, context.dice, context.environment.tls)
+        raw = RawClients(address, context.dice, manner(context.environment.identities))
         with watching(context.environment, buying(context)) as seen, raw as raw_clients:
             misdeed.do(raw_clients)
             borne = raw_clients.borne_after(_BEARABLE_SECONDS) if misdeed.ended else 0
@@ -97,7 +98,7 @@ def _uses_up_descriptors(context: FaultContext) -> Sequence[Finding]:
         with watching(context.environment, buying(context)) as seen:
             process.rlimit(psutil.RLIMIT_NOFILE, (process.num_fds() + _SPARE_FILES, before[1]))
             address = context.environment.service("product_service").address
-            with RawClients(address, context.dice, context.environment.tls) as raw_clients:
+            with RawClients(address, context.dice, manner(context.environment.identities)) as raw_clients:
                 _idle(raw_clients)
                 context.last(2.0, 10.0)
     finally:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from types import TracebackType
 
 from tests import http2
+from tests.integration.faults.workload.manner import Manner
 
 _BYTES = 65_536
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER on, for no time: closing sends RST
@@ -21,20 +22,21 @@ _POLL = 0.1
 class RawClient:
     """One connection. It says as much as the service takes: that may well have enough of it."""
 
-    def __init__(self, peer: tuple[str, int], buffer: int | None, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(self, peer: tuple[str, int], buffer: int | None, manner: Manner | None = None) -> None:
         self._socket = socket.socket()
         self._socket.settimeout(_SECONDS)
         self._heard = bytearray()
         self._next = 1
         self._unanswered: set[int] = set()
         self._greeted = False
+        self._fields = manner.fields if manner is not None else ()
         self.connected = True
         if buffer is not None:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
         try:
             self._socket.connect(peer)
-            if tls is not None:
-                self._socket = tls.wrap_socket(self._socket, server_hostname=peer[0])
+            if manner is not None:
+                self._socket = manner.tls.wrap_socket(self._socket, server_hostname=peer[0])
         except OSError:
             self.connected = False
 
@@ -57,7 +59,7 @@ class RawClient:
         """Begins a call, whose stream it is."""
         stream, self._next = self._next, self._next + 2
         self._unanswered.add(stream)
-        self.say(http2.headers(stream, path, more, flags))
+        self.say(http2.headers(stream, path, [*self._fields, *more], flags))
         return stream
 
     def leave(self, rudely: bool = False) -> None:
@@ -100,12 +102,12 @@ class RawClient:
 class RawClients:
     """Connections to one address: a context manager that closes them."""
 
-    def __init__(self, address: str, dice: random.Random, tls: ssl.SSLContext | None = None) -> None:
-        """They are encrypted in the manner of `tls`, where that is given."""
+    def __init__(self, address: str, dice: random.Random, manner: Manner | None = None) -> None:
+        """They speak in that manner, where one is given, else in clear and as nobody."""
         host, _, port = address.rpartition(":")
         self._peer = (host, int(port))
         self._boors: list[RawClient] = []
-        self._tls = tls
+        self._manner = manner
         self.dice = dice
 
     def __enter__(self) -> "RawClients":
@@ -119,7 +121,7 @@ class RawClients:
 
     def connect(self, buffer: int | None = None) -> RawClient:
         """One more, with so small a buffer for what it hears, when given."""
-        client = RawClient(self._peer, buffer, self._tls)
+        client = RawClient(self._peer, buffer, self._manner)
         self._boors.append(client)
         return client
 
