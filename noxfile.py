@@ -58,7 +58,7 @@ BROKER_TESTS = (
     "tests/contract/laws/rpc/test_health.py",
     *(
         f"tests/integration/test_{name}.py"
-        for name in ("cluster", "consumer", "dead_letters", "health", "permissions", "poison")
+        for name in ("cluster", "consumer", "dead_letters", "health", "permissions", "poison", "secured_broker")
     ),
 )
 # pyenv's python3.X runs only where its version is among those chosen: all that could be wanted are.
@@ -260,7 +260,8 @@ def deploy(session: nox.Session) -> None:
             session.run("kubectl", "kustomize", str(overlay), stdout=output, external=True)
         session.run("kubernetes-validate", "--strict", "--version", "1.37", str(manifests))
     prepare(session, "tests")
-    session.run("pytest", "tests/unit/test_deploy.py", *session.posargs)
+    tests = [f"tests/unit/test_{name}.py" for name in ("deploy", "deploy_secrets", "make_secrets")]
+    session.run("pytest", *tests, *session.posargs)
 
 
 @nox.session

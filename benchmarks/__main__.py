@@ -10,7 +10,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from benchmarks import documents, figures, loops, measurements, results, scaling, terminal
+from benchmarks import documents, figures, identities, loops, measurements, results, scaling, terminal
 from benchmarks.bench import Bench, opened
 from benchmarks.chart import svg
 from benchmarks.children import ChildFailed
@@ -79,47 +79,58 @@ def _measure(wanted: Options) -> dict[str, Any]:
     }
     if wanted.only_postgresql and (reason := postgresql.obstacle()):
         raise CannotMeasure(f"nothing of PostgreSQL can be measured: {reason}")
-    sections = measurements.count(wanted.peers, wanted.only_postgresql)
-    with terminal.Terminal(sections) as shown, opened(plan, loop, shown) as bench:
+    sections = measurements.count(wanted)
+    with terminal.Terminal(sections) as shown, opened(plan, loop, shown, wanted.secure) as bench:
         if more["load_before"] > _QUIET_LOAD:
             shown.line(f"this machine is busy (load {more['load_before']}): the figures will say little")
-        if not wanted.only_postgresql:
+        facts = {"date": began, "mode": plan.mode, "load_before": more["load_before"], "machine": results.machine()}
+        if wanted.secure:
+            measurements.make_secured(bench)
+            more["profile"] = {}
+        if wanted.whole:
             more["profile"] = measurements.make_all(bench, wanted.peers)
-        more["postgresql"] = _measure_postgresql(bench, more["load_before"], began)
+        if wanted.whole or wanted.only_secured:
+            identities.measure(bench)
+            more["identities"] = facts
+        if wanted.whole or wanted.only_postgresql:
+            more["postgresql"] = _measure_postgresql(bench, facts)
     result = results.document(plan, bench.figures, began, time.monotonic() - clock, more)
     if wanted.only_postgresql:
-        result = results.merged(_read(results.LATEST), result, postgresql.FIGURES)
-    print(f"written: {results.write(result, began)}")
+        result = results.merged(_read(results.LATEST), result, "postgresql", postgresql.FIGURES)
+    if wanted.only_secured:
+        result = results.merged(_read(results.LATEST), result, "identities", identities.FIGURES)
+    written = results.write_secured(result) if wanted.secure else results.write(result, began)
+    print(f"written: {written}")
     return result
 
 
-def _measure_postgresql(bench: Bench, load_before: float, began: str) -> dict[str, Any]:
+def _measure_postgresql(bench: Bench, facts: Mapping[str, Any]) -> dict[str, Any]:
     """The facts of its run; where there is no PostgreSQL the reason, which is also said."""
     if reason := postgresql.obstacle():
         bench.terminal.line(f"S10 to S15 are not measured: {reason}")
         return {"not_measured": reason}
-    return {
-        "version": postgresql.measure(bench),
-        "date": began,
-        "mode": bench.plan.mode,
-        "load_before": load_before,
-        "machine": results.machine(),
-    }
+    return {"version": postgresql.measure(bench), **facts}
 
 
 def _publish(wanted: Options, found: Mapping[str, Any], before: Mapping[str, Any] | None) -> None:
     measured = figures.read(found)
-    for name, picture in pictures(measured):
-        (results.FOLDER / f"{name}.svg").write_text(svg(picture), encoding="utf-8")
+    if not wanted.secure:
+        for name, picture in pictures(measured):
+            (results.FOLDER / f"{name}.svg").write_text(svg(picture), encoding="utf-8")
     terminal.show({name: goal for name, goal in found.items() if name[:1] == "S"}, measured)
     if before is not None:
         same = before["machine"] == found["machine"] and before["mode"] == found["mode"]
         terminal.show_comparison(compare(figures.read(before), measured, same), str(wanted.compare))
     if wanted.write_docs or wanted.only_docs:
-        page = documents.PAGE.read_text(encoding="utf-8")
-        documents.PAGE.write_text(documents.written(page, found), encoding="utf-8")
-        page = scaling.PAGE.read_text(encoding="utf-8")
-        scaling.PAGE.write_text(scaling.written(page, found), encoding="utf-8")
+        _write_docs(_read(results.LATEST) if wanted.secure else found)
+
+
+def _write_docs(found: Mapping[str, Any]) -> None:
+    secured = _read(results.SECURED) if results.SECURED.exists() else None
+    page = documents.PAGE.read_text(encoding="utf-8")
+    documents.PAGE.write_text(documents.written(page, found, secured), encoding="utf-8")
+    page = scaling.PAGE.read_text(encoding="utf-8")
+    scaling.PAGE.write_text(scaling.written(page, found), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ def quietly(name: str) -> Iterator[Any]:
 @pytest.fixture(scope="session")
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     """A private RabbitMQ with the topology of the contract, without consumers."""
-    with System(tmp_path_factory.mktemp("broker"), quietly, Choices(services=())) as system:
+    with System(tmp_path_factory.mktemp("broker"), quietly, Choices(services=(), secure=False)) as system:
         asyncio.run(declare(parse(system.amqp_url)))
         yield system
 
@@ -36,7 +36,8 @@ def system(broker: System, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     node.control("set_permissions", "-p", "calls", "guest", ".*", ".*", ".*")
     folder = tmp_path_factory.mktemp("calls")
     fill(folder / "databases", Stored())
-    with System(folder, quietly, Choices(amqp_url=broker.amqp_url.replace("%2F", "calls"))) as running:
+    choices = Choices(amqp_url=broker.amqp_url.replace("%2F", "calls"), secure=False)
+    with System(folder, quietly, choices) as running:
         yield running
 
 

@@ -45,13 +45,18 @@ _SHARED = {
     "stock.hot": "4 of each, 2 products",
     "stock.spread": "4 of each, 10,000 products",
 }
+_IDENTITIES = {"identities.without": "without identities", "identities.with": "with identities"}
 _PROCESSES = (*SERVICES, "postgresql", "rabbitmq", "client", "server")
 _MARKS = {True: "met", False: "**missed**", None: "not measured"}
 
 
-def written(page: str, document: Mapping[str, Any]) -> str:
-    """The page with the figures of `document`. Raises KeyError for a block with an unknown name."""
-    return _BLOCK.sub(lambda found: f"{found[1]}\n{BLOCKS[found[2]](document)}\n\n{found[3]}", page)
+def written(page: str, document: Mapping[str, Any], secured: Mapping[str, Any] | None = None) -> str:
+    """The page with the figures of `document`, and those of a run with identities where there is one.
+
+    Raises KeyError for a block with an unknown name.
+    """
+    both = {**document, "secured": secured or {}}
+    return _BLOCK.sub(lambda found: f"{found[1]}\n{BLOCKS[found[2]](both)}\n\n{found[3]}", page)
 
 
 def machine(document: Mapping[str, Any]) -> str:
@@ -68,15 +73,30 @@ def machine(document: Mapping[str, Any]) -> str:
 
 
 def goals(document: Mapping[str, Any]) -> str:
-    """The table of goals, with a line for each part."""
-    rows = []
+    """The table of goals, with a line for each part; beside its value that of a run with identities."""
+    rows, other = [], document.get("secured", {})
     for name in (name for name in document if re.fullmatch(r"S\d+(_batch)?", name)):
         goal = document[name]
         for index, part in enumerate(goal["parts"]):
             said = part["said"] if index else goal["what"]
             mark = _MARKS[part["met"]] if part["judges"] else "beside"
-            rows.append(["" if index else name, said, part["measure"], _value(part), part["goal"], mark])
-    return table(["", "ratio", "by", "value", "goal", ""], rows)
+            secured = _secured(other.get(name, {}).get("parts", ()), part)
+            first = ["" if index else name, said, part["measure"]]
+            rows.append([*first, _value(part), part["goal"], mark, secured])
+    return table(["", "ratio", "by", "value", "goal", "", "with identities"], rows)
+
+
+def _secured(parts: Iterable[Mapping[str, Any]], part: Mapping[str, Any]) -> str:
+    """The value of the same part in another run, and whether it misses the goal."""
+    same = next((other for other in parts if _figures(other) == _figures(part)), None)
+    if same is None:
+        return "–"
+    return f"{_value(same)} {_MARKS[False]}" if part["judges"] and same["met"] is False else _value(same)
+
+
+def _figures(part: Mapping[str, Any]) -> tuple[str, list[str], list[str]]:
+    """The figures that a part is of."""
+    return part["measure"], [*part["ours"]], [*part["base"]]
 
 
 def processor(columns: Mapping[str, str]) -> Callable[[Mapping[str, Any]], str]:
@@ -120,11 +140,28 @@ def postgresql(document: Mapping[str, Any]) -> str:
     run = document.get("postgresql", {})
     if "version" not in run:
         return _NOTHING
+    return f"{_when(run)}: PostgreSQL {run['version']} with its usual settings, {_where(run)}."
+
+
+def identities(document: Mapping[str, Any]) -> str:
+    """The machine and the date of the measurement with and without identities, which may be another run's."""
+    run = document.get("identities", {})
+    return f"{_when(run)}: {_where(run)}." if run else _NOTHING
+
+
+def with_identities(document: Mapping[str, Any]) -> str:
+    """The machine and the date of the run with identities."""
+    run = document.get("secured", {})
+    return f"{_when(run)}: {_where(run)}." if run else "Not measured."
+
+
+def _when(run: Mapping[str, Any]) -> str:
+    return f"Measured {run['date'][:10]} ({run['mode']}, load before {run['load_before']})"
+
+
+def _where(run: Mapping[str, Any]) -> str:
     on = run["machine"]
-    return (
-        f"Measured {run['date'][:10]} ({run['mode']}, load before {run['load_before']}): PostgreSQL {run['version']}"
-        f" with its usual settings, {on['processor']}, {on['cores']} cores, {on['memory_mb'] // 1024} GB."
-    )
+    return f"{on['processor']}, {on['cores']} cores, {on['memory_mb'] // 1024} GB"
 
 
 def floor(document: Mapping[str, Any]) -> str:
@@ -285,4 +322,7 @@ BLOCKS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "postgresql": postgresql,
     "shared": chosen("postgresql.", "replicas.", "stock.", "takeover.", "distance.", "shared."),
     "processor_shared": processor(_SHARED),
+    "secured": with_identities,
+    "identities": identities,
+    "processor_identities": processor(_IDENTITIES),
 }

@@ -4,17 +4,20 @@ from dataclasses import dataclass
 from functools import partial
 
 from benchmarks import loops, processor
-from benchmarks.bench import Bench
+from benchmarks.baselines.echo import FAR, NEAR
+from benchmarks.bench import Bench, Door
 from benchmarks.children import Child
 from benchmarks.pipeline import UNLIMITED
 from benchmarks.plan import LOW_RATE
 from benchmarks.summary import curve_in_milliseconds, percentile
+from benchmarks.systems import Measured
 from ordersys.local import ports
 
 OTHER = ".other_loop"
 """The suffix of figures of a baseline that runs on another event loop than the services."""
 _EMPTY = "empty message, no validation, nothing kept"
 _COMMITTING = "empty message, no validation; each server commits one row durably before it goes on"
+_SECURED = "; TLS, the token looked up and not verified, mTLS between two hops"
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,7 @@ class Echo:
     bench: Bench
     suffix: str
     said: str
-    address: str
+    door: Door
     server: Child
 
     def calls(self, in_flight: int) -> None:
@@ -32,7 +35,7 @@ class Echo:
         bench, name = self.bench, f"echo.{in_flight}"
         meter = partial(_used, self.server)
         before = meter()
-        answer = bench.calls(self.address, "echo", in_flight=in_flight, seconds=bench.plan.seconds, most=UNLIMITED)
+        answer = bench.calls(self.door, "echo", in_flight=in_flight, seconds=bench.plan.seconds, most=UNLIMITED)
         used = {**processor.since(before, meter()), "client": answer["cpu"]}
         count = len(answer["latencies"])
         bench.figures.add(name + self.suffix, count / (answer["ended"] - answer["began"]), "calls/s", self.said)
@@ -44,7 +47,7 @@ class Echo:
 
     def warm_up(self) -> None:
         """Makes connections and warms up code before the first round."""
-        _warm_up(self.bench, self.address)
+        _warm_up(self.bench, self.door)
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,7 @@ class TwoHops:
     name: str
     suffix: str
     said: str
-    address: str
+    door: Door
     servers: tuple[Child, Child]
 
     def calls(self) -> None:
@@ -63,7 +66,7 @@ class TwoHops:
         bench, said = self.bench, f"{self.said}; {LOW_RATE:g} calls a second"
         meter = partial(_used, *self.servers)
         before = meter()
-        answer = bench.calls(self.address, "echo", rate=LOW_RATE, seconds=bench.plan.open_seconds)
+        answer = bench.calls(self.door, "echo", rate=LOW_RATE, seconds=bench.plan.open_seconds)
         used = {**processor.since(before, meter()), "client": answer["cpu"]}
         each = {process: seconds / len(answer["latencies"]) for process, seconds in used.items()}
         bench.figures.add_processor(self.name + self.suffix, each, "µs/call", said)
@@ -74,7 +77,7 @@ class TwoHops:
 
     def warm_up(self) -> None:
         """Makes connections and warms up code before the first round."""
-        _warm_up(self.bench, self.address)
+        _warm_up(self.bench, self.door)
 
 
 @dataclass(frozen=True)
@@ -92,37 +95,48 @@ class Baselines:
             hops.warm_up()
 
 
-def baselines(bench: Bench) -> Baselines:
+def baselines(bench: Bench, measured: Measured) -> Baselines:
     """Starts empty servers on each installed event loop; on that of the services two more, which commit durably.
 
-    PlaceOrder waits for one commit in each of its two services; so do these.
+    PlaceOrder waits for one commit in each of its two services; so do these. They have the identities of `measured`.
     """
     base = Baselines([], [])
+    secured = _SECURED if measured.door.identity else ""
     for loop in (bench.loop, *(other for other in loops.ALL if other != bench.loop)):
-        suffix, said = "" if loop == bench.loop else OTHER, f"{_EMPTY}; server on {loop}"
-        near, far, servers = _started(bench, loop)
+        suffix, said = "" if loop == bench.loop else OTHER, f"{_EMPTY}; server on {loop}{secured}"
+        near, far, servers = _started(bench, measured, loop)
         base.echoes.append(Echo(bench, suffix, said, near, servers[0]))
         base.hops.append(TwoHops(bench, "two_hops", suffix, said, far, servers))
-    _, far, servers = _started(bench, bench.loop, commit=True)
-    base.hops.append(TwoHops(bench, "two_hops.durable", "", f"{_COMMITTING}; server on {bench.loop}", far, servers))
+    _, far, servers = _started(bench, measured, bench.loop, commit=True)
+    said = f"{_COMMITTING}; server on {bench.loop}{secured}"
+    base.hops.append(TwoHops(bench, "two_hops.durable", "", said, far, servers))
     return base
 
 
-def _started(bench: Bench, loop: str, commit: bool = False) -> tuple[str, str, tuple[Child, Child]]:
-    """Starts two servers: the address of the first, and of a second that calls the first."""
-    near, far = (f"{ports.LOOPBACK}:{port}" for port in ports.free(2))
+def _started(
+    bench: Bench, measured: Measured, loop: str, commit: bool = False
+) -> tuple[Door, Door, tuple[Child, Child]]:
+    """Starts two servers: the way to the first, and to a second that calls the first."""
+    near, far, internal = (f"{ports.LOOPBACK}:{port}" for port in ports.free(3))
     first, second = (["--commit", str(bench.folder / f"{name}.db")] if commit else [] for name in ("near", "far"))
+    identities, following = measured.system.identities, near
+    if identities is not None:
+        folder, following = str(identities.layout.folder), internal
+        first += ["--identity", folder, NEAR, "--internal", internal]
+        second += ["--identity", folder, FAR]
     servers = (
         bench.child("baselines.echo", loop, near, *first),
-        bench.child("baselines.echo", loop, far, "--next", near, *second),
+        bench.child("baselines.echo", loop, far, "--next", following, *second),
     )
     for server in servers:
         server.ask()
-    return near, far, servers
+    if identities is None:
+        return Door(near), Door(far), servers
+    return Door(near, NEAR, identities.of_operator), Door(far, FAR, identities.of_operator), servers
 
 
-def _warm_up(bench: Bench, address: str) -> None:
-    bench.calls(address, "echo", in_flight=8, seconds=0.3, most=UNLIMITED)
+def _warm_up(bench: Bench, door: Door) -> None:
+    bench.calls(door, "echo", in_flight=8, seconds=0.3, most=UNLIMITED)
 
 
 def _used(*servers: Child) -> processor.Used:

@@ -1,4 +1,4 @@
-"""The goals S1 to S15: ratios of medians of rounds that alternated in one run, and whether they are met. Pure.
+"""The goals S1 to S16: ratios of medians of rounds that alternated in one run, and whether they are met. Pure.
 
 The verdict on a throughput goal depends on processor time: that of the baseline for a call or event, divided by ours
 for an order or event. It stays valid on a busy machine. The ratio by the clock is shown beside it. Where a goal says
@@ -120,6 +120,7 @@ _ANY = math.inf
 _ALL_PROCESSES = "with client, broker and database server"
 _EACH = "with 4 processes, 64 in flight for each"
 _STORED = "orders stored, none waiting, end to end"
+_WITH_CLIENT = "with the client's"
 
 GOALS = (
     Goal(
@@ -264,6 +265,15 @@ GOALS = (
         "S15",
         "round trips to the database that PlaceOrder waits for, in each of its two commits, p50 at low load",
         (Part(Measure.CLOCK, ("distance.trips",), (), Bound("<=", 3.0)),),
+    ),
+    Goal(
+        "S16",
+        "services' processor time of an order with identities ÷ without",
+        (
+            _costs("identities.with.services", "identities.without.services", 1.15),
+            _costs("identities.with.services_and_client", "identities.without.services_and_client", _ANY, _WITH_CLIENT),
+            _latency("identities.without", "identities.with", _ANY, "orders/s without ÷ with", judges=False),
+        ),
     ),
 )
 

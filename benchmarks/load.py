@@ -9,7 +9,8 @@ import asyncio
 import json
 import sys
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -19,6 +20,7 @@ from benchmarks import samples
 from benchmarks.baselines.echo import PATH
 from ordersys.api.product.v1.product_service_pb2 import BatchPlaceOrdersRequest
 from ordersys.api.product.v1.product_service_pb2_grpc import ProductServiceStub
+from ordersys.grpc_client.credentials import credentials
 
 if TYPE_CHECKING:
     from ordersys.api.product.v1.product_service_pb2_grpc import ProductServiceAsyncStub
@@ -137,22 +139,35 @@ class Loads:
     """Serves requests; a channel to each address is kept, so that no round pays for connecting."""
 
     def __init__(self) -> None:
-        self._channels: dict[str, grpc.aio.Channel] = {}
+        self._channels: dict[tuple[str, ...], grpc.aio.Channel] = {}
 
     async def answer(
-        self, target: str, call: str, catalogue: int = 0, orders: int = 1, **manner: Any
+        self,
+        target: str,
+        call: str,
+        *,
+        service: str = "",
+        identity: Mapping[str, str] = MappingProxyType({}),
+        catalogue: int = 0,
+        orders: int = 1,
+        **manner: Any,
     ) -> dict[str, Any]:
         """Makes a round: closed loop with `in_flight`, `seconds`, `most`, or open loop with `rate`, `seconds`.
 
-        `orders` is the number of orders in each call of a batch.
+        `identity` has the client's settings, `service` the name in the server's certificate; both empty for calls in
+        clear. `orders` is the number of orders in each call of a batch.
         """
-        if target not in self._channels:
-            self._channels[target] = grpc.aio.insecure_channel(target, options(target))
-        tally, made = Tally(), CALLS[call](self._channels[target], catalogue, orders)
+        tally, made = Tally(), CALLS[call](self._channel(target, service, identity), catalogue, orders)
         began, worked = time.monotonic(), time.process_time()
         await (opened if "rate" in manner else closed)(made, tally, **manner)
         ended, cpu = time.monotonic(), time.process_time() - worked
         return {"began": began, "ended": ended, "cpu": cpu, **vars(tally)}
+
+    def _channel(self, target: str, service: str, identity: Mapping[str, str]) -> grpc.aio.Channel:
+        at = (target, *identity.values())  # a port may be another system's later, with another authority
+        if at not in self._channels:
+            self._channels[at] = credentials(identity).channel(target, service, options(target))
+        return self._channels[at]
 
 
 async def main() -> None:

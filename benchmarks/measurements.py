@@ -1,7 +1,9 @@
 """The measurements of a run, in their order, and the system that each of them uses."""
 
-from benchmarks import consuming, growth, micro, notice, placing, profiling, relaying
+from benchmarks import consuming, growth, identities, micro, notice, placing, profiling, relaying
 from benchmarks.bench import Bench
+from benchmarks.children import Child
+from benchmarks.options import Options
 from benchmarks.peers import measurements as peers
 from benchmarks.postgresql import measurements as postgresql
 from benchmarks.seeding import Stored
@@ -9,33 +11,56 @@ from benchmarks.systems import Measured, running
 
 Profile = dict[str, dict[str, float]]
 _OURS = 7  # measurements below, without those of peers
+_SECURED = 3  # of them with identities
 _CONSUMERS = {"aio_pika": "baselines.bare_aio_pika"}
 
 
-def count(with_peers: bool, only_postgresql: bool) -> int:
+def count(wanted: Options) -> int:
     """The number of measurements, for the progress bar."""
-    return postgresql.COUNT + (0 if only_postgresql else _OURS + with_peers)
+    if wanted.secure:
+        return _SECURED
+    if wanted.only_secured:
+        return identities.COUNT
+    if wanted.only_postgresql:
+        return postgresql.COUNT
+    return _OURS + wanted.peers + identities.COUNT + postgresql.COUNT
 
 
 def make_all(bench: Bench, with_peers: bool) -> Profile:
-    """Makes all measurements but those on PostgreSQL; figures are added to the bench, the profile is returned."""
+    """Makes all measurements but S10 to S16; figures are added to the bench, the profile is returned."""
     with running(bench, "system", Stored()) as measured:
         profile = _on_one_system(bench, measured, with_peers)
     with bench.terminal.section("calls and parts, by pytest-benchmark"):
         micro.measure(bench)
+    _growth(bench)
+    return profile
+
+
+def make_secured(bench: Bench) -> None:
+    """Makes those that say something of a system with identities, which AMQP alone has nothing to do with."""
+    with running(bench, "system", Stored()) as measured:
+        pika = bench.child("baselines.bare_pika", measured.system.amqp_url)
+        _orders(bench, measured, pika)
+    _growth(bench)
+
+
+def _growth(bench: Bench) -> None:
     with bench.terminal.section("growth and memory (S6, S7)"):
         growth.measure(bench)
-    return profile
+
+
+def _orders(bench: Bench, measured: Measured, pika: Child) -> None:
+    with bench.terminal.section("orders beside empty calls (S1, S2, S3)"):
+        placing.measure(bench, measured)
+    with bench.terminal.section("from the reply to the record (S8)"):
+        notice.measure(bench, measured, pika)
 
 
 def _on_one_system(bench: Bench, measured: Measured, with_peers: bool) -> Profile:
     """The measurements that need no large databases. That of the relay leaves the services stopped."""
     section, url = bench.terminal.section, measured.system.amqp_url
     pika = bench.child("baselines.bare_pika", url)
-    with section("orders beside empty calls (S1, S2, S3)"):
-        placing.measure(bench, measured)
-    with section("from the reply to the record (S8)"):
-        notice.measure(bench, measured, pika)
+    _orders(bench, measured, pika)
     with section("where the processor time goes"):
         profile = profiling.measure(bench, measured)
     if with_peers:

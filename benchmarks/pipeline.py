@@ -71,6 +71,7 @@ def _round(bench: Bench, measured: Measured, **manner: Any) -> Round:
 
 def placed(bench: Bench, measured: Measured, call: str = "place_order", **manner: Any) -> dict[str, Any]:
     """Makes a round of load without refusals. Raises Unsound."""
+    measured.keep_identities()
     answer = bench.calls(measured.door, call, **{"catalogue": measured.catalogue, **manner})
     if answer["failed"]:
         raise Unsound(f"calls failed: {answer['failed']}")

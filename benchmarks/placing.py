@@ -20,7 +20,7 @@ _SHARES_OF_MAXIMUM = {"quarter": 0.25, "half": 0.5, "three_quarters": 0.75}
 
 def measure(bench: Bench, measured: Measured) -> None:
     """Adds all figures about placing orders."""
-    base = baselines(bench)
+    base = baselines(bench, measured)
     warm_up(bench, measured, base)
     _idle(bench, measured)
     for number in bench.terminal.rounds("64 in flight", bench.plan.rounds):

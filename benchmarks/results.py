@@ -23,6 +23,8 @@ from ordersys.local.packages import provision
 
 FOLDER = Path(__file__).parent / "results"
 LATEST = FOLDER / "latest.json"
+SECURED = FOLDER / "secured.json"
+"""The result of a run with identities: beside the others, of which none is without them."""
 _PACKAGES = (
     "uvloop",
     "grpcio",
@@ -58,22 +60,35 @@ def document(plan: Plan, figures: Figures, began: str, seconds: float, more: Map
     }
 
 
-def merged(latest: Mapping[str, Any], part: Mapping[str, Any], firsts: Sequence[str]) -> dict[str, Any]:
-    """The latest result with the figures of `part`, whose names begin with one of `firsts`, in the place of its own."""
+def merged(latest: Mapping[str, Any], part: Mapping[str, Any], facts: str, firsts: Sequence[str]) -> dict[str, Any]:
+    """The latest result with the figures of `part`, whose names begin with one of `firsts`, in the place of its own.
+
+    `facts` is the name under which a result says how that part was measured.
+    """
     names = (*firsts, *(f"processor.{first}" for first in firsts))
     kept = {name: figure for name, figure in latest["figures"].items() if not name.startswith(names)}
-    whole = {**latest, "figures": {**kept, **part["figures"]}, "postgresql": part["postgresql"]}
+    whole = {**latest, "figures": {**kept, **part["figures"]}, facts: part[facts]}
     return {**whole, **judged(read(whole))}
 
 
 def write(found: Mapping[str, Any], began: str, folder: Path = FOLDER) -> Path:
     """Writes a new file, named by the time a run began, and `latest.json`; the path of the first."""
-    folder.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(found, indent=1, ensure_ascii=False) + "\n"
     path = folder / f"{began.replace(':', '')}.json"
     for file in (path, folder / LATEST.name):
-        file.write_text(text, encoding="utf-8")
+        _write(found, file)
     return path
+
+
+def write_secured(found: Mapping[str, Any], folder: Path = FOLDER) -> Path:
+    """Writes `secured.json`, and returns its path: the other files stay."""
+    path = folder / SECURED.name
+    _write(found, path)
+    return path
+
+
+def _write(found: Mapping[str, Any], file: Path) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def machine() -> dict[str, Any]:

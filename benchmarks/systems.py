@@ -9,7 +9,7 @@ from types import MappingProxyType
 import psutil
 
 from benchmarks import processor
-from benchmarks.bench import Bench
+from benchmarks.bench import Bench, Door
 from benchmarks.observing import CONSUMERS, AnyReading, Reading, Records, SharedReading, Unsound
 from benchmarks.processor import Meter
 from benchmarks.seeding import Stored, fill
@@ -34,9 +34,16 @@ class Measured:
     """The PostgreSQL that holds its state; none where it is kept in files."""
 
     @property
-    def door(self) -> str:
-        """The name by which gRPC reaches the processes of the Product Service."""
-        return self.system.addresses["product_service"].target
+    def door(self) -> Door:
+        """The way to the processes of the Product Service; with identities as the operator, who orders for anybody."""
+        target, identities = self.system.addresses["product_service"].target, self.system.identities
+        return Door(target) if identities is None else Door(target, "product-service", identities.of_operator)
+
+    def keep_identities(self) -> None:
+        """Renews tokens before they end: a run may take longer than an hour. Raises Unsound."""
+        identities = self.system.identities
+        if identities is not None and (trouble := identities.keep()):
+            raise Unsound(trouble)
 
     @property
     def records(self) -> Records:
@@ -91,7 +98,7 @@ class Measured:
 @contextmanager
 def running(bench: Bench, name: str, stored: Stored) -> Iterator[Measured]:
     """Starts a system with these contents and a broker of its own."""
-    with _filled(bench, name, stored, Choices()) as system:
+    with _filled(bench, name, stored, Choices(secure=bench.secure)) as system:
         yield Measured(system, stored.products, system.nodes[0])
 
 
@@ -102,9 +109,15 @@ def beside(
     name: str,
     stored: Stored,
     programs: Mapping[str, Sequence[str]] = MappingProxyType({}),
+    *,
+    secure: bool | None = None,
 ) -> Iterator[Measured]:
-    """Starts another system, in a virtual host of its own on the broker of `other`."""
-    choices = Choices(amqp_url=virtual_host(other.node, name), programs=programs)
+    """Starts another system, in a virtual host of its own on the broker of `other`.
+
+    `secure` says whether it has identities; None is as all of the run.
+    """
+    secure = bench.secure if secure is None else secure
+    choices = Choices(amqp_url=virtual_host(other.node, name), programs=programs, secure=secure)
     with _filled(bench, name, stored, choices) as system:
         yield Measured(system, stored.products, other.node)
 

@@ -79,8 +79,9 @@ def _mirror() -> str:
 
 def _relocate(root: Path, final: Path) -> None:
     """Tells the programs where they, their loader and their libraries will be."""
-    script = root / "usr/lib/erlang/bin/erl"
-    script.write_text(script.read_text().replace("ROOTDIR=/usr/lib/erlang", f'ROOTDIR="{final}/usr/lib/erlang"'))
+    # RabbitMQ 4 starts another Erlang by the one beside erlexec when it joins a cluster.
+    for script in (root / "usr/lib/erlang/bin/erl", *(root / "usr/lib/erlang").glob("erts-*/bin/erl")):
+        script.write_text(script.read_text().replace("ROOTDIR=/usr/lib/erlang", f'ROOTDIR="{final}/usr/lib/erlang"'))
     # The link to it that older suites have leads to this machine's own.
     (loader,) = (path for path in root.glob("**/ld-linux-*.so.*") if not path.is_symlink())
     folders = {path.parent.relative_to(root) for path in root.glob("**/*-linux-gnu/*.so.*")}

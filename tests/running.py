@@ -1,5 +1,6 @@
 """`python -m ordersys.local` in a process of its own, for tests that talk to it from outside."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -13,10 +14,13 @@ class EndedEarly(AssertionError):
 
 
 @contextmanager
-def local(folder: Path, *arguments: str) -> Iterator["subprocess.Popen[str]"]:
+def local(folder: Path, *arguments: str, insecure: bool = True) -> Iterator["subprocess.Popen[str]"]:
     """`python -m ordersys.local` in a process of its own."""
     command = [sys.executable, "-m", "ordersys.local", "--data-dir", str(folder), "--plain", *arguments]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
+    environment = {**os.environ, "ORDERSYS_INSECURE": str(insecure).lower()}
+    with subprocess.Popen(
+        command, stderr=subprocess.PIPE, text=True, start_new_session=True, env=environment
+    ) as process:
         try:
             yield process
         finally:

@@ -36,8 +36,8 @@ def messages(count: int) -> Iterator[Message]:
     return (as_message(event) for event in samples.events(count))
 
 
-def as_message(event: EventMessage) -> Message:
-    """An event as a message, ready to be published."""
+def as_message(event: EventMessage, user: str | None = None) -> Message:
+    """An event as a message, ready to be published by that user."""
     properties = pika.BasicProperties(
         content_type=CONTENT_TYPE,
         delivery_mode=pika.DeliveryMode.Persistent,
@@ -45,5 +45,6 @@ def as_message(event: EventMessage) -> Message:
         timestamp=event.time // 1_000_000,
         type=event.type,
         headers=headers(event),
+        user_id=user,
     )
     return Message(event.body, properties)

@@ -46,6 +46,7 @@ def sharing(bench: Bench, other: Measured, server: Server, wanted: Wanted) -> It
         amqp_url=virtual_host(other.node, wanted.name),
         database_url=direct if wanted.through is None else _through(server, wanted),
         replicas=wanted.replicas,
+        secure=bench.secure,
     )
     with System(bench.folder / wanted.name, bench.terminal.stage, choices) as system:
         yield Measured(system, wanted.stored.products, other.node, server)

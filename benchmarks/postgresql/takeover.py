@@ -37,7 +37,7 @@ def measure(bench: Bench, measured: Measured) -> None:
 def _taken_over(measured: Measured, module: str) -> float:
     with (
         closing(measured.records) as records,
-        grpc.insecure_channel(measured.door, options(measured.door)) as channel,
+        grpc.insecure_channel(measured.door.target, options(measured.door.target)) as channel,
     ):
         stub = ProductServiceStub(channel)
         _record_one(measured, records, stub)

@@ -142,6 +142,7 @@ export class Relay {
       messageId: event.id,
       type: event.type,
       contentType: "application/protobuf",
+      userId: decodeURIComponent(this.#url.username) || "guest", // as who it is logged in: RabbitMQ checks it
       timestamp: Math.floor(Date.parse(event.time) / 1000),
       persistent: true,
       mandatory: true,

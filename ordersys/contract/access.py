@@ -45,7 +45,7 @@ class Caller:
     """Somebody who calls. What he may do follows from his roles or, of a service, from its name."""
 
     name: str = ""
-    """The `sub` of his token; empty for a service, for a caller without a token, and where nobody has an identity."""
+    """As his token names him (`sub`, as a rule); empty for a service, for who has no token, and without identities."""
     roles: frozenset[RoleNumber] = _ANONYMOUS
     service: str = ""
     """The full name of a service of the contract, known by its certificate."""

@@ -52,19 +52,14 @@ class Address(NamedTuple):
         name = self.host.rstrip(".")
         if name == "localhost" or name.endswith(".localhost"):  # RFC 6761 §6.3
             return True
-        try:
-            address = ipaddress.ip_address(self.host)
-        except ValueError:
-            return False
-        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
-            # Before Python 3.13 ::ffff:127.0.0.1 is no loopback address by itself.
-            address = address.ipv4_mapped
-        return address.is_loopback or address.is_unspecified
+        address = _ip_address(self.host)
+        return address is not None and (address.is_loopback or address.is_unspecified)
 
     @property
     def is_wildcard(self) -> bool:
         """True if it stands for all addresses of the machine."""
-        return self.host in ("0.0.0.0", "::")  # noqa: S104 - compared, not listened on
+        address = _ip_address(self.host)
+        return address is not None and address.is_unspecified
 
 
 class Addresses(NamedTuple):
@@ -142,6 +137,17 @@ def _version(host: str) -> int:
         return ipaddress.ip_address(host).version
     except ValueError:
         return 0
+
+
+def _ip_address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """The IP address that `host` is: the IPv4 one where it is that in the form of IPv6. None of a name."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return None
+    # Before Python 3.13 ::ffff:127.0.0.1 is no loopback address by itself.
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return mapped or address
 
 
 def channel_options(address: Address | Addresses) -> Sequence[tuple[str, int]]:

@@ -6,7 +6,7 @@ affects nothing but itself, and a copy is equal to the byte (docs/reliability.md
 """
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -41,6 +41,9 @@ _OF_THE_BROKER = frozenset(
 )
 # … and sends a copy to each queue named in these, whoever the message is for (Sender-selected Distribution).
 _ROUTING = frozenset([b"CC", b"BCC"])
+_NOT_COPIED = _OF_THE_BROKER | _ROUTING
+_ORIGINAL_USER = b"ordersys:user_id"
+"""The header of a replay that names the user by whom the event was published, where there was one."""
 
 
 class Malformed(ValueError):
@@ -106,8 +109,35 @@ class Properties:
             del kept["headers"]
         elif "headers" in kept:
             kept["headers"] = headers
-        flags = sum(BITS[name] for name in kept)
-        return b"".join([flags.to_bytes(2), *kept.values()])
+        return _joined(kept)
+
+    def for_a_replay(self, user: str) -> bytes:
+        """As `for_a_copy`, published by `user`, with the user of the first publisher as its last header.
+
+        Raises Malformed where that can't be said, since the headers are no table.
+        """
+        original = self.original_user(user)
+        before = self._values.get("headers", b"")
+        kept = [e.raw for e in entries(before[_COUNT:]) if e.name not in _NOT_COPIED and e.name != _ORIGINAL_USER]
+        if original is not None:
+            text = original if isinstance(original, bytes) else original.encode()
+            kept.append(b"%c%bS%b" % (len(_ORIGINAL_USER), _ORIGINAL_USER, _counted(text)))
+        values = {**self._values, "user_id": b"%c%b" % (len(user.encode()), user.encode())}
+        values["headers"] = _counted(b"".join(kept))
+        if not kept and len(before) != _COUNT:  # an empty table stays, as in any copy
+            del values["headers"]
+        return _joined(values)
+
+    def original_user(self, replayer: str) -> str | bytes | None:
+        """The user by whom a message was published first, given the one who may replay it; None where there was none.
+
+        Raises Malformed where it is a replay whose headers are no table.
+        """
+        user = self.text("user_id")
+        if user != replayer:
+            return user
+        named = [e for e in list(entries(self.table())) if e.name == _ORIGINAL_USER and e.kind == ord("S")]
+        return _text(named[0].value[_COUNT:]) if named else None
 
 
 def for_a_copy(raw: bytes) -> bytes:
@@ -144,11 +174,26 @@ def _for_a_copy(headers: bytes) -> bytes:
         table_entries = list(entries(headers[_COUNT:]))
     except Malformed:
         return headers
-    kept = [entry.raw for entry in table_entries if entry.name not in _OF_THE_BROKER | _ROUTING]
+    kept = [entry.raw for entry in table_entries if entry.name not in _NOT_COPIED]
     if len(kept) == len(table_entries):
         return headers
-    table = b"".join(kept)
-    return len(table).to_bytes(_COUNT) + table if table else b""
+    return _counted(b"".join(kept)) if kept else b""
+
+
+def _joined(values: Mapping[str, bytes]) -> bytes:
+    flags = sum(BITS[name] for name in values)
+    return b"".join([flags.to_bytes(2), *(values[name] for name in _KINDS if name in values)])
+
+
+def _counted(content: bytes) -> bytes:
+    return len(content).to_bytes(_COUNT) + content
+
+
+def _text(raw: bytes) -> str | bytes:
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return raw
 
 
 def _death(table: bytes) -> Death:

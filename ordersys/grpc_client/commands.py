@@ -71,7 +71,7 @@ async def place(client: Client, arguments: argparse.Namespace) -> int:
         raise UsageError("--batch names the orders of a file; name the file with --file")
     if not arguments.items:
         raise UsageError("nothing to place: name items as PRODUCT=QUANTITY, or a file with --file")
-    customer = WALK_IN if arguments.customer is None else arguments.customer
+    customer = client.customer or WALK_IN if arguments.customer is None else arguments.customer
     request = PlaceOrderRequest(
         request_id=arguments.request_id or new_request_id(),
         customer_id=customer,

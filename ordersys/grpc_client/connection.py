@@ -125,6 +125,11 @@ class Client:
         self.logs = {number: NotificationLogStub(channel) for number, channel in enumerate(logs, 1)}
         self.letters = {number: DeadLetterServiceStub(channel) for number, channel in enumerate(logs, 1)}
 
+    @property
+    def customer(self) -> str:
+        """The customer whose token is shown, as far as it says; empty else."""
+        return self._credentials.token.customer if self._credentials.token else ""
+
     async def close(self) -> None:
         """Closes the connections."""
         await asyncio.gather(*(channel.close() for channel in self._channels))

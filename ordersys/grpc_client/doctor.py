@@ -8,6 +8,7 @@ import argparse
 import asyncio
 import os
 import socket
+import ssl
 import stat
 import sys
 from collections.abc import Iterator, Sequence
@@ -184,7 +185,7 @@ async def _health(peers: Peers, known_as: "Credentials", seconds: float) -> Sequ
             remedy = "its log says why: mostly the broker is away, or its disk is full"
             findings.append(Finding(peer.name, WRONG, f"{at}, {health}", remedy, outcome.NOT_REACHABLE))
         else:
-            findings.append(_silent(peer))
+            findings.append(_silent(peer, known_as.authorities is not None))
     if all(finding.status == outcome.NOT_REACHABLE for finding in findings):
         findings.append(Finding("services", NOTE, "none works", "`python -m ordersys.local` starts all, with a broker"))
     return findings
@@ -208,15 +209,35 @@ async def _who(peer: Peer, known_as: "Credentials", seconds: float) -> str:
     return f"the {' or '.join(names)}" if names else "another gRPC service"
 
 
-def _silent(peer: Peer) -> Finding:
-    """A service that does not answer: nobody listens there, or somebody who does not speak gRPC."""
+def _silent(peer: Peer, encrypting: bool) -> Finding:
+    """A service that does not answer: nobody listens there, or somebody with whom no conversation comes about."""
     if trouble := _listens(peer.address.each[0]):
         text = f"nothing listens at {peer.address} ({trouble})"
         remedy = f"start it with `python -m ordersys.{peer.module}`; where it is elsewhere, set {variable(peer.module)}"
         return Finding(peer.name, WRONG, text, remedy, outcome.NOT_REACHABLE)
-    text = f"something listens at {peer.address} that does not answer as a gRPC service"
-    remedy = f"see whose port it is (`ss -tlnp`), and set {variable(peer.module)} right"
+    encrypts = _encrypts(peer.address.each[0])
+    if encrypts and not encrypting:
+        text = f"what listens at {peer.address} wants encryption"
+        remedy = "name the folder of `ordersys.local` with --data-dir, or ORDERSYS_CA_FILE and ORDERSYS_TOKEN_FILE"
+    elif encrypts:
+        text = f"what listens at {peer.address} has no certificate of the {peer.name} that ORDERSYS_CA_FILE vouches for"
+        remedy = f"set ORDERSYS_CA_FILE, or {variable(peer.module)}, right"
+    else:
+        text = f"something listens at {peer.address} that does not answer as a gRPC service"
+        text += " that encrypts" if encrypting else ""
+        remedy = f"see whose port it is (`ss -tlnp`), and set {variable(peer.module)} right"
     return Finding(peer.name, WRONG, text, remedy, outcome.NOT_REACHABLE)
+
+
+def _encrypts(address: tuple[str, int]) -> bool:
+    """True where somebody answers in TLS, with whatever certificate: nothing is sent but the greeting."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    try:
+        with socket.create_connection(address, _CONNECT_SECONDS) as connection, context.wrap_socket(connection):
+            return True
+    except OSError:
+        return False
 
 
 def _listens(address: tuple[str, int]) -> str | None:

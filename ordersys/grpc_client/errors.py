@@ -19,7 +19,8 @@ _TLS = {
     "CERTIFICATE_VERIFY_FAILED": "has a certificate that ORDERSYS_CA_FILE does not vouch for, or an expired one.",
     "Hostname Verification": "has a certificate of another service; name the right address.",
     "WRONG_VERSION_NUMBER": "does not encrypt; leave out ORDERSYS_CA_FILE, if that is meant.",
-    "Socket closed": "closed the connection: it may want encryption (ORDERSYS_CA_FILE), or have just ended.",
+    "Socket closed": "closed the connection: it may have just ended, or want encryption; name the folder of"
+    " `ordersys.local` with --data-dir, or ORDERSYS_CA_FILE and ORDERSYS_TOKEN_FILE.",
 }
 _NO_ANSWER = (Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED, Code.CANCELLED)
 

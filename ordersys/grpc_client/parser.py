@@ -224,7 +224,7 @@ def _add_products(parser: ClientParser) -> None:
 def _add_orders(parser: ClientParser) -> None:
     place = parser.command("place", "place an order, or those of a file", epilog=_FILE_HELP)
     place.add_argument("items", nargs="*", default=[], metavar="PRODUCT=QUANTITY")
-    place.add_argument("--customer", help=f"who orders (default: {WALK_IN})")
+    place.add_argument("--customer", help=f"who orders (default: {WALK_IN}, or whose token it is)")
     place.add_argument(
         "--file", type=typed.some, metavar="ORDERS.JSON", help="place an order for each entry of a JSON array"
     )

@@ -16,9 +16,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from ordersys.contract import access
+from ordersys.identity.layout import BROKER, TOPOLOGY
 
-RABBITMQ, TOPOLOGY = "rabbitmq", "topology"
-"""Those with a certificate that are no service of the contract: the broker, and whoever declares its queues."""
 AUTHORITY_DAYS = 365
 DAYS = 30
 """The life of a service's certificate, in days, unless it is told otherwise."""
@@ -49,7 +48,7 @@ def services() -> Sequence[str]:
 
 def names() -> Sequence[str]:
     """All that can have a certificate: the services of the contract, the broker, and whoever declares its queues."""
-    return [*services(), RABBITMQ, TOPOLOGY]
+    return [*services(), BROKER, TOPOLOGY]
 
 
 def new_key() -> Key:
@@ -71,7 +70,7 @@ def authority(key: Key, now: datetime) -> x509.Certificate:
 
 
 def leaf(issuer: Pair, name: str, now: datetime, days: int = DAYS) -> Pair:
-    """The certificate of a service, and a new key for it. Raises ValueError for a life that is none."""
+    """The certificate of one of `names`, and a new key for it. Raises ValueError for a life that is none."""
     key = new_key()
     builder = _builder(_name(name), issuer.certificate.subject, key, now, checked_days(days))
     return Pair(_signed(builder, _leaf_extensions(name), issuer.key), key)
@@ -121,7 +120,7 @@ def hosts(certificate: x509.Certificate) -> Sequence[str]:
 
 def is_good(certificate: x509.Certificate, issuer: x509.Certificate, name: str, now: datetime) -> bool:
     """True for the certificate of `name` that need not be made anew."""
-    is_own = list(identities(certificate)) == [access.service_id(name)]
+    is_own = list(identities(certificate)) == _ids(name) and list(hosts(certificate)[:1]) == [name]
     return is_own and is_current(certificate, now) and is_signed_by(certificate, issuer)
 
 
@@ -171,16 +170,29 @@ def _builder(subject: x509.Name, issuer: x509.Name, key: Key, now: datetime, day
 
 
 def _leaf_extensions(name: str) -> Iterator[_Extension]:
-    # The first name is what clients of this system check; the others are for tools on the same machine.
-    alternatives = [
-        x509.UniformResourceIdentifier(access.service_id(name)),
-        *map(x509.DNSName, (name, _LOOPBACK_NAME)),
-        *map(x509.IPAddress, _LOOPBACK),
-    ]
-    yield x509.SubjectAlternativeName(alternatives), False
+    yield x509.SubjectAlternativeName(_names(name)), False
     yield x509.BasicConstraints(False, None), True
     yield _usage(signs_certificates=False), True
-    yield x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]), False
+    yield x509.ExtendedKeyUsage(_uses(name)), False
+
+
+def _names(name: str) -> Sequence[x509.GeneralName]:
+    """The first DNS name is what clients check, and by which RabbitMQ knows a user; others are for tools nearby."""
+    own = [*map(x509.UniformResourceIdentifier, _ids(name)), x509.DNSName(name)]
+    if name == TOPOLOGY:  # nobody connects to it
+        return own
+    return [*own, x509.DNSName(_LOOPBACK_NAME), *map(x509.IPAddress, _LOOPBACK)]
+
+
+def _ids(name: str) -> list[str]:
+    """Its SPIFFE ids: none where it is no service, so that no service takes it for one."""
+    return [] if name in (BROKER, TOPOLOGY) else [access.service_id(name)]
+
+
+def _uses(name: str) -> Sequence[x509.ObjectIdentifier]:
+    """A service is called and calls others; the broker calls nobody, and nobody calls the declarer."""
+    of_others = {BROKER: [ExtendedKeyUsageOID.SERVER_AUTH], TOPOLOGY: [ExtendedKeyUsageOID.CLIENT_AUTH]}
+    return of_others.get(name, [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
 
 
 def _signed(builder: x509.CertificateBuilder, extensions: Iterable[_Extension], key: Key) -> x509.Certificate:

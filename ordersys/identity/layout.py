@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+BROKER, TOPOLOGY = "rabbitmq", "topology"
+"""Those with a certificate that are no service of the contract: the broker, and whoever declares its queues."""
 OPERATOR = "operator"
 """The name of the operator, whose token lies beside those of the customers."""
 

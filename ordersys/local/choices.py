@@ -27,13 +27,19 @@ USUAL_PORTS = {
     "notification_service_2": 50054,
 }
 """The defaults of the settings: where a client that was told nothing looks."""
-USUAL_AMQP_PORT = 5672
+USUAL_AMQP_PORT, USUAL_AMQPS_PORT = 5672, 5671
 DATABASE_URL = "ORDERSYS_DATABASE_URL"
+INSECURE = "ORDERSYS_INSECURE"
 _SETTINGS = {"order_service": OrderSettings, "product_service": ProductSettings}
 
 
 class CannotStart(Exception):
     """The system can't start with what it was given; the text names it and the way out."""
+
+
+def secure_by_default() -> bool:
+    """False where the environment asks for none; what is neither true nor false is refused with the settings."""
+    return os.environ.get(INSECURE, "").strip().lower() != "true"
 
 
 @dataclass(frozen=True)
@@ -59,8 +65,8 @@ class Choices:
     """True for a standby of that, which has whatever was answered."""
     replicas: int = 1
     """The processes of each service; more than one need a PostgreSQL."""
-    secure: bool = False
-    """True for identities: certificates for the services, tokens for their callers."""
+    secure: bool = field(default_factory=secure_by_default)
+    """False without identities: in clear, and everybody on this machine may do everything."""
     usual_ports: bool = False
     """True to take the usual ports where they are free; else any free ones are taken."""
 

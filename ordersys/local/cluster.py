@@ -13,6 +13,7 @@ from ordersys.local.guard import Guard
 from ordersys.local.packages import Installation
 from ordersys.local.rabbitmq import InstalledNode, Membership, Node, NotStarted, PortMapper, read_cookie
 from ordersys.local.rabbitmq_container import ContainerNode, Image
+from ordersys.local.rabbitmq_security import BrokerSecurity
 
 # Erlang takes any text; a short one was not written by us, or not to its end.
 _COOKIE = re.compile(r"[!-~]{16,255}")
@@ -33,8 +34,17 @@ class Size(NamedTuple):
 class Cluster:
     """That many nodes. Not running until `start`."""
 
-    def __init__(self, folder: Path, broker: Installation | Image, guard: Guard, wanted: Size) -> None:
-        """Raises NotStarted for several nodes of an image: they would need a network and names of their own."""
+    def __init__(
+        self,
+        folder: Path,
+        broker: Installation | Image,
+        guard: Guard,
+        wanted: Size,
+        security: BrokerSecurity | None = None,
+    ) -> None:
+        """Without `security` everything goes in clear.
+
+        Raises NotStarted for several nodes of an image: they would need a network and names of their own."""
         size = wanted.nodes
         if isinstance(broker, Image) and size > 1:
             raise NotStarted(
@@ -48,10 +58,11 @@ class Cluster:
         given = [*wanted.amqp_ports, *[None] * size]
         usual = [wanted.usual, *[None] * size]
         members = [
-            Membership(name, port, names, cookie, reserved, first)
+            Membership(name, port, names, cookie, reserved, first, security)
             for name, port, first in zip(names, given, usual, strict=False)
         ]
         self.nodes: Sequence[Node]
+        self._security = security
         self._mapper: PortMapper | None = None
         if isinstance(broker, Image):
             self.nodes = [
@@ -67,6 +78,14 @@ class Cluster:
     def url(self) -> str:
         """The URLs of its nodes, as one text: a URL for each node, separated by commas."""
         return ",".join(node.url for node in self.nodes)
+
+    @property
+    def url_of_declarer(self) -> str:
+        """The same for the one who may declare, who needs nothing else where the cluster is secured."""
+        security = self._security
+        if security is None:
+            return self.url
+        return ",".join(security.url_of_declarer(node.port) for node in self.nodes)
 
     def prepare(self) -> None:
         """Makes anew whatever is missing, or of no use, of what nodes need to start. Raises OSError."""
@@ -87,6 +106,11 @@ class Cluster:
         """Chooses other ports for nodes whose own was taken meanwhile; whether there were any."""
         moved = [node.move() for node in self.nodes]  # each of them, not up to the first
         return any(moved)
+
+    def renew(self) -> None:
+        """Takes over a certificate that was renewed. Raises OSError."""
+        for node in self.nodes:
+            node.renew()
 
     def stop(self) -> None:
         """Stops all nodes in good order, the last one first."""

@@ -16,36 +16,50 @@ from typing import NamedTuple, NoReturn
 
 from ordersys.console import output
 from ordersys.console.interrupts import Interrupted, interrupts
+from ordersys.console.opening import read_regular
 from ordersys.console.parser import Parser, UsageError
 from ordersys.contract import addresses
 from ordersys.contract.addresses import Address
 from ordersys.local import ports, state
+from ordersys.local.choices import secure_by_default
 from ordersys.local.display import Display
 from ordersys.local.packages import NoRabbitMQ
 from ordersys.local.postgresql import ServerNotStarted
 from ordersys.local.postgresql_programs import NoPostgreSQL
 from ordersys.local.rabbitmq import NotStarted
 from ordersys.local.service import Misused, NotHealthy
-from ordersys.local.system import SERVICES, USUAL_AMQP_PORT, USUAL_PORTS, CannotStart, Choices, System, said_in_one_line
+from ordersys.local.system import (
+    SERVICES,
+    USUAL_AMQP_PORT,
+    USUAL_AMQPS_PORT,
+    USUAL_PORTS,
+    CannotStart,
+    Choices,
+    System,
+    said_in_one_line,
+)
 from ordersys.runtime.base import database_url, files
 from ordersys.runtime.rabbitmq import urls
 from ordersys.runtime.rabbitmq.errors import BrokerUnavailable
 from ordersys.runtime.rabbitmq.urls import shown
 
 _PROGRAM = "python -m ordersys.local"
+_INSECURE = ("Insecure: in clear, and everybody on this machine may do everything.", "")
 _WATCH_SECONDS = 0.5
 _MOST_REPLICAS = 16  # of each of four services: more would have a private PostgreSQL run out of connections
+_ANYBODY = "Subscribers believe whoever may publish at this RabbitMQ: services share a user of it (docs/security.md)."
 _FAILED = 1
 _WRONG_USE = 2
 # Asks a running system to restart its processes one at a time.
 _ROLL_SIGNAL = signal.SIGUSR1
 _ROLL_SECONDS = 600.0
+_MAY_BE_IN_A_FILE = "; with a password as @FILE, a file that has it"
 _PORT_OPTIONS = tuple(f"--{module.replace('_', '-')}-port" for module in SERVICES)
 _SENSELESS_BESIDE = {
     "--database-url": ("--postgres", "--standby"),
     "--roll": (
         *("--amqp-url", "--amqp-port", "--brokers", "--broker-only", "--demo", "--program", *_PORT_OPTIONS),
-        *("--postgres", "--standby", "--database-url", "--replicas"),
+        *("--insecure", "--postgres", "--standby", "--database-url", "--replicas"),
     ),
     "--amqp-url": ("--amqp-port", "--brokers", "--broker-only"),
     "--broker-only": ("--demo", "--program", "--postgres", "--database-url", "--replicas", *_PORT_OPTIONS),
@@ -106,12 +120,14 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--data-dir", type=_path, metavar="DIR", help="keep everything there (default: a temporary folder)"
     )
-    parser.add_argument("--amqp-url", type=_url, metavar="URL", help="use this RabbitMQ instead of a private one")
+    parser.add_argument(
+        "--amqp-url", type=_url, metavar="URL", help=f"use this RabbitMQ instead of a private one{_MAY_BE_IN_A_FILE}"
+    )
     parser.add_argument(
         "--amqp-port",
         type=_port,
         metavar="PORT",
-        help=f"port of the private RabbitMQ ({USUAL_AMQP_PORT} if it is free)",
+        help=f"port of the private RabbitMQ ({USUAL_AMQP_PORT} if it is free, with --secure {USUAL_AMQPS_PORT})",
     )
     parser.add_argument(
         "--brokers", type=int, choices=(1, 3), default=1, help="how many nodes it has: 3 are a cluster (default: 1)"
@@ -126,9 +142,10 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--json", action="store_true", help="with --demo: one JSON object as the last line")
     parser.add_argument(
-        "--secure",
+        "--insecure",
         action="store_true",
-        help="encrypt, and let only those in who are known: certificates and tokens are made in the folder",
+        help="do without certificates and tokens, which are else made in the folder: everybody on this machine may do"
+        " everything; programs in the place of services need none",
     )
     parser.add_argument(
         "--postgres", action="store_true", help="keep the state in a private PostgreSQL instead of SQLite files"
@@ -137,7 +154,10 @@ def _arguments() -> argparse.Namespace:
         "--standby", action="store_true", help="with --postgres: a standby that has whatever was answered"
     )
     parser.add_argument(
-        "--database-url", type=_database_url, metavar="URL", help="keep the state in this PostgreSQL (postgresql://…)"
+        "--database-url",
+        type=_database_url,
+        metavar="URL",
+        help=f"keep the state in this PostgreSQL (postgresql://…){_MAY_BE_IN_A_FILE}",
     )
     parser.add_argument(
         "--replicas",
@@ -200,22 +220,35 @@ def _port(text: str) -> int:
 
 def _url(text: str) -> str:
     """As it was given, for the services; it may hold a password, which is in no error."""
+    given = _of_file(text)
     try:
-        urls.parse(text.strip())
+        urls.parse(given)
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"must be {error}") from None
-    return text.strip()
+    return given
 
 
 def _database_url(text: str) -> str:
     """As it was given, for the services; it may hold a password, which is in no error."""
+    given = _of_file(text)
     try:
-        parsed = database_url.parse(text)
+        parsed = database_url.parse(given)
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"must be {error}") from None
     if parsed is None:
         raise argparse.ArgumentTypeError(f"must be {database_url.WANTED}")
-    return text
+    return given
+
+
+def _of_file(text: str) -> str:
+    """The text, or that in the file which `@FILE` names: a command line is there for every user of the machine."""
+    if not text.startswith("@"):
+        return text.strip()
+    try:
+        return read_regular(text[1:]).decode().strip()
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no text in UTF-8"
+        raise argparse.ArgumentTypeError(f"is in {text[1:]!r}, which can't be read: {reason}; name another") from None
 
 
 def _path(text: str) -> str:
@@ -254,7 +287,7 @@ def _system(arguments: argparse.Namespace, folder: Path, display: Display) -> Sy
         postgres=arguments.postgres,
         standby=arguments.standby,
         replicas=arguments.replicas,
-        secure=arguments.secure,
+        secure=secure_by_default() and not arguments.insecure,
         usual_ports=True,
     )
     return System(folder, display.stage, choices)
@@ -300,7 +333,9 @@ def _greeting(system: System, data_dir: str | None) -> Sequence[str]:
         *(_row("rabbitmq", url, node.log) for url, node in zip(system.broker_urls, system.nodes, strict=False)),
         *(_row(server.name, f"{ports.LOOPBACK}:{server.port}", server.log) for server in system.servers),
         *([] if system.nodes else [f"  {'rabbitmq':<24} {shown(system.broker_urls)}"]),
+        *(["", _ANYBODY] if system.believes_anybody and system.services else []),
         "",
+        *(_INSECURE if system.identities is None else ()),
         *(_invitation(system, data_dir) if system.services else []),
         "For programs, and in other shells:" if system.services else "To talk to it, in another shell:",
         "",

@@ -13,10 +13,12 @@ from ordersys.notification_service_2.__main__ import Settings as NotificationSet
 from ordersys.order_service.settings import OrderSettings
 from ordersys.product_service.settings import ProductSettings
 from ordersys.runtime.base import settings
+from ordersys.runtime.rabbitmq.tls import CA_FILE, CERTIFICATE_FILE, KEY_FILE
 from ordersys.runtime.settings import Settings
 
 AMQP_URL = "ORDERSYS_AMQP_URL"
 _KINDS: tuple[type[Settings], ...] = (OrderSettings, ProductSettings, NotificationSettings1, NotificationSettings2)
+_OF_BROKERS = (AMQP_URL, CA_FILE, CERTIFICATE_FILE, KEY_FILE)
 _CONNECT_SECONDS = 2.0
 
 
@@ -57,7 +59,7 @@ def data_dir(environment: Mapping[str, str]) -> Path | None:
 
 def brokers(environment: Mapping[str, str]) -> Iterator[Broker]:
     """The brokers that services would use; none where their URLs can't be read. Waits some seconds for each."""
-    url = {name: value for name, value in environment.items() if name == AMQP_URL}
+    url = {name: value for name, value in environment.items() if name in _OF_BROKERS}
     if _error(Settings, url):
         return
     for broker in settings.read(Settings, url).amqp_url:

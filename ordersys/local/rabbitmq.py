@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import socket
+import ssl
 import stat
 import subprocess
 import time
@@ -17,10 +18,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ordersys.console.opening import check_regular, read_regular
+from ordersys.identity.layout import BROKER
 from ordersys.local import ports
 from ordersys.local.child import Child, last_lines
 from ordersys.local.guard import Guard
 from ordersys.local.packages import Installation
+from ordersys.local.rabbitmq_security import PLUGINS, BrokerSecurity, opened_again
 from ordersys.runtime.base.files import UnusableFolder, write_whole
 
 _BOOT_SECONDS = 90.0
@@ -31,8 +34,8 @@ _STOP_SECONDS = 30.0
 _CONTROL_SECONDS = 180.0
 _GREETING = b"AMQP\0\0\x09\x01"
 _METHOD_FRAME = b"\x01"
+_IN_CLEAR = "listeners.tcp.1 = 127.0.0.1:{port}\n"
 _CONFIGURATION = """\
-listeners.tcp.1 = 127.0.0.1:{port}
 vm_memory_high_watermark.absolute = 1GB
 disk_free_limit.absolute = 50MB
 log.file.level = warning
@@ -93,6 +96,8 @@ class Membership(NamedTuple):
     """Ports that are meant for somebody."""
     usual: int | None = None
     """The port it takes if that is free, and if it had no other before."""
+    security: BrokerSecurity | None = None
+    """None where everything goes in clear, and guest may do everything."""
 
     @property
     def configuration(self) -> str:
@@ -128,7 +133,9 @@ class Node(ABC):
 
     @property
     def url(self) -> str:
-        """Its URL, with the user every RabbitMQ has on loopback."""
+        """Its URL: of the user every RabbitMQ has on loopback, or, where it is secured, of the one in a certificate."""
+        if self._membership.security is not None:
+            return self._membership.security.url(self.port)
         return f"amqp://guest:guest@{ports.LOOPBACK}:{self.port}/%2F"
 
     @property
@@ -184,7 +191,7 @@ class Node(ABC):
     def stop(self) -> None:
         """Stops it in good order; one that does not answer is killed: RabbitMQ's scripts can't stop it as it boots."""
         if self._child is not None:
-            if answers(self.port):
+            if self._greets():
                 self._child.stop(_STOP_SECONDS)
             else:
                 self._child.kill()
@@ -211,7 +218,32 @@ class Node(ABC):
 
     def _answers(self) -> bool:
         """True where it is this node that answers: somebody else may have taken the port since it was free."""
-        return answers(self.port) and self._child is not None and self._child.listens(self.port)
+        return self._greets() and self._child is not None and self._child.listens(self.port)
+
+    def _greets(self) -> bool:
+        """True where somebody at its port speaks AMQP, and is a broker of this system where that is secured."""
+        security = self._membership.security
+        try:
+            return answers(self.port, context=None if security is None else security.context)
+        except OSError:  # certificates that can't be read
+            return False
+
+    def renew(self) -> None:
+        """Takes over a certificate that was renewed. Raises OSError."""
+        if self._membership.security is not None:
+            self._membership.security.renew(self._folder)
+
+    def _secured(self, listen: str, in_clear: str, seen_as: str, version: str = "") -> str:
+        """The part of its configuration about who comes in and how, once the files that it names are written.
+
+        `listen` is where with TLS, `in_clear` the line without; `seen_as` is the folder as the node sees it.
+        """
+        security = self._membership.security
+        write_whole(self._folder / "enabled_plugins", "[].\n" if security is None else PLUGINS)
+        if security is None:
+            return in_clear + opened_again(self._folder, seen_as)
+        security.write(self._folder, self.new)
+        return security.configuration(listen, seen_as, version)
 
     def _settle_ports(self) -> None:
         """Keeps those it has: clients of a node that has run know where it is."""
@@ -288,11 +320,12 @@ class InstalledNode(Node):
         cookie = _cookie_file(self._folder)
         if not (_is_for_us_alone(cookie) and read_cookie(self._folder) == self._membership.cookie):
             write_whole(cookie, self._membership.cookie, _COOKIE_MODE)
-        write_whole(self._folder / "enabled_plugins", "[].\n")
         write_whole(self._folder / "env.conf", "")
         self._settle_ports()
-        configuration = _CONFIGURATION.format(port=self.port) + self._membership.configuration
-        write_whole(self._folder / "rabbitmq.conf", configuration)
+        # Seen from its folder of logs, where it runs: what stands in its configuration is not to be quoted.
+        listen, version = f"{ports.LOOPBACK}:{self.port}", self._installation.version
+        who = self._secured(listen, _IN_CLEAR.format(port=self.port), "..", version)
+        write_whole(self._folder / "rabbitmq.conf", who + _CONFIGURATION + self._membership.configuration)
         for folder in (self._folder, self._folder / "home", self._folder / "log"):
             for path in folder.iterdir():  # Erlang would wait for a pipe, and say nothing
                 if not path.is_dir():
@@ -387,12 +420,22 @@ def _is_for_us_alone(file: Path) -> bool:
     return status.st_uid == os.geteuid() and stat.S_IMODE(status.st_mode) == _COOKIE_MODE
 
 
-def answers(port: int, host: str = ports.LOOPBACK) -> bool:
-    """True where somebody there speaks AMQP 0-9-1 (§4.2.2: the server answers the greeting with a method frame)."""
+def answers(port: int, host: str = ports.LOOPBACK, context: ssl.SSLContext | None = None) -> bool:
+    """True where somebody there speaks AMQP 0-9-1 (§4.2.2: the server answers the greeting with a method frame).
+
+    With a `context` for TLS only somebody who is the broker by his certificate does.
+    """
     try:
         with socket.create_connection((host, port), timeout=2) as connection:
             connection.settimeout(2)
-            connection.sendall(_GREETING)
-            return connection.recv(1) == _METHOD_FRAME
+            if context is None:
+                return _is_answered(connection)
+            with context.wrap_socket(connection, server_hostname=BROKER) as encrypted:
+                return _is_answered(encrypted)
     except OSError:
         return False
+
+
+def _is_answered(connection: socket.socket) -> bool:
+    connection.sendall(_GREETING)
+    return connection.recv(1) == _METHOD_FRAME

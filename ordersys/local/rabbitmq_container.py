@@ -17,18 +17,20 @@ from ordersys.local.child import Child
 from ordersys.local.containers import CommandFailed, Engine, NoEngine, find
 from ordersys.local.guard import Guard
 from ordersys.local.packages import RABBITMQ_VARIABLE, Installation, NoRabbitMQ, provision
-from ordersys.local.rabbitmq import Membership, Node, NotStarted, answers
+from ordersys.local.rabbitmq import Membership, Node, NotStarted
 from ordersys.runtime.base.files import UnusableFolder, write_whole
 
 IMAGE_VARIABLE = "ORDERSYS_RABBITMQ_IMAGE"
 _IMAGE = "docker.io/library/rabbitmq:4"  # in full: Podman may know several registries, or none
-_AMQP_PORT = 5672
+_AMQP_PORT, _AMQPS_PORT = 5672, 5671
 _MOUNTED = "/var/lib/rabbitmq"  # the volume of the image
 # guest is for loopback only, and a connection from outside comes from the engine's bridge. Outside, the port is
 # published on loopback alone.
-_CONFIGURATION = f"""\
+_IN_CLEAR = f"""\
 listeners.tcp.1 = 0.0.0.0:{_AMQP_PORT}
 loopback_users.guest = false
+"""
+_CONFIGURATION = """\
 vm_memory_high_watermark.absolute = 1GB
 disk_free_limit.absolute = 50MB
 log.file = false
@@ -105,8 +107,8 @@ class ContainerNode(Node):
         self._folder.mkdir(parents=True, exist_ok=True)
         for part in ("home", "db", "log", "schema"):
             (self._folder / part).mkdir(exist_ok=True)
-        write_whole(self._folder / "enabled_plugins", "[].\n")
-        write_whole(self._folder / "rabbitmq.conf", _CONFIGURATION)
+        who = self._secured(f"0.0.0.0:{_AMQPS_PORT}", _IN_CLEAR, _MOUNTED)
+        write_whole(self._folder / "rabbitmq.conf", who + _CONFIGURATION)
         self._input.unlink(missing_ok=True)
         os.mkfifo(self._input, 0o600)
         self._settle_ports()
@@ -140,11 +142,12 @@ class ContainerNode(Node):
 
     def _arguments(self) -> list[str]:
         """Those of `docker run`, or `podman run`."""
+        inside = _AMQP_PORT if self._membership.security is None else _AMQPS_PORT
         variables = [word for name, value in _ENVIRONMENT.items() for word in ("--env", f"{name}={value}")]
         return [
             *("run", "--rm", "--interactive", "--pull", "never", "--name", self._container),
             *("--user", self._image.engine.user),
-            *("--publish", f"{ports.LOOPBACK}:{self.port}:{_AMQP_PORT}"),
+            *("--publish", f"{ports.LOOPBACK}:{self.port}:{inside}"),
             *("--volume", f"{self._folder.absolute()}:{_MOUNTED}:Z"),  # Z: labelled for it alone, under SELinux
             *("--ulimit", _FILES),
             *variables,
@@ -153,7 +156,7 @@ class ContainerNode(Node):
 
     def _answers(self) -> bool:
         """True where it answers; whose port it is the engine has seen to, which else starts nothing."""
-        return answers(self.port) and self.running
+        return self._greets() and self.running
 
     def _remove(self) -> None:
         # An engine that is gone runs none; what it may have left is removed before the next start.

@@ -25,7 +25,14 @@ class Supervision:
         self._not_before: dict[str, float] = {}
         self._pause: dict[str, float] = {}
         self._complaints: dict[str, str] = {}
+        self._refusal = ""
         self._unstarted: dict[str, str] = {}
+
+    def watch_topology(self, refusal: str, say: Say) -> None:
+        """Says once why exchanges and queues can't be declared, and when they can be again."""
+        if refusal != self._refusal:
+            say(f"rabbitmq refuses a declaration: {refusal}" if refusal else "rabbitmq takes all declarations again")
+        self._refusal = refusal
 
     def watch_node(self, node: Node, say: Say) -> None:
         """Launches a broker again that has ended; it may need others to get ready."""

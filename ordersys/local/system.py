@@ -5,7 +5,7 @@ import fcntl
 import os
 import shlex
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, suppress
 from pathlib import Path
 from types import TracebackType
@@ -18,8 +18,10 @@ from ordersys.contract.topology import subscriptions
 from ordersys.local import ports, state
 from ordersys.local.choices import (
     DATABASE_URL,
+    INSECURE,
     SERVICES,
     USUAL_AMQP_PORT,
+    USUAL_AMQPS_PORT,
     USUAL_PORTS,
     CannotStart,
     Choices,
@@ -28,26 +30,44 @@ from ordersys.local.choices import (
 )
 from ordersys.local.cluster import Cluster, Size
 from ordersys.local.database import PrivateDatabase
+from ordersys.local.declaring import Declaring
 from ordersys.local.guard import Guard, end_leftovers
 from ordersys.local.packages import Installation
 from ordersys.local.postgresql import Server
 from ordersys.local.rabbitmq import Node, NotStarted
 from ordersys.local.rabbitmq_container import Image, provide
+from ordersys.local.rabbitmq_security import BrokerSecurity
 from ordersys.local.service import NotHealthy, Program, Service, ours
 from ordersys.local.supervision import Supervision
+from ordersys.notification_service.settings import ANY, AUTO
+from ordersys.runtime.base import settings
 from ordersys.runtime.base.files import make_private, write_whole
 from ordersys.runtime.rabbitmq import urls
 from ordersys.runtime.rabbitmq.reconnecting import declare, opened
+from ordersys.runtime.rabbitmq.tls import CA_FILE, CERTIFICATE_FILE, KEY_FILE, Files
 from ordersys.runtime.rabbitmq.urls import BrokerUrls, shown
 from ordersys.runtime.rpc.server import CANNOT_LISTEN
+from ordersys.runtime.settings import Settings
 
 if TYPE_CHECKING:
     from ordersys.local.identities import Identities
 
-__all__ = ["SERVICES", "USUAL_AMQP_PORT", "USUAL_PORTS", "CannotStart", "Choices", "System", "said_in_one_line"]
+__all__ = [
+    "SERVICES",
+    "USUAL_AMQPS_PORT",
+    "USUAL_AMQP_PORT",
+    "USUAL_PORTS",
+    "CannotStart",
+    "Choices",
+    "System",
+    "said_in_one_line",
+]
 
 _INTERNAL = "ORDERSYS_ORDER_SERVICE_INTERNAL_ADDRESS"
+_OF_IDENTITY = (INSECURE, "ORDERSYS_TLS_", "ORDERSYS_TOKEN_", "ORDERSYS_CA_FILE")
+_PUBLISHER_USERS = "ORDERSYS_PUBLISHER_USERS"
 _SHOWN = ("_ADDRESS", "ORDERSYS_CA_FILE", "ORDERSYS_TOKEN_FILE")
+_FILES = (CA_FILE, CERTIFICATE_FILE, KEY_FILE)
 _MOST_TRIES = 3  # to find ports that nobody takes before the services do; the second try hardly ever fails
 _RESTART_PAUSE = 1.0
 _CLOSE_TIMEOUT_SECONDS = 5.0
@@ -78,6 +98,7 @@ class System:
         self._supervision = Supervision(folder)
         self._rolls: list[str] = []
         self.identities: Identities | None = None
+        self._declaring: Declaring | None = None
         self._internal: dict[str, Address] = {}
         """Where the processes of the Order Service listen to other services, where there are identities."""
 
@@ -93,13 +114,13 @@ class System:
 
     @property
     def amqp_url(self) -> str:
-        """The URLs of the brokers. That of somebody else's broker may hold a password."""
+        """The URLs of the brokers, as services have them. That of somebody else's broker may hold a password."""
         return self.cluster.url if self.cluster is not None else self._choices.amqp_url or ""
 
     @property
     def broker_urls(self) -> BrokerUrls:
-        """The URLs of the brokers, fit to be used and shown."""
-        return urls.parse(self.cluster.url) if self.cluster is not None else self._broker_urls
+        """The URLs of the brokers, fit to be used and shown: of a private one for the user that may declare."""
+        return urls.parse(self.cluster.url_of_declarer) if self.cluster is not None else self._broker_urls
 
     @property
     def environment(self) -> dict[str, str]:
@@ -110,7 +131,17 @@ class System:
         secured = (
             {} if self.identities is None else {**self.identities.of_operator, _INTERNAL: self._internal_addresses}
         )
+        if self.identities is not None and self.cluster is not None:
+            secured[CA_FILE] = str(self.identities.layout.ca)
         return {**by_variable, "ORDERSYS_AMQP_URL": self.amqp_url, "ORDERSYS_DATA_DIR": folder, **database, **secured}
+
+    @property
+    def believes_anybody(self) -> bool:
+        """True where subscribers take events from whoever may publish, though there are identities."""
+        # By a certificate each service is the user of its own name; a user in the URL is that of them all.
+        shared = not all(url.is_external for url in self.broker_urls)
+        chosen = {**os.environ, **self._choices.settings}.get(_PUBLISHER_USERS, "").strip().lower() or AUTO
+        return self.identities is not None and (chosen == ANY or (chosen == AUTO and shared))
 
     @property
     def _internal_addresses(self) -> str:
@@ -132,8 +163,10 @@ class System:
     def exports(self) -> Sequence[str]:
         """The lines that let a shell talk to it. The URL of somebody else's broker may hold a password."""
         shown = [name for name in self.environment if name.endswith(_SHOWN)]
-        shown += ["ORDERSYS_AMQP_URL"] if self.cluster is not None else []
-        return [f"export {name}={shlex.quote(self.environment[name])}" for name in shown]
+        values = {name: self.environment[name] for name in shown}
+        if self.cluster is not None:
+            values["ORDERSYS_AMQP_URL"] = self.cluster.url_of_declarer
+        return [f"export {name}={shlex.quote(value)}" for name, value in values.items()]
 
     def __enter__(self) -> "System":
         """Starts everything.
@@ -161,6 +194,11 @@ class System:
         """Starts again whatever has ended by itself; to be called now and then."""
         if self.identities is not None and (trouble := self.identities.keep()):
             say(trouble)
+        if self.cluster is not None:
+            with suppress(OSError):  # what there is lasts for days, and this is tried again
+                self.cluster.renew()
+        if self._declaring is not None:
+            self._supervision.watch_topology(self._declaring.refusal, say)
         for node in self.nodes:
             self._supervision.watch_node(node, say)
         for server in self.servers:
@@ -214,13 +252,29 @@ class System:
             with self._stage("identity") as note:
                 self.identities = Identities(self.folder / "identity")
                 note(f"certificates and tokens in {self.identities.layout.folder}")
+        self._know_broker()
         guard = started.enter_context(closing(Guard(self.folder)))
         self._start_database(started, guard)
         self._start_broker(started, guard)
         if self._choices.services:
             self._declare()
+            self._keep_declared(started)
             self._start_services(started, guard)
             self._publish_state(started)
+
+    def _know_broker(self) -> None:
+        """Has the URL of somebody else's broker know its files: those of the declarer, if there are identities."""
+        given = {**os.environ, **self._choices.settings}
+        try:
+            read = settings.read(Settings, {name: given[name] for name in _FILES if name in given})
+            files = Files(read.amqp_ca_file, read.tls_certificate_file, read.tls_key_file)
+            if self.identities is not None:
+                files = BrokerSecurity(self.identities.layout).declarer._replace(authorities=files.authorities)
+            self._broker_urls = urls.identified(self._broker_urls, files)
+        except settings.InvalidSetting as error:
+            raise CannotStart(str(error)) from error
+        except ValueError as error:
+            raise CannotStart(f"--amqp-url {error}") from None
 
     def _prepare_folder(self, started: ExitStack) -> None:
         if not str(self.folder).isprintable():  # Erlang takes neither line ends nor octets that are not UTF-8
@@ -257,13 +311,15 @@ class System:
             broker = provide()
             note(_described(broker))
         reserved = {address.port for address in self._given.values()}
-        usual = USUAL_AMQP_PORT if self._choices.usual_ports and not self._choices.amqp_ports else None
+        of_kind = USUAL_AMQP_PORT if self.identities is None else USUAL_AMQPS_PORT
+        usual = of_kind if self._choices.usual_ports and not self._choices.amqp_ports else None
         if self._choices.usual_ports:
             reserved.update(USUAL_PORTS.values())
         wanted = Size(self._choices.brokers, self._choices.amqp_ports, reserved, usual)
         # Of one kind the other could not read the data: the version is another, and paths are.
         folder = self.folder / ("rabbitmq" if isinstance(broker, Installation) else "rabbitmq-container")
-        cluster = Cluster(folder, broker, guard, wanted)
+        security = None if self.identities is None else BrokerSecurity(self.identities.layout)
+        cluster = Cluster(folder, broker, guard, wanted, security)
         cluster.prepare()
         self.cluster = cluster
         started.callback(self.cluster.stop)
@@ -287,6 +343,13 @@ class System:
             asyncio.run(declare(self.broker_urls))
             note("exchanges, queues and bindings of the contract")
         self._check_alone(set(self._choices.services), 0)
+
+    def _keep_declared(self, started: ExitStack) -> None:
+        """Declares again every few seconds where services may not; elsewhere each of them does."""
+        if self.cluster is not None and self.identities is not None:
+            self._declaring = Declaring(self.broker_urls)
+            self._declaring.start()
+            started.callback(self._declaring.stop)
 
     def _check_alone(self, modules: Collection[str], ours: int) -> None:
         """On a broker of somebody else's there may be another system. Raises CannotStart.
@@ -344,11 +407,13 @@ class System:
         """Listens at one address, and asks the other services at all of theirs."""
         module = name.partition("-")[0]
         own = {variable(module): str(self._addresses[name])}
-        if self.identities is not None:
-            own |= self.identities.of_service(module)
+        own[INSECURE] = str(self.identities is None).lower()
+        own |= {} if self.identities is None else self.identities.of_service(module)
+        if self.believes_anybody:
+            own[_PUBLISHER_USERS] = ANY
         if name in self._internal:
             own[_INTERNAL] = str(self._internal[name])
-        environment = {**os.environ, **self.environment, **own, **self._choices.settings}
+        environment = {**_without_identity(os.environ), **self.environment, **own, **self._choices.settings}
         if self.database_url:  # the file would name another
             environment.pop(f"{DATABASE_URL}_FILE", None)
         programs = self._choices.programs
@@ -400,6 +465,11 @@ class System:
         running = {module: group for module, group in groups.items() if group is not None}
         operator = {} if self.identities is None else self.identities.of_operator
         write_whole(self.folder / state.FILE, state.text(self.addresses, running, self._rolls, operator))
+
+
+def _without_identity(environment: Mapping[str, str]) -> dict[str, str]:
+    """Identities are made here, or none are: those of the shell are other ones."""
+    return {name: value for name, value in environment.items() if not name.startswith(_OF_IDENTITY)}
 
 
 def variable(module: str) -> str:

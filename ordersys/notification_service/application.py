@@ -10,14 +10,16 @@ from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.message import Message
 
 from ordersys.api.notification.v1 import dead_letter_service_pb2, notification_log_pb2
+from ordersys.contract.publishers import Publishers
 from ordersys.contract.topology import Subscription, subscription
 from ordersys.notification_service import requests
 from ordersys.notification_service.inbox import DEAD_LETTERS, Inbox, schema
 from ordersys.notification_service.recorder import Handler, Recorder
 from ordersys.notification_service.removals import Removals
 from ordersys.notification_service.servicer import DeadLetterService, NotificationLog
-from ordersys.notification_service.settings import NotificationSettings
+from ordersys.notification_service.settings import ANY, AUTO, NotificationSettings
 from ordersys.runtime.base.futures import Grace
+from ordersys.runtime.base.settings import PREFIX, InvalidSetting
 from ordersys.runtime.periodic import HEALTH_SECONDS, PURGE_SECONDS, every, leading, purge
 from ordersys.runtime.process import run
 from ordersys.runtime.rabbitmq.consumer import Consumer, Disposition
@@ -65,13 +67,16 @@ async def _serve(
     own = subscription(service)
     async with AsyncExitStack() as stack:  # closed in reverse: consumers, server, removals, database
         security = Security.of(settings, service.full_name)
+        await security.start()
+        publishers = _publishers(own, settings, has_identity=security.certificates is not None)
         stored = _stored(own)
         database = await open_storage(settings.database_url, settings.data_dir, stored)
         stack.push_async_callback(database.close)
         await stack.enter_async_context(leading(tasks, database))
         inbox = Inbox(own.consumer)
-        recorder = Recorder(database, inbox, handlers)
-        removals = Removals(tasks, database, settings.amqp_url, own)
+        recorder = Recorder(database, inbox, handlers, publishers)
+        user = publishers.own if publishers is not None else ""
+        removals = Removals(tasks, database, settings.amqp_url, own, user=user)
         stack.push_async_callback(removals.drained)
         server = Server(str(settings.listen_address), settings, security)
         server.add(_NOTIFICATION_LOG, NotificationLog(database, inbox))
@@ -84,16 +89,34 @@ async def _serve(
             stack.push_async_callback(consumer.close)
 
         async def works() -> bool:
-            return await database.probe() and all(consumer.works for consumer in consumers)
+            return await database.probe() and security.works and all(consumer.works for consumer in consumers)
 
         await stack.enter_async_context(every(tasks, "health", HEALTH_SECONDS, lambda: server.report(works)))
         forget = partial(purge, database, requests.purge, Retention(settings.request_retention_hours))
         await stack.enter_async_context(every(tasks, "purge", PURGE_SECONDS, forget))
         await stack.enter_async_context(every(tasks, "identity", RELOAD_SECONDS, security.reload))
         _log.info("serving on %s", settings.listen_address)
-        security.warn(settings.listen_address)
+        security.warn()
         await stop.wait()
         _log.info("stopping: finishing the deliveries under way")
+
+
+def _publishers(own: Subscription, settings: NotificationSettings, has_identity: bool) -> Publishers | None:
+    """The publishers that are believed, None where whoever may publish is. Raises InvalidSetting.
+
+    Where services share a user, each event would be a dead letter: that is better known at the start.
+    """
+    chosen = settings.publisher_users
+    if chosen == ANY or (chosen == AUTO and not has_identity):
+        return None
+    for url in settings.amqp_url:
+        if url.user != own.consumer:
+            raise InvalidSetting(
+                f"the user {url.user!r} at {url} is not {own.consumer}: to check who has published an event, each"
+                " service needs a user of its name (docs/operations.md); where they share one, set"
+                f" {PREFIX}PUBLISHER_USERS={ANY}"
+            )
+    return Publishers(own.consumer, own.replay_exchange)
 
 
 def _consumers(

@@ -3,7 +3,8 @@
 import logging
 from collections.abc import Callable, Mapping, Sequence
 
-from ordersys.contract.events import Event, Received, Undecodable, decode
+from ordersys.contract.events import Event, Undecodable, decode
+from ordersys.contract.publishers import Published, Publishers
 from ordersys.notification_service.inbox import Inbox, Recording, Rendered
 from ordersys.runtime.base import log
 from ordersys.runtime.rabbitmq.consumer import Disposition
@@ -22,19 +23,31 @@ _DISPOSITIONS = {
 
 
 class Recorder:
-    """Records events for one consumer. `handlers` has the handler for each event type's full name."""
+    """Records events for one consumer. `handlers` has the handler for each event type's full name.
 
-    def __init__(self, database: Storage, inbox: Inbox, handlers: Mapping[str, Handler]) -> None:
+    With `publishers` it believes only these, else whoever may publish.
+    """
+
+    def __init__(
+        self,
+        database: Storage,
+        inbox: Inbox,
+        handlers: Mapping[str, Handler],
+        publishers: Publishers | None = None,
+    ) -> None:
         self._database = database
         self._inbox = inbox
         self._handlers = handlers
+        self._publishers = publishers
 
-    async def take(self, deliveries: Sequence[Received]) -> Sequence[Disposition]:
+    async def take(self, deliveries: Sequence[Published]) -> Sequence[Disposition]:
         """The disposition of each delivery. Raises StorageUnavailable while the database can't be written."""
         dispositions = [Disposition.DEAD_LETTER] * len(deliveries)
         events: dict[int, Event] = {}
         for index, delivery in enumerate(deliveries):
             try:
+                if self._publishers is not None:  # before anything of it is parsed
+                    self._publishers.check(delivery)
                 events[index] = decode(delivery)
             except Undecodable as error:
                 _log.error("dead letter: %r: %s", delivery.message_id, error)
@@ -56,8 +69,8 @@ class Recorder:
             dispositions[index] = _DISPOSITIONS[recording]
         return dispositions
 
-    async def obstacles(self, deliveries: Sequence[Received]) -> list[str]:
-        """The reason why each delivery would be a dead letter, empty where it would not."""
+    async def obstacles(self, deliveries: Sequence[Published]) -> list[str]:
+        """The reason why each dead letter would be one again if it was replayed, empty where it would not."""
         judged = [self._judge(delivery) for delivery in deliveries]
         events = {index: result for index, result in enumerate(judged) if isinstance(result, Event)}
         reasons = ["" if isinstance(result, Event) else result for result in judged]
@@ -66,9 +79,11 @@ class Recorder:
             reasons[index] = _CONFLICT if conflict else ""
         return reasons
 
-    def _judge(self, delivery: Received) -> Event | str:
-        """The event in a delivery, or the reason why it is none for this service."""
+    def _judge(self, delivery: Published) -> Event | str:
+        """The event in a dead letter, or the reason why it is none for this service."""
         try:
+            if self._publishers is not None:
+                self._publishers.check_replay(delivery)
             event = decode(delivery)
         except Undecodable as error:
             return str(error)

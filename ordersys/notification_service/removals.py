@@ -18,7 +18,7 @@ from ordersys.notification_service import requests
 from ordersys.notification_service.inbox import DEAD_LETTERS
 from ordersys.notification_service.requests import Done
 from ordersys.runtime.base.failpoints import failpoint
-from ordersys.runtime.dead_letters import Named, portions, put_back
+from ordersys.runtime.dead_letters import Named, ReplayRoute, portions, put_back
 from ordersys.runtime.idempotency import Outcome, success
 from ordersys.runtime.rabbitmq.errors import BrokerUnavailable
 from ordersys.runtime.rabbitmq.urls import BrokerUrls
@@ -36,11 +36,15 @@ _Gone = Callable[[Sequence[Named]], Awaitable[Collection[int]]]
 class Removals:
     """The requests that take dead letters out of the database of a subscriber."""
 
-    def __init__(self, tasks: asyncio.TaskGroup, database: Storage, urls: BrokerUrls, own: Subscription) -> None:
+    def __init__(
+        self, tasks: asyncio.TaskGroup, database: Storage, urls: BrokerUrls, own: Subscription, *, user: str = ""
+    ) -> None:
+        """`user` is that of this service where users are checked: a replay says by whom its event was published."""
         self._tasks = tasks
         self._database = database
         self._urls = urls
-        self._own = own
+        self._consumer = own.consumer
+        self._to = ReplayRoute(own.replay_exchange, own.queue, user)
         # Two replays of one dead letter at once would publish it twice.
         self._in_use = asyncio.Lock()
         self._under_way: set[asyncio.Task[Outcome | Exception]] = set()
@@ -124,11 +128,10 @@ class Removals:
         gone: set[int] = set()
         for portion in portions(letters):
             sequences = [letter.sequence for letter in portion]
-            to = self._own.replay_exchange, self._own.queue
-            copies = await self._database.read(DEAD_LETTERS.copies, sequences, *to)
+            copies = await self._database.read(DEAD_LETTERS.copies, sequences, self._to)
             if len(copies) < len(portion):
                 raise RaceLost("another process has taken some of them out")
-            reasons = await put_back(self._urls, f"{self._own.consumer} replay", copies)
+            reasons = await put_back(self._urls, f"{self._consumer} replay", copies)
             for letter, reason in zip(portion, reasons, strict=True):
                 if reason:
                     _log.error("dead letter %s was not replayed: %s", letter.letter_id, reason)

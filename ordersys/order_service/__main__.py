@@ -36,6 +36,7 @@ async def serve(settings: OrderSettings, stop: asyncio.Event, tasks: asyncio.Tas
     """Runs the service until `stop` is set."""
     async with AsyncExitStack() as stack:
         security = Security.of(settings, _SERVICE.full_name)
+        await security.start()
         first = partial(_seed, settings.orders_file)
         database = await open_storage(settings.database_url, settings.data_dir, STORED, first)
         stack.push_async_callback(database.close)
@@ -56,7 +57,7 @@ async def serve(settings: OrderSettings, stop: asyncio.Event, tasks: asyncio.Tas
 
         async def works() -> bool:
             """Orders are taken while the broker is away; one that refuses their events waits for a person."""
-            return await database.probe() and not publisher.refusal
+            return await database.probe() and security.works and not publisher.refusal
 
         stack.push_async_callback(_stop, servers, Grace(settings.grace_seconds))
         await stack.enter_async_context(every(tasks, "health", HEALTH_SECONDS, partial(_report, servers, works)))
@@ -64,7 +65,7 @@ async def serve(settings: OrderSettings, stop: asyncio.Event, tasks: asyncio.Tas
         forget = partial(purge, database, store.purge, Retention(settings.request_retention_hours))
         await stack.enter_async_context(every(tasks, "purge", PURGE_SECONDS, forget))
         _log.info("serving on %s", " and ".join(each.address for each in servers))
-        security.warn(settings.order_service_address)
+        security.warn()
         await stop.wait()
         _log.info("stopping: finishing the calls under way")
 

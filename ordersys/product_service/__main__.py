@@ -44,6 +44,7 @@ async def serve(settings: ProductSettings, stop: asyncio.Event, tasks: asyncio.T
     """Runs the service until `stop` is set."""
     async with AsyncExitStack() as stack:
         security = Security.of(settings, _SERVICE.full_name)
+        await security.start()
         first = partial(_seed, settings)
         database = await open_storage(settings.database_url, settings.data_dir, STORED, first)
         stack.push_async_callback(database.close)
@@ -71,7 +72,7 @@ async def serve(settings: ProductSettings, stop: asyncio.Event, tasks: asyncio.T
 
         async def works() -> bool:
             """Orders are taken while others are away; a broker that refuses, or a wrong address, waits for a person."""
-            return await database.probe() and not publisher.refusal and not orders.astray
+            return await database.probe() and security.works and not publisher.refusal and not orders.astray
 
         retention = Retention(settings.request_retention_hours)
         for name, seconds, work in (
@@ -85,7 +86,7 @@ async def serve(settings: ProductSettings, stop: asyncio.Event, tasks: asyncio.T
         # First of all when it stops: recovery goes on as long as calls and sagas may share a step of it.
         stack.push_async_callback(_drain, server, sagas, Grace(settings.grace_seconds))
         _log.info("serving on %s", settings.product_service_address)
-        security.warn(settings.product_service_address)
+        security.warn()
         await stop.wait()
         _log.info("stopping: finishing the calls under way")
 

@@ -8,7 +8,7 @@ import asyncio
 import logging
 from collections.abc import Collection, Sequence
 from hashlib import blake2b
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from sqlalchemy import (
     BigInteger,
@@ -26,7 +26,7 @@ from sqlalchemy import (
 )
 
 from ordersys.contract.events import MAXIMUM_BYTES
-from ordersys.contract.properties import Death, death, for_a_copy
+from ordersys.contract.properties import Death, Malformed, death, for_a_copy
 from ordersys.runtime.base.ids import now
 from ordersys.runtime.rabbitmq.confirms import Fate, PublishResult
 from ordersys.runtime.rabbitmq.connection import Session
@@ -70,6 +70,21 @@ class Named(NamedTuple):
     sequence: int
     letter_id: str
     size: int
+
+
+class ReplayRoute(NamedTuple):
+    """The way back of a subscriber's dead letters: its replay exchange, or the default one, and its queue.
+
+    `user` is its user at the broker where users are checked, else empty.
+    """
+
+    exchange: str
+    queue: str
+    user: str
+
+
+Copy: TypeAlias = Message | Malformed
+"""A copy of a dead letter, or the reason why there is none."""
 
 
 class DeadLetters:
@@ -134,13 +149,10 @@ class DeadLetters:
         """Every copy of the dead letters with these ids, in the order in which they were taken over."""
         return [Named(*row) for row in self._named.rows(connection, ids=list(letter_ids))]
 
-    def copies(self, connection: Connection, sequences: Sequence[int], exchange: str, queue: str) -> list[Message]:
-        """Copies of the dead letters with these sequences, which rise, for `queue`; fewer where some have gone.
-
-        They are published to `exchange`.
-        """
+    def copies(self, connection: Connection, sequences: Sequence[int], to: ReplayRoute) -> list[Copy]:
+        """Copies of the dead letters with these sequences, which rise; fewer where some have gone."""
         rows = self._whole.rows(connection, sequences=list(sequences))
-        return [copy(properties, beginning + rest, exchange, queue) for properties, beginning, rest in rows]
+        return [_copy(properties, beginning + rest, to) for properties, beginning, rest in rows]
 
     def remove(self, connection: Connection, sequences: Collection[int]) -> None:
         """Removes those with these sequences for good, as part of an operation."""
@@ -160,13 +172,22 @@ def portions(letters: Sequence[Named]) -> list[list[Named]]:
     return groups
 
 
-async def put_back(urls: BrokerUrls, name: str, messages: Sequence[Message]) -> list[str]:
-    """Publishes messages: for each why the broker did not take it, empty when it has it for sure.
+def _copy(properties: bytes, body: bytes, to: ReplayRoute) -> Copy:
+    try:
+        return copy(properties, body, *to)
+    except Malformed as error:
+        return error
+
+
+async def put_back(urls: BrokerUrls, name: str, copies: Sequence[Copy]) -> list[str]:
+    """Publishes copies: for each why it can't be, or the broker did not take it; empty when it has it for sure.
 
     One for which the broker closes the AMQP channel keeps no other from being taken: the suspicious are tried alone.
     Raises BrokerUnavailable when the broker can't be reached in time.
     """
-    reasons, left = [""] * len(messages), list(range(len(messages)))
+    reasons = [f"its copy can't be made: {copied}" if isinstance(copied, Malformed) else "" for copied in copies]
+    messages = {index: copied for index, copied in enumerate(copies) if isinstance(copied, Message)}
+    left = list(messages)
     while left:
         outcomes = await _published(urls, name, [messages[index] for index in left])
         open_ = [index for index, outcome in zip(left, outcomes, strict=True) if outcome.fate is Fate.OPEN]

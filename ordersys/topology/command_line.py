@@ -5,6 +5,7 @@ Services that may not declare anything find everything declared: by this command
 
 import argparse
 import asyncio
+import dataclasses
 import logging
 import os
 from collections.abc import Callable, Coroutine
@@ -17,6 +18,7 @@ from ordersys.contract.topology import topology
 from ordersys.runtime.base import settings
 from ordersys.runtime.rabbitmq import reconnecting, urls
 from ordersys.runtime.rabbitmq.errors import BrokerRefused, BrokerUnavailable
+from ordersys.runtime.rabbitmq.tls import CA_FILE, CERTIFICATE_FILE, KEY_FILE
 from ordersys.runtime.rabbitmq.urls import BrokerUrls, shown
 from ordersys.runtime.settings import Settings
 from ordersys.topology import definitions
@@ -27,6 +29,7 @@ _DONE, _NOT_SO, _WRONG_USE, _NO_ANSWER = 0, 1, 2, 3
 _SECONDS = 60.0
 _MOST_OCTETS = 255  # AMQP 0-9-1 §4.2.5.3, short strings
 _VARIABLE = "ORDERSYS_AMQP_URL"
+_FILES = (CA_FILE, CERTIFICATE_FILE, KEY_FILE)
 T = TypeVar("T")
 
 
@@ -88,8 +91,9 @@ def _broker(arguments: argparse.Namespace) -> BrokerUrls:
     """The broker that was typed, else that of the environment, by the rules of the services. Raises InvalidSetting."""
     given: BrokerUrls | None = arguments.amqp_url
     # Only these: what is wrong with another setting is no trouble of this command.
-    environment = {name: value for name, value in os.environ.items() if name in (_VARIABLE, f"{_VARIABLE}_FILE")}
-    return given or settings.read(Settings, environment).amqp_url
+    names = _FILES if given else (_VARIABLE, f"{_VARIABLE}_FILE", *_FILES)
+    read = settings.read(Settings, {name: value for name, value in os.environ.items() if name in names})
+    return dataclasses.replace(read, amqp_url=given).amqp_url if given else read.amqp_url
 
 
 def _answer(question: Coroutine[Any, Any, T]) -> T:
@@ -142,7 +146,7 @@ def _add_broker(command: Parser, work: Callable[[argparse.Namespace], int]) -> N
         type=_urls,
         metavar="URL",
         help=f"the RabbitMQ (default: {_VARIABLE}, or the file that {_VARIABLE}_FILE names, where a password is safe"
-        " from whoever lists the processes)",
+        f" from whoever lists the processes); amqps:// without a user shows the certificate of {CERTIFICATE_FILE}",
     )
 
 

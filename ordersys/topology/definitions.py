@@ -30,12 +30,19 @@ def exchange_definition(exchange: Exchange, vhost: str = VHOST) -> Definition:
 
 
 def document(granted: Sequence[Permissions], declared: Topology, vhost: str = VHOST) -> str:
-    """The definitions as JSON, which `rabbitmqctl import_definitions` takes; with the exchanges that they name.
+    """The definitions as JSON, which `rabbitmqctl import_definitions` takes."""
+    return json.dumps(definitions(granted, declared, vhost), indent=2) + "\n"
+
+
+def definitions(
+    granted: Sequence[Permissions], declared: Topology, vhost: str = VHOST
+) -> dict[str, Sequence[Definition]]:
+    """The permissions as definitions of RabbitMQ's, with the exchanges that they name.
 
     Since RabbitMQ 4.3.2 topic permissions of an exchange that does not exist are an error. Exchanges are imported
     before permissions are.
     """
-    definitions = {
+    return {
         "permissions": [
             {"user": p.user, "vhost": vhost, "configure": p.configure, "write": p.write, "read": p.read}
             for p in granted
@@ -47,7 +54,6 @@ def document(granted: Sequence[Permissions], declared: Topology, vhost: str = VH
         ],
         "exchanges": [exchange_definition(exchange, vhost) for exchange in declared.exchanges],
     }
-    return json.dumps(definitions, indent=2) + "\n"
 
 
 def commands(granted: Sequence[Permissions], vhost: str = VHOST) -> Iterator[str]:

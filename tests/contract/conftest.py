@@ -11,8 +11,9 @@ import pytest
 
 from ordersys.contract.topology import topology
 from tests import postgresql, virtual_host, workers
-from tests.contract.harness import contact, examples, launch
+from tests.contract.harness import broker_users, contact, examples, launch
 from tests.contract.harness.amqp_proxy import AmqpProxy
+from tests.contract.harness.broker_users import Users
 from tests.contract.harness.certificate import RESTART, Judged, Sizes, Subject, reason
 from tests.contract.harness.client import PRODUCT, ROLES, NotReachable
 from tests.contract.harness.conformance_report import Report, known
@@ -31,7 +32,7 @@ from tests.running import EndedEarly
 
 REPORT = pytest.StashKey[Report]()
 BROKER, PROXY, STAND_IN = "broker", "proxy", "stand-in"
-IDENTITIES, IN_CLEAR = "identities", "in-clear"
+IDENTITIES, USERS, DECLARERS, IN_CLEAR = "identities", "users", "declarers", "in-clear"
 _FOLDER = Path(__file__).parent
 _ANY_PORT = "127.0.0.1:0"
 # So that a call that gets no answer is over within a law's patience.
@@ -72,9 +73,23 @@ def judged(config: pytest.Config) -> set[str]:
     """The roles and means there are to judge."""
     services = named(config)
     if not services:
-        return {*ROLES, BROKER, PROXY, STAND_IN, IDENTITIES if config.getoption("--secure") else IN_CLEAR}
+        return {*ROLES, BROKER, PROXY, STAND_IN, *_secured(config)}
     options = {BROKER: "--amqp-url", PROXY: "--amqp-proxy", STAND_IN: "--stand-in"}
-    return {*services, IN_CLEAR, *(means for means, option in options.items() if config.getoption(option))}
+    return {*services, IN_CLEAR, DECLARERS, *(means for means, option in options.items() if config.getoption(option))}
+
+
+def _secured(config: pytest.Config) -> set[str]:
+    """Users are made at a broker of our own alone: at another one they are somebody else's to make.
+
+    They may not declare.
+    """
+    if not config.getoption("--secure"):
+        return {IN_CLEAR, DECLARERS}
+    return {IDENTITIES, DECLARERS if _given_broker(config) else USERS}
+
+
+def _given_broker(config: pytest.Config) -> str | None:
+    return config.getoption("--amqp-url") or virtual_host.given()
 
 
 def missing(config: pytest.Config, needed: Collection[str]) -> set[str]:
@@ -95,14 +110,27 @@ def started(request: pytest.FixtureRequest) -> Iterator[ExitStack]:
 
 
 @pytest.fixture(scope="package")
+def users(request: pytest.FixtureRequest, started: ExitStack, tmp_path_factory: pytest.TempPathFactory) -> Users | None:
+    """The users at a broker of our own, where each service has one."""
+    if USERS not in judged(request.config):
+        return None
+    return started.enter_context(broker_users.broker(tmp_path_factory.mktemp("contract") / "broker"))
+
+
+@pytest.fixture(scope="package")
 def amqp_url(
-    request: pytest.FixtureRequest, started: ExitStack, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest,
+    started: ExitStack,
+    users: Users | None,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> str | None:
     """The broker of the services that are judged; one of our own for our own."""
     option: str | None = request.config.getoption("--amqp-url")
     if named(request.config):
         return option
-    given = option or virtual_host.given()
+    if users is not None:
+        return users.url
+    given = _given_broker(request.config)
     return started.enter_context(launch.broker(tmp_path_factory.mktemp("contract") / "broker", given))
 
 
@@ -154,7 +182,8 @@ def system(
     programs_ = request.config.getoption("--program")
     try:
         if request.config.getoption("--secure"):
-            ours, identity = started.enter_context(launch.secured_system(folder, proxy, programs_))
+            users = request.getfixturevalue("users")
+            ours, identity = started.enter_context(launch.secured_system(folder, proxy, programs_, users))
             return _open(request, started, ours, amqp_url, Launched(folder, ours), identity=identity)
         ours = started.enter_context(launch.system(folder, proxy, programs_))
     except EndedEarly as error:
@@ -191,6 +220,7 @@ def alone(
     request: pytest.FixtureRequest,
     started: ExitStack,
     fake_order_service: FakeOrderService,
+    users: Users | None,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> ProductServiceAlone:
     """A Product Service that calls the fake Order Service: the one that is judged, or a second one of ours."""
@@ -204,6 +234,8 @@ def alone(
         "ORDERSYS_ORDER_SERVICE_ADDRESS": fake_order_service.address,
         "ORDERSYS_AMQP_URL": request.getfixturevalue("amqp_url"),
     }
+    if users is not None:
+        settings["ORDERSYS_AMQP_URL"] = users.url_of(PRODUCT, settings["ORDERSYS_AMQP_URL"])
     if server := request.getfixturevalue("database_server"):
         settings["ORDERSYS_DATABASE_URL"] = started.enter_context(postgresql.database(server, _name("alone")))
     service = launch.ProductService(folder, settings, programs(request.config).get(PRODUCT))
@@ -231,9 +263,9 @@ def declared(system: SystemUnderTest, amqp_url: str) -> None:
 
 
 @pytest.fixture
-def injector(declared: None, amqp_url: str) -> Iterator[Injector]:
+def injector(declared: None, amqp_url: str, users: Users | None) -> Iterator[Injector]:
     """A connection to their broker, once they run and have declared what they need."""
-    with closing(Injector(amqp_url)) as connection:
+    with closing(Injector(amqp_url, names_publishers=users is not None)) as connection:
         yield connection
 
 

@@ -29,7 +29,7 @@ FAILED = 125
 STATE = "ENGINE_STATE"
 MODE = "ENGINE_MODE"
 _MODULE = "tests.integration.container_engine"
-_AMQP_PORT = 5672
+_AMQP_PORTS = ("5671", "5672")
 _ANSWERS: Mapping[tuple[str, ...], str] = {
     ("docker", "version", "--format", "{{.Server.Version}}"): "28.2.2",
     ("docker", "info", "--format", "{{json .SecurityOptions}}"): '["name=seccomp,profile=builtin"]',
@@ -107,7 +107,7 @@ def _run(state: Path, words: Sequence[str]) -> int:
     if file.exists() and _runs(json.loads(file.read_text())["pid"]):
         return _fail(f'Conflict. The container name "/{flags.name}" is already in use', FAILED)
     host, port, inside = flags.publish.split(":")
-    assert inside == str(_AMQP_PORT) and flags.entrypoint == "/bin/sh"
+    assert inside in _AMQP_PORTS and flags.entrypoint == "/bin/sh"
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -115,7 +115,7 @@ def _run(state: Path, words: Sequence[str]) -> int:
         except OSError:
             return _fail(f"driver failed: Bind for {host}:{port} failed: port is already allocated", FAILED)
     source, mounted, _ = flags.volume.split(":")
-    environment = _environment(flags, state, Path(source), mounted, port)
+    environment = _environment(flags, state, Path(source), mounted)
     script = flags.command[-1].replace("kill -TERM 1)", "kill -TERM $$)")  # there is no namespace in which it is 1
     command = [sys.executable, "-m", _MODULE, "container", "/bin/sh", *flags.command[:-1], script]
     with subprocess.Popen(command, stdin=subprocess.PIPE, env=environment, start_new_session=True) as container:
@@ -128,10 +128,12 @@ def _run(state: Path, words: Sequence[str]) -> int:
     return status
 
 
-def _environment(flags: argparse.Namespace, state: Path, source: Path, mounted: str, port: str) -> Mapping[str, str]:
+def _environment(flags: argparse.Namespace, state: Path, source: Path, mounted: str) -> Mapping[str, str]:
     """The one of --env, with paths inside the container as those they are outside, and a RabbitMQ on the PATH."""
     rabbitmq = provision()
-    configuration = (source / "rabbitmq.conf").read_text().replace(f"0.0.0.0:{_AMQP_PORT}", f"127.0.0.1:{port}")
+    host, port, inside = flags.publish.split(":")
+    configuration = (source / "rabbitmq.conf").read_text()
+    configuration = configuration.replace(f"0.0.0.0:{inside}", f"{host}:{port}").replace(mounted, str(source))
     (state / f"{flags.name}.conf").write_text(configuration)
     distribution, mapper = ports.free(2)
     return {

@@ -284,7 +284,7 @@ def test_wait_finds_a_system_that_is_still_starting_by_its_folder(tmp_path: Path
     folder = tmp_path / "orders"
     command = [*CLIENT, "--data-dir", str(folder)]
     clean = {name: value for name, value in os.environ.items() if not name.startswith("ORDERSYS_")}
-    with local(folder) as launcher:
+    with local(folder, insecure=False) as launcher:
         waited = subprocess.run([*command, "wait"], env=clean, timeout=SECONDS * 2, check=False)
         assert waited.returncode == outcome.DONE
         by_flag = subprocess.run([*command, "products", "-o", "id"], env=clean, capture_output=True, check=True)

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -82,6 +83,20 @@ def test_a_system_with_its_broker_in_a_container_keeps_its_messages_and_leaves_n
         assert container_engine.containers(state) == []
         eventually(lambda: not processes_of(folder))
     assert [command[1] for command in commands(state)].count("pull") == 1
+
+
+def test_a_container_of_a_system_with_identities_knows_each_service(tmp_path: Path, state: Path) -> None:
+    """It finds certificates and definitions where its folder is mounted, and has no port in clear."""
+    folder = tmp_path / "system"
+    with bare(folder, state, "docker", ORDERSYS_INSECURE="false") as launcher:
+        url = shlex.split(addresses(launcher)["ORDERSYS_AMQP_URL"])[0]
+        (started,) = (command for command in commands(state) if command[1] == "run")
+        assert started[started.index("--publish") + 1].endswith(":5671")
+        environment = {**os.environ, "ORDERSYS_AMQP_URL": url}
+        for words in (["grpc_client", "--data-dir", str(folder), "status"], ["topology", "check"]):
+            command = [sys.executable, "-m", f"ordersys.{words[0]}", *words[1:]]
+            subprocess.run(command, env=environment, check=True, capture_output=True, timeout=60)
+    eventually(lambda: not processes_of(folder))
 
 
 @pytest.mark.parametrize("with_its_guard", [False, True])

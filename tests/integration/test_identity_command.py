@@ -194,10 +194,11 @@ def test_a_certificate_is_made_anew_when_it_is_asked_for(folder: Path) -> None:
 @pytest.mark.skipif(not OPENSSL, reason="needs openssl")
 @pytest.mark.parametrize("name", NAMES)
 def test_openssl_finds_a_certificate_good(folder: Path, name: str) -> None:
-    """For either end of a connection, under each of its names."""
+    """For the ends of a connection that it is for, under each of its names."""
     certificate, ca = folder / name / "certificate.pem", folder / "ca.pem"
-    for purpose in ("sslserver", "sslclient"):
-        for check in (f"-verify_hostname={name}", "-verify_hostname=localhost", "-verify_ip=127.0.0.1"):
+    nearby = [] if name == "topology" else ["-verify_hostname=localhost", "-verify_ip=127.0.0.1"]
+    for purpose in {"rabbitmq": ["sslserver"], "topology": ["sslclient"]}.get(name, ["sslserver", "sslclient"]):
+        for check in (f"-verify_hostname={name}", *nearby):
             flag, _, value = check.partition("=")
             words = ["-x509_strict", "-CAfile", str(ca), "-purpose", purpose, flag, value, str(certificate)]
             ended = subprocess.run([OPENSSL, "verify", *words], check=True, capture_output=True)

@@ -129,9 +129,13 @@ def test_the_state_of_a_system_is_there_while_it_runs(folder: Path) -> None:
 
 
 def test_the_demo_ends_with_one_json_object_that_says_it_came_out_even(folder: Path) -> None:
-    """The last line of all that is printed, after everything was stopped."""
+    """The last line of all that is printed, after everything was stopped. With identities, as by itself."""
     command = [sys.executable, "-m", "ordersys.local", "--data-dir", str(folder), "--demo", "--json"]
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=100, check=True)
+    own = {name: value for name, value in os.environ.items() if name != "ORDERSYS_INSECURE"}
+    done = subprocess.run(
+        command, env=own, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=100, check=True
+    )
+    assert (folder / "identity" / "ca.pem").exists()
     report = json.loads(done.stdout.splitlines()[-1])
     assert report["ok"]
     assert (report["lost"], report["duplicated"], report["stock_conserved"]) == (0, 0, True)
@@ -213,6 +217,26 @@ def test_wrong_arguments_are_answered_by_one_line(arguments: list[str], named: s
 def test_a_broker_nobody_answers_at_is_named_without_its_password() -> None:
     """It may come later, so that this is no wrong usage."""
     done = start("--amqp-url", "amqp://user:secret@127.0.0.1:1/%2F")
+    assert done.returncode == 1
+    assert "127.0.0.1:1/%2F" in done.stderr.splitlines()[-1]
+    assert "secret" not in done.stderr
+
+
+@pytest.mark.parametrize("option", ["--amqp-url", "--database-url"])
+def test_a_url_with_a_password_may_stand_in_a_file(option: str, tmp_path: Path) -> None:
+    """A list of the processes shows its name alone; one that can't be read, or holds none, is named."""
+    file = tmp_path / "url"
+    assert_refused(start(option, f"@{file}"), option, str(file), "No such file")
+    file.write_text("http://user:secret@nowhere")
+    assert_refused(start(option, f"@{file}"), option, "must be")
+    file.write_bytes(b"\xff")
+    assert_refused(start(option, f"@{file}"), option, str(file))
+
+
+def test_a_broker_in_a_file_is_the_one_that_is_asked(tmp_path: Path) -> None:
+    """Nobody answers there, which is said without its password."""
+    (tmp_path / "url").write_text("amqp://user:secret@127.0.0.1:1/%2F\n")
+    done = start("--amqp-url", f"@{tmp_path / 'url'}")
     assert done.returncode == 1
     assert "127.0.0.1:1/%2F" in done.stderr.splitlines()[-1]
     assert "secret" not in done.stderr

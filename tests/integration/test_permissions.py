@@ -1,7 +1,5 @@
 """The permissions of each service at a real broker: what it needs works, and everything else is refused."""
 
-import base64
-import hashlib
 import json
 import os
 import secrets
@@ -19,7 +17,7 @@ import grpc
 import pika
 import pytest
 from pika.adapters.blocking_connection import BlockingChannel
-from pika.exceptions import ChannelClosedByBroker, ProbableAuthenticationError
+from pika.exceptions import ChannelClosedByBroker, ProbableAccessDeniedError, ProbableAuthenticationError
 
 from ordersys.api.notification.v1.dead_letter_service_pb2 import ReplayDeadLettersRequest
 from ordersys.api.order.v1.order_pb2 import OrderState
@@ -29,12 +27,13 @@ from ordersys.contract.topology import events, publication, subscriptions, topol
 from ordersys.local import ports
 from ordersys.local.rabbitmq import Node
 from ordersys.local.system import SERVICES, Choices, System
+from tests.broker_users import definition
 from tests.integration.api import Api, eventually, new_id, placing, reason
 from tests.integration.conftest import quietly, skip_without_rabbitmq
 
 pytestmark = pytest.mark.timeout(240)
 SECONDS = 60.0
-ACCESS_REFUSED = 403
+ACCESS_REFUSED, PRECONDITION_FAILED = 403, 406
 EXCHANGES = {exchange.name: exchange.type for exchange in topology().exchanges}
 QUEUES = [queue.name for queue in topology().queues]
 PUBLICATIONS = [publication(event) for event in events().values()]
@@ -80,14 +79,8 @@ def command(*words: str, url: str = "") -> "subprocess.CompletedProcess[str]":
 
 
 def users(passwords: dict[str, str]) -> str:
-    """The users as RabbitMQ's definitions: salted hashes of their passwords (RabbitMQ: "Credentials and Passwords")."""
-    listed = []
-    for name, password in passwords.items():
-        salt = secrets.token_bytes(4)
-        digest = base64.b64encode(salt + hashlib.sha256(salt + password.encode()).digest()).decode()
-        algorithm = "rabbit_password_hashing_sha256"
-        listed.append({"name": name, "password_hash": digest, "hashing_algorithm": algorithm, "tags": ""})
-    return json.dumps({"users": listed})
+    """The users as RabbitMQ's definitions."""
+    return json.dumps({"users": [definition(name, password) for name, password in passwords.items()]})
 
 
 @pytest.fixture(scope="module")
@@ -247,6 +240,17 @@ def test_the_declarer_declares_again_and_publishes_no_event_to_a_topic_exchange(
     assert {broker.outcome(DECLARER, call) for call in refused} == {ACCESS_REFUSED}
 
 
+@pytest.mark.parametrize(("user", "code"), [("product-service", 0), ("order-service", PRECONDITION_FAILED), ("", 0)])
+def test_nobody_publishes_in_the_name_of_another(broker: Broker, user: str, code: int) -> None:
+    """A publisher names itself in `user_id`, or nobody, which a subscriber that checks publishers refuses."""
+    properties = pika.BasicProperties(user_id=user or None)
+
+    def publish(channel: BlockingChannel) -> None:
+        channel.basic_publish("orders.events", "order.rejected", b"", properties)
+
+    assert broker.outcome("product-service", publish) == code
+
+
 def test_nobody_else_is_let_in(broker: Broker) -> None:
     """The user that each RabbitMQ has is gone, and the password of one user is no other's."""
     first, second = USERS[:2]
@@ -255,6 +259,16 @@ def test_nobody_else_is_let_in(broker: Broker) -> None:
             ports.LOOPBACK, broker.node.port, "/", pika.PlainCredentials(user, password)
         )
         with pytest.raises(ProbableAuthenticationError):
+            pika.BlockingConnection(parameters)
+
+
+def test_another_virtual_host_is_out_of_reach(broker: Broker) -> None:
+    """There or not, which looks the same."""
+    broker.node.control("add_vhost", "of-others")
+    for user, host in product(USERS, ("of-others", "that-is-not-there")):
+        parameters = pika.URLParameters(broker.url(user))
+        parameters.virtual_host = host
+        with pytest.raises(ProbableAccessDeniedError):
             pika.BlockingConnection(parameters)
 
 
@@ -323,7 +337,8 @@ def test_the_services_work_with_these_users(services: Services, broker: Broker) 
         lines = [json.loads(line) for line in service.log.read_text().splitlines()]
         urgent = [(line["level"], line["message"]) for line in lines if line["level"] not in ("debug", "info")]
         others = [message for level, message in urgent if not (level == "warning" and "not permitted" in message)]
-        assert [message for message in others if not message.startswith("dead letter: None")] == []
+        expected = ("dead letter: None", "ORDERSYS_INSECURE: ")
+        assert [message for message in others if not message.startswith(expected)] == []
 
 
 def test_without_its_replay_exchange_nothing_is_replayed_and_nothing_is_lost(

@@ -23,7 +23,7 @@ from ordersys.api.order.v1.order_service_pb2_grpc import OrderServiceStub
 from ordersys.api.product.v1.product_service_pb2 import AdjustStockRequest, ItemQuantity, PlaceOrderRequest
 from ordersys.api.product.v1.product_service_pb2_grpc import ProductServiceStub
 from ordersys.identity.authority import Authority
-from ordersys.local.system import Choices, System
+from ordersys.local.system import SERVICES, Choices, System
 from tests import virtual_host
 from tests.integration.conftest import quietly, skip_without_rabbitmq
 
@@ -169,12 +169,30 @@ def client(secured: Secured, *words: str, **settings: str) -> "subprocess.Comple
     )
 
 
+def test_the_doctor_says_what_keeps_a_client_from_an_encrypted_service(secured: Secured, tmp_path: Path) -> None:
+    """No authority, or another one: neither is called a service that does not answer as one."""
+    addresses = {f"ORDERSYS_{name.upper()}_ADDRESS": secured.address(name.upper()) for name in SERVICES}
+    command = [sys.executable, "-m", "ordersys.grpc_client", "doctor"]
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("ORDERSYS_")}
+    foreign = Authority.make(tmp_path / "foreign")
+    foreign.renew()
+    for settings, words in (
+        ({}, "wants encryption"),
+        ({"ORDERSYS_CA_FILE": str(foreign.layout.ca)}, "ORDERSYS_CA_FILE vouches for"),
+    ):
+        environment = {**clean, **addresses, **settings}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+        assert done.stdout.count(words) == len(SERVICES), done.stdout
+
+
 def test_the_client_finds_its_credentials_by_the_folder(secured: Secured) -> None:
     """It calls as the operator, and as a customer where his token is named; each trouble has its way out."""
     layout = secured.authority.layout
     assert client(secured, "status").returncode == 0
     assert client(secured, "restock", "paper-a4", "5").returncode == 0
     anna = {"ORDERSYS_CA_FILE": str(layout.ca), "ORDERSYS_TOKEN_FILE": str(layout.token("anna"))}
+    placed = client(secured, "place", "paper-a4=1", "--json", **anna)
+    assert json.loads(placed.stdout)["customer_id"] == "anna"
     refused = client(secured, "restock", "paper-a4", "5", **anna)
     assert refused.returncode == 1
     assert "Who calls may not do this" in refused.stderr

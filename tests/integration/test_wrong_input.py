@@ -21,6 +21,7 @@ from ordersys.api.product.v1.product_service_pb2 import (
     PlaceOrderRequest,
 )
 from ordersys.contract import descriptors
+from ordersys.identity.authority import Authority
 from ordersys.local import ports
 from ordersys.local.system import SERVICES, System
 from ordersys.product_service.settings import PRODUCTS_FILE
@@ -160,6 +161,21 @@ def assert_one_line(done: "subprocess.CompletedProcess[str]", *named: str) -> No
         assert name in done.stderr
 
 
+@pytest.mark.parametrize("value", ["yes", "trusted", "checked,any"])
+def test_publishers_are_checked_or_not_and_nothing_else(tmp_path: Path, value: str) -> None:
+    """One line with the choices."""
+    done = start("notification_service_1", tmp_path / "data", ORDERSYS_PUBLISHER_USERS=value)
+    assert_one_line(done, "ORDERSYS_PUBLISHER_USERS", value, "checked, any")
+
+
+def test_publishers_can_not_be_checked_where_services_share_a_user(tmp_path: Path) -> None:
+    """Each event would be a dead letter: the service does not start, and names the way out."""
+    url = "amqp://everybody:geheim@127.0.0.1:1/%2F"
+    done = start("notification_service_1", tmp_path / "data", ORDERSYS_PUBLISHER_USERS="checked", ORDERSYS_AMQP_URL=url)
+    assert_one_line(done, "'everybody'", "notification-service-1", "ORDERSYS_PUBLISHER_USERS=any")
+    assert "geheim" not in done.stderr
+
+
 @pytest.mark.parametrize("module", SERVICES)
 @pytest.mark.parametrize(
     ("variable", "value"),
@@ -224,13 +240,35 @@ def test_a_folder_others_may_write_to_is_refused(tmp_path: Path) -> None:
         ("http://127.0.0.1:50052", "scheme"),
         ("unix:/tmp/x", "path"),
         ("user@host:50052", "user"),
-        ("192.0.2.1:50052", "cannot assign requested address"),
-        ("no-such-host.invalid:50052", "can't be listened on"),
     ],
 )
 def test_an_address_that_cant_be_listened_on_stops_the_start(tmp_path: Path, address: str, named: str) -> None:
     """One line, with what it must be or why it can't be used."""
     done = start("order_service", tmp_path, ORDERSYS_ORDER_SERVICE_ADDRESS=address)
+    assert_one_line(done, address, named)
+
+
+@pytest.mark.parametrize(
+    ("address", "named"),
+    [
+        ("192.0.2.1:50052", "cannot assign requested address"),
+        ("no-such-host.invalid:50052", "can't be listened on"),
+    ],
+)
+def test_an_address_that_is_not_of_this_machine_stops_the_start(tmp_path: Path, address: str, named: str) -> None:
+    """Of a service that others may reach, which has an identity."""
+    authority = Authority.make(tmp_path / "identity")
+    authority.renew()
+    identity = authority.layout.service_environment("order-service")
+    internal = f"127.0.0.1:{ports.free(1)[0]}"
+    done = start(
+        "order_service",
+        tmp_path,
+        ORDERSYS_INSECURE="false",
+        ORDERSYS_ORDER_SERVICE_ADDRESS=address,
+        ORDERSYS_ORDER_SERVICE_INTERNAL_ADDRESS=internal,
+        **identity,
+    )
     assert_one_line(done, address, named)
 
 

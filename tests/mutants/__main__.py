@@ -227,7 +227,9 @@ def _arguments() -> argparse.Namespace:
 
 def _can_be_on_postgresql(mutant: Mutant) -> bool:
     """False for what a PostgreSQL knows nothing of, and for what whoever starts the services has to break as well."""
-    return mutant.services != SERVICES and not any(edit.path in _OF_FILES for edit in mutant.edits)
+    if mutant.in_files or mutant.services == SERVICES:
+        return False
+    return not any(edit.path in _OF_FILES for edit in mutant.edits)
 
 
 def _mutant(name: str) -> Mutant:

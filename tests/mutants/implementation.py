@@ -66,18 +66,18 @@ def together(judged: Implementation, amqp_url: str, folder: Path) -> Iterator[Se
         _ended(process),
     ):
         said = addresses(process)
-        yield [f"--{role}={said[_variable(role)]}" for role in SERVICES]
+        yield [f"--amqp-url={amqp_url}", *(f"--{role}={said[_variable(role)]}" for role in SERVICES)]
 
 
 @contextmanager
 def replicated(judged: Implementation, count: int, amqp_url: str, folder: Path) -> Iterator[Sequence[str]]:
     """All services, `count` processes of each on one PostgreSQL, started by the suite. It plays nobody then."""
-    yield [*judged.programs(), "--database=postgresql", f"--replicas={count}"]
+    yield [f"--amqp-url={amqp_url}", *judged.programs(), "--database=postgresql", f"--replicas={count}"]
 
 
 @contextmanager
 def secured(judged: Implementation, amqp_url: str, folder: Path) -> Iterator[Sequence[str]]:
-    """All services, with identities, started by the suite."""
+    """All services, with identities, started by the suite, on a broker of its own: there it makes a user for each."""
     yield [*judged.programs(), "--secure"]
 
 

@@ -24,6 +24,7 @@ judged with so many of each on one PostgreSQL, and in no other way: a single pro
 is judged alone is one.
 
 A mistake that only a system with identities can show says `identities: yes` there, and is judged in that way alone.
+One that PostgreSQL can't show, such as a check that a constraint of its tables makes as well, says `files: yes`.
 
 A hunk is found by its lines alone, so that it has no line numbers to rot, and has to be there exactly once: a
 refactoring that moves or doubles what it changes is noticed.
@@ -31,7 +32,7 @@ refactoring that moves or doubles what it changes is noticed.
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import blake2b
 
 PRODUCT, ORDER = "product-service", "order-service"
@@ -95,6 +96,8 @@ class Mutant:
     """True where one process of each service is judged on a PostgreSQL as well: by whoever runs it, not by its file."""
     identities: bool = False
     """True for one that is judged with identities: certificates for the services, tokens for their callers."""
+    in_files: bool = field(default=False, repr=False)
+    """True for one that is judged with files alone: on a PostgreSQL it is none. Has no part in what it is otherwise."""
 
     @property
     def shares_database(self) -> bool:
@@ -124,7 +127,8 @@ def read(name: str, text: str) -> Mutant:
     # A failure that is not stated yet is found with `--learn`, which has to read the mutant.
     said.setdefault("fails with", "")
     replicas = _replicas(name, said.pop("replicas", "1"))
-    identities = _yes(name, said.pop("identities", ""))
+    identities = _yes(name, "identities", said.pop("identities", ""))
+    in_files = _yes(name, "files", said.pop("files", ""))
     if said.keys() != _WANTED or not mark:
         raise Malformed(f"{name}: a sentence, `service:`, `caught by:`, `fails with:`, and a diff are wanted")
     edits = tuple(_edits(name, mark + diff))
@@ -137,12 +141,13 @@ def read(name: str, text: str) -> Mutant:
         said["fails with"],
         replicas=replicas,
         identities=identities,
+        in_files=in_files,
     )
 
 
-def _yes(name: str, text: str) -> bool:
+def _yes(name: str, word: str, text: str) -> bool:
     if text not in ("", "yes"):
-        raise Malformed(f"{name}: `identities: {text}` has to be yes, or left out")
+        raise Malformed(f"{name}: `{word}: {text}` has to be yes, or left out")
     return text == "yes"
 
 

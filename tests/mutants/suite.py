@@ -89,7 +89,7 @@ def judge(judged: Judged, amqp_url: str, scope: Scope) -> Judgement:
             reports = [f"--junitxml={junit}", f"--report={report}"]
             first = [f"--first={law}" for law in scope.first]
             # Options that come later replace earlier ones of the same name.
-            said = _run([*_PYTEST, scope.tests, *limits, *first, *reports, f"--amqp-url={amqp_url}", *options])
+            said = _run([*_PYTEST, scope.tests, *limits, *first, *reports, *options])
             if not junit.exists() or not report.exists() or "<testcase" not in junit.read_text(encoding="utf-8"):
                 raise NoVerdict(f"the suite ended early: {' '.join(said.split())[-_SHOWN:]}")
             return judgement(junit.read_text(encoding="utf-8"), counterexamples(report.read_text(encoding="utf-8")))

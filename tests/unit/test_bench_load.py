@@ -2,11 +2,14 @@
 
 import asyncio
 import time
+from pathlib import Path
 
 import pytest
 
 from benchmarks.bench import in_turn
-from benchmarks.load import Tally, closed, opened
+from benchmarks.load import Loads, Tally, closed, opened
+from ordersys.console.parser import UsageError
+from ordersys.grpc_client.credentials import CA_FILE, TOKEN_FILE
 
 
 async def test_in_an_open_loop_a_stall_counts_against_everybody_it_kept_waiting() -> None:
@@ -40,6 +43,13 @@ async def test_a_closed_loop_keeps_so_many_under_way_and_makes_no_more_than_aske
     tally = Tally()
     await closed(call, tally, in_flight, seconds=30, most=50)
     assert (most, len(tally.latencies)) == (in_flight, 50)
+
+
+async def test_a_round_whose_credentials_are_not_there_fails_and_makes_no_call_in_clear(tmp_path: Path) -> None:
+    """Paths come with the request; what they name is read here."""
+    identity = {CA_FILE: str(tmp_path / "ca.pem"), TOKEN_FILE: str(tmp_path / "operator.token")}
+    with pytest.raises(UsageError, match=r"ca\.pem"):
+        await Loads().answer("127.0.0.1:9", "echo", identity=identity, in_flight=1, seconds=1, most=1)
 
 
 def test_nobody_is_always_first() -> None:

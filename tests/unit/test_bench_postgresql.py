@@ -63,7 +63,7 @@ def test_a_run_of_a_part_takes_the_place_of_that_part_alone() -> None:
     """The other figures stay, and goals are judged by all of them."""
     before = _result({"relay": 5.0, "postgresql.one": 1.0, "processor.replicas.2": 7.0})
     part = {**_result({"distance.trips": 2.5}), "postgresql": {"version": "18.1"}}
-    merged = results.merged(before, part, FIGURES)
+    merged = results.merged(before, part, "postgresql", FIGURES)
     assert set(merged["figures"]) == {"relay", "distance.trips"}
     assert merged["S15"]["met"]
     assert merged["postgresql"] == {"version": "18.1"}

@@ -3,6 +3,7 @@
 Servers and channels are those of gRPC, on this machine's loopback; certificates are real ones, made for the run.
 """
 
+import asyncio
 import base64
 import logging
 import os
@@ -33,7 +34,9 @@ from hypothesis import strategies as st
 
 from ordersys.contract import access
 from ordersys.runtime.identity.certificates import Certificates, UnusableCertificate
+from ordersys.runtime.rpc import limits
 from ordersys.runtime.rpc.callers import service_of
+from ordersys.runtime.settings import Settings
 
 Key: TypeAlias = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey
 Context: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"
@@ -203,13 +206,15 @@ def files(tmp_path: Path, authority: Authority) -> Files:
 
 
 @asynccontextmanager
-async def _served(certificates: Certificates, of_services: bool = True) -> AsyncIterator[str]:
+async def _served(
+    certificates: Certificates, of_services: bool = True, options: Sequence[tuple[str, int]] = ()
+) -> AsyncIterator[str]:
     """The address of a server that answers each call with the service that made it."""
 
     async def name(_: bytes, context: Context) -> bytes:
         return (service_of(context.auth_context()) or "nobody").encode()
 
-    server = grpc.aio.server()
+    server = grpc.aio.server(options=options)
     handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {"Name": grpc.unary_unary_rpc_method_handler(name)}
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test.Caller", handlers),))
     port = server.add_secure_port("127.0.0.1:0", certificates.server_credentials(of_services))
@@ -381,6 +386,34 @@ async def test_new_connections_meet_the_new_authorities(files: Files, authority:
         certificates.reload()
         for address in (first, second):
             assert await _is_refused(address, client)
+
+
+async def test_a_connection_of_an_authority_that_is_trusted_no_more_ends(
+    files: Files, authority: Authority, foreign: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not at once, but when it has the age that connections of services come to: the next one is not let in."""
+    monkeypatch.setattr(limits, "_SERVICES_AGE_MILLISECONDS", 300)
+    files.write(authority.pem + foreign.pem)
+    certificates = files.load()
+    shown = _credentials(authority.pem, foreign.issue(PRODUCT))
+    options = [("grpc.ssl_target_name_override", "order-service")]
+    async with (
+        _served(certificates, options=limits.options(Settings(), of_services=True)) as address,
+        grpc.aio.secure_channel(address, shown, options) as channel,
+    ):
+        call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary("/test.Caller/Name")
+        assert await call(b"", timeout=20) == PRODUCT_SERVICE.encode()
+        files.write(authority.pem)
+        certificates.reload()
+        assert await call(b"", timeout=20) == PRODUCT_SERVICE.encode()
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await asyncio.wait_for(_made_again_and_again(call), 20)
+        assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+
+
+async def _made_again_and_again(call: "grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]") -> None:
+    while True:
+        await call(b"", timeout=20)
 
 
 async def test_a_client_takes_the_new_certificate_with_a_new_channel(

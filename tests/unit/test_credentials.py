@@ -99,3 +99,26 @@ def test_a_file_that_cannot_be_used_is_named_before_anything_is_called(
         credentials(environment)
     assert "ORDERSYS_" in str(wrong.value)
     assert "secret" not in str(wrong.value)
+
+
+@pytest.mark.parametrize(
+    ("roles", "customer"),
+    [([Role.ROLE_CUSTOMER], "anna"), ([Role.ROLE_OPERATOR], ""), ([Role.ROLE_CUSTOMER, Role.ROLE_OPERATOR], "")],
+)
+def test_the_token_of_a_customer_says_who_orders(authority: Authority, roles: list[Any], customer: str) -> None:
+    """An operator orders for somebody else."""
+    authority.write_token("anna", roles)
+    token = credentials(authority.layout.client_environment("anna")).token
+    assert token is not None and token.customer == customer
+
+
+@pytest.mark.parametrize(
+    "text", ["opaque", "a.b.c", "e30.W10.e30", "..", "e30.e30.e30", "x.eyJzdWIiOjEsInNjb3BlIjpbXX0.x"]
+)
+def test_a_token_of_another_form_says_nothing(tmp_path: Path, authority: Authority, text: str) -> None:
+    """It is the service that judges it."""
+    file = tmp_path / "token"
+    file.write_text(text)
+    given = {**authority.layout.client_environment("anna"), "ORDERSYS_TOKEN_FILE": str(file)}
+    token = credentials(given).token
+    assert token is not None and token.customer == ""

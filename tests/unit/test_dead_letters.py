@@ -7,8 +7,8 @@ import pytest
 
 from ordersys.contract.events import MAXIMUM_BYTES
 from ordersys.notification_service.inbox import DEAD_LETTERS, schema
-from ordersys.runtime.dead_letters import Named, letter_id, portions
-from ordersys.runtime.rabbitmq.messages import AmqpDelivery, received
+from ordersys.runtime.dead_letters import Named, ReplayRoute, letter_id, portions, put_back
+from ordersys.runtime.rabbitmq.messages import AmqpDelivery, Message, received
 from ordersys.runtime.storage.database import Database
 from tests.contract.harness.amqp_properties import counted, encoded, entry, short
 
@@ -69,7 +69,8 @@ async def test_a_large_body_is_kept_whole_and_listed_in_part(database: Database)
     await database.write(DEAD_LETTERS.keep, [dead(1, body)])
     ((letter,), more) = await database.read(DEAD_LETTERS.page, 0, FULL)
     assert (letter.size, letter.delivery.body, more) == (len(body), body[: MAXIMUM_BYTES + 1], False)
-    (copy,) = await database.read(DEAD_LETTERS.copies, [letter.sequence], "exchange", "queue")
+    (copy,) = await database.read(DEAD_LETTERS.copies, [letter.sequence], ReplayRoute("exchange", "queue", ""))
+    assert isinstance(copy, Message)
     assert (copy.body, copy.exchange, copy.routing_key) == (body, "exchange", "queue")
 
 
@@ -89,3 +90,17 @@ def test_as_many_are_put_back_at_a_time_as_may_be_held(sizes: list[int]) -> None
     parts = portions(letters)
     assert [letter for portion in parts for letter in portion] == letters
     assert all(len(portion) == 1 or sum(letter.size for letter in portion) <= 2**24 for portion in parts)
+
+
+async def test_one_whose_publisher_can_not_be_named_is_not_put_back(database: Database) -> None:
+    """Its headers are no table: that is the reason, and nothing is published; else it is copied."""
+    raw = encoded({"headers": counted(b"\xff"), "message_id": short(b"odd")})
+    await database.write(DEAD_LETTERS.keep, [received(raw, b"body"), dead(2)])
+    sequences = [letter.sequence for letter in (await database.read(DEAD_LETTERS.page, 0, FULL))[0]]
+    odd, fine = await database.read(DEAD_LETTERS.copies, sequences, ReplayRoute("exchange", "queue", "me"))
+    assert isinstance(fine, Message)
+    (reason,) = await put_back((), "nobody connects", [odd])
+    assert "its copy can't be made" in reason
+    (copied, _) = await database.read(DEAD_LETTERS.copies, sequences, ReplayRoute("exchange", "queue", ""))
+    assert isinstance(copied, Message)
+    assert b"".join(copied.properties.encode()) == raw

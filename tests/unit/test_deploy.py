@@ -1,45 +1,41 @@
 """The files in deploy/ say what the services rely on. Nothing is built or started: other checks are `nox -s deploy`."""
 
-import base64
-import os
 import re
-import shutil
-import stat
-import subprocess
-from collections.abc import Iterator, Mapping
-from functools import cache
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 import yaml
 
 from ordersys.contract import addresses
+from ordersys.health import command_line
 from ordersys.local.system import USUAL_PORTS
-from ordersys.notification_service_1.__main__ import Settings as NotificationSettings1
-from ordersys.notification_service_2.__main__ import Settings as NotificationSettings2
-from ordersys.order_service.settings import OrderSettings
-from ordersys.product_service.settings import ProductSettings
 from ordersys.runtime import relay
 from ordersys.runtime.base import settings
 from ordersys.runtime.rabbitmq import connection, consumer
 from ordersys.runtime.rpc import streams
-from ordersys.runtime.settings import Settings
 from ordersys.runtime.storage import postgresql_database
+from tests.deployment import (
+    DATABASE_URL_FILE,
+    DEPLOY,
+    INTERNAL,
+    INTERNAL_PORT,
+    KINDS,
+    KUBERNETES,
+    OVERLAYS,
+    ROOT,
+    composed,
+    deployments,
+    documents,
+    every_place,
+    everywhere,
+    pod,
+    rendered,
+)
 
-ROOT = Path(__file__).parent.parent.parent
-DEPLOY = ROOT / "deploy"
-KUBERNETES = DEPLOY / "kubernetes"
 DOCKERFILE = (DEPLOY / "Dockerfile").read_text(encoding="utf-8")
-OVERLAYS = sorted(path.parent.name for path in KUBERNETES.glob("overlays/*/kustomization.yaml"))
-KINDS: Mapping[str, type[Settings]] = {
-    "product_service": ProductSettings,
-    "order_service": OrderSettings,
-    "notification_service_1": NotificationSettings1,
-    "notification_service_2": NotificationSettings2,
-}
-DATABASE_URL = "ORDERSYS_DATABASE_URL"
 EVERYWHERE = "0.0.0.0"  # noqa: S104 - of a container
 # The longest that is left to do once the grace period for calls is over: the last word of streams, the window and the
 # deliveries under way, the end of the connection, which is waited for twice, and a commit that is not answered.
@@ -50,93 +46,12 @@ PARTING_SECONDS = (
     + 2 * connection._CLOSE_TIMEOUT_SECONDS
     + postgresql_database._ANSWER_SECONDS
 )
-
-
-class Container(NamedTuple):
-    """A service as it is deployed: its module, its environment, and all else that is said of it."""
-
-    module: str
-    environment: Mapping[str, str]
-    """A value that a Secret has is empty."""
-    document: Mapping[str, Any]
-
-    @property
-    def name(self) -> str:
-        """The name by which others find it."""
-        return self.module.replace("_", "-")
-
-
-@cache
-def rendered(overlay: str) -> list[dict[str, Any]]:
-    """The documents of an overlay, as kustomize makes them. Skips the test where there is no kubectl."""
-    program = shutil.which("kubectl")
-    if program is None:
-        pytest.skip("kubectl, which renders the overlays, is not installed")
-    command = [program, "kustomize", str(KUBERNETES / "overlays" / overlay)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
-    return [document for document in yaml.safe_load_all(done.stdout) if document]
-
-
-@cache
-def written() -> list[dict[str, Any]]:
-    """The documents of the base, as they stand in its files."""
-    texts = (path.read_text(encoding="utf-8") for path in sorted((KUBERNETES / "base").glob("*.yaml")))
-    return [document for text in texts for document in yaml.safe_load_all(text) if document]
-
-
-def documents(where: str) -> list[dict[str, Any]]:
-    """Those of the base, or of an overlay."""
-    return written() if where == "base" else rendered(where)
-
-
-def deployments(where: str) -> list[Container]:
-    """The services of the base, or of an overlay."""
-    return [_deployed(document) for document in documents(where) if document["kind"] == "Deployment"]
-
-
-def _deployed(document: Mapping[str, Any]) -> Container:
-    (container,) = document["spec"]["template"]["spec"]["containers"]
-    environment = {entry["name"]: entry.get("value", "") for entry in container["env"]}
-    return Container(container["args"][0].removeprefix("ordersys."), environment, document)
-
-
-@cache
-def compose(scaled: bool = False) -> Mapping[str, Any]:
-    """The compose file, its anchors resolved, with the defaults of its variables or with those of the scaled system."""
-    given = {"REPLICAS": "3", "PRODUCT_PORTS": "50051-50053", DATABASE_URL: "postgresql://u:p@postgres:5432/d"}
-    text = (DEPLOY / "compose.yaml").read_text(encoding="utf-8")
-    wanted = given if scaled else {}
-    text = re.sub(r"\$\{(\w+):-([^}]*)\}", lambda variable: wanted.get(variable[1], variable[2]), text)
-    loaded: Mapping[str, Any] = yaml.safe_load(text)
-    return loaded
-
-
-def composed(scaled: bool = False) -> list[Container]:
-    """The services of the compose file that are ours."""
-    return [
-        Container(document["command"][0].removeprefix("ordersys."), document.get("environment", {}), document)
-        for document in compose(scaled)["services"].values()
-        if document.get("command", [""])[0].startswith("ordersys.")
-    ]
-
-
-def everywhere() -> Iterator[Container]:
-    """Each service of each way to deploy it, as far as it can be read here."""
-    yield from composed()
-    yield from composed(scaled=True)
-    yield from deployments("base")
-    if shutil.which("kubectl"):
-        for overlay in OVERLAYS:
-            yield from deployments(overlay)
-
-
-every_place = pytest.mark.parametrize("where", ["base", *OVERLAYS])
-
-
-def pod(container: Container) -> Mapping[str, Any]:
-    """The specification of its pods."""
-    specification: Mapping[str, Any] = container.document["spec"]["template"]["spec"]
-    return specification
+PROBES: Mapping[str, Sequence[str]] = {
+    "startupProbe": ("--service", streams.LIVENESS),
+    "readinessProbe": (),
+    "livenessProbe": ("--service", streams.LIVENESS),
+}
+"""The words of each behind the address; readiness asks for the empty name."""
 
 
 @every_place
@@ -153,8 +68,9 @@ def test_each_variable_is_a_setting_of_its_service_with_a_value_it_takes() -> No
         kind = KINDS[container.module]
         known = {setting.variable for setting in settings.described(kind)}
         given = {name for name in container.environment if name.startswith(settings.PREFIX)}
-        assert given <= known, container.name
-        settings.read(kind, {name: container.environment[name] for name in given})
+        secret = {name for name in given - known if name.removesuffix("_FILE") in known}
+        assert given <= known | secret | {"ORDERSYS_CA_FILE"}, container.name
+        settings.read(kind, {name: container.environment[name] for name in given - secret})
 
 
 def test_each_service_listens_at_its_usual_port_and_finds_the_others_by_their_names() -> None:
@@ -165,29 +81,29 @@ def test_each_service_listens_at_its_usual_port_and_finds_the_others_by_their_na
             if variable.endswith("_ADDRESS"):
                 address = addresses.parse(text)
                 module = variable.removeprefix("ORDERSYS_").removesuffix("_ADDRESS").lower()
-                assert address.port == USUAL_PORTS[module]
-                assert address.host == (EVERYWHERE if variable == own else module.replace("_", "-"))
+                module = module.removesuffix("_internal")
+                assert address.port == (INTERNAL_PORT if variable == INTERNAL else USUAL_PORTS[module])
+                assert address.host == (EVERYWHERE if module == container.module else module.replace("_", "-"))
         assert own in container.environment
-        asked = {"ORDERSYS_ORDER_SERVICE_ADDRESS"} if container.module == "product_service" else set()
-        assert asked <= set(container.environment)
+        assert (INTERNAL in container.environment) == (container.module in ("order_service", "product_service"))
 
 
 @every_place
 def test_ports_are_the_same_in_a_container_its_service_and_its_probes(where: str) -> None:
-    """By number, since a gRPC probe takes no name; the Service is headless, so that clients see each pod."""
+    """The Service is headless, so that clients see each pod."""
     services = {d["metadata"]["name"]: d["spec"] for d in documents(where) if d["kind"] == "Service"}
     for deployed in deployments(where):
         (container,) = pod(deployed)["containers"]
         ports = {port["name"]: port["containerPort"] for port in container["ports"]}
-        assert ports == {"grpc": USUAL_PORTS[deployed.module]}
-        (port,) = services[deployed.name]["ports"]
-        assert (port["port"], port["targetPort"]) == (ports["grpc"], "grpc")
+        internal = {"internal": INTERNAL_PORT} if deployed.module == "order_service" else {}
+        assert ports == {"grpc": USUAL_PORTS[deployed.module], **internal}
+        assert {port["targetPort"]: port["port"] for port in services[deployed.name]["ports"]} == ports
         assert services[deployed.name]["clusterIP"] == "None"
         labels = deployed.document["spec"]["template"]["metadata"]["labels"]
         assert services[deployed.name]["selector"].items() <= labels.items()
         assert deployed.document["spec"]["selector"]["matchLabels"].items() <= labels.items()
-        for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
-            assert container[probe]["grpc"]["port"] == ports["grpc"]
+        for probe in PROBES:
+            assert container[probe]["exec"]["command"][3] == f"127.0.0.1:{ports['grpc']}"
 
 
 @every_place
@@ -195,9 +111,21 @@ def test_only_readiness_depends_on_broker_and_database(where: str) -> None:
     """Kubernetes restarts what is not alive; a restart brings no broker back."""
     for deployed in deployments(where):
         (container,) = pod(deployed)["containers"]
-        assert container["livenessProbe"]["grpc"]["service"] == streams.LIVENESS
-        assert container["startupProbe"]["grpc"]["service"] == streams.LIVENESS
-        assert container["readinessProbe"]["grpc"].get("service", "") == ""
+        for probe, asked in PROBES.items():
+            assert container[probe]["exec"]["command"][:3] == ["python", "-m", "ordersys.health"]
+            assert container[probe]["exec"]["command"][4:] == [*asked]
+
+
+@every_place
+def test_probes_speak_tls_and_take_their_time(where: str) -> None:
+    """Programs in the container, since Kubernetes' own speak none; each ends before the next begins, or is late."""
+    for deployed in deployments(where):
+        (container,) = pod(deployed)["containers"]
+        for probe in PROBES:
+            assert set(container[probe]) == {"exec", "periodSeconds", "timeoutSeconds", "failureThreshold"}
+            assert container[probe]["timeoutSeconds"] > command_line._SECONDS
+        for probe in ("readinessProbe", "livenessProbe"):
+            assert container[probe]["periodSeconds"] >= 2 * container[probe]["timeoutSeconds"]
 
 
 @every_place
@@ -226,6 +154,7 @@ def test_a_composed_service_is_asked_whether_it_works() -> None:
         ]  # fmt: skip
         assert int(check["timeout"].removesuffix("s")) < int(check["interval"].removesuffix("s"))
         assert container.document["depends_on"]["rabbitmq"] == {"condition": "service_healthy"}
+        assert container.document["depends_on"]["topology"] == {"condition": "service_completed_successfully"}
 
 
 @every_place
@@ -276,7 +205,7 @@ def test_a_pod_may_use_more_than_clients_can_bring_a_service_to(where: str) -> N
 def test_several_processes_of_a_service_share_a_database_server() -> None:
     """A file belongs to one process: it has no other beside it, not even while it is replaced."""
     for container in everywhere():
-        shares = container.environment.get(DATABASE_URL, "none") != "none"
+        shares = bool(container.environment.get(DATABASE_URL_FILE))
         if "deploy" in container.document:
             assert (int(container.document["deploy"]["replicas"]) > 1) == shares
             continue
@@ -349,7 +278,7 @@ def test_each_replicated_service_can_lose_one_process() -> None:
 def test_state_has_a_place_in_every_overlay(overlay: str) -> None:
     """On a volume of its own that outlives the pod, or in a database."""
     for deployed in deployments(overlay):
-        if DATABASE_URL in deployed.environment:
+        if DATABASE_URL_FILE in deployed.environment:
             continue
         (container,) = pod(deployed)["containers"]
         mounts = {mount["mountPath"]: mount["name"] for mount in container["volumeMounts"]}
@@ -369,68 +298,19 @@ def test_policies_let_those_call_who_have_to(where: str) -> None:
         assert everybody.items() <= deployed.document["spec"]["template"]["metadata"]["labels"].items()
         policy = policies[deployed.name]
         assert policy["podSelector"]["matchLabels"] == {"app.kubernetes.io/name": deployed.name}
-        (rule,) = policy["ingress"]
-        assert [port["port"] for port in rule["ports"]] == [USUAL_PORTS[deployed.module]]
-        callers = [peer["podSelector"]["matchLabels"] for peer in rule["from"]]
-        product = {"app.kubernetes.io/name": "product-service"}
-        assert (product in callers) == (deployed.module == "order_service")
+        rules = {port["port"]: rule["from"] for rule in policy["ingress"] for port in rule["ports"]}
+        internal = {INTERNAL_PORT: callers("app.kubernetes.io/name", "product-service")}
+        assert rules == {
+            USUAL_PORTS[deployed.module]: callers("ordersys/client", "true"),
+            **(internal if deployed.module == "order_service" else {}),
+        }
     (rule,) = policies["product-service-to-order-service"]["egress"]
-    assert [port["port"] for port in rule["ports"]] == [USUAL_PORTS["order_service"]]
+    assert rule["to"] == callers("app.kubernetes.io/name", "order-service")
+    assert [port["port"] for port in rule["ports"]] == [INTERNAL_PORT]
+    (rule,) = policies["broker"]["egress"]
+    assert [port["port"] for port in rule["ports"]] == [5671]
 
 
-@every_place
-def test_no_secret_is_committed(where: str) -> None:
-    """Passwords are made by a script, or by an operator, and come from a Secret."""
-    assert not [document for document in documents(where) if document["kind"] == "Secret"]
-    for deployed in deployments(where):
-        assert deployed.environment["ORDERSYS_AMQP_URL"] == deployed.environment.get(DATABASE_URL, "") == ""
-    for path in DEPLOY.rglob("*.yaml"):
-        assert not re.search(r"://[^/\s]+:[^@\s]+@", path.read_text(encoding="utf-8")), path
-    assert "/deploy/.secrets/" in (ROOT / ".gitignore").read_text(encoding="utf-8").splitlines()
-
-
-def make_secrets(folder: Path, *arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":
-    """Runs the script in a folder of its own."""
-    script = folder / "make-secrets.sh"
-    shutil.copy(DEPLOY / "make-secrets.sh", script)
-    environment = {"PATH": os.environ["PATH"], **variables}
-    return subprocess.run(
-        [str(script), *arguments], env=environment, capture_output=True, text=True, timeout=60, check=False
-    )
-
-
-def test_secrets_for_compose_are_random_private_and_never_overwritten(tmp_path: Path) -> None:
-    """Services are given the password the broker is given."""
-    assert make_secrets(tmp_path, "compose").returncode == 0
-    files = {path.name: path for path in (tmp_path / ".secrets").iterdir()}
-    asked = {name for service in compose()["services"].values() for name in service.get("env_file", [])}
-    assert {f".secrets/{name}" for name in files} == {*asked, ".secrets/scale.env"}
-    assert {stat.S_IMODE(path.stat().st_mode) for path in files.values()} == {0o600}
-    given = dict(
-        line.split("=", 1) for path in files.values() for line in path.read_text(encoding="ascii").splitlines()
-    )
-    (broker,) = settings.read(Settings, given).amqp_url
-    assert vars(broker.parameters.credentials)["password"] == given["RABBITMQ_DEFAULT_PASS"]
-    assert broker.parameters.host in compose()["services"]
-    assert f":{given['POSTGRES_PASSWORD']}@postgres:5432/{given['POSTGRES_DB']}" in given[DATABASE_URL]
-    assert settings.read(Settings, given).database_url is not None
-    assert set(re.findall(r"\$\{(\w+)", (DEPLOY / "compose.yaml").read_text())) <= set(given)
-    again = make_secrets(tmp_path, "compose")
-    assert again.returncode == 1
-    assert "exists already" in again.stderr
-    assert files["rabbitmq.env"].read_text().endswith(f"{given['RABBITMQ_DEFAULT_PASS']}\n")
-
-
-def test_secrets_for_kubernetes_have_the_names_that_pods_ask_for(tmp_path: Path) -> None:
-    """A URL may have any character in it; without one there is no Secret."""
-    url = "amqp://a:b%2F'\"$x@host:5672/%2F"
-    done = make_secrets(tmp_path, "kubernetes", ORDERSYS_AMQP_URL=url, ORDERSYS_DATABASE_URL="postgresql://h/d")
-    secret, database = yaml.safe_load_all(done.stdout)
-    assert base64.b64decode(database["data"]["url"]).decode() == "postgresql://h/d"
-    assert base64.b64decode(secret["data"]["url"]).decode() == url
-    for deployed in deployments("base"):
-        (container,) = pod(deployed)["containers"]
-        (entry,) = [entry for entry in container["env"] if "valueFrom" in entry]
-        assert entry["valueFrom"]["secretKeyRef"] == {"name": secret["metadata"]["name"], "key": "url"}
-    assert make_secrets(tmp_path, "kubernetes").returncode == 1
-    assert make_secrets(tmp_path).returncode == 2
+def callers(label: str, value: str) -> Sequence[Any]:
+    """Those with this label, as a policy names them."""
+    return [{"podSelector": {"matchLabels": {label: value}}}]

@@ -117,7 +117,7 @@ def test_the_asyncapi_document_requires_of_a_publisher_all_that_it_sends() -> No
     """Each property and header of a message on the wire, and no other."""
     for event in events().values():
         to = publication(event)
-        sent = of_event(EventMessage("1", event.full_name, to.publisher, "1", 0, "", b""), to).properties
+        sent = of_event(EventMessage("1", event.full_name, to.publisher, "1", 0, "", b""), to, "u").properties
         read = pika.BasicProperties().decode(b"".join(sent.encode()))
         message = ASYNCAPI["components"]["messages"][event.name]
         present = {name for name, value in vars(read).items() if value is not None} - {"headers"}

@@ -21,13 +21,14 @@ from ordersys.api.auth.v1.access_pb2 import Role
 from ordersys.api.order.v1 import order_pb2
 from ordersys.contract import access
 from ordersys.contract.access import RoleNumber
+from ordersys.contract.permissions import DECLARER, contract_permissions
 from ordersys.contract.validation import violations
 from ordersys.identity import description, files, issuing, minting
 from ordersys.identity.authority import Authority
 from ordersys.identity.description import Unknown
 from ordersys.identity.files import UnusableFile
 from ordersys.identity.issuing import Key, Pair
-from ordersys.identity.layout import OPERATOR, Layout
+from ordersys.identity.layout import OPERATOR, TOPOLOGY, Layout
 
 NOW = datetime(2026, 11, 27, 12, 0, tzinfo=UTC)
 SECOND, DAY = timedelta(seconds=1), timedelta(days=1)
@@ -36,6 +37,12 @@ KEY = issuing.new_key()
 CA = Pair(issuing.authority(KEY, NOW), KEY)
 CUSTOMER, OPERATORS = [Role.ROLE_CUSTOMER], [Role.ROLE_OPERATOR]
 NAMES = ["notification-service-1", "notification-service-2", "order-service", "product-service", "rabbitmq", "topology"]
+SERVICES = NAMES[:4]
+NEARBY: list[x509.GeneralName] = [
+    x509.DNSName("localhost"),
+    x509.IPAddress(ipaddress.ip_address("127.0.0.1")),
+    x509.IPAddress(ipaddress.ip_address("::1")),
+]
 
 
 class Clock:
@@ -72,6 +79,11 @@ def extension(certificate: x509.Certificate, kind: type[x509.ExtensionType]) -> 
     return certificate.extensions.get_extension_for_class(kind)
 
 
+def alternatives(certificate: x509.Certificate) -> list[x509.GeneralName]:
+    """All names in it, in their order."""
+    return list(certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value)
+
+
 def loaded(path: Path) -> x509.Certificate:
     """A certificate from its file."""
     return issuing.parsed_certificate(path.read_bytes())
@@ -93,22 +105,56 @@ def test_those_with_a_certificate_are_the_services_of_the_contract_the_broker_an
     assert access.service_id("rabbitmq") == "spiffe://ordersys/service/rabbitmq"
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_a_certificate_is_for_one_identity_and_its_own_name(name: str) -> None:
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_certificate_of_a_service_is_for_one_identity_and_its_own_name(name: str) -> None:
     """One URI alone; the names of this machine are for tools."""
     certificate = issuing.leaf(CA, name, NOW).certificate
-    alternatives = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    assert list(alternatives) == [
+    assert alternatives(certificate) == [
         x509.UniformResourceIdentifier(f"spiffe://ordersys/service/{name}"),
         x509.DNSName(name),
-        x509.DNSName("localhost"),
-        x509.IPAddress(ipaddress.ip_address("127.0.0.1")),
-        x509.IPAddress(ipaddress.ip_address("::1")),
+        *NEARBY,
     ]
     assert certificate.subject.rfc4514_string() == f"CN={name}"
 
 
-def test_a_certificate_is_for_both_ends_of_a_connection_and_signs_no_other() -> None:
+@pytest.mark.parametrize("name", SERVICES)
+def test_the_first_name_in_a_certificate_is_the_user_that_has_the_rights_of_the_service(name: str) -> None:
+    """RabbitMQ takes the first DNS name for the user; its permissions are the contract's."""
+    certificate = issuing.leaf(CA, name, NOW).certificate
+    assert issuing.hosts(certificate)[0] == name
+    assert name in {granted.user for granted in contract_permissions()}
+    assert TOPOLOGY == DECLARER
+
+
+@pytest.mark.parametrize(
+    ("name", "nearby", "use"),
+    [
+        ("rabbitmq", NEARBY, ExtendedKeyUsageOID.SERVER_AUTH),
+        ("topology", [], ExtendedKeyUsageOID.CLIENT_AUTH),
+    ],
+)
+def test_the_broker_is_only_called_and_the_declarer_only_calls(
+    name: str, nearby: list[x509.GeneralName], use: x509.ObjectIdentifier
+) -> None:
+    """Neither is a service: without a URI no service takes it for one."""
+    certificate = issuing.leaf(CA, name, NOW).certificate
+    assert alternatives(certificate) == [x509.DNSName(name), *nearby]
+    assert extension(certificate, x509.ExtendedKeyUsage).value == x509.ExtendedKeyUsage([use])
+
+
+@pytest.mark.parametrize(("name", "other"), [("rabbitmq", "topology"), ("topology", "order-service")])
+def test_a_certificate_of_another_in_the_place_of_ones_own_is_made_anew(
+    name: str, other: str, authority: Authority
+) -> None:
+    """A broker with the certificate of a service would be believed to be that service."""
+    layout = authority.layout
+    layout.certificate(name).write_bytes(layout.certificate(other).read_bytes())
+    layout.key(name).write_bytes(layout.key(other).read_bytes())
+    assert set(authority.renew()) == {layout.certificate(name), layout.key(name)}
+    assert authority.renew() == []
+
+
+def test_a_certificate_of_a_service_is_for_both_ends_of_a_connection_and_signs_no_other() -> None:
     """With the key identifiers by which a chain is built."""
     certificate = issuing.leaf(CA, "order-service", NOW).certificate
     assert extension(certificate, x509.BasicConstraints).value == x509.BasicConstraints(False, None)

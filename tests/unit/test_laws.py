@@ -5,7 +5,7 @@ from collections import Counter
 from tests.contract.harness.client import ROLES
 from tests.contract.harness.law_index import PAGE, laws, page, unproven
 
-MEANS = {*ROLES, "broker", "proxy", "restart", "stand-in", "identities", "in-clear"}
+MEANS = {*ROLES, "broker", "proxy", "restart", "stand-in", "identities", "users", "declarers", "in-clear"}
 HANDFUL = 7
 
 

@@ -24,9 +24,12 @@ every_mutant = pytest.mark.parametrize("mutant", MUTANTS.values(), ids=list(MUTA
 LAWS = {law.id: law for law in laws()}
 SHARED = {f"ordersys.runtime.storage.postgresql_{part}" for part in ("connection", "database", "schema")}
 """Loaded by a service whose state is in a PostgreSQL."""
-KNOWN = {f"ordersys.runtime.identity.{part}" for part in ("certificates", "tokens", "watched")}
+KNOWN = {
+    f"ordersys.runtime.identity.{part}"
+    for part in ("certificates", "fetched_keys", "key_sets", "profile", "tokens", "watched")
+}
 """Loaded by a service that has an identity."""
-GIVEN = frozenset({"broker", "proxy", "restart", "in-clear"})
+GIVEN = frozenset({"broker", "proxy", "restart", "in-clear", "declarers"})
 """The means with which a service is judged alone, as `implementation.alone` has it."""
 
 

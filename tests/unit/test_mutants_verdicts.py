@@ -151,7 +151,8 @@ def test_where_there_is_no_postgresql_mutants_of_several_processes_are_not_tried
 def test_mutants_of_several_processes_are_judged_on_a_postgresql() -> None:
     """By options of the suite, which starts so many of each service, the broken ones among them."""
     judged = Implementation("version-is-skipped", (ORDER,))
-    with replicated(judged, 2, "amqp://127.0.0.1:1", Path()) as (broken, *options):
+    with replicated(judged, 2, "amqp://127.0.0.1:1", Path()) as (url, broken, *options):
+        assert url == "--amqp-url=amqp://127.0.0.1:1"
         assert broken.startswith(f"--program={ORDER}=")
         assert options == ["--database=postgresql", "--replicas=2"]
 

@@ -45,6 +45,44 @@ def test_a_copy_is_the_same_to_the_byte(values: dict[str, bytes]) -> None:
     assert b"".join(copy(encoded(values), b"", "", "q").properties.encode()) == encoded(published(values))
 
 
+def original_user(user: bytes) -> bytes:
+    return entry(b"ordersys:user_id", b"S" + counted(user))
+
+
+@given(properties(), st.binary(max_size=255))
+def test_a_replay_is_the_same_to_the_byte_and_names_its_users(values: dict[str, bytes], user: bytes) -> None:
+    """Its own as its user_id, and in its last header that of the first publisher, also of a replay replayed."""
+    values = {**values, "user_id": short(user)}
+    copied = Properties(encoded(values)).for_a_replay("me")
+    table = values.get("headers", counted(b""))[4:] + original_user(user)
+    assert copied == encoded({**values, "headers": counted(table), "user_id": short(b"me")})
+    assert Properties(copied).for_a_replay("me") == copied
+    assert Properties(copied).original_user("me") == Properties(encoded(values)).text("user_id")
+
+
+@given(properties())
+def test_a_replay_of_what_names_no_user_names_none(values: dict[str, bytes]) -> None:
+    """Nor does the replay of that replay; a header that somebody else has written is taken out."""
+    nobodys = {name: raw for name, raw in values.items() if name != "user_id"}
+    copied = Properties(encoded(nobodys)).for_a_replay("me")
+    assert copied == encoded({**nobodys, "user_id": short(b"me")})
+    assert Properties(copied).for_a_replay("me") == copied
+    assert Properties(copied).original_user("me") is None
+    forged = counted(nobodys.get("headers", counted(b""))[4:] + original_user(b"forged"))
+    assert original_user(b"forged") not in Properties(encoded({**nobodys, "headers": forged})).for_a_replay("me")
+
+
+@pytest.mark.parametrize("table", [b"\xff", original_user(b"order-service") + b"\xff"], ids=["garbage", "behind it"])
+def test_headers_that_are_no_table_name_no_user(table: bytes) -> None:
+    """Not even the entry that stands before the place where they cease to be one."""
+    properties_ = Properties(encoded({"headers": counted(table), "user_id": short(b"me")}))
+    with pytest.raises(Malformed):
+        properties_.original_user("me")
+    with pytest.raises(Malformed):
+        properties_.for_a_replay("me")
+    assert properties_.original_user("another") == "me"
+
+
 @given(TABLES, st.lists(st.tuples(st.sampled_from(OURS), VALUES), min_size=1), st.randoms())
 def test_a_copy_has_nothing_the_broker_wrote_or_routes_by(
     table: bytes, written: list[tuple[str, bytes]], random: Random
@@ -80,7 +118,8 @@ def test_what_nobody_has_asked_for_yet_is_as_pika_decodes_it(values: dict[str, b
     try:
         plain = plain.decode(raw)
     except Exception:  # noqa: BLE001 - whatever the decoder raises
-        plain = pika.BasicProperties(message_id=got.message_id, type=got.type, content_type=got.content_type)
+        texts = ("message_id", "type", "content_type", "user_id")
+        plain = pika.BasicProperties(**{text: getattr(got, text) for text in texts})
     assert repr({name: getattr(got, name) for name in vars(plain)}) == repr(vars(plain))  # NaN equals nothing
     assert not hasattr(got, "none_such")
 
@@ -88,13 +127,16 @@ def test_what_nobody_has_asked_for_yet_is_as_pika_decodes_it(values: dict[str, b
 _LINE = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
 
 
-@given(st.builds(EventMessage, _LINE, _LINE, _LINE, _LINE, st.integers(0, 253_402_300_799_999_999), _LINE, st.binary()))
-def test_an_event_has_the_properties_pika_would_write_to_the_byte(event: EventMessage) -> None:
-    """The texts may hold anything."""
-    plain = as_message(event).properties
-    made = messages.of_event(event, Publication("orders.events", "order.updated", "")).properties
+@given(
+    st.builds(EventMessage, _LINE, _LINE, _LINE, _LINE, st.integers(0, 253_402_300_799_999_999), _LINE, st.binary()),
+    _LINE,
+)
+def test_an_event_has_the_properties_pika_would_write_to_the_byte(event: EventMessage, user: str) -> None:
+    """The texts may hold anything; without a user there is no user_id."""
+    plain = as_message(event, user or None).properties
+    made = messages.of_event(event, Publication("orders.events", "order.updated", ""), user).properties
     assert b"".join(made.encode()) == b"".join(plain.encode())
-    assert (made.message_id, made.headers) == (event.event_id, plain.headers)
+    assert (made.message_id, made.headers, made.user_id) == (event.event_id, plain.headers, user or None)
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,13 @@ def test_an_event_is_published_where_the_outbox_says() -> None:
     assert messages[0][:3] == ("exchange", "key", b"")
 
 
+def test_an_event_names_the_user_of_the_connection_it_is_published_by() -> None:
+    """An event that waited under another user is published by this one."""
+    for user in ("order-service", "another"):
+        messages, _ = encoded([waiting()], user=user)
+        assert messages[0].properties.user_id == user
+
+
 OTHER = replace(TO, routing_key="other")
 REFUSAL = "ACCESS_REFUSED - access to topic 'key' in exchange 'exchange' in vhost '/' refused for user 'u'"
 OPEN, CONFIRMED = PublishResult(Fate.OPEN, "as the whole window"), PublishResult(Fate.CONFIRMED)

@@ -26,6 +26,7 @@ NUMBERS = {
     "max_metadata_bytes": (1024, 1_048_576),
     "publish_window": (1, 100_000),
     "request_retention_hours": (24, 8760),
+    "token_keys_seconds": (5, 86_400),
     "call_timeout_seconds": (1, 300),
     "sweep_seconds": (1, 30),
 }

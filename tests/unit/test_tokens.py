@@ -20,19 +20,16 @@ from jwt.algorithms import get_default_algorithms
 
 from ordersys.api.auth.v1.access_pb2 import Role
 from ordersys.contract.access import Caller, InvalidToken
-from ordersys.runtime.identity.tokens import (
-    LONGEST_SECONDS,
-    MOST_CHARACTERS,
-    Keys,
-    Tokens,
-    UnusableKeys,
-    key_set,
-)
+from ordersys.runtime.identity.key_sets import Keys, UnusableKeys, key_set
+from ordersys.runtime.identity.profile import Profile
+from ordersys.runtime.identity.tokens import LONGEST_SECONDS, MOST_CHARACTERS, Tokens
+from ordersys.runtime.settings import Settings
 
 Json: TypeAlias = dict[str, object]
 PrivateKey: TypeAlias = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey
 NOW = 1_800_000_000
 ISSUER, AUDIENCE = "https://issuer.example", "ordersys"
+PROFILE = Profile.of(Settings(token_issuer=ISSUER, token_audience=AUDIENCE))
 ORDER_OF_P256 = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 ALGORITHMS = get_default_algorithms()
 TEXTS = st.text(max_size=80) | st.sampled_from(["ordersys", "ordersys.operator", "ada", "at+jwt"])
@@ -153,7 +150,7 @@ def clock() -> Clock:
 @pytest.fixture
 def tokens(keys: Keys, clock: Clock) -> Tokens:
     """The tokens of the issuer for this audience."""
-    return Tokens(keys, ISSUER, AUDIENCE, clock)
+    return Tokens(keys, PROFILE, clock)
 
 
 @pytest.fixture(scope="module")
@@ -161,7 +158,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Tokens:
     """Tokens for all examples of a test; the clock stands still."""
     file = tmp_path_factory.mktemp("shared") / "keys.json"
     _write(file, *(signer.jwk for signer in SIGNERS))
-    return Tokens(Keys(file), ISSUER, AUDIENCE, Clock())
+    return Tokens(Keys(file), PROFILE, Clock())
 
 
 @pytest.mark.parametrize("signer", SIGNERS, ids=[signer.algorithm for signer in SIGNERS])
@@ -183,6 +180,9 @@ def test_a_good_token_proves_its_caller(signer: Signer, tokens: Tokens) -> None:
         pytest.param("ORDERSYS.OPERATOR", set(), id="upper case"),
         pytest.param("\tordersys.operator\n", set(), id="other white space"),
         pytest.param("ordersys.operator", {Role.ROLE_OPERATOR}, id="operator"),
+        pytest.param([], set(), id="empty list"),
+        pytest.param(["a ordersys.operator"], set(), id="a word within one of a list"),
+        pytest.param(["ordersys.operator"], {Role.ROLE_OPERATOR}, id="operator in a list"),
         pytest.param("a  ordersys.operator ordersys.customer", {Role.ROLE_OPERATOR, Role.ROLE_CUSTOMER}, id="both"),
     ],
 )
@@ -198,6 +198,9 @@ def test_whole_words_of_the_scope_give_roles(scope: object, roles: set[Role.Valu
         pytest.param(ES256.token(CLAIMS, _header(typ="application/at+jwt")), id="media type in full"),
         pytest.param(ES256.token(CLAIMS, _header(typ="AT+JWT")), id="type in upper case"),
         pytest.param(ES256.token(_claims(aud=[AUDIENCE])), id="list of the one audience"),
+        pytest.param(ES256.token(_claims(aud=["account", AUDIENCE])), id="for others, too"),
+        pytest.param(ES256.token(_claims(scope=["openid", "ordersys.customer"])), id="scope a list"),
+        pytest.param(ES256.token(_claims(nonce="n", at_hash="h", typ="ID")), id="claims of an ID token"),
         pytest.param(ES256.token(_claims(iat=NOW + 30)), id="issued by a clock that is ahead"),
         pytest.param(ES256.token(_claims(nbf=NOW + 30)), id="begins by a clock that is ahead"),
         pytest.param(ES256.token(_claims(exp=NOW + 1)), id="last second"),
@@ -354,13 +357,15 @@ FORGED: Mapping[str, Mapping[str, str]] = {
         "iss a part": ES256.token(_claims(iss=ISSUER[:-1])),
         "iss a list": ES256.token(_claims(iss=[ISSUER])),
     },
-    "not for this audience alone": {
+    "not for this audience": {
         "aud missing": ES256.token(_claims(aud=...)),
         "aud other": ES256.token(_claims(aud="other")),
         "aud longer": ES256.token(_claims(aud=f"{AUDIENCE}-x")),
         "aud in upper case": ES256.token(_claims(aud=AUDIENCE.upper())),
-        "aud of others, too": ES256.token(_claims(aud=[AUDIENCE, "other"])),
-        "aud twice": ES256.token(_claims(aud=[AUDIENCE, AUDIENCE])),
+        "aud of others": ES256.token(_claims(aud=["other", f"{AUDIENCE}-x"])),
+        "aud in one of the list": ES256.token(_claims(aud=[f"{AUDIENCE} other"])),
+        "aud not of texts alone": ES256.token(_claims(aud=[AUDIENCE, 1])),
+        "aud in a list of lists": ES256.token(_claims(aud=[[AUDIENCE]])),
         "aud an empty list": ES256.token(_claims(aud=[])),
         "aud an object": ES256.token(_claims(aud={AUDIENCE: 1})),
     },
@@ -377,9 +382,11 @@ FORGED: Mapping[str, Mapping[str, str]] = {
         "sub with bidi": ES256.token(_claims(sub="ada\u202e")),
         "sub in other digits": ES256.token(_claims(sub="ada١")),
     },
-    "scope is no text": {
-        "scope a list": ES256.token(_claims(scope=["ordersys.operator"])),
+    "scope is neither a text nor a list of texts": {
         "scope null": ES256.token(_claims(scope=None)),
+        "scope an object": ES256.token(_claims(scope={"ordersys.operator": True})),
+        "scope a list of lists": ES256.token(_claims(scope=[["ordersys.operator"]])),
+        "scope not of texts alone": ES256.token(_claims(scope=["ordersys.operator", 1])),
     },
     "payload is no JSON object": {
         "payload no object": ES256.token("[]"),

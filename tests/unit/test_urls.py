@@ -27,7 +27,7 @@ GOOD = {
 BLANK = "has a blank or a control character in it; a blank is %20"
 FIRST = "has a / or ? before an @: in a user, password or virtual host / is %2F, ? is %3F, @ is %40"
 PORT = "needs HOST:PORT with a port from 1 to 65535"
-UNKNOWN = "has an option that is not known; there is only ssl_options"
+UNKNOWN = "has an option that is not known; there are only ssl_options and server_name_indication"
 NO_DICTIONARY = "has ssl_options that are no such thing as {'cafile':'/path/ca.pem'}"
 WRONG = {
     "": "is empty",
@@ -52,6 +52,7 @@ WRONG = {
     "amqp://u:@h/%2F": "has no password",
     "amqp://:geheim@h/%2F": "has no user before the @",
     "amqp://@h/%2F": "has no user before the @",
+    f"amqp://{'u' * 256}:geheim@h/%2F": "has a user of more than 255 octets",
     "amqp://u:12/geheim@h:5672/%2F": FIRST,
     "amqp://u:geheim/x@h/%2F": FIRST,
     "amqp://u:geheim?x@h/%2F": FIRST,
@@ -79,7 +80,7 @@ WRONG = {
     "amqp://u:geheim@h?connection_timeout=30000": UNKNOWN,
     "amqp://u:geheim@h?backpressure_detection=t": UNKNOWN,
     "amqps://u:geheim@h?&": UNKNOWN,
-    "amqp://u:geheim@h/%2F?ssl_options=x": "has ssl_options, which belong to amqps://",
+    "amqp://u:geheim@h/%2F?ssl_options=x": "has ssl_options, which belongs to amqps://",
     "amqps://u:geheim@h/%2F?ssl_options=x": NO_DICTIONARY,
     "amqps://u:geheim@h/%2F?ssl_options={}": NO_DICTIONARY,
     "amqps://u:geheim@h/%2F?ssl_options=": NO_DICTIONARY,
@@ -95,6 +96,13 @@ WRONG = {
         "has ssl_options that name a file that can't be read (No such file or directory)"
     ),
     "amqps://u:geheim@h/%2F?ssl_options={'cafile':['geheim']}": "has ssl_options that can't be used",
+    "amqp://u:geheim@h?server_name_indication=x": "has server_name_indication, which belongs to amqps://",
+    "amqps://u:geheim@h?server_name_indication=": "has a server_name_indication that is no name of a host",
+    "amqps://u:geheim@h?server_name_indication=a/geheim": "has a server_name_indication that is no name of a host",
+    "amqps://u:geheim@h?server_name_indication=a&server_name_indication=b": "has server_name_indication twice",
+    "amqps://u:geheim@h?server_name_indication=a&ssl_options={'server_hostname':'b'}": (
+        "has server_name_indication and, in ssl_options, server_hostname; leave one of them out"
+    ),
 }
 SET_BY_US = {
     "heartbeat": "soon",
@@ -169,14 +177,39 @@ def test_a_user_and_a_password_may_hold_anything_when_they_are_quoted(user: str)
     """Sign by sign what pika gives to the broker."""
     (url,) = parse(f"amqp://{quote(user, safe='')}:{quote(user[::-1], safe='')}@h/%2F")
     assert isinstance(url.parameters.credentials, pika.PlainCredentials)
-    assert (url.parameters.credentials.username, url.parameters.credentials.password) == (user, user[::-1])
+    assert (url.user, url.parameters.credentials.password) == (user, user[::-1])
 
 
 def test_without_a_user_it_is_the_guest_every_rabbitmq_has() -> None:
     """As pika has it."""
     (url,) = parse("amqp://h")
     assert isinstance(url.parameters.credentials, pika.PlainCredentials)
-    assert (url.parameters.credentials.username, url.parameters.credentials.password) == ("guest", "guest")
+    assert (url.user, url.parameters.credentials.password) == ("guest", "guest")
+
+
+def test_encrypted_and_without_a_user_it_is_the_one_in_the_certificate() -> None:
+    """With a user in the URL it is that one, whatever certificate there is."""
+    (external,), (named,) = parse("amqps://h"), parse(f"amqps://u:{SECRET}@h")
+    assert (external.is_external, external.user) == (True, "")
+    assert (named.is_external, named.user) == (False, "u")
+
+
+@pytest.mark.parametrize(
+    ("option", "name"),
+    [
+        ("", None),
+        ("?server_name_indication=rabbitmq", "rabbitmq"),
+        ("?ssl_options={'server_hostname':'rabbitmq'}", "rabbitmq"),
+    ],
+)
+def test_the_name_expected_of_the_broker_is_that_of_the_option(option: str, name: str | None) -> None:
+    """Without one pika takes the host's. Chain and name are always checked."""
+    (url,) = parse(f"amqps://u:{SECRET}@127.0.0.1{option}")
+    given = url.fresh().ssl_options
+    assert given is not None and given.context is not None
+    assert (given.server_hostname, given.context.check_hostname) == (name, True)
+    assert given.context.verify_mode is ssl.CERT_REQUIRED
+    assert given.context.minimum_version >= ssl.TLSVersion.TLSv1_2
 
 
 def test_several_are_taken_in_order() -> None:

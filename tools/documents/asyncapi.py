@@ -13,6 +13,7 @@ from google.protobuf.descriptor import Descriptor, ServiceDescriptor
 
 from ordersys.api.amqp.v1.topology_pb2 import DeadLetterQueue
 from ordersys.contract import topology
+from ordersys.contract.access import service_name
 from ordersys.contract.events import CONTENT_TYPE, MAXIMUM_BYTES, EventMessage, headers
 
 Node = dict[str, Any]
@@ -155,7 +156,7 @@ def _components(event: Descriptor, comments: Mapping[str, str]) -> Iterator[tupl
             "x-properties": _object(
                 "AMQP properties. A delivery without those that are required is no event: a dead letter.",
                 list(NEEDED),
-                {name: properties[name] for name in NEEDED},
+                {name: properties[name] for name in (*NEEDED, "user_id")},
             ),
         },
     )
@@ -182,6 +183,11 @@ def _properties(event: Descriptor) -> Node:
         "content_type": {"type": "string", "const": CONTENT_TYPE},
         "delivery_mode": {"type": "integer", "const": _PERSISTENT},
         "timestamp": {"type": "integer", "description": "Seconds since 1970.", "examples": [1_790_000_000]},
+        "user_id": {
+            "type": "string",
+            "description": "The user by whose connection it is published: where the system has identities this name.",
+            "examples": [service_name(topology.publication(event).publisher)],
+        },
     }
 
 

@@ -130,7 +130,9 @@ def _value(declared: "Field[Any]", environment: Mapping[str, str]) -> object:
     try:
         return declared.metadata["parse"](_unquoted(given))
     except ValueError as error:
-        shown = "" if declared.metadata["secret"] else f" is {given!r} but"
+        # A URL with a user in it may have a password as well, whatever setting it was given for.
+        is_hidden = declared.metadata["secret"] or ("://" in given and "@" in given)
+        shown = "" if is_hidden else f" is {given!r} but"
         raise InvalidSetting(f"{_variable(declared)}{shown} must be {error}") from None
 
 

@@ -7,10 +7,10 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from copy import copy
 from functools import partial
 from typing import Any
 
+import pika
 from pika.channel import Channel
 from pika.exceptions import AMQPError
 
@@ -22,6 +22,7 @@ from ordersys.runtime.rabbitmq.confirms import CONFIRMED, Confirms, Fate, Publis
 from ordersys.runtime.rabbitmq.errors import BrokerRefused, BrokerUnavailable, unavailable
 from ordersys.runtime.rabbitmq.frames import Connection
 from ordersys.runtime.rabbitmq.messages import Message
+from ordersys.runtime.rabbitmq.tls import trouble
 from ordersys.runtime.rabbitmq.urls import BrokerUrl
 
 _log = logging.getLogger(__name__)
@@ -39,7 +40,7 @@ class Session:
 
     def __init__(self, url: BrokerUrl) -> None:
         self._loop = asyncio.get_running_loop()
-        self.place = str(url)
+        self.place, self.user = str(url), url.user
         self._connection: Connection
         self._events: RpcChannel
         self._blocked = self._silent = False
@@ -50,7 +51,7 @@ class Session:
     @classmethod
     async def open(cls, url: BrokerUrl, name: str) -> "Session":
         """Connects, with publisher confirms switched on. Raises BrokerUnavailable."""
-        session, parameters = cls(url), copy(url.parameters)
+        session, parameters = cls(url), _parameters(url)
         parameters.heartbeat = HEARTBEAT_SECONDS
         parameters.blocked_connection_timeout = BLOCKED_SECONDS
         # pika's own limits, 10 s for each address and 15 s for all, outlast the time in which another node has to take
@@ -211,3 +212,11 @@ class Session:
     def _on_unblocked(self, _: object, __: object) -> None:
         self._blocked = False
         _log.info("RabbitMQ at %s takes events again", self.place)
+
+
+def _parameters(url: BrokerUrl) -> pika.URLParameters:
+    """For one connection. Raises BrokerUnavailable: files that are replaced right now may fit in a moment."""
+    try:
+        return url.fresh()
+    except OSError as error:
+        raise BrokerUnavailable(f"{url}: {trouble(error)}") from error

@@ -9,6 +9,7 @@ import ssl
 from pika.adapters.utils.connection_workflow import AMQPConnectorStackTimeout
 from pika.exceptions import (
     AMQPConnectionError,
+    AuthenticationError,
     ChannelClosedByBroker,
     ConnectionClosedByBroker,
     ConnectionOpenAborted,
@@ -17,7 +18,7 @@ from pika.exceptions import (
     ProbableAuthenticationError,
 )
 
-from ordersys.runtime.rabbitmq import refusals
+from ordersys.runtime.rabbitmq import refusals, tls
 
 _WAYS_OUT = "name the port of RabbitMQ, usually 5672, or use amqps:// where it wants TLS"
 _NO_TLS = frozenset({"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE"})  # the second from OpenSSL 3.2 on
@@ -43,6 +44,8 @@ def unavailable(where: str, error: BaseException, method: str = "") -> BrokerUna
     if isinstance(error, BrokerUnavailable):
         return error if str(error).startswith(where) else type(error)(f"{where}: {error}", error.code)
     cause = _cause(error)
+    if refusal := _refusal(cause):
+        return BrokerRefused(f"{where}: {refusal}", refusals.ACCESS_REFUSED)
     if isinstance(cause, ProbableAuthenticationError | ProbableAccessDeniedError):
         # Guessed by pika from the moment at which the connection ended; for sure where the broker has said goodbye.
         kind = BrokerRefused if "ClosedByBroker" in str(cause) else BrokerUnavailable
@@ -61,6 +64,15 @@ def _cause(error: BaseException) -> BaseException:
         return _cause(nested[-1])
     has_cause = isinstance(error, AMQPConnectionError) and error.args and isinstance(error.args[-1], BaseException)
     return _cause(error.args[-1]) if has_cause else error
+
+
+def _refusal(error: BaseException) -> str:
+    """The sentence about certificates that are not accepted, or not asked for; empty for other errors."""
+    if isinstance(error, ProbableAuthenticationError):
+        return tls.UNKNOWN_USER if "mechanism EXTERNAL" in str(error) else ""
+    if isinstance(error, AuthenticationError):
+        return tls.not_offered(str(error.args[-1]) if error.args else "")
+    return tls.refusal(error)
 
 
 def _reason(error: BaseException) -> str:

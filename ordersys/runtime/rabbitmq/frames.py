@@ -176,6 +176,7 @@ def _delivery(data: bytes, at: int, method_end: int, channel: int) -> _Found | N
         return None
     kind, of, header_end = _frame(data, method_end)
     tag_at = at + _CONSUMER_TAG_AT + 1 + data[at + _CONSUMER_TAG_AT]
+    exchange_at = tag_at + _TAGGED.size
     content_at = method_end + _FRAME.size
     properties_at = content_at + _CONTENT.size
     if (kind, of) != (_HEADER, channel) or tag_at + _TAGGED.size >= method_end or properties_at >= header_end:
@@ -190,7 +191,8 @@ def _delivery(data: bytes, at: int, method_end: int, channel: int) -> _Found | N
             return None
     if class_ != _BASIC:
         return None
-    return _Found(tag, received(data[properties_at : header_end - 1], body, bits & 1 == 1), end)
+    exchange = str(data[exchange_at + 1 : exchange_at + 1 + data[exchange_at]], errors="replace")
+    return _Found(tag, received(data[properties_at : header_end - 1], body, bits & 1 == 1, exchange), end)
 
 
 def _frame(data: bytes, at: int) -> tuple[int, int, int]:

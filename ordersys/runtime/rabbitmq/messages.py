@@ -44,6 +44,9 @@ class AmqpDelivery(NamedTuple):
     redelivered: bool = False
     properties: bytes = b""
     """All of them, as they came: what is needed to publish the message again."""
+    user_id: str | bytes | None = None
+    exchange: str = ""
+    """The exchange it came through; empty where that is the default one, or not known."""
 
 
 class RawProperties(pika.BasicProperties):
@@ -59,6 +62,7 @@ class RawProperties(pika.BasicProperties):
     message_id: str | bytes | None  # type: ignore[assignment]
     type: str | bytes | None  # type: ignore[assignment]
     content_type: str | bytes | None  # type: ignore[assignment]
+    user_id: str | bytes | None  # type: ignore[assignment]
 
     def __init__(self) -> None:
         """Without the fields of BasicProperties: `__getattr__` has them."""
@@ -78,7 +82,7 @@ class RawProperties(pika.BasicProperties):
             self._decode_all()
         else:
             self.message_id, self.type = properties.text("message_id"), properties.text("type")
-            self.content_type = properties.text("content_type")
+            self.content_type, self.user_id = properties.text("content_type"), properties.text("user_id")
         return self
 
     def encode(self) -> list[bytes]:
@@ -117,24 +121,24 @@ with suppress(AttributeError):
     receive_raw(pika.spec.props)
 
 
-def of_event(event: EventMessage, to: Publication) -> Message:
-    """An event, for the exchange named. Raises whatever is wrong with it."""
+def of_event(event: EventMessage, to: Publication, user: str = "") -> Message:
+    """An event, for the exchange named, published by that user. Raises whatever is wrong with it."""
     if not to.exchange:
         raise ValueError(f"this release does not know where {event.type} is published")
     if len(to.exchange) > _SHORT or len(to.routing_key) > _SHORT:
         raise ValueError("AMQP has no exchange or routing key that long")
     properties = RawProperties()
-    properties.raw = _laid_out(event)
+    properties.raw = _laid_out(event, user)
     properties.message_id = event.event_id
     return Message(to.exchange, to.routing_key, event.body, properties)
 
 
-def _laid_out(event: EventMessage) -> bytes:
+def _laid_out(event: EventMessage, user: str) -> bytes:
     """The properties of `event` as they are on the wire (AMQP 0-9-1 §4.2.6.1), byte by byte what pika makes of them.
 
     pika asks of each value anew how it is encoded, which costs as much as all the rest of publishing.
     """
-    before, origin, after = _constant(event.type, event.source)
+    before, origin, after = _constant(event.type, event.source, user)
     subject, traceparent = event.subject.encode(), event.traceparent.encode()
     headers = b"%b\x13cloudEvents:subjectS%b%b\x10cloudEvents:timeS\0\0\0\x1b%b\x0btraceparentS%b%b" % (
         origin,
@@ -156,8 +160,9 @@ def _laid_out(event: EventMessage) -> bytes:
 
 
 @lru_cache(maxsize=100)
-def _constant(event_type: str, source: str) -> tuple[bytes, bytes, bytes]:
+def _constant(event_type: str, source: str, user: str) -> tuple[bytes, bytes, bytes]:
     """The constant parts of a type's events: the bytes before the headers, the first headers, and the last bytes."""
+    present, last = (_PRESENT | BITS["user_id"], short_string(user)) if user else (_PRESENT, b"")
     origin = source.encode()
     headers = b"\x17cloudEvents:specversionS%b%b\x12cloudEvents:sourceS%b%b" % (
         len(SPEC_VERSION).to_bytes(4),
@@ -165,7 +170,7 @@ def _constant(event_type: str, source: str) -> tuple[bytes, bytes, bytes]:
         len(origin).to_bytes(4),
         origin,
     )
-    return _PRESENT.to_bytes(2) + short_string(CONTENT_TYPE), headers, short_string(event_type)
+    return present.to_bytes(2) + short_string(CONTENT_TYPE), headers, short_string(event_type) + last
 
 
 def short_string(text: str) -> bytes:
@@ -176,21 +181,25 @@ def short_string(text: str) -> bytes:
     return b"%c%b" % (len(encoded), encoded)
 
 
-def copy(properties: bytes, body: bytes, exchange: str, queue: str) -> Message:
+def copy(properties: bytes, body: bytes, exchange: str, queue: str, user: str = "") -> Message:
     """A message for one queue, as it was published: without what does not belong to a copy.
 
-    `exchange` leads to that queue alone, or is the default exchange.
+    `exchange` leads to that queue alone, or is the default exchange. With the `user` who publishes it, it says so, and
+    who published it first: raises Malformed where it can't.
     """
-    return Message(exchange, queue, body, RawProperties.of(for_a_copy(properties)))
+    copied = Properties(properties).for_a_replay(user) if user else for_a_copy(properties)
+    return Message(exchange, queue, body, RawProperties.of(copied))
 
 
-def received(properties: bytes, body: bytes, redelivered: bool = False) -> AmqpDelivery:
+def received(properties: bytes, body: bytes, redelivered: bool = False, exchange: str = "") -> AmqpDelivery:
     """A delivery, given its properties as they came. Raises nothing."""
     read = RawProperties.of(properties)
-    return AmqpDelivery(read.message_id, read.type, read.content_type, body, redelivered, properties)
+    return AmqpDelivery(
+        read.message_id, read.type, read.content_type, body, redelivered, properties, read.user_id, exchange
+    )
 
 
 def delivered(method: Any, properties: pika.BasicProperties, body: bytes) -> AmqpDelivery:
     """A delivery, as pika gives it."""
     raw = properties.raw if isinstance(properties, RawProperties) else b"".join(properties.encode())
-    return AmqpDelivery(properties.message_id, properties.type, properties.content_type, body, method.redelivered, raw)
+    return received(raw, body, method.redelivered, method.exchange)

@@ -51,7 +51,7 @@ class Publisher:
         """
         # Shielded: who gives up here must not cancel the future that the next session is handed to.
         session = await asyncio.shield(self._ready)
-        messages, outcomes = encoded(events, self._forbidden.now)
+        messages, outcomes = encoded(events, self._forbidden.now, session.user)
         sent = await session.publish_each(list(messages.values()))
         self._judge(session, {outcome.fate for outcome in set(sent)})
         if not outcomes and not self._forbidden and not session.closed.done():
@@ -148,12 +148,12 @@ def _anything(_: Publication) -> str:
 
 
 def encoded(
-    events: Sequence[Outgoing], forbidden: Callable[[Publication], str] = _anything
+    events: Sequence[Outgoing], forbidden: Callable[[Publication], str] = _anything, user: str = ""
 ) -> tuple[dict[int, Message], dict[int, PublishResult]]:
     """The message of each event that can be sent, by its place; what becomes of each of the others.
 
     `forbidden` says why an event may not be sent. What comes after one that isn't, of the same order, is held back
-    with it.
+    with it. `user` is the one the connection has logged in as, empty where that is not known.
     """
     messages: dict[int, Message] = {}
     outcomes: dict[int, PublishResult] = {}
@@ -165,7 +165,7 @@ def encoded(
         reason = forbidden(outgoing.to)
         if not reason:
             try:
-                messages[number] = of_event(outgoing.event, outgoing.to)
+                messages[number] = of_event(outgoing.event, outgoing.to, user)
             except Exception as error:  # noqa: BLE001 - its outcome: whatever is wrong with one harms no other
                 reason = f"it can't be encoded: {type(error).__name__}: {error}"
         if reason:

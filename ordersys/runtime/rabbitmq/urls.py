@@ -3,23 +3,28 @@
 Read once, before anything starts, by the parser that will use them: pika's. It takes more than it understands – a `/`
 in a password moves the host, `/a/b` means the virtual host a – so that only what can be read in one way is given to it.
 From then on nobody parses or shows a URL: what is shown is made of what pika has read, and holds no secret.
+
+`amqps://` without a user means the user in the process's certificate (`tls`), `amqp://` without one the guest that each
+RabbitMQ has on loopback.
 """
 
 import ast
-import os
 import re
 import ssl
-from dataclasses import dataclass, field
+from copy import copy
+from dataclasses import dataclass, field, replace
 from urllib.parse import parse_qsl, quote, unquote_to_bytes
 
 import pika
+from pika.credentials import ExternalCredentials, PlainCredentials
 
-from ordersys.console.opening import open_regular
 from ordersys.contract import addresses
+from ordersys.runtime.rabbitmq.tls import NAMED_FILES, NAMES, Files, Tls, trouble
 
 WANTED = "an AMQP URL (amqp://user:password@host:5672/%2F, or several with commas between them)"
 _PORTS = {"amqp": 5672, "amqps": 5671}
-_FOR_TLS = "ssl_options"
+_FOR_TLS, _SERVER_NAME = "ssl_options", "server_name_indication"
+"""Options of pika's, and of the RabbitMQ URI Query Parameters."""
 _OURS = frozenset(
     {
         "blocked_connection_timeout",
@@ -36,12 +41,8 @@ _OURS = frozenset(
     }
 )
 """Options of pika's that the session sets itself, or that it would not work with."""
-_TLS_NAMES = frozenset(
-    {"ca_certs", "cafile", "ca_path", "capath", "ca_data", "cadata", "certfile", "keyfile", "password"}
-    | {"ciphers", "server_hostname"}
-)
-_TLS_FILES = ("ca_certs", "cafile", "certfile", "keyfile")
 _MAX_OCTETS = 255  # AMQP 0-9-1 §4.2.5.3, short strings
+_HOST_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,21 @@ class BrokerUrl:
     shown: str
     parameters: pika.URLParameters = field(repr=False, compare=False)
     _text: str = field(repr=False)
+    tls: Tls | None = field(default=None, repr=False, compare=False)
+    user: str = field(default="", repr=False, compare=False)
+    """The user that the broker takes a client for; empty where that is by a certificate which nobody named yet."""
+
+    @property
+    def is_external(self) -> bool:
+        """True where the certificate says who the client is, and no password."""
+        return isinstance(self.parameters.credentials, ExternalCredentials)
+
+    def fresh(self) -> pika.URLParameters:
+        """Parameters for one connection. Reads the files of certificates. Raises OSError, and ssl.SSLError as one."""
+        parameters = copy(self.parameters)
+        if self.tls:
+            parameters.ssl_options = pika.SSLOptions(self.tls.context(), self.tls.server_name)
+        return parameters
 
     def __str__(self) -> str:
         return self.shown
@@ -67,6 +83,30 @@ def parse(text: str) -> BrokerUrls:
     """
     texts = [url.strip() for url in text.split(",")]
     return tuple(_numbered(number, len(texts), url) for number, url in enumerate(texts, 1))
+
+
+def identified(urls: BrokerUrls, files: Files) -> BrokerUrls:
+    """The same for a process with these files. Raises ValueError with what is wrong, fit to stand behind the variable.
+
+    Reads the files.
+    """
+    return tuple(url if url.tls is None else _identified(url, url.tls, files) for url in urls)
+
+
+def _identified(url: BrokerUrl, tls: Tls, files: Files) -> BrokerUrl:
+    tls = tls.with_files(files, url.is_external)
+    try:
+        tls.context()
+        user = tls.user() if url.is_external else url.user
+    except ssl.SSLError as error:
+        raise ValueError(f"needs other files than {_named(tls)}: {trouble(error)}") from None
+    except OSError as error:
+        raise ValueError(f"needs a file of yours: {trouble(error)}") from None
+    return replace(url, tls=tls, user=user)
+
+
+def _named(tls: Tls) -> str:
+    return ", ".join(str(tls.options[name]) for name in NAMED_FILES if name in tls.options)
 
 
 def shown(urls: BrokerUrls) -> str:
@@ -102,8 +142,8 @@ def _parse_one(text: str) -> BrokerUrl:
     address = _address(host, _PORTS[scheme.lower()])
     if slash and len(unquote_to_bytes(path)) > _MAX_OCTETS:
         raise ValueError(f"has a virtual host of more than {_MAX_OCTETS} octets")
-    _check_options(query, scheme.lower() == "amqps")
-    return _read(text, address)
+    tls = _tls(query, scheme.lower() == "amqps")
+    return _read(text.partition("?")[0], address, tls, is_external=tls is not None and "@" not in place)
 
 
 def _check_characters(text: str) -> None:
@@ -132,6 +172,8 @@ def _check_user(text: str) -> None:
     user, colon, password = text.partition(":")
     if not user:
         raise ValueError("has no user before the @")
+    if len(unquote_to_bytes(user)) > _MAX_OCTETS:  # each event names it (`user_id`)
+        raise ValueError(f"has a user of more than {_MAX_OCTETS} octets")
     if not password:
         raise ValueError(f"has no password{'' if colon else ', nor a : behind the user'}")
     if ":" in password:
@@ -146,57 +188,68 @@ def _address(text: str, port: int) -> addresses.Address:
         raise ValueError(f"needs HOST:PORT {reason}") from None
 
 
-def _check_options(query: str, encrypted: bool) -> None:
-    """Refuses options that pika does not know, and those the session overwrites: they would be ignored in silence."""
+def _tls(query: str, encrypted: bool) -> Tls | None:
+    """The options, if the connection is encrypted.
+
+    Refuses those that are not known, and those the session overwrites: they would be ignored in silence.
+    """
     given = query.split("&") if query else []
-    for option in given:
-        name = option.partition("=")[0]
+    names = [option.partition("=")[0] for option in given]
+    for name in names:
         if name in _OURS:
             raise ValueError(f"has the option {name}, which is not for a URL to decide; leave it out")
-        if name != _FOR_TLS:
-            raise ValueError(f"has an option that is not known; there is only {_FOR_TLS}")
-    if given and not encrypted:
-        raise ValueError(f"has {_FOR_TLS}, which belong to amqps://")
-    if len(given) > 1:
-        raise ValueError(f"has {_FOR_TLS} twice")
-    for _, value in parse_qsl(query, keep_blank_values=True):
-        _check_tls(value)
+        if name not in (_FOR_TLS, _SERVER_NAME):
+            raise ValueError(f"has an option that is not known; there are only {_FOR_TLS} and {_SERVER_NAME}")
+        if not encrypted:
+            raise ValueError(f"has {name}, which belongs to amqps://")
+        if names.count(name) > 1:
+            raise ValueError(f"has {name} twice")
+    if not encrypted:
+        return None
+    values = dict(parse_qsl(query, keep_blank_values=True))
+    options = _options(values[_FOR_TLS]) if _FOR_TLS in values else {}
+    return Tls(options, _server_name(values, options))
 
 
-def _check_tls(value: str) -> None:
-    """Names that pika would ignore; a protocol it would take from the URL could be one that checks no certificate."""
+def _server_name(values: dict[str, str], options: dict[str, object]) -> str | None:
+    if _SERVER_NAME not in values:
+        return str(options["server_hostname"]) if "server_hostname" in options else None
+    if "server_hostname" in options:
+        raise ValueError(f"has {_SERVER_NAME} and, in {_FOR_TLS}, server_hostname; leave one of them out")
+    if not _HOST_NAME.fullmatch(values[_SERVER_NAME]):
+        raise ValueError(f"has a {_SERVER_NAME} that is no name of a host")
+    return values[_SERVER_NAME]
+
+
+def _options(value: str) -> dict[str, object]:
+    """Refuses names that pika would ignore; a protocol of the URL's could be one that checks no certificate."""
     names = re.findall(r"['\"](\w+)['\"]\s*:", value)
     if not re.fullmatch(r"\{.*\}", value) or not names:
         raise ValueError(f"has {_FOR_TLS} that are no such thing as {{'cafile':'/path/ca.pem'}}")
-    if not set(names) <= _TLS_NAMES:
-        raise ValueError(f"has {_FOR_TLS} with a name that is none of {', '.join(sorted(_TLS_NAMES))}")
-    _check_files(value)
-
-
-def _check_files(value: str) -> None:
-    """OpenSSL would wait for whoever writes to a pipe."""
+    if not set(names) <= NAMES:
+        raise ValueError(f"has {_FOR_TLS} with a name that is none of {', '.join(sorted(NAMES))}")
     try:
-        options = ast.literal_eval(value)
-        given = [options[name] for name in _TLS_FILES if isinstance(options.get(name), str)]
-    except Exception:  # noqa: BLE001 - no dictionary, or nested too deep: pika reads it in the same way, and says so
-        return
-    for path in given:
-        try:
-            os.close(open_regular(path, os.O_RDONLY))
-        except OSError as error:
-            raise ValueError(f"has {_FOR_TLS} that name a file that can't be read ({error.strerror})") from None
-
-
-def _read(text: str, address: addresses.Address) -> BrokerUrl:
-    try:
-        parameters = pika.URLParameters(text)
+        options = dict(ast.literal_eval(value))
+        Tls(options).context()
     except ssl.SSLError:
         raise ValueError(f"has {_FOR_TLS} that name a file without a certificate or key that can be used") from None
     except OSError as error:
         raise ValueError(f"has {_FOR_TLS} that name a file that can't be read ({error.strerror})") from None
-    except Exception:  # noqa: BLE001 - pika raises whatever comes out of the text, with the text in it
+    except Exception:  # noqa: BLE001 - whatever comes out of the text, with the text in it
         raise ValueError(f"has {_FOR_TLS} that can't be used") from None
+    return options
+
+
+def _read(text: str, address: addresses.Address, tls: Tls | None, is_external: bool) -> BrokerUrl:
+    try:
+        parameters = pika.URLParameters(text)
+    except Exception:  # noqa: BLE001 - pika raises whatever comes out of the text, with the text in it
+        raise ValueError("can't be read") from None
     if (parameters.host, parameters.port) != address:
         raise ValueError("can be read in more than one way")
+    if is_external:
+        parameters.credentials = ExternalCredentials()
+    credentials = parameters.credentials
+    user = credentials.username if isinstance(credentials, PlainCredentials) else ""
     host = addresses.Address(parameters.host, parameters.port)
-    return BrokerUrl(f"{host}/{quote(parameters.virtual_host, safe='')}", parameters, text)
+    return BrokerUrl(f"{host}/{quote(parameters.virtual_host, safe='')}", parameters, text, tls, user)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import pika
 from hypothesis import strategies as st
 
-from ordersys.contract.properties import Malformed, Properties
+from ordersys.contract.properties import Malformed, Properties, entries
 
 NAMES = (
     "content_type",
@@ -25,6 +25,9 @@ NAMES = (
     "cluster_id",
 )
 """In the order in which they stand (AMQP 0-9-1 §1.8)."""
+_LENGTH = 4  # bytes, of a table
+ORIGINAL_USER = b"ordersys:user_id"
+"""The header of a replay that says who published what was replayed."""
 _BITS = {name: 1 << (15 - index) for index, name in enumerate(NAMES)}
 
 
@@ -47,6 +50,17 @@ def encoded(properties: Mapping[str, bytes]) -> bytes:
     """Properties by name, each encoded."""
     flags = sum(_BITS[name] for name in properties)
     return struct.pack(">H", flags) + b"".join(properties[name] for name in NAMES if name in properties)
+
+
+def decoded(raw: bytes) -> dict[str, bytes]:
+    """Properties by name, each as it is encoded."""
+    flags, at, values = int.from_bytes(raw[:2]), 2, {}
+    for name in (name for name in NAMES if flags & _BITS[name]):
+        table = _LENGTH + int.from_bytes(raw[at : at + _LENGTH])
+        size = {"headers": table, "delivery_mode": 1, "priority": 1, "timestamp": 8}.get(name) or 1 + raw[at]
+        values[name] = raw[at : at + size]
+        at += size
+    return values
 
 
 def nested(kind: bytes, depth: int) -> bytes:
@@ -166,3 +180,10 @@ def properties(draw: st.DrawFn, names: Sequence[str] = NAMES, tables: Bytes = TA
 def published(values: Mapping[str, bytes]) -> dict[str, bytes]:
     """The properties of a copy: all of them but a user_id, which the broker checks."""
     return {name: raw for name, raw in values.items() if name != "user_id"}
+
+
+def unsigned(raw: bytes) -> bytes:
+    """Properties without what says by whom they were published."""
+    values = published(decoded(raw))
+    kept = b"".join(e.raw for e in entries(values.pop("headers", bytes(_LENGTH))[_LENGTH:]) if e.name != ORIGINAL_USER)
+    return encoded({**values, **({"headers": counted(kept)} if kept else {})})

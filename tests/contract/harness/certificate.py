@@ -24,6 +24,8 @@ _UNTRIED = {
     "proxy": "trouble with the broker",
     "stand-in": "trouble with the Order Service",
     "identities": "rights",
+    "users": "forged events",
+    "declarers": "queues that are missing",
     "in-clear": "calls that no client library makes",
     RESTART: "durability",
 }
@@ -33,6 +35,8 @@ _WANTING = {
     "proxy": "the suite does not stand between the services and their broker (--amqp-proxy)",
     "stand-in": "the suite does not stand in for the Order Service (--stand-in)",
     "identities": "the services run without identities (--secure judges ours with them)",
+    "users": "the services share a user of their broker (--secure gives each its own, where no broker is named)",
+    "declarers": "the services may not declare: each has a user of its own",
     "in-clear": "the connections are encrypted",
     RESTART: "the suite may not kill what it judges (--restart)",
 }

@@ -1,6 +1,6 @@
 """Callers of a system with identities: operators and customers by tokens, services by certificates.
 
-The folder is one that `python -m ordersys.identity` makes, or `python -m ordersys.local --secure`.
+The folder is one that `python -m ordersys.identity` makes, or `python -m ordersys.local`.
 """
 
 from collections.abc import Sequence
@@ -16,6 +16,7 @@ from ordersys.identity.authority import Authority
 
 OPERATOR = "olga"
 _PRODUCT = "product-service"
+_LONGEST_HOURS = 24
 
 
 class Identity:
@@ -40,6 +41,15 @@ class Identity:
         credentials = grpc.ssl_channel_credentials(layout.ca.read_bytes(), *(file.read_bytes() for file in own))
         named = [("grpc.ssl_target_name_override", role)] if role else []
         return grpc.secure_channel(target, credentials, [*options, *named])
+
+    def channel_of_operator(self, target: str, options: Sequence[tuple[str, Any]], role: str) -> grpc.Channel:
+        """A channel to the service `role` on which each call shows a token of the operator, which lasts for a day."""
+        authorities = self.authority.layout.ca.read_bytes()
+        token = self.authority.token(OPERATOR, [Role.ROLE_OPERATOR], _LONGEST_HOURS)
+        credentials = grpc.composite_channel_credentials(
+            grpc.ssl_channel_credentials(authorities), grpc.access_token_call_credentials(token)
+        )
+        return grpc.secure_channel(target, credentials, [*options, ("grpc.ssl_target_name_override", role)])
 
     def of_product_service(self, options: Sequence[tuple[str, Any]]) -> grpc.Channel:
         """A channel to the Order Service, as the Product Service has it."""

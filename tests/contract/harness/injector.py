@@ -8,9 +8,11 @@ import pika
 from google.protobuf.message import Message
 from pika.adapters.blocking_connection import BlockingChannel
 
+from ordersys.contract.access import service_name
 from ordersys.contract.events import CONTENT_TYPE
+from ordersys.contract.properties import Properties
 from ordersys.contract.topology import Subscription, events, publication, subscriptions, topology
-from tests.contract.harness.amqp_properties import EncodedProperties
+from tests.contract.harness.amqp_properties import EncodedProperties, decoded, encoded, short
 from tests.contract.harness.system_under_test import new_id
 
 SUBSCRIPTIONS = {subscription.consumer: subscription for subscription in subscriptions()}
@@ -19,8 +21,15 @@ SUBSCRIPTIONS = {subscription.consumer: subscription for subscription in subscri
 class Injector:
     """A connection of the suite's own to the broker. Closed by `close`."""
 
-    def __init__(self, url: str) -> None:
-        self._connection = pika.BlockingConnection(pika.URLParameters(url))
+    def __init__(self, broker: str | pika.connection.Parameters, names_publishers: bool = False) -> None:
+        """Given the URL of a broker, or whatever else pika connects by.
+
+        With `names_publishers` each event has the user that the contract names, unless another is given. The user of
+        the connection may set any then (tag `impersonator` of RabbitMQ).
+        """
+        self._names_publishers = names_publishers
+        parameters = pika.URLParameters(broker) if isinstance(broker, str) else broker
+        self._connection = pika.BlockingConnection(parameters)
         self._channel: BlockingChannel = self._connection.channel()
         self._channel.confirm_delivery()
 
@@ -64,7 +73,7 @@ class Injector:
 
     def put_raw(self, queue: str, body: bytes, properties: bytes) -> None:
         """Puts a message into a queue with properties as no library has them."""
-        self._channel.basic_publish("", queue, body, EncodedProperties.of(properties), mandatory=True)
+        self._publish("", queue, body, EncodedProperties.of(self._signed(properties)))
 
     def make_anew(self, queue: str, seconds: float) -> None:
         """Deletes a queue with all that is in it, and declares it again as the contract has it, so much later."""
@@ -120,6 +129,20 @@ class Injector:
         """Publishes a message, which is persistent unless it says something else."""
         persistent = {"delivery_mode": pika.DeliveryMode.Persistent.value}
         properties = pika.BasicProperties(**{**persistent, **said})
+        if "user_id" not in said:
+            properties = EncodedProperties.of(self._signed(b"".join(properties.encode())))
+        self._publish(exchange, key, body, properties)
+
+    def _signed(self, properties: bytes) -> bytes:
+        """With the user of the event's publisher, where that is to be named."""
+        values = decoded(properties)
+        event = events().get(str(Properties(properties).text("type")))
+        if not self._names_publishers or "user_id" in values or event is None:
+            return properties
+        user = service_name(publication(event).publisher)
+        return encoded({**values, "user_id": short(user.encode())})
+
+    def _publish(self, exchange: str, key: str, body: bytes, properties: pika.BasicProperties) -> None:
         self._channel.basic_publish(exchange, key, body, properties, mandatory=True)
 
 

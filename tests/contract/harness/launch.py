@@ -14,6 +14,7 @@ from pathlib import Path
 from ordersys.contract.addresses import parse
 from tests import virtual_host
 from tests.contract.harness.amqp_proxy import AmqpProxy
+from tests.contract.harness.broker_users import Users
 from tests.contract.harness.client import PRODUCT, ROLES, NotReachable
 from tests.contract.harness.identity import Identity
 from tests.contract.harness.system_under_test import STARTED_SECONDS
@@ -43,19 +44,35 @@ def system(folder: Path, proxy: AmqpProxy, programs: Sequence[str]) -> Iterator[
 
 @contextmanager
 def secured_system(
-    folder: Path, proxy: AmqpProxy, programs: Sequence[str]
+    folder: Path, proxy: AmqpProxy, programs: Sequence[str], users: Users | None
 ) -> Iterator[tuple[dict[str, str], Identity]]:
-    """As `system`, with identities; also whoever may call."""
-    with _running(folder, proxy, programs, "--secure") as said:
+    """As `system`, with identities, and with a user for each service where there are `users`; also whoever may call."""
+    if users is not None:
+        programs = list(_with_users(folder.with_name("urls"), proxy, programs, users))
+    with _running(folder, proxy, programs, insecure=False) as said:
         yield _by_role(said), Identity(folder / "identity", said["ORDERSYS_ORDER_SERVICE_INTERNAL_ADDRESS"])
 
 
 @contextmanager
-def _running(folder: Path, proxy: AmqpProxy, programs: Sequence[str], *flags: str) -> Iterator[dict[str, str]]:
+def _running(
+    folder: Path, proxy: AmqpProxy, programs: Sequence[str], insecure: bool = True
+) -> Iterator[dict[str, str]]:
     """The settings that a system prints, as long as it runs."""
     replaced = [word for program in programs for word in ("--program", program)]
-    with local(folder, "--amqp-url", proxy.url, *replaced, *flags) as process:
+    with local(folder, "--amqp-url", proxy.url, *replaced, insecure=insecure) as process:
         yield addresses(process)
+
+
+def _with_users(folder: Path, proxy: AmqpProxy, programs: Sequence[str], users: Users) -> Iterator[str]:
+    """A program for each service, that is told the URL of its user by a file, and checks publishers."""
+    given = dict(program.split("=", 1) for program in programs)
+    folder.mkdir()
+    for role in ROLES:
+        file = folder / role
+        file.write_text(users.url_of(role, proxy.url))
+        ours = shlex.join([sys.executable, "-m", f"ordersys.{role.replace('-', '_')}"])
+        variables = ["-u", "ORDERSYS_AMQP_URL", f"ORDERSYS_AMQP_URL_FILE={file}", "ORDERSYS_PUBLISHER_USERS=checked"]
+        yield f"{role}={shlex.join(['env', *variables])} {given.get(role, ours)}"
 
 
 def _by_role(said: Mapping[str, str]) -> dict[str, str]:

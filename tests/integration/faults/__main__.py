@@ -41,10 +41,11 @@ def main() -> None:
 
 def _run_jobs(arguments: argparse.Namespace, folder: Path) -> Generator[JobResult]:
     """The result of every job, then of what is left when all environments have ended."""
-    setup = Setup(arguments.database, arguments.replicas)
+    setup = Setup(arguments.database, arguments.replicas, arguments.secure)
     again = [f"--rounds={arguments.rounds}"] if arguments.rounds else []
     again += [f"--only='{words}'" for words in arguments.only]
-    again += [f"--database={setup.database}", f"--replicas={setup.replicas}"] if setup != Setup() else []
+    again += [f"--database={setup.database}", f"--replicas={setup.replicas}"] if setup.database != SQLITE else []
+    again += ["--secure"] if setup.secure else []
     run = Run(arguments.seed, arguments.rounds is None, setup, Path(arguments.keep).absolute(), " ".join(again))
     jobs = schedule(arguments.only, arguments.rounds, arguments.seed, arguments.round, setup)
     needed = len(setup.ports)
@@ -69,6 +70,9 @@ def _arguments() -> argparse.Namespace:
         "--replicas", type=int, default=1, metavar="N", help="processes of each service (1); more need postgresql"
     )
     parser.add_argument(
+        "--secure", action="store_true", help="with identities: everything encrypted, every caller known"
+    )
+    parser.add_argument(
         "--stages", type=int, default=_STAGES, metavar="N", help=f"systems on which rounds run at once ({_STAGES})"
     )
     parser.add_argument("--keep", metavar="DIR", default="faults-found", help="where rounds that failed are kept")
@@ -77,7 +81,7 @@ def _arguments() -> argparse.Namespace:
     if arguments.replicas < 1 or (arguments.replicas > 1 and arguments.database == SQLITE):
         parser.error("--replicas must be at least 1, and more than one process needs --database=postgresql")
     if arguments.list:
-        _list(arguments.rounds is None, Setup(arguments.database, arguments.replicas))
+        _list(arguments.rounds is None, Setup(arguments.database, arguments.replicas, arguments.secure))
         sys.exit(0)
     if arguments.seed is None:
         arguments.seed = random.SystemRandom().randrange(1, 10_000)

@@ -37,6 +37,7 @@ CASES = [(role, method) for role in (PRODUCT, ORDER, LISTENERS[0]) for method in
 every_rpc = pytest.mark.parametrize(("role", "method"), CASES, ids=[f"{role}-{method.name}" for role, method in CASES])
 SECONDS = 20.0
 NO_MESSAGE = b"\xff\xff"
+MEBIBYTE = 1024 * 1024
 
 
 class Customer(NamedTuple):
@@ -160,6 +161,17 @@ def _refused(channel: grpc.Channel, method: MethodDescriptor, metadata: tuple[tu
     return refusal(refused.value).reason
 
 
+@pytest.mark.cites("access.proto", "Who may not call is told before the request is read")
+@pytest.mark.judges(PRODUCT, "identities")
+@pytest.mark.parametrize("caller", ["nobody", "customer"])
+def test_a_forbidden_request_is_not_read_however_large_it_is(system: SystemUnderTest, caller: str) -> None:
+    """One near the limit that is no message, either; the operator's is served right after it."""
+    (method,) = (method for method in RPCS[PRODUCT] if method.name == "AdjustStock")
+    answer = system.client.send(method, NO_MESSAGE * MEBIBYTE, token=token_of(system, caller))
+    assert answer.reason == ("CREDENTIALS_MISSING" if caller == "nobody" else "NOT_PERMITTED")
+    assert system.stock(system.new_product(7)) == (7, 0)
+
+
 WRONG: Mapping[str, Callable[[str, SystemUnderTest], str]] = {
     "expired": lambda token, system: _with(token, system, iat=1_700_000_000, exp=1_700_003_600),
     "without an end": lambda token, system: _with(token, system, exp=None),
@@ -202,6 +214,21 @@ def test_nothing_else_says_who_calls(system: SystemUnderTest, key: str) -> None:
     value: Any = f"Bearer {operator}".encode() if key.endswith("-bin") else "operator"
     (method,) = (method for method in RPCS[ORDER] if method.name == "ListOrders")
     assert system.client.send(method, b"", token="", metadata=((key, value),)).reason == "CREDENTIALS_MISSING"
+
+
+@pytest.mark.cites("access.proto", "A caller is known by a bearer token")
+@pytest.mark.judges(PRODUCT, ORDER, "identities")
+@pytest.mark.parametrize("key", ["x-customer-id", "x-user-id", "customer-id", "x-roles", "x-forwarded-client-cert"])
+def test_nothing_beside_a_token_says_more_of_its_caller(system: SystemUnderTest, key: str) -> None:
+    """He is who his token says, in its roles: orders of the one he names are none of his."""
+    anna, ben, product = customer(system, "anna"), customer(system, "ben"), system.new_product()
+    anna.place(product)
+    (listing,) = (method for method in RPCS[ORDER] if method.name == "ListOrders")
+    (adjusting,) = (method for method in RPCS[PRODUCT] if method.name == "AdjustStock")
+    for value in (anna.name, "operator"):
+        metadata = ((key, value),)
+        assert list(system.client.send(listing, b"", token=ben.token, metadata=metadata).response.orders) == []
+        assert system.client.send(adjusting, b"", token=ben.token, metadata=metadata).reason == "NOT_PERMITTED"
 
 
 CALLS: Mapping[str, Callable[[str, str], Message]] = {
@@ -279,6 +306,7 @@ def test_a_customer_lists_his_own_orders(system: SystemUnderTest) -> None:
         anna.place(product)
     assert listed(ben) == listed(ben, customer_id=ben.name) == his
     assert ben.call(ListOrdersRequest(customer_id=anna.name)).reason == "NOT_PERMITTED"
+    assert listed(ben, state=OrderState.ORDER_STATE_PLACED) == his
     page = anna.ok(ListOrdersRequest(page_size=1))
     assert ben.call(ListOrdersRequest(page_size=1, page_token=page.next_page_token)).reason == "PAGE_TOKEN_INVALID"
 
@@ -328,3 +356,37 @@ def test_a_change_of_somebody_else_is_not_recalled(system: SystemUnderTest) -> N
         answered = anna.ok(request)
         assert anna.ok(request) == answered
         assert ben.call(request).reason == "ORDER_NOT_FOUND"
+
+
+@pytest.mark.cites(
+    "access.proto", "The request_ids of each caller are his own: under one id, two of them have two requests."
+)
+@pytest.mark.judges(PRODUCT, ORDER, "identities")
+@pytest.mark.parametrize("way", ["alone", "in a batch"])
+def test_a_request_of_somebody_else_is_not_recalled(system: SystemUnderTest, way: str) -> None:
+    """Its very words are an order for another customer; with his own name in them they are an order of his."""
+    anna, ben, product = customer(system, "anna"), customer(system, "ben"), system.new_product()
+    request = wanting(product, customer_id=anna.name)
+    if way == "alone":
+        hers = anna.ok(request).order
+    else:
+        hers = anna.ok(BatchPlaceOrdersRequest(requests=[request])).results[0].order
+    assert ben.call(request).reason == "NOT_PERMITTED"
+    (refused,) = of_each(ben.call(BatchPlaceOrdersRequest(requests=[request])), 1)
+    assert refused.reason == "NOT_PERMITTED"
+    request.customer_id = ""
+    his = ben.ok(request).order
+    assert (his.customer_id, listed(ben), listed(anna)) == (ben.name, [his.id], [hers.id])
+    assert system.stock(product) == (999_998, 2)
+
+
+@pytest.mark.cites("access.proto", "Operators and services act for all customers.")
+@pytest.mark.judges(PRODUCT, ORDER, "identities")
+def test_an_operator_orders_for_a_customer_whose_order_it_is_then(system: SystemUnderTest) -> None:
+    """The customer reads and cancels it, and nobody else does."""
+    anna, ben, product = customer(system, "anna"), customer(system, "ben"), system.new_product()
+    order = system.call_as(identity_of(system).operator, wanting(product, customer_id=anna.name)).response.order
+    assert ben.call(GetOrderRequest(order_id=order.id)).reason == "ORDER_NOT_FOUND"
+    assert anna.ok(GetOrderRequest(order_id=order.id)).order == order
+    anna.ok(CancelOrderRequest(request_id=new_id(), order_id=order.id))
+    assert system.stock(product) == (1_000_000, 0)

@@ -81,11 +81,11 @@ class Observer:
         state = self._environment.state
         left = {name: int(state.rows(service, query)[0][0]) for name, (service, query) in _STILL_TO_DO.items()}
         if self._environment.setup.replicas > 1:
-            left.update(event_taps.crowded(self._environment.amqp_url))
+            left.update(event_taps.crowded(self._environment.amqp))
         return left
 
     def _heard(self, name: str) -> dict[str, list[Event]]:
-        everything = event_taps.read(self._environment.amqp_url)
+        everything = event_taps.read(self._environment.amqp)
         return {exchange: [e for e in es if _about(e.message).startswith(name)] for exchange, es in everything.items()}
 
     def _all_recorded(self, received: Mapping[str, Sequence[Event]], missed_before: Mapping[str, int]) -> bool:

@@ -11,13 +11,19 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
+import grpc
+import pika
 import psutil
 
+from ordersys.api.auth.v1.access_pb2 import Role
+from ordersys.identity.layout import BROKER as BROKER_NAME
 from ordersys.local.guard import Guard
 from ordersys.local.rabbitmq import Node
 from ordersys.local.service import NotHealthy, Service
 from ordersys.local.system import SERVICES, Choices, System
 from tests.contract.harness.client import ROLES
+from tests.contract.harness.identity import Identity
+from tests.integration.faults.environment.broker_user import BrokerUser
 from tests.integration.faults.environment.network import LOOPBACK, Away, Condition, Link
 from tests.integration.faults.environment.postgresql import ReplicatedDatabase
 from tests.integration.faults.environment.setup import (
@@ -27,18 +33,23 @@ from tests.integration.faults.environment.setup import (
     SERVERS,
     USUAL,
     Setup,
+    for_services,
     to_database,
     way,
 )
 from tests.integration.faults.environment.state import FileState, ServerState, State
+from tests.integration.faults.workload.manner import CALLER
 
 PROCESSES = (*SERVICES, BROKER)
 """One of each kind: where a service has several processes, its first."""
 RECOVERY_SECONDS = 30.0
 _OPEN_FILES = 100
+_LONGEST_HOURS = 24  # that a token may last
 RUN = "RUN"
 """The variable that names the program to run in place of one of our services."""
 SABOTAGE = "-m tests.integration.faults.environment.sabotage"
+_URL = f"amqp://guest:guest@{LOOPBACK}:{{port}}/%2F"
+_SECURED_URL = f"amqps://{LOOPBACK}:{{port}}/%2F?server_name_indication={BROKER_NAME}"
 _SETTINGS = {
     "ORDERSYS_CALL_TIMEOUT_SECONDS": "2",
     "ORDERSYS_SWEEP_SECONDS": "1",
@@ -67,6 +78,8 @@ class Environment:
         self._stack = ExitStack()
         self._ports = dict(zip(setup.ports, numbers, strict=True))
         self._saboteurs: dict[str, str] = {}
+        self._identity: Identity | None = None
+        self._broker_user: BrokerUser | None = None
 
     def __enter__(self) -> "Environment":
         with ExitStack() as started:
@@ -77,6 +90,10 @@ class Environment:
             for name in self.processes:
                 self.give(name)
             self.system = started.enter_context(System(self.folder, _quietly, self._choices()))
+            if self.setup.secure:
+                self._identity = Identity(Path(self.identities), "")
+                self._identity.authority.write_token(CALLER, [Role.ROLE_OPERATOR], _LONGEST_HOURS)
+                self._broker_user = BrokerUser(self._identity.authority.layout, self.folder, self.node)
             if self.database is not None:
                 self.database.watch_leases()
             self._stack = started.pop_all()
@@ -96,15 +113,29 @@ class Environment:
         direct = {role: self._at(self.setup.of(role.replace("-", "_"))) for role in ROLES}
         return {**direct, "product-service": self._at(self._named("client"))}
 
+    def channel(self, module: str, target: str = "", options: Sequence[tuple[str, int | str]] = ()) -> grpc.Channel:
+        """A connection of a client to a service: an operator, where there are identities. By itself past every link."""
+        target = target or self.service(module).address
+        if self._identity is None:
+            return grpc.insecure_channel(target, options)
+        return self._identity.channel_of_operator(target, options, module.replace("_", "-"))
+
+    @property
+    def identities(self) -> str:
+        """The folder of the identities; empty where all goes in clear."""
+        return str(self.folder / "identity") if self.setup.secure else ""
+
     @property
     def node(self) -> Node:
         """The broker, or the first of several."""
         return self.broker(BROKER)
 
     @property
-    def amqp_url(self) -> str:
-        """The broker itself, past every link."""
-        return self.node.url
+    def amqp(self) -> pika.connection.Parameters:
+        """The broker itself, past every link, for a user who may do everything."""
+        if self._broker_user is None:
+            return pika.URLParameters(self.node.url)
+        return self._broker_user.parameters(self.node.port)
 
     def broker(self, name: str) -> Node:
         """One of the brokers."""
@@ -166,12 +197,16 @@ class Environment:
 
     def give(self, name: str, **variables: str) -> None:
         """Lets a process have this in its environment from its next start on, and nothing else of the kind."""
-        urls = [f"amqp://guest:guest@{LOOPBACK}:{self._ports[way]}/%2F" for way in self.ways.values()]
+        url = _SECURED_URL if self.setup.secure else _URL
+        urls = [url.format(port=self._ports[way]) for way in self.ways.values()]
         given = {"ORDERSYS_AMQP_URL": ",".join(urls), **variables}
         if name in self._saboteurs:
             given[RUN] = self._saboteurs[name]
+        internal = "ORDERSYS_ORDER_SERVICE_INTERNAL_ADDRESS" if self.setup.secure else "ORDERSYS_ORDER_SERVICE_ADDRESS"
         if name in self.setup.of("product_service"):
-            given["ORDERSYS_ORDER_SERVICE_ADDRESS"] = self._at(self._named("internal"))
+            given[internal] = self._at(self._named("internal"))
+        if name in self.setup.of("order_service") and self.setup.secure:
+            given[internal] = self._at([for_services(name)])
         if self.database is not None:
             given["ORDERSYS_DATABASE_URL"] = self.database.address(
                 [self._ports[to_database(name, server)] for server in SERVERS]
@@ -270,6 +305,7 @@ class Environment:
             settings=_SETTINGS,
             database_url=None if self.database is None else self.database.primary.url,
             replicas=self.setup.replicas,
+            secure=self.setup.secure,
         )
 
     def _start_database(self, started: ExitStack) -> None:

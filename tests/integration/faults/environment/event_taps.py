@@ -17,9 +17,9 @@ _LONGEST_SECONDS = 30.0
 _POLL = 0.5
 
 
-def declare(url: str) -> None:
+def declare(broker: pika.connection.Parameters) -> None:
     """Lets the broker keep what comes from each exchange from now on; a tap that is there already goes on."""
-    connection = pika.BlockingConnection(pika.URLParameters(url))
+    connection = pika.BlockingConnection(broker)
     channel = connection.channel()
     for exchange, queue in _QUEUES.items():
         channel.queue_declare(queue, durable=True, arguments=_ARGUMENTS)
@@ -27,9 +27,9 @@ def declare(url: str) -> None:
     connection.close()
 
 
-def read(url: str) -> dict[str, list[Event]]:
+def read(broker: pika.connection.Parameters) -> dict[str, list[Event]]:
     """Takes what came from each exchange since the last time: all that was confirmed to anybody by now."""
-    connection = pika.BlockingConnection(pika.URLParameters(url))
+    connection = pika.BlockingConnection(broker)
     channel = connection.channel()
     channel.confirm_delivery()
     channel.basic_qos(prefetch_count=1000)
@@ -38,9 +38,9 @@ def read(url: str) -> dict[str, list[Event]]:
     return received
 
 
-def crowded(url: str) -> dict[str, int]:
+def crowded(broker: pika.connection.Parameters) -> dict[str, int]:
     """The consumers of each subscriber's queue beyond the one that may take from it."""
-    connection = pika.BlockingConnection(pika.URLParameters(url))
+    connection = pika.BlockingConnection(broker)
     channel = connection.channel()
     counts = {s.queue: channel.queue_declare(s.queue, passive=True).method.consumer_count for s in subscriptions()}
     connection.close()

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from ordersys.local.system import SERVICES
 
+_ORDER_SERVICE = "order_service"
 SQLITE, POSTGRESQL = "sqlite", "postgresql"
 BROKER = "rabbitmq"
 BROKERS = (BROKER, "rabbitmq-2", "rabbitmq-3")
@@ -13,10 +14,11 @@ SERVERS = ("postgresql-1", "postgresql-2")
 
 
 class Setup(NamedTuple):
-    """The database of the state, and the number of processes of each service."""
+    """The database of the state, the number of processes of each service, and whether they have identities."""
 
     database: str = SQLITE
     replicas: int = 1
+    secure: bool = False
 
     @property
     def processes(self) -> list[str]:
@@ -27,7 +29,8 @@ class Setup(NamedTuple):
     def ports(self) -> list[str]:
         """The names of everything that has a port: every process, and every link."""
         servers = SERVERS if self.database == POSTGRESQL else ()
-        return [*self.processes, *BROKERS, *map(way, BROKERS), *servers, *(link for link, _ in self.links)]
+        inside = [for_services(process) for process in self.of(_ORDER_SERVICE)]
+        return [*self.processes, *inside, *BROKERS, *map(way, BROKERS), *servers, *(link for link, _ in self.links)]
 
     @property
     def links(self) -> list[tuple[str, str]]:
@@ -39,13 +42,20 @@ class Setup(NamedTuple):
         return [service, *(f"{service}-{number}" for number in range(2, self.replicas + 1))]
 
     def _links(self) -> Iterator[tuple[str, str]]:
-        for kind, service in (("client", "product_service"), ("internal", "order_service")):
-            yield from ((process.replace(service, kind), process) for process in self.of(service))
+        for kind, service in (("client", "product_service"), ("internal", _ORDER_SERVICE)):
+            for process in self.of(service):
+                target = for_services(process) if self.secure and service == _ORDER_SERVICE else process
+                yield process.replace(service, kind), target
         for process in self.processes if self.database == POSTGRESQL else ():
             yield from ((to_database(process, server), server) for server in SERVERS)
 
 
 USUAL = Setup()
+
+
+def for_services(process: str) -> str:
+    """The place where a process of the Order Service listens to other services, where there are identities."""
+    return f"{process} for services"
 
 
 def way(broker: str) -> str:

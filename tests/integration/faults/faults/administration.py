@@ -4,12 +4,14 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 
+from ordersys.contract.permissions import DECLARER, contract_permissions
 from ordersys.contract.topology import Subscription, subscriptions
 from tests.integration.faults.checkers.observations import Finding, Kind
 from tests.integration.faults.environment.environment import Environment
 from tests.integration.faults.faults.fault import Act, Fault, FaultContext
 
 _USER = "guest"
+_SERVICES = [permissions for permissions in contract_permissions() if permissions.user != DECLARER]
 _FED_SECONDS = 30.0
 _POLL = 0.1
 
@@ -40,12 +42,19 @@ def _alarms(command: str, raised: Sequence[str], lifted: Sequence[str]) -> Act:
 def _revokes(context: FaultContext) -> Sequence[Finding]:
     """Everybody is thrown out, and let in again later."""
     node = context.environment.node
-    node.control("change_password", _USER, "another")
+    revoked: list[tuple[str, ...]] = [("change_password", _USER, "another")]
+    granted: list[tuple[str, ...]] = [("change_password", _USER, _USER)]
+    if context.environment.setup.secure:
+        revoked = [("clear_permissions", user.user) for user in _SERVICES]
+        granted = [("set_permissions", user.user, user.configure, user.write, user.read) for user in _SERVICES]
     try:
+        for command in revoked:
+            node.control(*command)
         node.control("close_all_connections", "revoked")
         context.last(1.0, 20.0)
     finally:
-        node.control("change_password", _USER, _USER)
+        for command in granted:
+            node.control(*command)
     return ()
 
 

@@ -22,6 +22,7 @@ from tests.integration.faults.checkers.observations import Finding, Kind
 from tests.integration.faults.faults.fault import Act, Fault, FaultContext
 from tests.integration.faults.faults.service_watch import MOST_BYTES, Ask, harm, watching
 from tests.integration.faults.workload.load import PATH
+from tests.integration.faults.workload.manner import manner
 from tests.integration.faults.workload.raw_clients import RawClient, RawClients
 from tests.integration.faults.workload.requests import creating, new_id
 
@@ -62,7 +63,8 @@ def suffers(misdeed: Misdeed) -> Act:
         address = context.environment.service("product_service").address
         if misdeed.large:
             _fill_pages(context)
-        with watching(context.environment, buying(context)) as seen, RawClients(address, context.dice) as raw_clients:
+        raw = RawClients(address, context.dice, manner(context.environment.identities))
+        with watching(context.environment, buying(context)) as seen, raw as raw_clients:
             misdeed.do(raw_clients)
             borne = raw_clients.borne_after(_BEARABLE_SECONDS) if misdeed.ended else 0
             context.last(4.0 if misdeed.large else 1.0, 10.0)
@@ -95,7 +97,8 @@ def _uses_up_descriptors(context: FaultContext) -> Sequence[Finding]:
     try:
         with watching(context.environment, buying(context)) as seen:
             process.rlimit(psutil.RLIMIT_NOFILE, (process.num_fds() + _SPARE_FILES, before[1]))
-            with RawClients(context.environment.service("product_service").address, context.dice) as raw_clients:
+            address = context.environment.service("product_service").address
+            with RawClients(address, context.dice, manner(context.environment.identities)) as raw_clients:
                 _idle(raw_clients)
                 context.last(2.0, 10.0)
     finally:
@@ -240,7 +243,7 @@ def _few(raw_clients: RawClients) -> Iterator[RawClient]:
 def _fill_pages(context: FaultContext) -> None:
     """Lets a page of products be large."""
     texts = {f"wordy-{number}": "x" * 2000 for number in range(_WORDY)}
-    with grpc.insecure_channel(context.environment.service("product_service").address) as channel:
+    with context.environment.channel("product_service") as channel:
         path, serializer = _SERVICE + "CreateProduct", CreateProductRequest.SerializeToString
         create: Any = channel.unary_unary(path, request_serializer=serializer)
         creations = [creating(new_id(context.dice), product, 0) for product in texts]

@@ -46,7 +46,7 @@ def _crowds(context: FaultContext) -> Sequence[Finding]:
     """First as many as are admitted; then one after the other, since some of those may end and make room."""
     placed: list[_Placement] = []
     is_full = False
-    with grpc.insecure_channel(context.environment.service("product_service").address) as channel:
+    with context.environment.channel("product_service") as channel:
         stub = ProductServiceStub(channel)
         with ExitStack() as asleep:
             for process in context.environment.setup.of("order_service"):

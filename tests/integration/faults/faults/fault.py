@@ -59,9 +59,13 @@ class Fault(NamedTuple):
     """The reason why it does not apply where the state is in files; empty where it does."""
     replicas: int = 1
     """The least number of processes of each service that it needs."""
+    insecure_only: str = ""
+    """The reason why it does not apply where there are identities; empty where it does."""
 
     def unfit(self, setup: Setup) -> str:
         """The reason why it can't be tried on systems of that setup; empty where it can."""
+        if setup.secure and self.insecure_only:
+            return self.insecure_only
         if setup.database == POSTGRESQL and self.files_only:
             return self.files_only
         if setup.database == SQLITE and self.servers_only:

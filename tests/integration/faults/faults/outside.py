@@ -113,7 +113,7 @@ def _stops_in_silence(service: str) -> Act:
 
 def _at_the_broker(work: Callable[[BlockingChannel], object], seconds: float = 1.0) -> Act:
     def act(context: FaultContext) -> Sequence[Finding]:
-        connection = pika.BlockingConnection(pika.URLParameters(context.environment.amqp_url))
+        connection = pika.BlockingConnection(context.environment.amqp)
         work(connection.channel())
         connection.close()
         context.last(seconds, seconds + 2.0)

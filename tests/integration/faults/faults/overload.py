@@ -56,7 +56,8 @@ def overloads(times: float) -> Act:
 
     def act(context: FaultContext) -> Sequence[Finding]:
         measured, seconds = (1.0, 2.5) if context.quick else (5.0, 60.0)
-        offer = Offer(context.name, context.goods.plenty, times, measured, seconds, _TIMEOUT)
+        known = context.environment.identities
+        offer = Offer(context.name, context.goods.plenty, times, measured, seconds, _TIMEOUT, known)
         with watching(context.environment) as seen:
             calls = put(context.environment.service("product_service").address, offer)
         remember(context.history, calls, requests(offer.name, offer.products))

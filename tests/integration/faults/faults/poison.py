@@ -39,7 +39,7 @@ def poison_faults() -> Iterator[Fault]:
 
 def _poison(context: FaultContext) -> Sequence[Finding]:
     """Messages that are no events: they, and nothing else, end in the dead-letter queues."""
-    connection = pika.BlockingConnection(pika.URLParameters(context.environment.amqp_url))
+    connection = pika.BlockingConnection(context.environment.amqp)
     channel = connection.channel()
     for number in range(_POISONS):
         properties = pika.BasicProperties(message_id=f"poison-{number}", type="nonsense", delivery_mode=2)
@@ -64,7 +64,7 @@ def _deadly(context: FaultContext) -> Sequence[Finding]:
     for process in names:
         environment.kill(process)
     context.last(0.5, 4.0)
-    with closing(Injector(environment.amqp_url)) as injector:
+    with closing(Injector(environment.amqp, environment.setup.secure)) as injector:
         injector.deliver(role, OrderCreated(order=order), message_id=event_id)
     context.last(0.2, 2.0)
     for process in names:
@@ -89,15 +89,15 @@ def _dies_until_dead_lettered(context: FaultContext, names: Sequence[str], event
 
 
 def _letters(context: FaultContext, role: str) -> "_Letters":
-    return _Letters(role, context.environment.service(role.replace("-", "_")).address)
+    return _Letters(role, context.environment.channel(role.replace("-", "_")))
 
 
 class _Letters:
     """The dead letters of a subscriber."""
 
-    def __init__(self, role: str, address: str) -> None:
+    def __init__(self, role: str, channel: grpc.Channel) -> None:
         self._role = role
-        self._channel = grpc.insecure_channel(address)
+        self._channel = channel
         self._service = DeadLetterServiceStub(self._channel)
 
     def close(self) -> None:

@@ -117,7 +117,10 @@ def _asks_all(context: FaultContext) -> Sequence[Finding]:
     """One effect, and equal answers."""
     names = context.environment.setup.of("product_service")
     with ThreadPoolExecutor(len(names)) as pool:
-        callers = [Calls({"product-service": context.environment.service(name).address}) for name in names]
+        callers = [
+            Calls(context.environment.channel, {"product-service": context.environment.service(name).address})
+            for name in names
+        ]
         for number in range(_REPEATS):
             customer = f"{context.name}-everywhere-{number}"
             operation = context.history.begin(-1, placing(new_id(context.dice), customer, {context.goods.plenty[0]: 1}))
@@ -152,7 +155,10 @@ def storms(context: FaultContext) -> Sequence[Finding]:
             if time.monotonic() > until:
                 return
 
-    with closing(Calls(context.environment.addresses)) as calls, ThreadPoolExecutor(_BUYERS) as pool:
+    with (
+        closing(Calls(context.environment.channel, context.environment.addresses)) as calls,
+        ThreadPoolExecutor(_BUYERS) as pool,
+    ):
         for buyer in [pool.submit(buy, number, calls) for number in range(_BUYERS)]:
             buyer.result()
     return ()

@@ -60,7 +60,7 @@ def watching(environment: Environment, ask: Ask = health) -> Iterator[Seen]:
     """Asks the Product Service again and again, and looks at all of them."""
     seen, over = Seen(), threading.Event()
     processes = {name: psutil.Process(environment.pid(name)) for name in SERVICES}
-    with grpc.insecure_channel(environment.service("product_service").address) as channel:
+    with environment.channel("product_service") as channel:
         health(channel, _PATIENCE)
         asking = threading.Thread(target=_ask, args=(channel, ask, seen, over))
         looking = threading.Thread(target=_look, args=(processes, seen, over))

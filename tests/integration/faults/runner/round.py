@@ -59,7 +59,7 @@ class RoundRunner(NamedTuple):
         seen += _fallen(self.environment)
         seen += [Finding(Kind.UNRECOVERED, f"{name} did not recover by itself") for name in self.environment.heal()]
         recovered_after = time.monotonic() - ended
-        event_taps.declare(self.environment.amqp_url)
+        event_taps.declare(self.environment.amqp)
         missed_before = dict.fromkeys(fault.misses, time.time_ns() // 1000)
         history.begin(-1, placing(new_id(context.dice), f"{name}-afterwards", {goods.plenty[0]: 1}))
         _insist(

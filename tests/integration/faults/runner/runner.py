@@ -125,8 +125,8 @@ class JobRunner:
                 folder = self._folder / str(self._opened)
                 made = Environment(folder, self._ports, self._may_mount, brokers, self._run.setup)
                 environment = opened.enter_context(made)
-                event_taps.declare(environment.amqp_url)
-                calls = opened.enter_context(closing(Calls(environment.addresses)))
+                event_taps.declare(environment.amqp)
+                calls = opened.enter_context(closing(Calls(environment.channel, environment.addresses)))
                 self._round_runner = RoundRunner(environment, calls, Observer(calls, environment))
                 self._stack = opened.pop_all()
         return self._round_runner

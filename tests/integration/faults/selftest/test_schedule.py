@@ -8,7 +8,7 @@ from tests.integration.faults.environment.sabotage import SABOTAGES
 from tests.integration.faults.environment.setup import POSTGRESQL, Setup
 from tests.integration.faults.runner.schedule import every_fault, schedule
 
-SETUPS = [Setup(), Setup(POSTGRESQL, 3)]
+SETUPS = [Setup(), Setup(POSTGRESQL, 3), Setup(secure=True)]
 
 
 @pytest.mark.parametrize("quick", [True, False])

@@ -1,6 +1,6 @@
 """Calls as clients in a hurry make them: with a deadline, sometimes given up, on connections that come back soon."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import grpc
@@ -17,12 +17,15 @@ _OPTIONS = (("grpc.initial_reconnect_backoff_ms", 100), ("grpc.max_reconnect_bac
 # Where a service has several processes: each call to another one.
 _IN_TURN = (("grpc.service_config", '{"loadBalancingConfig": [{"round_robin": {}}]}'),)
 
+Connect = Callable[[str, str, Sequence[tuple[str, int | str]]], grpc.Channel]
+
 
 class Calls:
     """Connections to the services, by role; each has an address, or several with commas between them."""
 
-    def __init__(self, addresses: Mapping[str, str]) -> None:
-        self._channels = {role: _channel(parse_list(at)) for role, at in addresses.items()}
+    def __init__(self, channel: Connect, addresses: Mapping[str, str]) -> None:
+        """`channel` makes one, given a module, a target, and options."""
+        self._channels = {role: _opened(channel, role, parse_list(at)) for role, at in addresses.items()}
 
     def call(
         self, request: Any, timeout: float, given_up_after: float | None = None, role: str | None = None
@@ -45,9 +48,9 @@ class Calls:
             channel.close()
 
 
-def _channel(address: Addresses) -> grpc.Channel:
+def _opened(channel: Connect, role: str, address: Addresses) -> grpc.Channel:
     in_turn = _IN_TURN if len(address.each) > 1 else ()
-    return grpc.insecure_channel(address.target, options=[*_OPTIONS, *in_turn])
+    return channel(role.replace("-", "_"), address.target, [*_OPTIONS, *in_turn])
 
 
 def _give_up(under_way: Any, seconds: float) -> None:

@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 from ordersys.api.product.v1.product_service_pb2 import PlaceOrderRequest
 from tests import http2
+from tests.integration.faults.workload.manner import manner
 from tests.integration.faults.workload.requests import new_id, placing
 
 PATH = "/ordersys.api.product.v1.ProductService/PlaceOrder"
@@ -38,6 +39,8 @@ class Offer(NamedTuple):
     measured: float
     seconds: float
     timeout: float
+    identities: str = ""
+    """The folder of the identities, empty where all goes in clear."""
 
 
 class Call(NamedTuple):
@@ -129,7 +132,8 @@ class _Connection(asyncio.Protocol):
         stream, self._next = self._next, self._next + 2
         self.open[stream] = opened
         deadline = ("grpc-timeout", f"{int(timeout * 1000)}m")
-        self._transport.write(http2.headers(stream, PATH, [deadline]) + http2.message(stream, body))
+        fields = [*self._generator.fields, deadline]
+        self._transport.write(http2.headers(stream, PATH, fields) + http2.message(stream, body))
 
 
 class _Generator:
@@ -143,13 +147,18 @@ class _Generator:
         self._quiet = asyncio.Event()
         self._calls: list[Call | None] = []
         self._connections: list[_Connection] = []
+        self.fields: tuple[tuple[str, str], ...] = ()
+        """Those that each call shows."""
 
     async def run(self, address: str) -> Sequence[Call | None]:
         """Every call made, in order."""
         host, _, port = address.rpartition(":")
         loop = asyncio.get_running_loop()
+        shown = manner(self._offer.identities)
+        tls, self.fields = (None, ()) if shown is None else shown
         for _ in range(_CONNECTIONS):
-            self._connections.append((await loop.create_connection(lambda: _Connection(self), host, int(port)))[1])
+            made = await loop.create_connection(lambda: _Connection(self), host, int(port), ssl=tls)
+            self._connections.append(made[1])
         rate = await self._measure()
         self._offered = True
         await self._put(rate * self._offer.times)

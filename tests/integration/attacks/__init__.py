@@ -1,0 +1,1 @@
+"""Attacks on a running system with identities, one row of docs/attacks.md each."""
