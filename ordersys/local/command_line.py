@@ -127,7 +127,7 @@ def _arguments() -> argparse.Namespace:
         "--amqp-port",
         type=_port,
         metavar="PORT",
-        help=f"port of the private RabbitMQ ({USUAL_AMQP_PORT} if it is free, with --secure {USUAL_AMQPS_PORT})",
+        help=f"port of the private RabbitMQ ({USUAL_AMQPS_PORT} if it is free, with --insecure {USUAL_AMQP_PORT})",
     )
     parser.add_argument(
         "--brokers", type=int, choices=(1, 3), default=1, help="how many nodes it has: 3 are a cluster (default: 1)"

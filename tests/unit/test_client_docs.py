@@ -8,7 +8,7 @@ import pytest
 
 from ordersys.grpc_client import parser
 from ordersys.grpc_client.peers import PEERS, variable
-from ordersys.local.system import USUAL_AMQP_PORT
+from ordersys.local.system import USUAL_AMQP_PORT, USUAL_AMQPS_PORT
 
 ROOT = Path(__file__).parent.parent.parent
 PAGE = (ROOT / "docs" / "command-line.md").read_text(encoding="utf-8")
@@ -55,7 +55,7 @@ def test_the_page_names_the_limits_and_the_places_that_are_looked_at() -> None:
     """As the code has them."""
     assert f"list {parser.LISTED}, `events` {parser.TAIL}" in PAGE
     assert f"ports {PEERS[0].address.each[0].port} to {PEERS[-1].address.each[0].port}" in PAGE
-    assert f"{USUAL_AMQP_PORT} for its RabbitMQ" in PAGE
+    assert f"{USUAL_AMQPS_PORT}, with `--insecure` {USUAL_AMQP_PORT} for its RabbitMQ" in PAGE
     assert variable("order_service") in PAGE
 
 
