@@ -2,13 +2,13 @@
 
 import os
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import psutil
 
 from ordersys.console.opening import open_regular
-from ordersys.local.groups import Group, end, gone, kill, members
+from ordersys.local.groups import Group, ending, going, kill, members, wait
 from ordersys.local.guard import Guard
 
 _LAST_BYTES = 65_536
@@ -54,10 +54,14 @@ class Child:
 
     def stop(self, seconds: float, number: signal.Signals = signal.SIGTERM) -> None:
         """Ends it in good order by that signal; what is left after so many seconds is killed."""
+        wait(self.stopping(seconds, number))
+
+    def stopping(self, seconds: float, number: signal.Signals = signal.SIGTERM) -> Iterator[None]:
+        """As `stop`, for whoever has more to do meanwhile: yields while there is something to wait for."""
         if self.running:
             self._process.send_signal(number)
-            gone([self._group], seconds)
-        end([self._group])
+            yield from going([self._group], seconds)
+        yield from ending([self._group])
         self.forget()
 
     def kill(self) -> None:
@@ -83,6 +87,17 @@ def last_lines(log: Path) -> Sequence[str]:
     finally:
         os.close(descriptor)
     return lines[1:] if begin else lines
+
+
+def not_started(program: str, log: Path, lines: Sequence[str], seconds: float | None) -> str:
+    """The words about a server that does not answer: after so many seconds, or None where it has ended by itself."""
+    if seconds is None:
+        why, way_out = "has ended before it answered", "mend what its log names, and start again"
+    else:
+        why = f"has not answered within {seconds:g} s"
+        way_out = "mend what its log names, or start again when the machine has less to do"
+    end = "\n".join(lines)
+    return f"{program} did not start: it {why}; {way_out}. The end of its log {log}:\n{end}"
 
 
 def _listens(process: psutil.Process, port: int) -> bool:

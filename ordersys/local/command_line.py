@@ -9,19 +9,18 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
 from ordersys.console import output
 from ordersys.console.interrupts import Interrupted, interrupts
-from ordersys.console.opening import read_regular
 from ordersys.console.parser import Parser, UsageError
+from ordersys.console.secret_files import text_or_file
 from ordersys.contract import addresses
 from ordersys.contract.addresses import Address
 from ordersys.local import ports, state
-from ordersys.local.choices import secure_by_default
 from ordersys.local.display import Display
 from ordersys.local.packages import NoRabbitMQ
 from ordersys.local.postgresql import ServerNotStarted
@@ -38,6 +37,7 @@ from ordersys.local.system import (
     System,
     said_in_one_line,
 )
+from ordersys.local.terminal_view import TerminalView, can_show
 from ordersys.runtime.base import database_url, files
 from ordersys.runtime.rabbitmq import urls
 from ordersys.runtime.rabbitmq.errors import BrokerUnavailable
@@ -58,11 +58,20 @@ _PORT_OPTIONS = tuple(f"--{module.replace('_', '-')}-port" for module in SERVICE
 _SENSELESS_BESIDE = {
     "--database-url": ("--postgres", "--standby"),
     "--roll": (
-        *("--amqp-url", "--amqp-port", "--brokers", "--broker-only", "--demo", "--program", *_PORT_OPTIONS),
-        *("--insecure", "--postgres", "--standby", "--database-url", "--replicas"),
+        *("--amqp-url", "--amqp-port", "--brokers", "--broker-only", "--demo", "--live", "--program", *_PORT_OPTIONS),
+        *("--break-it", "--insecure", "--postgres", "--standby", "--database-url", "--replicas"),
     ),
     "--amqp-url": ("--amqp-port", "--brokers", "--broker-only"),
-    "--broker-only": ("--demo", "--program", "--postgres", "--database-url", "--replicas", *_PORT_OPTIONS),
+    "--broker-only": (
+        "--demo",
+        "--live",
+        "--break-it",
+        "--program",
+        "--postgres",
+        "--database-url",
+        "--replicas",
+        *_PORT_OPTIONS,
+    ),
 }
 
 
@@ -97,14 +106,18 @@ def _run() -> int:
     except (NoRabbitMQ, NotStarted, NoPostgreSQL, ServerNotStarted, NotHealthy) as error:
         return _told(error, _FAILED)
     # Last of all, so that a program finds it as the last line.
-    output.write(ended.result)
+    if ended.result:  # a terminal that takes nothing keeps also whoever writes nothing
+        output.write(ended.result)
     return ended.status
 
 
 def _system_run(arguments: argparse.Namespace, display: Display) -> Ended:
-    with _folder(arguments.data_dir) as folder, _system(arguments, folder, display) as system:
-        ended = _demo(system, arguments.json) if arguments.demo else _stay(system, display, arguments.data_dir)
-        display.line("stopping")
+    try:
+        with _folder(arguments.data_dir) as folder, _system(arguments, folder, display) as system:
+            ended = _demo(system, arguments.json) if arguments.demo else _stay(system, display, arguments)
+            display.line("stopping")
+    finally:
+        display.close()
     return ended
 
 
@@ -181,7 +194,15 @@ def _arguments() -> argparse.Namespace:
         metavar="SERVICE=COMMAND",
         help="run COMMAND in the place of this service, in the environment it would have; may be repeated",
     )
-    parser.add_argument("--plain", action="store_true", help="no spinner")
+    parser.add_argument(
+        "--live", action="store_true", help="serve the live page, too, and print its link (extra: ordersys[live])"
+    )
+    parser.add_argument(
+        "--break-it",
+        action="store_true",
+        help="with --live: buttons that kill, pause, cut and flood this system; it comes back by itself",
+    )
+    parser.add_argument("--plain", action="store_true", help="no spinner, and no view of the system on a terminal")
     arguments: argparse.Namespace = parser.parse_args()
     given = (name for name, value in vars(arguments).items() if value != parser.get_default(name))
     _check_together({f"--{name.replace('_', '-')}" for name in given})
@@ -220,7 +241,7 @@ def _port(text: str) -> int:
 
 def _url(text: str) -> str:
     """As it was given, for the services; it may hold a password, which is in no error."""
-    given = _of_file(text)
+    given = text_or_file(text)
     try:
         urls.parse(given)
     except ValueError as error:
@@ -230,7 +251,7 @@ def _url(text: str) -> str:
 
 def _database_url(text: str) -> str:
     """As it was given, for the services; it may hold a password, which is in no error."""
-    given = _of_file(text)
+    given = text_or_file(text)
     try:
         parsed = database_url.parse(given)
     except ValueError as error:
@@ -238,17 +259,6 @@ def _database_url(text: str) -> str:
     if parsed is None:
         raise argparse.ArgumentTypeError(f"must be {database_url.WANTED}")
     return given
-
-
-def _of_file(text: str) -> str:
-    """The text, or that in the file which `@FILE` names: a command line is there for every user of the machine."""
-    if not text.startswith("@"):
-        return text.strip()
-    try:
-        return read_regular(text[1:]).decode().strip()
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is no text in UTF-8"
-        raise argparse.ArgumentTypeError(f"is in {text[1:]!r}, which can't be read: {reason}; name another") from None
 
 
 def _path(text: str) -> str:
@@ -287,33 +297,47 @@ def _system(arguments: argparse.Namespace, folder: Path, display: Display) -> Sy
         postgres=arguments.postgres,
         standby=arguments.standby,
         replicas=arguments.replicas,
-        secure=secure_by_default() and not arguments.insecure,
+        secure=state.secure_by_default() and not arguments.insecure,
+        live=arguments.live or arguments.break_it,
+        break_it=arguments.break_it,
         usual_ports=True,
     )
     return System(folder, display.stage, choices)
 
 
-def _stay(system: System, display: Display, data_dir: str | None) -> Ended:
+def _stay(system: System, display: Display, arguments: argparse.Namespace) -> Ended:
     wanted = threading.Event()
     signal.signal(_ROLL_SIGNAL, lambda *_: wanted.set())
     try:
-        for line in _greeting(system, data_dir):
+        for line in _greeting(system, arguments.data_dir):
             display.line(line)
-        while True:
-            system.watch(display.line)
-            if wanted.is_set():
-                wanted.clear()
-                system.roll(display.line)
-            time.sleep(_WATCH_SECONDS)
+        if arguments.plain or not system.services or not can_show():
+            _watch(system, display.line, wanted)
+        link = system.live.link if system.live is not None else ""
+        with TerminalView(system.folder, system.environment_of_observer, link, display) as view:
+            view.start()
+            _watch(system, view.line, wanted, view.watch)
     except Interrupted:
         return Ended(0)
+
+
+def _watch(
+    system: System, say: Callable[[str], None], wanted: threading.Event, also: Callable[[], None] = lambda: None
+) -> NoReturn:
+    while True:
+        system.watch(say)
+        also()
+        if wanted.is_set():
+            wanted.clear()
+            system.roll(say, also)
+        time.sleep(_WATCH_SECONDS)
 
 
 def _roll(data_dir: str) -> int:
     """Has the system of that folder restart its processes; 0 when it has, 1 where one did not come back."""
     before = state.running(data_dir)
     os.kill(before.pid, _ROLL_SIGNAL)
-    output.line("restarting the processes one at a time, some seconds each; the system's own output names them")
+    output.line("restarting the processes one at a time, up to a minute each; the system's own output names them")
     until = time.monotonic() + _ROLL_SECONDS
     while time.monotonic() < until:
         outcomes = state.running(data_dir).rolls[len(before.rolls) :]
@@ -333,6 +357,7 @@ def _greeting(system: System, data_dir: str | None) -> Sequence[str]:
         *(_row("rabbitmq", url, node.log) for url, node in zip(system.broker_urls, system.nodes, strict=False)),
         *(_row(server.name, f"{ports.LOOPBACK}:{server.port}", server.log) for server in system.servers),
         *([] if system.nodes else [f"  {'rabbitmq':<24} {shown(system.broker_urls)}"]),
+        *([] if system.live is None else ["", f"  {'live page':<24} {system.live.link}"]),
         *(["", _ANYBODY] if system.believes_anybody and system.services else []),
         "",
         *(_INSECURE if system.identities is None else ()),

@@ -4,7 +4,9 @@ The folder is the node: stopped, killed and started again on it, it has the same
 processes of an installed RabbitMQ (here), or as a container (`rabbitmq_container`).
 """
 
+import errno
 import json
+import math
 import os
 import shutil
 import socket
@@ -20,7 +22,8 @@ from typing import NamedTuple
 from ordersys.console.opening import check_regular, read_regular
 from ordersys.identity.layout import BROKER
 from ordersys.local import ports
-from ordersys.local.child import Child, last_lines
+from ordersys.local.child import Child, last_lines, not_started
+from ordersys.local.groups import Group
 from ordersys.local.guard import Guard
 from ordersys.local.packages import Installation
 from ordersys.local.rabbitmq_security import PLUGINS, BrokerSecurity, opened_again
@@ -30,6 +33,9 @@ _BOOT_SECONDS = 90.0
 _MOST_PORT = 65_535
 _COOKIE_MODE = 0o400  # Erlang takes none that others may read
 _POLL = 0.1
+_GONE_SECONDS = 1.0  # in which the port of a server that was killed is free
+_TAIL = 15  # lines of its log
+_MOST_OF_A_BOOT = 1_048_576  # bytes of it
 _STOP_SECONDS = 30.0
 _CONTROL_SECONDS = 180.0
 _GREETING = b"AMQP\0\0\x09\x01"
@@ -128,6 +134,8 @@ class Node(ABC):
         self._first_start = folder / "first-start"
         """There while the node starts for the first time."""
         self._lost_port = False
+        self._answered = False
+        self._has_to_answer_by = math.inf
         self._ports: Sequence[int] = ()
         """The first is for clients; none before it was prepared."""
 
@@ -149,6 +157,11 @@ class Node(ABC):
         return self._child.pid if self._child is not None and self._child.running else None
 
     @property
+    def group(self) -> Group | None:
+        """Its server's process group, None before it was launched."""
+        return None if self._child is None else self._child.group
+
+    @property
     def new(self) -> bool:
         """True until it was started: it has no data."""
         data = self._folder / "db"
@@ -159,10 +172,32 @@ class Node(ABC):
         self.launch()
         self.wait()
 
+    @property
+    def deaf(self) -> bool:
+        """True for one that runs, and has not answered though it had the time: nobody will ever reach it.
+
+        RabbitMQ goes on without its listener for TLS where somebody else has the port.
+        """
+        if not self.running:
+            return False
+        self._answered = self._answered or self._answers()
+        return not self._answered and (time.monotonic() > self._has_to_answer_by or self._listens_in_vain())
+
     def launch(self) -> None:
         """Starts the node; in a cluster it may need others that are started to get ready."""
         self.prepare()
+        self._answered = False
+        self._has_to_answer_by = time.monotonic() + _BOOT_SECONDS
         self._child = self._run()
+
+    def relaunch(self) -> None:
+        """Starts it again where its clients know it to be. Raises OSError while somebody else has its port."""
+        until = time.monotonic() + _GONE_SECONDS
+        while in_the_way := ports.trouble(self.port):
+            if time.monotonic() > until:
+                raise OSError(errno.EADDRINUSE, in_the_way, f"port {self.port}")
+            time.sleep(_POLL)
+        self.launch()
 
     @abstractmethod
     def prepare(self) -> None:
@@ -178,13 +213,13 @@ class Node(ABC):
 
     def wait(self) -> None:
         """Returns when the node answers. Raises NotStarted."""
-        until = time.monotonic() + _BOOT_SECONDS
         while not self._answers():
-            if not self.running or time.monotonic() > until:
+            if not (running := self.running) or self.deaf:
+                in_vain = self._listens_in_vain()
                 self.kill()
-                tail = "\n".join(last_lines(self.log)[-15:])
-                self._lost_port = any(words in tail for words in self._in_use)
-                raise NotStarted(f"RabbitMQ did not start; the end of its log {self.log}:\n{tail}")
+                lines = last_lines(self.log)[-_TAIL:]
+                self._lost_port = in_vain or any(words in line for line in lines for words in self._in_use)
+                raise NotStarted(not_started("RabbitMQ", self.log, lines, _BOOT_SECONDS if running else None))
             time.sleep(_POLL)
         self._first_start.unlink(missing_ok=True)
 
@@ -219,6 +254,10 @@ class Node(ABC):
     def _answers(self) -> bool:
         """True where it is this node that answers: somebody else may have taken the port since it was free."""
         return self._greets() and self._child is not None and self._child.listens(self.port)
+
+    def _listens_in_vain(self) -> bool:
+        """True where its own log says that it could not listen."""
+        return False
 
     def _greets(self) -> bool:
         """True where somebody at its port speaks AMQP, and is a broker of this system where that is secured."""
@@ -288,8 +327,11 @@ class InstalledNode(Node):
         super().__init__(folder, guard, membership)
         self._installation = installation
         self._mapper = mapper
+        self._own_log = folder / "log" / f"{self.name}.log"
+        self._logged_before = 0
 
     def _run(self) -> Child:
+        self._logged_before = self._own_log.stat().st_size if self._own_log.exists() else 0
         _, mapper, distribution = self._ports
         self._mapper.start(mapper, self.log)
         environment = self._environment(self._mapper.port, distribution)
@@ -330,6 +372,15 @@ class InstalledNode(Node):
             for path in folder.iterdir():  # Erlang would wait for a pipe, and say nothing
                 if not path.is_dir():
                     check_regular(path)
+
+    def _listens_in_vain(self) -> bool:
+        try:
+            with self._own_log.open("rb") as log:
+                log.seek(self._logged_before)
+                logged = log.read(_MOST_OF_A_BOOT).decode(errors="replace")
+        except OSError:
+            return False  # there is none yet
+        return any(words in logged for words in self._in_use)
 
     def _begin_anew(self) -> None:
         """Forgets a first start that was killed: RabbitMQ refuses tables of which it had changed but some.

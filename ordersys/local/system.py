@@ -12,10 +12,14 @@ from types import TracebackType
 from typing import IO, TYPE_CHECKING
 
 from ordersys.console.opening import open_regular
+from ordersys.console.secret_files import keep_out_of_git
 from ordersys.contract import addresses
 from ordersys.contract.addresses import Address, Addresses
-from ordersys.contract.topology import subscriptions
-from ordersys.local import ports, state
+from ordersys.identity import layout
+from ordersys.local import listening, ports, state
+from ordersys.local.alone import check_alone
+from ordersys.local.breaking.breaking import Breaking
+from ordersys.local.breaking.wiring import check_loopback, over_links, world
 from ordersys.local.choices import (
     DATABASE_URL,
     INSECURE,
@@ -29,23 +33,29 @@ from ordersys.local.choices import (
     said_in_one_line,
 )
 from ordersys.local.cluster import Cluster, Size
-from ordersys.local.database import PrivateDatabase
+from ordersys.local.database import POSTGRESQL_FOLDER, PrivateDatabase, unused_state
 from ordersys.local.declaring import Declaring
 from ordersys.local.guard import Guard, end_leftovers
+from ordersys.local.inherited import passed_on
+from ordersys.local.listening import METRICS, Listening
+from ordersys.local.live import LivePage
+from ordersys.local.live import check as check_live
 from ordersys.local.packages import Installation
 from ordersys.local.postgresql import Server
 from ordersys.local.rabbitmq import Node, NotStarted
 from ordersys.local.rabbitmq_container import Image, provide
 from ordersys.local.rabbitmq_security import BrokerSecurity
+from ordersys.local.rolling import Rolling
 from ordersys.local.service import NotHealthy, Program, Service, ours
 from ordersys.local.supervision import Supervision
+from ordersys.local.url_files import UrlFiles, without
 from ordersys.notification_service.settings import ANY, AUTO
 from ordersys.runtime.base import settings
 from ordersys.runtime.base.files import make_private, write_whole
 from ordersys.runtime.rabbitmq import urls
-from ordersys.runtime.rabbitmq.reconnecting import declare, opened
+from ordersys.runtime.rabbitmq.reconnecting import declare
 from ordersys.runtime.rabbitmq.tls import CA_FILE, CERTIFICATE_FILE, KEY_FILE, Files
-from ordersys.runtime.rabbitmq.urls import BrokerUrls, shown
+from ordersys.runtime.rabbitmq.urls import AMQP_URL, BrokerUrls, shown
 from ordersys.runtime.rpc.server import CANNOT_LISTEN
 from ordersys.runtime.settings import Settings
 
@@ -63,16 +73,11 @@ __all__ = [
     "said_in_one_line",
 ]
 
-_INTERNAL = "ORDERSYS_ORDER_SERVICE_INTERNAL_ADDRESS"
-_OF_IDENTITY = (INSECURE, "ORDERSYS_TLS_", "ORDERSYS_TOKEN_", "ORDERSYS_CA_FILE")
 _PUBLISHER_USERS = "ORDERSYS_PUBLISHER_USERS"
-_SHOWN = ("_ADDRESS", "ORDERSYS_CA_FILE", "ORDERSYS_TOKEN_FILE")
+_SHOWN = ("_ADDRESS", layout.CA_FILE, layout.TOKEN_FILE)
 _FILES = (CA_FILE, CERTIFICATE_FILE, KEY_FILE)
 _MOST_TRIES = 3  # to find ports that nobody takes before the services do; the second try hardly ever fails
-_RESTART_PAUSE = 1.0
-_CLOSE_TIMEOUT_SECONDS = 5.0
-# Clients try a connection again after 1 s and less; ours between services as well as most others.
-_SETTLE_SECONDS = 3.0
+_STEP_SECONDS = 0.1  # between two looks while processes are restarted
 # RabbitMQ's scripts break at quotes; Erlang takes the others for a pattern when it looks for the logs of its queues
 # (filelib:wildcard), and finds none.
 _NOT_FOR_A_BROKER = frozenset("'\"`{}[]*?\\")
@@ -91,16 +96,16 @@ class System:
         self._stage = stage
         self._choices = choices
         self.database: PrivateDatabase | None = None
-        self._given = {module: addresses.parse(text) for module, text in choices.addresses.items()}
-        self._addresses = dict(self._given)
+        self._listening = Listening(choices)
         self._broker_urls: BrokerUrls = () if choices.amqp_url is None else urls.parse(choices.amqp_url)
         self._stack = ExitStack()
         self._supervision = Supervision(folder)
         self._rolls: list[str] = []
         self.identities: Identities | None = None
         self._declaring: Declaring | None = None
-        self._internal: dict[str, Address] = {}
-        """Where the processes of the Order Service listen to other services, where there are identities."""
+        self._url_files = UrlFiles(folder, {})
+        self.live: LivePage | None = None
+        self._breaking: Breaking | None = None
 
     @property
     def nodes(self) -> Sequence[Node]:
@@ -125,15 +130,14 @@ class System:
     @property
     def environment(self) -> dict[str, str]:
         """The settings by which services and clients find each other."""
-        by_variable = {variable(module): str(at) for module, at in self.addresses.items()}
         database = {DATABASE_URL: self.database_url} if self.database_url else {}
         folder = str(self.folder / "databases")
-        secured = (
-            {} if self.identities is None else {**self.identities.of_operator, _INTERNAL: self._internal_addresses}
-        )
-        if self.identities is not None and self.cluster is not None:
-            secured[CA_FILE] = str(self.identities.layout.ca)
-        return {**by_variable, "ORDERSYS_AMQP_URL": self.amqp_url, "ORDERSYS_DATA_DIR": folder, **database, **secured}
+        secured: dict[str, str] = {}
+        if self.identities is not None:
+            secured = {**self.identities.of_operator, **self._listening.found_by_services}
+            if self.cluster is not None:
+                secured[CA_FILE] = str(self.identities.layout.ca)
+        return {**self._listening.found_by, AMQP_URL: self.amqp_url, state.DATA_DIR: folder, **database, **secured}
 
     @property
     def believes_anybody(self) -> bool:
@@ -144,15 +148,14 @@ class System:
         return self.identities is not None and (chosen == ANY or (chosen == AUTO and shared))
 
     @property
-    def _internal_addresses(self) -> str:
-        return str(Addresses(tuple(self._internal.values())))
-
-    @property
     def addresses(self) -> dict[str, Address | Addresses]:
         """The address of each service, by module: a list where it has several processes."""
-        modules = dict.fromkeys(name.partition("-")[0] for name in self._addresses)
-        each = {module: [self._addresses[name] for name in self._names(module)] for module in modules}
-        return {module: at[0] if len(at) == 1 else Addresses(tuple(at)) for module, at in each.items()}
+        return self._listening.by_module
+
+    @property
+    def metrics(self) -> Mapping[str, Address]:
+        """The addresses at which the processes of ours serve their metrics, by name."""
+        return self._listening.metrics
 
     @property
     def database_url(self) -> str:
@@ -165,7 +168,7 @@ class System:
         shown = [name for name in self.environment if name.endswith(_SHOWN)]
         values = {name: self.environment[name] for name in shown}
         if self.cluster is not None:
-            values["ORDERSYS_AMQP_URL"] = self.cluster.url_of_declarer
+            values[AMQP_URL] = self.cluster.url_of_declarer
         return [f"export {name}={shlex.quote(value)}" for name, value in values.items()]
 
     def __enter__(self) -> "System":
@@ -190,13 +193,10 @@ class System:
         if self.cluster is not None:
             self.cluster.start()
 
-    def watch(self, say: Callable[[str], None]) -> None:
-        """Starts again whatever has ended by itself; to be called now and then."""
-        if self.identities is not None and (trouble := self.identities.keep()):
-            say(trouble)
-        if self.cluster is not None:
-            with suppress(OSError):  # what there is lasts for days, and this is tried again
-                self.cluster.renew()
+    def watch(self, say: Callable[[str], None], besides: str = "") -> None:
+        """Starts again whatever has ended by itself, `besides` the service of that name; to be called now and then."""
+        if self.identities is not None and self.identities.is_due:
+            self._renew(self.identities, say)
         if self._declaring is not None:
             self._supervision.watch_topology(self._declaring.refusal, say)
         for node in self.nodes:
@@ -204,47 +204,42 @@ class System:
         for server in self.servers:
             self._supervision.watch_database(server, say)
         for name, service in self.services.items():
-            if self._supervision.watch_service(name, service, say):
-                with suppress(OSError):  # a full disk costs clients nothing: the addresses stay as they are
-                    self._write_state()
+            if name != besides and self._supervision.watch_service(name, service, say):
+                self._write_state_if_it_can()
+        if self.live is not None:
+            self._supervision.watch_service("live", self.live.service, say)
+        for line in self._breaking.said() if self._breaking is not None else ():
+            say(line)
 
-    def roll(self, say: Callable[[str], None]) -> None:
+    def hold(self, name: str, seconds: float) -> None:
+        """Has a service, or a node of the broker, that ends now started again after so many seconds, not before."""
+        self._supervision.hold(name, seconds)
+
+    def _renew(self, identities: "Identities", say: Callable[[str], None]) -> None:
+        if trouble := identities.keep():
+            say(trouble)
+        if self.cluster is not None:
+            with suppress(OSError):  # what there is lasts for days, and this is tried again
+                self.cluster.renew()
+
+    def roll(self, say: Callable[[str], None], also: Callable[[], None] = lambda: None) -> None:
         """Starts the processes of all services again, one at a time, each when the one before is healthy.
 
-        One that does not get healthy ends it: the others go on as they are. Blocks for some seconds a process, and
-        writes how it went into the state file.
+        One that does not get healthy ends it. Blocks for some seconds a process, while it watches over everything else
+        and does what is to be done `also`, and writes how it went into the state file.
         """
-        outcome = ""
-        for name, service in self.services.items():
-            say(f"restarting {name}")
-            try:
-                service.stop()
-                service.start()
-                service.wait_healthy()
-            except (NotHealthy, OSError) as error:
-                outcome = f"{name} did not come back: {str(error).splitlines()[0]}"
-                break
-            self._settle(say)
-        say(outcome or "all processes were restarted")
-        self._rolls.append(outcome)
-        with suppress(OSError):
-            self._write_state()
-
-    def _settle(self, say: Callable[[str], None]) -> None:
-        """Lets clients come back to a process that was restarted before the next one is: nobody here can see that."""
-        with suppress(OSError):
-            self._write_state()
-        until = time.monotonic() + (_SETTLE_SECONDS if self._choices.replicas > 1 else 0)
-        while time.monotonic() < until:
-            self.watch(say)
-            time.sleep(_RESTART_PAUSE / 4)
-
-    def _names(self, module: str) -> Sequence[str]:
-        """The names of its processes; the first has that of the service."""
-        return [module, *(f"{module}-{number}" for number in range(2, self._choices.replicas + 1))]
+        rolling = Rolling(self.services, self._choices.replicas > 1, self._write_state_if_it_can)
+        for _ in rolling.steps(say):
+            self.watch(say, besides=rolling.under_way)
+            also()
+            time.sleep(_STEP_SECONDS)
+        self._rolls.append(rolling.trouble)
+        self._write_state_if_it_can()
 
     def _start(self, started: ExitStack) -> None:
-        check(self._choices, self._addresses)
+        check(self._choices, self._listening.given)
+        if self._choices.live:
+            check_live()
         self._prepare_folder(started)
         if self._choices.secure:
             from ordersys.local.identities import Identities  # noqa: PLC0415 - its libraries take a while
@@ -259,8 +254,15 @@ class System:
         if self._choices.services:
             self._declare()
             self._keep_declared(started)
+            given = {AMQP_URL: self._choices.amqp_url, DATABASE_URL: self.database_url}
+            are_ours = {*self._choices.services} - {*self._choices.programs}
+            self._url_files = UrlFiles(self.folder, {name: url for name, url in given.items() if url and are_ours})
+            started.enter_context(self._url_files.written())
+            self._prepare_live(guard)
             self._start_services(started, guard)
             self._publish_state(started)
+            self._open_breaking(started)
+            self._start_live(started)
 
     def _know_broker(self) -> None:
         """Has the URL of somebody else's broker know its files: those of the declarer, if there are identities."""
@@ -285,12 +287,13 @@ class System:
                 f"{self.folder} can't hold a RabbitMQ, for its {signs}; name another folder with --data-dir"
             )
         make_private(self.folder)
+        if not any(self.folder.iterdir()):  # git is not to pass over the things of somebody else
+            keep_out_of_git(self.folder)
         make_private(self.folder / "databases")
         make_private(self.folder / "log")
-        for module in self._choices.services:  # what is no file is better known before the first process runs
-            for name in self._names(module):
-                os.close(open_regular(self.folder / "log" / f"{name}.log", os.O_WRONLY | os.O_CREAT))
-        descriptor = open_regular(self.folder / "lock", os.O_WRONLY | os.O_CREAT)
+        for name in self._listening.processes:  # what is no file is better known before the first process runs
+            os.close(open_regular(self.folder / "log" / f"{name}.log", os.O_WRONLY | os.O_CREAT))
+        descriptor = open_regular(self.folder / state.LOCK, os.O_WRONLY | os.O_CREAT)
         _lock(started.enter_context(os.fdopen(descriptor, "w")), self.folder)
         end_leftovers(self.folder)
         (self.folder / state.FILE).unlink(missing_ok=True)
@@ -299,7 +302,7 @@ class System:
         if not self._choices.postgres:
             return
         with self._stage("database") as note:
-            database = PrivateDatabase(self.folder / "postgresql", guard, self._choices.standby)
+            database = PrivateDatabase(self.folder / POSTGRESQL_FOLDER, guard, self._choices.standby)
             database.start(started)
             self.database = database
             note(str(database.programs))
@@ -310,7 +313,7 @@ class System:
         with self._stage("provision") as note:
             broker = provide()
             note(_described(broker))
-        reserved = {address.port for address in self._given.values()}
+        reserved = {address.port for address in self._listening.given.values()}
         of_kind = USUAL_AMQP_PORT if self.identities is None else USUAL_AMQPS_PORT
         usual = of_kind if self._choices.usual_ports and not self._choices.amqp_ports else None
         if self._choices.usual_ports:
@@ -352,30 +355,21 @@ class System:
             started.callback(self._declaring.stop)
 
     def _check_alone(self, modules: Collection[str], ours: int) -> None:
-        """On a broker of somebody else's there may be another system. Raises CannotStart.
-
-        Looks at the queues of `modules`, from each of which `ours` consumers are known to take. One that has just ended
-        may be known to the broker for a moment.
-        """
-        if self.cluster is not None:
-            return
-        own = [subscription for subscription in subscriptions() if subscription.consumer.replace("-", "_") in modules]
-        queues = [queue for subscription in own for queue in (subscription.queue, subscription.dead_letter_queue)]
-        until = time.monotonic() + _CLOSE_TIMEOUT_SECONDS
-        while busy := asyncio.run(_crowded(self.broker_urls, queues, ours)):
-            if time.monotonic() > until:
-                raise CannotStart(
-                    f"another system runs at {shown(self.broker_urls)}: {busy} has its consumer, and of two systems"
-                    " each would get a part of the events; stop that one, or name another virtual host with --amqp-url"
-                )
-            time.sleep(_RESTART_PAUSE / 4)
+        if self.cluster is None:  # a private broker has no other system
+            check_alone(self.broker_urls, modules, ours)
 
     def _start_services(self, started: ExitStack, guard: Guard) -> None:
-        self._at_usual_ports = self._choose_addresses(self._choices.usual_ports)
+        if self._choices.break_it:
+            self._breaking = Breaking(self.folder)
+            self._breaking.start()
+            started.callback(self._breaking.stop)
+        self._choose_addresses(self._choices.usual_ports)
         with self._stage("healthy") as note:
             self._run_services(started, guard)
             note(f"{len(self.services)} {'services' if self._choices.replicas == 1 else 'processes'}")
-            if self._choices.usual_ports and not self._at_usual_ports:
+            if unused := unused_state(self.folder, in_files=not self.database_url):
+                note(f"(not with the state in {unused}, which is kept otherwise)")
+            if self._choices.usual_ports and not self._listening.at_usual_ports:
                 note("(not at the usual ports, of which some are in use)")
         # Another system may have begun at the same time; programs of others may consume in a way of their own.
         self._check_alone({*self.services} - {*self._choices.programs}, 1)
@@ -387,7 +381,7 @@ class System:
         each was told the addresses of the others.
         """
         for tries_left in reversed(range(_MOST_TRIES)):
-            for name in (name for module in self._choices.services for name in self._names(module)):
+            for name in self._listening.processes:
                 self.services[name] = self._service(name, guard)
                 started.callback(self.services[name].stop)
                 self.services[name].start()
@@ -401,24 +395,26 @@ class System:
                 return
             for service in self.services.values():
                 service.stop()
-            self._at_usual_ports = self._choose_addresses(usual=False)
+            self._choose_addresses(usual=False)
 
     def _service(self, name: str, guard: Guard) -> Service:
         """Listens at one address, and asks the other services at all of theirs."""
         module = name.partition("-")[0]
-        own = {variable(module): str(self._addresses[name])}
+        own = self._listening.settings_of(name)
         own[INSECURE] = str(self.identities is None).lower()
         own |= {} if self.identities is None else self.identities.of_service(module)
+        if self._breaking is not None:
+            own = {**over_links(self._breaking, module, self.nodes, self._listening), **own}
         if self.believes_anybody:
             own[_PUBLISHER_USERS] = ANY
-        if name in self._internal:
-            own[_INTERNAL] = str(self._internal[name])
-        environment = {**_without_identity(os.environ), **self.environment, **own, **self._choices.settings}
-        if self.database_url:  # the file would name another
-            environment.pop(f"{DATABASE_URL}_FILE", None)
-        programs = self._choices.programs
-        program = Program(programs.get(name) or programs.get(module) or ours(module), environment)
-        return Service(name, str(self._addresses[name]), program, self.folder, guard)
+        command = listening.program(self._choices, name)
+        found_by = self._url_files.in_place(self.environment) if command is None else self.environment
+        theirs = without(passed_on(os.environ), self.environment, (AMQP_URL, DATABASE_URL))
+        environment = {**theirs, **found_by, **own, **self._choices.settings}
+        if self.live is not None:
+            environment |= self.live.telemetry(environment)
+        program = Program(command or ours(module), environment)
+        return Service(name, str(self._listening.addresses[name]), program, self.folder, guard)
 
     def _has_lost_port(self) -> bool:
         """True where a service has ended since it could not listen at the port that was chosen for it.
@@ -426,64 +422,68 @@ class System:
         Ours say so, which counts also where the port is free by now: another system that was just starting may have
         given it up.
         """
-        ended = [service for module, service in self.services.items() if service.misused and module not in self._given]
+        ended = [service for service in self.services.values() if service.misused]
+        given = self._listening.given
+        chosen = [service for service in ended if service.name not in given or METRICS in service.last_line()]
         return any(
             CANNOT_LISTEN in service.last_line() or ports.trouble(addresses.parse(service.address).port)
-            for service in ended
+            for service in chosen
         )
 
-    def _choose_addresses(self, usual: bool) -> bool:
-        """Chooses a port for each service that was given none; whether they are the usual ones.
-
-        All or none: with half of them a client that was told nothing would talk to two systems.
-        """
-        names = [name for module in self._choices.services for name in self._names(module)]
-        missing = [name for name in names if name not in self._given]
-        reserved = {address.port for address in self._given.values()}
-        reserved.update(node.port for node in self.nodes)
-        reserved.update(server.port for server in self.servers)
-        chosen = [USUAL_PORTS[name] for name in missing if name in USUAL_PORTS]
-        usual = usual and all(port not in reserved and ports.is_free(port) for port in chosen)
-        others = {name for name in missing if not (usual and name in USUAL_PORTS)}
-        free = ports.free(len(others), {*reserved, *USUAL_PORTS.values()} if usual else reserved)
-        chosen = [free.pop() if name in others else USUAL_PORTS[name] for name in missing]
-        self._addresses.update({m: Address(ports.LOOPBACK, p) for m, p in zip(missing, chosen, strict=True)})
-        if self.identities is not None:
-            reserved.update(USUAL_PORTS.values(), (address.port for address in self._addresses.values()))
-            orders = self._names("order_service")
-            internal = zip(orders, ports.free(len(orders), reserved), strict=True)
-            self._internal = {name: Address(ports.LOOPBACK, port) for name, port in internal}
-        return usual
+    def _choose_addresses(self, usual: bool) -> None:
+        in_use = [*(node.port for node in self.nodes), *(server.port for server in self.servers)]
+        in_use += [] if self.live is None else [self.live.address.port]
+        self._listening.choose(usual, in_use, self.identities is not None)
 
     def _publish_state(self, started: ExitStack) -> None:
         """Lets clients that know the folder find the services, until the first of them is stopped."""
         self._write_state()
         started.callback(_remove, self.folder / state.FILE)
 
+    def _open_breaking(self, started: ExitStack) -> None:
+        if self._breaking is not None:
+            check_loopback(self.services.values())
+            started.callback(self._breaking.mend)
+            self._breaking.open(world(self))
+
+    def _prepare_live(self, guard: Guard) -> None:
+        """Chooses its address: services are told it, and send their spans there."""
+        if self._choices.live:
+            self.live = LivePage(self.folder, self.environment_of_observer, guard, self._choices.break_it)
+
+    def _start_live(self, started: ExitStack) -> None:
+        if self.live is None:
+            return
+        with self._stage("live page"):
+            started.callback(_remove, self.live.traces_key_file)
+            started.callback(self.live.service.stop)
+            self.live.start()
+
+    @property
+    def environment_of_observer(self) -> dict[str, str]:
+        """The environment of whoever shows this system: a private broker stands in the state file."""
+        return passed_on(os.environ) | ({} if self.cluster is not None else self._of_observer)
+
+    @property
+    def _of_observer(self) -> dict[str, str]:
+        """The settings by which somebody may look at queues. The URL of somebody else's broker may hold a password."""
+        if self.identities is None:
+            return {AMQP_URL: self.amqp_url}
+        files = BrokerSecurity(self.identities.layout).observer
+        return {AMQP_URL: self.amqp_url, **{name: str(file) for name, file in zip(_FILES, files, strict=True)}}
+
+    def _write_state_if_it_can(self) -> None:
+        with suppress(OSError):  # a full disk costs clients nothing: the addresses stay as they are
+            self._write_state()
+
     def _write_state(self) -> None:
         groups = {module: service.group for module, service in self.services.items()}
         running = {module: group for module, group in groups.items() if group is not None}
         operator = {} if self.identities is None else self.identities.of_operator
-        write_whole(self.folder / state.FILE, state.text(self.addresses, running, self._rolls, operator))
-
-
-def _without_identity(environment: Mapping[str, str]) -> dict[str, str]:
-    """Identities are made here, or none are: those of the shell are other ones."""
-    return {name: value for name, value in environment.items() if not name.startswith(_OF_IDENTITY)}
-
-
-def variable(module: str) -> str:
-    """The variable that says where a service listens, and where others find it."""
-    return f"ORDERSYS_{module.upper()}_ADDRESS"
-
-
-async def _crowded(urls: BrokerUrls, queues: Sequence[str], most: int) -> str:
-    """The first of these queues with more consumers, empty when there is none. Raises BrokerUnavailable."""
-    async with opened(urls, "launcher") as session:
-        for queue in queues:
-            if await session.consumers(queue) > most:
-                return queue
-    return ""
+        broker = {} if self.cluster is None else self._of_observer
+        known = state.Known(operator, broker, {} if self.live is None else self.live.known)
+        text = state.text(self.addresses, running, self._rolls, known, self.metrics)
+        write_whole(self.folder / state.FILE, text)
 
 
 def _described(broker: Installation | Image) -> str:

@@ -1,0 +1,1 @@
+"""The live page: a running system to look at. It only reads."""
