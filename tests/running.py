@@ -27,6 +27,17 @@ def local(folder: Path, *arguments: str, insecure: bool = True) -> Iterator["sub
             process.send_signal(signal.SIGTERM)
 
 
+@contextmanager
+def rolling(folder: Path) -> Iterator["subprocess.Popen[str]"]:
+    """`python -m ordersys.local --roll` for the system that runs with a folder."""
+    command = [sys.executable, "-m", "ordersys.local", "--data-dir", str(folder), "--roll"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.terminate()
+
+
 def addresses(process: "subprocess.Popen[str]") -> dict[str, str]:
     """The addresses it prints for talking to it, once it runs. Raises EndedEarly."""
     by_name: dict[str, str] = {}

@@ -230,11 +230,23 @@ def test_a_full_disk_is_one_line(system: System, words: str) -> None:
     assert done.stderr == "python -m ordersys.grpc_client: the output can't be written: No space left on device\n"
 
 
-def test_an_output_that_is_closed_is_not_wanted(system: System) -> None:
-    """As with /dev/null; no connection takes its place."""
-    for closing in (">&-", ">&- 2>&-", "<&- >&- 2>&-", "2>/dev/full"):
+@pytest.mark.parametrize("words", ["products", "--json products", "--json nonsense", "demo --orders 1", "status"])
+def test_a_closed_output_is_one_line(system: System, words: str) -> None:
+    """As with a full disk; no connection takes its place."""
+    for closing in (">&-", "<&- >&-"):
+        done = shell(system, f'"$@" {words} {closing}')
+        line = "python -m ordersys.grpc_client: the output can't be written: it is closed\n"
+        assert (done.returncode, done.stderr) == (output.FAILED, line)
+    done = shell(system, f'"$@" {words} >&- 2>&-')
+    assert (done.returncode, done.stderr) == (output.FAILED, "")
+
+
+def test_a_command_without_errors_to_tell_needs_nowhere_to_tell_them(system: System) -> None:
+    """Its output was written."""
+    for closing in ("2>&-", "2>/dev/full"):
         done = shell(system, f'"$@" products {closing}')
         assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout
 
 
 def test_what_is_piped_is_a_line_a_row(system: System) -> None:

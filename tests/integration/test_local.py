@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -24,8 +25,10 @@ from ordersys.local.rabbitmq import answers
 from ordersys.local.service import Program, Service, ours
 from ordersys.local.system import USUAL_PORTS, Choices, System
 from tests.integration.api import Api, answered, eventually, placing
-from tests.integration.conftest import skip_without_rabbitmq
+from tests.integration.conftest import quietly, skip_without_rabbitmq
 from tests.running import addresses, local
+
+METRICS = "ORDERSYS_METRICS_ADDRESS"
 
 
 @pytest.fixture
@@ -75,7 +78,8 @@ def test_two_systems_that_start_at_once_run_side_by_side(folder: Path, tmp_path:
 
 @pytest.mark.parametrize("gone", [False, True], ids=["it stays", "it is gone by then"])
 @pytest.mark.parametrize(
-    ("stage_", "variable"), [("boot", "ORDERSYS_AMQP_URL"), ("healthy", "ORDERSYS_ORDER_SERVICE_ADDRESS")]
+    ("stage_", "variable"),
+    [("boot", "ORDERSYS_AMQP_URL"), ("healthy", "ORDERSYS_ORDER_SERVICE_ADDRESS"), ("healthy", METRICS)],
 )
 def test_a_port_that_is_taken_between_its_choice_and_its_use_is_given_up(
     folder: Path, monkeypatch: pytest.MonkeyPatch, stage_: str, variable: str, gone: bool
@@ -87,6 +91,8 @@ def test_a_port_that_is_taken_between_its_choice_and_its_use_is_given_up(
     strangers: list[socket.socket] = []
 
     def port() -> int:
+        if variable == METRICS:
+            return system.metrics["order_service"].port
         return int(system.environment[variable].removesuffix("/%2F").rpartition(":")[2])
 
     @contextlib.contextmanager
@@ -107,6 +113,24 @@ def test_a_port_that_is_taken_between_its_choice_and_its_use_is_given_up(
     finally:
         for stranger in strangers:
             stranger.close()
+
+
+def test_the_metrics_of_each_process_of_ours_stand_in_the_state(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At an address of its own, whatever the shell has named; a program in the place of ours is given none."""
+    monkeypatch.setenv(METRICS, f"{ports.LOOPBACK}:1")
+    program = (sys.executable, "-m", "ordersys.notification_service_1")
+    with System(folder, quietly, Choices(programs={"notification_service_1": program})) as system:
+        metrics = state.running(str(folder)).metrics
+        assert metrics.keys() == system.services.keys() - {"notification_service_1"}
+        for address in metrics.values():
+            with urllib.request.urlopen(f"http://{address}/metrics") as answer:
+                assert b"ordersys_build_info" in answer.read()
+
+
+def test_metrics_that_were_chosen_otherwise_are_not_in_the_state(folder: Path) -> None:
+    """A setting that is given to all services counts: none, say."""
+    with System(folder, quietly, Choices(settings={METRICS: "none"})):
+        assert state.running(str(folder)).metrics == {}
 
 
 def test_the_state_of_a_system_is_there_while_it_runs(folder: Path) -> None:
@@ -228,6 +252,9 @@ def test_a_url_with_a_password_may_stand_in_a_file(option: str, tmp_path: Path) 
     file = tmp_path / "url"
     assert_refused(start(option, f"@{file}"), option, str(file), "No such file")
     file.write_text("http://user:secret@nowhere")
+    file.chmod(0o644)
+    assert_refused(start(option, f"@{file}"), option, str(file), "chmod 600")
+    file.chmod(0o600)
     assert_refused(start(option, f"@{file}"), option, "must be")
     file.write_bytes(b"\xff")
     assert_refused(start(option, f"@{file}"), option, str(file))
@@ -235,6 +262,7 @@ def test_a_url_with_a_password_may_stand_in_a_file(option: str, tmp_path: Path) 
 
 def test_a_broker_in_a_file_is_the_one_that_is_asked(tmp_path: Path) -> None:
     """Nobody answers there, which is said without its password."""
+    (tmp_path / "url").touch(0o600)
     (tmp_path / "url").write_text("amqp://user:secret@127.0.0.1:1/%2F\n")
     done = start("--amqp-url", f"@{tmp_path / 'url'}")
     assert done.returncode == 1
