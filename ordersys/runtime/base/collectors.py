@@ -1,7 +1,8 @@
 """The way to a collector of OpenTelemetry: past any proxy where it is on this machine, and for little to come back.
 
-The exporters of the SDK ask `requests`, which asks the environment and `.netrc`: a proxy would be given what is for
-this machine alone, with the key in its headers. And it reads an answer to its end, be there one or not.
+Exporters of the SDK ask with `requests`, or with `urllib3` where they are given no session, as their release has it.
+Both read an answer to its end, be there one or not; `requests` also asks the environment and `.netrc`: a proxy would be
+given what is for this machine alone, with the key in its headers.
 """
 
 import io
@@ -9,21 +10,16 @@ import os
 from typing import Any
 from urllib.parse import urlsplit
 
+import requests
+
 from ordersys.contract.addresses import Address
 
 _ENDPOINT = "OTEL_EXPORTER_OTLP_{}ENDPOINT"
 _SHORT_BYTES = 64  # "all was taken", in protobuf or JSON: read, so that the connection can be used again
 
 
-def session(signal: str) -> Any:
-    """A session of `requests` for the exporter of a signal, TRACES or METRICS, to the endpoint of the environment.
-
-    None where exporters do without: those of some releases use `urllib3`, which asks the environment for nothing.
-    """
-    try:
-        import requests  # noqa: PLC0415 - comes with the exporters, which are an extra
-    except ImportError:
-        return None
+def session(signal: str) -> requests.Session:
+    """A session of `requests` for the exporter of a signal, TRACES or METRICS, to the endpoint of the environment."""
     asking = requests.Session()
     endpoints = (os.environ.get(_ENDPOINT.format(of), "") for of in (f"{signal}_", ""))
     asking.trust_env = not _is_here(next(filter(None, endpoints), ""))
