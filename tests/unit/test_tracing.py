@@ -5,7 +5,7 @@ import secrets
 import socket
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -15,7 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-from opentelemetry.sdk.trace.export import SpanExportResult
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.sampling import Decision, SamplingResult, TraceIdRatioBased
 
 from ordersys.api.order.v1.order_service_pb2 import CreateOrderRequest
@@ -26,6 +27,7 @@ from ordersys.product_service.traces import record_ended, span_of
 from ordersys.runtime.base import collectors
 from ordersys.runtime.base.ids import TRACEPARENT, traceparent, uuid7
 from ordersys.runtime.metrics import instruments
+from ordersys.runtime.metrics.table import SPANS_DROPPED
 from ordersys.runtime.rabbitmq.confirms import CONFIRMED, Fate, PublishResult
 from ordersys.runtime.rabbitmq.messages import RawProperties, of_event
 from ordersys.runtime.rabbitmq.traces import creation_context, published
@@ -396,6 +398,7 @@ def test_an_exporter_that_is_none_of_ours_is_one_warning(
     [
         ("OTEL_SPAN_LINK_COUNT_LIMIT", "x"),
         ("OTEL_BSP_MAX_QUEUE_SIZE", "-1"),
+        ("OTEL_BSP_MAX_QUEUE_SIZE", "many"),
         ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "4096"),
     ],
 )
@@ -586,6 +589,96 @@ def test_spans_that_find_no_collector_are_counted(monkeypatch: pytest.MonkeyPatc
         assert "ordersys_spans_dropped_total 3.0" in text.decode()
     finally:
         instruments.switch_off()
+
+
+class Slow(SpanExporter):
+    """An exporter that waits in each export until it is let go, and then does as it is told."""
+
+    def __init__(self, *results: SpanExportResult | Exception) -> None:
+        self.results = [*results]
+        self.exported = 0
+        self.asked = threading.Semaphore(0)
+        self.let_go = threading.Semaphore(0)
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        self.asked.release()
+        assert self.let_go.acquire(timeout=SECONDS)
+        result = self.results.pop(0) if self.results else SpanExportResult.SUCCESS
+        if isinstance(result, Exception):
+            raise result
+        self.exported += len(spans) if result is SpanExportResult.SUCCESS else 0
+        return result
+
+
+@pytest.fixture
+def dropped() -> Iterator[Callable[[], float]]:
+    """Metrics are on; the number of spans that were lost so far."""
+    binder = instruments.switch_on("service")
+    try:
+        yield lambda: next(
+            sample.value for metric, samples in binder.collected() if metric is SPANS_DROPPED for sample in samples
+        )
+    finally:
+        instruments.switch_off()
+
+
+def slowly(monkeypatch: pytest.MonkeyPatch, exporter: Slow, room: int) -> Exporting:
+    """The spans of a process that go by `exporter`, eight at once."""
+    monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", str(room))
+    monkeypatch.setenv("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "8")
+    monkeypatch.setattr("ordersys.runtime.tracing.exporting.ConsoleSpanExporter", lambda: exporter)
+    return Exporting("service", console=True)
+
+
+def record(exporting: Exporting, count: int) -> None:
+    """Records so many spans."""
+    for _ in range(count):
+        exporting.record(Span("name", Kind.SERVER, new_root(), "", 1, 2))
+
+
+@pytest.mark.parametrize("first", [SpanExportResult.SUCCESS, SpanExportResult.FAILURE, RuntimeError()])
+def test_each_span_is_exported_or_counted_as_lost(
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    dropped: Callable[[], float],
+    first: SpanExportResult | Exception,
+) -> None:
+    """It had no room, nobody took it, or the exporter broke; said once, and once that it is over."""
+    caplog.set_level(logging.INFO, "ordersys")
+    exporter = Slow(first)
+    with closing(slowly(monkeypatch, exporter, room=20)) as exporting:
+        record(exporting, 8)
+        assert exporter.asked.acquire(timeout=SECONDS)
+        record(exporting, 100)
+        assert dropped() == 80
+        exporter.let_go.release(100)
+    failed = 0 if first is SpanExportResult.SUCCESS else 8
+    assert (exporter.exported, dropped()) == (28 - failed, 80 + failed)
+    said = [entry.message for entry in caplog.records if entry.name.startswith("ordersys")]
+    assert ["are lost" in message for message in said] == [True, False]
+    assert said[-1] == f"spans are exported again; {80 + failed} were lost"
+
+
+def test_what_is_not_exported_at_the_end_is_counted(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, dropped: Callable[[], float]
+) -> None:
+    """With what is being exported just then: nobody waits to see whether it arrives."""
+    exporter = Slow()
+    with closing(slowly(monkeypatch, exporter, room=20)) as exporting:
+        record(exporting, 12)
+        assert exporter.asked.acquire(timeout=SECONDS)
+    exporter.let_go.release(100)
+    assert dropped() == 12
+    assert warnings(caplog) == ["12 spans are lost: there was no time left to export them"]
+
+
+def test_a_missing_part_of_the_package_is_no_missing_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A copy of a folder says what else it needs."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
+    monkeypatch.delitem(sys.modules, "ordersys.runtime.tracing.exporting")
+    monkeypatch.setitem(sys.modules, "ordersys.runtime.tracing.reporting", None)
+    with pytest.raises(ImportError, match=r"ordersys\.runtime\.tracing\.reporting"), recording("x"):
+        pass
 
 
 def test_a_span_comes_to_the_collector_as_it_was_recorded(monkeypatch: pytest.MonkeyPatch) -> None:

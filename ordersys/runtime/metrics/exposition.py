@@ -79,6 +79,8 @@ def _exporting() -> "type[Exporting] | None":
     try:
         from ordersys.runtime.metrics.otlp import Exporting  # noqa: PLC0415 - where nobody asks it costs nothing
     except ImportError as error:
+        if (error.name or "").partition(".")[0] == __name__.partition(".")[0]:
+            raise  # a part of this package, which no extra brings
         _log.warning("no metrics are exported: %s is missing; pip install 'ordersys[otel]'", error.name)
         return None
     return Exporting

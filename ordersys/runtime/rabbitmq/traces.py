@@ -2,7 +2,7 @@
 
 An event carries the context of its creation, which is a child of its order's: so it stands in the outbox and on the
 wire (semantic conventions of messaging, "creation context"). Its span is recorded when the event is confirmed, by
-whichever process publishes it, and is as long as the event has waited for that.
+whichever process publishes it: from the time of the change until the window began that brought it to the broker.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

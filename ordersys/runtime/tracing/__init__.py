@@ -1,1 +1,1 @@
-"""Spans of sampled traces, and where they go. OpenTelemetry is known to `exporting` alone."""
+"""Spans of sampled traces, and where they go. Of them only `exporting` and `reporting` know OpenTelemetry."""

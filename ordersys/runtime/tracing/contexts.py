@@ -1,7 +1,7 @@
 """Trace contexts as the text they are on the wire: `00-` trace `-` span `-` flags (W3C Trace Context, version 00).
 
-All were read by `ids.traceparent`, which leaves no flag but the sampled one. Whoever hands one to a call, a row or a
-message says with it whose child the work behind it is.
+All were read by `traceparent` of `runtime/base/ids.py`, which leaves no flag but the sampled one. Whoever hands one to
+a call, a row or a message says with it whose child the work behind it is.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""Spans on their way to a collector, by the SDK of OpenTelemetry: the one module that imports it.
+"""Spans on their way to a collector, by the SDK of OpenTelemetry.
 
 Its variables are read by the SDK itself: the sampler, the batches, the resource, the endpoint and its headers. Spans
 wait in a queue of bounded length and go by a thread of their own; whoever records one waits for nothing.
@@ -7,30 +7,29 @@ wait in a queue of bounded length and go by a thread of their own; whoever recor
 import logging
 import os
 import threading
-from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter, SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter, SpanExporter
 from opentelemetry.sdk.trace.sampling import Decision, ParentBased, ParentBasedTraceIdRatio, Sampler, TraceIdRatioBased
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
 from ordersys.runtime.base import collectors
-from ordersys.runtime.metrics import instruments
-from ordersys.runtime.metrics.table import SPANS_DROPPED
 from ordersys.runtime.tracing.contexts import root_of
+from ordersys.runtime.tracing.reporting import Reporting
 from ordersys.runtime.tracing.spans import Kind, Span
 
 _log = logging.getLogger(__name__)
-_PACKAGE = "ordersys"
+_PACKAGE = __name__.partition(".")[0]
 # Of the conventions whose names are used (rpc.status_code and the like, see docs/operations.md).
 _SCHEMA_URL = "https://opentelemetry.io/schemas/1.45.0"
 _FLUSH_SECONDS = 1.0  # for what waits at the end: the SDK's own shutdown takes 8 to 10 s where a collector is away
 # A window has up to 1000 events. The SDK keeps 128 links, the newest, and drops the others without a word.
 _MOST_LINKS, _MOST_LINKS_VARIABLE = 1000, "OTEL_SPAN_LINK_COUNT_LIMIT"
+_ROOM, _ROOM_VARIABLE = 2048, "OTEL_BSP_MAX_QUEUE_SIZE"  # spans that may wait, as by the conventions
 _SAMPLED = TraceFlags(TraceFlags.SAMPLED)  # as all that is recorded
 _UNSET, _ERROR = Status(StatusCode.UNSET), Status(StatusCode.ERROR)
 _KINDS = {kind: SpanKind[kind.name] for kind in Kind}
@@ -42,7 +41,7 @@ class Exporting:
     """Takes the spans of the process of `service` to a collector, or to the standard output."""
 
     def __init__(self, service: str, console: bool) -> None:
-        # Told once, in a sentence, by `_Reporting`: the exporter would log each try.
+        # Told once, in a sentence, by `Reporting`: the exporter would log each try.
         logging.getLogger("opentelemetry.exporter").setLevel(logging.CRITICAL)
         self._resource = _resource(service)
         self._scope = InstrumentationScope(_PACKAGE, _version(), _SCHEMA_URL)
@@ -55,12 +54,16 @@ class Exporting:
         exporter: SpanExporter = (
             ConsoleSpanExporter() if console else OTLPSpanExporter(session=collectors.session("TRACES"))
         )
-        self._waiting = BatchSpanProcessor(_Reporting(exporter))
+        room = _room()
+        self._reporting = Reporting(exporter, room)
+        self._waiting = BatchSpanProcessor(self._reporting, room)
 
     def record(self, span: Span) -> None:
         """Takes a span. Raises nothing: whoever records one is about to answer a call."""
         try:
-            self._waiting.on_end(self._ended(span))
+            ended = self._ended(span)
+            if self._reporting.admits():
+                self._waiting.on_end(ended)
         except Exception:  # noqa: BLE001 - logged; what was done is done, whether it is told or not
             _log.exception("a span could not be recorded: %s", span.name)
 
@@ -100,32 +103,16 @@ class Exporting:
         flushing = threading.Thread(target=self._waiting.shutdown, name="traces", daemon=True)
         flushing.start()
         flushing.join(_FLUSH_SECONDS)
+        self._reporting.abandon()
 
 
-class _Reporting(SpanExporter):
-    """Exports, and says once when that fails, and when it works again."""
-
-    def __init__(self, exporter: SpanExporter) -> None:
-        self._exporter = exporter
-        self._lost = 0
-        self._dropped = instruments.counter(SPANS_DROPPED)
-
-    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        """Sends spans; what can't be sent is lost, and counted."""
-        result = self._exporter.export(spans)
-        if result is not SpanExportResult.SUCCESS:
-            if not self._lost:
-                _log.warning("spans can't be exported, and are lost; does the collector answer?")
-            self._lost += len(spans)
-            self._dropped.inc(len(spans))
-        elif self._lost:
-            _log.info("spans are exported again; %d were lost", self._lost)
-            self._lost = 0
-        return result
-
-    def shutdown(self) -> None:
-        """Ends it."""
-        self._exporter.shutdown()
+def _room() -> int:
+    """The spans that may wait, as the environment says. Raises ValueError where that is no number."""
+    given = os.environ.get(_ROOM_VARIABLE, "").strip()
+    try:
+        return int(given or _ROOM)
+    except ValueError:
+        raise ValueError(f"{_ROOM_VARIABLE} is no number: {given!r}") from None
 
 
 def _bound(sampler: Sampler) -> int | None:

@@ -62,6 +62,8 @@ def _exporting(service: str, environment: Mapping[str, str]) -> "Exporting | Non
     try:
         from ordersys.runtime.tracing.exporting import Exporting  # noqa: PLC0415 - where nobody asks it costs nothing
     except ImportError as error:
+        if (error.name or "").partition(".")[0] == __name__.partition(".")[0]:
+            raise  # a part of this package, which no extra brings
         _log.warning("no traces are recorded: %s is missing; pip install 'ordersys[otel]'", error.name)
         return None
     try:
