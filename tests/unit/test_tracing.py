@@ -636,7 +636,9 @@ def record(exporting: Exporting, count: int) -> None:
         exporting.record(Span("name", Kind.SERVER, new_root(), "", 1, 2))
 
 
-@pytest.mark.parametrize("first", [SpanExportResult.SUCCESS, SpanExportResult.FAILURE, RuntimeError()])
+@pytest.mark.parametrize(
+    "first", [SpanExportResult.SUCCESS, SpanExportResult.FAILURE, RuntimeError()], ids=["room", "collector", "exporter"]
+)
 def test_each_span_is_exported_or_counted_as_lost(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
