@@ -10,12 +10,12 @@ from ordersys.console.opening import check_regular, read_regular
 from ordersys.local import ports
 from ordersys.local.child import Child
 from ordersys.local.guard import Guard
+from ordersys.local.log_words import LogWords
 from ordersys.local.packages import Installation
 from ordersys.local.rabbitmq import Membership, Node
 from ordersys.runtime.base.files import UnusableFolder, write_whole
 
 _COOKIE_MODE = 0o400  # Erlang takes none that others may read
-_MOST_OF_A_BOOT = 1_048_576  # bytes of its log
 _CONTROL_SECONDS = 180.0
 _MAPPER_STOP_SECONDS = 30.0
 _IN_CLEAR = "listeners.tcp.1 = 127.0.0.1:{port}\n"
@@ -71,10 +71,10 @@ class InstalledNode(Node):
         self._installation = installation
         self._mapper = mapper
         self._own_log = folder / "log" / f"{self.name}.log"
-        self._logged_before = 0
+        self._complaints: LogWords | None = None
 
     def _run(self) -> Child:
-        self._logged_before = self._own_log.stat().st_size if self._own_log.exists() else 0
+        self._complaints = LogWords(self._own_log, self._in_use)
         _, mapper, distribution = self._ports
         self._mapper.start(mapper, self.log)
         environment = self._environment(self._mapper.port, distribution)
@@ -117,13 +117,7 @@ class InstalledNode(Node):
                     check_regular(path)
 
     def _listens_in_vain(self) -> bool:
-        try:
-            with self._own_log.open("rb") as log:
-                log.seek(self._logged_before)
-                logged = log.read(_MOST_OF_A_BOOT).decode(errors="replace")
-        except OSError:
-            return False  # there is none yet
-        return any(words in logged for words in self._in_use)
+        return self._complaints is not None and self._complaints.are_there()
 
     def _begin_anew(self) -> None:
         """Forgets a first start that was killed: RabbitMQ refuses tables of which it had changed but some.
