@@ -1,6 +1,7 @@
 """A terminal while a view has it: its alternate screen without a cursor, its keys one by one; given back as it was.
 
-It is never waited for: of one that takes nothing (Ctrl-S, a connection that is gone) frames are left out.
+It is never waited for: of one that takes nothing (Ctrl-S, a connection that is gone) frames are left out. Of one that
+takes no more in the midst of a frame, that frame waits, until a signal cuts it off.
 """
 
 import os
@@ -17,11 +18,14 @@ from rich.live import Live
 from rich.text import Text
 
 from ordersys.console import output
+from ordersys.console.interrupts import interrupts
 from ordersys.live.drawing import Size
 
 _KEYS, _FRAMES = 0, 1
 _USUAL = Size(80, 24)
 _GIVE_UP_MILLISECONDS = 500
+_LEAVE = b"\x1b[?1049l\x1b[?25h\x1b[0m"
+"""The screen of before, the cursor, and no colour (ECMA-48, xterm)."""
 
 
 @contextmanager
@@ -42,6 +46,8 @@ class Screen:
         self._console = Console(file=sys.stdout, force_terminal=True, force_interactive=True, highlight=False)
         self._live: Live | None = None
         self._before: list[int | list[bytes | int]] = []
+        self._is_cut = False
+        """True while something is written, and from then on if that was cut off."""
 
     @property
     def is_taken(self) -> bool:
@@ -56,7 +62,7 @@ class Screen:
         return False
 
     def take(self) -> None:
-        """Takes the terminal. Raises OSError where it is gone."""
+        """Takes the terminal. Raises OSError where it is gone, Interrupted."""
         try:
             self._before = termios.tcgetattr(_KEYS)
             tty.setcbreak(_KEYS, termios.TCSANOW)
@@ -65,14 +71,17 @@ class Screen:
         self._live = Live(
             console=self._console, screen=True, auto_refresh=False, redirect_stdout=False, redirect_stderr=False
         )
-        self._live.start()
+        with self._cut_by_signals():
+            self._live.start()
 
     def draw(self, lines: Callable[[Size, str], Sequence[Text]]) -> None:
-        """Shows these lines, which are made for its size and encoding as they are now. Raises OSError."""
+        """Shows these lines, which are made for its size and encoding as they are now. Raises OSError, Interrupted."""
         if self._live is None or not _takes(0):
             return
         self._console.size = size = _size()
-        self._live.update(Group(*lines(size, self._console.encoding)), refresh=True)
+        frame = Group(*lines(size, self._console.encoding))
+        with self._cut_by_signals():
+            self._live.update(frame, refresh=True)
 
     def give_back(self) -> None:
         """Leaves the terminal as it was. Never raises: one that is gone needs nothing."""
@@ -82,9 +91,22 @@ class Screen:
         output.resume(_FRAMES)  # Ctrl-S would keep the shell on this screen, without a cursor
         with suppress(OSError):
             if _takes(_GIVE_UP_MILLISECONDS):
-                live.stop()
+                if self._is_cut:
+                    os.write(_FRAMES, _LEAVE)
+                else:
+                    live.stop()
+        if self._is_cut:
+            output.drop()  # the rest of the frame is in a buffer, and the last write of all would wait with it
         with suppress(termios.error):
             termios.tcsetattr(_KEYS, termios.TCSANOW, self._before)
+
+    @contextmanager
+    def _cut_by_signals(self) -> Iterator[None]:
+        """A signal raises Interrupted meanwhile: a write to a terminal that takes no more goes on after any other."""
+        self._is_cut = True
+        with interrupts.blocking():
+            yield
+        self._is_cut = False
 
 
 def _takes(milliseconds: int) -> bool:

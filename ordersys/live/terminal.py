@@ -16,7 +16,7 @@ from typing import Any
 
 import psutil
 
-from ordersys.console.interrupts import interrupts
+from ordersys.console.interrupts import Interrupted, interrupts
 from ordersys.live import drawing
 from ordersys.live.drawing import State
 from ordersys.live.log_warnings import LogWarnings, Warned
@@ -48,7 +48,7 @@ async def shown(data_dir: str | None, pipe: int | None) -> int:
                 view.end()  # first of all: connections take their time to be closed
                 sources.cancel()
                 await asyncio.wait([sources])
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, Interrupted):
             return 0
     return 0
 

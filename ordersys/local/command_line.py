@@ -130,49 +130,61 @@ def _arguments() -> argparse.Namespace:
         " output could not be written, 129, 130, 143 ended by a signal while it started, 141 whoever read the output"
         " has gone; with --demo that of the client's demo.",
     )
-    parser.add_argument(
+    _add_system(parser.add_argument_group("the system"))
+    _add_broker(parser.add_argument_group("the RabbitMQ"))
+    _add_services(parser.add_argument_group("the services"))
+    _add_database(parser.add_argument_group("the database"))
+    _add_showing(parser.add_argument_group("to look at it, and to break it"))
+    arguments: argparse.Namespace = parser.parse_args()
+    given = (name for name, value in vars(arguments).items() if value != parser.get_default(name))
+    _check_together({f"--{name.replace('_', '-')}" for name in given})
+    return arguments
+
+
+def _add_system(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
         "--data-dir", type=_path, metavar="DIR", help="keep everything there (default: a temporary folder)"
     )
-    parser.add_argument(
-        "--amqp-url", type=_url, metavar="URL", help=f"use this RabbitMQ instead of a private one{_MAY_BE_IN_A_FILE}"
-    )
-    parser.add_argument(
-        "--amqp-port",
-        type=_port,
-        metavar="PORT",
-        help=f"port of the private RabbitMQ ({USUAL_AMQPS_PORT} if it is free, with --insecure {USUAL_AMQP_PORT})",
-    )
-    parser.add_argument(
-        "--brokers", type=int, choices=(1, 3), default=1, help="how many nodes it has: 3 are a cluster (default: 1)"
-    )
-    for module in SERVICES:
-        name = module.replace("_", "-")
-        parser.add_argument(
-            f"--{name}-port", type=_port, metavar="PORT", help=f"port of {name} ({USUAL_PORTS[module]} if it is free)"
-        )
-    parser.add_argument(
-        "--demo", action="store_true", help="walk through the demo, then stop; exit status 0 if all is even"
-    )
-    parser.add_argument("--json", action="store_true", help="with --demo: one JSON object as the last line")
-    parser.add_argument(
+    group.add_argument(
         "--insecure",
         action="store_true",
         help="do without certificates and tokens, which are else made in the folder: everybody on this machine may do"
         " everything; programs in the place of services need none",
     )
-    parser.add_argument(
-        "--postgres", action="store_true", help="keep the state in a private PostgreSQL instead of SQLite files"
+    group.add_argument(
+        "--roll",
+        action="store_true",
+        help="restart the processes of the system that runs with --data-dir, one at a time, and return when all work",
     )
-    parser.add_argument(
-        "--standby", action="store_true", help="with --postgres: a standby that has whatever was answered"
+    group.add_argument(
+        "--demo", action="store_true", help="walk through the demo, then stop; exit status 0 if all is even"
     )
-    parser.add_argument(
-        "--database-url",
-        type=_database_url,
-        metavar="URL",
-        help=f"keep the state in this PostgreSQL (postgresql://…){_MAY_BE_IN_A_FILE}",
+    group.add_argument("--json", action="store_true", help="with --demo: one JSON object as the last line")
+
+
+def _add_broker(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--amqp-url", type=_url, metavar="URL", help=f"use this RabbitMQ instead of a private one{_MAY_BE_IN_A_FILE}"
     )
-    parser.add_argument(
+    group.add_argument(
+        "--amqp-port",
+        type=_port,
+        metavar="PORT",
+        help=f"port of the private RabbitMQ ({USUAL_AMQPS_PORT} if it is free, with --insecure {USUAL_AMQP_PORT})",
+    )
+    group.add_argument(
+        "--brokers", type=int, choices=(1, 3), default=1, help="how many nodes it has: 3 are a cluster (default: 1)"
+    )
+    group.add_argument("--broker-only", action="store_true", help="only the RabbitMQ, no services")
+
+
+def _add_services(group: argparse._ArgumentGroup) -> None:
+    for module in SERVICES:
+        name = module.replace("_", "-")
+        group.add_argument(
+            f"--{name}-port", type=_port, metavar="PORT", help=f"port of {name} ({USUAL_PORTS[module]} if it is free)"
+        )
+    group.add_argument(
         "--replicas",
         type=int,
         choices=range(1, _MOST_REPLICAS + 1),
@@ -180,13 +192,7 @@ def _arguments() -> argparse.Namespace:
         metavar="N",
         help=f"processes of each service, up to {_MOST_REPLICAS}, on a PostgreSQL (default: 1)",
     )
-    parser.add_argument(
-        "--roll",
-        action="store_true",
-        help="restart the processes of the system that runs with --data-dir, one at a time, and return when all work",
-    )
-    parser.add_argument("--broker-only", action="store_true", help="only the RabbitMQ, no services")
-    parser.add_argument(
+    group.add_argument(
         "--program",
         action="append",
         type=_program,
@@ -194,19 +200,33 @@ def _arguments() -> argparse.Namespace:
         metavar="SERVICE=COMMAND",
         help="run COMMAND in the place of this service, in the environment it would have; may be repeated",
     )
-    parser.add_argument(
+
+
+def _add_database(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--postgres", action="store_true", help="keep the state in a private PostgreSQL instead of SQLite files"
+    )
+    group.add_argument(
+        "--standby", action="store_true", help="with --postgres: a standby that has whatever was answered"
+    )
+    group.add_argument(
+        "--database-url",
+        type=_database_url,
+        metavar="URL",
+        help=f"keep the state in this PostgreSQL (postgresql://…){_MAY_BE_IN_A_FILE}",
+    )
+
+
+def _add_showing(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
         "--live", action="store_true", help="serve the live page, too, and print its link (extra: ordersys[live])"
     )
-    parser.add_argument(
+    group.add_argument(
         "--break-it",
         action="store_true",
         help="with --live: buttons that kill, pause, cut and flood this system; it comes back by itself",
     )
-    parser.add_argument("--plain", action="store_true", help="no spinner, and no view of the system on a terminal")
-    arguments: argparse.Namespace = parser.parse_args()
-    given = (name for name, value in vars(arguments).items() if value != parser.get_default(name))
-    _check_together({f"--{name.replace('_', '-')}" for name in given})
-    return arguments
+    group.add_argument("--plain", action="store_true", help="no spinner, and no view of the system on a terminal")
 
 
 def _check_together(given: Collection[str]) -> None:

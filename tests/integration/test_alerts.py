@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Set
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
 from pathlib import Path
-from threading import Event, Thread
 from typing import NamedTuple
 
 import grpc
@@ -27,6 +26,7 @@ from tests.integration.order_service import OrderService, order_service
 from tests.integration.test_metrics import Stage
 from tests.integration.test_prometheus import CONFIGURATION, configure
 from tests.prometheus import Prometheus, programs_or_skip, running
+from tests.running import repeated
 from tools.observability.alerts import ALERTS, RATE_INTERVAL, Alert
 
 pytestmark = pytest.mark.timeout(300)
@@ -114,22 +114,15 @@ def unbalanced(stage: Stage) -> Iterator[None]:
 @contextmanager
 def late(stage: Stage) -> Iterator[None]:
     """Events of changes that were an hour ago, again and again: a rate begins with the second look at them."""
-    over = Event()
 
     def deliver() -> None:
-        while not over.wait(0.5):
-            order = sample_order()
-            order.create_time.seconds -= 3600
-            order.update_time.CopyFrom(order.create_time)
-            stage.deliver("notification-service-1", created(order))
+        order = sample_order()
+        order.create_time.seconds -= 3600
+        order.update_time.CopyFrom(order.create_time)
+        stage.deliver("notification-service-1", created(order))
 
-    thread = Thread(target=deliver, name="late")
-    thread.start()
-    try:
+    with repeated(deliver, pause_seconds=0.5):
         yield
-    finally:
-        over.set()
-        thread.join()
 
 
 @contextmanager
@@ -207,22 +200,13 @@ class Alone(NamedTuple):
 @contextmanager
 def called(service: OrderService, callers: int = 1) -> Iterator[None]:
     """Orders are created by so many at a time, whatever the service answers."""
-    over = Event()
 
     def call() -> None:
-        while not over.is_set():
-            with suppress(grpc.RpcError):
-                service.create()
+        with suppress(grpc.RpcError):
+            service.create()
 
-    threads = [Thread(target=call, name="caller") for _ in range(callers)]
-    for thread in threads:
-        thread.start()
-    try:
+    with repeated(call, callers):
         yield
-    finally:
-        over.set()
-        for thread in threads:
-            thread.join()
 
 
 @contextmanager

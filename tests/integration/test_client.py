@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from ordersys.grpc_client import outcome
 from ordersys.local import ports
 from ordersys.local.system import System
 from tests.integration.api import Api, eventually, new_id
+from tests.running import repeated
 
 SECONDS = 60
 MANY = 2500
@@ -409,21 +409,16 @@ def demo(system: System, *words: str) -> dict[str, Any]:
 @pytest.fixture
 def others(system: System) -> Iterator[None]:
     """Somebody who orders and cancels all the time."""
-    ended = threading.Event()
+    with Api(system.environment) as api:
+        bought, cancelled = api.new_product(1_000_000), api.new_product(1_000_000)
 
-    def work() -> None:
-        with Api(system.environment) as api:
-            bought, cancelled = api.new_product(1_000_000), api.new_product(1_000_000)
-            while not ended.is_set():
-                order = api.place({cancelled: 1}, new_id())
-                api.place({bought: 1}, new_id())
-                api.cancel(order)
+        def work() -> None:
+            order = api.place({cancelled: 1}, new_id())
+            api.place({bought: 1}, new_id())
+            api.cancel(order)
 
-    thread = threading.Thread(target=work)
-    thread.start()
-    yield
-    ended.set()
-    thread.join(SECONDS)
+        with repeated(work):
+            yield
 
 
 @pytest.mark.usefixtures("others")

@@ -26,7 +26,8 @@ from pika.exceptions import ProbableAuthenticationError
 from ordersys.local import ports
 from ordersys.local.guard import Guard
 from ordersys.local.packages import provision
-from ordersys.local.rabbitmq import InstalledNode, Membership, PortMapper
+from ordersys.local.rabbitmq import Membership
+from ordersys.local.rabbitmq_installed import InstalledNode, PortMapper
 from ordersys.runtime.metrics.table import BUILD_INFO
 from tests.integration.api import eventually
 from tests.integration.conftest import skip_without_rabbitmq

@@ -5,9 +5,9 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
-from threading import Event, Thread
 from typing import Any
 
 import pytest
@@ -17,7 +17,7 @@ from ordersys.local import state
 from tests.integration.api import eventually
 from tests.integration.conftest import skip_without_rabbitmq
 from tests.prometheus import Prometheus, programs_or_skip, running
-from tests.running import addresses, local
+from tests.running import addresses, local, repeated
 from tools.observability import promql, rules, targets
 from tools.observability.__main__ import FOLDER, RULES
 from tools.observability.alerts import ALERTS, JOB, Alert
@@ -45,7 +45,7 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]
         configure(folder, state.running(str(folder / "system")).metrics)
         server = stack.enter_context(running(folder, folder / CONFIGURATION))
         eventually(lambda: len(server.query(f'up{{job="{JOB}"}} == 1')) == PROCESSES, SECONDS)
-        stack.enter_context(load(at))
+        stack.enter_context(repeated(partial(demo, at)))
         yield server
 
 
@@ -58,23 +58,10 @@ def configure(folder: Path, processes: Mapping[str, Address], alerts: Sequence[A
     (folder / targets.FILE.name).write_text(targets.document(processes), encoding="utf-8")
 
 
-@contextmanager
-def load(at: Mapping[str, str]) -> Iterator[None]:
-    """The demo, again and again."""
-    over = Event()
-
-    def repeat() -> None:
-        while not over.is_set():
-            subprocess.run(demo, env={**os.environ, **at}, stdout=subprocess.DEVNULL, check=True)
-
-    demo = [sys.executable, "-m", "ordersys.grpc_client", "demo", "--json", "--orders", "50"]
-    thread = Thread(target=repeat, name="load")
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
+def demo(at: Mapping[str, str]) -> None:
+    """Walks through the demo once."""
+    command = [sys.executable, "-m", "ordersys.grpc_client", "demo", "--json", "--orders", "50"]
+    subprocess.run(command, env={**os.environ, **at}, stdout=subprocess.DEVNULL, check=True)
 
 
 def values(prometheus: Prometheus, expression: str) -> list[float]:

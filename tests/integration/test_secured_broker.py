@@ -34,7 +34,7 @@ from ordersys.contract.topology import subscriptions
 from ordersys.identity import issuing
 from ordersys.identity.authority import Authority
 from ordersys.identity.issuing import Pair
-from ordersys.local import ports, rabbitmq
+from ordersys.local import ports, rabbitmq, rabbitmq_installed
 from ordersys.local.rabbitmq import answers
 from ordersys.local.rabbitmq_security import BrokerSecurity
 from ordersys.local.system import Choices, System
@@ -64,7 +64,7 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
     skip_without_rabbitmq()
     folder = tmp_path_factory.mktemp("größe #1 =%41")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(rabbitmq, "_ERLANG", rabbitmq._ERLANG + LOOKS_OFTEN)
+        patch.setattr(rabbitmq_installed, "_ERLANG", rabbitmq_installed._ERLANG + LOOKS_OFTEN)
         with System(folder, quietly, Choices(secure=True)) as system:
             yield of(system)
 

@@ -1,12 +1,17 @@
 """The view on the terminal: what is drawn from a document and a size, from the logs, and on which terminals at all."""
 
 import asyncio
+import fcntl
 import json
 import os
+import select
 import signal
+import struct
 import subprocess
 import sys
-from collections.abc import Sequence
+import termios
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -240,6 +245,64 @@ def test_a_terminal_that_was_stopped_is_given_back_as_well() -> None:
     finally:
         os.close(ours)
         os.close(theirs)
+
+
+HUGE = """
+import asyncio
+from types import SimpleNamespace
+from ordersys.console import output
+from ordersys.live import terminal
+from ordersys.live.board import Board
+sources = SimpleNamespace(run=asyncio.Event().wait)
+terminal.look = lambda data_dir: SimpleNamespace(board=Board(), folder="", sources=sources)
+output.finish("view", lambda: asyncio.run(terminal.shown(None, None)))
+"""
+
+
+@pytest.mark.parametrize("is_stopped", [True, False])
+def test_a_signal_ends_a_frame_that_its_terminal_does_not_take_whole(is_stopped: bool) -> None:
+    """Ctrl-S in the midst of it, or nobody reads it any more: a single signal is enough, and its modes are as before.
+
+    Where it takes something again the other screen is left.
+    """
+    ours, theirs = os.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 250, 1000, 0, 0))  # more than it holds by itself
+    before = termios.tcgetattr(theirs)
+    # Without a buffer Python would take a frame that was written in part for written.
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    process = subprocess.Popen(
+        [sys.executable, "-c", HUGE],
+        stdin=theirs,
+        stdout=theirs,
+        env=environment,
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509 - nothing else starts a session
+    )
+    try:
+        written = read_until(ours, lambda written: b"ordersys" in written)
+        if is_stopped:
+            os.write(ours, b"\x13")
+        time.sleep(0.2)  # until it waits in the midst of the frame
+        process.terminate()
+        if is_stopped:
+            written = read_until(ours, lambda written: b"\x1b[?1049l" in written)
+            assert b"\x1b[?1049l\x1b[?25h" in written
+        assert process.wait(30) == 0
+        assert termios.tcgetattr(theirs) == before
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)
+        os.close(theirs)
+
+
+def read_until(terminal: int, is_enough: Callable[[bytes], bool]) -> bytes:
+    """Reads no more than that, little at a time."""
+    written = b""
+    while not is_enough(written):
+        assert select.select([terminal], [], [], 30)[0], f"nothing more came behind {written[-200:]!r}"
+        written += os.read(terminal, 1000)
+    return written
 
 
 async def test_a_view_ends_by_the_signal_to_quit() -> None:

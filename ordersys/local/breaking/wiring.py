@@ -16,7 +16,8 @@ from ordersys.local.choices import CannotStart
 from ordersys.local.groups import members
 from ordersys.local.listening import INTERNAL, Listening, variable
 from ordersys.local.ports import LOOPBACK
-from ordersys.local.rabbitmq import InstalledNode, Node
+from ordersys.local.rabbitmq import Node
+from ordersys.local.rabbitmq_installed import InstalledNode
 from ordersys.local.rabbitmq_security import BrokerSecurity
 from ordersys.local.service import Service
 from ordersys.runtime.rabbitmq import urls
