@@ -4,8 +4,10 @@
 to, after those of ordinary work are left out.
 """
 
+import ast
 import json
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -15,11 +17,12 @@ import urllib.request
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import grpc
 import pytest
-from prometheus_client import Metric
+from prometheus_client import Metric as Family
 from prometheus_client.parser import text_string_to_metric_families
 
 from ordersys.api.product.v1.product_service_pb2 import ListProductsRequest
@@ -27,7 +30,7 @@ from ordersys.contract.topology import subscriptions
 from ordersys.local.rabbitmq import Node
 from ordersys.local.system import Choices, System
 from ordersys.runtime.metrics import table
-from ordersys.runtime.metrics.table import Kind, Service
+from ordersys.runtime.metrics.table import Kind, Metric, Service
 from tests.contract.harness.amqp_proxy import AmqpProxy, Verdict
 from tests.contract.harness.broker_faults import BrokerFault, LostAcks, LostConfirms
 from tests.contract.harness.injector import Injector
@@ -35,16 +38,19 @@ from tests.contract.harness.sample_orders import sample_order
 from tests.contract.harness.subscriber_deliveries import created
 from tests.integration.api import SECONDS, Api, eventually, placing, reason
 from tests.integration.conftest import quietly, skip_without_rabbitmq
+from tools.observability.alerts import ALERTS
 
 pytestmark = pytest.mark.timeout(300)
+ROOT = Path(__file__).parent.parent.parent
 PRODUCT, ORDER, FIRST, SECOND = "product_service", "order_service", "notification_service_1", "notification_service_2"
 SERVICES = {PRODUCT: Service.PRODUCT, ORDER: Service.ORDER, FIRST: Service.SUBSCRIBER, SECOND: Service.SUBSCRIBER}
 QUEUES = {s.consumer.replace("-", "_"): (s.queue, s.dead_letter_queue) for s in subscriptions()}
 SAMPLED_SECONDS = 1.1
 """Within which each figure of the database and the broker is a new one."""
 Series = tuple[str, ...]
-"""A process, a metric, and those of its labels that tell troubles apart."""
+"""A process, a metric, and those of its labels that are TELLING."""
 TELLING = ("error_type", "state", "result", "reason", "kind", "connection")
+"""The labels that tell troubles apart, of any metric; over all others series are summed up."""
 # Moved by work of any kind, and told by no trouble alone.
 ORDINARY_METRICS = {
     m.name for m in table.TABLE if m.kind is Kind.HISTOGRAM or not m.moved_by or m is table.CONSUMED_MESSAGES
@@ -54,8 +60,10 @@ ORDINARY = {
     (table.INBOX_EVENTS.name, "new"),
     (table.SAGAS_SETTLED.name, "completed", "place_order"),
 }
+"""The series that an order moves, of metrics that otherwise tell of trouble."""
 AT_REST = {
     table.SERVING.name: 1.0,
+    table.LEADER.name: 1.0,
     table.DATABASE_WRITABLE.name: 1.0,
     table.BROKER_CONNECTED.name: 1.0,
     table.BROKER_BLOCKED.name: 0.0,
@@ -65,6 +73,9 @@ AT_REST = {
     table.SAGAS_PENDING.name: 0.0,
     table.SAGAS_OLDEST_SECONDS.name: 0.0,
 }
+"""The value of a gauge where nothing is wrong and nothing waits: no trouble begins, or is over, before all have it."""
+NOT_AT_REST = {table.DEAD_LETTERS_KEPT.name, table.STOCK_IMBALANCE_UNITS.name}
+"""Gauges that have no such value: some letters stay, and before the first audit nobody knows."""
 
 
 class Stage(NamedTuple):
@@ -81,7 +92,7 @@ class Stage(NamedTuple):
         with closing(Injector(self.broker_url)) as injector:
             injector.deliver(role, *event, **properties)
 
-    def families(self, process: str) -> list[Metric]:
+    def families(self, process: str) -> list[Family]:
         """The metrics a process exposes."""
         url = f"http://{self.system.metrics[process]}/metrics"
         with urllib.request.urlopen(url, timeout=2) as answer:
@@ -372,14 +383,23 @@ def test_each_metric_that_tells_of_trouble_is_moved_by_one() -> None:
     assert not moved & MOVED_ELSEWHERE.keys()
 
 
+def test_each_gauge_that_tells_of_trouble_has_its_value_without() -> None:
+    """Or is known to have none."""
+    gauges = {m.name for m in table.TABLE if m.moved_by and m.kind is Kind.GAUGE}
+    assert AT_REST.keys() | NOT_AT_REST == gauges
+    assert not AT_REST.keys() & NOT_AT_REST
+
+
+_HERE, _ALERTS = "tests/integration/test_metrics.py", "tests/integration/test_alerts.py"
+_REPLICAS = "tests/integration/test_replicas.py"
 MOVED_ELSEWHERE = {
-    table.LEADER.name: "tests/integration/test_replicas.py",
-    table.QUEUE_MESSAGES.name: "below",
-    table.SWEEP_SETTLED.name: "below",
-    table.STOCK_IMBALANCE_UNITS.name: "tests/integration/test_alerts.py",
-    table.SPANS_DROPPED.name: "tests/unit/test_tracing.py",
+    table.LEADER.name: f"{_REPLICAS}::test_processes_are_restarted_one_at_a_time_while_all_orders_are_taken",
+    table.QUEUE_MESSAGES.name: f"{_HERE}::test_what_a_subscriber_can_not_record_shows_in_its_queue",
+    table.SWEEP_SETTLED.name: f"{_HERE}::test_a_saga_that_recovery_completes_is_counted",
+    table.STOCK_IMBALANCE_UNITS.name: f"{_ALERTS}::test_a_trouble_has_its_alerts_fire_and_no_other",
+    table.SPANS_DROPPED.name: f"{_ALERTS}::test_a_trouble_of_a_service_alone_has_its_alerts_fire_and_no_other",
 }
-"""And where."""
+"""And by which test."""
 
 
 def test_a_saga_that_recovery_completes_is_counted(stage: Stage) -> None:
@@ -447,6 +467,134 @@ def test_stock_is_what_the_products_say(stage: Stage) -> None:
         eventually(lambda state=state, said=said: stage.total(PRODUCT, table.STOCK_UNITS.name, state=state) == said)  # type: ignore[misc]
 
 
+Total = Callable[[Stage], float]
+
+
+def _of(process: str, name: str, **labels: str) -> Total:
+    """A total, as it is when it is asked for."""
+    return lambda stage: stage.total(process, name, **labels)
+
+
+def _count(process: str, metric: Metric, **labels: str) -> Total:
+    """The number of observations of a histogram."""
+    return _of(process, f"{metric.name}_count", **labels)
+
+
+def _none(_: Stage) -> float:
+    """Nothing, whatever was done."""
+    return 0.0
+
+
+_CREATE = "ordersys.api.order.v1.OrderService/BatchCreateOrders"
+_PLACE = "ordersys.api.product.v1.ProductService/PlaceOrder"
+COUNTERPARTS: Mapping[str, tuple[Total, Total]] = {
+    table.SERVER_CALL_SECONDS.name: (
+        _count(PRODUCT, table.SERVER_CALL_SECONDS, rpc_method=_PLACE, rpc_status_code="OK"),
+        _of(PRODUCT, table.SAGAS_SETTLED.name, kind="place_order", result="completed"),
+    ),
+    table.CLIENT_CALL_SECONDS.name: (
+        _count(PRODUCT, table.CLIENT_CALL_SECONDS, rpc_method=_CREATE),
+        _count(ORDER, table.SERVER_CALL_SECONDS, rpc_method=_CREATE),
+    ),
+    table.CALLS_IN_FLIGHT.name: (_of(ORDER, table.CALLS_IN_FLIGHT.name), _none),
+    table.PUBLISH_SECONDS.name: (
+        _count(ORDER, table.PUBLISH_SECONDS),
+        _count(ORDER, table.BATCH_ITEMS, batch="window"),
+    ),
+    table.BATCH_ITEMS.name: (_of(ORDER, f"{table.BATCH_ITEMS.name}_sum", batch="window"), _of(ORDER, SENT)),
+    table.BATCH_WAIT_SECONDS.name: (
+        _count(ORDER, table.BATCH_WAIT_SECONDS, batch="commit"),
+        _count(ORDER, table.BATCH_ITEMS, batch="commit"),
+    ),
+    table.COMMIT_SECONDS.name: (
+        _count(ORDER, table.COMMIT_SECONDS),
+        _count(ORDER, table.BATCH_ITEMS, batch="commit"),
+    ),
+    table.DATABASE_READERS.name: (_of(ORDER, table.DATABASE_READERS.name), _none),
+    table.EVENT_AGE_SECONDS.name: (_count(FIRST, table.EVENT_AGE_SECONDS), _of(FIRST, INBOX, result="new")),
+    table.PROCESS_SECONDS.name: (
+        _count(FIRST, table.PROCESS_SECONDS),
+        _count(FIRST, table.BATCH_ITEMS, batch="deliveries"),
+    ),
+    table.CONSUMED_MESSAGES.name: (_of(FIRST, table.CONSUMED_MESSAGES.name), _of(FIRST, INBOX)),
+}
+"""Of metrics of ordinary work a total of each, and the total, of another metric, that has to grow by as much."""
+
+
+def test_ordinary_work_moves_a_metric_as_far_as_its_counterpart(stage: Stage) -> None:
+    """And that by something, unless there is to be nothing."""
+    stage.calm()
+    before = _totals(stage)
+    stage.calm()  # with its two orders
+    until = time.monotonic() + SECONDS
+    while (uneven := _uneven(before, _totals(stage))) and time.monotonic() < until:
+        time.sleep(0.1)
+    assert uneven == {}, "(by, and its counterpart by)"
+
+
+Totals = Mapping[str, tuple[float, float]]
+
+
+def _totals(stage: Stage) -> Totals:
+    """Of each metric of COUNTERPARTS, and of its counterpart."""
+    return {name: (shown(stage), counterpart(stage)) for name, (shown, counterpart) in COUNTERPARTS.items()}
+
+
+def _uneven(before: Totals, now: Totals) -> Totals:
+    """By how much the two have grown where they should not have."""
+    grown = {name: (now[name][0] - before[name][0], now[name][1] - before[name][1]) for name in now}
+    still = {name for name, (_, counterpart) in COUNTERPARTS.items() if counterpart is _none}
+    return {name: by for name, by in grown.items() if by[0] != by[1] or (by[1] == 0) != (name in still)}
+
+
+def test_each_metric_of_ordinary_work_has_a_counterpart() -> None:
+    """Here, or a test elsewhere; those of the client library of Prometheus need none."""
+    declared = {m.name for m in table.DECLARED} & ORDINARY_METRICS
+    assert COUNTERPARTS.keys() | SHOWN_ELSEWHERE.keys() == declared
+    assert not COUNTERPARTS.keys() & SHOWN_ELSEWHERE.keys()
+
+
+SHOWN_ELSEWHERE = {
+    table.STOCK_UNITS.name: f"{_HERE}::test_stock_is_what_the_products_say",
+    table.BUILD_INFO.name: "tests/unit/test_instruments.py::test_who_the_process_is_stands_in_a_metric_of_its_own",
+}
+"""And by which test."""
+
+
+@pytest.mark.parametrize(("name", "test"), {**MOVED_ELSEWHERE, **SHOWN_ELSEWHERE}.items())
+def test_a_test_elsewhere_is_about_its_metric(name: str, test: str) -> None:
+    """It names the metric, or an alert about it, by itself or in parts of its module that it uses."""
+    (constant,) = (
+        constant for constant, value in vars(table).items() if isinstance(value, Metric) and value.name == name
+    )
+    alerts = [alert.name.removeprefix("Ordersys") for alert in ALERTS if name in alert.measure]
+    assert re.search(rf"\b({'|'.join([name, constant, *alerts])})\b", source_of(test))
+
+
+def source_of(test: str) -> str:
+    """The source of a test, with the functions and constants of its module that it uses, and so on. Raises KeyError."""
+    file, _, function = test.partition("::")
+    source = (ROOT / file).read_text(encoding="utf-8")
+    parts = {name: node for node in ast.parse(source).body for name in _defined(node)}
+    used: dict[str, ast.stmt] = {}
+    left = [function]
+    while left:
+        if (name := left.pop()) not in used:
+            used[name] = parts[name]
+            names = {node.id for node in ast.walk(parts[name]) if isinstance(node, ast.Name)}
+            left += names & parts.keys()
+    return "\n".join(map(ast.unparse, used.values()))
+
+
+def _defined(node: ast.stmt) -> Iterator[str]:
+    """The names of functions and constants that a statement of a module defines."""
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+        yield node.name
+    for target in getattr(node, "targets", [getattr(node, "target", None)]):
+        if isinstance(target, ast.Name):
+            yield target.id
+
+
 @pytest.mark.parametrize("process", SERVICES)
 def test_a_service_exposes_what_the_table_says_and_nothing_else(stage: Stage, process: str) -> None:
     """Names, kinds and labels, as Prometheus reads them; no series more than a scrape can take."""
@@ -466,7 +614,7 @@ def test_a_service_exposes_what_the_table_says_and_nothing_else(stage: Stage, pr
 NOT_WITHOUT_TRACES = {table.SPANS_DROPPED.name}
 
 
-def _name(family: Metric) -> str:
+def _name(family: Family) -> str:
     """As the table has it: the library takes the end off a counter's."""
     return f"{family.name}_total" if family.type == "counter" else str(family.name)
 

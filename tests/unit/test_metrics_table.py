@@ -1,6 +1,8 @@
 """The table of metrics keeps the conventions of Prometheus, and the page says what it says."""
 
+import ast
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,12 +11,15 @@ from ordersys.runtime.metrics import table
 from ordersys.runtime.metrics.table import TABLE, Kind, Label, Metric, Service
 from tools.documents import metrics
 
+ROOT = Path(__file__).parent.parent.parent
 UNITS = {"seconds": "_seconds", "bytes": "_bytes"}
 # Prometheus: Metric and label naming; milliseconds, kilobytes and the like are no base units.
 NO_BASE_UNITS = re.compile(r"_(ms|millis\w*|micros\w*|minutes|hours|kb|mb|kilobytes|megabytes|percent)(_|$)")
 OF_PEOPLE = re.compile(r"(^|_)(order|customer|product|request|user|event_id|trace|saga|id)(_|$)")
 MOST_VALUES = 16
+INSTRUMENTS = frozenset({"counter", "gauge", "histogram", "reading"})
 every_metric = pytest.mark.parametrize("metric", TABLE, ids=[metric.name for metric in TABLE])
+COUNTERS = [metric for metric in table.DECLARED if metric.kind is Kind.COUNTER]
 LABELS = [pytest.param(metric, label, id=f"{metric.name}-{label.name}") for metric in TABLE for label in metric.labels]
 
 
@@ -29,6 +34,33 @@ def test_the_table_has_every_metric_of_the_module() -> None:
     """Those that code names, and no other."""
     named = {value for value in vars(table).values() if isinstance(value, Metric)}
     assert named == set(table.DECLARED)
+
+
+def test_code_binds_each_metric_that_is_declared() -> None:
+    """One that is only declared has no series: a panel of it stays empty, and an alert on it never fires."""
+    root = Path(table.__file__).parents[2]
+    modules = [path for path in root.rglob("*.py") if not path.is_relative_to(root / "api")]
+    bound = {name for path in modules for name in bound_in(ast.parse(path.read_text(encoding="utf-8")))}
+    assert bound == {name for name, value in vars(table).items() if isinstance(value, Metric)}
+
+
+def bound_in(module: ast.Module) -> Iterator[str]:
+    """The metrics of the table, by the names of their constants, that a module makes instruments of."""
+    imports = [n for n in ast.walk(module) if isinstance(n, ast.ImportFrom) and n.module == table.__name__]
+    constants = {alias.asname or alias.name: alias.name for node in imports for alias in node.names}
+    for call in (node for node in ast.walk(module) if isinstance(node, ast.Call) and node.args):
+        made = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+        metric = getattr(call.args[0], "id", "")
+        if made in INSTRUMENTS and metric in constants:
+            yield constants[metric]
+
+
+@pytest.mark.parametrize("metric", COUNTERS, ids=[metric.name for metric in COUNTERS])
+def test_a_counter_has_a_mutant_that_counts_it_wrongly(metric: Metric) -> None:
+    """Its diff names the metric; a gauge shows what there is, and goes wrong in fewer ways."""
+    mutants = [path.read_text(encoding="utf-8") for path in (ROOT / "tests/mutants/catalogue/metrics").glob("*.diff")]
+    (constant,) = (name for name, value in vars(table).items() if value is metric)
+    assert any(re.search(rf"\b({metric.name}|{constant})\b", mutant) for mutant in mutants)
 
 
 @every_metric

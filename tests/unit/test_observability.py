@@ -25,6 +25,7 @@ TEXTS = texts()
 METRICS: Mapping[str, Metric] = {metric.name: metric for metric in TABLE}
 BOARD = json.loads(TEXTS[DASHBOARD])
 PANELS = [panel for panel in BOARD["panels"] if panel["type"] != "row"]
+every_alert = pytest.mark.parametrize("alert", ALERTS, ids=[alert.name for alert in ALERTS])
 SCRAPES = sorted(path.name for path in (ROOT / FOLDER).glob("prometheus-*.yaml"))
 OF_SCRAPING = frozenset({"job", "namespace", "service", "instance", "pod"})
 """The labels that Prometheus gives, not the process."""
@@ -137,12 +138,31 @@ def test_each_alert_has_a_name_a_severity_and_a_section_of_the_page() -> None:
     assert {alert.severity for alert in ALERTS} == set(Severity)
 
 
-@pytest.mark.parametrize("alert", ALERTS, ids=[alert.name for alert in ALERTS])
+@every_alert
+def test_the_section_of_an_alert_says_what_it_means_where_to_look_and_what_to_do(alert: Alert) -> None:
+    """In this order, each in some words at least."""
+    page, _, _ = rules.RUNBOOKS.partition("#")
+    text = (ROOT / page).read_text(encoding="utf-8")
+    section = re.split(r"^#+ ", text.partition(f"\n### {alert.name}\n")[2], maxsplit=1, flags=re.MULTILINE)[0]
+    parts = re.split(r"^- \*(\w+)\*:", section, flags=re.MULTILINE)[1:]
+    assert parts[::2] == ["Meaning", "Look", "Do"]
+    assert [part for part in parts[1::2] if len(part.split()) < 3] == []
+
+
+@every_alert
+def test_a_metric_that_an_alert_is_about_says_which_trouble_moves_it(alert: Alert) -> None:
+    """It is looked for when that trouble is planted (tests/integration/test_metrics.py)."""
+    about = {metric(name) for name, _ in selectors(alert.expression)} - {"up"}
+    assert [name for name in about if not METRICS[name].moved_by] == []
+
+
+@every_alert
 def test_the_text_of_an_alert_names_labels_that_it_has(alert: Alert) -> None:
     """And no variable is left in its expression."""
     named = set(re.findall(r"\$labels\.(\w+)", alert.summary + alert.description))
     assert named <= alert.fires.labels.keys()
     assert not alert.is_silent.labels
+    assert alert.description.endswith(".")
     assert "$" not in alert.expression
     assert f'job="{JOB}"' in alert.expression
 

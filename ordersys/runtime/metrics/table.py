@@ -91,6 +91,7 @@ SERVER_CALL_SECONDS = Metric(
     "The time from the arrival of a call to its answer; of a stream to its end.",
     EVERY,
     (Label("rpc_method", source=Source.RPC), _STATUS_CODE),
+    moved_by="calls that fail (`rpc_status_code`) or take long: a database, a service behind, or a bug",
     buckets=_SECONDS,
 )
 CLIENT_CALL_SECONDS = Metric(
