@@ -57,7 +57,7 @@ class Ledger:
         self._open: dict[str, Heard] = {}
         self._by_version: dict[tuple[str, int], Heard] = {}
         self._horizon = 0
-        """The time of the latest event that was forgotten, in milliseconds since 1970."""
+        """The time of the latest event of which not all records are known, in milliseconds since 1970."""
         self._orders: OrderedDict[str, Known] = OrderedDict()
         self.ordered: Counter[str] = Counter()
         """Units that orders hold more than when the first event was told, by product: less, where it is negative."""
@@ -67,8 +67,8 @@ class Ledger:
         """A sentence for each record that is there twice."""
         self.recorded: Counter[str] = Counter()
         """Records read, by subscriber."""
-        self.passed: dict[str, int] = {}
-        """The time of the latest event that each subscriber has recorded, in milliseconds since 1970."""
+        self._passed: dict[tuple[str, str], float] = {}
+        """Of the events that two subscribers have recorded, when the latest one was first read."""
         self._seconds: dict[tuple[str, str], Counter[int]] = {}
 
     def takers(self, kind: str) -> frozenset[str]:
@@ -80,9 +80,11 @@ class Ledger:
 
         Not judged is one of which it can't be known what the other subscribers have recorded.
         """
+        if not is_judged:
+            self._horizon = max(self._horizon, record.happened)
         heard = self._events.get(record.event_id)
         if heard is None:
-            # One that may have been forgotten since somebody recorded it looks as if nobody had.
+            # One that somebody recorded before it was forgotten, or before his log is read, looks as if nobody had.
             is_judged = is_judged and (not self._horizon or record.happened > self._horizon)
             heard = self._open[record.event_id] = self._events[record.event_id] = Heard(record, now, is_judged)
             self._by_version[record.order_id, record.version] = heard
@@ -91,7 +93,9 @@ class Ledger:
             self.twice.append(f"event {record.event_id} was recorded twice by {consumer}")
             return
         heard.by[consumer] = record.recorded
-        self.passed[consumer] = max(self.passed.get(consumer, 0), record.happened)
+        for other in heard.by.keys() - {consumer}:
+            latest = max(self._passed.get((consumer, other), 0.0), heard.since)
+            self._passed[consumer, other] = self._passed[other, consumer] = latest
         if self.takers(record.kind) <= heard.by.keys():
             self._open.pop(record.event_id, None)
         self.recorded[consumer] += 1
@@ -123,6 +127,15 @@ class Ledger:
     def missing(self, heard: Heard) -> frozenset[str]:
         """Those who take an event and have not recorded it."""
         return self.takers(heard.record.kind) - heard.by.keys()
+
+    def passed(self, heard: Heard, consumer: str) -> float:
+        """The seconds by which `consumer` is past an event: so much later came one that it has recorded.
+
+        Both have to be recorded by one other subscriber. Queues keep their order but for redeliveries, so what that one
+        recorded later is behind it in this queue, too; and the page's own clock counts, since an event may have been
+        put off for long, and the clocks of services differ.
+        """
+        return max((self._passed.get((consumer, other), 0.0) - heard.since for other in heard.by), default=0.0)
 
     def newest(self) -> list[Heard]:
         """The events heard last, the newest first."""

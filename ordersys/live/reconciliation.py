@@ -193,10 +193,10 @@ class Reconciler:
     def _had_time(self, seen: Seen, heard: Heard, consumer: str) -> bool:
         """True where a subscriber would have recorded it by now: it is well, or has recorded much later ones.
 
-        Queues keep their order but for redeliveries, so that this is known also of one that is never empty.
+        By the second this is known also of one whose queue is never empty.
         """
-        well, happened = seen.well.get(consumer), heard.record.happened
-        was_passed = 0 < happened < self.ledger.passed.get(consumer, 0) - GRACE_SECONDS * 1000
+        well = seen.well.get(consumer)
+        was_passed = self.ledger.passed(heard, consumer) >= GRACE_SECONDS
         return was_passed or (well is not None and seen.now - max(well, heard.since) >= GRACE_SECONDS)
 
     def _way_is_free(self, seen: Seen) -> bool:

@@ -49,7 +49,7 @@ class Page:
         self.reconciler = Reconciler(self.ledger, SERVICES)
         self.seen = Seen(0.0, dict.fromkeys(SERVICES, 0.0), 0.0, [], True, {}, None, BEGAN)
 
-    def hear(self, event: Message, *consumers: str, event_id: str = "") -> None:
+    def hear(self, event: Message, *consumers: str, event_id: str = "", is_judged: bool = True) -> None:
         """Has subscribers record an event."""
         about = getattr(event, "order", Order())
         packed = Any()
@@ -61,7 +61,7 @@ class Page:
                 version=about.version,
                 event=packed,
             )
-            self.ledger.tell(consumer, record(notification), self.seen.now)
+            self.ledger.tell(consumer, record(notification), self.seen.now, is_judged)
 
     def place(self, name: str, **units: int) -> None:
         """Has an order created, stored and heard of."""
@@ -214,6 +214,41 @@ def test_an_event_that_was_passed_in_a_queue_that_is_never_empty_is_missing(page
     assert page.verdicts(LONG)["events"] == MOVING
     page.hear(OrderCreated(order=order("c", at=30)), ONE, TWO)
     assert page.verdicts()["events"] == UNEVEN
+
+
+def test_an_event_that_was_put_off_is_on_its_way_like_any_other(page: Page) -> None:
+    """Events that happened much later are recorded already; clocks of two machines that differ look the same."""
+    page.seen = replace(page.seen, well={s: 0.0 for s in SERVICES if s != ONE})  # its queue is never empty
+    page.hear(OrderCreated(order=order("b", at=60)), TWO, ONE)
+    page.hear(OrderCreated(order=order("a", at=10)), TWO)
+    assert page.verdicts()["events"] == MOVING
+    page.seen = replace(page.seen, now=page.seen.now + GRACE_SECONDS - 1)
+    page.hear(OrderCreated(order=order("c", at=70)), TWO, ONE)
+    assert page.verdicts(LONG)["events"] == MOVING
+    page.hear(OrderCreated(order=order("a", at=10)), ONE)
+    assert page.verdicts()["events"] == EVEN
+
+
+def test_an_event_that_was_put_off_waits_behind_a_long_queue(page: Page) -> None:
+    """Those before it are recorded as fast as they can be, and much later than by the other subscriber."""
+    page.seen = replace(page.seen, well={s: 0.0 for s in SERVICES if s != ONE})
+    queue = [OrderCreated(order=order(f"b{number}", at=30 + number)) for number in range(60)]
+    for event in queue:
+        page.hear(event, TWO)
+    page.hear(OrderCreated(order=order("a", at=10)), TWO)
+    for event in queue:
+        page.hear(event, ONE)
+        assert page.verdicts(1)["events"] == MOVING
+
+
+def test_a_queue_that_is_older_than_what_is_read_of_the_other_log_is_no_trouble(page: Page) -> None:
+    """A long log is read from near its end: what lies before has no record of the other, and passes no event."""
+    page.seen = replace(page.seen, well={s: 0.0 for s in SERVICES if s != ONE})
+    page.hear(OrderCreated(order=order("last", at=200)), TWO, is_judged=False)
+    page.hear(OrderCreated(order=order("new", at=300)), TWO)
+    for number in range(60):
+        page.hear(OrderCreated(order=order(f"b{number}", at=30 + number)), ONE)
+        assert page.verdicts(1)["events"] == MOVING
 
 
 def test_an_order_waits_for_the_broker(page: Page) -> None:
