@@ -59,6 +59,8 @@ class Seen:
     settled: float | None = 0.0
     """Since when no saga has been in doubt, for which units are held without an order; None while one is."""
     dead_letters: int = 0
+    behind: Sequence[str] = ()
+    """Subscribers whose log has not been read to its end: what it has more may say otherwise."""
 
 
 @dataclass
@@ -76,6 +78,8 @@ class Reconciler:
 
     def checks(self, seen: Seen) -> tuple[Check, ...]:
         """The verdicts."""
+        if seen.behind:
+            return self._without_logs(seen)
         fingerprint = (sum(self.ledger.recorded.values()), seen.stock, _versions(seen.orders))
         if fingerprint != self._fingerprint:
             self._fingerprint, self._moved = fingerprint, seen.now
@@ -88,6 +92,18 @@ class Reconciler:
             self._events(seen, unheard),
             self._records(),
             self._stock(seen, stock, bool(unpublished or unstored or unheard)),
+        )
+
+    def _without_logs(self, seen: Seen) -> tuple[Check, ...]:
+        """Not known, but for what more records can't put right. Grace begins anew."""
+        self._remember(_audit(seen), seen.now)
+        sentence = f"the log of {', '.join(sorted(seen.behind))} is not read to its end yet"
+        records, impossible = self._records(), self._impossible(seen)
+        return (
+            Check("orders", UNKNOWN, sentence),
+            Check("events", UNKNOWN, sentence),
+            records if records.verdict == UNEVEN else Check("records", UNKNOWN, sentence),
+            Check("stock", UNEVEN, _first(impossible)) if impossible else Check("stock", UNKNOWN, sentence),
         )
 
     def _orders(self, seen: Seen, unpublished: Mapping[str, str], unstored: Mapping[str, str]) -> Check:
@@ -128,9 +144,8 @@ class Reconciler:
         """The stock holds as many units more, or less, as the orders do, since the first moment at rest."""
         if seen.stock is None:
             return Check("stock", UNKNOWN, "the Product Service does not answer")
-        below = [f"{product} is below zero" for product, units in seen.stock.items() if min(units) < 0]
-        if below or (below := self._lasting(seen, _audit(seen), True)):
-            return Check("stock", UNEVEN, _first(below))
+        if impossible := self._impossible(seen):
+            return Check("stock", UNEVEN, _first(impossible))
         rests = not others_move and seen.now - self._moved >= _REST_SECONDS and self._all_settled(seen) is not None
         if rests and not (self._is_comparable and imbalance):
             self._begin_anew(seen.stock)
@@ -147,6 +162,11 @@ class Reconciler:
         held = sum(units.held for units in seen.stock.values())
         agrees = "; an audit of all orders agrees" if seen.audited == 0 else ""
         return Check("stock", EVEN, f"{held:,} units are held, and move as the orders do{agrees}")
+
+    def _impossible(self, seen: Seen) -> Sequence[str]:
+        """Troubles of the stock alone, whatever is on its way."""
+        below = [f"{product} is below zero" for product, units in (seen.stock or {}).items() if min(units) < 0]
+        return below or self._lasting(seen, _audit(seen), True)
 
     @property
     def _is_comparable(self) -> bool:

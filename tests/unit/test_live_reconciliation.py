@@ -292,6 +292,28 @@ def test_nothing_is_known_of_what_does_not_answer(page: Page) -> None:
     assert (verdicts["orders"], verdicts["stock"]) == (UNKNOWN, UNKNOWN)
 
 
+def test_nothing_that_needs_a_log_is_known_while_one_is_read_later_than_it_grows(page: Page) -> None:
+    """No verdict of before stands meanwhile, and each says which log it is."""
+    page.place("a", lamp=1)
+    page.seen = replace(page.seen, behind=(TWO,))
+    checks = page.checks(LONG)
+    assert {check.verdict for check in checks} == {UNKNOWN}
+    assert all(TWO in check.sentence for check in checks)
+    page.seen = replace(page.seen, behind=())
+    assert set(page.verdicts(3).values()) == {EVEN}
+
+
+@pytest.mark.parametrize("name", ["an event that is recorded twice", "stock below zero", "units that an audit counts"])
+def test_a_trouble_that_more_records_do_not_end_is_known_while_a_log_is_behind(page: Page, name: str) -> None:
+    """It is a fact already, or needs no log."""
+    plant, subject = PLANTED[name]
+    plant(page)
+    page.seen = replace(page.seen, behind=(TWO,))
+    verdicts = page.verdicts(LONG)
+    assert verdicts.pop(subject) == UNEVEN
+    assert set(verdicts.values()) == {UNKNOWN}
+
+
 def test_seeded_orders_have_no_events() -> None:
     """They are older than the page."""
     page = Page()
