@@ -30,6 +30,8 @@ class Heard:
     since: float
     """When the first record of it was read, on the clock of whoever tells."""
     is_judged: bool
+    place: int
+    """Among all events, from 1 on, by when the first record of each was read."""
     by: dict[str, int] = field(default_factory=dict)
 
 
@@ -54,6 +56,7 @@ class Ledger:
         self.source = max(subscribed, key=lambda s: len(s.handlers)).consumer if subscribed else ""
         """The subscriber that hears most: orders and their stock are told by its records."""
         self._events: OrderedDict[str, Heard] = OrderedDict()
+        self._places = 0
         self._open: dict[str, Heard] = {}
         self._by_version: dict[tuple[str, int], Heard] = {}
         self._horizon = 0
@@ -86,7 +89,10 @@ class Ledger:
         if heard is None:
             # One that somebody recorded before it was forgotten, or before his log is read, looks as if nobody had.
             is_judged = is_judged and (not self._horizon or record.happened > self._horizon)
-            heard = self._open[record.event_id] = self._events[record.event_id] = Heard(record, now, is_judged)
+            self._places += 1
+            heard = self._open[record.event_id] = self._events[record.event_id] = Heard(
+                record, now, is_judged, self._places
+            )
             self._by_version[record.order_id, record.version] = heard
             self._forget_events()
         elif consumer in heard.by:
@@ -146,6 +152,11 @@ class Ledger:
         """The last version that is known of an order; 0 for one that is not known."""
         known = self._orders.get(order_id)
         return known.version if known else 0
+
+    def place(self, order_id: str) -> int:
+        """The place of the creation of an order among all events; 0 where it is not remembered."""
+        heard = self._by_version.get((order_id, 1))
+        return 0 if heard is None else heard.place
 
     def heard_of(self, order: Order) -> dict[str, bool]:
         """Of each subscriber that has to hear of this version of an order whether it has, as far as is remembered."""

@@ -1,8 +1,10 @@
 """The reconciliation of a running system, again and again: orders, events, records and stock. Pure, but for its memory.
 
 A system at work is never even at one instant: an event is on its way, stock is held for an order that is being created.
-So each check has a third verdict, `moving`, and turns to `uneven` only when something has lasted for GRACE_SECONDS
-although everybody was well all the time and no queue had messages.
+So what may be on its way is `moving`, and turns to `uneven` only when it has lasted for GRACE_SECONDS although those
+that it waits for were well all the time, and their queue empty. What nothing on its way can put right, an event without
+its order or units that an audit counts, only has to last; a record that is there twice, or stock below zero, is
+`uneven` at once. docs/live.md has the condition of each, and how long it stands.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -193,14 +195,23 @@ class Reconciler:
                 yield key, f"version {order.version} of order {order.id} is stored, and no event told of it"
 
     def _unstored(self, seen: Seen) -> Iterator[tuple[str, str]]:
-        """Among orders that are newer than the oldest of the page: these would have to be on it."""
+        """Among orders that are newer than the oldest of the page: these would have to be on it.
+
+        They are newer by both, the time of their creation and the place of its event among all: clocks of processes
+        differ, and an event may have been put off.
+        """
         if seen.orders is None:
             return
         stored = {order.id for order in seen.orders}
-        oldest = 0 if seen.is_all else min((o.create_time.ToMicroseconds() for o in seen.orders), default=0)
+        oldest = place = 0
+        if seen.orders and not seen.is_all:
+            oldest = min(order.create_time.ToMicroseconds() for order in seen.orders)
+            place = self.ledger.place(seen.orders[-1].id)
         for heard in self.ledger.newest():
             order = heard.record.order
-            if order is not None and order.id not in stored and order.create_time.ToMicroseconds() > oldest:
+            if order is None or order.id in stored or order.create_time.ToMicroseconds() <= oldest:
+                continue
+            if (self.ledger.place(order.id) or heard.place) > place:
                 yield f"stored {order.id}", f"an event tells of order {order.id}, which is not stored"
 
     def _unheard(self) -> Iterator[tuple[str, str]]:

@@ -251,6 +251,25 @@ def test_a_queue_that_is_older_than_what_is_read_of_the_other_log_is_no_trouble(
         assert page.verdicts(1)["events"] == MOVING
 
 
+@pytest.mark.parametrize("seconds", [0, 1])
+def test_an_order_of_a_fast_clock_is_no_longer_among_the_newest(page: Page, seconds: float) -> None:
+    """Of two processes one creates orders in the future: they look newer than those that came after them.
+
+    Also where all of it is read at once, as when the page begins.
+    """
+    ahead, *others = (order(f"o{number}") for number in range(4))
+    ahead.create_time.FromSeconds(BEGAN + 60)
+    for each in (ahead, *others):
+        page.hear(OrderCreated(order=each), ONE, TWO)
+        page.seen = replace(page.seen, orders=[each, *(page.seen.orders or ())][:2], is_all=False)
+        assert page.verdicts(seconds)["orders"] == EVEN
+    assert page.verdicts(seconds and LONG)["orders"] == EVEN
+    lost = order("lost")
+    lost.create_time.FromSeconds(BEGAN + 1)
+    page.hear(OrderCreated(order=lost), ONE, TWO)
+    assert page.verdicts(LONG)["orders"] == UNEVEN
+
+
 def test_an_order_waits_for_the_broker(page: Page) -> None:
     """Its event is in the outbox."""
     lost_event(page)
