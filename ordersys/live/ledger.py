@@ -30,6 +30,8 @@ class Heard:
     since: float
     """When the first record of it was read, on the clock of whoever tells."""
     is_judged: bool
+    place: int
+    """Among all events, from 1 on, by when the first record of each was read."""
     by: dict[str, int] = field(default_factory=dict)
 
 
@@ -54,10 +56,11 @@ class Ledger:
         self.source = max(subscribed, key=lambda s: len(s.handlers)).consumer if subscribed else ""
         """The subscriber that hears most: orders and their stock are told by its records."""
         self._events: OrderedDict[str, Heard] = OrderedDict()
+        self._places = 0
         self._open: dict[str, Heard] = {}
         self._by_version: dict[tuple[str, int], Heard] = {}
         self._horizon = 0
-        """The time of the latest event that was forgotten, in milliseconds since 1970."""
+        """The time of the latest event of which not all records are known, in milliseconds since 1970."""
         self._orders: OrderedDict[str, Known] = OrderedDict()
         self.ordered: Counter[str] = Counter()
         """Units that orders hold more than when the first event was told, by product: less, where it is negative."""
@@ -67,8 +70,8 @@ class Ledger:
         """A sentence for each record that is there twice."""
         self.recorded: Counter[str] = Counter()
         """Records read, by subscriber."""
-        self.passed: dict[str, int] = {}
-        """The time of the latest event that each subscriber has recorded, in milliseconds since 1970."""
+        self._passed: dict[tuple[str, str], float] = {}
+        """Of the events that two subscribers have recorded, when the latest one was first read."""
         self._seconds: dict[tuple[str, str], Counter[int]] = {}
 
     def takers(self, kind: str) -> frozenset[str]:
@@ -80,18 +83,25 @@ class Ledger:
 
         Not judged is one of which it can't be known what the other subscribers have recorded.
         """
+        if not is_judged:
+            self._horizon = max(self._horizon, record.happened)
         heard = self._events.get(record.event_id)
         if heard is None:
-            # One that may have been forgotten since somebody recorded it looks as if nobody had.
+            # One that somebody recorded before it was forgotten, or before his log is read, looks as if nobody had.
             is_judged = is_judged and (not self._horizon or record.happened > self._horizon)
-            heard = self._open[record.event_id] = self._events[record.event_id] = Heard(record, now, is_judged)
+            self._places += 1
+            heard = self._open[record.event_id] = self._events[record.event_id] = Heard(
+                record, now, is_judged, self._places
+            )
             self._by_version[record.order_id, record.version] = heard
             self._forget_events()
         elif consumer in heard.by:
             self.twice.append(f"event {record.event_id} was recorded twice by {consumer}")
             return
         heard.by[consumer] = record.recorded
-        self.passed[consumer] = max(self.passed.get(consumer, 0), record.happened)
+        for other in heard.by.keys() - {consumer}:
+            latest = max(self._passed.get((consumer, other), 0.0), heard.since)
+            self._passed[consumer, other] = self._passed[other, consumer] = latest
         if self.takers(record.kind) <= heard.by.keys():
             self._open.pop(record.event_id, None)
         self.recorded[consumer] += 1
@@ -124,6 +134,15 @@ class Ledger:
         """Those who take an event and have not recorded it."""
         return self.takers(heard.record.kind) - heard.by.keys()
 
+    def passed(self, heard: Heard, consumer: str) -> float:
+        """The seconds by which `consumer` is past an event: so much later came one that it has recorded.
+
+        Both have to be recorded by one other subscriber. Queues keep their order but for redeliveries, so what that one
+        recorded later is behind it in this queue, too; and the page's own clock counts, since an event may have been
+        put off for long, and the clocks of services differ.
+        """
+        return max((self._passed.get((consumer, other), 0.0) - heard.since for other in heard.by), default=0.0)
+
     def newest(self) -> list[Heard]:
         """The events heard last, the newest first."""
         last = [heard for _, heard in zip(range(_SHOWN_EVENTS), reversed(self._events.values()), strict=False)]
@@ -133,6 +152,11 @@ class Ledger:
         """The last version that is known of an order; 0 for one that is not known."""
         known = self._orders.get(order_id)
         return known.version if known else 0
+
+    def place(self, order_id: str) -> int:
+        """The place of the creation of an order among all events; 0 where it is not remembered."""
+        heard = self._by_version.get((order_id, 1))
+        return 0 if heard is None else heard.place
 
     def heard_of(self, order: Order) -> dict[str, bool]:
         """Of each subscriber that has to hear of this version of an order whether it has, as far as is remembered."""

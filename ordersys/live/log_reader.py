@@ -21,7 +21,7 @@ WHOLE = 20_000
 """A log with records of higher numbers is read from near its end."""
 _PAST = 2_000
 _PAGES = 8
-"""So many pages at a time: a log that grows faster is read later, and the page says so."""
+"""So many pages at a time: of a log that grows faster the page says that it is not read to its end."""
 _CALL_SECONDS = 3.0
 UNTRACED = ((TRACEPARENT, traceparent()),)
 """The metadata of the page's own calls: each would else begin a trace, and they would drive out those of orders."""

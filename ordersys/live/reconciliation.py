@@ -1,8 +1,10 @@
 """The reconciliation of a running system, again and again: orders, events, records and stock. Pure, but for its memory.
 
 A system at work is never even at one instant: an event is on its way, stock is held for an order that is being created.
-So each check has a third verdict, `moving`, and turns to `uneven` only when something has lasted for GRACE_SECONDS
-although everybody was well all the time and no queue had messages.
+So what may be on its way is `moving`, and turns to `uneven` only when it has lasted for GRACE_SECONDS although those
+that it waits for were well all the time, and their queue empty. What nothing on its way can put right, an event without
+its order or units that an audit counts, only has to last; a record that is there twice, or stock below zero, is
+`uneven` at once. docs/live.md has the condition of each, and how long it stands.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -59,6 +61,8 @@ class Seen:
     settled: float | None = 0.0
     """Since when no saga has been in doubt, for which units are held without an order; None while one is."""
     dead_letters: int = 0
+    behind: Sequence[str] = ()
+    """Subscribers whose log has not been read to its end: what it has more may say otherwise."""
 
 
 @dataclass
@@ -76,6 +80,8 @@ class Reconciler:
 
     def checks(self, seen: Seen) -> tuple[Check, ...]:
         """The verdicts."""
+        if seen.behind:
+            return self._without_logs(seen)
         fingerprint = (sum(self.ledger.recorded.values()), seen.stock, _versions(seen.orders))
         if fingerprint != self._fingerprint:
             self._fingerprint, self._moved = fingerprint, seen.now
@@ -88,6 +94,18 @@ class Reconciler:
             self._events(seen, unheard),
             self._records(),
             self._stock(seen, stock, bool(unpublished or unstored or unheard)),
+        )
+
+    def _without_logs(self, seen: Seen) -> tuple[Check, ...]:
+        """Not known, but for what more records can't put right. Grace begins anew."""
+        self._remember(_audit(seen), seen.now)
+        sentence = f"the log of {', '.join(sorted(seen.behind))} is not read to its end yet"
+        records, impossible = self._records(), self._impossible(seen)
+        return (
+            Check("orders", UNKNOWN, sentence),
+            Check("events", UNKNOWN, sentence),
+            records if records.verdict == UNEVEN else Check("records", UNKNOWN, sentence),
+            Check("stock", UNEVEN, _first(impossible)) if impossible else Check("stock", UNKNOWN, sentence),
         )
 
     def _orders(self, seen: Seen, unpublished: Mapping[str, str], unstored: Mapping[str, str]) -> Check:
@@ -128,9 +146,8 @@ class Reconciler:
         """The stock holds as many units more, or less, as the orders do, since the first moment at rest."""
         if seen.stock is None:
             return Check("stock", UNKNOWN, "the Product Service does not answer")
-        below = [f"{product} is below zero" for product, units in seen.stock.items() if min(units) < 0]
-        if below or (below := self._lasting(seen, _audit(seen), True)):
-            return Check("stock", UNEVEN, _first(below))
+        if impossible := self._impossible(seen):
+            return Check("stock", UNEVEN, _first(impossible))
         rests = not others_move and seen.now - self._moved >= _REST_SECONDS and self._all_settled(seen) is not None
         if rests and not (self._is_comparable and imbalance):
             self._begin_anew(seen.stock)
@@ -147,6 +164,11 @@ class Reconciler:
         held = sum(units.held for units in seen.stock.values())
         agrees = "; an audit of all orders agrees" if seen.audited == 0 else ""
         return Check("stock", EVEN, f"{held:,} units are held, and move as the orders do{agrees}")
+
+    def _impossible(self, seen: Seen) -> Sequence[str]:
+        """Troubles of the stock alone, whatever is on its way."""
+        below = [f"{product} is below zero" for product, units in (seen.stock or {}).items() if min(units) < 0]
+        return below or self._lasting(seen, _audit(seen), True)
 
     @property
     def _is_comparable(self) -> bool:
@@ -173,14 +195,23 @@ class Reconciler:
                 yield key, f"version {order.version} of order {order.id} is stored, and no event told of it"
 
     def _unstored(self, seen: Seen) -> Iterator[tuple[str, str]]:
-        """Among orders that are newer than the oldest of the page: these would have to be on it."""
+        """Among orders that are newer than the oldest of the page: these would have to be on it.
+
+        They are newer by both, the time of their creation and the place of its event among all: clocks of processes
+        differ, and an event may have been put off.
+        """
         if seen.orders is None:
             return
         stored = {order.id for order in seen.orders}
-        oldest = 0 if seen.is_all else min((o.create_time.ToMicroseconds() for o in seen.orders), default=0)
+        oldest = place = 0
+        if seen.orders and not seen.is_all:
+            oldest = min(order.create_time.ToMicroseconds() for order in seen.orders)
+            place = self.ledger.place(seen.orders[-1].id)
         for heard in self.ledger.newest():
             order = heard.record.order
-            if order is not None and order.id not in stored and order.create_time.ToMicroseconds() > oldest:
+            if order is None or order.id in stored or order.create_time.ToMicroseconds() <= oldest:
+                continue
+            if (self.ledger.place(order.id) or heard.place) > place:
                 yield f"stored {order.id}", f"an event tells of order {order.id}, which is not stored"
 
     def _unheard(self) -> Iterator[tuple[str, str]]:
@@ -193,10 +224,10 @@ class Reconciler:
     def _had_time(self, seen: Seen, heard: Heard, consumer: str) -> bool:
         """True where a subscriber would have recorded it by now: it is well, or has recorded much later ones.
 
-        Queues keep their order but for redeliveries, so that this is known also of one that is never empty.
+        By the second this is known also of one whose queue is never empty.
         """
-        well, happened = seen.well.get(consumer), heard.record.happened
-        was_passed = 0 < happened < self.ledger.passed.get(consumer, 0) - GRACE_SECONDS * 1000
+        well = seen.well.get(consumer)
+        was_passed = self.ledger.passed(heard, consumer) >= GRACE_SECONDS
         return was_passed or (well is not None and seen.now - max(well, heard.since) >= GRACE_SECONDS)
 
     def _way_is_free(self, seen: Seen) -> bool:

@@ -1,4 +1,7 @@
-"""The web server of the page: on this machine alone, for whoever has its key, and for reading, unless `breaking` is on.
+"""The web server of the page: on this machine alone, for whoever has its key.
+
+All of it is for reading but two kinds of POST: spans, from whoever has the key for them (traces_web.py), and what is to
+be broken, from whoever has the token for that, where `breaking` is on (breaking.py).
 
 Loopback is shared by all users of a machine, and by every web page that its browsers show. So there is a key, which is
 made at random for each run and is nowhere on the disk. It stands in the link behind `#`: that part of an address is

@@ -167,8 +167,7 @@ class Sources:
         """Reconciles, and shows what has changed: by itself, and at once where somebody went away or came back."""
         now = time.monotonic()
         self._note_who_is_well(now)
-        if all(not log.is_behind for log in self._logs.values()):
-            self._facts.checks = self._reconciler.checks(self._seen(now))
+        self._facts.checks = self._reconciler.checks(self._seen(now))
         self._board.show(document(self._facts, int(time.time()) - 1))
 
     def _note_who_is_well(self, now: float) -> None:
@@ -197,7 +196,8 @@ class Sources:
         letters = sum(len(letters.letters) for letters in facts.letters.values())
         since = self._broker_since
         well, settled = dict(self._well), self._settled_since
-        return Seen(now, well, since, orders, facts.is_all, stock, audited, self._began, settled, letters)
+        behind = [consumer for consumer, log in self._logs.items() if log.is_behind]
+        return Seen(now, well, since, orders, facts.is_all, stock, audited, self._began, settled, letters, behind)
 
     async def _read_orders(self) -> None:
         request = ListOrdersRequest(page_size=_ORDERS)

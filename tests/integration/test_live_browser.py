@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import aiohttp
 import pytest
+from aiohttp import web
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from ordersys.contract.topology import subscriptions
@@ -115,6 +116,54 @@ async def test_the_key_leaves_the_address_and_a_reload_goes_on(browser: Browser)
     await page.keyboard.press("Escape")
     await page.locator("dialog[open]").wait_for(state="detached")
     await page.wait_for_function("id => !location.href.includes(id)", arg=SECOND)
+
+
+# A page of somebody else, who has even found out the key: what it can do with the origin of the live page.
+FOREIGN = """
+async ([origin, key]) => {
+  const spans = { method: "POST", mode: "no-cors", body: "x" };
+  const headers = { "Content-Type": "application/json", "X-Ordersys-Token": "x" };
+  const loaded = (element, parent) => new Promise((resolve, reject) => {
+    Object.assign(element, { onload: resolve, onerror: reject, onmessage: resolve });
+    parent?.append(element);
+  });
+  const attempts = {
+    read: () => fetch(`${origin}/live/orders/1?key=${key}`),
+    listen: () => loaded(new EventSource(`${origin}/live/events?key=${key}`)),
+    look: () => fetch(origin, { mode: "no-cors" }),
+    run: () => loaded(Object.assign(document.createElement("script"), { src: `${origin}/stream.js` }), document.body),
+    break: () => fetch(`${origin}/live/break`, { method: "POST", headers, body: "{}" }),
+    export: () => fetch(`${origin}/v1/traces`, spans),
+  };
+  const gained = [];
+  for (const [name, attempt] of Object.entries(attempts)) await attempt().then(() => gained.push(name), () => {});
+  document.body.append(Object.assign(document.createElement("iframe"), { src: origin }));
+  return gained;
+}
+"""
+
+
+async def test_a_page_from_elsewhere_gains_nothing(browser: Browser) -> None:
+    """It is of another port of the same machine, which browsers take for the same site, and has the key."""
+
+    async def nothing(request: web.Request) -> web.StreamResponse:
+        return web.Response(text="<body></body>", content_type="text/html")
+
+    app = web.Application()
+    app.router.add_get("/", nothing)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        foreign = await browser.page.context.browser.new_page()
+        await foreign.goto(f"http://127.0.0.1:{runner.addresses[0][1]}/")
+        origin, _, key = browser.link.partition("/#key=")
+        assert await foreign.evaluate(FOREIGN, [origin, key]) == []
+        await playwright.expect(foreign.locator("iframe")).to_have_count(1)
+        frame = await (await foreign.locator("iframe").element_handle()).content_frame()
+        await frame.wait_for_url("chrome-error:**")
+    finally:
+        await runner.cleanup()
 
 
 @pytest.mark.parametrize(("waiting", "expected"), [(0, "2 kept"), (7, "2 kept, 7 to take over")])

@@ -124,6 +124,38 @@ async def test_the_contract_is_there_to_read_under_its_own_policy(served: Served
 
 
 @pytest.mark.parametrize(
+    ("line", "answered"),
+    [
+        ("GET /", 200),
+        ("GET /main.js", 200),
+        ("GET /contract", 200),
+        ("GET /live/events", 403),
+        ("GET /live/events?key={key}", 200),
+        ("GET /live/orders/1?key={key}", 200),
+        ("GET /nothing", 404),
+        ("GET /not/there", 404),
+        ("OPTIONS /live/break", 405),
+        ("POST /live/break", 405),
+        ("POST /v1/traces", 401),
+    ],
+)
+async def test_no_answer_may_be_framed_or_read_by_another_page(served: Served, line: str, answered: int) -> None:
+    """Errors among them: browsers are told so by headers, and no other origin is ever let in."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+    served.streams.append(writer)
+    head = [f"{line.format(key=served.key)} HTTP/1.1", f"Host: 127.0.0.1:{served.port}", "Origin: http://evil.example"]
+    writer.write("\r\n".join([*head, "Content-Length: 0", "", ""]).encode())
+    async with asyncio.timeout(SECONDS):
+        first, *lines = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+    headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
+    assert int(first.split()[1]) == answered
+    assert "frame-ancestors 'none'" in headers["content-security-policy"]
+    assert headers["cross-origin-resource-policy"] == "same-origin"
+    assert headers["x-content-type-options"] == "nosniff"
+    assert [name for name in headers if name.startswith("access-control-")] == []
+
+
+@pytest.mark.parametrize(
     "broken", ["GET / HTTP/9.9", "GET http://[::1 HTTP/1.1", "GET / HTTP/1.1\r\nContent-Length: x"]
 )
 async def test_malformed_requests_leave_a_few_short_lines_in_the_log(

@@ -226,6 +226,20 @@ def test_a_redelivery_says_so_where_the_first_delivery_died_with_its_process(sec
     assert "process order.created (redelivered" in run(secured, "trace", order).stdout
 
 
+def test_an_event_that_is_published_again_after_a_kill_is_delivered_again_and_not_redelivered(secured: Secured) -> None:
+    """The span of the first try died with its process, so that one try is shown; to RabbitMQ there are two messages."""
+    customer = f"killed-{secrets.token_hex(4)}"
+    with with_failpoint(secured, "order_service", "outbox.published") as process:
+        run(secured, "place", "paper-a4=1", "--customer", customer)  # whatever it is answered: the order is there
+        assert process.wait(LONG) == -signal.SIGKILL
+    (order,) = json.loads(run(secured, "--json", "orders", "--customer", customer).stdout)
+    eventually(lambda: len(held(secured, order["id"])) > 1, LONG)
+    waterfall = traced(secured, order["id"])
+    assert [row["notes"] for row in deliveries(waterfall)] == [[], ["delivered again: 2"]]
+    published = [row for row in waterfall["rows"] if row["label"] == "publish order.created"]
+    assert [row["attempt"] for row in published] == [1]
+
+
 def shows(order: str, document: Mapping[str, Any]) -> bool:
     """True where the order is among the newest."""
     return order in (each["id"] for each in document["orders"])

@@ -49,7 +49,7 @@ class Page:
         self.reconciler = Reconciler(self.ledger, SERVICES)
         self.seen = Seen(0.0, dict.fromkeys(SERVICES, 0.0), 0.0, [], True, {}, None, BEGAN)
 
-    def hear(self, event: Message, *consumers: str, event_id: str = "") -> None:
+    def hear(self, event: Message, *consumers: str, event_id: str = "", is_judged: bool = True) -> None:
         """Has subscribers record an event."""
         about = getattr(event, "order", Order())
         packed = Any()
@@ -61,7 +61,7 @@ class Page:
                 version=about.version,
                 event=packed,
             )
-            self.ledger.tell(consumer, record(notification), self.seen.now)
+            self.ledger.tell(consumer, record(notification), self.seen.now, is_judged)
 
     def place(self, name: str, **units: int) -> None:
         """Has an order created, stored and heard of."""
@@ -216,6 +216,60 @@ def test_an_event_that_was_passed_in_a_queue_that_is_never_empty_is_missing(page
     assert page.verdicts()["events"] == UNEVEN
 
 
+def test_an_event_that_was_put_off_is_on_its_way_like_any_other(page: Page) -> None:
+    """Events that happened much later are recorded already; clocks of two machines that differ look the same."""
+    page.seen = replace(page.seen, well={s: 0.0 for s in SERVICES if s != ONE})  # its queue is never empty
+    page.hear(OrderCreated(order=order("b", at=60)), TWO, ONE)
+    page.hear(OrderCreated(order=order("a", at=10)), TWO)
+    assert page.verdicts()["events"] == MOVING
+    page.seen = replace(page.seen, now=page.seen.now + GRACE_SECONDS - 1)
+    page.hear(OrderCreated(order=order("c", at=70)), TWO, ONE)
+    assert page.verdicts(LONG)["events"] == MOVING
+    page.hear(OrderCreated(order=order("a", at=10)), ONE)
+    assert page.verdicts()["events"] == EVEN
+
+
+def test_an_event_that_was_put_off_waits_behind_a_long_queue(page: Page) -> None:
+    """Those before it are recorded as fast as they can be, and much later than by the other subscriber."""
+    page.seen = replace(page.seen, well={s: 0.0 for s in SERVICES if s != ONE})
+    queue = [OrderCreated(order=order(f"b{number}", at=30 + number)) for number in range(60)]
+    for event in queue:
+        page.hear(event, TWO)
+    page.hear(OrderCreated(order=order("a", at=10)), TWO)
+    for event in queue:
+        page.hear(event, ONE)
+        assert page.verdicts(1)["events"] == MOVING
+
+
+def test_a_queue_that_is_older_than_what_is_read_of_the_other_log_is_no_trouble(page: Page) -> None:
+    """A long log is read from near its end: what lies before has no record of the other, and passes no event."""
+    page.seen = replace(page.seen, well={s: 0.0 for s in SERVICES if s != ONE})
+    page.hear(OrderCreated(order=order("last", at=200)), TWO, is_judged=False)
+    page.hear(OrderCreated(order=order("new", at=300)), TWO)
+    for number in range(60):
+        page.hear(OrderCreated(order=order(f"b{number}", at=30 + number)), ONE)
+        assert page.verdicts(1)["events"] == MOVING
+
+
+@pytest.mark.parametrize("seconds", [0, 1])
+def test_an_order_of_a_fast_clock_is_no_longer_among_the_newest(page: Page, seconds: float) -> None:
+    """Of two processes one creates orders in the future: they look newer than those that came after them.
+
+    Also where all of it is read at once, as when the page begins.
+    """
+    ahead, *others = (order(f"o{number}") for number in range(4))
+    ahead.create_time.FromSeconds(BEGAN + 60)
+    for each in (ahead, *others):
+        page.hear(OrderCreated(order=each), ONE, TWO)
+        page.seen = replace(page.seen, orders=[each, *(page.seen.orders or ())][:2], is_all=False)
+        assert page.verdicts(seconds)["orders"] == EVEN
+    assert page.verdicts(seconds and LONG)["orders"] == EVEN
+    lost = order("lost")
+    lost.create_time.FromSeconds(BEGAN + 1)
+    page.hear(OrderCreated(order=lost), ONE, TWO)
+    assert page.verdicts(LONG)["orders"] == UNEVEN
+
+
 def test_an_order_waits_for_the_broker(page: Page) -> None:
     """Its event is in the outbox."""
     lost_event(page)
@@ -255,6 +309,28 @@ def test_nothing_is_known_of_what_does_not_answer(page: Page) -> None:
     page.seen = replace(page.seen, orders=None, stock=None)
     verdicts = page.verdicts(LONG)
     assert (verdicts["orders"], verdicts["stock"]) == (UNKNOWN, UNKNOWN)
+
+
+def test_nothing_that_needs_a_log_is_known_while_one_is_read_later_than_it_grows(page: Page) -> None:
+    """No verdict of before stands meanwhile, and each says which log it is."""
+    page.place("a", lamp=1)
+    page.seen = replace(page.seen, behind=(TWO,))
+    checks = page.checks(LONG)
+    assert {check.verdict for check in checks} == {UNKNOWN}
+    assert all(TWO in check.sentence for check in checks)
+    page.seen = replace(page.seen, behind=())
+    assert set(page.verdicts(3).values()) == {EVEN}
+
+
+@pytest.mark.parametrize("name", ["an event that is recorded twice", "stock below zero", "units that an audit counts"])
+def test_a_trouble_that_more_records_do_not_end_is_known_while_a_log_is_behind(page: Page, name: str) -> None:
+    """It is a fact already, or needs no log."""
+    plant, subject = PLANTED[name]
+    plant(page)
+    page.seen = replace(page.seen, behind=(TWO,))
+    verdicts = page.verdicts(LONG)
+    assert verdicts.pop(subject) == UNEVEN
+    assert set(verdicts.values()) == {UNKNOWN}
 
 
 def test_seeded_orders_have_no_events() -> None:

@@ -49,13 +49,27 @@ class Log(NotificationLogServicer):
         return ListNotificationsResponse(notifications=[] if request.page_token else [EVENT])
 
 
+class GrowingLog(NotificationLogServicer):
+    """A log that grows faster than anybody can read it once its first record has been read."""
+
+    async def ListNotifications(self, request: ListNotificationsRequest, context: Any) -> ListNotificationsResponse:
+        """The next record; none where somebody looks for its end."""
+        if request.page_size == 1:
+            return ListNotificationsResponse()
+        if not request.page_token:
+            return ListNotificationsResponse(notifications=[EVENT])
+        number = int(request.page_token) if request.page_token.isdecimal() else 2
+        following = Notification(event=EVENT.event, sequence=number, event_id=f"e{number}.1", version=1)
+        return ListNotificationsResponse(notifications=[following], next_page_token=str(number + 1))
+
+
 @asynccontextmanager
-async def subscriber() -> AsyncIterator[str]:
+async def subscriber(log: type[NotificationLogServicer] = Log) -> AsyncIterator[str]:
     """The address of a subscriber that is well."""
     server, servicer = grpc.aio.server(), health.HealthServicer()
     await servicer.set("", HealthCheckResponse.SERVING)
     add_HealthServicer_to_server(servicer, server)
-    add_NotificationLogServicer_to_server(Log(), server)
+    add_NotificationLogServicer_to_server(log(), server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     try:
@@ -102,3 +116,21 @@ async def test_a_new_subscriber_of_which_nobody_knows_where_it_is_is_said_to_be_
     kind = EVENT.event.type_url.rpartition("/")[2]
     assert "audit" not in looked_at.sources._facts.ledger.takers(kind)
     assert looked_at.sources._facts.ledger.takers(kind)
+
+
+async def test_a_log_that_is_read_later_than_it_grows_is_named_by_the_checks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They do not go on to say what they said before."""
+    growing, short = list(topology.subscriptions())[:2]
+    said: list[str] = []
+
+    def wanted(document: dict[str, Any]) -> bool:
+        checks = document["checks"]["checks"]
+        said.extend(check["verdict"] for check in checks if check["subject"] == "records")
+        return "even" in said and all(growing.consumer in check["sentence"] for check in checks)
+
+    async with subscriber(GrowingLog) as address, subscriber() as other:
+        monkeypatch.setenv(variable(growing.consumer.replace("-", "_")), address)
+        monkeypatch.setenv(variable(short.consumer.replace("-", "_")), other)
+        checks = (await shown(look(None), wanted))["checks"]
+    assert {checks["verdict"], *(check["verdict"] for check in checks["checks"])} == {"unknown"}
+    assert not any(short.consumer in check["sentence"] for check in checks["checks"])

@@ -97,7 +97,7 @@ def test_the_services_of_two_machines_are_users_of_their_own(
 
 def test_the_products_without_balance_are_those_that_the_query_of_the_page_names() -> None:
     """Held for nothing, or too few for the reservations of orders and the sagas that are pending."""
-    (query,) = re.findall(r"```sql\n(.+?)\n +```", PAGE, re.DOTALL)
+    query, _ = re.findall(r"```sql\n(.+?)\n +```", PAGE, re.DOTALL)  # the other one is for PostgreSQL
     with closing(sqlite3.connect(":memory:")) as db:
         for table in (tables.PRODUCTS, tables.RESERVATIONS, tables.SAGAS):
             db.execute(f"CREATE TABLE {table.name} ({', '.join(column.name for column in table.columns)})")

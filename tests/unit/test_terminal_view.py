@@ -124,6 +124,14 @@ def test_it_fits_whatever_the_size(columns: int, rows: int, encoding: str) -> No
         line.plain.encode(encoding)
 
 
+def test_what_is_not_known_says_why() -> None:
+    """As that a log is not read to its end; the verdict of before does not stay."""
+    reason = "the log of notification-service-2 is not read to its end yet"
+    checks = {"verdict": "unknown", "checks": [{"subject": "orders", "verdict": "unknown", "sentence": reason}]}
+    head = drawn(checks=checks, services=[])[0].plain
+    assert "Not known" in head and reason in head
+
+
 def test_a_tiny_terminal_shows_first_whether_services_work() -> None:
     """And how to leave."""
     shown = drawn(Size(20, 5))

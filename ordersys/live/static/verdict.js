@@ -5,7 +5,7 @@ import { byId, element, keyed, say } from "./dom.js";
 const WORDS = {
   even: ["Even", "Nothing is lost, nothing is there twice, stock is conserved."],
   moving: ["At work", "Nothing is missing for longer than it may be on its way."],
-  uneven: ["Not even", "Something has been missing, or too much, for longer than it may be."],
+  uneven: ["Not even", "Something is missing for longer than it may be on its way, or there is too much of it."],
   unknown: ["Not known", "Not everything could be read so far."],
 };
 
