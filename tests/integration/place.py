@@ -28,7 +28,7 @@ from ordersys.contract.topology import topology
 from ordersys.local import ports
 from ordersys.local.rabbitmq import Node
 from ordersys.local.system import SERVICES
-from tests.integration.api import eventually
+from tests.integration.api import RECONNECTING, eventually
 
 SECONDS = 60.0
 _STOP_SECONDS = 10.0  # the grace period, which nothing that is held up by the broker needs
@@ -187,7 +187,7 @@ def running(module: str, folder: Path, url: str) -> Iterator[Running]:
     with (
         log.open("wb") as out,
         subprocess.Popen(command, env={**os.environ, **environment}, stdout=out) as process,
-        grpc.insecure_channel(addresses[module]) as channel,
+        grpc.insecure_channel(addresses[module], RECONNECTING) as channel,
     ):
         try:
             yield Running(process, channel, log, folder)
