@@ -36,6 +36,12 @@ SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.Health
 ALL, NONE = ".*", "^$"
 _REFUSALS = "access_refused", "not_found", "precondition_failed"
 # Each call of rabbitmqctl starts an Erlang of its own: what belongs together is done by one.
+_MADE = """
+    rabbit_vhost:add(<<"{name}">>, <<"tests">>),
+    rabbit_auth_backend_internal:add_user(<<"{name}">>, <<"secret">>, <<"tests">>),
+    rabbit_auth_backend_internal:set_permissions(
+        <<"guest">>, <<"{name}">>, <<".*">>, <<".*">>, <<".*">>, <<"tests">>).
+"""
 _GRANTED = """
     rabbit_auth_backend_internal:set_permissions(
         <<"{name}">>, <<"{name}">>, <<"{configure}">>, <<"{write}">>, <<"{read}">>, <<"tests">>),
@@ -55,6 +61,11 @@ class Place(NamedTuple):
         return f"amqp://{self.name}:secret@{ports.LOOPBACK}:{self.node.port}/{self.name}"
 
     @property
+    def url_of_guest(self) -> str:
+        """For somebody who may do everything."""
+        return f"amqp://guest:guest@{ports.LOOPBACK}:{self.node.port}/{self.name}"
+
+    @property
     def refusals(self) -> int:
         """The number of times the broker has refused something there, as its own log says."""
         logs = self.node.log.parent.glob("*.log")
@@ -72,8 +83,7 @@ class Place(NamedTuple):
     @contextmanager
     def channel(self) -> Iterator[BlockingChannel]:
         """Of somebody who may do everything."""
-        url = f"amqp://guest:guest@{ports.LOOPBACK}:{self.node.port}/{self.name}"
-        with closing(pika.BlockingConnection(pika.URLParameters(url))) as connection:
+        with closing(pika.BlockingConnection(pika.URLParameters(self.url_of_guest))) as connection:
             yield connection.channel()
 
     def declare(self) -> None:
@@ -126,6 +136,13 @@ class Place(NamedTuple):
         """The number of messages that wait in a queue."""
         with self.channel() as channel:
             return int(channel.queue_declare(queue, passive=True).method.message_count)
+
+
+def new_place(node: Node) -> Place:
+    """A new virtual host, with a user who may do nothing yet. It goes with the broker."""
+    made = Place(node, f"v{uuid.uuid4().hex[:8]}")
+    node.control("eval", _MADE.format(name=made.name))
+    return made
 
 
 class Running(NamedTuple):
