@@ -46,7 +46,7 @@ PROTO_PARSERS = (
 # How long what is interrupted, or told to end, has for ending what it has started.
 PATIENTLY: dict[str, Any] = {"interrupt_timeout": 60, "terminate_timeout": 60}
 
-# Files of tests run at once, one a core (tests/workers.py says where they don't).
+# Files of tests run at once, about one a core (tests/workers.py says when more, and where they don't).
 AT_ONCE = ("-n", "auto")
 
 PROJECT = nox.project.load_toml("pyproject.toml")

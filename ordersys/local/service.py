@@ -20,6 +20,8 @@ _ASK_SECONDS = 2.0
 _STOP_SECONDS = 20.0
 _TAIL = 10
 _WRONG_USE = 2
+# A process that has just started is known to listen soon after it does; gRPC itself would look again after a second.
+_RECONNECTING = (("grpc.initial_reconnect_backoff_ms", 100), ("grpc.max_reconnect_backoff_ms", 100))
 
 
 class NotHealthy(Exception):
@@ -104,7 +106,7 @@ class Service:
                 yield
 
     def _channel(self) -> grpc.Channel:
-        options = channel_options(parse(self.address))
+        options = (*_RECONNECTING, *channel_options(parse(self.address)))
         authorities = self._program.environment.get(TLS_CA_FILE)
         if not authorities:
             return grpc.insecure_channel(self.address, options=options)

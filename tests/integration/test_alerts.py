@@ -33,8 +33,8 @@ pytestmark = pytest.mark.timeout(300)
 stage = troubles.stage
 SECONDS = 60.0
 """For what is seen within half a minute at most."""
-RATE_SECONDS = "15s"
-"""Long enough for a single nack to be seen where a scrape is late."""
+RATE_SECONDS = "10s"
+"""Long enough for a single nack to be seen where scrapes, one a second, are late; and afterwards it is seen so long."""
 LIMITS: Mapping[str, str] = {"OrdersysOutboxStuck": "> 8", "OrdersysSagasInDoubt": "> 2", "OrdersysQueueLong": "> 0"}
 """Of alerts that otherwise wait for minutes, in seconds, or for 10,000 messages; an event that is nacked once is
 published sooner."""

@@ -26,6 +26,7 @@ from ordersys.local.service import Program, Service, ours
 from ordersys.local.system import USUAL_PORTS, Choices, System
 from tests.integration.api import Api, answered, eventually, placing
 from tests.integration.conftest import quietly, skip_without_rabbitmq
+from tests.integration.place import Place
 from tests.running import addresses, local
 
 METRICS = "ORDERSYS_METRICS_ADDRESS"
@@ -77,18 +78,16 @@ def test_two_systems_that_start_at_once_run_side_by_side(folder: Path, tmp_path:
 
 
 @pytest.mark.parametrize("gone", [False, True], ids=["it stays", "it is gone by then"])
-@pytest.mark.parametrize(
-    ("stage_", "variable"),
-    [("boot", "ORDERSYS_AMQP_URL"), ("healthy", "ORDERSYS_ORDER_SERVICE_ADDRESS"), ("healthy", METRICS)],
-)
+@pytest.mark.parametrize("variable", ["ORDERSYS_AMQP_URL", "ORDERSYS_ORDER_SERVICE_ADDRESS", METRICS])
 def test_a_port_that_is_taken_between_its_choice_and_its_use_is_given_up(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, stage_: str, variable: str, gone: bool
+    folder: Path, monkeypatch: pytest.MonkeyPatch, place: Place, variable: str, gone: bool
 ) -> None:
     """All services get other ports, and know each other's; nobody takes the stranger for a service of ours.
 
     Two systems that start at once may take a port from each other and give it up again.
     """
     strangers: list[socket.socket] = []
+    of_broker = variable == "ORDERSYS_AMQP_URL"
 
     def port() -> int:
         if variable == METRICS:
@@ -97,13 +96,13 @@ def test_a_port_that_is_taken_between_its_choice_and_its_use_is_given_up(
 
     @contextlib.contextmanager
     def stage(name: str) -> Iterator[Callable[[str], None]]:
-        if name == stage_:
+        if name == ("boot" if of_broker else "healthy"):
             strangers.append(socket.create_server((ports.LOOPBACK, port())))
         yield lambda word: None
 
     if gone:
         monkeypatch.setattr(ports, "trouble", lambda port: None)
-    system = System(folder, stage, Choices())
+    system = System(folder, stage, Choices(amqp_url=None if of_broker else place.url_of_guest))
     try:
         with system, Api(system.environment) as api:
             (stranger,) = strangers
@@ -115,11 +114,14 @@ def test_a_port_that_is_taken_between_its_choice_and_its_use_is_given_up(
             stranger.close()
 
 
-def test_the_metrics_of_each_process_of_ours_stand_in_the_state(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_metrics_of_each_process_of_ours_stand_in_the_state(
+    folder: Path, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """At an address of its own, whatever the shell has named; a program in the place of ours is given none."""
     monkeypatch.setenv(METRICS, f"{ports.LOOPBACK}:1")
     program = (sys.executable, "-m", "ordersys.notification_service_1")
-    with System(folder, quietly, Choices(programs={"notification_service_1": program})) as system:
+    choices = Choices(amqp_url=place.url_of_guest, programs={"notification_service_1": program})
+    with System(folder, quietly, choices) as system:
         metrics = state.running(str(folder)).metrics
         assert metrics.keys() == system.services.keys() - {"notification_service_1"}
         for address in metrics.values():
@@ -127,9 +129,9 @@ def test_the_metrics_of_each_process_of_ours_stand_in_the_state(folder: Path, mo
                 assert b"ordersys_build_info" in answer.read()
 
 
-def test_metrics_that_were_chosen_otherwise_are_not_in_the_state(folder: Path) -> None:
+def test_metrics_that_were_chosen_otherwise_are_not_in_the_state(folder: Path, place: Place) -> None:
     """A setting that is given to all services counts: none, say."""
-    with System(folder, quietly, Choices(settings={METRICS: "none"})):
+    with System(folder, quietly, Choices(amqp_url=place.url_of_guest, settings={METRICS: "none"})):
         assert state.running(str(folder)).metrics == {}
 
 
@@ -169,9 +171,9 @@ def test_the_demo_ends_with_one_json_object_that_says_it_came_out_even(folder: P
     assert processes_of(folder) == []
 
 
-def test_a_service_that_dies_is_started_again(folder: Path) -> None:
+def test_a_service_that_dies_is_started_again(folder: Path, place: Place) -> None:
     """The launcher that stays with the running system sees to it that it goes on running."""
-    with local(folder) as process, Api(addresses(process)) as api:
+    with local(folder, "--amqp-url", place.url_of_guest) as process, Api(addresses(process)) as api:
         before = api.place({"paper-a4": 1})
         victims = [p for p in psutil.process_iter(["cmdline"]) if "ordersys.order_service" in repr(p.info)]
         ours = [p for p in victims if str(folder) in repr(p.environ())]
@@ -317,9 +319,9 @@ def test_what_a_service_cant_start_with_is_its_own_line(folder: Path, tmp_path: 
     assert processes_of(folder) == []
 
 
-def test_a_service_that_cant_start_again_is_said_once(folder: Path) -> None:
+def test_a_service_that_cant_start_again_is_said_once(folder: Path, place: Place) -> None:
     """It is tried again all the same: what keeps it may pass, and then it runs."""
-    with local(folder) as process, Api(addresses(process)) as api:
+    with local(folder, "--amqp-url", place.url_of_guest) as process, Api(addresses(process)) as api:
         api.place({"paper-a4": 1})
         databases = folder / "databases"
         (databases / "something").touch()  # else the service would close it to others by itself
@@ -347,9 +349,9 @@ def running(folder: Path, module: str) -> psutil.Process:
     return ours
 
 
-def test_a_service_that_cant_be_started_for_a_while_is_said_once(folder: Path) -> None:
+def test_a_service_that_cant_be_started_for_a_while_is_said_once(folder: Path, place: Place) -> None:
     """Its log can't be opened: the others run on, and it does as soon as that is mended."""
-    with local(folder) as process, Api(addresses(process)) as api:
+    with local(folder, "--amqp-url", place.url_of_guest) as process, Api(addresses(process)) as api:
         api.place({"paper-a4": 1})
         log = folder / "log" / "order_service.log"
         log.rename(log.with_suffix(".kept"))

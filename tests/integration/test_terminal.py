@@ -23,6 +23,7 @@ import pytest
 from ordersys.local.choices import SERVICES
 from tests.integration.api import Api, eventually
 from tests.integration.conftest import skip_without_rabbitmq
+from tests.integration.place import Place
 from tests.running import rolling
 
 pytestmark = pytest.mark.timeout(300)
@@ -151,8 +152,13 @@ def terminal(command: Sequence[str], columns: int = 100, rows: int = 30, **envir
 
 
 def local(folder: Path, *arguments: str) -> Sequence[str]:
-    """The command of a system."""
+    """The command of a system, which boots a broker of its own where it is given none."""
     return ["ordersys.local", "--data-dir", str(folder / "d"), "--insecure", *arguments]
+
+
+def at(place: Place) -> Sequence[str]:
+    """The arguments that give it a broker, which is none of its processes."""
+    return ["--amqp-url", place.url_of_guest]
 
 
 def addresses(said: str) -> Mapping[str, str]:
@@ -173,9 +179,9 @@ def all_serve(frame: str) -> bool:
     return len(re.findall(r"✓ (?:product|order|notification)\S* +serving", frame)) == 4
 
 
-def test_it_shows_what_happens_and_q_leaves_the_system_running(tmp_path: Path) -> None:
+def test_it_shows_what_happens_and_q_leaves_the_system_running(tmp_path: Path, place: Place) -> None:
     """Without a colour where nobody wants one; in any size; what is said meanwhile stands below the addresses."""
-    with terminal(local(tmp_path), NO_COLOR="1") as shown:
+    with terminal(local(tmp_path, *at(place)), NO_COLOR="1") as shown:
         shown.until(all_serve)
         with Api(addresses(shown.said)) as api:
             order = api.place({"paper-a4": 1}).id
@@ -223,9 +229,9 @@ def test_however_it_is_stopped_the_terminal_is_as_it_was(tmp_path: Path, number:
         assert shown.said.rstrip().endswith("stopping")
 
 
-def test_a_view_that_is_killed_is_one_line_and_the_system_goes_on(tmp_path: Path) -> None:
+def test_a_view_that_is_killed_is_one_line_and_the_system_goes_on(tmp_path: Path, place: Place) -> None:
     """It had no time to give the terminal back."""
-    with terminal(local(tmp_path)) as shown:
+    with terminal(local(tmp_path, *at(place))) as shown:
         shown.until(all_serve)
         shown.view.kill()
         shown.until_said("everything runs on")
@@ -237,9 +243,9 @@ def test_a_view_that_is_killed_is_one_line_and_the_system_goes_on(tmp_path: Path
         assert shown.end() == 0
 
 
-def test_a_view_that_dies_while_processes_are_restarted_is_told_of_at_once(tmp_path: Path) -> None:
+def test_a_view_that_dies_while_processes_are_restarted_is_told_of_at_once(tmp_path: Path, place: Place) -> None:
     """A process that does not end has its restart take half a minute: the terminal is given back long before."""
-    with terminal(local(tmp_path)) as shown:
+    with terminal(local(tmp_path, *at(place))) as shown:
         shown.until(all_serve)
         services = [shown.child(f"ordersys.{module}") for module in SERVICES]
         for service in services:
@@ -291,9 +297,9 @@ def test_a_terminal_that_takes_nothing_keeps_no_system_from_ending(
             eventually(lambda: shown.is_sane, LONG)
 
 
-def test_a_terminal_that_takes_nothing_keeps_nobody_from_starting_services_again(tmp_path: Path) -> None:
+def test_a_terminal_that_takes_nothing_keeps_nobody_from_starting_services_again(tmp_path: Path, place: Place) -> None:
     """The lines about it wait for a reader."""
-    with terminal(local(tmp_path, "--plain")) as shown:
+    with terminal(local(tmp_path, "--plain", *at(place))) as shown:
         shown.until_said("Running; Ctrl-C stops everything.")
         shown.press(b"\x13")
         for _ in range(2):
@@ -314,9 +320,9 @@ def is_there(shown: Terminal, word: str) -> bool:
         return False
 
 
-def test_a_launcher_that_is_killed_takes_its_view_with_it(tmp_path: Path) -> None:
+def test_a_launcher_that_is_killed_takes_its_view_with_it(tmp_path: Path, place: Place) -> None:
     """The view gives the terminal back."""
-    with terminal(local(tmp_path)) as shown:
+    with terminal(local(tmp_path, *at(place))) as shown:
         shown.until(all_serve)
         view = shown.view
         shown.process.kill()
@@ -324,9 +330,9 @@ def test_a_launcher_that_is_killed_takes_its_view_with_it(tmp_path: Path) -> Non
         eventually(lambda: shown.is_sane, LONG)
 
 
-def test_ctrl_z_gives_the_terminal_back_until_it_goes_on(tmp_path: Path) -> None:
+def test_ctrl_z_gives_the_terminal_back_until_it_goes_on(tmp_path: Path, place: Place) -> None:
     """As a shell stops a job, and has it go on in the foreground."""
-    with terminal(local(tmp_path)) as shown:
+    with terminal(local(tmp_path, *at(place))) as shown:
         shown.until(all_serve)
         launcher, view = psutil.Process(shown.process.pid), shown.view
         for _ in range(2):
@@ -343,10 +349,10 @@ def test_ctrl_z_gives_the_terminal_back_until_it_goes_on(tmp_path: Path) -> None
 
 @pytest.mark.parametrize(("arguments", "term"), [(["--plain"], "xterm-256color"), ([], "dumb")])
 def test_without_a_view_there_is_no_process_of_it_and_nothing_but_lines(
-    tmp_path: Path, arguments: list[str], term: str
+    tmp_path: Path, place: Place, arguments: list[str], term: str
 ) -> None:
     """As they were before."""
-    with terminal(local(tmp_path, *arguments), TERM=term) as shown:
+    with terminal(local(tmp_path, *arguments, *at(place)), TERM=term) as shown:
         shown.until_said("Running; Ctrl-C stops everything.")
         time.sleep(1.0)  # nothing happens: there is nothing to wait for
         children = [process.cmdline() for process in psutil.Process(shown.process.pid).children()]

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import grpc
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from ordersys.api.order.v1.order_pb2 import Order
 from ordersys.api.product.v1.product_service_pb2 import CancelOrderRequest, PlaceOrderRequest
@@ -23,7 +24,7 @@ from ordersys.runtime.base.failpoints import VARIABLE
 from tests import virtual_host
 from tests.collector import Collector, Span, collecting
 from tests.golden_spans import CREATED, OF_AN_ORDER, PLACED, SHARED
-from tests.integration.api import SECONDS, Api, answered, eventually, new_id, placing
+from tests.integration.api import RECONNECTING, SECONDS, Api, answered, eventually, new_id, placing
 from tests.integration.conftest import quietly
 from tests.integration.order_service import OrderService, order_service
 
@@ -225,9 +226,12 @@ def dying(traced: Traced, name: str, point: str) -> Iterator[None]:
     service = traced.system.services[name]
     service.stop()
     environment = {**os.environ, **traced.system.environment, **traced.settings, VARIABLE: point}
-    with subprocess.Popen([sys.executable, "-m", f"ordersys.{name}"], env=environment, stdout=subprocess.DEVNULL) as it:
+    with (
+        subprocess.Popen([sys.executable, "-m", f"ordersys.{name}"], env=environment, stdout=subprocess.DEVNULL) as it,
+        grpc.insecure_channel(service.address, RECONNECTING) as channel,
+    ):
         try:
-            eventually(lambda: healthy(service.address))
+            eventually(lambda: serves(health_pb2_grpc.HealthStub(channel)))
             yield
             assert it.wait(SECONDS) == -signal.SIGKILL
         finally:
@@ -236,10 +240,13 @@ def dying(traced: Traced, name: str, point: str) -> Iterator[None]:
     service.wait_healthy()
 
 
-def healthy(address: str) -> bool:
-    """True where the process at that address says SERVING."""
-    done = subprocess.run([sys.executable, "-m", "ordersys.health", address], check=False, capture_output=True)
-    return done.returncode == 0
+def serves(health: health_pb2_grpc.HealthStub) -> bool:
+    """True where a process says SERVING; false while it can't be reached."""
+    try:
+        answer = health.Check(health_pb2.HealthCheckRequest(), timeout=SECONDS)  # type: ignore[attr-defined]
+    except grpc.RpcError:
+        return False
+    return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
 
 
 @pytest.mark.parametrize(
