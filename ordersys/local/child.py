@@ -7,6 +7,7 @@ from pathlib import Path
 
 import psutil
 
+from ordersys.console.interrupts import interrupts
 from ordersys.console.opening import open_regular
 from ordersys.local.groups import Group, ending, going, kill, members, wait
 from ordersys.local.guard import Guard
@@ -31,7 +32,7 @@ class Child:
     @property
     def running(self) -> bool:
         """True while its leader runs."""
-        return self._process.poll() is None
+        return self.exit_status is None
 
     @property
     def pid(self) -> int:
@@ -46,7 +47,8 @@ class Child:
     @property
     def exit_status(self) -> int | None:
         """The exit status of its leader, None while it runs."""
-        return self._process.poll()
+        with interrupts.holding():  # an exception in its midst would leave a lock of the process locked
+            return self._process.poll()
 
     def listens(self, port: int) -> bool:
         """True where this program, or one that it has started, listens on a TCP port."""
@@ -59,7 +61,8 @@ class Child:
     def stopping(self, seconds: float, number: signal.Signals = signal.SIGTERM) -> Iterator[None]:
         """As `stop`, for whoever has more to do meanwhile: yields while there is something to wait for."""
         if self.running:
-            self._process.send_signal(number)
+            with interrupts.holding():
+                self._process.send_signal(number)
             yield from going([self._group], seconds)
         yield from ending([self._group])
         self.forget()

@@ -19,6 +19,7 @@ from typing import Any
 import psutil
 
 from ordersys.console import output
+from ordersys.console.interrupts import interrupts
 from ordersys.console.opening import open_regular
 from ordersys.local import view_pipe
 from ordersys.local.child import last_lines
@@ -94,7 +95,9 @@ class TerminalView:
     def watch(self) -> None:
         """Takes the terminal back from a view that has ended, and says so; to be called now and then."""
         process = self._process
-        if process is None or process.poll() is None:
+        with interrupts.holding():
+            is_running = process is not None and process.poll() is None
+        if process is None or is_running:
             return
         self._take_back(process)
         if process.returncode:
