@@ -22,6 +22,7 @@ import grpc
 import pika
 import psutil
 import pytest
+from pika.adapters.blocking_connection import BlockingChannel
 from pika.credentials import ExternalCredentials
 from pika.exceptions import ChannelClosedByBroker
 
@@ -329,7 +330,9 @@ def test_a_queue_that_was_deleted_is_declared_again(secured: Secured) -> None:
     """By the launcher: no service may; what is placed from then on is recorded."""
     (queue, *_) = (subscription.queue for subscription in subscriptions())
     with closing(connected(secured, "topology")) as connection:
-        connection.channel().queue_delete(queue)
+        channel = connection.channel()
+        wait_for_subscriber(channel, queue)
+        channel.queue_delete(queue)
     eventually(lambda: queue in messages(secured.system), SECONDS)
     order = placed(secured)
     eventually(partial(heard, secured, 1, order), SECONDS)
@@ -355,8 +358,7 @@ def test_the_observer_looks_at_queues_and_may_do_nothing_else(secured: Secured, 
     with closing(connected(secured, "observer")) as connection:
         channel = connection.channel()
         channel.confirm_delivery()
-        # Its subscriber, between two subscriptions or two connections, is not there for a moment.
-        eventually(lambda: channel.queue_declare(queue, passive=True).method.consumer_count == 1, SECONDS)
+        wait_for_subscriber(channel, queue)
         with pytest.raises(ChannelClosedByBroker) as refused:
             REFUSED_TO_OBSERVER[attempt](channel, queue)
         assert refused.value.reply_code == ACCESS_REFUSED
@@ -479,6 +481,14 @@ def test_a_port_that_is_taken_as_a_broker_boots_is_given_up(
     finally:
         for stranger in strangers:
             stranger.close()
+
+
+def wait_for_subscriber(channel: BlockingChannel, queue: str) -> None:
+    """Returns when the queue has its subscriber, who is away between two subscriptions or connections.
+
+    RabbitMQ 3.10 may make of a queue that is deleted and declared while it boots one that nobody can consume from.
+    """
+    eventually(lambda: channel.queue_declare(queue, passive=True).method.consumer_count == 1, SECONDS)
 
 
 def messages(system: System) -> dict[str, int]:
