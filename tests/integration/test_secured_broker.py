@@ -326,16 +326,22 @@ def topology(*words: str, **variables: str) -> "subprocess.CompletedProcess[str]
     )
 
 
-def test_a_queue_that_was_deleted_is_declared_again(secured: Secured) -> None:
-    """By the launcher: no service may; what is placed from then on is recorded."""
+def test_a_queue_that_was_deleted_is_declared_again(tmp_path: Path) -> None:
+    """By the launcher: no service may; what is placed from then on is recorded.
+
+    In a system of its own: a broker that another test kills then may lose the queue (docs/reliability.md).
+    """
+    skip_without_rabbitmq()
     (queue, *_) = (subscription.queue for subscription in subscriptions())
-    with closing(connected(secured, "topology")) as connection:
-        channel = connection.channel()
-        wait_for_subscriber(channel, queue)
-        channel.queue_delete(queue)
-    eventually(lambda: queue in messages(secured.system), SECONDS)
-    order = placed(secured)
-    eventually(partial(heard, secured, 1, order), SECONDS)
+    with System(tmp_path, quietly, Choices(secure=True)) as system:
+        secured = of(system)
+        with closing(connected(secured, "topology")) as connection:
+            channel = connection.channel()
+            wait_for_subscriber(channel, queue)
+            channel.queue_delete(queue)
+        eventually(lambda: queue in messages(system), SECONDS)
+        order = placed(secured)
+        eventually(partial(heard, secured, 1, order), SECONDS)
 
 
 REFUSED_TO_OBSERVER = {
@@ -484,10 +490,7 @@ def test_a_port_that_is_taken_as_a_broker_boots_is_given_up(
 
 
 def wait_for_subscriber(channel: BlockingChannel, queue: str) -> None:
-    """Returns when the queue has its subscriber, who is away between two subscriptions or connections.
-
-    RabbitMQ 3.10 may make of a queue that is deleted and declared while it boots one that nobody can consume from.
-    """
+    """Returns when the queue has its subscriber, who is away between two subscriptions or connections."""
     eventually(lambda: channel.queue_declare(queue, passive=True).method.consumer_count == 1, SECONDS)
 
 

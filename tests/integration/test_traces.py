@@ -94,11 +94,15 @@ def place(api: Api, request: PlaceOrderRequest, of: Root) -> Order:
     return api.products.PlaceOrder(request, timeout=SECONDS, metadata=of.metadata).order
 
 
+def orphans(spans: Sequence[Span], of: Root) -> list[Span]:
+    """The spans of which the parent is neither known nor the client's."""
+    known = {span.span for span in spans} | {of.span}
+    return [span for span in spans if span.parent not in known]
+
+
 def assert_connected(spans: Sequence[Span], of: Root) -> None:
     """Each span is a child of one that is known, or of the client's, and belongs to its trace."""
-    known = {span.span for span in spans} | {of.span}
-    orphans = [(span.service, span.name, span.parent) for span in spans if span.parent not in known]
-    assert not orphans
+    assert not orphans(spans, of)
     assert {span.trace for span in spans} == {of.trace}
 
 
@@ -274,10 +278,14 @@ def test_an_order_stays_connected_when_a_service_is_killed(traced: Traced, calls
         place(calls, request, of)
     eventually(lambda: answered(calls, request))
     spans = traced.collector.wait(of.trace, ["saga place_order", *FROM_ORDER_ON, *PROCESSED])
-    assert_connected(spans, of)
-    (created,) = {span.span for span in spans if span.name == f"create {CREATED}"}
-    assert {span.parent for span in spans if span.name in PROCESSED} == {created}
-    assert {span.service for span in spans if span.name == "record"} == {f"notification-service-{n}" for n in (1, 2)}
+    # A subscriber may have told of its commit, and not of the delivery, which ends later, when it is killed in between.
+    cut = [span for span in orphans(spans, of) if (span.name, span.service) == ("record", name.replace("_", "-"))]
+    assert len(cut) <= (point == "consumer.recorded")
+    whole = [span for span in spans if span not in cut]
+    assert_connected(whole, of)
+    (created,) = {span.span for span in whole if span.name == f"create {CREATED}"}
+    assert {span.parent for span in whole if span.name in PROCESSED} == {created}
+    assert {span.service for span in whole if span.name == "record"} == {f"notification-service-{n}" for n in (1, 2)}
 
 
 def test_a_service_that_is_called_without_a_trace_begins_one_where_the_sampler_says_so(tmp_path: Path) -> None:
