@@ -1,4 +1,4 @@
-"""The build hook: a wheel brings the stubs, made from proto/ by the same code that nox calls."""
+"""The build hook: a wheel brings the stubs and the contract as a page, made by the same code that nox calls."""
 
 import os
 import sys

@@ -5,6 +5,7 @@ Each session installs what it needs and makes the stubs first, so that none depe
 
 import os
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ NOT_OURS = " and ".join(
     f"not {name}" for name in ("product-service", "ProductService", "notification-service", "NotificationService")
 )
 ASYNCAPI_PARSER = "@asyncapi/parser@3.6.6"
+ASYNCAPI_PAGE = "@asyncapi/react-component@3.2.1"
 # Those that read .proto files or descriptor sets in Node. proto-loader takes the protobufjs that is named beside it.
 PROTO_PARSERS = (
     "@bufbuild/protobuf@2.17.0",
@@ -44,7 +46,7 @@ PROTO_PARSERS = (
 # How long what is interrupted, or told to end, has for ending what it has started.
 PATIENTLY: dict[str, Any] = {"interrupt_timeout": 60, "terminate_timeout": 60}
 
-# Files of tests run at once, one a core (tests/workers.py says where they don't).
+# Files of tests run at once, about one a core (tests/workers.py says when more, and where they don't).
 AT_ONCE = ("-n", "auto")
 
 PROJECT = nox.project.load_toml("pyproject.toml")
@@ -77,9 +79,10 @@ def prepare(session: nox.Session, *groups: str) -> None:
 
 @nox.session
 def codegen(session: nox.Session) -> None:
-    """Make stubs, the descriptor image, the documents and contract/, which implementers take, from proto/."""
+    """Make stubs, the descriptor image, the documents, contract/, which implementers take, the dashboard and alerts."""
     prepare(session)
     session.run("python", "-m", "tools.documents")
+    session.run("python", "-m", "tools.observability")
     session.run("python", "-m", "tools.bundle")  # once more: it has a copy of the documents
 
 
@@ -90,6 +93,20 @@ def tests(session: nox.Session) -> None:
     session.run("pytest", "--quick", *AT_ONCE, *session.posargs, **PATIENTLY)
     if not session.posargs:  # the laws of rights need a system that knows its callers
         session.run("pytest", "tests/contract/laws/security", "--secure", "--quick", *AT_ONCE, **PATIENTLY)
+
+
+@nox.session(default=False)
+def browser(session: nox.Session) -> None:
+    """Look at the live page in Chromium, where it is installed, or named by ORDERSYS_TEST_CHROMIUM."""
+    if not any(map(shutil.which, (os.environ.get("ORDERSYS_TEST_CHROMIUM", ""), "chromium", "chromium-browser"))):
+        session.skip("Chromium is not installed: apt-get install chromium, or name it by ORDERSYS_TEST_CHROMIUM")
+    prepare(session, "tests")
+    try:
+        session.install(*nox.project.dependency_groups(PROJECT, "browser"))
+    except CommandFailed:  # as with musl
+        session.skip("there is no playwright, which drives Chromium, for this system")
+    session.run("pytest", "tests/integration/test_live_browser.py", *session.posargs)
+    session.run("pytest", "tests/integration/test_break_it.py", "-k", "click", *session.posargs)
 
 
 @nox.session
@@ -116,7 +133,7 @@ def example(session: nox.Session) -> None:
 
 @nox.session
 def mutants(session: nox.Session) -> None:
-    """Break our services in one place after the other: the contract suite has to notice (`-- NAME`, `-- --alone`)."""
+    """Break our services in one place after the other: a law, or a test, has to notice (`-- NAME`, `-- --alone`)."""
     prepare(session, "tests")
     session.run("python", "-m", "tests.mutants", *session.posargs, **PATIENTLY)
 
@@ -233,6 +250,23 @@ def asyncapi(session: nox.Session) -> None:
     """Hold the AsyncAPI document against the official parser, where there is Node."""
     modules = node_modules(session, ASYNCAPI_PARSER)
     session.run("node", ".ci/asyncapi.cjs", "docs/asyncapi.yaml", env={"NODE_PATH": modules})
+
+
+@nox.session(python=False)
+def asyncapi_page(session: nox.Session) -> None:
+    """Build AsyncAPI's own page of the events, build/asyncapi.html: one file, offline. Where npm has its component."""
+    if shutil.which("npm") is None:
+        session.skip("Node and npm are not installed")
+    folder = session.create_tmp()
+    try:
+        # Packed and not installed: its script has all it needs inside, and its dependencies are some 100 MB.
+        session.run(
+            "npm", "pack", ASYNCAPI_PAGE, "--pack-destination", folder, *NPM_OPTIONS, silent=True, external=True
+        )
+    except CommandFailed:
+        session.skip(f"npm can't fetch {ASYNCAPI_PAGE}")
+    package = Path(folder, f"asyncapi-react-component-{ASYNCAPI_PAGE.rpartition('@')[2]}.tgz")
+    session.run(sys.executable, "-m", "tools.page.asyncapi", str(package), "build/asyncapi.html", external=True)
 
 
 @nox.session

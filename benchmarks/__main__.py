@@ -4,13 +4,13 @@ import json
 import signal
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from benchmarks import documents, figures, identities, loops, measurements, results, scaling, terminal
+from benchmarks import documents, figures, identities, loops, measurements, observed, results, scaling, terminal
 from benchmarks.bench import Bench, opened
 from benchmarks.chart import svg
 from benchmarks.children import ChildFailed
@@ -89,19 +89,24 @@ def _measure(wanted: Options) -> dict[str, Any]:
             more["profile"] = {}
         if wanted.whole:
             more["profile"] = measurements.make_all(bench, wanted.peers)
-        if wanted.whole or wanted.only_secured:
-            identities.measure(bench)
-            more["identities"] = facts
+        for name, part in [(name, part) for name, part, alone in _parts(wanted) if wanted.whole or alone]:
+            part.measure(bench)
+            more[name] = facts
         if wanted.whole or wanted.only_postgresql:
             more["postgresql"] = _measure_postgresql(bench, facts)
     result = results.document(plan, bench.figures, began, time.monotonic() - clock, more)
     if wanted.only_postgresql:
         result = results.merged(_read(results.LATEST), result, "postgresql", postgresql.FIGURES)
-    if wanted.only_secured:
-        result = results.merged(_read(results.LATEST), result, "identities", identities.FIGURES)
+    for name, part in [(name, part) for name, part, alone in _parts(wanted) if alone]:
+        result = results.merged(_read(results.LATEST), result, name, part.FIGURES)
     written = results.write_secured(result) if wanted.secure else results.write(result, began)
     print(f"written: {written}")
     return result
+
+
+def _parts(wanted: Options) -> Sequence[tuple[str, Any, bool]]:
+    """The measurements that can be made alone, each with the name of its facts, and whether it is."""
+    return [("identities", identities, wanted.only_secured), ("observed", observed, wanted.only_observed)]
 
 
 def _measure_postgresql(bench: Bench, facts: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from benchmarks.seeding import Stored, fill
+from benchmarks.systems import UNOBSERVED
 from ordersys.local.system import Choices, System
 from ordersys.runtime.rabbitmq.reconnecting import declare
 from ordersys.runtime.rabbitmq.urls import parse
@@ -36,7 +37,7 @@ def system(broker: System, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     node.control("set_permissions", "-p", "calls", "guest", ".*", ".*", ".*")
     folder = tmp_path_factory.mktemp("calls")
     fill(folder / "databases", Stored())
-    choices = Choices(amqp_url=broker.amqp_url.replace("%2F", "calls"), secure=False)
+    choices = Choices(amqp_url=broker.amqp_url.replace("%2F", "calls"), secure=False, settings=UNOBSERVED)
     with System(folder, quietly, choices) as running:
         yield running
 

@@ -45,6 +45,7 @@ _SHARED = {
     "stock.hot": "4 of each, 2 products",
     "stock.spread": "4 of each, 10,000 products",
 }
+_OBSERVED = {"observed.none": "neither", "observed.usual": "metrics, 1 % of traces", "observed.all": "all traces"}
 _IDENTITIES = {"identities.without": "without identities", "identities.with": "with identities"}
 _PROCESSES = (*SERVICES, "postgresql", "rabbitmq", "client", "server")
 _MARKS = {True: "met", False: "**missed**", None: "not measured"}
@@ -146,6 +147,12 @@ def postgresql(document: Mapping[str, Any]) -> str:
 def identities(document: Mapping[str, Any]) -> str:
     """The machine and the date of the measurement with and without identities, which may be another run's."""
     run = document.get("identities", {})
+    return f"{_when(run)}: {_where(run)}." if run else _NOTHING
+
+
+def observed(document: Mapping[str, Any]) -> str:
+    """The machine and the date of the measurement with metrics and traces, which may be another run's."""
+    run = document.get("observed", {})
     return f"{_when(run)}: {_where(run)}." if run else _NOTHING
 
 
@@ -325,4 +332,6 @@ BLOCKS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "secured": with_identities,
     "identities": identities,
     "processor_identities": processor(_IDENTITIES),
+    "observed": observed,
+    "processor_observed": processor(_OBSERVED),
 }

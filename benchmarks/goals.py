@@ -1,4 +1,4 @@
-"""The goals S1 to S16: ratios of medians of rounds that alternated in one run, and whether they are met. Pure.
+"""The goals S1 to S17: ratios of medians of rounds that alternated in one run, and whether they are met. Pure.
 
 The verdict on a throughput goal depends on processor time: that of the baseline for a call or event, divided by ours
 for an order or event. It stays valid on a busy machine. The ratio by the clock is shown beside it. Where a goal says
@@ -117,6 +117,7 @@ _WITH_BROKER = "with the broker's"
 _AIO_PIKA = "÷ bare aio-pika"
 _CARELESS = "without the guarantees"
 _ANY = math.inf
+_EVERY_TRACE = "with every trace"
 _ALL_PROCESSES = "with client, broker and database server"
 _EACH = "with 4 processes, 64 in flight for each"
 _STORED = "orders stored, none waiting, end to end"
@@ -273,6 +274,18 @@ GOALS = (
             _costs("identities.with.services", "identities.without.services", 1.15),
             _costs("identities.with.services_and_client", "identities.without.services_and_client", _ANY, _WITH_CLIENT),
             _latency("identities.without", "identities.with", _ANY, "orders/s without ÷ with", judges=False),
+        ),
+    ),
+    Goal(
+        "S17",
+        "orders with metrics and one trace in a hundred ÷ without",
+        (
+            _rate("observed.usual", "observed.none", 0.97, judges=True),
+            _processor("observed.usual", "observed.none", 0.97, judges=False),
+            _costs("observed.usual.services", "observed.none.services", _ANY, "services"),
+            _rate("observed.all", "observed.none", 0.97, _EVERY_TRACE),
+            _processor("observed.all", "observed.none", 0.97, _EVERY_TRACE, judges=False),
+            _costs("observed.all.services", "observed.none.services", _ANY, f"services, {_EVERY_TRACE}"),
         ),
     ),
 )

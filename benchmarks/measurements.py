@@ -1,13 +1,15 @@
 """The measurements of a run, in their order, and the system that each of them uses."""
 
-from benchmarks import consuming, growth, identities, micro, notice, placing, profiling, relaying
+from benchmarks import consuming, growth, identities, micro, notice, observed, placing, profiling, relaying
 from benchmarks.bench import Bench
 from benchmarks.children import Child
 from benchmarks.options import Options
 from benchmarks.peers import measurements as peers
 from benchmarks.postgresql import measurements as postgresql
+from benchmarks.samples import TO
 from benchmarks.seeding import Stored
 from benchmarks.systems import Measured, running
+from ordersys.contract.access import service_name
 
 Profile = dict[str, dict[str, float]]
 _OURS = 7  # measurements below, without those of peers
@@ -21,13 +23,15 @@ def count(wanted: Options) -> int:
         return _SECURED
     if wanted.only_secured:
         return identities.COUNT
+    if wanted.only_observed:
+        return observed.COUNT
     if wanted.only_postgresql:
         return postgresql.COUNT
-    return _OURS + wanted.peers + identities.COUNT + postgresql.COUNT
+    return _OURS + wanted.peers + identities.COUNT + observed.COUNT + postgresql.COUNT
 
 
 def make_all(bench: Bench, with_peers: bool) -> Profile:
-    """Makes all measurements but S10 to S16; figures are added to the bench, the profile is returned."""
+    """Makes all measurements but S10 to S17; figures are added to the bench, the profile is returned."""
     with running(bench, "system", Stored()) as measured:
         profile = _on_one_system(bench, measured, with_peers)
     with bench.terminal.section("calls and parts, by pytest-benchmark"):
@@ -38,8 +42,9 @@ def make_all(bench: Bench, with_peers: bool) -> Profile:
 
 def make_secured(bench: Bench) -> None:
     """Makes those that say something of a system with identities, which AMQP alone has nothing to do with."""
+    user = service_name(TO.publisher)
     with running(bench, "system", Stored()) as measured:
-        pika = bench.child("baselines.bare_pika", measured.system.amqp_url)
+        pika = bench.child("baselines.bare_pika", measured.url_of(user), user)
         _orders(bench, measured, pika)
     _growth(bench)
 

@@ -17,12 +17,13 @@ class Options:
     only_docs: bool
     only_postgresql: bool
     only_secured: bool
+    only_observed: bool
     secure: bool
 
     @property
     def whole(self) -> bool:
         """True for all measurements, and not a part of them."""
-        return not (self.only_postgresql or self.only_secured or self.secure)
+        return not (self.only_postgresql or self.only_secured or self.only_observed or self.secure)
 
 
 def options(arguments: Sequence[str] | None = None) -> Options:
@@ -43,6 +44,11 @@ def options(arguments: Sequence[str] | None = None) -> Options:
         "--only-secured",
         action="store_true",
         help="S16 alone, two minutes; its figures take the place of those in results/latest.json",
+    )
+    part.add_argument(
+        "--only-observed",
+        action="store_true",
+        help="S17 alone, three minutes; its figures take the place of those in results/latest.json",
     )
     part.add_argument(
         "--only-postgresql",

@@ -1,7 +1,8 @@
 """The systems that are measured: real processes, a broker of their own, databases on disk or in a PostgreSQL."""
 
+import shutil
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -13,14 +14,21 @@ from benchmarks.bench import Bench, Door
 from benchmarks.observing import CONSUMERS, AnyReading, Reading, Records, SharedReading, Unsound
 from benchmarks.processor import Meter
 from benchmarks.seeding import Stored, fill
+from ordersys.contract.permissions import contract_permissions
 from ordersys.local.groups import group_of, members
+from ordersys.local.listening import METRICS
 from ordersys.local.postgresql import Server
 from ordersys.local.rabbitmq import Node, NotStarted
+from ordersys.local.rabbitmq_security import BrokerSecurity
 from ordersys.local.service import Service
 from ordersys.local.system import SERVICES, Choices, System
+from ordersys.runtime.rabbitmq.tls import CA_FILE
 
 BROKER, SERVER = "rabbitmq", "postgresql"
 _TRIES = 3  # of a rabbitmqctl command: it may hang on a busy machine
+
+UNOBSERVED = {METRICS: "none"}
+"""A system by itself serves metrics, for which nothing else of these measurements has to pay."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +93,12 @@ class Measured:
 
         return read
 
+    def url_of(self, user: str) -> str:
+        """The URL of the private broker for the one whose certificate names this user."""
+        if self.system.identities is None:
+            raise Unsound("without identities nobody is known by a certificate")
+        return BrokerSecurity(self.system.identities.layout).url_of(user, self.node.port)
+
     def _reading(self, file: str, schema: str) -> AnyReading:
         if self.server is None:
             return Reading(self.system.folder / "databases" / f"{file}.db")
@@ -98,7 +112,7 @@ class Measured:
 @contextmanager
 def running(bench: Bench, name: str, stored: Stored) -> Iterator[Measured]:
     """Starts a system with these contents and a broker of its own."""
-    with _filled(bench, name, stored, Choices(secure=bench.secure)) as system:
+    with _filled(bench, name, stored, Choices(secure=bench.secure, settings=UNOBSERVED)) as system:
         yield Measured(system, stored.products, system.nodes[0])
 
 
@@ -111,13 +125,23 @@ def beside(
     programs: Mapping[str, Sequence[str]] = MappingProxyType({}),
     *,
     secure: bool | None = None,
+    observed: Mapping[str, str] | None = None,
 ) -> Iterator[Measured]:
     """Starts another system, in a virtual host of its own on the broker of `other`.
 
-    `secure` says whether it has identities; None is as all of the run.
+    `secure` says whether it has identities; None is as all of the run. `observed` are the settings of traces, of a
+    system that has metrics, too; None has neither, as all others.
     """
     secure = bench.secure if secure is None else secure
-    choices = Choices(amqp_url=virtual_host(other.node, name), programs=programs, secure=secure)
+    identities, users = other.system.identities, ["guest"]
+    settings = dict(UNOBSERVED if observed is None else observed)
+    if identities is not None:
+        # Its broker knows nobody but those who have a certificate of its authority: both systems have the same.
+        shutil.copytree(identities.layout.folder, bench.folder / name / "identity")
+        users = [permission.user for permission in contract_permissions()]
+        settings[CA_FILE] = str(identities.layout.ca)
+    url = virtual_host(other.node, name, users)
+    choices = Choices(amqp_url=url, programs=programs, secure=secure, settings=settings)
     with _filled(bench, name, stored, choices) as system:
         yield Measured(system, stored.products, other.node)
 
@@ -131,10 +155,11 @@ def _filled(bench: Bench, name: str, stored: Stored, choices: Choices) -> Iterat
         yield system
 
 
-def virtual_host(node: Node, name: str) -> str:
-    """Makes a virtual host on a broker; its URL. Raises NotStarted."""
+def virtual_host(node: Node, name: str, users: Iterable[str] = ("guest",)) -> str:
+    """Makes a virtual host on a broker, in which these users may do everything; its URL. Raises NotStarted."""
     _control(node, "add_vhost", name)
-    _control(node, "set_permissions", "-p", name, "guest", ".*", ".*", ".*")
+    for user in users:
+        _control(node, "set_permissions", "-p", name, user, ".*", ".*", ".*")
     return node.url.replace("%2F", name)
 
 

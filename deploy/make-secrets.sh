@@ -21,6 +21,11 @@ esac
 
 run_python() {
     if [ -n "${ORDERSYS_PYTHON:-}" ]; then
+        if ! "$ORDERSYS_PYTHON" -c 'import ordersys.identity.authority, ordersys.topology.definitions' 2>/dev/null; then
+            echo "make-secrets.sh: ORDERSYS_PYTHON is $ORDERSYS_PYTHON, which is no Python with ordersys installed;" \
+                "name one that has it (pip install .), or leave it out to use that of the image" >&2
+            return 1
+        fi
         "$ORDERSYS_PYTHON" "$@"
         return
     fi

@@ -83,6 +83,14 @@ def documents(where: str) -> list[dict[str, Any]]:
     return written() if where == "base" else rendered(where)
 
 
+def component(name: str) -> list[dict[str, Any]]:
+    """The documents of a component."""
+    folder = KUBERNETES / "components" / name
+    resources = yaml.safe_load((folder / "kustomization.yaml").read_text(encoding="utf-8"))["resources"]
+    texts = [(folder / resource).read_text(encoding="utf-8") for resource in resources]
+    return [document for text in texts for document in yaml.safe_load_all(text) if document]
+
+
 def deployments(where: str) -> list[Container]:
     """The services of the base, or of an overlay."""
     return [_deployed(document) for document in documents(where) if document["kind"] == "Deployment"]

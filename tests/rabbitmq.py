@@ -8,12 +8,12 @@ load it from the same folder, so that nothing of this machine is changed.
 import os
 import platform
 import re
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 from ordersys.local.packages import NoRabbitMQ, cache
+from tests.debian import NotToBeHad, options, run, unpack
 
 _KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 _WANTED = re.compile(
@@ -22,11 +22,6 @@ _WANTED = re.compile(
 )
 _DEPENDS = ("recommends", "suggests", "conflicts", "breaks", "replaces", "enhances")
 _ELF = b"\x7fELF"
-_MINUTES = 10
-
-
-class NotToBeHad(Exception):
-    """The suite can't be fetched here; the text says why."""
 
 
 def unpacked(suite: str) -> Path:
@@ -41,36 +36,26 @@ def unpacked(suite: str) -> Path:
 
 
 def _fetch(suite: str, scratch: Path) -> None:
-    packages, root = scratch / "packages", scratch / "root"
-    for part in (packages, root, scratch / "state/lists/partial", scratch / "cache/archives/partial"):
-        part.mkdir(parents=True)
     # As if nothing was installed: the suite's own libraries are wanted, newer or older than this machine's.
     (scratch / "status").touch()
     (scratch / "sources.list").write_text(f"deb [signed-by={_KEYRING}] {_mirror()} {suite} main\n")
     settings = {
-        "Dir::State": f"{scratch}/state",
         "Dir::State::status": f"{scratch}/status",
-        "Dir::Cache": f"{scratch}/cache",
         "Dir::Etc::sourcelist": f"{scratch}/sources.list",
         "Dir::Etc::sourceparts": "-",
-        "Debug::NoLocking": "1",
-        "APT::Sandbox::User": "",
     }
-    options = [word for name, value in settings.items() for word in ("-o", f"{name}={value}")]
-    _run(scratch, "apt-get", *options, "-qq", "update")
+    of_suite = options(scratch, settings)
+    run(scratch, "apt-get", *of_suite, "-qq", "update")
     without = [f"--no-{kind}" for kind in _DEPENDS]
-    names = _run(scratch, "apt-cache", *options, "depends", "--recurse", *without, "rabbitmq-server")
-    wanted = sorted({name for name in names.split() if _WANTED.fullmatch(name)})
-    _run(packages, "apt-get", *options, "-qq", "download", *wanted)
-    for package in sorted(packages.glob("*.deb")):
-        _run(scratch, "dpkg", "-x", str(package), str(root))
+    names = run(scratch, "apt-cache", *of_suite, "depends", "--recurse", *without, "rabbitmq-server")
+    unpack(scratch, of_suite, sorted({name for name in names.split() if _WANTED.fullmatch(name)}))
 
 
 def _mirror() -> str:
     """The address this machine gets Debian's packages from."""
     if not _KEYRING.exists():
         raise NotToBeHad(f"{_KEYRING} is missing (package debian-archive-keyring)")
-    listed = _run(Path("/"), "apt-get", "indextargets", "--format", "$(SITE) $(ORIGIN)", "Identifier: Packages")
+    listed = run(Path("/"), "apt-get", "indextargets", "--format", "$(SITE) $(ORIGIN)", "Identifier: Packages")
     sites = [line.split()[0] for line in listed.splitlines() if line.endswith(" Debian")]
     if not sites:
         raise NotToBeHad("no mirror of Debian is known here; `apt-get update` makes those known that are configured")
@@ -90,34 +75,13 @@ def _relocate(root: Path, final: Path) -> None:
         if path.is_symlink() or not path.is_file() or not _begins_with(path, _ELF):
             continue
         if os.access(path, os.X_OK) and path.suffix != ".so":
-            _run(root, "patchelf", "--set-interpreter", str(final / loader.relative_to(root)), str(path))
-        _run(root, "patchelf", "--force-rpath", "--set-rpath", libraries, str(path))
+            run(root, "patchelf", "--set-interpreter", str(final / loader.relative_to(root)), str(path))
+        run(root, "patchelf", "--force-rpath", "--set-rpath", libraries, str(path))
 
 
 def _begins_with(path: Path, mark: bytes) -> bool:
     with path.open("rb") as file:
         return file.read(len(mark)) == mark
-
-
-def _run(folder: Path, *command: str) -> str:
-    try:
-        done = subprocess.run(
-            command,
-            cwd=folder,
-            env={**os.environ, "LC_ALL": "C", "DEBIAN_FRONTEND": "noninteractive"},
-            capture_output=True,
-            text=True,
-            timeout=_MINUTES * 60,
-            check=False,
-        )
-    except FileNotFoundError:
-        raise NotToBeHad(f"there is no {command[0]} on this machine") from None
-    except subprocess.TimeoutExpired:
-        raise NotToBeHad(f"{command[0]} took longer than {_MINUTES} minutes") from None
-    if done.returncode != 0:
-        said = (done.stderr.strip() or done.stdout.strip()).splitlines()
-        raise NotToBeHad(f"{command[0]} says: {said[-1] if said else done.returncode}")
-    return done.stdout
 
 
 def main() -> None:

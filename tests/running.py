@@ -1,12 +1,14 @@
-"""`python -m ordersys.local` in a process of its own, for tests that talk to it from outside."""
+"""Beside a test: `python -m ordersys.local` in a process of its own, and work that threads do again and again."""
 
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Event
 
 
 class EndedEarly(AssertionError):
@@ -27,6 +29,17 @@ def local(folder: Path, *arguments: str, insecure: bool = True) -> Iterator["sub
             process.send_signal(signal.SIGTERM)
 
 
+@contextmanager
+def rolling(folder: Path) -> Iterator["subprocess.Popen[str]"]:
+    """`python -m ordersys.local --roll` for the system that runs with a folder."""
+    command = [sys.executable, "-m", "ordersys.local", "--data-dir", str(folder), "--roll"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.terminate()
+
+
 def addresses(process: "subprocess.Popen[str]") -> dict[str, str]:
     """The addresses it prints for talking to it, once it runs. Raises EndedEarly."""
     by_name: dict[str, str] = {}
@@ -40,3 +53,25 @@ def addresses(process: "subprocess.Popen[str]") -> dict[str, str]:
         if line.startswith("Running"):
             return by_name
     raise EndedEarly(f"it ended early: {''.join(said)}")
+
+
+@contextmanager
+def repeated(work: Callable[[], object], threads: int = 1, pause_seconds: float = 0.0) -> Iterator[None]:
+    """Has so many threads do it again and again until the block ends, each after a pause.
+
+    One that raises ends, and the end of the block raises the same.
+    """
+    over = Event()
+
+    def repeat() -> None:
+        while not over.wait(pause_seconds):
+            work()
+
+    with ThreadPoolExecutor(threads, "repeated") as pool:
+        repeating = [pool.submit(repeat) for _ in range(threads)]
+        try:
+            yield
+        finally:
+            over.set()
+            for each in repeating:
+                each.result()

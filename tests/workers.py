@@ -2,6 +2,9 @@
 
 Each worker takes whole files. Where it tries laws of the contract, it judges a system of its own; what all of them
 have tried is told in one report. A system that is named by its addresses is judged by one worker.
+
+Tests of integration wait for most of their time: for brokers that boot, services that die, alerts that fire. So there
+is one worker more than cores, for them alone; laws and unit tests, which compute, have one a core.
 """
 
 import contextlib
@@ -33,20 +36,32 @@ _END_SECONDS = 15.0
 _POLL = 0.1
 _TESTS = Path(__file__).parent
 _CONTRACT = "tests/contract/"
+_INTEGRATION = "tests/integration/"
+_FOR_ANY = pytest.StashKey[int]()
+"""The number of workers that take tests of any suite; those beyond take tests of integration."""
 # The longest first: what is short fills up the end of the run.
 _FIRST = ("contract", "integration")
 _GUARD = "ordersys.local.guard"
 
 
 def number(config: pytest.Config) -> int:
-    """The number of workers for `-n auto`: one a core; 0, for none, where tests can't or need not be distributed."""
+    """The number of workers for `-n auto`; 0, for none, where tests can't or need not be distributed."""
     by_hand = config.option.capture == "no"  # it is watched
     files = {argument.partition("::")[0] for argument in config.args}
     one_file = len(files) == 1 and all(Path(file).is_file() for file in files)
     if is_there_once(config) or by_hand or one_file:
         return 0
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(cores, _MOST_WORKERS) if cores > 1 else 0
+    if cores == 1:
+        return 0
+    config.stash[_FOR_ANY] = cores
+    return min(cores + any(map(_holds_integration, files)), _MOST_WORKERS)
+
+
+def _holds_integration(argument: str) -> bool:
+    """True where a file or folder that was named holds tests of integration."""
+    named, suite = Path(argument).resolve(), _TESTS / "integration"
+    return named.is_relative_to(suite) or suite.is_relative_to(named)
 
 
 def is_worker(config: pytest.Config) -> bool:
@@ -79,10 +94,31 @@ def _ignored(number: int, frame: FrameType | None) -> None:
 
 
 class Scheduling(LoadScopeScheduling):  # type: ignore[misc] # xdist tells no types
-    """Hands out file by file, the contract suite as one where what it judges is there once."""
+    """Hands out file by file, the contract suite as one where what it judges is there once.
+
+    Where there is one worker more than cores, the last one takes tests of integration alone, and ends after them.
+    """
 
     def _split_scope(self, nodeid: str) -> str:
         return _CONTRACT if is_there_once(self.config) and nodeid.startswith(_CONTRACT) else nodeid.partition("::")[0]
+
+    def _reschedule(self, node: WorkerController) -> None:
+        if self._is_apart(node) and not self._integration() and not node.shutting_down:
+            node.shutdown()
+        else:
+            super()._reschedule(node)
+
+    def _assign_work_unit(self, node: WorkerController) -> None:
+        if self._is_apart(node) and (files := self._integration()):
+            self.workqueue.move_to_end(files[0], last=False)
+        super()._assign_work_unit(node)
+
+    def _is_apart(self, node: WorkerController) -> bool:
+        return bool(self.nodes.index(node) >= self.config.stash.get(_FOR_ANY, len(self.nodes)))
+
+    def _integration(self) -> Sequence[str]:
+        """The files of integration that wait for a worker, in order."""
+        return [file for file in self.workqueue if file.startswith(_INTEGRATION)]
 
 
 class Workers:

@@ -1,4 +1,4 @@
-"""Generates the Python form of the contract: proto/ -> stubs, typed stubs and the descriptor image.
+"""Generates the Python form of the contract: proto/ -> stubs, typed stubs, the descriptor image and a page to read.
 
 `python -m tools.codegen` also writes the contract for other languages (tools/bundle).
 
@@ -10,6 +10,7 @@ import fcntl
 import hashlib
 import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import chdir, contextmanager
@@ -25,13 +26,14 @@ ROOT = Path(__file__).resolve().parent.parent
 PROTO = Path("proto")
 GENERATED = (Path("ordersys/api"), Path("buf"))
 IMAGE = Path("ordersys/api/contract.binpb")
+PAGE = Path("ordersys/api/contract.html")
 VALIDATE = "buf/validate/validate.proto"
 PLUGINS = ("protoc-gen-mypy", "protoc-gen-mypy_grpc")
 _SCRATCH = ".codegen-"
 
 
 def generate(root: Path = ROOT, out: Path | None = None) -> None:
-    """Writes stubs, typed stubs and the descriptor image of `root`/proto below `out` (default: below `root`).
+    """Writes stubs, typed stubs, the descriptor image and the page of `root`/proto below `out` (default: below `root`).
 
     What was generated before is replaced only once all of it succeeded, and file by file: whoever imports meanwhile
     finds each file whole, the old one or the new one. Blocks while another process generates below the same folder.
@@ -46,9 +48,18 @@ def generate(root: Path = ROOT, out: Path | None = None) -> None:
             _protoc(root.resolve(), made)
             for folder in GENERATED:
                 _make_packages(made / folder)
+            _page(root.resolve(), made.resolve())
+            for folder in GENERATED:
                 replace(made / folder, out / folder)
     except OSError as error:
         raise SystemExit(f"codegen: can't make stubs below {out}: {error}") from error
+
+
+def _page(root: Path, made: Path) -> None:
+    """Makes the page of the stubs in `made`; without bytecode, which would be taken for a part of them."""
+    command = [sys.executable, "-B", "-m", "tools.page", str(root), str(made)]
+    if subprocess.run(command, cwd=ROOT, check=False).returncode != 0:
+        raise SystemExit("codegen: the page of the contract can't be made; see above")
 
 
 def sources(root: Path) -> list[str]:

@@ -1,5 +1,7 @@
 """RabbitMQ through pika and nothing else: `python -m benchmarks.baselines.bare_pika URL`; requests are lines of JSON.
 
+A user behind the URL is the one that its certificate names, and that each message names as its publisher.
+
 Persistent messages into the product's own durable quorum queues, with confirms; consumed with acks. No outbox and
 no inbox: what is lost or doubled here stays so.
 """
@@ -12,6 +14,7 @@ from typing import Any
 import pika
 from pika.adapters.select_connection import SelectConnection
 from pika.channel import Channel
+from pika.credentials import ExternalCredentials
 
 from benchmarks.baselines.messages import Message, Route, created_route, messages
 from benchmarks.children import answer_all
@@ -94,19 +97,27 @@ def _connected(url: str, on_channel: Any) -> SelectConnection:
         connection.ioloop.stop()
 
     return SelectConnection(
-        pika.URLParameters(url),
+        _parameters(url),
         on_open_callback=lambda connection: connection.channel(on_open_callback=on_channel),
         on_open_error_callback=closed,
         on_close_callback=closed,
     )
 
 
+def _parameters(url: str) -> pika.URLParameters:
+    parameters = pika.URLParameters(url)
+    if parameters.ssl_options is not None:
+        parameters.credentials = ExternalCredentials()
+    return parameters
+
+
 class Answers:
     """Serves the requests of the benchmark about one broker."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, user: str | None = None) -> None:
         self._url = url
-        parameters = pika.URLParameters(url)
+        self._user = user
+        parameters = _parameters(url)
         parameters.heartbeat = 0  # nobody answers heartbeats between two requests
         self._blocking = pika.BlockingConnection(parameters)
         self._channel = self._blocking.channel()
@@ -125,12 +136,12 @@ class Answers:
     def publish(self, count: int, window: int, queue: str = "") -> Spent:
         """Publishes `count` messages through the product's exchange, or straight into `queue`; the time it took."""
         route = Route("", queue) if queue else created_route()
-        return Pipelined(self._url, route, list(messages(count)), window).spent
+        return Pipelined(self._url, route, list(messages(count, self._user)), window).spent
 
     def publish_one_by_one(self, count: int) -> list[float]:
         """Publishes `count` messages one by one, each confirmed before the next; the seconds of each."""
         route, took = created_route(), []
-        for body, properties in messages(count):
+        for body, properties in messages(count, self._user):
             began = time.monotonic()
             self._confirming.basic_publish(*route, body, properties, mandatory=True)
             took.append(time.monotonic() - began)
@@ -150,4 +161,4 @@ class Answers:
 
 
 if __name__ == "__main__":
-    answer_all(Answers(sys.argv[1]).answer)
+    answer_all(Answers(*sys.argv[1:]).answer)

@@ -31,9 +31,9 @@ def created_route() -> Route:
     return Route(to.exchange, to.routing_key)
 
 
-def messages(count: int) -> Iterator[Message]:
-    """`count` messages, each about an order of its own."""
-    return (as_message(event) for event in samples.events(count))
+def messages(count: int, user: str | None = None) -> Iterator[Message]:
+    """`count` messages, each about an order of its own, ready to be published by that user."""
+    return (as_message(event, user) for event in samples.events(count))
 
 
 def as_message(event: EventMessage, user: str | None = None) -> Message:

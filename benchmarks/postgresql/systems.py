@@ -7,7 +7,7 @@ from typing import NamedTuple
 from benchmarks.bench import Bench
 from benchmarks.postgresql import seeding
 from benchmarks.seeding import Stored
-from benchmarks.systems import Measured, virtual_host
+from benchmarks.systems import UNOBSERVED, Measured, virtual_host
 from ordersys.local.ports import LOOPBACK
 from ordersys.local.postgresql import USER, Server, url
 from ordersys.local.postgresql_programs import provision
@@ -47,6 +47,7 @@ def sharing(bench: Bench, other: Measured, server: Server, wanted: Wanted) -> It
         database_url=direct if wanted.through is None else _through(server, wanted),
         replicas=wanted.replicas,
         secure=bench.secure,
+        settings=UNOBSERVED,
     )
     with System(bench.folder / wanted.name, bench.terminal.stage, choices) as system:
         yield Measured(system, wanted.stored.products, other.node, server)

@@ -76,7 +76,7 @@ const TRACEPARENT = /^([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(
 /**
  * A trace, as version 00: the first of `given` that is a W3C trace context, or a new one. "Of a
  * later version what is known of it is kept, ids and sampled flag; one that is invalid counts as none, and a trace is
- * begun" (order_events.proto).
+ * begun, which is sampled only where whoever begins it records it" (order_events.proto).
  *
  * @param {(string | Buffer)[]} given
  */
@@ -86,5 +86,5 @@ export function traceOf(given) {
     const valid = version && version !== "ff" && !(version === "00" && more) && /[^0]/.test(trace) && /[^0]/.test(span);
     if (valid) return `00-${trace}-${span}-0${parseInt(flags, 16) & 1}`;
   }
-  return `00-${randomBytes(16).toString("hex")}-${randomBytes(8).toString("hex")}-01`;
+  return `00-${randomBytes(16).toString("hex")}-${randomBytes(8).toString("hex")}-00`;
 }

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from threading import Timer
+from threading import Timer, current_thread, main_thread
 from types import FrameType
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -31,6 +31,8 @@ class Interrupts:
         self._number = 0
         self._cancel: Callable[[], object] | None = None
         self._blocking = False
+        self._holding = False
+        self._is_held = False
 
     @property
     def exit_status(self) -> int:
@@ -70,9 +72,31 @@ class Interrupts:
         finally:
             self._blocking = False
 
+    @contextmanager
+    def holding(self) -> Iterator[None]:
+        """Work that may not end half done, and takes no time: a signal raises Interrupted when it is over.
+
+        Such as a call of a library that takes a lock, which an exception would leave locked.
+        """
+        if self._holding or current_thread() is not main_thread():  # signals are handled in that one
+            yield
+            return
+        self._holding = True
+        try:
+            yield
+        finally:
+            self._holding = False
+            if self._is_held:
+                self._is_held = False
+                raise Interrupted
+
     def _raise_once(self, number: int, frame: FrameType | None) -> None:
-        if not self._number:
-            self._number = number
+        if self._number:
+            return
+        self._number = number
+        if self._holding:
+            self._is_held = True
+        else:
             raise Interrupted
 
     def _come_again(

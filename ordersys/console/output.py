@@ -4,10 +4,13 @@ Nothing that others wrote reaches a terminal as a command. What the output's enc
 A command calls `prepare` first of all, and is run by `finish`, which knows the exit status of each outcome.
 """
 
+import errno
 import json
 import os
 import sys
+import termios
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import NoReturn, TextIO
 
 from ordersys.console.interrupts import Interrupted, interrupts
@@ -16,6 +19,7 @@ FAILED = 4
 """The exit status of a command whose output could not be written: what was asked may have been done."""
 CLOSED = 141
 """128 + SIGPIPE, as other programs end whose reader has gone."""
+_OUTPUT = 1
 _STANDARD = 2
 """The last file descriptor that has a meaning: standard error."""
 
@@ -124,6 +128,19 @@ def drop() -> None:
     _drop(sys.stdout)
 
 
+def drop_errors() -> None:
+    """Forgets what could not be written to standard error, and writes nothing there any more."""
+    _drop(sys.stderr)
+
+
+def resume(terminal: int) -> None:
+    """Has the terminal of that descriptor go on, if somebody has stopped it (Ctrl-S)."""
+    with suppress(termios.error):
+        # The one undoes the other alone: what a key has stopped goes on only when it was stopped by a call, too.
+        termios.tcflow(terminal, termios.TCOOFF)
+        termios.tcflow(terminal, termios.TCOON)
+
+
 def shown(text: str) -> str:
     """Foreign text, made fit for a terminal: what commands it, or turns its direction, is spelled out."""
     return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
@@ -148,12 +165,19 @@ def moves(stream: TextIO) -> bool:
 
 
 def _fill_closed() -> Sequence[int]:
-    """Opens what was closed (`>&-`) on the null device: a connection would get its number and the output with it."""
+    """Opens what was closed (`>&-`) on the null device: a connection would get its number and the output with it.
+
+    Standard output for reading alone: whatever is written there fails as on a closed one, and is not taken for said.
+    """
     closed = []
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= _STANDARD:
         os.set_inheritable(descriptor, True)  # as the others are, for programs that are started
         closed.append(descriptor)
     os.close(descriptor)
+    if _OUTPUT in closed:
+        unwritable = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(unwritable, _OUTPUT)
+        os.close(unwritable)
     if sys.stdout is None:
         sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115 - a descriptor, until the process ends
     if sys.stderr is None:
@@ -162,7 +186,9 @@ def _fill_closed() -> Sequence[int]:
 
 
 def _gone(error: OSError) -> OutputClosed | OutputFailed:
-    return OutputClosed() if isinstance(error, BrokenPipeError) else OutputFailed(error.strerror or "")
+    if isinstance(error, BrokenPipeError):
+        return OutputClosed()
+    return OutputFailed("it is closed" if error.errno == errno.EBADF else error.strerror or "")
 
 
 def _drop(stream: TextIO) -> None:

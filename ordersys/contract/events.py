@@ -11,8 +11,10 @@ from typing import Any, NamedTuple, Protocol
 
 from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import DecodeError, Message
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from ordersys.contract import descriptors, topology
+from ordersys.contract.times import microseconds
 from ordersys.contract.validation import violations
 
 CONTENT_TYPE = "application/protobuf"
@@ -106,6 +108,8 @@ class _Kind(NamedTuple):
     parse: Callable[[bytes], Message]
     about: Callable[[Message], tuple[str, int]]
     """The order id and the version of an event."""
+    time: Callable[[Message], Timestamp]
+    """The time of the change an event tells of."""
 
 
 def decode(delivery: Received) -> Event:
@@ -131,6 +135,11 @@ def decode(delivery: Received) -> Event:
     return Event(event_id, event_type, order_id, version, message, body)
 
 
+def time_of(event: Event) -> int:
+    """The time of the change that `event` tells of, in microseconds since 1970."""
+    return microseconds(_kinds()[event.type].time(event.message))
+
+
 def _identity(delivery: Received) -> tuple[str, str]:
     event_id, event_type = _text("message_id", delivery.message_id), _text("type", delivery.type)
     if _text("content_type", delivery.content_type) != CONTENT_TYPE:
@@ -150,9 +159,15 @@ def _text(name: str, value: str | bytes | None) -> str:
 @cache
 def _kinds() -> Mapping[str, _Kind]:
     return {
-        name: _Kind(descriptors.message_class(kind).FromString, _about(kind))
+        name: _Kind(descriptors.message_class(kind).FromString, _about(kind), _time(kind))
         for name, kind in topology.events().items()
     }
+
+
+def _time(kind: Descriptor) -> Callable[[Message], Timestamp]:
+    """That of the order as it became; an event about no order has a time of its own."""
+    own = (field.name for field in kind.fields if field.message_type is Timestamp.DESCRIPTOR)
+    return attrgetter("order.update_time" if "order" in kind.fields_by_name else next(own))
 
 
 def _about(kind: Descriptor) -> Callable[[Message], tuple[str, int]]:

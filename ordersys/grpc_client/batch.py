@@ -96,8 +96,11 @@ class Batch:
 
     def _fail(self, statuses: dict[int, Status], waited: Waited | None = None) -> None:
         peer, waited = self._client.peers[0], waited or Waited(self._client.timeout)
+        known_by = self._client.known_by
         for entry, status in statuses.items():
-            self.outcomes[entry] = Failed(peer, self._requests[entry], status, waited, self._again)
+            failed = Failed(peer, self._requests[entry], status, waited, self._again)
+            failed.known_by = known_by
+            self.outcomes[entry] = failed
 
     def _show_known(self) -> None:
         """In the order of the entries, and no chunk in two parts."""

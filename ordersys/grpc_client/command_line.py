@@ -3,9 +3,9 @@
 What needs no service – help, version, completion, wrong usage – is done before gRPC is imported.
 """
 
-import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
@@ -29,6 +29,9 @@ def run(program: str, words: Sequence[str]) -> int:
     form = parser.wanted_form(words)
     try:
         return _command(program, words)
+    except outcome.NotRunning as error:
+        report = outcome.error("UNAVAILABLE", "NOT_RUNNING", str(error))
+        return outcome.say(form, report, f"{program}: {error}", outcome.NOT_REACHABLE)
     except UsageError as error:
         report = outcome.error("INVALID_ARGUMENT", "WRONG_USAGE", str(error))
         return outcome.say(form, report, f"{program}: {error}", outcome.WRONG_USE)
@@ -55,16 +58,23 @@ def _command(program: str, words: Sequence[str]) -> int:
         from ordersys.grpc_client import doctor  # noqa: PLC0415 - takes time
 
         return doctor.doctor(arguments)
-    return _session(arguments)
-
-
-def _session(arguments: argparse.Namespace) -> int:
-    try:
+    if arguments.command == "trace":
+        with _importing():
+            from ordersys.grpc_client import trace  # noqa: PLC0415 - takes time
+        return trace.trace(arguments)
+    with _importing():
         from ordersys.grpc_client import session  # noqa: PLC0415 - takes most of the time of a short command
+    return session.run(arguments)
+
+
+@contextmanager
+def _importing() -> Iterator[None]:
+    """Raises UsageError where what is imported can't be."""
+    try:
+        yield
     except ModuleNotFoundError as error:
         raise UsageError(f"{error.name} is missing: this installation is not complete; `doctor` says more") from error
     except Exception as error:  # whatever grpcio and protobuf refuse stubs of a newer generator with
         raise UsageError(
             f"this installation can't be used: {' '.join(str(error).split())}; `doctor` says more"
         ) from error
-    return session.run(arguments)

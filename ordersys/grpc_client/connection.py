@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import random
 import time
 import uuid
@@ -24,6 +25,7 @@ from ordersys.api.order.v1.order_service_pb2_grpc import OrderServiceStub
 from ordersys.api.product.v1.product_service_pb2 import ListProductsRequest
 from ordersys.api.product.v1.product_service_pb2_grpc import ProductServiceStub
 from ordersys.contract.addresses import channel_options
+from ordersys.grpc_client import traces
 from ordersys.grpc_client.credentials import Credentials
 from ordersys.grpc_client.demo.reconciliation import SILENT
 from ordersys.grpc_client.peers import Peer, Peers
@@ -74,6 +76,8 @@ class Failed(Exception):
         self.status = status
         self.waited = waited
         self.again = again
+        self.known_by = ""
+        """The token that was shown, in words; empty where none was."""
         self.hint = ""
         """Something like what was asked for that exists."""
 
@@ -130,6 +134,11 @@ class Client:
         """The customer whose token is shown, as far as it says; empty else."""
         return self._credentials.token.customer if self._credentials.token else ""
 
+    @property
+    def known_by(self) -> str:
+        """The token that is shown, in words; empty where none is."""
+        return self._credentials.token.shown if self._credentials.token else ""
+
     async def close(self) -> None:
         """Closes the connections."""
         await asyncio.gather(*(channel.close() for channel in self._channels))
@@ -171,14 +180,17 @@ class Client:
         """Every changing call carries a request_id, so that repeating it is safe."""
         patience = Patience(self.timeout)
         before: Status | None = None
+        metadata = traces.begun(os.environ)
         while True:
             try:
-                return await call(request, timeout=patience.left)
+                return await call(request, timeout=patience.left, metadata=metadata)
             except grpc.aio.AioRpcError as error:
                 status = status_of(error)
                 worth_it = error.code() in _PASSING and (self._patient or bool(status.details))
                 if not worth_it or not await patience.pause(status):
-                    raise Failed(peer, request, status, Waited(self.timeout, before)) from error
+                    failed = Failed(peer, request, status, Waited(self.timeout, before))
+                    failed.known_by = self.known_by
+                    raise failed from error
                 before = status if status.details else before
             except asyncio.CancelledError:
                 self.cut_off.append(request)

@@ -4,6 +4,7 @@ Without a file of authorities everything goes in clear, as within one machine; a
 """
 
 import json
+import ssl
 from base64 import urlsafe_b64decode
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -14,10 +15,11 @@ import grpc
 from ordersys.api.auth.v1.access_pb2 import Role
 from ordersys.console.opening import read_regular
 from ordersys.console.parser import UsageError
-from ordersys.contract.access import scopes
+from ordersys.console.secret_files import Exposed, read_secret
+from ordersys.contract.access import is_name, scopes
 
 CA_FILE, TOKEN_FILE = "ORDERSYS_CA_FILE", "ORDERSYS_TOKEN_FILE"
-_PEM = b"-----BEGIN CERTIFICATE-----"
+_MOST_CHARACTERS = 8192  # of a token: as many bytes of metadata does gRPC take for a whole call
 _AUTHORIZATION = "authorization"
 _BEARER = "Bearer "
 
@@ -55,11 +57,26 @@ class Token:
         roles = {role for word, role in scopes().items() if word in str(claims.get("scope", "")).split(" ")}
         return str(claims.get("sub", "")) if roles == {Role.ROLE_CUSTOMER} else ""
 
+    @property
+    def shown(self) -> str:
+        """Words that tell which token it is, fit for an error: whose, by its own words, and its file; nothing of it."""
+        where = f"the token in {str(self._file)!r}"
+        try:
+            name = str(_claims(self.metadata()[1].removeprefix(_BEARER)).get("sub", ""))
+        except UsageError:  # the file has changed since the call
+            return where
+        return f"{where}, {name}'s" if is_name(name) else where
+
     def metadata(self) -> tuple[str, str]:
         """The metadata that carries it. Raises UsageError."""
-        text = _read(TOKEN_FILE, self._file).decode(errors="replace").strip()
+        text = _read(TOKEN_FILE, self._file, read_secret).decode(errors="replace").strip()
         if not text or not text.isascii() or not text.isprintable() or " " in text:
             raise UsageError(f"{TOKEN_FILE} is {str(self._file)!r}, which holds no token: one word is wanted")
+        if len(text) > _MOST_CHARACTERS:
+            raise UsageError(
+                f"{TOKEN_FILE} is {str(self._file)!r}, which holds {len(text)} characters, and no service takes a token"
+                f" of more than {_MOST_CHARACTERS}; name another file, or have the issuer leave claims out"
+            )
         return _AUTHORIZATION, f"{_BEARER}{text}"
 
 
@@ -92,14 +109,24 @@ def credentials(environment: Mapping[str, str]) -> Credentials:
         if token:
             raise UsageError(f"{TOKEN_FILE} is given without {CA_FILE}: a token is not sent to whom nobody vouches for")
         return Credentials()
-    certificates = _read(CA_FILE, Path(authorities))
-    if _PEM not in certificates:
-        raise UsageError(f"{CA_FILE} is {authorities!r}, which holds no certificate in PEM; name the authority's")
-    return Credentials(certificates, Token(Path(token)) if token else None)
+    return Credentials(_authorities(authorities), Token(Path(token)) if token else None)
 
 
-def _read(variable: str, file: Path) -> bytes:
+def _authorities(file: str) -> bytes:
+    """The certificates in a file, in PEM: gRPC says of what it can't use that nobody answers. Raises UsageError."""
+    # Other characters stand in comments, or mark the order of octets in front of the first certificate.
+    text = _read(CA_FILE, Path(file), read_regular).decode("ascii", "ignore")
     try:
-        return read_regular(file)
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=text.strip() or "none")
+    except ssl.SSLError:
+        raise UsageError(f"{CA_FILE} is {file!r}, which holds no certificate in PEM; name the authority's") from None
+    return text.encode()
+
+
+def _read(variable: str, file: Path, read: Callable[[Path], bytes]) -> bytes:
+    try:
+        return read(file)
+    except Exposed as error:
+        raise UsageError(f"{variable} is {str(file)!r}, which {error.strerror}") from None
     except OSError as error:
         raise UsageError(f"{variable} is {str(file)!r}, which can't be read: {error.strerror}; name another") from None

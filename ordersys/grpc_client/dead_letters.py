@@ -1,6 +1,7 @@
 """The command `dead-letters`: lists, replays and discards the dead letters of the notification services."""
 
 import argparse
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -28,6 +29,8 @@ class _Result:
     """The effect that a command had at one service."""
 
     done: list[str] = field(default_factory=list)
+    messages: int = 0
+    """How many messages these were, where they were listed before: equal ones have one id."""
     failed: dict[str, Failed] = field(default_factory=dict)
     """Those that it could not do anything with, by id."""
     left: list[str] = field(default_factory=list)
@@ -67,13 +70,15 @@ async def _listed(client: Client, number: int, limit: int | None = None) -> list
 async def _act_on(client: Client, number: int, arguments: argparse.Namespace) -> _Result:
     """Goes on behind what the service can't do anything with. Raises Failed when it does nothing at all."""
     result = _Result()
-    ids = arguments.ids or [letter.id for letter in await _listed(client, number)]
+    listed = [] if arguments.ids else [letter.id for letter in await _listed(client, number)]
+    ids = arguments.ids or listed
     act = _ACTIONS[arguments.action]
     for portion in _portions(list(dict.fromkeys(ids))):
         try:
             await _portion(client, number, act, portion, result)
         except Failed:
             await _one_by_one(client, number, act, [id_ for id_ in portion if id_ not in result.done], result)
+    result.messages = sum(map(Counter(listed).__getitem__, result.done))
     if missed := set(ids).difference(result.done, result.failed):
         result.left = [letter.id for letter in await _listed(client, number) if letter.id in missed]
     return result
@@ -200,7 +205,8 @@ def _report_text(
 
 def _lines(action: str, answered: Mapping[int, _Result]) -> Iterator[str]:
     for number, result in answered.items():
-        yield f"Notification Service {number}: {action}ed {len(result.done)}"
+        copies = f" ({result.messages} messages)" if result.messages > len(result.done) else ""
+        yield f"Notification Service {number}: {action}ed {len(result.done)}{copies}"
         for id_, failed in result.failed.items():
             yield f"{id_} can't be {action}ed: {errors.sentence(failed)}"
         for id_ in result.left:

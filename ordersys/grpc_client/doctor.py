@@ -37,6 +37,7 @@ PACKAGES = (
     "grpcio-reflection",
     "grpcio-status",
     "pika",
+    "prometheus-client",
     "protobuf",
     "protobuf-py",
     "protovalidate",
@@ -66,7 +67,7 @@ def doctor(arguments: argparse.Namespace) -> int:
     """Examines everything; 2 where the environment is wrong, 3 where it is right and a service does not work."""
     findings = list(_installation())
     if all(finding.state != WRONG for finding in findings):
-        findings += [*_settings(), *_data_dir(), *_broker(), *_services(arguments)]
+        findings += [*_settings(), *_data_dir(), *_broker(arguments.data_dir), *_services(arguments)]
     _show(arguments, findings)
     statuses = {finding.status for finding in findings}
     return outcome.WRONG_USE if outcome.WRONG_USE in statuses else max(statuses)
@@ -131,12 +132,19 @@ def _data_dir() -> Iterator[Finding]:
         yield Finding(DATA_DIR, OK, str(folder))
 
 
-def _broker() -> Iterator[Finding]:
-    """Only the services talk to it: by default it may be elsewhere, or be that of an `ordersys.local`."""
+def _broker(data_dir: str | None) -> Iterator[Finding]:
+    """That of the environment, or of the system in the folder that is named; else the default, which may be nobody's.
+
+    Only the services talk to it.
+    """
+    from ordersys.grpc_client import discovery  # noqa: PLC0415 - as above
     from ordersys.local import environment  # noqa: PLC0415 - as above
 
-    is_chosen = bool(os.environ.get(environment.AMQP_URL))
-    brokers = list(environment.brokers(os.environ))
+    chosen = dict(os.environ)
+    if not chosen.get(environment.AMQP_URL):
+        chosen |= discovery.private_broker(data_dir)
+    is_chosen = bool(chosen.get(environment.AMQP_URL))
+    brokers = list(environment.brokers(chosen))
     for broker in brokers:
         if broker.answers:
             yield Finding("broker", OK, f"answers at {broker.shown}")

@@ -22,6 +22,10 @@ _TLS = {
     "Socket closed": "closed the connection: it may have just ended, or want encryption; name the folder of"
     " `ordersys.local` with --data-dir, or ORDERSYS_CA_FILE and ORDERSYS_TOKEN_FILE.",
 }
+_TOO_LARGE = "metadata size exceeds"  # in gRPC's text of RESOURCE_EXHAUSTED
+_NAMED = "The file of a token is named with ORDERSYS_TOKEN_FILE"
+_OPERATORS = "that of the operator is taken from the folder of `ordersys.local`"
+_WHOSE = "`python -m ordersys.identity show FILE` says whose one is, and until when"
 _NO_ANSWER = (Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED, Code.CANCELLED)
 
 
@@ -37,6 +41,8 @@ def sentence(failed: Failed) -> str:
         return _no_answer(failed)
     if not info.reason and failed.status.code == Code.UNIMPLEMENTED:
         return f"At {failed.peer.address} is another service than the {failed.peer.name}; name the right address."
+    if not info.reason and _TOO_LARGE in failed.status.message:
+        return f"The {failed.peer.name} takes no metadata as large as your token is. {_NAMED}."
     worded = _WORDED.get(info.reason, _plain)
     return worded(failed, info)
 
@@ -149,12 +155,17 @@ def _no_order(failed: Failed, info: ErrorInfo) -> str:
 
 
 def _not_known(failed: Failed, info: ErrorInfo) -> str:
-    return f"{failed.status.message} The file of a token is named with ORDERSYS_TOKEN_FILE."
+    return f"{failed.status.message}{_known_by(failed)} {_NAMED}; {_WHOSE}."
+
+
+def _known_by(failed: Failed) -> str:
+    return f" You have shown {failed.known_by}." if failed.known_by else ""
 
 
 def _not_his(failed: Failed, info: ErrorInfo) -> str:
-    way_out = " Order for yourself: --customer with the name in your token."
-    return f"{failed.status.message}{way_out if info.metadata.get('field') == 'customer_id' else ''}"
+    if info.metadata.get("field") == "customer_id":
+        return f"{failed.status.message}{_known_by(failed)} Order for yourself: --customer with the name in your token."
+    return f"{failed.status.message}{_known_by(failed)} {_NAMED}; without it {_OPERATORS}. {_WHOSE}."
 
 
 def _plain(failed: Failed, info: ErrorInfo) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from ordersys.console import output
+from ordersys.console.parser import UsageError
 
 JSON, JSONL = "json", "jsonl"
 DONE, REFUSED, WRONG_USE, NOT_REACHABLE = range(4)
@@ -16,6 +17,10 @@ EXIT_STATUSES: Mapping[str, str] = {
     "129, 143": "ended by SIGHUP, SIGTERM",
     "141": "whoever read the output has gone",
 }
+
+
+class NotRunning(UsageError):
+    """No system runs with the folder that was named."""
 
 
 class Stopped(Exception):

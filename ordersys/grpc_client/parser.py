@@ -27,7 +27,7 @@ _HELP_COLUMNS = 100
 
 TASKS: Mapping[str, Sequence[str]] = {
     "Products and stock": ("products", "product", "restock"),
-    "Orders": ("place", "orders", "order", "update", "cancel"),
+    "Orders": ("place", "orders", "order", "update", "cancel", "trace"),
     "Events": ("events", "notifications", "dead-letters"),
     "The running system": ("status", "wait", "doctor", "demo"),
     "Your shell": ("completion",),
@@ -41,6 +41,7 @@ EXAMPLES = (
 )
 _FORMS_OF: Mapping[str, Sequence[str]] = {  # commands that have not all of them
     "demo": (TABLE, JSON),
+    "trace": (TABLE, JSON),
     "status": (TABLE, JSON, JSONL),
     "wait": (TABLE, JSON),
     "doctor": (TABLE, JSON, JSONL),
@@ -244,6 +245,12 @@ def _add_orders(parser: ClientParser) -> None:
     update.add_argument("--state", choices=STATES[1:4], help="the state it shall move to")
     cancel = parser.command("cancel", "cancel an order")
     cancel.add_argument("id", metavar="ORDER")
+    trace = parser.command(
+        "trace",
+        "draw what became of an order, as a waterfall (needs ordersys.local --live)",
+        epilog="Whoever can read the key in the folder sees the traces of all orders; no token is asked for.",
+    )
+    trace.add_argument("id", metavar="ORDER")
     version = typed.of_rule("UpdateOrderRequest", "expected_version")
     for changing in (update, cancel):
         changing.add_argument("--expected-version", type=version, metavar="N", help="only if it is at this version")

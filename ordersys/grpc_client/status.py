@@ -80,7 +80,7 @@ async def _missing(arguments: argparse.Namespace, seconds: float) -> Sequence[st
     try:
         peers = discovery.located(vars(arguments), arguments.data_dir)
         known_as = discovery.known_as(arguments.data_dir)
-    except discovery.NotRunning as error:
+    except outcome.NotRunning as error:
         return [str(error)]
     client = Client(peers, min(_CALL_SECONDS, seconds), known_as=known_as)
     try:

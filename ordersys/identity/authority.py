@@ -8,6 +8,7 @@ from typing import TypeAlias, TypeVar
 
 from cryptography import x509
 
+from ordersys.console.secret_files import IGNORED
 from ordersys.contract.access import RoleNumber
 from ordersys.identity import files, issuing, minting
 from ordersys.identity.files import PUBLIC, SECRET, UnusableFile
@@ -47,6 +48,7 @@ class Authority:
         if os.path.lexists(folder):
             _check_contents(folder)
         files.make_folder(folder)
+        files.keep_out_of_git(folder)
         return cls(folder, clock)
 
     def renew(self) -> Sequence[Path]:
@@ -182,7 +184,7 @@ class Authority:
 def _check_contents(folder: Path) -> None:
     """Raises UnusableFile for a folder with other things in it, which may be somebody's home: it would be closed."""
     files.check_folder(folder)
-    names = set(files.names(folder))
+    names = set(files.names(folder)) - {IGNORED}
     if names and not names & {"ca.pem", "ca.key"} and not all(map(files.is_unfinished, names)):
         raise UnusableFile(f"{folder} holds other things; name a new folder, or an empty one")
 

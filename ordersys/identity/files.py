@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from secrets import token_hex
 
+from ordersys.console import secret_files
 from ordersys.console.opening import open_regular, read_regular
 
 PUBLIC, SECRET = 0o644, 0o600
@@ -43,6 +44,12 @@ def make_folder(folder: Path) -> None:
     if stat.S_IMODE(folder.lstat().st_mode) != _FOLDER_MODE:
         with _telling(folder, "can't be made private"):
             folder.chmod(_FOLDER_MODE)
+
+
+def keep_out_of_git(folder: Path) -> None:
+    """Has git pass over all that is in a folder. Raises UnusableFile."""
+    with _telling(folder / secret_files.IGNORED, "can't be written"):
+        secret_files.keep_out_of_git(folder)
 
 
 def check_folder(folder: Path) -> None:

@@ -16,13 +16,14 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from ordersys.contract import access
-from ordersys.identity.layout import BROKER, TOPOLOGY
+from ordersys.identity.layout import BROKER, OBSERVER, TOPOLOGY
 
 AUTHORITY_DAYS = 365
 DAYS = 30
 """The life of a service's certificate, in days, unless it is told otherwise."""
 MOST_DAYS = 90
 """In days. Less than what the authority has left when it is renewed (a third of a year): none outlives it."""
+_CLIENTS = (TOPOLOGY, OBSERVER)
 _CLOCK_SKEW = timedelta(minutes=5)  # how far the clocks of two machines may be apart
 _LOOPBACK_NAME = "localhost"
 _LOOPBACK = (ipaddress.ip_address("127.0.0.1"), ipaddress.ip_address("::1"))
@@ -47,8 +48,8 @@ def services() -> Sequence[str]:
 
 
 def names() -> Sequence[str]:
-    """All that can have a certificate: the services of the contract, the broker, and whoever declares its queues."""
-    return [*services(), BROKER, TOPOLOGY]
+    """All that can have a certificate: the services of the contract, the broker, and those who only connect to it."""
+    return [*services(), BROKER, *_CLIENTS]
 
 
 def new_key() -> Key:
@@ -179,20 +180,21 @@ def _leaf_extensions(name: str) -> Iterator[_Extension]:
 def _names(name: str) -> Sequence[x509.GeneralName]:
     """The first DNS name is what clients check, and by which RabbitMQ knows a user; others are for tools nearby."""
     own = [*map(x509.UniformResourceIdentifier, _ids(name)), x509.DNSName(name)]
-    if name == TOPOLOGY:  # nobody connects to it
+    if name in _CLIENTS:  # nobody connects to it
         return own
     return [*own, x509.DNSName(_LOOPBACK_NAME), *map(x509.IPAddress, _LOOPBACK)]
 
 
 def _ids(name: str) -> list[str]:
     """Its SPIFFE ids: none where it is no service, so that no service takes it for one."""
-    return [] if name in (BROKER, TOPOLOGY) else [access.service_id(name)]
+    return [] if name in (BROKER, *_CLIENTS) else [access.service_id(name)]
 
 
 def _uses(name: str) -> Sequence[x509.ObjectIdentifier]:
-    """A service is called and calls others; the broker calls nobody, and nobody calls the declarer."""
-    of_others = {BROKER: [ExtendedKeyUsageOID.SERVER_AUTH], TOPOLOGY: [ExtendedKeyUsageOID.CLIENT_AUTH]}
-    return of_others.get(name, [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
+    """A service is called and calls others; the broker calls nobody, and nobody calls those who only connect to it."""
+    is_called, calls = name not in _CLIENTS, name != BROKER
+    uses = ((ExtendedKeyUsageOID.SERVER_AUTH, is_called), (ExtendedKeyUsageOID.CLIENT_AUTH, calls))
+    return [use for use, is_wanted in uses if is_wanted]
 
 
 def _signed(builder: x509.CertificateBuilder, extensions: Iterable[_Extension], key: Key) -> x509.Certificate:

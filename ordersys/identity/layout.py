@@ -4,8 +4,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-BROKER, TOPOLOGY = "rabbitmq", "topology"
-"""Those with a certificate that are no service of the contract: the broker, and whoever declares its queues."""
+BROKER, TOPOLOGY, OBSERVER = "rabbitmq", "topology", "observer"
+"""Those with a certificate that are no service of the contract: the broker, whoever declares its queues, and whoever
+only looks at them."""
+CA_FILE, TOKEN_FILE = "ORDERSYS_CA_FILE", "ORDERSYS_TOKEN_FILE"
+"""The variables of a client: whom it trusts, and whose token it shows."""
+TLS_CA_FILE = "ORDERSYS_TLS_CA_FILE"
+"""The variable of a service that says whom it trusts."""
 OPERATOR = "operator"
 """The name of the operator, whose token lies beside those of the customers."""
 
@@ -55,7 +60,7 @@ class Layout(NamedTuple):
     def service_environment(self, name: str) -> Mapping[str, str]:
         """The settings of a service. Paths alone: no secret stands in an environment."""
         return {
-            "ORDERSYS_TLS_CA_FILE": str(self.ca),
+            TLS_CA_FILE: str(self.ca),
             "ORDERSYS_TLS_CERTIFICATE_FILE": str(self.certificate(name)),
             "ORDERSYS_TLS_KEY_FILE": str(self.key(name)),
             "ORDERSYS_TOKEN_KEYS_FILE": str(self.token_keys),
@@ -63,4 +68,4 @@ class Layout(NamedTuple):
 
     def client_environment(self, name: str) -> Mapping[str, str]:
         """The settings of a client that calls as the one whose token that is."""
-        return {"ORDERSYS_CA_FILE": str(self.ca), "ORDERSYS_TOKEN_FILE": str(self.token(name))}
+        return {CA_FILE: str(self.ca), TOKEN_FILE: str(self.token(name))}

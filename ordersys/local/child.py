@@ -2,13 +2,14 @@
 
 import os
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import psutil
 
+from ordersys.console.interrupts import interrupts
 from ordersys.console.opening import open_regular
-from ordersys.local.groups import Group, end, gone, kill, members
+from ordersys.local.groups import Group, ending, going, kill, members, wait
 from ordersys.local.guard import Guard
 
 _LAST_BYTES = 65_536
@@ -31,7 +32,7 @@ class Child:
     @property
     def running(self) -> bool:
         """True while its leader runs."""
-        return self._process.poll() is None
+        return self.exit_status is None
 
     @property
     def pid(self) -> int:
@@ -46,7 +47,8 @@ class Child:
     @property
     def exit_status(self) -> int | None:
         """The exit status of its leader, None while it runs."""
-        return self._process.poll()
+        with interrupts.holding():  # an exception in its midst would leave a lock of the process locked
+            return self._process.poll()
 
     def listens(self, port: int) -> bool:
         """True where this program, or one that it has started, listens on a TCP port."""
@@ -54,10 +56,15 @@ class Child:
 
     def stop(self, seconds: float, number: signal.Signals = signal.SIGTERM) -> None:
         """Ends it in good order by that signal; what is left after so many seconds is killed."""
+        wait(self.stopping(seconds, number))
+
+    def stopping(self, seconds: float, number: signal.Signals = signal.SIGTERM) -> Iterator[None]:
+        """As `stop`, for whoever has more to do meanwhile: yields while there is something to wait for."""
         if self.running:
-            self._process.send_signal(number)
-            gone([self._group], seconds)
-        end([self._group])
+            with interrupts.holding():
+                self._process.send_signal(number)
+            yield from going([self._group], seconds)
+        yield from ending([self._group])
         self.forget()
 
     def kill(self) -> None:
@@ -83,6 +90,17 @@ def last_lines(log: Path) -> Sequence[str]:
     finally:
         os.close(descriptor)
     return lines[1:] if begin else lines
+
+
+def not_started(program: str, log: Path, lines: Sequence[str], seconds: float | None) -> str:
+    """The words about a server that does not answer: after so many seconds, or None where it has ended by itself."""
+    if seconds is None:
+        why, way_out = "has ended before it answered", "mend what its log names, and start again"
+    else:
+        why = f"has not answered within {seconds:g} s"
+        way_out = "mend what its log names, or start again when the machine has less to do"
+    end = "\n".join(lines)
+    return f"{program} did not start: it {why}; {way_out}. The end of its log {log}:\n{end}"
 
 
 def _listens(process: psutil.Process, port: int) -> bool:

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 
 from ordersys.contract.addresses import Address
 from ordersys.contract.topology import subscriptions
-from ordersys.local import ports
+from ordersys.local import ports, state
 from ordersys.notification_service.settings import NotificationSettings
 from ordersys.order_service.settings import OrderSettings
 from ordersys.product_service.settings import ProductSettings
@@ -29,17 +29,12 @@ USUAL_PORTS = {
 """The defaults of the settings: where a client that was told nothing looks."""
 USUAL_AMQP_PORT, USUAL_AMQPS_PORT = 5672, 5671
 DATABASE_URL = "ORDERSYS_DATABASE_URL"
-INSECURE = "ORDERSYS_INSECURE"
+INSECURE = state.INSECURE
 _SETTINGS = {"order_service": OrderSettings, "product_service": ProductSettings}
 
 
 class CannotStart(Exception):
     """The system can't start with what it was given; the text names it and the way out."""
-
-
-def secure_by_default() -> bool:
-    """False where the environment asks for none; what is neither true nor false is refused with the settings."""
-    return os.environ.get(INSECURE, "").strip().lower() != "true"
 
 
 @dataclass(frozen=True)
@@ -65,8 +60,12 @@ class Choices:
     """True for a standby of that, which has whatever was answered."""
     replicas: int = 1
     """The processes of each service; more than one need a PostgreSQL."""
-    secure: bool = field(default_factory=secure_by_default)
+    secure: bool = field(default_factory=state.secure_by_default)
     """False without identities: in clear, and everybody on this machine may do everything."""
+    live: bool = False
+    """True to serve the live page as well."""
+    break_it: bool = False
+    """True to have it broken on purpose, by its live page."""
     usual_ports: bool = False
     """True to take the usual ports where they are free; else any free ones are taken."""
 
@@ -77,6 +76,7 @@ def check(choices: Choices, addresses: Mapping[str, Address]) -> None:
     `addresses` are those of the services, by module. Raises CannotStart.
     """
     _check_database(choices)
+    _check_breaking(choices, addresses)
     _check_ports(choices, addresses)
     for module in choices.services:
         program = choices.programs.get(module)
@@ -107,6 +107,20 @@ def _check_database(choices: Choices) -> None:
         )
 
 
+def _check_breaking(choices: Choices, addresses: Mapping[str, Address]) -> None:
+    """Only what is private in every part, and on this machine alone, is broken on purpose."""
+    if not choices.break_it:
+        return
+    given = {**os.environ, **choices.settings}
+    in_settings = given.get(DATABASE_URL, "none") != "none" or bool(given.get(f"{DATABASE_URL}_FILE"))
+    if choices.amqp_url is not None:
+        raise CannotStart("--break-it is for a private RabbitMQ; leave --amqp-url out")
+    if choices.database_url is not None or (in_settings and not choices.postgres):
+        raise CannotStart(f"--break-it is for a private database; leave --database-url and {DATABASE_URL} out")
+    if others := [name for name, address in addresses.items() if address.is_wildcard or not address.is_loopback]:
+        raise CannotStart(f"--break-it is for this machine alone; have {others[0]} listen at {ports.LOOPBACK}")
+
+
 def _check_ports(choices: Choices, addresses: Mapping[str, Address]) -> None:
     given = [("rabbitmq", port) for port in choices.amqp_ports]
     given += [(module, address.port) for module, address in addresses.items()]
@@ -121,7 +135,7 @@ def _check_ports(choices: Choices, addresses: Mapping[str, Address]) -> None:
 
 def _check_settings(module: str, environment: Mapping[str, str]) -> None:
     """Addresses, broker, database and folder are chosen here. Raises CannotStart for all others."""
-    chosen = ("_ADDRESS", "_AMQP_URL", "_DATA_DIR", "_DATABASE_URL")
+    chosen = ("_ADDRESS", "_AMQP_URL", "_AMQP_URL_FILE", "_DATA_DIR", "_DATABASE_URL")
     try:
         settings.read(
             _SETTINGS.get(module, NotificationSettings),

@@ -11,8 +11,9 @@ from typing import NamedTuple
 
 from ordersys.local.guard import Guard
 from ordersys.local.packages import Installation
-from ordersys.local.rabbitmq import InstalledNode, Membership, Node, NotStarted, PortMapper, read_cookie
+from ordersys.local.rabbitmq import Membership, Node, NotStarted
 from ordersys.local.rabbitmq_container import ContainerNode, Image
+from ordersys.local.rabbitmq_installed import InstalledNode, PortMapper, read_cookie
 from ordersys.local.rabbitmq_security import BrokerSecurity
 
 # Erlang takes any text; a short one was not written by us, or not to its end.

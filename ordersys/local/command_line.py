@@ -9,19 +9,18 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
 from ordersys.console import output
 from ordersys.console.interrupts import Interrupted, interrupts
-from ordersys.console.opening import read_regular
 from ordersys.console.parser import Parser, UsageError
+from ordersys.console.secret_files import text_or_file
 from ordersys.contract import addresses
 from ordersys.contract.addresses import Address
 from ordersys.local import ports, state
-from ordersys.local.choices import secure_by_default
 from ordersys.local.display import Display
 from ordersys.local.packages import NoRabbitMQ
 from ordersys.local.postgresql import ServerNotStarted
@@ -38,6 +37,7 @@ from ordersys.local.system import (
     System,
     said_in_one_line,
 )
+from ordersys.local.terminal_view import TerminalView, can_show
 from ordersys.runtime.base import database_url, files
 from ordersys.runtime.rabbitmq import urls
 from ordersys.runtime.rabbitmq.errors import BrokerUnavailable
@@ -58,11 +58,20 @@ _PORT_OPTIONS = tuple(f"--{module.replace('_', '-')}-port" for module in SERVICE
 _SENSELESS_BESIDE = {
     "--database-url": ("--postgres", "--standby"),
     "--roll": (
-        *("--amqp-url", "--amqp-port", "--brokers", "--broker-only", "--demo", "--program", *_PORT_OPTIONS),
-        *("--insecure", "--postgres", "--standby", "--database-url", "--replicas"),
+        *("--amqp-url", "--amqp-port", "--brokers", "--broker-only", "--demo", "--live", "--program", *_PORT_OPTIONS),
+        *("--break-it", "--insecure", "--postgres", "--standby", "--database-url", "--replicas"),
     ),
     "--amqp-url": ("--amqp-port", "--brokers", "--broker-only"),
-    "--broker-only": ("--demo", "--program", "--postgres", "--database-url", "--replicas", *_PORT_OPTIONS),
+    "--broker-only": (
+        "--demo",
+        "--live",
+        "--break-it",
+        "--program",
+        "--postgres",
+        "--database-url",
+        "--replicas",
+        *_PORT_OPTIONS,
+    ),
 }
 
 
@@ -97,14 +106,18 @@ def _run() -> int:
     except (NoRabbitMQ, NotStarted, NoPostgreSQL, ServerNotStarted, NotHealthy) as error:
         return _told(error, _FAILED)
     # Last of all, so that a program finds it as the last line.
-    output.write(ended.result)
+    if ended.result:  # a terminal that takes nothing keeps also whoever writes nothing
+        output.write(ended.result)
     return ended.status
 
 
 def _system_run(arguments: argparse.Namespace, display: Display) -> Ended:
-    with _folder(arguments.data_dir) as folder, _system(arguments, folder, display) as system:
-        ended = _demo(system, arguments.json) if arguments.demo else _stay(system, display, arguments.data_dir)
-        display.line("stopping")
+    try:
+        with _folder(arguments.data_dir) as folder, _system(arguments, folder, display) as system:
+            ended = _demo(system, arguments.json) if arguments.demo else _stay(system, display, arguments)
+            display.line("stopping")
+    finally:
+        display.close()
     return ended
 
 
@@ -117,49 +130,61 @@ def _arguments() -> argparse.Namespace:
         " output could not be written, 129, 130, 143 ended by a signal while it started, 141 whoever read the output"
         " has gone; with --demo that of the client's demo.",
     )
-    parser.add_argument(
+    _add_system(parser.add_argument_group("the system"))
+    _add_broker(parser.add_argument_group("the RabbitMQ"))
+    _add_services(parser.add_argument_group("the services"))
+    _add_database(parser.add_argument_group("the database"))
+    _add_showing(parser.add_argument_group("to look at it, and to break it"))
+    arguments: argparse.Namespace = parser.parse_args()
+    given = (name for name, value in vars(arguments).items() if value != parser.get_default(name))
+    _check_together({f"--{name.replace('_', '-')}" for name in given})
+    return arguments
+
+
+def _add_system(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
         "--data-dir", type=_path, metavar="DIR", help="keep everything there (default: a temporary folder)"
     )
-    parser.add_argument(
-        "--amqp-url", type=_url, metavar="URL", help=f"use this RabbitMQ instead of a private one{_MAY_BE_IN_A_FILE}"
-    )
-    parser.add_argument(
-        "--amqp-port",
-        type=_port,
-        metavar="PORT",
-        help=f"port of the private RabbitMQ ({USUAL_AMQPS_PORT} if it is free, with --insecure {USUAL_AMQP_PORT})",
-    )
-    parser.add_argument(
-        "--brokers", type=int, choices=(1, 3), default=1, help="how many nodes it has: 3 are a cluster (default: 1)"
-    )
-    for module in SERVICES:
-        name = module.replace("_", "-")
-        parser.add_argument(
-            f"--{name}-port", type=_port, metavar="PORT", help=f"port of {name} ({USUAL_PORTS[module]} if it is free)"
-        )
-    parser.add_argument(
-        "--demo", action="store_true", help="walk through the demo, then stop; exit status 0 if all is even"
-    )
-    parser.add_argument("--json", action="store_true", help="with --demo: one JSON object as the last line")
-    parser.add_argument(
+    group.add_argument(
         "--insecure",
         action="store_true",
         help="do without certificates and tokens, which are else made in the folder: everybody on this machine may do"
         " everything; programs in the place of services need none",
     )
-    parser.add_argument(
-        "--postgres", action="store_true", help="keep the state in a private PostgreSQL instead of SQLite files"
+    group.add_argument(
+        "--roll",
+        action="store_true",
+        help="restart the processes of the system that runs with --data-dir, one at a time, and return when all work",
     )
-    parser.add_argument(
-        "--standby", action="store_true", help="with --postgres: a standby that has whatever was answered"
+    group.add_argument(
+        "--demo", action="store_true", help="walk through the demo, then stop; exit status 0 if all is even"
     )
-    parser.add_argument(
-        "--database-url",
-        type=_database_url,
-        metavar="URL",
-        help=f"keep the state in this PostgreSQL (postgresql://…){_MAY_BE_IN_A_FILE}",
+    group.add_argument("--json", action="store_true", help="with --demo: one JSON object as the last line")
+
+
+def _add_broker(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--amqp-url", type=_url, metavar="URL", help=f"use this RabbitMQ instead of a private one{_MAY_BE_IN_A_FILE}"
     )
-    parser.add_argument(
+    group.add_argument(
+        "--amqp-port",
+        type=_port,
+        metavar="PORT",
+        help=f"port of the private RabbitMQ ({USUAL_AMQPS_PORT} if it is free, with --insecure {USUAL_AMQP_PORT})",
+    )
+    group.add_argument(
+        "--brokers", type=int, choices=(1, 3), default=1, help="how many nodes it has: 3 are a cluster (default: 1)"
+    )
+    group.add_argument("--broker-only", action="store_true", help="only the RabbitMQ, no services")
+
+
+def _add_services(group: argparse._ArgumentGroup) -> None:
+    for module in SERVICES:
+        name = module.replace("_", "-")
+        group.add_argument(
+            f"--{name}-port", type=_port, metavar="PORT", help=f"port of {name} ({USUAL_PORTS[module]} if it is free)"
+        )
+    group.add_argument(
         "--replicas",
         type=int,
         choices=range(1, _MOST_REPLICAS + 1),
@@ -167,13 +192,7 @@ def _arguments() -> argparse.Namespace:
         metavar="N",
         help=f"processes of each service, up to {_MOST_REPLICAS}, on a PostgreSQL (default: 1)",
     )
-    parser.add_argument(
-        "--roll",
-        action="store_true",
-        help="restart the processes of the system that runs with --data-dir, one at a time, and return when all work",
-    )
-    parser.add_argument("--broker-only", action="store_true", help="only the RabbitMQ, no services")
-    parser.add_argument(
+    group.add_argument(
         "--program",
         action="append",
         type=_program,
@@ -181,11 +200,33 @@ def _arguments() -> argparse.Namespace:
         metavar="SERVICE=COMMAND",
         help="run COMMAND in the place of this service, in the environment it would have; may be repeated",
     )
-    parser.add_argument("--plain", action="store_true", help="no spinner")
-    arguments: argparse.Namespace = parser.parse_args()
-    given = (name for name, value in vars(arguments).items() if value != parser.get_default(name))
-    _check_together({f"--{name.replace('_', '-')}" for name in given})
-    return arguments
+
+
+def _add_database(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--postgres", action="store_true", help="keep the state in a private PostgreSQL instead of SQLite files"
+    )
+    group.add_argument(
+        "--standby", action="store_true", help="with --postgres: a standby that has whatever was answered"
+    )
+    group.add_argument(
+        "--database-url",
+        type=_database_url,
+        metavar="URL",
+        help=f"keep the state in this PostgreSQL (postgresql://…){_MAY_BE_IN_A_FILE}",
+    )
+
+
+def _add_showing(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--live", action="store_true", help="serve the live page, too, and print its link (extra: ordersys[live])"
+    )
+    group.add_argument(
+        "--break-it",
+        action="store_true",
+        help="with --live: buttons that kill, pause, cut and flood this system; it comes back by itself",
+    )
+    group.add_argument("--plain", action="store_true", help="no spinner, and no view of the system on a terminal")
 
 
 def _check_together(given: Collection[str]) -> None:
@@ -220,7 +261,7 @@ def _port(text: str) -> int:
 
 def _url(text: str) -> str:
     """As it was given, for the services; it may hold a password, which is in no error."""
-    given = _of_file(text)
+    given = text_or_file(text)
     try:
         urls.parse(given)
     except ValueError as error:
@@ -230,7 +271,7 @@ def _url(text: str) -> str:
 
 def _database_url(text: str) -> str:
     """As it was given, for the services; it may hold a password, which is in no error."""
-    given = _of_file(text)
+    given = text_or_file(text)
     try:
         parsed = database_url.parse(given)
     except ValueError as error:
@@ -238,17 +279,6 @@ def _database_url(text: str) -> str:
     if parsed is None:
         raise argparse.ArgumentTypeError(f"must be {database_url.WANTED}")
     return given
-
-
-def _of_file(text: str) -> str:
-    """The text, or that in the file which `@FILE` names: a command line is there for every user of the machine."""
-    if not text.startswith("@"):
-        return text.strip()
-    try:
-        return read_regular(text[1:]).decode().strip()
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is no text in UTF-8"
-        raise argparse.ArgumentTypeError(f"is in {text[1:]!r}, which can't be read: {reason}; name another") from None
 
 
 def _path(text: str) -> str:
@@ -287,33 +317,47 @@ def _system(arguments: argparse.Namespace, folder: Path, display: Display) -> Sy
         postgres=arguments.postgres,
         standby=arguments.standby,
         replicas=arguments.replicas,
-        secure=secure_by_default() and not arguments.insecure,
+        secure=state.secure_by_default() and not arguments.insecure,
+        live=arguments.live or arguments.break_it,
+        break_it=arguments.break_it,
         usual_ports=True,
     )
     return System(folder, display.stage, choices)
 
 
-def _stay(system: System, display: Display, data_dir: str | None) -> Ended:
+def _stay(system: System, display: Display, arguments: argparse.Namespace) -> Ended:
     wanted = threading.Event()
     signal.signal(_ROLL_SIGNAL, lambda *_: wanted.set())
     try:
-        for line in _greeting(system, data_dir):
+        for line in _greeting(system, arguments.data_dir):
             display.line(line)
-        while True:
-            system.watch(display.line)
-            if wanted.is_set():
-                wanted.clear()
-                system.roll(display.line)
-            time.sleep(_WATCH_SECONDS)
+        if arguments.plain or not system.services or not can_show():
+            _watch(system, display.line, wanted)
+        link = system.live.link if system.live is not None else ""
+        with TerminalView(system.folder, system.environment_of_observer, link, display) as view:
+            view.start()
+            _watch(system, view.line, wanted, view.watch)
     except Interrupted:
         return Ended(0)
+
+
+def _watch(
+    system: System, say: Callable[[str], None], wanted: threading.Event, also: Callable[[], None] = lambda: None
+) -> NoReturn:
+    while True:
+        system.watch(say)
+        also()
+        if wanted.is_set():
+            wanted.clear()
+            system.roll(say, also)
+        time.sleep(_WATCH_SECONDS)
 
 
 def _roll(data_dir: str) -> int:
     """Has the system of that folder restart its processes; 0 when it has, 1 where one did not come back."""
     before = state.running(data_dir)
     os.kill(before.pid, _ROLL_SIGNAL)
-    output.line("restarting the processes one at a time, some seconds each; the system's own output names them")
+    output.line("restarting the processes one at a time, up to a minute each; the system's own output names them")
     until = time.monotonic() + _ROLL_SECONDS
     while time.monotonic() < until:
         outcomes = state.running(data_dir).rolls[len(before.rolls) :]
@@ -333,6 +377,7 @@ def _greeting(system: System, data_dir: str | None) -> Sequence[str]:
         *(_row("rabbitmq", url, node.log) for url, node in zip(system.broker_urls, system.nodes, strict=False)),
         *(_row(server.name, f"{ports.LOOPBACK}:{server.port}", server.log) for server in system.servers),
         *([] if system.nodes else [f"  {'rabbitmq':<24} {shown(system.broker_urls)}"]),
+        *([] if system.live is None else ["", f"  {'live page':<24} {system.live.link}"]),
         *(["", _ANYBODY] if system.believes_anybody and system.services else []),
         "",
         *(_INSECURE if system.identities is None else ()),

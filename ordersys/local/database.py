@@ -13,6 +13,17 @@ from ordersys.local.postgresql import Server, url
 from ordersys.local.postgresql_programs import provision
 from ordersys.runtime.base.files import UnusableFolder
 
+POSTGRESQL_FOLDER = "postgresql"
+"""The folder of the private PostgreSQL, within that of the system."""
+
+
+def unused_state(folder: Path, in_files: bool) -> str:
+    """The place of the state that a system in `folder` had when it kept it otherwise; empty where there is none."""
+    if in_files:
+        return str(folder / POSTGRESQL_FOLDER) if (folder / POSTGRESQL_FOLDER).exists() else ""
+    databases = folder / "databases"
+    return str(databases) if any(databases.glob("*.db")) else ""
+
 
 class PrivateDatabase:
     """A private PostgreSQL with the database of the services. Not running until `start`."""

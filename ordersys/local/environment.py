@@ -13,10 +13,11 @@ from ordersys.notification_service_2.__main__ import Settings as NotificationSet
 from ordersys.order_service.settings import OrderSettings
 from ordersys.product_service.settings import ProductSettings
 from ordersys.runtime.base import settings
+from ordersys.runtime.rabbitmq import urls
 from ordersys.runtime.rabbitmq.tls import CA_FILE, CERTIFICATE_FILE, KEY_FILE
 from ordersys.runtime.settings import Settings
 
-AMQP_URL = "ORDERSYS_AMQP_URL"
+AMQP_URL = urls.AMQP_URL
 _KINDS: tuple[type[Settings], ...] = (OrderSettings, ProductSettings, NotificationSettings1, NotificationSettings2)
 _OF_BROKERS = (AMQP_URL, CA_FILE, CERTIFICATE_FILE, KEY_FILE)
 _CONNECT_SECONDS = 2.0

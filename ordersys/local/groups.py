@@ -3,7 +3,7 @@
 import os
 import signal
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -37,10 +37,22 @@ def members(group: Group) -> list[psutil.Process]:
 
 def end(groups: Iterable[Group], term_seconds: float = TERM_SECONDS) -> None:
     """Ends `groups`: SIGTERM, that many seconds, then SIGKILL. Returns when no process is left of them."""
+    wait(ending(groups, term_seconds))
+
+
+def ending(groups: Iterable[Group], term_seconds: float = TERM_SECONDS) -> Iterator[None]:
+    """As `end`, for whoever has more to do meanwhile: yields while there is something to wait for."""
     known = list(groups)
     send(known, signal.SIGTERM)
-    if not gone(known, term_seconds):
+    yield from going(known, term_seconds)
+    if _live(known):
         kill(known)
+
+
+def wait(steps: Iterator[None]) -> None:
+    """Takes all steps, with a pause between them."""
+    for _ in steps:
+        time.sleep(_POLL)
 
 
 def kill(groups: Iterable[Group]) -> None:
@@ -53,7 +65,7 @@ def kill(groups: Iterable[Group]) -> None:
         if members(group):
             with suppress(ProcessLookupError, PermissionError):  # gone; none of it is ours
                 os.killpg(group.leader, signal.SIGKILL)
-    gone(known, KILL_SECONDS)
+    wait(going(known, KILL_SECONDS))
 
 
 def send(groups: Iterable[Group], number: signal.Signals) -> None:
@@ -63,15 +75,15 @@ def send(groups: Iterable[Group], number: signal.Signals) -> None:
             _signal(process, number)
 
 
-def gone(groups: Iterable[Group], seconds: float) -> bool:
-    """Waits that long for `groups` to be gone; whether they are."""
-    known = list(groups)
+def going(groups: Collection[Group], seconds: float) -> Iterator[None]:
+    """Yields while some of `groups` live, for that long at most."""
     until = time.monotonic() + seconds
-    while any(members(group) for group in known):
-        if time.monotonic() > until:
-            return False
-        time.sleep(_POLL)
-    return True
+    while _live(groups) and time.monotonic() <= until:
+        yield
+
+
+def _live(groups: Iterable[Group]) -> bool:
+    return any(members(group) for group in groups)
 
 
 def _belongs(process: psutil.Process, group: Group) -> bool:

@@ -39,10 +39,13 @@ class Identities:
         """The settings of a client that may do whatever an operator may."""
         return self.layout.client_environment(OPERATOR)
 
+    @property
+    def is_due(self) -> bool:
+        """True where it is time to see what comes to its end."""
+        return time.monotonic() >= self._renewed + _RENEW_SECONDS
+
     def keep(self) -> str:
-        """Renews what comes to its end; to be called now and then. The reason where that fails, else empty."""
-        if time.monotonic() < self._renewed + _RENEW_SECONDS:
-            return ""
+        """Renews what comes to its end; to be called when it is due. The reason where that fails, else empty."""
         try:
             self._renewed = self._renew()
         except (UnusableFile, OSError) as error:

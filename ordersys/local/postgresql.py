@@ -18,7 +18,7 @@ import psutil
 
 from ordersys.console.opening import read_regular
 from ordersys.local import ports, unprivileged
-from ordersys.local.child import Child, last_lines
+from ordersys.local.child import Child, last_lines, not_started
 from ordersys.local.guard import Guard
 from ordersys.local.postgresql_programs import Programs
 from ordersys.runtime.base.files import UnusableFolder, write_whole
@@ -162,9 +162,10 @@ class Server:
             if not self.running and time.monotonic() < until and self._said(_STILL_IN_USE):
                 self.kill()
                 self.launch()
-            elif not self.running or time.monotonic() > until:
+            elif not (running := self.running) or time.monotonic() > until:
                 self.kill()
-                raise ServerNotStarted(f"PostgreSQL did not start; the end of its log {self.log}:\n{self._tail()}")
+                lines = self._tail().splitlines()
+                raise ServerNotStarted(not_started("PostgreSQL", self.log, lines, _BOOT_SECONDS if running else None))
             time.sleep(_POLL)
 
     def stop(self) -> None:

@@ -16,11 +16,12 @@ from typing import Any
 from urllib.parse import quote
 
 from ordersys.console.opening import read_regular
-from ordersys.contract.permissions import DECLARER, contract_permissions
+from ordersys.contract.permissions import DECLARER, contract_permissions, pattern
 from ordersys.contract.topology import topology
-from ordersys.identity.layout import BROKER, Layout
+from ordersys.identity.layout import BROKER, OBSERVER, Layout
 from ordersys.local import ports
 from ordersys.runtime.base.files import write_whole
+from ordersys.runtime.base.tls_versions import modern
 from ordersys.runtime.rabbitmq.tls import Files
 from ordersys.topology.definitions import VHOST, definitions
 
@@ -62,14 +63,19 @@ class BrokerSecurity:
     @property
     def declarer(self) -> Files:
         """The files by which somebody is the user that may declare."""
+        return self._files(DECLARER)
+
+    @property
+    def observer(self) -> Files:
+        """The files by which somebody is the user that may look at queues, and do nothing else."""
         layout = self._layout
-        return Files(layout.ca, layout.certificate(DECLARER), layout.key(DECLARER))
+        return Files(layout.ca, layout.certificate(OBSERVER), layout.key(OBSERVER))
 
     @property
     def context(self) -> ssl.SSLContext:
         """For one connection of the declarer. Reads the files. Raises OSError."""
         ca, certificate, key = self.declarer
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context = modern(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
         context.load_verify_locations(ca)
         context.load_cert_chain(str(certificate), key)
         return context
@@ -80,10 +86,17 @@ class BrokerSecurity:
 
     def url_of_declarer(self, port: int) -> str:
         """The URL of a node that says all that is needed to be the declarer: names of files, no secret."""
-        ca, certificate, key = (quote(str(path), safe="/") for path in self.declarer)
+        return self.url_of(DECLARER, port)
+
+    def url_of(self, user: str, port: int) -> str:
+        """The same for any user of the broker that has a certificate here."""
+        ca, certificate, key = (quote(str(path), safe="/") for path in self._files(user))
         named = {"cafile": ca, "certfile": certificate, "keyfile": key, "server_hostname": BROKER}
         options = "%2C".join(f"'{name}':'{value}'" for name, value in named.items())
         return f"amqps://{ports.LOOPBACK}:{port}/{quote(VHOST, safe='')}?ssl_options={{{options}}}"
+
+    def _files(self, user: str) -> Files:
+        return Files(self._layout.ca, self._layout.certificate(user), self._layout.key(user))
 
     def write(self, folder: Path, is_new: bool) -> None:
         """Writes what a node reads when it boots. `is_new` is a node without data. Raises OSError."""
@@ -126,11 +139,22 @@ def _secured(has_guest: bool) -> dict[str, Any]:
     """The definitions. On a blank node RabbitMQ then makes no guest; a guest that is there has no rights any more."""
     granted = contract_permissions()
     stated: dict[str, Any] = definitions(granted, topology())
-    users = [_user(permission.user) for permission in granted]
+    users = [*(_user(permission.user) for permission in granted), _user(OBSERVER)]
+    stated["permissions"] = [*stated["permissions"], _of_observer()]
     if has_guest:
         users.append(_user(_GUEST))
         stated["permissions"] = [*stated["permissions"], _permission(_GUEST, "^$")]
     return {"vhosts": [{"name": VHOST}], "users": users, **stated}
+
+
+def _of_observer() -> dict[str, str]:
+    """May look at the queues (a passive declaration) and can neither take from them nor put into them.
+
+    RabbitMQ wants no permission for that, and since 4.2.7 and 4.3.1 any one. To write to a queue is to bind it, for
+    which an exchange has to be read, too; to publish, an exchange is written to, and that is none of these names.
+    """
+    queues = pattern(queue.name for queue in topology().queues)
+    return {"user": OBSERVER, "vhost": VHOST, "configure": "^$", "write": queues, "read": "^$"}
 
 
 def _of_guest() -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,16 +10,18 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from ordersys.contract.addresses import channel_options, parse
+from ordersys.identity.layout import TLS_CA_FILE
 from ordersys.local.child import Child, last_lines
-from ordersys.local.groups import Group
+from ordersys.local.groups import Group, wait
 from ordersys.local.guard import Guard
 
 HEALTHY_SECONDS = 60.0
-_AUTHORITIES = "ORDERSYS_TLS_CA_FILE"
 _ASK_SECONDS = 2.0
 _STOP_SECONDS = 20.0
 _TAIL = 10
 _WRONG_USE = 2
+# A process that has just started is known to listen soon after it does; gRPC itself would look again after a second.
+_RECONNECTING = (("grpc.initial_reconnect_backoff_ms", 100), ("grpc.max_reconnect_backoff_ms", 100))
 
 
 class NotHealthy(Exception):
@@ -82,8 +84,17 @@ class Service:
         self.log.parent.mkdir(parents=True, exist_ok=True)
         self._child = Child(self._program.command, self._program.environment, self.log, self._guard)
 
+    @property
+    def listens(self) -> bool:
+        """True where this process listens at its port; somebody else may have taken that since it was free."""
+        return self._child is not None and self._child.listens(parse(self.address).port)
+
     def wait_healthy(self, seconds: float = HEALTHY_SECONDS) -> None:
         """Returns when the service says SERVING. Raises NotHealthy."""
+        wait(self.getting_healthy(seconds))
+
+    def getting_healthy(self, seconds: float = HEALTHY_SECONDS) -> Iterator[None]:
+        """As `wait_healthy`, for whoever has more to do meanwhile: yields until it says so. Raises NotHealthy."""
         until = time.monotonic() + seconds
         with self._channel() as channel:
             stub = health_pb2_grpc.HealthStub(channel)
@@ -92,11 +103,11 @@ class Service:
                     raise self._ended()
                 if time.monotonic() > until:
                     raise NotHealthy(f"{self.name} is not healthy after {seconds:.0f} s; {self.tail()}")
-                time.sleep(0.05)
+                yield
 
     def _channel(self) -> grpc.Channel:
-        options = channel_options(parse(self.address))
-        authorities = self._program.environment.get(_AUTHORITIES)
+        options = (*_RECONNECTING, *channel_options(parse(self.address)))
+        authorities = self._program.environment.get(TLS_CA_FILE)
         if not authorities:
             return grpc.insecure_channel(self.address, options=options)
         trusted = grpc.ssl_channel_credentials(Path(authorities).read_bytes())
@@ -107,6 +118,11 @@ class Service:
         if self._child is not None:
             self._child.stop(_STOP_SECONDS)
         return self.exit_status
+
+    def stopping(self) -> Iterator[None]:
+        """As `stop`, for whoever has more to do meanwhile: yields while there is something to wait for."""
+        if self._child is not None:
+            yield from self._child.stopping(_STOP_SECONDS)
 
     def kill(self) -> None:
         """Kills it at once, as a crash would."""
@@ -146,6 +162,4 @@ class Service:
 
         A program in the place of ours may be a container, whose processes are not its children: nobody can tell.
         """
-        if self._program.command != ours(self.module):
-            return True
-        return self._child is not None and self._child.listens(parse(self.address).port)
+        return self._program.command != ours(self.module) or self.listens

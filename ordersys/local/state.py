@@ -15,7 +15,7 @@ import stat
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import psutil
 
@@ -24,9 +24,11 @@ from ordersys.contract import addresses as contract_addresses
 from ordersys.contract.addresses import Address, Addresses
 from ordersys.local.groups import Group
 
-FILE = "running.json"
+FILE, LOCK = "running.json", "lock"
 DATA_DIR = "ORDERSYS_DATA_DIR"
 """The variable that names the folder; to a service that of its database."""
+INSECURE = "ORDERSYS_INSECURE"
+"""The variable by which everything goes in clear, and nobody is to be known."""
 _MOST_BYTES = 65_536
 # Start times are read with the precision of a clock tick.
 _TICK = 0.05
@@ -37,29 +39,58 @@ class NotRunning(Exception):
     """No system runs with a folder, as far as can be trusted; the text says why, and the way out."""
 
 
+class Known(NamedTuple):
+    """The settings by which others are known to the system: names of files, and the URL of a private broker.
+
+    `operator` are those of a client that calls as one; `broker` those by which somebody may look at the queues of a
+    private broker, and do nothing else to it. `live` is the `address` of the live page, where there is one, and the
+    `key_file` of programs that read waterfalls there.
+    """
+
+    operator: Mapping[str, str] = MappingProxyType({})
+    broker: Mapping[str, str] = MappingProxyType({})
+    live: Mapping[str, str] = MappingProxyType({})
+
+
+_NOBODY = Known()
+
+
+def secure_by_default() -> bool:
+    """False where the environment asks for none; what is neither true nor false is refused with the settings."""
+    return os.environ.get(INSECURE, "").strip().lower() != "true"
+
+
 def text(
     addresses: Mapping[str, Address | Addresses],
     groups: Mapping[str, Group],
     rolls: Sequence[str] = (),
-    operator: Mapping[str, str] = MappingProxyType({}),
+    known: Known = _NOBODY,
+    metrics: Mapping[str, Address] = MappingProxyType({}),
 ) -> str:
     """The state of this process, whose services listen at `addresses` and run as `groups`.
 
     Addresses by module; groups by module too, with `-2` and so on behind it for the other processes of one; of each
-    restart one at a time what kept it from its end, empty where nothing did. `operator` are the settings by which a
-    client calls as one: names of files.
+    restart one at a time what kept it from its end, empty where nothing did. `metrics` are the addresses at which
+    processes serve them, by the names that groups have.
     """
     process = psutil.Process()
     by_module = {module: str(address) for module, address in addresses.items()}
     leaders = {module: {"pid": group.leader, "started": group.started} for module, group in groups.items()}
     own = {"pid": process.pid, "started": process.create_time()}
-    shared = {"addresses": by_module, "processes": leaders, "rolls": list(rolls), "operator": dict(operator)}
-    return json.dumps({**own, **shared})
+    shared = {"addresses": by_module, "processes": leaders, "rolls": list(rolls)}
+    settings = {name: dict(values) for name, values in known._asdict().items()}
+    at_metrics = {name: str(address) for name, address in metrics.items()}
+    return json.dumps({**own, **shared, **settings, "metrics": at_metrics})
 
 
 def is_there(folder: str) -> bool:
     """True where `folder` holds a state file, be it of a running system or left by one that was killed."""
     return os.path.lexists(Path(folder) / FILE)
+
+
+def was_used(folder: str) -> bool:
+    """True where an `ordersys.local` runs with `folder`, or ever did: its lock stays."""
+    return any(os.path.lexists(Path(folder) / name) for name in (FILE, LOCK))
 
 
 class Running(NamedTuple):
@@ -69,6 +100,9 @@ class Running(NamedTuple):
     addresses: Mapping[str, Address | Addresses]
     rolls: Sequence[str]
     operator: Mapping[str, str]
+    metrics: Mapping[str, Address] = MappingProxyType({})
+    broker: Mapping[str, str] = MappingProxyType({})
+    live: Mapping[str, str] = MappingProxyType({})
 
 
 def addresses(folder: str) -> Mapping[str, Address | Addresses]:
@@ -84,7 +118,8 @@ def running(folder: str) -> Running:
         pid, started = int(content["pid"]), float(content["started"])
         by_module = {str(module): contract_addresses.parse_any(at) for module, at in content["addresses"].items()}
         rolls = [str(outcome) for outcome in content.get("rolls", ())]
-        operator = {str(name): str(file) for name, file in content.get("operator", {}).items()}
+        operator, broker, live = (_texts(content, name) for name in Known._fields)
+        metrics = {str(name): contract_addresses.parse(at) for name, at in content.get("metrics", {}).items()}
     except FileNotFoundError:
         raise NotRunning(f"no system runs with {folder!r}, or it is still starting; {start}") from None
     except OSError as error:
@@ -93,7 +128,11 @@ def running(folder: str) -> Running:
         raise NotRunning(f"{folder}/{FILE} is damaged; stop that system, if it runs, and {start}") from error
     if not _runs(pid, started):
         raise NotRunning(f"the system that ran with {folder!r} has ended without a word; {start}")
-    return Running(pid, by_module, rolls, operator)
+    return Running(pid, by_module, rolls, operator, metrics, broker, live)
+
+
+def _texts(content: Mapping[str, Any], name: str) -> Mapping[str, str]:
+    return {str(key): str(value) for key, value in content.get(name, {}).items()}
 
 
 def _read(path: Path) -> bytes:

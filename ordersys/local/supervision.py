@@ -34,13 +34,23 @@ class Supervision:
             say(f"rabbitmq refuses a declaration: {refusal}" if refusal else "rabbitmq takes all declarations again")
         self._refusal = refusal
 
+    def hold(self, name: str, seconds: float) -> None:
+        """Has what was ended on purpose started again after that many seconds, and not before, however often it was."""
+        self._pause.pop(name, None)
+        self._not_before[name] = time.monotonic() + seconds
+
     def watch_node(self, node: Node, say: Say) -> None:
         """Launches a broker again that has ended; it may need others to get ready."""
-        self._watch_server(node, "rabbitmq", say)
+        if node.deaf:
+            say(f"rabbitmq runs and can't be reached; ending it (log: {node.log})")
+            node.kill()
+        if not node.running and self._due(node.name):
+            self._start_again(node, "rabbitmq", node.relaunch, say)
 
     def watch_database(self, server: Server, say: Say) -> None:
         """Launches a database server again that has ended; services wait for it."""
-        self._watch_server(server, server.name, say)
+        if not server.running and self._due(server.name):
+            self._start_again(server, server.name, server.launch, say)
 
     def watch_service(self, name: str, service: Service, say: Say) -> bool:
         """Starts a service again that has ended; whether it was tried."""
@@ -51,12 +61,11 @@ class Supervision:
         self._try(name, service.start, say)
         return True
 
-    def _watch_server(self, server: Node | Server, shown: str, say: Say) -> None:
-        if not server.running and self._due(server.name):
-            if server.name not in self._unstarted:
-                say(f"{shown} ended; starting it again (log: {server.log})")
-            server.kill()  # what is left of it
-            self._try(server.name, server.launch, say)
+    def _start_again(self, server: Node | Server, shown: str, start: Callable[[], None], say: Say) -> None:
+        if server.name not in self._unstarted:
+            say(f"{shown} ended; starting it again (log: {server.log})")
+        server.kill()  # what is left of it
+        self._try(server.name, start, say)
 
     def _try(self, name: str, start: Callable[[], None], say: Say) -> None:
         """Starts something; what keeps it from that, such as a full disk, may pass, and is said once."""

@@ -14,13 +14,14 @@ from ordersys.contract.publishers import Publishers
 from ordersys.contract.topology import Subscription, subscription
 from ordersys.notification_service import requests
 from ordersys.notification_service.inbox import DEAD_LETTERS, Inbox, schema
+from ordersys.notification_service.measures import Measures
 from ordersys.notification_service.recorder import Handler, Recorder
 from ordersys.notification_service.removals import Removals
 from ordersys.notification_service.servicer import DeadLetterService, NotificationLog
 from ordersys.notification_service.settings import ANY, AUTO, NotificationSettings
 from ordersys.runtime.base.futures import Grace
 from ordersys.runtime.base.settings import PREFIX, InvalidSetting
-from ordersys.runtime.periodic import HEALTH_SECONDS, PURGE_SECONDS, every, leading, purge
+from ordersys.runtime.periodic import HEALTH_SECONDS, PURGE_SECONDS, every, leading, purge, sampled
 from ordersys.runtime.process import run
 from ordersys.runtime.rabbitmq.consumer import Consumer, Disposition
 from ordersys.runtime.rabbitmq.messages import AmqpDelivery
@@ -95,6 +96,8 @@ async def _serve(
         forget = partial(purge, database, requests.purge, Retention(settings.request_retention_hours))
         await stack.enter_async_context(every(tasks, "purge", PURGE_SECONDS, forget))
         await stack.enter_async_context(every(tasks, "identity", RELOAD_SECONDS, security.reload))
+        look = partial(recorder.measures.look, database)
+        await stack.enter_async_context(sampled(tasks, look, *(consumer.measure for consumer in consumers)))
         _log.info("serving on %s", settings.listen_address)
         security.warn()
         await stop.wait()
@@ -134,7 +137,7 @@ def _consumers(
         settings.amqp_url,
         own.dead_letter_queue,
         _DEAD_LETTERS_AT_A_TIME,
-        partial(_take_over, database),
+        partial(_take_over, database, recorder.measures),
         cautious=False,  # they are kept as bytes and never decoded: none can kill this process
         leadership=leadership,
     )
@@ -145,9 +148,10 @@ def _stored(own: Subscription) -> Stored:
     return Stored(f"{own.consumer}.db", schema(own.consumer))
 
 
-async def _take_over(database: Storage, deliveries: list[AmqpDelivery]) -> Sequence[Disposition]:
+async def _take_over(database: Storage, measures: Measures, deliveries: list[AmqpDelivery]) -> Sequence[Disposition]:
     """Keeps dead letters, so that they may go from their queue."""
     await database.write(DEAD_LETTERS.keep, deliveries)
+    measures.dead_lettered(deliveries)
     return [Disposition.ACK] * len(deliveries)
 
 

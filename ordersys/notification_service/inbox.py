@@ -31,6 +31,7 @@ from ordersys.runtime.dead_letters import DeadLetters
 from ordersys.runtime.idempotency import Requests
 from ordersys.runtime.storage.schema import Schema
 from ordersys.runtime.storage.statements import Statement, inserting, serialise
+from ordersys.runtime.storage.traces import step
 
 _METADATA = MetaData()
 REQUESTS = Requests(_METADATA)
@@ -84,6 +85,8 @@ class Rendered(NamedTuple):
 
     event: Event
     text: str
+    trace: str = ""
+    """The context of the span in which it is recorded; empty where that is not sampled."""
 
 
 class Recording(Enum):
@@ -102,6 +105,7 @@ class Inbox:
     def __init__(self, consumer: str) -> None:
         self._consumer = consumer
 
+    @step("record", lambda batch, _: [rendered.trace for rendered in batch])
     def record(self, connection: Connection, batches: list[list[Rendered]]) -> list[list[Recording]]:
         """An operation: records each event that is not recorded yet."""
         # One at a time, also where two processes record: what comes late is told by what is recorded, and a row that is

@@ -6,8 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from ordersys.contract.events import Event, Undecodable, decode
 from ordersys.contract.publishers import Published, Publishers
 from ordersys.notification_service.inbox import Inbox, Recording, Rendered
+from ordersys.notification_service.measures import Measures
 from ordersys.runtime.base import log
 from ordersys.runtime.rabbitmq.consumer import Disposition
+from ordersys.runtime.rabbitmq.traces import processing
 from ordersys.runtime.storage.interface import Storage
 
 _log = logging.getLogger(__name__)
@@ -39,6 +41,7 @@ class Recorder:
         self._inbox = inbox
         self._handlers = handlers
         self._publishers = publishers
+        self.measures = Measures(handlers)
 
     async def take(self, deliveries: Sequence[Published]) -> Sequence[Disposition]:
         """The disposition of each delivery. Raises StorageUnavailable while the database can't be written."""
@@ -63,6 +66,7 @@ class Recorder:
         dispositions = [Disposition.ACK if isinstance(result, Rendered) else result for result in results]
         # Nothing new, no commit: dead letters alone wait for no disk.
         recordings = await self._database.write(self._inbox.record, list(rendered.values())) if rendered else []
+        self.measures.recorded(list(rendered.values()), recordings)
         with log.together():  # a write to the log costs more than the line (docs/performance.md, "What was worth it")
             self._log_recordings(list(rendered.values()), recordings)
         for index, recording in zip(rendered, recordings, strict=True):
@@ -96,7 +100,7 @@ class Recorder:
             _log.error("dead letter: %r: %s", event.event_id, _not_taken(event))
             return Disposition.DEAD_LETTER
         try:
-            return Rendered(event, handler(event.message))
+            return Rendered(event, handler(event.message), processing(event.event_id))
         except Exception:  # noqa: BLE001 - whatever a handler does, only its own event suffers
             _log.exception("the handler failed on %r; it comes again, within its delivery limit", event.event_id)
             return Disposition.RETURN
@@ -104,7 +108,7 @@ class Recorder:
     def _log_recordings(self, rendered: Sequence[Rendered], recordings: Sequence[Recording]) -> None:
         """Logs a line for each new event, and an error for each conflicting one."""
         lines = []
-        for (event, text), recording in zip(rendered, recordings, strict=True):
+        for (event, text, _), recording in zip(rendered, recordings, strict=True):
             if recording is Recording.CONFLICTING:
                 _log.error("dead letter: %r: %s", event.event_id, _CONFLICT)
             elif recording is not Recording.REPEATED:

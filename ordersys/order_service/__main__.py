@@ -16,7 +16,7 @@ from ordersys.order_service.servicer import OrderService
 from ordersys.order_service.settings import OrderSettings
 from ordersys.runtime import seed_files
 from ordersys.runtime.base.futures import Grace
-from ordersys.runtime.periodic import HEALTH_SECONDS, PURGE_SECONDS, every, leading, purge
+from ordersys.runtime.periodic import HEALTH_SECONDS, PURGE_SECONDS, every, leading, purge, sampled
 from ordersys.runtime.process import run
 from ordersys.runtime.rabbitmq.publisher import Publisher
 from ordersys.runtime.relay import Relay
@@ -44,7 +44,7 @@ async def serve(settings: OrderSettings, stop: asyncio.Event, tasks: asyncio.Tas
         publisher = Publisher(tasks, settings.amqp_url, NAME)
         stack.push_async_callback(publisher.close)
         await stack.enter_async_context(leading(tasks, database))
-        relay = Relay(tasks, database, store.OUTBOX, publisher, settings.publish_window)
+        relay = Relay(tasks, database, store.OUTBOX, publisher, settings.publish_window, service=_SERVICE.full_name)
         stack.push_async_callback(relay.close)
         server = Server(str(settings.order_service_address), settings, security)
         servers = [server]
@@ -64,6 +64,7 @@ async def serve(settings: OrderSettings, stop: asyncio.Event, tasks: asyncio.Tas
         await stack.enter_async_context(every(tasks, "identity", RELOAD_SECONDS, security.reload))
         forget = partial(purge, database, store.purge, Retention(settings.request_retention_hours))
         await stack.enter_async_context(every(tasks, "purge", PURGE_SECONDS, forget))
+        await stack.enter_async_context(sampled(tasks, relay.measure))
         _log.info("serving on %s", " and ".join(each.address for each in servers))
         security.warn()
         await stop.wait()

@@ -26,10 +26,10 @@ from ordersys.contract.splicing import around, hold_first
 from ordersys.order_service import store
 from ordersys.order_service.store import Change, Creation
 from ordersys.runtime.base.failpoints import failpoint
-from ordersys.runtime.base.ids import TRACEPARENT, traceparent
+from ordersys.runtime.base.ids import traceparent
 from ordersys.runtime.rpc.admission import Context
 from ordersys.runtime.rpc.callers import caller
-from ordersys.runtime.rpc.server import metadata
+from ordersys.runtime.rpc.traces import carried
 from ordersys.runtime.storage.interface import Storage
 
 # The response is put together from bytes; this holds the numbers of the fields to it (contract/splicing.py).
@@ -54,7 +54,7 @@ class OrderService(OrderServiceServicer):
 
     async def UpdateOrder(self, request: UpdateOrderRequest, context: Context) -> bytes:  # type: ignore[override]
         normalise(request)
-        change = Change(request, traceparent(metadata(context, TRACEPARENT)))
+        change = Change(request, traceparent(carried(context)))
         response = await self._database.write(store.change, change)
         failpoint("order.changed")
         return response
@@ -73,7 +73,7 @@ class OrderService(OrderServiceServicer):
 
     async def _create(self, requests: Iterable[CreateOrderRequest], context: Context) -> Sequence[bytes | StatusError]:
         """All in one commit, together with whatever else waits for it."""
-        trace = metadata(context, TRACEPARENT)
+        trace = carried(context)
         results = await self._database.write(store.create, [_creation(request, trace) for request in requests])
         failpoint("order.created")
         return results

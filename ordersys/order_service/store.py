@@ -41,6 +41,8 @@ from ordersys.runtime.idempotency import Ledger, Requests, success
 from ordersys.runtime.outbox import Outbox, upgrade
 from ordersys.runtime.storage.schema import Schema
 from ordersys.runtime.storage.statements import Row, Statement, inserting
+from ordersys.runtime.storage.traces import step
+from ordersys.runtime.tracing.spans import outliving
 
 SCHEMA = Schema("order-service", (upgrade,))
 REQUESTS = Requests(SCHEMA.metadata)
@@ -104,6 +106,7 @@ class Encoded(NamedTuple):
     body: bytes
 
 
+@step("create", lambda creations, _: [creation.traceparent for creation in creations])
 def create(connection: Connection, calls: list[list[Creation]]) -> list[list[bytes | StatusError]]:
     """An operation: creates each order of each call, or answers as before, or refuses it; a CreateOrderResponse."""
     batch = _Batch(connection, [creation.request for call in calls for creation in call], _SELECT)
@@ -112,6 +115,7 @@ def create(connection: Connection, calls: list[list[Creation]]) -> list[list[byt
     return results
 
 
+@step("change", lambda change, _: [change.traceparent])
 def change(connection: Connection, changes: list[Change]) -> list[bytes | StatusError]:
     """An operation: makes each change, or answers as before, or refuses it; an UpdateOrderResponse."""
     # Locked: its version, and the place of its event in the outbox, follow from what it is now.
@@ -239,13 +243,14 @@ def _what_changed(before: Order, order: Order) -> bytes:
 
 
 def _event(kind: type[Message], order: Order, body: bytes, traceparent: str) -> EventMessage:
+    # The same however often it is published: by it each inbox knows a repeat (order_events.proto).
+    event_id = f"{order.id}.{order.version}"
     return EventMessage(
-        # The same however often it is published: by it each inbox knows a repeat (order_events.proto).
-        event_id=f"{order.id}.{order.version}",
+        event_id=event_id,
         type=kind.DESCRIPTOR.full_name,
         source=topology.publication(kind.DESCRIPTOR).publisher,
         subject=order.id,
         time=microseconds(order.update_time),
-        traceparent=traceparent,
+        traceparent=outliving(traceparent, event_id),
         body=body,
     )

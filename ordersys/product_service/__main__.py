@@ -11,6 +11,7 @@ from ordersys.api.order.v1.order_pb2 import Order
 from ordersys.api.product.v1.product_pb2 import Product
 from ordersys.api.product.v1.product_service_pb2 import DESCRIPTOR
 from ordersys.product_service.change_order import CHANGE_ORDER, ChangeOrderSaga
+from ordersys.product_service.measures import StoreMeasures
 from ordersys.product_service.order_client import OrderServiceClient
 from ordersys.product_service.place_order import PLACE_ORDER, PlaceOrderSaga
 from ordersys.product_service.saga import Kind
@@ -22,7 +23,7 @@ from ordersys.product_service.store import products, seed
 from ordersys.product_service.store.tables import OUTBOX, SCHEMA
 from ordersys.runtime import seed_files
 from ordersys.runtime.base.futures import Grace
-from ordersys.runtime.periodic import HEALTH_SECONDS, PURGE_SECONDS, every, leading, purge
+from ordersys.runtime.periodic import AUDIT_SECONDS, HEALTH_SECONDS, PURGE_SECONDS, every, leading, purge, sampled
 from ordersys.runtime.process import run
 from ordersys.runtime.rabbitmq.publisher import Publisher
 from ordersys.runtime.relay import Relay
@@ -51,7 +52,7 @@ async def serve(settings: ProductSettings, stop: asyncio.Event, tasks: asyncio.T
         publisher = Publisher(tasks, settings.amqp_url, NAME)
         stack.push_async_callback(publisher.close)
         await stack.enter_async_context(leading(tasks, database))
-        relay = Relay(tasks, database, OUTBOX, publisher, settings.publish_window)
+        relay = Relay(tasks, database, OUTBOX, publisher, settings.publish_window, service=_SERVICE.full_name)
         stack.push_async_callback(relay.close)
         orders = OrderServiceClient(
             settings.order_service_address
@@ -83,6 +84,9 @@ async def serve(settings: ProductSettings, stop: asyncio.Event, tasks: asyncio.T
             ("recovery of sagas", settings.sweep_seconds, engine.recover),
         ):
             await stack.enter_async_context(every(tasks, name, seconds, work))
+        measures = StoreMeasures(database)
+        await stack.enter_async_context(sampled(tasks, relay.measure, measures.look))
+        await stack.enter_async_context(sampled(tasks, measures.audit, name="audit", seconds=AUDIT_SECONDS))
         # First of all when it stops: recovery goes on as long as calls and sagas may share a step of it.
         stack.push_async_callback(_drain, server, sagas, Grace(settings.grace_seconds))
         _log.info("serving on %s", settings.product_service_address)

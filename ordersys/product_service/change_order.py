@@ -20,9 +20,11 @@ from ordersys.product_service.saga_engine import Description, SagaEngine
 from ordersys.product_service.saga_runner import SagaRunner
 from ordersys.product_service.store import changes as store
 from ordersys.product_service.store.changes import Begun, NewChange, Request
+from ordersys.product_service.traces import span_of
 from ordersys.product_service.turns import Turns
 from ordersys.runtime.base.failpoints import failpoint
 from ordersys.runtime.idempotency import Outcome
+from ordersys.runtime.rpc.traces import own_span
 from ordersys.runtime.storage.interface import Storage
 
 # How often a change is begun anew when the order was changed meanwhile by somebody who asks the Order Service himself.
@@ -38,7 +40,7 @@ async def _call(orders: OrderServiceClient, sagas: Sequence[Saga]) -> list[Resul
 
 async def _update(orders: OrderServiceClient, saga: Saga) -> Result:
     try:
-        return await orders.update(cast(OrderUpdate, saga.order_request), saga.traceparent)
+        return await orders.update(cast(OrderUpdate, saga.order_request), span_of(saga))
     except StatusError as refused:
         return refused
 
@@ -108,7 +110,7 @@ class ChangeOrderSaga:
     async def _begin(self, request: Request, traceparent: str) -> Begun:
         # Read first: what it holds already, its prices, and the version the request is pinned to.
         order = await self._orders.get(request.order_id)
-        return await self._database.write(store.begin, NewChange(request, order, traceparent))
+        return await self._database.write(store.begin, NewChange(request, order, traceparent, own_span()))
 
 
 def _is_worth_reading_again(request: Request, refused: StatusError) -> bool:

@@ -9,12 +9,15 @@ nothing more.
 """
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, NamedTuple, TypeVar
 
 from ordersys.contract.errors import StatusError
 from ordersys.product_service.saga_runner import SagaRunner
+from ordersys.runtime.metrics.instruments import histogram
+from ordersys.runtime.metrics.table import BATCH_ITEMS, BATCH_WAIT_SECONDS
 from ordersys.runtime.rpc.status import foreseen
 
 T = TypeVar("T")
@@ -43,6 +46,9 @@ class Groups(Generic[T, R]):
     def __init__(self, work: Callable[[list[T]], Awaitable[Sequence[R | Exception]]], sagas: SagaRunner) -> None:
         self._work = work
         self._sagas = sagas
+        self._size = histogram(BATCH_ITEMS, batch="placements")
+        self._seconds = histogram(BATCH_WAIT_SECONDS, batch="placements")
+        self._first_came = 0.0
         self._waiting: deque[_Call[T, R]] = deque()
         self._items_waiting = self._items_under_way = 0
         self._crowd = self._departed = 0.0
@@ -55,6 +61,8 @@ class Groups(Generic[T, R]):
         Raises StatusError (TOO_MANY_CALLS) when there is no place, and what nobody foresaw.
         """
         self._sagas.take_place()
+        if not self._waiting:
+            self._first_came = time.perf_counter()
         call: _Call[T, R] = _Call(items, asyncio.get_running_loop().create_future())
         self._waiting.append(call)
         self._items_waiting += len(items)
@@ -81,6 +89,7 @@ class Groups(Generic[T, R]):
         self._crowd = max(_FADING * self._crowd, self._items_waiting + self._items_under_way)
         self._departed = asyncio.get_running_loop().time()
         if group := self._next_group():
+            self._measure(group)
             self._sagas.start(self._go(group))
         self._look()
 
@@ -97,6 +106,12 @@ class Groups(Generic[T, R]):
                 group.append(call)
                 room -= len(call.items)
         return group
+
+    def _measure(self, group: list[_Call[T, R]]) -> None:
+        departed = time.perf_counter()
+        self._size.observe(sum(len(call.items) for call in group))
+        self._seconds.observe(departed - self._first_came)
+        self._first_came = departed  # of calls that did not fit, which have waited since then at least
 
     async def _go(self, group: list[_Call[T, R]]) -> None:
         items = [item for call in group for item in call.items]

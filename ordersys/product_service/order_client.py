@@ -32,11 +32,15 @@ from ordersys.api.product.v1.product_service_pb2 import (
 )
 from ordersys.contract.access import OF_CALLERS, service_name
 from ordersys.contract.addresses import Addresses, channel_options
+from ordersys.contract.descriptors import path
 from ordersys.contract.errors import StatusError, is_final, reason_of
 from ordersys.contract.splicing import hold_first
 from ordersys.product_service.saga import OutcomeUnknown, in_doubt
-from ordersys.runtime.base.ids import TRACEPARENT
+from ordersys.runtime.rpc.measures import ClientCalls
 from ordersys.runtime.rpc.status import status_of
+from ordersys.runtime.rpc.traces import UNTRACED, calling, calling_for, own_span
+from ordersys.runtime.tracing.contexts import child
+from ordersys.runtime.tracing.spans import Attributes, outliving
 
 if TYPE_CHECKING:  # its libraries are for who has an identity
     from ordersys.runtime.identity.certificates import Certificates
@@ -77,7 +81,12 @@ _OPTIONS = (
 )
 
 
-_ORDER_SERVICE = service_name(ORDER_FILE.services_by_name["OrderService"].full_name)
+_SERVICE = ORDER_FILE.services_by_name["OrderService"]
+_ORDER_SERVICE = service_name(_SERVICE.full_name)
+_BATCH_CREATE_ORDERS, _UPDATE_ORDER, _GET_ORDER = (
+    path(_SERVICE.methods_by_name[name]) for name in ("BatchCreateOrders", "UpdateOrder", "GetOrder")
+)
+_AT_OPEN, _AT_INTERNAL = "ORDERSYS_ORDER_SERVICE_ADDRESS", "ORDERSYS_ORDER_SERVICE_INTERNAL_ADDRESS"
 _TLS_TROUBLE = ("CERTIFICATE_VERIFY_FAILED", "Hostname Verification", "WRONG_VERSION_NUMBER")
 
 
@@ -95,10 +104,13 @@ class OrderServiceClient:
         With `certificates` both sides show one: this its own, the other that of the Order Service, wherever it is.
         """
         self._address = address
+        first = address.each[0]  # to which of several a call goes gRPC alone knows
+        self._server: Attributes = {"server.address": first.host, "server.port": first.port}
         self._timeout = timeout
         config = _BALANCED if balanced or len(address.each) > 1 else _SERVICE_CONFIG
         self._options = (("grpc.service_config", json.dumps(config)), *_OPTIONS, *channel_options(address))
         self._certificates = certificates
+        self._calls = ClientCalls()
         self._connect()
         self._found: bool | None = None
         """True when an Order Service is at the address, None while nobody answers."""
@@ -122,7 +134,7 @@ class OrderServiceClient:
         if self._found and not self._turned_away:
             return
         try:
-            await self._stub.GetOrder(GetOrderRequest(order_id=_NO_ORDER), timeout=_LOOK_SECONDS)
+            await self._stub.GetOrder(GetOrderRequest(order_id=_NO_ORDER), timeout=_LOOK_SECONDS, metadata=UNTRACED)
         except grpc.aio.AioRpcError as error:
             self._learn(error)
             if not reason_of(status_of(error)):
@@ -138,7 +150,13 @@ class OrderServiceClient:
         try:
             batch = BatchCreateOrdersRequest(requests=requests)
             # wait_for_ready: an outage that is over within the timeout leaves no doubt, the call goes out then.
-            response = await self._stub.BatchCreateOrders(batch, timeout=self._timeout, wait_for_ready=True)
+            with (
+                self._calls.timed(_BATCH_CREATE_ORDERS),
+                calling_for(_BATCH_CREATE_ORDERS, [each.traceparent for each in requests], self._server) as metadata,
+            ):
+                response = await self._stub.BatchCreateOrders(
+                    batch, timeout=self._timeout, wait_for_ready=True, metadata=metadata
+                )
         except grpc.aio.AioRpcError as error:
             refused = self._refused(error)
             if len(requests) > 1 and _is_about_the_whole(error, refused):
@@ -153,10 +171,16 @@ class OrderServiceClient:
 
     async def update(self, request: UpdateOrderRequest, traceparent: str) -> bytes:
         """Changes an order; its bytes come as those of `create` do."""
-        metadata = ((TRACEPARENT, traceparent),)
+        # A repeat by another process is of the same span: what the Order Service makes of either is its child.
+        with_span = outliving(traceparent, _UPDATE_ORDER)
         try:
-            call = self._stub.UpdateOrder(request, timeout=self._timeout, wait_for_ready=True, metadata=metadata)
-            response = await call
+            with (
+                self._calls.timed(_UPDATE_ORDER),
+                calling(_UPDATE_ORDER, traceparent, with_span, self._server) as metadata,
+            ):
+                response = await self._stub.UpdateOrder(
+                    request, timeout=self._timeout, wait_for_ready=True, metadata=metadata
+                )
         except grpc.aio.AioRpcError as error:
             raise self._refused(error) from error
         self._answered()
@@ -165,8 +189,15 @@ class OrderServiceClient:
     async def get(self, order_id: str) -> Order:
         """Reads an order."""
         request = GetOrderRequest(order_id=order_id)
+        parent = own_span()
         try:
-            response = await self._stub.GetOrder(request, timeout=self._timeout, wait_for_ready=True)
+            with (
+                self._calls.timed(_GET_ORDER),
+                calling(_GET_ORDER, parent, child(parent) if parent else "", self._server) as metadata,
+            ):
+                response = await self._stub.GetOrder(
+                    request, timeout=self._timeout, wait_for_ready=True, metadata=metadata
+                )
         except grpc.aio.AioRpcError as error:
             raise self._refused(error) from error
         self._answered()
@@ -240,8 +271,8 @@ class OrderServiceClient:
             self._answered()
         elif error.code() is grpc.StatusCode.UNIMPLEMENTED:
             if not self.astray:
-                text = "at %s is another service; ORDERSYS_ORDER_SERVICE_ADDRESS has to name the Order Service"
-                _log.error(text, self._address)
+                text = "at %s is another service; %s has to name the Order Service"
+                _log.error(text, self._address, _AT_OPEN if self._certificates is None else _AT_INTERNAL)
             self._found = False
         elif error.code() is grpc.StatusCode.UNAVAILABLE and self._found:
             self._found = None  # it has gone, and whoever comes may be another

@@ -18,6 +18,7 @@ from ordersys.product_service.store import placements as store
 from ordersys.product_service.store.placements import Answered, Begun, NewPlacement, Unanswered
 from ordersys.runtime.base.failpoints import failpoint
 from ordersys.runtime.idempotency import Outcome, RequestIdReused
+from ordersys.runtime.rpc.traces import own_span
 from ordersys.runtime.storage.interface import Storage
 
 
@@ -52,7 +53,7 @@ class PlaceOrderSaga:
 
         Raises StatusError (TOO_MANY_CALLS) when none was looked at.
         """
-        placements = [NewPlacement(request, traceparent) for request in requests]
+        placements = [NewPlacement(request, traceparent, own_span()) for request in requests]
         placed = await self._groups.join(placements)
         refused = [index for index, answer in enumerate(placed) if isinstance(answer, RequestIdReused)]
         again = await asyncio.gather(*(self._again(placements[index]) for index in refused))

@@ -45,11 +45,15 @@ class Saga(NamedTuple):
     reserved: Quantities
     """The units reserved for it, beyond the reservation of its order."""
     traceparent: str
+    """The trace context that its client's call carried."""
     resumed: bool = False
     """True when it was read from the database, not begun by this commit.
 
     An earlier try of it may have had its effect then, and the Order Service may have forgotten its request_id since.
     """
+
+    call: str = ""
+    """The context of the span of its client's call, in the process that answers it."""
 
     @property
     def kind(self) -> Kind:

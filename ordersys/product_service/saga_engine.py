@@ -13,11 +13,13 @@ from typing import Any, TypeVar
 from ordersys.api.order.v1.order_pb2 import Order
 from ordersys.contract.errors import StatusError
 from ordersys.contract.splicing import around
+from ordersys.product_service.measures import SagaMeasures
 from ordersys.product_service.order_client import OrderServiceClient
 from ordersys.product_service.saga import Input, Kind, OutcomeUnknown, Result, Saga, in_doubt, input_of, verdict
 from ordersys.product_service.saga_runner import SagaRunner
 from ordersys.product_service.store import sagas as store
 from ordersys.product_service.store.sagas import Settled
+from ordersys.product_service.traces import record_ended
 from ordersys.runtime.base.failpoints import failpoint
 from ordersys.runtime.base.ids import now, uuid7_time
 from ordersys.runtime.idempotency import RequestIdReused
@@ -68,6 +70,7 @@ class SagaEngine:
         self._orders = orders
         self._runner = runner
         self._descriptions = descriptions
+        self._measures = SagaMeasures()
         self._completing: dict[str, asyncio.Future[Any]] = {}
         """By saga id the commits nobody waits for, where another operation may be committed before them."""
         self._recovered = ""
@@ -156,6 +159,7 @@ class SagaEngine:
         results = {
             saga_id: result for settled in await asyncio.gather(*settling) for saga_id, result in settled.items()
         }
+        self._measures.recovered(results.values())
         for saga in due:
             if input_of(result := results[saga.saga_id]) is Input.REFUSED:  # nobody else hears of it
                 _log.warning("the saga of order %s was compensated: %s", saga.order_id, result)
@@ -183,7 +187,9 @@ class SagaEngine:
         )
         for index, result in zip(refused, verdicts, strict=True):
             results[index] = result
+        self._measures.answered(sagas[0].kind, results)
         await self._write(description, sagas, results)
+        record_ended(sagas, results)
         return results
 
     async def _verdict(self, description: Description, saga: Saga, refused: Result) -> Result:

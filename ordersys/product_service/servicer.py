@@ -34,11 +34,11 @@ from ordersys.product_service.change_order import ChangeOrderSaga
 from ordersys.product_service.place_order import PlaceOrderSaga
 from ordersys.product_service.saga_engine import SagaEngine
 from ordersys.product_service.store import products as store
-from ordersys.runtime.base.ids import TRACEPARENT, traceparent
+from ordersys.runtime.base.ids import traceparent
 from ordersys.runtime.idempotency import Outcome
 from ordersys.runtime.rpc.admission import Context
 from ordersys.runtime.rpc.callers import caller
-from ordersys.runtime.rpc.server import metadata
+from ordersys.runtime.rpc.traces import carried
 from ordersys.runtime.storage.interface import Storage
 
 Changing = TypeVar("Changing", CreateProductRequest, AdjustStockRequest)
@@ -116,4 +116,4 @@ def _result(placed: bytes | StatusError) -> bytes:
 
 
 def _trace(context: Context) -> str:
-    return traceparent(metadata(context, TRACEPARENT))
+    return traceparent(carried(context))

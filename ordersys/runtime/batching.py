@@ -6,9 +6,13 @@ or a confirm is shared. Items keep their order; the worker sees one batch at a t
 
 import asyncio
 import logging
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
+
+from ordersys.runtime.metrics.instruments import OFF, histogram
+from ordersys.runtime.metrics.table import BATCH_ITEMS, BATCH_WAIT_SECONDS
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -25,8 +29,16 @@ class Batcher(Generic[T, R]):
     """
 
     def __init__(
-        self, work: Callable[[list[T]], Awaitable[Sequence[R | Exception]]], limit: int, pause: float = 0.0
+        self,
+        work: Callable[[list[T]], Awaitable[Sequence[R | Exception]]],
+        limit: int,
+        pause: float = 0.0,
+        name: str = "",
     ) -> None:
+        """Metrics know it by `name`."""
+        self._items = histogram(BATCH_ITEMS, batch=name) if name else OFF
+        self._seconds = histogram(BATCH_WAIT_SECONDS, batch=name) if name else OFF
+        self._first_came = 0.0
         self._work = work
         self._limit = limit
         self._pause = pause
@@ -41,7 +53,7 @@ class Batcher(Generic[T, R]):
         """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[R] = loop.create_future()
-        self._waiting.append((item, future))
+        self._put(item, future)
         if urgent:
             self._start()
         elif self._departure is None:
@@ -50,7 +62,7 @@ class Batcher(Generic[T, R]):
 
     def submit_and_log(self, item: T) -> None:
         """Hands in `item` where nobody asks for its result; should `work` fail, that is logged."""
-        self._waiting.append((item, None))
+        self._put(item, None)
         self._start()
 
     def __len__(self) -> int:
@@ -63,6 +75,11 @@ class Batcher(Generic[T, R]):
             self._start()
         while self._worker is not None:
             await asyncio.wait([self._worker])
+
+    def _put(self, item: T, future: "asyncio.Future[R] | None") -> None:
+        if not self._waiting:
+            self._first_came = time.perf_counter()
+        self._waiting.append((item, future))
 
     def _start(self) -> None:
         if self._departure is not None:
@@ -88,9 +105,16 @@ class Batcher(Generic[T, R]):
         batch = [(item, future) for item, future in waiting if future is None or not future.cancelled()]
         if not batch:
             return
+        self._measure(len(batch))
         results = await self._outcome([item for item, _ in batch])
         for (_, future), result in zip(batch, results, strict=True):
             _settle(future, result)
+
+    def _measure(self, size: int) -> None:
+        begun = time.perf_counter()
+        self._items.observe(size)
+        self._seconds.observe(begun - self._first_came)
+        self._first_came = begun  # of what did not fit, which has waited since then at least
 
     async def _outcome(self, items: list[T]) -> Sequence[R | Exception]:
         # Whatever goes wrong is the items' own: the task that works has no parent, and an error of it would be seen by

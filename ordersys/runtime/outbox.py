@@ -24,6 +24,7 @@ from sqlalchemy import (
     Table,
     Text,
     bindparam,
+    case,
     delete,
     exists,
     func,
@@ -37,6 +38,8 @@ from ordersys.contract import topology
 from ordersys.contract.events import EventMessage
 from ordersys.contract.topology import Publication
 from ordersys.runtime.storage.statements import Statement, inserting, writers_of
+
+_MOST_COUNTED = 10_000  # rows, for metrics: every second, and in milliseconds
 
 
 class Waiting(NamedTuple):
@@ -59,6 +62,18 @@ class Late(NamedTuple):
     sequence: int
     due_time: int
     reason: str = ""
+
+
+class Backlog(NamedTuple):
+    """The events that wait, in numbers: those not tried yet, those tried before, and how many of these are parked.
+
+    Up to 10,000 of each are counted, and those not tried yet estimated above that; `oldest_time` is in microseconds.
+    """
+
+    new: int
+    late: int
+    parked: int
+    oldest_time: int | None
 
 
 class Outbox:
@@ -115,6 +130,18 @@ class Outbox:
         return [
             Waiting(row[0], EventMessage._make(row[1:8]), _to(row[8], row[9], row[3]), False, *row[10:]) for row in rows
         ]
+
+    def backlog(self, connection: Connection, floor: int = 0) -> Backlog:
+        """The events after `floor` in numbers. Takes some 2 ms, however many there are."""
+        new = self._count_new.rows(connection, floor=floor, most=_MOST_COUNTED)[0][0]
+        first = self._first.rows(connection, floor=floor)
+        if new == _MOST_COUNTED:
+            # What waits in the order of its sequences has hardly a gap.
+            (newest,) = self._last.rows(connection)[0]
+            new = max(new, newest - first[0][0] + 1) if first else new
+        late, parked = self._count_late.rows(connection, most=_MOST_COUNTED)[0]
+        times = [row[1] for row in (*first, *self._first_late.rows(connection))]
+        return Backlog(new, late, parked or 0, min(times, default=None))
 
     def waiting(self, connection: Connection) -> int:
         """The number of events that wait, tried or not."""
@@ -181,6 +208,15 @@ class Outbox:
             .order_by(late.due_time, late.sequence)
             .limit(bindparam("most"))
         )
+        after = table.sequence > bindparam("floor")
+        some = select(table.sequence).where(after).limit(bindparam("most")).subquery()
+        self._count_new = Statement(select(func.count()).select_from(some))
+        self._first = Statement(select(table.sequence, table.time).where(after).order_by(table.sequence).limit(1))
+        self._last = Statement(select(func.max(table.sequence)))
+        late_ones = select((late.reason != "").label("parked")).limit(bindparam("most")).subquery()
+        parked = func.sum(case((late_ones.c.parked, 1), else_=0))
+        self._count_late = Statement(select(func.count(), parked).select_from(late_ones))
+        self._first_late = Statement(select(late.sequence, late.time).order_by(late.sequence).limit(1))
         self._move = Statement(
             insert(self.late).from_select(
                 [*columns, "attempts", "due_time", "reason"],

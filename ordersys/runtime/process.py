@@ -6,6 +6,7 @@ import gc
 import logging
 import os
 import signal
+import sys
 from collections.abc import Awaitable, Callable, Iterator
 from typing import NoReturn, TypeVar
 
@@ -17,13 +18,19 @@ from ordersys.runtime.base.errors import StartupError
 from ordersys.runtime.base.failpoints import failpoint
 from ordersys.runtime.base.settings import described, misspelt, read
 from ordersys.runtime.base.tasks import TaskEnded
+from ordersys.runtime.metrics.exposition import exposed
 from ordersys.runtime.settings import Settings
 from ordersys.runtime.storage import backup
 from ordersys.runtime.storage.backup import Stored
+from ordersys.runtime.tracing.starting import recording
 
 S = TypeVar("S", bound=Settings)
 Serve = Callable[[S, asyncio.Event, asyncio.TaskGroup], Awaitable[None]]
 DONE, FAILED, WRONG_USE = range(3)
+_TELEMETRY = (
+    "  OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_TRACES_SAMPLER, OTEL_METRICS_EXPORTER, …\n"
+    "      traces and metrics, as OpenTelemetry has it (docs/operations.md)"
+)
 _log = logging.getLogger(__name__)
 
 
@@ -47,6 +54,8 @@ def run(name: str, meaning: str, kind: type[S], serve: Serve[S], stored: Stored)
             return WRONG_USE
         if arguments.command:
             return _command(name, arguments, stored, settings)
+        if sys.stdout.fileno() in closed:
+            output.drop()  # a service does its work without a log, and says so once
         log.configure(name, settings.log_level, closed)
         return _served(name, kind, settings, serve)
 
@@ -75,10 +84,11 @@ def _served(name: str, kind: type[S], settings: S, serve: Serve[S]) -> int:
     status = DONE
     for variable, meant in misspelt(kind, os.environ):
         _log.warning("%s is no setting and has no effect; %s is one", variable, meant)
-    _keep_what_is_loaded()
     try:
-        with asyncio.Runner(loop_factory=event_loop.factory(settings.event_loop)) as runner:
-            runner.run(_until_stopped(settings, serve))
+        with exposed(name, settings.metrics_address), recording(name):
+            _keep_what_is_loaded()
+            with asyncio.Runner(loop_factory=event_loop.factory(settings.event_loop)) as runner:
+                runner.run(_until_stopped(settings, serve))
     # A task group wraps what its body raises in a group (PEP 654).
     except* StartupError as wrong:
         output.error(f"{name}: {_first(wrong)}")
@@ -131,7 +141,7 @@ def _parser(program: str, meaning: str, kind: type[Settings]) -> Parser:
     parser = Parser(
         prog=program,
         description=meaning,
-        epilog="settings, from the environment:\n" + "\n".join(lines),
+        epilog="settings, from the environment:\n" + "\n".join([*lines, _TELEMETRY]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     backup.add_commands(parser)

@@ -29,6 +29,8 @@ from ordersys.runtime.base.tasks import endless
 from ordersys.runtime.outbox import Late, Outbox, Waiting
 from ordersys.runtime.rabbitmq.confirms import CONFIRMED, Fate, PublishResult
 from ordersys.runtime.rabbitmq.messages import Outgoing
+from ordersys.runtime.rabbitmq.traces import published
+from ordersys.runtime.relay_measures import Measures
 from ordersys.runtime.storage.interface import Storage
 
 _log = logging.getLogger(__name__)
@@ -61,9 +63,17 @@ class Relay:
     The rows of confirmed events go with the next commit; until then they are known to be published.
     """
 
-    def __init__(
-        self, tasks: asyncio.TaskGroup, database: Storage, outbox: Outbox, publisher: Publisher, window: int
+    def __init__(  # noqa: PLR0913 - whatever it works with, and what metrics have to know
+        self,
+        tasks: asyncio.TaskGroup,
+        database: Storage,
+        outbox: Outbox,
+        publisher: Publisher,
+        window: int,
+        *,
+        service: str = "",
     ) -> None:
+        """Metrics know by `service`, a full name of the contract, which events there may be."""
         self._database = database
         self._outbox = outbox
         self._publisher = publisher
@@ -78,6 +88,7 @@ class Relay:
         self._suspect: int | None = None
         """The event that was alone in a window for which the broker has closed the channel."""
         self._logged_at = -_SAID_EVERY_SECONDS
+        self._measures = Measures(database, outbox, service)
         database.after_commit(self._committed)
         self._task = endless(tasks, "relay", self._relay())
 
@@ -87,6 +98,10 @@ class Relay:
         Nobody has to say so of what a transaction has appended: its commit does.
         """
         self._woken.set()
+
+    async def measure(self) -> None:
+        """Has metrics show what waits. Raises Unavailable."""
+        await self._measures.look(self._floor.sequence)
 
     async def close(self) -> None:
         """Stops after the window under way, or after 2 s; what is not confirmed stays in the outbox."""
@@ -204,6 +219,8 @@ class Relay:
         began = loop.time()
         outcomes = await self._publisher.publish(events)
         failpoint("outbox.published")
+        published(events, outcomes, loop.time() - began)
+        self._measures.published(events, outcomes)
         if outcomes.count(CONFIRMED) < len(events) and not events[0].reason:  # of what is parked the log has been told
             self._log_unconfirmed([outcome for outcome in outcomes if outcome != CONFIRMED], len(events))
         return outcomes, loop.time() - began

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from ordersys.api.auth.v1.access_pb2 import Role
 from ordersys.contract.access import AUDIENCE, ISSUER, scopes
+from ordersys.contract.addresses import Address
 from ordersys.runtime.base import claims, https_url
 from ordersys.runtime.base import database_url as database_urls
 from ordersys.runtime.base import event_loop as loops
@@ -14,6 +15,7 @@ from ordersys.runtime.base.settings import (
     InvalidSetting,
     choice,
     number,
+    optional_address,
     optional_path,
     path,
     setting,
@@ -99,6 +101,10 @@ class Settings:
     )
     token_customer_role: str = setting(_WORDS[Role.ROLE_CUSTOMER], claims.word, "the word for a customer there")
     token_operator_role: str = setting(_WORDS[Role.ROLE_OPERATOR], claims.word, "the word for an operator there")
+    metrics_address: Address | None = optional_address(
+        "where metrics are served to Prometheus, at /metrics, to anybody who reaches the address, in clear; without it"
+        " nothing is counted"
+    )
     log_level: str = choice("info", ("debug", "info", "warning", "error"), "the least urgent level that is logged")
     reflection: bool = switch(False, "whether gRPC reflection is served")
     grace_seconds: int = number(10, 0, 600, "how long SIGTERM waits for calls under way")
@@ -132,5 +138,5 @@ class Settings:
         try:
             identified = urls.identified(self.amqp_url, files)
         except ValueError as error:
-            raise InvalidSetting(f"ORDERSYS_AMQP_URL {error}") from None
+            raise InvalidSetting(f"{urls.AMQP_URL} {error}") from None
         object.__setattr__(self, "amqp_url", identified)  # frozen for everybody else

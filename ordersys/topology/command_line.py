@@ -5,7 +5,6 @@ Services that may not declare anything find everything declared: by this command
 
 import argparse
 import asyncio
-import dataclasses
 import logging
 import os
 from collections.abc import Callable, Coroutine
@@ -13,13 +12,14 @@ from typing import Any, NoReturn, TypeVar
 
 from ordersys.console import output
 from ordersys.console.parser import Parser, UsageError
+from ordersys.console.secret_files import text_or_file
 from ordersys.contract.permissions import DECLARER, contract_permissions
 from ordersys.contract.topology import topology
 from ordersys.runtime.base import settings
 from ordersys.runtime.rabbitmq import reconnecting, urls
 from ordersys.runtime.rabbitmq.errors import BrokerRefused, BrokerUnavailable
-from ordersys.runtime.rabbitmq.tls import CA_FILE, CERTIFICATE_FILE, KEY_FILE
-from ordersys.runtime.rabbitmq.urls import BrokerUrls, shown
+from ordersys.runtime.rabbitmq.tls import CA_FILE, CERTIFICATE_FILE, KEY_FILE, Files
+from ordersys.runtime.rabbitmq.urls import AMQP_URL, BrokerUrls, shown
 from ordersys.runtime.settings import Settings
 from ordersys.topology import definitions
 
@@ -28,7 +28,6 @@ _DONE, _NOT_SO, _WRONG_USE, _NO_ANSWER = 0, 1, 2, 3
 # A node of a cluster that hangs keeps the others from declaring for up to 30 s.
 _SECONDS = 60.0
 _MOST_OCTETS = 255  # AMQP 0-9-1 §4.2.5.3, short strings
-_VARIABLE = "ORDERSYS_AMQP_URL"
 _FILES = (CA_FILE, CERTIFICATE_FILE, KEY_FILE)
 T = TypeVar("T")
 
@@ -52,7 +51,7 @@ def _run() -> int:
     except BrokerRefused as error:
         return _failed(f"RabbitMQ refuses: {error}", _NOT_SO)
     except BrokerUnavailable as error:
-        return _failed(f"{error}; start RabbitMQ, or name another one with --amqp-url or {_VARIABLE}", _NO_ANSWER)
+        return _failed(f"{error}; start RabbitMQ, or name another one with --amqp-url or {AMQP_URL}", _NO_ANSWER)
     return status
 
 
@@ -91,9 +90,14 @@ def _broker(arguments: argparse.Namespace) -> BrokerUrls:
     """The broker that was typed, else that of the environment, by the rules of the services. Raises InvalidSetting."""
     given: BrokerUrls | None = arguments.amqp_url
     # Only these: what is wrong with another setting is no trouble of this command.
-    names = _FILES if given else (_VARIABLE, f"{_VARIABLE}_FILE", *_FILES)
+    names = _FILES if given else (AMQP_URL, f"{AMQP_URL}_FILE", *_FILES)
     read = settings.read(Settings, {name: value for name, value in os.environ.items() if name in names})
-    return dataclasses.replace(read, amqp_url=given).amqp_url if given else read.amqp_url
+    if given is None:
+        return read.amqp_url
+    try:
+        return urls.identified(given, Files(read.amqp_ca_file, read.tls_certificate_file, read.tls_key_file))
+    except ValueError as error:
+        raise UsageError(f"--amqp-url {error}") from None
 
 
 def _answer(question: Coroutine[Any, Any, T]) -> T:
@@ -145,14 +149,15 @@ def _add_broker(command: Parser, work: Callable[[argparse.Namespace], int]) -> N
         "--amqp-url",
         type=_urls,
         metavar="URL",
-        help=f"the RabbitMQ (default: {_VARIABLE}, or the file that {_VARIABLE}_FILE names, where a password is safe"
-        f" from whoever lists the processes); amqps:// without a user shows the certificate of {CERTIFICATE_FILE}",
+        help=f"the RabbitMQ; with a password as @FILE, a file that has it: everybody sees a list of processes (default:"
+        f" {AMQP_URL}, or the file that {AMQP_URL}_FILE names); amqps:// without a user shows the certificate of"
+        f" {CERTIFICATE_FILE}",
     )
 
 
 def _urls(text: str) -> BrokerUrls:
     try:
-        return urls.parse(text.strip())
+        return urls.parse(text_or_file(text))
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"must be {error}") from None
 

@@ -33,6 +33,8 @@ from ordersys.contract.errors import reason_of
 
 T = TypeVar("T")
 SECONDS = 30.0
+# A process that has just started is known to listen soon after it does; gRPC itself would look again after a second.
+RECONNECTING = (("grpc.initial_reconnect_backoff_ms", 100), ("grpc.max_reconnect_backoff_ms", 100))
 
 
 class Api:
@@ -40,7 +42,7 @@ class Api:
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         self._channels = [
-            grpc.insecure_channel(environment[f"ORDERSYS_{name}_ADDRESS"])
+            grpc.insecure_channel(environment[f"ORDERSYS_{name}_ADDRESS"], RECONNECTING)
             for name in ("PRODUCT_SERVICE", "ORDER_SERVICE", "NOTIFICATION_SERVICE_1", "NOTIFICATION_SERVICE_2")
         ]
         self.product_channel, self.order_channel = self._channels[:2]

@@ -11,10 +11,12 @@ import pytest
 from ordersys.local import postgresql_programs, unprivileged
 from ordersys.local.packages import NoRabbitMQ, provision
 from ordersys.local.postgresql_programs import NoPostgreSQL
+from ordersys.local.rabbitmq import Node
 from ordersys.local.system import Choices, System
 from tests import virtual_host
 from tests.contract.harness.injector import Injector
 from tests.integration.api import Api
+from tests.integration.place import Place, new_place
 
 
 def skip_without_rabbitmq() -> None:
@@ -60,6 +62,20 @@ def private_system(tmp_path: Path) -> System:
     """A system with a broker of its own, not started yet, for tests that kill brokers."""
     skip_without_rabbitmq()
     return System(tmp_path / "system", quietly, Choices())
+
+
+@pytest.fixture(scope="module")
+def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
+    """A broker of a module's own, on which nothing is declared."""
+    skip_without_rabbitmq()
+    with System(tmp_path_factory.mktemp("broker"), quietly, Choices(services=(), secure=False)) as system:
+        yield system.nodes[0]
+
+
+@pytest.fixture
+def place(node: Node) -> Place:
+    """A virtual host of a test's own at the broker of its module: a broker takes seconds to boot."""
+    return new_place(node)
 
 
 @pytest.fixture

@@ -124,7 +124,9 @@ def _run(state: Path, words: Sequence[str]) -> int:
             signal.signal(number, lambda number, _: container.send_signal(number))
         threading.Thread(target=_pass_on, args=[container], daemon=True).start()
         status = container.wait()
-    file.unlink(missing_ok=True)
+    # Another one may have been started under this name as soon as this was removed.
+    if file.exists() and json.loads(file.read_text())["pid"] == container.pid:
+        file.unlink(missing_ok=True)
     return status
 
 

@@ -16,7 +16,7 @@ from ordersys.api.order.v1.order_pb2 import OrderItem
 from ordersys.api.order.v1.order_service_pb2 import CreateOrderRequest, GetOrderRequest
 from ordersys.api.order.v1.order_service_pb2_grpc import OrderServiceStub
 from ordersys.local import ports
-from tests.integration.api import SECONDS, eventually, new_id, reason
+from tests.integration.api import RECONNECTING, SECONDS, eventually, new_id, reason
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -97,7 +97,7 @@ def order_service(folder: Path, **settings: str) -> Iterator[OrderService]:
             stdout=output,
             stderr=subprocess.STDOUT,
         ) as process,
-        grpc.insecure_channel(f"127.0.0.1:{port}") as channel,
+        grpc.insecure_channel(f"127.0.0.1:{port}", RECONNECTING) as channel,
     ):
         service = OrderService(folder, process, log, channel)
         try:

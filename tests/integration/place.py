@@ -28,13 +28,25 @@ from ordersys.contract.topology import topology
 from ordersys.local import ports
 from ordersys.local.rabbitmq import Node
 from ordersys.local.system import SERVICES
-from tests.integration.api import eventually
+from tests.integration.api import RECONNECTING, eventually
 
 SECONDS = 60.0
 _STOP_SECONDS = 10.0  # the grace period, which nothing that is held up by the broker needs
 SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
 ALL, NONE = ".*", "^$"
 _REFUSALS = "access_refused", "not_found", "precondition_failed"
+# Each call of rabbitmqctl starts an Erlang of its own: what belongs together is done by one.
+_MADE = """
+    rabbit_vhost:add(<<"{name}">>, <<"tests">>),
+    rabbit_auth_backend_internal:add_user(<<"{name}">>, <<"secret">>, <<"tests">>),
+    rabbit_auth_backend_internal:set_permissions(
+        <<"guest">>, <<"{name}">>, <<".*">>, <<".*">>, <<".*">>, <<"tests">>).
+"""
+_GRANTED = """
+    rabbit_auth_backend_internal:set_permissions(
+        <<"{name}">>, <<"{name}">>, <<"{configure}">>, <<"{write}">>, <<"{read}">>, <<"tests">>),
+    rabbit_networking:close_all_user_connections(<<"{name}">>, "permissions changed").
+"""
 
 
 class Place(NamedTuple):
@@ -49,6 +61,11 @@ class Place(NamedTuple):
         return f"amqp://{self.name}:secret@{ports.LOOPBACK}:{self.node.port}/{self.name}"
 
     @property
+    def url_of_guest(self) -> str:
+        """For somebody who may do everything."""
+        return f"amqp://guest:guest@{ports.LOOPBACK}:{self.node.port}/{self.name}"
+
+    @property
     def refusals(self) -> int:
         """The number of times the broker has refused something there, as its own log says."""
         logs = self.node.log.parent.glob("*.log")
@@ -61,14 +78,12 @@ class Place(NamedTuple):
 
     def grant(self, configure: str, write: str, read: str) -> None:
         """Set the permissions of the user from now on; connections that are open learn it, too."""
-        self.permit(configure, write, read)
-        self.node.control("close_all_connections", "--vhost", self.name, "permissions changed")
+        self.node.control("eval", _GRANTED.format(name=self.name, configure=configure, write=write, read=read))
 
     @contextmanager
     def channel(self) -> Iterator[BlockingChannel]:
         """Of somebody who may do everything."""
-        url = f"amqp://guest:guest@{ports.LOOPBACK}:{self.node.port}/{self.name}"
-        with closing(pika.BlockingConnection(pika.URLParameters(url))) as connection:
+        with closing(pika.BlockingConnection(pika.URLParameters(self.url_of_guest))) as connection:
             yield connection.channel()
 
     def declare(self) -> None:
@@ -121,6 +136,13 @@ class Place(NamedTuple):
         """The number of messages that wait in a queue."""
         with self.channel() as channel:
             return int(channel.queue_declare(queue, passive=True).method.message_count)
+
+
+def new_place(node: Node) -> Place:
+    """A new virtual host, with a user who may do nothing yet. It goes with the broker."""
+    made = Place(node, f"v{uuid.uuid4().hex[:8]}")
+    node.control("eval", _MADE.format(name=made.name))
+    return made
 
 
 class Running(NamedTuple):
@@ -187,7 +209,7 @@ def running(module: str, folder: Path, url: str) -> Iterator[Running]:
     with (
         log.open("wb") as out,
         subprocess.Popen(command, env={**os.environ, **environment}, stdout=out) as process,
-        grpc.insecure_channel(addresses[module]) as channel,
+        grpc.insecure_channel(addresses[module], RECONNECTING) as channel,
     ):
         try:
             yield Running(process, channel, log, folder)

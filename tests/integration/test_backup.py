@@ -4,7 +4,7 @@ import os
 import signal
 import sqlite3
 import stat
-import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -14,30 +14,22 @@ import pytest
 
 from tests.integration.order_service import SERVING, OrderService, ended, order_service
 from tests.integration.test_database_file import assert_refused, content, copied_over, with_suffixes
+from tests.running import repeated
 
 
 @contextmanager
 def load(service: OrderService, threads: int = 4) -> Iterator[list[str]]:
     """Orders are created all the time; those that were answered."""
     answered: list[str] = []
-    stop = threading.Event()
 
     def create() -> None:
-        while not stop.is_set():
-            try:
-                answered.append(service.create())
-            except grpc.RpcError:
-                stop.wait(0.01)
+        try:
+            answered.append(service.create())
+        except grpc.RpcError:
+            time.sleep(0.01)
 
-    workers = [threading.Thread(target=create) for _ in range(threads)]
-    for worker in workers:
-        worker.start()
-    try:
+    with repeated(create, threads):
         yield answered
-    finally:
-        stop.set()
-        for worker in workers:
-            worker.join()
 
 
 def done(folder: Path, *arguments: str) -> str:

@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from ordersys.grpc_client import outcome
 from ordersys.local import ports
 from ordersys.local.system import System
 from tests.integration.api import Api, eventually, new_id
+from tests.running import repeated
 
 SECONDS = 60
 MANY = 2500
@@ -230,11 +230,23 @@ def test_a_full_disk_is_one_line(system: System, words: str) -> None:
     assert done.stderr == "python -m ordersys.grpc_client: the output can't be written: No space left on device\n"
 
 
-def test_an_output_that_is_closed_is_not_wanted(system: System) -> None:
-    """As with /dev/null; no connection takes its place."""
-    for closing in (">&-", ">&- 2>&-", "<&- >&- 2>&-", "2>/dev/full"):
+@pytest.mark.parametrize("words", ["products", "--json products", "--json nonsense", "demo --orders 1", "status"])
+def test_a_closed_output_is_one_line(system: System, words: str) -> None:
+    """As with a full disk; no connection takes its place."""
+    for closing in (">&-", "<&- >&-"):
+        done = shell(system, f'"$@" {words} {closing}')
+        line = "python -m ordersys.grpc_client: the output can't be written: it is closed\n"
+        assert (done.returncode, done.stderr) == (output.FAILED, line)
+    done = shell(system, f'"$@" {words} >&- 2>&-')
+    assert (done.returncode, done.stderr) == (output.FAILED, "")
+
+
+def test_a_command_without_errors_to_tell_needs_nowhere_to_tell_them(system: System) -> None:
+    """Its output was written."""
+    for closing in ("2>&-", "2>/dev/full"):
         done = shell(system, f'"$@" products {closing}')
         assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout
 
 
 def test_what_is_piped_is_a_line_a_row(system: System) -> None:
@@ -397,21 +409,16 @@ def demo(system: System, *words: str) -> dict[str, Any]:
 @pytest.fixture
 def others(system: System) -> Iterator[None]:
     """Somebody who orders and cancels all the time."""
-    ended = threading.Event()
+    with Api(system.environment) as api:
+        bought, cancelled = api.new_product(1_000_000), api.new_product(1_000_000)
 
-    def work() -> None:
-        with Api(system.environment) as api:
-            bought, cancelled = api.new_product(1_000_000), api.new_product(1_000_000)
-            while not ended.is_set():
-                order = api.place({cancelled: 1}, new_id())
-                api.place({bought: 1}, new_id())
-                api.cancel(order)
+        def work() -> None:
+            order = api.place({cancelled: 1}, new_id())
+            api.place({bought: 1}, new_id())
+            api.cancel(order)
 
-    thread = threading.Thread(target=work)
-    thread.start()
-    yield
-    ended.set()
-    thread.join(SECONDS)
+        with repeated(work):
+            yield
 
 
 @pytest.mark.usefixtures("others")

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import pika
 import pytest
@@ -25,7 +26,9 @@ from pika.exceptions import ProbableAuthenticationError
 from ordersys.local import ports
 from ordersys.local.guard import Guard
 from ordersys.local.packages import provision
-from ordersys.local.rabbitmq import InstalledNode, Membership, PortMapper
+from ordersys.local.rabbitmq import Membership
+from ordersys.local.rabbitmq_installed import InstalledNode, PortMapper
+from ordersys.runtime.metrics.table import BUILD_INFO
 from tests.integration.api import eventually
 from tests.integration.conftest import skip_without_rabbitmq
 
@@ -36,6 +39,7 @@ SECONDS = 60.0
 STOP_SECONDS = 40.0
 MOUNTED = "/run/ordersys"
 AMQPS = 5671
+METRICS = "ORDERSYS_METRICS_ADDRESS"
 ADDRESS = re.compile(r"([a-z0-9.-]+):(\d{5})")
 Service = Mapping[str, Any]
 
@@ -72,6 +76,8 @@ class Composed:
         self.services: Mapping[str, Service] = loaded["services"]
         used = sorted({port for _, port in ADDRESS.findall(text)})
         self.ports = dict(zip(used, ports.free(len(used)), strict=True))
+        # Of each container its own: here they are one machine.
+        self.metrics = dict(zip(self.services, ports.free(len(self.services), self.ports.values()), strict=True))
         self.secrets = folder / ".secrets"
         self.broker_port = 0
 
@@ -79,6 +85,8 @@ class Composed:
         """The environment of a service, and what it has from the image."""
         stated = self.services[name].get("environment", {})
         given = {variable: self.mapped(name, text) for variable, text in stated.items()}
+        if METRICS in given:
+            given[METRICS] = f"{ports.LOOPBACK}:{self.metrics[name]}"
         data = {"ORDERSYS_DATA_DIR": str(self.folder / "data" / name)}
         return {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **data, **given}
 
@@ -199,6 +207,14 @@ def test_an_order_reaches_every_service(composed: Composed) -> None:
         return len(json.loads(line)) == 2
 
     eventually(notified, SECONDS)
+
+
+def test_each_service_serves_its_metrics(composed: Composed) -> None:
+    """By its own name."""
+    for name in (name for name, service in composed.services.items() if "deploy" in service):
+        with urlopen(f"http://{ports.LOOPBACK}:{composed.metrics[name]}/metrics", timeout=SECONDS) as answer:
+            lines = [line for line in answer.read().decode().splitlines() if line.startswith(BUILD_INFO.name)]
+        assert [f'service="{name}"' in line for line in lines] == [True]
 
 
 def test_a_customer_has_a_token_by_the_same_service(composed: Composed) -> None:

@@ -121,6 +121,7 @@ def test_a_container_that_was_left_is_removed_before_the_next_start(tmp_path: Pa
     folder = tmp_path / "system"
     with bare(folder, state, "docker") as launcher:
         addresses(launcher)
+        eventually(lambda: len(container_engine.containers(state)) == 1)
         (before,) = container_engine.containers(state)
         os.kill(before, signal.SIGSTOP)  # it notices nothing of what follows
         launcher.kill()

@@ -24,7 +24,7 @@ from ordersys.contract import descriptors
 from ordersys.local import ports
 from ordersys.local.system import SERVICES, System
 from tests import http2
-from tests.integration.api import Api, eventually, placing, reason
+from tests.integration.api import RECONNECTING, Api, eventually, placing, reason
 from tests.integration.faults.workload.raw_clients import RawClients
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -50,7 +50,7 @@ def alone(module: str, folder: Path, **settings: str) -> Iterator[grpc.Channel]:
     with (
         (folder / "log").open("wb") as log,
         subprocess.Popen(command, env={**os.environ, **environment, **settings}, stdout=log) as process,
-        grpc.insecure_channel(addresses[module]) as channel,
+        grpc.insecure_channel(addresses[module], RECONNECTING) as channel,
     ):
         try:
             yield channel

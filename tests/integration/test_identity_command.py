@@ -2,6 +2,7 @@
 
 import base64
 import os
+import re
 import shutil
 import signal
 import ssl
@@ -25,9 +26,15 @@ from grpc_health.v1.health_pb2_grpc import HealthStub, add_HealthServicer_to_ser
 from ordersys.api.auth.v1.access_pb2 import Role
 from ordersys.contract import access
 from ordersys.identity.authority import Authority, utc_now
+from ordersys.runtime.identity.certificates import Certificates
 
 MODULE = ("-m", "ordersys.identity")
-NAMES = ["notification-service-1", "notification-service-2", "order-service", "product-service", "rabbitmq", "topology"]
+NAMES = [
+    *("notification-service-1", "notification-service-2", "order-service", "product-service"),
+    *("rabbitmq", "topology", "observer"),
+]
+SERVICES = NAMES[:4]
+SECURITY = Path(__file__).parent.parent.parent / "docs" / "security.md"
 OPENSSL = shutil.which("openssl") or ""
 SECRETS = ("*.key", "*/key.pem", "tokens/*")
 KILLED = """
@@ -82,8 +89,9 @@ def folder(tmp_path: Path, made: Path) -> Path:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """All files of a folder."""
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    """All files of a folder but the one for git."""
+    files = [path for path in folder.rglob("*") if path.is_file() and path.name != ".gitignore"]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
 def verified(token: str, folder: Path) -> dict[str, object]:
@@ -149,11 +157,11 @@ def test_nothing_secret_is_printed(tmp_path: Path) -> None:
     """By init, by certificate, and by show, of any file."""
     folder = tmp_path / "identity"
     said = done("init", folder)
-    said += done("show", *(path for path in folder.rglob("*") if path.is_file()))
+    said += done("show", *(folder / name for name in contents(folder)))
     secrets = [path.read_bytes() for pattern in SECRETS for path in folder.glob(pattern)]
     said += done("certificate", folder, "rabbitmq")
     secrets.append((folder / "rabbitmq" / "key.pem").read_bytes())
-    assert len(secrets) == 2 + 6 + 4 + 1
+    assert len(secrets) == 2 + len(NAMES) + 4 + 1
     words = {form for secret in secrets for form in forms(secret)}
     assert len(words) > len(secrets)
     assert [word for word in words if word in said] == []
@@ -196,13 +204,28 @@ def test_a_certificate_is_made_anew_when_it_is_asked_for(folder: Path) -> None:
 def test_openssl_finds_a_certificate_good(folder: Path, name: str) -> None:
     """For the ends of a connection that it is for, under each of its names."""
     certificate, ca = folder / name / "certificate.pem", folder / "ca.pem"
-    nearby = [] if name == "topology" else ["-verify_hostname=localhost", "-verify_ip=127.0.0.1"]
-    for purpose in {"rabbitmq": ["sslserver"], "topology": ["sslclient"]}.get(name, ["sslserver", "sslclient"]):
+    nearby = [] if name in ("topology", "observer") else ["-verify_hostname=localhost", "-verify_ip=127.0.0.1"]
+    purposes = {"rabbitmq": ["sslserver"], "topology": ["sslclient"], "observer": ["sslclient"]}
+    for purpose in purposes.get(name, ["sslserver", "sslclient"]):
         for check in (f"-verify_hostname={name}", *nearby):
             flag, _, value = check.partition("=")
             words = ["-x509_strict", "-CAfile", str(ca), "-purpose", purpose, flag, value, str(certificate)]
             ended = subprocess.run([OPENSSL, "verify", *words], check=True, capture_output=True)
             assert ended.stdout.endswith(b": OK\n")
+
+
+@pytest.mark.skipif(not OPENSSL, reason="needs openssl")
+def test_certificates_of_an_authority_of_ones_own_are_those_of_the_page(tmp_path: Path) -> None:
+    """The commands of docs/security.md make, with openssl alone, what each service takes."""
+    (commands,) = re.findall(r"```sh\n(openssl req .+?)\n```", SECURITY.read_text(encoding="utf-8"), re.DOTALL)
+    made, show = commands.rsplit("\n", 1)
+    subprocess.run([shutil.which("sh") or "/bin/sh", "-ec", made], cwd=tmp_path, check=True, capture_output=True)
+    for name in SERVICES:
+        Certificates(
+            tmp_path / "ca.pem", tmp_path / f"{name}.pem", tmp_path / f"{name}.key", f"spiffe://ordersys/service/{name}"
+        )
+    assert show.startswith("python -m ordersys.identity show order-service.pem")
+    assert "spiffe://ordersys/service/order-service" in done("show", tmp_path / "order-service.pem")
 
 
 def test_grpc_knows_both_ends_by_them(folder: Path) -> None:
@@ -231,7 +254,7 @@ def test_grpc_knows_both_ends_by_them(folder: Path) -> None:
     assert callers == [b"spiffe://ordersys/service/product-service"]
 
 
-@pytest.mark.parametrize("replaced", [0, 1, 3, 5, 16, 18])
+@pytest.mark.parametrize("replaced", [0, 1, 3, 5, 18, 20])
 def test_an_init_that_was_killed_is_completed_by_the_next(tmp_path: Path, replaced: int) -> None:
     """Between any two files; what was half written is gone."""
     folder = tmp_path / "identity"

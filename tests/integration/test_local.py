@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -24,8 +25,11 @@ from ordersys.local.rabbitmq import answers
 from ordersys.local.service import Program, Service, ours
 from ordersys.local.system import USUAL_PORTS, Choices, System
 from tests.integration.api import Api, answered, eventually, placing
-from tests.integration.conftest import skip_without_rabbitmq
+from tests.integration.conftest import quietly, skip_without_rabbitmq
+from tests.integration.place import Place
 from tests.running import addresses, local
+
+METRICS = "ORDERSYS_METRICS_ADDRESS"
 
 
 @pytest.fixture
@@ -74,30 +78,31 @@ def test_two_systems_that_start_at_once_run_side_by_side(folder: Path, tmp_path:
 
 
 @pytest.mark.parametrize("gone", [False, True], ids=["it stays", "it is gone by then"])
-@pytest.mark.parametrize(
-    ("stage_", "variable"), [("boot", "ORDERSYS_AMQP_URL"), ("healthy", "ORDERSYS_ORDER_SERVICE_ADDRESS")]
-)
+@pytest.mark.parametrize("variable", ["ORDERSYS_AMQP_URL", "ORDERSYS_ORDER_SERVICE_ADDRESS", METRICS])
 def test_a_port_that_is_taken_between_its_choice_and_its_use_is_given_up(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, stage_: str, variable: str, gone: bool
+    folder: Path, monkeypatch: pytest.MonkeyPatch, place: Place, variable: str, gone: bool
 ) -> None:
     """All services get other ports, and know each other's; nobody takes the stranger for a service of ours.
 
     Two systems that start at once may take a port from each other and give it up again.
     """
     strangers: list[socket.socket] = []
+    of_broker = variable == "ORDERSYS_AMQP_URL"
 
     def port() -> int:
+        if variable == METRICS:
+            return system.metrics["order_service"].port
         return int(system.environment[variable].removesuffix("/%2F").rpartition(":")[2])
 
     @contextlib.contextmanager
     def stage(name: str) -> Iterator[Callable[[str], None]]:
-        if name == stage_:
+        if name == ("boot" if of_broker else "healthy"):
             strangers.append(socket.create_server((ports.LOOPBACK, port())))
         yield lambda word: None
 
     if gone:
         monkeypatch.setattr(ports, "trouble", lambda port: None)
-    system = System(folder, stage, Choices())
+    system = System(folder, stage, Choices(amqp_url=None if of_broker else place.url_of_guest))
     try:
         with system, Api(system.environment) as api:
             (stranger,) = strangers
@@ -107,6 +112,27 @@ def test_a_port_that_is_taken_between_its_choice_and_its_use_is_given_up(
     finally:
         for stranger in strangers:
             stranger.close()
+
+
+def test_the_metrics_of_each_process_of_ours_stand_in_the_state(
+    folder: Path, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At an address of its own, whatever the shell has named; a program in the place of ours is given none."""
+    monkeypatch.setenv(METRICS, f"{ports.LOOPBACK}:1")
+    program = (sys.executable, "-m", "ordersys.notification_service_1")
+    choices = Choices(amqp_url=place.url_of_guest, programs={"notification_service_1": program})
+    with System(folder, quietly, choices) as system:
+        metrics = state.running(str(folder)).metrics
+        assert metrics.keys() == system.services.keys() - {"notification_service_1"}
+        for address in metrics.values():
+            with urllib.request.urlopen(f"http://{address}/metrics") as answer:
+                assert b"ordersys_build_info" in answer.read()
+
+
+def test_metrics_that_were_chosen_otherwise_are_not_in_the_state(folder: Path, place: Place) -> None:
+    """A setting that is given to all services counts: none, say."""
+    with System(folder, quietly, Choices(amqp_url=place.url_of_guest, settings={METRICS: "none"})):
+        assert state.running(str(folder)).metrics == {}
 
 
 def test_the_state_of_a_system_is_there_while_it_runs(folder: Path) -> None:
@@ -145,9 +171,9 @@ def test_the_demo_ends_with_one_json_object_that_says_it_came_out_even(folder: P
     assert processes_of(folder) == []
 
 
-def test_a_service_that_dies_is_started_again(folder: Path) -> None:
+def test_a_service_that_dies_is_started_again(folder: Path, place: Place) -> None:
     """The launcher that stays with the running system sees to it that it goes on running."""
-    with local(folder) as process, Api(addresses(process)) as api:
+    with local(folder, "--amqp-url", place.url_of_guest) as process, Api(addresses(process)) as api:
         before = api.place({"paper-a4": 1})
         victims = [p for p in psutil.process_iter(["cmdline"]) if "ordersys.order_service" in repr(p.info)]
         ours = [p for p in victims if str(folder) in repr(p.environ())]
@@ -228,6 +254,9 @@ def test_a_url_with_a_password_may_stand_in_a_file(option: str, tmp_path: Path) 
     file = tmp_path / "url"
     assert_refused(start(option, f"@{file}"), option, str(file), "No such file")
     file.write_text("http://user:secret@nowhere")
+    file.chmod(0o644)
+    assert_refused(start(option, f"@{file}"), option, str(file), "chmod 600")
+    file.chmod(0o600)
     assert_refused(start(option, f"@{file}"), option, "must be")
     file.write_bytes(b"\xff")
     assert_refused(start(option, f"@{file}"), option, str(file))
@@ -235,6 +264,7 @@ def test_a_url_with_a_password_may_stand_in_a_file(option: str, tmp_path: Path) 
 
 def test_a_broker_in_a_file_is_the_one_that_is_asked(tmp_path: Path) -> None:
     """Nobody answers there, which is said without its password."""
+    (tmp_path / "url").touch(0o600)
     (tmp_path / "url").write_text("amqp://user:secret@127.0.0.1:1/%2F\n")
     done = start("--amqp-url", f"@{tmp_path / 'url'}")
     assert done.returncode == 1
@@ -289,9 +319,9 @@ def test_what_a_service_cant_start_with_is_its_own_line(folder: Path, tmp_path: 
     assert processes_of(folder) == []
 
 
-def test_a_service_that_cant_start_again_is_said_once(folder: Path) -> None:
+def test_a_service_that_cant_start_again_is_said_once(folder: Path, place: Place) -> None:
     """It is tried again all the same: what keeps it may pass, and then it runs."""
-    with local(folder) as process, Api(addresses(process)) as api:
+    with local(folder, "--amqp-url", place.url_of_guest) as process, Api(addresses(process)) as api:
         api.place({"paper-a4": 1})
         databases = folder / "databases"
         (databases / "something").touch()  # else the service would close it to others by itself
@@ -319,9 +349,9 @@ def running(folder: Path, module: str) -> psutil.Process:
     return ours
 
 
-def test_a_service_that_cant_be_started_for_a_while_is_said_once(folder: Path) -> None:
+def test_a_service_that_cant_be_started_for_a_while_is_said_once(folder: Path, place: Place) -> None:
     """Its log can't be opened: the others run on, and it does as soon as that is mended."""
-    with local(folder) as process, Api(addresses(process)) as api:
+    with local(folder, "--amqp-url", place.url_of_guest) as process, Api(addresses(process)) as api:
         api.place({"paper-a4": 1})
         log = folder / "log" / "order_service.log"
         log.rename(log.with_suffix(".kept"))

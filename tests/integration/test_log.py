@@ -16,7 +16,7 @@ from ordersys.api.order.v1.order_service_pb2 import CreateOrderResponse, ListOrd
 from ordersys.api.order.v1.order_service_pb2_grpc import OrderServiceStub
 from ordersys.local import ports
 from tests.contract.harness.system_under_test import creating
-from tests.integration.api import SECONDS
+from tests.integration.api import RECONNECTING, SECONDS
 
 COMMAND = (sys.executable, "-m", "ordersys.order_service")
 
@@ -31,7 +31,7 @@ class Service:
 
     def serve(self) -> None:
         """Has it take an order and list orders."""
-        with grpc.insecure_channel(self._address) as channel:
+        with grpc.insecure_channel(self._address, RECONNECTING) as channel:
             orders = OrderServiceStub(channel)
             made: CreateOrderResponse = orders.CreateOrder(creating(), timeout=SECONDS, wait_for_ready=True)
             assert made.order.id

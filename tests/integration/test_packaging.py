@@ -32,7 +32,8 @@ def built(tree: Path, target: str, out: Path, *before: str) -> Path:
 def unpacked(archive: Path, folder: Path) -> Path:
     """The source tree that a source distribution holds."""
     with tarfile.open(archive) as tar:
-        tar.extractall(folder, filter="data")
+        tar.extraction_filter = getattr(tarfile, "data_filter", None)  # from Python 3.11.4 on
+        tar.extractall(folder)  # noqa: S202 - an archive of ours
     (tree,) = folder.iterdir()
     return tree
 

@@ -7,16 +7,18 @@ in one process.
 import asyncio
 import os
 import random
+import re
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import LiteralString
+from typing import Any, LiteralString
 from urllib.parse import urlsplit
 
 import psycopg
@@ -31,9 +33,10 @@ from ordersys.contract.errors import StatusError
 from ordersys.local import ports
 from ordersys.local.choices import SERVICES
 from ordersys.local.postgresql_programs import OLDEST, Programs, installed, packaged
+from ordersys.order_service.store import SCHEMA as ORDERS
 from ordersys.product_service.saga import Result, Saga
 from ordersys.product_service.store import placements, products, sagas, seed
-from ordersys.product_service.store.tables import SCHEMA, quantities
+from ordersys.product_service.store.tables import SCHEMA, quantities, stored
 from ordersys.runtime.base import database_url
 from ordersys.runtime.base.failpoints import VARIABLE
 from ordersys.runtime.base.ids import uuid7
@@ -41,13 +44,14 @@ from ordersys.runtime.storage import postgresql_database
 from ordersys.runtime.storage.errors import CommitUnknown, StorageUnavailable
 from ordersys.runtime.storage.postgresql_database import PostgreSQLDatabase
 from ordersys.runtime.storage.schema import Schema, UnusableDatabase
-from ordersys.runtime.storage.statements import driver_of
+from ordersys.runtime.storage.statements import driver_of, lock_number
 from tests import postgresql
 from tests.integration.conftest import skip_without_postgresql
 
 # None: the one that is given, or none at all, which says why it is skipped.
 VERSIONS = [programs for programs in (*installed(), *packaged()) if programs.major >= OLDEST]
 SERVERS: list[Programs | None] = [None] if postgresql.given() or not VERSIONS else [*VERSIONS]
+PAGE = (Path(__file__).parent.parent.parent / "docs" / "operations.md").read_text(encoding="utf-8")
 LAMP, TABLE = (Product(id=id_, name=id_, available=50) for id_ in ("lamp", "table"))
 PROCESSES = 3
 _FLUSH = b"H\0\0\0\4"  # asks to be answered without delay; psycopg says it once more when nothing is open
@@ -516,9 +520,12 @@ async def test_a_user_who_cannot_work_is_told_what_is_missing(
                 connection.execute(granted.format(SQL(rights), Identifier(name)))
             if setting:
                 connection.execute(SQL("ALTER ROLE {} SET {}").format(Identifier(name), SQL(setting)))
-            with pytest.raises(UnusableDatabase, match=f"^database .*{said}"):
-                async with opened(url.replace("postgres@", f"{name}@")):
-                    pass
+            with psycopg.connect(url) as other:
+                if "timeout" in setting:  # on a fast machine no statement takes so long by itself
+                    other.execute("SELECT pg_advisory_lock(%s)", (lock_number(f"schema of {SCHEMA.owner}"),))
+                with pytest.raises(UnusableDatabase, match=f"^database .*{said}"):
+                    async with opened(url.replace("postgres@", f"{name}@")):
+                        pass
         finally:
             connection.execute(SQL("DROP OWNED BY {}").format(Identifier(name)))
             connection.execute(SQL("DROP ROLE {}").format(Identifier(name)))
@@ -604,3 +611,76 @@ def test_the_folder_of_files_is_not_used(tmp_path: Path) -> None:
     done = subprocess.run(command, env={**os.environ, **settings}, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stderr == "order-service: the state is in PostgreSQL (h:5432/d): use pg_dump and pg_restore\n"
+
+
+def at_the_shell(command: str, url: str) -> list[str]:
+    """The lines that a command of the operations page prints where `url` is told as the page says."""
+    path = os.pathsep.join([*(str(Path(programs.path("psql")).parent) for programs in VERSIONS), os.environ["PATH"]])
+    parts = urlsplit(url)
+    at = parts._replace(netloc=f"{parts.username}@{parts.hostname}:{parts.port}").geturl()
+    environment = {**os.environ, "PATH": path, "URL": at, "PGPASSWORD": parts.password or ""}
+    done = subprocess.run(["/bin/sh", "-c", command], env=environment, capture_output=True, text=True, check=False)
+    assert done.stderr == ""
+    return done.stdout.splitlines()
+
+
+needs_psql = pytest.mark.skipif(not VERSIONS and shutil.which("psql") is None, reason="needs psql")
+
+
+@needs_psql
+async def test_the_outbox_is_looked_into_by_the_command_of_the_page(url: str) -> None:
+    """The rows that wait of an order, and why; of no other order. Beside processes that have the tables open."""
+    (command,) = re.findall(r"```sh\n( +echo .+?)\n +```", PAGE, re.DOTALL)
+    event = {"type": "t", "time": 1, "source": "s", "traceparent": "", "body": b"", "exchange": "e"}
+    place = database_url.parse(url)
+    assert place is not None
+    database = await PostgreSQLDatabase.open(place, ORDERS)
+    try:
+        with psycopg.connect(url, autocommit=True) as connection:
+            for table, event_id, subject, others in (
+                ("outbox", "ORDER.2", "ORDER", {}),
+                ("outbox", "other.1", "other", {}),
+                (
+                    "outbox_late",
+                    "ORDER.1",
+                    "ORDER",
+                    {"sequence": 1, "attempts": 3, "due_time": 0, "reason": "too large"},
+                ),
+                (
+                    "outbox_late",
+                    "other.1",
+                    "other",
+                    {"sequence": 2, "attempts": 3, "due_time": 0, "reason": "too large"},
+                ),
+            ):
+                insert(
+                    connection, "order_service", table, {**event, "event_id": event_id, "subject": subject, **others}
+                )
+        assert at_the_shell(command, url) == ["ORDER.2|not tried yet", "ORDER.1|3 tries; too large"]
+    finally:
+        await database.close()
+
+
+@needs_psql
+async def test_the_products_without_balance_are_those_that_the_query_of_the_page_names(url: str) -> None:
+    """Held for nothing, or too few for the reservations of orders and the sagas that are pending."""
+    _, query = re.findall(r"```sql\n(.+?)\n +```", PAGE, re.DOTALL)
+    async with opened(url):
+        with psycopg.connect(url, autocommit=True) as connection:
+            for order, units in (("1", {"lamp": 3, "table": 2}), ("2", {"lamp": 1})):
+                insert(connection, "product_service", "reservations", {"order_id": order, "units": stored(units)})
+            connection.execute("UPDATE product_service.products SET held = 6 WHERE product_id = 'lamp'")
+            connection.execute("UPDATE product_service.products SET held = 1 WHERE product_id = 'table'")
+        assert set(at_the_shell(f"psql \"$URL\" -X -At <<'END'\n{query}\nEND", url)) == {"lamp|6|2", "table|1|-1"}
+        with psycopg.connect(url, autocommit=True) as connection:
+            saga = dict.fromkeys(("saga_id", "kind", "request_id", "traceparent"), "") | {"order_request": b""}
+            row = {**saga, "order_id": "3", "reserved": stored({"lamp": 2})}
+            insert(connection, "product_service", "sagas", row)
+        assert at_the_shell(f"psql \"$URL\" -X -At <<'END'\n{query}\nEND", url) == ["table|1|-1"]
+
+
+def insert(connection: "psycopg.Connection[Any]", schema: str, table: str, row: Mapping[str, object]) -> None:
+    """A row as a service might have written it."""
+    columns, values = SQL(", ").join(map(Identifier, row)), SQL(", ").join(SQL("%s") for _ in row)
+    statement = SQL("INSERT INTO {}.{} ({}) VALUES ({})").format(Identifier(schema), Identifier(table), columns, values)
+    connection.execute(statement, list(row.values()))

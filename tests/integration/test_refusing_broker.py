@@ -3,8 +3,7 @@
 import asyncio
 import sqlite3
 import time
-import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
@@ -14,13 +13,10 @@ import pytest
 from ordersys.api.order.v1.order_events_pb2 import OrderCreated
 from ordersys.contract.topology import subscriptions
 from ordersys.local import ports
-from ordersys.local.rabbitmq import Node
-from ordersys.local.system import Choices, System
 from ordersys.runtime.rabbitmq.reconnecting import opened
 from ordersys.runtime.rabbitmq.urls import parse
 from tests.contract.harness.injector import Injector
 from tests.contract.harness.sample_orders import sample_order
-from tests.integration.conftest import quietly, skip_without_rabbitmq
 from tests.integration.place import ALL, NONE, NOT_SERVING, SECONDS, SERVING, Place, running, soon
 
 pytestmark = pytest.mark.timeout(240)
@@ -28,29 +24,6 @@ QUEUES = {subscription.consumer: subscription.queue for subscription in subscrip
 FIRST, SECOND = QUEUES["notification-service-1"], QUEUES["notification-service-2"]
 (DEAD,) = (subscription.dead_letter_queue for subscription in subscriptions() if subscription.queue == FIRST)
 FANOUT = "orders.created"
-# In one go: each call of rabbitmqctl starts an Erlang of its own. The broker goes, and with it what was made.
-_MADE = """
-    rabbit_vhost:add(<<"{name}">>, <<"tests">>),
-    rabbit_auth_backend_internal:add_user(<<"{name}">>, <<"secret">>, <<"tests">>),
-    rabbit_auth_backend_internal:set_permissions(
-        <<"guest">>, <<"{name}">>, <<".*">>, <<".*">>, <<".*">>, <<"tests">>).
-"""
-
-
-@pytest.fixture(scope="module")
-def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
-    """A broker of these tests' own, on which nothing is declared."""
-    skip_without_rabbitmq()
-    with System(tmp_path_factory.mktemp("broker"), quietly, Choices(services=())) as system:
-        yield system.nodes[0]
-
-
-@pytest.fixture
-def place(node: Node) -> Place:
-    """A new virtual host, with a user who may do nothing yet."""
-    made = Place(node, f"v{uuid.uuid4().hex[:8]}")
-    node.control("eval", _MADE.format(name=made.name))
-    return made
 
 
 class Missing(NamedTuple):

@@ -5,19 +5,24 @@ import json
 import signal
 import subprocess
 import sys
+import urllib.request
+from collections import Counter
+from itertools import takewhile
 from pathlib import Path
 
 import psutil
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from ordersys.api.product.v1.product_service_pb2 import PlaceOrderRequest
 from ordersys.grpc_client import discovery
 from ordersys.grpc_client.connection import Client
 from ordersys.grpc_client.peers import PEERS
 from ordersys.local import state
+from ordersys.runtime.metrics.table import LEADER
 from tests.integration.api import eventually, placing
 from tests.integration.conftest import skip_without_postgresql, skip_without_rabbitmq
-from tests.running import addresses, local
+from tests.running import addresses, local, rolling
 
 MODULES = [peer.module for peer in PEERS]
 
@@ -76,12 +81,12 @@ def test_processes_are_restarted_one_at_a_time_while_all_orders_are_taken(folder
         psutil.Process(before["order_service-2"]).kill()
         eventually(lambda: processes(folder)["order_service-2"] != before["order_service-2"])
         assert command(folder, "wait").returncode == 0
+        eventually(lambda: leaders(folder) == dict.fromkeys(MODULES, 1))
 
         before = processes(folder)
-        roll = [sys.executable, "-m", "ordersys.local", "--data-dir", str(folder), "--roll"]
-        with subprocess.Popen(roll, stderr=subprocess.PIPE, text=True) as rolling:
-            orders = asyncio.run(placed_until(folder, rolling))
-        assert rolling.returncode == 0, rolling.stderr
+        with rolling(folder) as roll:
+            orders = asyncio.run(placed_until(folder, roll))
+        assert roll.returncode == 0, roll.stderr
         after = processes(folder)
         assert all(after[name] != before[name] for name in before)
         heard = eventually(lambda: heard_of(folder, orders[-1]))
@@ -89,6 +94,43 @@ def test_processes_are_restarted_one_at_a_time_while_all_orders_are_taken(folder
         launcher.send_signal(signal.SIGTERM)
         launcher.communicate(timeout=120)
         assert launcher.returncode == 0
+
+
+@pytest.mark.timeout(400)
+def test_a_page_that_dies_while_processes_are_restarted_is_started_again_at_once(folder: Path) -> None:
+    """A process that does not end has its restart take half a minute; the page is back long before."""
+    skip_without_rabbitmq()
+    with local(folder, "--live") as launcher:
+        addresses(launcher)
+        said = launcher.stderr
+        assert said is not None
+        services = [psutil.Process(pid) for pid in processes(folder).values()]
+        (page,) = [child for child in psutil.Process(launcher.pid).children() if "ordersys.live" in child.cmdline()]
+        for service in services:
+            service.suspend()
+        with rolling(folder) as roll:
+            assert next(line for line in said if line.startswith("restarting")) == "restarting order_service\n"
+            page.kill()
+            assert "live ended with status -9; starting it again" in next(said)
+            for service in services:
+                service.resume()
+            ends = list(takewhile(lambda line: not line.startswith("all processes"), said))
+            assert [line.split()[0] for line in ends] == ["restarting"] * 3
+            assert roll.wait(60) == 0
+        launcher.send_signal(signal.SIGTERM)
+        launcher.communicate(timeout=120)
+        assert launcher.returncode == 0
+
+
+def leaders(folder: Path) -> dict[str, float]:
+    """The number of processes of each service that say in their metrics that they lead."""
+    by_service: Counter[str] = Counter()
+    for process, address in json.loads((folder / state.FILE).read_text())["metrics"].items():
+        with urllib.request.urlopen(f"http://{address}/metrics", timeout=10) as answer:
+            families = text_string_to_metric_families(answer.read().decode())
+        (shown,) = (family for family in families if family.name == LEADER.name)
+        by_service[process.partition("-")[0]] += int(sum(sample.value for sample in shown.samples))
+    return dict(by_service)
 
 
 def heard_of(folder: Path, order_id: str) -> int | None:

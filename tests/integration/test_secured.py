@@ -196,6 +196,8 @@ def test_the_client_finds_its_credentials_by_the_folder(secured: Secured) -> Non
     refused = client(secured, "restock", "paper-a4", "5", **anna)
     assert refused.returncode == 1
     assert "Who calls may not do this" in refused.stderr
+    assert f"You have shown the token in '{layout.token('anna')}', anna's." in refused.stderr
+    assert layout.token("anna").read_text(encoding="utf-8").strip() not in refused.stderr
     anonymous = client(secured, "orders", ORDERSYS_CA_FILE=str(layout.ca))
     assert anonymous.returncode == 1
     assert "ORDERSYS_TOKEN_FILE" in anonymous.stderr

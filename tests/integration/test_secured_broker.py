@@ -7,21 +7,22 @@ import asyncio
 import json
 import os
 import shlex
+import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from socket import create_connection
 from urllib.parse import quote
 
 import grpc
 import pika
 import psutil
 import pytest
+from pika.adapters.blocking_connection import BlockingChannel
 from pika.credentials import ExternalCredentials
 from pika.exceptions import ChannelClosedByBroker
 
@@ -34,12 +35,14 @@ from ordersys.contract.topology import subscriptions
 from ordersys.identity import issuing
 from ordersys.identity.authority import Authority
 from ordersys.identity.issuing import Pair
-from ordersys.local import ports
+from ordersys.local import ports, rabbitmq, rabbitmq_installed
 from ordersys.local.rabbitmq import answers
+from ordersys.local.rabbitmq_security import BrokerSecurity
 from ordersys.local.system import Choices, System
 from ordersys.runtime.rabbitmq.connection import Session
 from ordersys.runtime.rabbitmq.errors import BrokerUnavailable
 from ordersys.runtime.rabbitmq.reconnecting import declare, missing
+from ordersys.runtime.rabbitmq.refusals import ACCESS_REFUSED
 from ordersys.runtime.rabbitmq.tls import Files
 from ordersys.runtime.rabbitmq.urls import BrokerUrl, identified, parse
 from tests.integration.api import eventually
@@ -48,7 +51,9 @@ from tests.integration.test_secured import Secured
 
 pytestmark = pytest.mark.timeout(400)
 SECONDS = 60.0
-CACHED_SECONDS = 180.0  # Erlang looks for changed certificates every two minutes
+# Erlang looks for changed certificates every two minutes by itself; nothing else changes with this (Erlang's ssl
+# application, "ssl_pem_cache_clean", in milliseconds).
+LOOKS_OFTEN = " -ssl ssl_pem_cache_clean 2000"
 SERVICES = ("notification-service-1", "notification-service-2", "order-service", "product-service")
 GUEST = "guest:guest@"
 NOW = datetime.now(UTC)
@@ -58,8 +63,11 @@ NOW = datetime.now(UTC)
 def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
     """The whole system, in a folder whose name has signs that would mean something in RabbitMQ's configuration."""
     skip_without_rabbitmq()
-    with System(tmp_path_factory.mktemp("größe #1 =%41"), quietly, Choices(secure=True)) as system:
-        yield of(system)
+    folder = tmp_path_factory.mktemp("größe #1 =%41")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rabbitmq_installed, "_ERLANG", rabbitmq_installed._ERLANG + LOOKS_OFTEN)
+        with System(folder, quietly, Choices(secure=True)) as system:
+            yield of(system)
 
 
 def of(system: System) -> Secured:
@@ -78,6 +86,7 @@ def written(folder: Path, pair: Pair) -> Files:
     """Files with a certificate and its key."""
     certificate, key = folder / "certificate.pem", folder / "key.pem"
     certificate.write_bytes(issuing.certificate_pem(pair.certificate))
+    key.touch(0o600)
     key.write_bytes(issuing.key_pem(pair.key))
     return Files(None, certificate, key)
 
@@ -158,7 +167,7 @@ def test_each_service_works_as_itself(secured: Secured) -> None:
 def test_nobody_else_is_a_user(secured: Secured) -> None:
     """Neither the guest of each RabbitMQ nor anybody with rights over it, and nobody may use a password."""
     listed = secured.system.nodes[0].control("-q", "list_users").splitlines()[1:]
-    assert sorted(listed) == sorted(f"{name}\t[]" for name in (*SERVICES, "topology"))
+    assert sorted(listed) == sorted(f"{name}\t[]" for name in (*SERVICES, "topology", "observer"))
 
 
 REFUSED: Mapping[str, tuple[str, str]] = {
@@ -210,7 +219,7 @@ def greeting(secured: Secured) -> bytes:
     options = url(secured, files(secured, "order-service")).fresh().ssl_options
     assert options is not None and options.context is not None
     with (
-        create_connection((ports.LOOPBACK, secured.system.nodes[0].port), SECONDS) as plain,
+        socket.create_connection((ports.LOOPBACK, secured.system.nodes[0].port), SECONDS) as plain,
         options.context.wrap_socket(plain, server_hostname="rabbitmq") as encrypted,
     ):
         encrypted.sendall(b"AMQP\0\0\x09\x01")
@@ -317,24 +326,71 @@ def topology(*words: str, **variables: str) -> "subprocess.CompletedProcess[str]
     )
 
 
-def test_a_queue_that_was_deleted_is_declared_again(secured: Secured) -> None:
-    """By the launcher: no service may; what is placed from then on is recorded."""
+def test_a_queue_that_was_deleted_is_declared_again(tmp_path: Path) -> None:
+    """By the launcher: no service may; what is placed from then on is recorded.
+
+    In a system of its own: a broker that another test kills then may lose the queue (docs/reliability.md).
+    """
+    skip_without_rabbitmq()
     (queue, *_) = (subscription.queue for subscription in subscriptions())
-    with closing(connected(secured, "topology")) as connection:
-        connection.channel().queue_delete(queue)
-    eventually(lambda: queue in messages(secured.system), SECONDS)
-    order = placed(secured)
-    eventually(partial(heard, secured, 1, order), SECONDS)
+    with System(tmp_path, quietly, Choices(secure=True)) as system:
+        secured = of(system)
+        with closing(connected(secured, "topology")) as connection:
+            channel = connection.channel()
+            wait_for_subscriber(channel, queue)
+            channel.queue_delete(queue)
+        eventually(lambda: queue in messages(system), SECONDS)
+        order = placed(secured)
+        eventually(partial(heard, secured, 1, order), SECONDS)
 
 
-def test_a_renewed_certificate_of_the_broker_is_served_without_a_restart(secured: Secured) -> None:
-    """To new connections; those there are go on."""
+REFUSED_TO_OBSERVER = {
+    "publish to an exchange": lambda channel, queue: channel.basic_publish("orders.created", "", b""),
+    "publish to a queue": lambda channel, queue: channel.basic_publish("", queue, b""),
+    "consume": lambda channel, queue: channel.basic_consume(queue, lambda *_: None),
+    "get": lambda channel, queue: channel.basic_get(queue),
+    "purge": lambda channel, queue: channel.queue_purge(queue),
+    "delete": lambda channel, queue: channel.queue_delete(queue),
+    "declare": lambda channel, queue: channel.queue_declare("tap"),
+    "bind": lambda channel, queue: channel.queue_bind(queue, "orders.created"),
+    "unbind": lambda channel, queue: channel.queue_unbind(queue, "orders.created"),
+}
+
+
+@pytest.mark.parametrize("attempt", REFUSED_TO_OBSERVER)
+def test_the_observer_looks_at_queues_and_may_do_nothing_else(secured: Secured, attempt: str) -> None:
+    """So the live page can't disturb anybody, whatever is wrong with it."""
+    queue = subscriptions()[0].queue
+    with closing(connected(secured, "observer")) as connection:
+        channel = connection.channel()
+        channel.confirm_delivery()
+        wait_for_subscriber(channel, queue)
+        with pytest.raises(ChannelClosedByBroker) as refused:
+            REFUSED_TO_OBSERVER[attempt](channel, queue)
+        assert refused.value.reply_code == ACCESS_REFUSED
+
+
+def test_a_renewed_certificate_of_the_broker_is_served_without_a_restart(
+    secured: Secured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To new connections, once it is time to renew; those there are go on. Until then no file is looked at."""
     before = shown_certificate(secured)
     secured.authority.certificate("rabbitmq")
+    (mounted,) = secured.system.folder.glob("rabbitmq*/tls/certificate.pem")
+    with monkeypatch.context() as unchanged:
+        unchanged.setattr(BrokerSecurity, "renew", not_to_be_called)
+        secured.system.watch(lambda line: None)
+    monkeypatch.setattr("ordersys.local.identities._RENEW_SECONDS", 0.0)
     secured.system.watch(lambda line: None)
-    eventually(lambda: shown_certificate(secured) != before, CACHED_SECONDS)
+    assert mounted.read_bytes() == secured.authority.layout.certificate("rabbitmq").read_bytes()
+    eventually(lambda: shown_certificate(secured) != before, 2 * SECONDS)
     assert secured.system.nodes[0].running
     secured.place("anna")
+
+
+def not_to_be_called(*_: object) -> None:
+    """In the place of a method."""
+    raise AssertionError("called before it is time")
 
 
 def shown_certificate(secured: Secured) -> bytes:
@@ -342,7 +398,7 @@ def shown_certificate(secured: Secured) -> bytes:
     options = url(secured, files(secured, "topology")).fresh().ssl_options
     assert options is not None and options.context is not None
     with (
-        create_connection((ports.LOOPBACK, secured.system.nodes[0].port), SECONDS) as plain,
+        socket.create_connection((ports.LOOPBACK, secured.system.nodes[0].port), SECONDS) as plain,
         options.context.wrap_socket(plain, server_hostname="rabbitmq") as encrypted,
     ):
         return encrypted.getpeercert(binary_form=True) or b""
@@ -353,12 +409,89 @@ def test_a_killed_broker_comes_back_with_all_its_events(secured: Secured) -> Non
     secured.system.nodes[0].kill()
     order = placed(secured)
 
-    def heard_by(number: int) -> object:
-        secured.system.watch(lambda line: None)
-        return heard(secured, number, order)
-
     for number in (1, 2):
-        eventually(partial(heard_by, number), 2 * SECONDS)
+        watched(secured, lambda line: None, partial(heard, secured, number, order))
+
+
+def watched(secured: Secured, say: Callable[[str], None], look: Callable[[], object]) -> None:
+    """Has the launcher look after its processes until `look` is true."""
+
+    def looked() -> object:
+        secured.system.watch(say)
+        return look()
+
+    eventually(looked, 2 * SECONDS)
+
+
+def test_a_broker_whose_port_is_taken_while_it_is_down_comes_back_when_it_is_free(secured: Secured) -> None:
+    """It is not started before, and says so once; it keeps its port, where its clients look for it."""
+    said: list[str] = []
+    (node,) = secured.system.nodes
+    node.kill()
+    with closing(stranger_at(node.port)):
+        watched(secured, said.append, lambda: any("can't be started" in line for line in said))
+        assert not node.running
+    watched(secured, said.append, node._answers)
+    assert [line for line in said if "can't be started" in line] == [
+        f"{node.name} can't be started and is tried again now and then: port {node.port} can't be used: is in use"
+    ]
+
+
+def test_a_broker_that_runs_without_its_port_is_started_again(secured: Secured) -> None:
+    """RabbitMQ goes on without its listener for TLS where somebody else has taken the port as it boots."""
+    said: list[str] = []
+    (node,) = secured.system.nodes
+    node.kill()
+    node.launch()
+    with closing(stranger_at(node.port)):
+        watched(secured, said.append, lambda: said)
+    assert said[0] == f"rabbitmq runs and can't be reached; ending it (log: {node.log})"
+    watched(secured, said.append, node._answers)
+
+
+def stranger_at(port: int) -> socket.socket:
+    """A port that somebody else listens on, as soon as whoever was killed has left it."""
+
+    def listening() -> socket.socket | None:
+        try:
+            return socket.create_server((ports.LOOPBACK, port))
+        except OSError:
+            return None
+
+    return eventually(listening)
+
+
+@pytest.mark.parametrize("gone", [False, True], ids=["it stays", "it is gone by then"])
+def test_a_port_that_is_taken_as_a_broker_boots_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gone: bool
+) -> None:
+    """At once, and not when the time of a boot is over."""
+    skip_without_rabbitmq()
+    strangers: list[socket.socket] = []
+
+    @contextmanager
+    def stage(name: str) -> Iterator[Callable[[str], None]]:
+        if name == "boot":
+            strangers.append(socket.create_server((ports.LOOPBACK, system.nodes[0].port)))
+        yield lambda word: None
+
+    if gone:
+        monkeypatch.setattr(ports, "trouble", lambda port: None)
+    monkeypatch.setattr(rabbitmq, "_BOOT_SECONDS", 10 * SECONDS)
+    system = System(tmp_path, stage, Choices(services=(), secure=True))
+    try:
+        with system:
+            (stranger,) = strangers
+            assert system.nodes[0].port != stranger.getsockname()[1]
+            assert system.nodes[0]._answers()
+    finally:
+        for stranger in strangers:
+            stranger.close()
+
+
+def wait_for_subscriber(channel: BlockingChannel, queue: str) -> None:
+    """Returns when the queue has its subscriber, who is away between two subscriptions or connections."""
+    eventually(lambda: channel.queue_declare(queue, passive=True).method.consumer_count == 1, SECONDS)
 
 
 def messages(system: System) -> dict[str, int]:

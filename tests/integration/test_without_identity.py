@@ -9,7 +9,7 @@ import pytest
 
 from ordersys.local import ports
 from ordersys.local.choices import SERVICES
-from ordersys.local.system import variable
+from ordersys.local.listening import variable
 from tests.integration.api import eventually
 from tests.integration.order_service import ended, order_service
 

@@ -4,8 +4,8 @@ The unbroken implementation is judged first, by the whole suite. A mutant is jud
 which has to fail in the stated way, and by all of them where that law is kept. With --alone the broken service is
 judged without the others, too: the law of a mutant needs none. A mutant of several processes is judged with so many of
 each service on a PostgreSQL; where there is none it is not tried, which the matrix says. One of a system with
-identities is judged with these. Prints the matrix and the scores; exit status 0 means that every mutant that was
-tried was killed.
+identities is judged with these; one that breaks no law of the contract by a test of ours, in a copy of the source.
+Prints the matrix and the scores; exit status 0 means that every mutant that was tried was killed.
 """
 
 import argparse
@@ -18,15 +18,15 @@ from pathlib import Path
 
 from tests import postgresql
 from tests.contract.harness.law_index import node_id
-from tests.mutants import implementation
+from tests.mutants import implementation, tested
 from tests.mutants.arguments import add_common, end_on_signals
 from tests.mutants.catalogue import MUTANTS
 from tests.mutants.court import Case, Court, brokers
 from tests.mutants.implementation import Implementation
-from tests.mutants.matrix import ALONE, REPLICATED, SECURED, TOGETHER, UNBROKEN, Row, all_killed, matrix
+from tests.mutants.matrix import ALONE, REPLICATED, SECURED, TESTED, TOGETHER, UNBROKEN, Row, all_killed, matrix
 from tests.mutants.mutant import SERVICES, Mutant
 from tests.mutants.results import Results
-from tests.mutants.suite import Failure, Judged, Scope, judge
+from tests.mutants.suite import Failure, Judged, Judgement, Scope, judge
 from tests.mutants.verdict import Outcome, Verdict, anyhow, as_stated
 
 _ENOUGH = 1
@@ -37,6 +37,7 @@ _OF_FILES = {
 _WHOLE = Implementation()
 _ONE_PROCESS = Verdict(Outcome.NOT_TRIED, said="a service that is judged alone is one process, which breaks no law")
 _NO_IDENTITY = Verdict(Outcome.NOT_TRIED, said="a service that is judged alone has no identity, and lets everybody in")
+_NO_LAW = Verdict(Outcome.NOT_TRIED, said="it breaks no law: a test judges it, which starts what it needs")
 
 
 def main() -> None:
@@ -66,28 +67,37 @@ def main() -> None:
 
 def _try_unbroken(court: Court, mutants: Sequence[Mutant], ways: Sequence[str]) -> list[Row]:
     """The implementation as it is, by the whole suite; in each way in which mutants are judged."""
-    single = [mutant for mutant in mutants if not mutant.shares_database and not mutant.identities]
+    lacking = postgresql.lacking()
+    tested_here = [mutant for mutant in mutants if mutant.is_tested and not (lacking and mutant.shares_database)]
+    tests = list(dict.fromkeys(mutant.caught_by for mutant in tested_here))
+    lawful = [mutant for mutant in mutants if not mutant.is_tested]
+    single = [mutant for mutant in lawful if not mutant.shares_database and not mutant.identities]
     services = [service for service in SERVICES if any(service in mutant.services for mutant in single)]
     judged: list[tuple[str, str, Judged]] = []
     if TOGETHER in ways and single:
         judged.append(("", TOGETHER, partial(implementation.together, _WHOLE)))
     if TOGETHER in ways and any(mutant.identities for mutant in mutants):
         judged.append(("with identities", SECURED, partial(implementation.secured, _WHOLE)))
-    if TOGETHER in ways and not postgresql.lacking():
+    if TOGETHER in ways and not lacking:
         judged += [
             (f"{count} processes", REPLICATED, partial(implementation.replicated, _WHOLE, count))
-            for count in sorted({mutant.replicas for mutant in mutants if mutant.shares_database})
+            for count in sorted({mutant.replicas for mutant in lawful if mutant.shares_database})
         ]
     if ALONE in ways:
         judged += [(role, ALONE, _alone(_WHOLE, role)) for role in services]
     kept = frozenset({Outcome.SURVIVED})
     cases = [Case(f"{UNBROKEN} {role}", way, partial(_anyhow, judge), kept) for role, way, judge in judged]
+    rows = [(role, way) for role, way, _ in judged]
+    if TOGETHER in ways and tests:
+        cases.append(Case(f"{UNBROKEN} {' '.join(tests)}", TESTED, lambda url: anyhow(tested.judge((), tests)), kept))
+        rows.append((f"in {len(tests)} tests", TESTED))
     verdicts = court.try_all(cases)
-    return [Row(UNBROKEN, role, {way: verdict}) for (role, way, _), verdict in zip(judged, verdicts, strict=True)]
+    return [Row(UNBROKEN, role, {way: verdict}) for (role, way), verdict in zip(rows, verdicts, strict=True)]
 
 
 def _try_mutants(court: Court, mutants: Sequence[Mutant], ways: Sequence[str], full: bool) -> list[Row]:
-    judges = dict.fromkeys((TOGETHER, REPLICATED, SECURED), _judged_with_others) | {ALONE: _judged_alone}
+    judges = dict.fromkeys((TOGETHER, REPLICATED, SECURED), _judged_with_others)
+    judges |= {ALONE: _judged_alone, TESTED: _judged_by_its_test}
     lacking = postgresql.lacking()
     untried = [_untried(mutant, ways, lacking) for mutant in mutants]
     tried = [[way for way in _ways(mutant, ways) if way not in of] for mutant, of in zip(mutants, untried, strict=True)]
@@ -105,17 +115,23 @@ def _try_mutants(court: Court, mutants: Sequence[Mutant], ways: Sequence[str], f
 
 def _ways(mutant: Mutant, ways: Sequence[str]) -> list[str]:
     """The ways in which a mutant is judged where these are asked for."""
-    together = SECURED if mutant.identities else REPLICATED if mutant.shares_database else TOGETHER
+    if mutant.is_tested:
+        together = TESTED
+    else:
+        together = SECURED if mutant.identities else REPLICATED if mutant.shares_database else TOGETHER
     return [together if way == TOGETHER else way for way in ways]
 
 
 def _untried(mutant: Mutant, ways: Sequence[str], lacking: str) -> dict[str, Verdict]:
     """The verdicts on a mutant that can't be tried in some way: why not."""
-    if mutant.identities:
-        return {ALONE: _NO_IDENTITY} if ALONE in ways else {}
-    if not mutant.shares_database:
-        return {}
-    untried = {ALONE: _ONE_PROCESS, **({REPLICATED: Verdict(Outcome.NOT_TRIED, said=lacking)} if lacking else {})}
+    if mutant.is_tested:
+        untried = {ALONE: _NO_LAW}
+    elif mutant.identities:
+        untried = {ALONE: _NO_IDENTITY}
+    else:
+        untried = {ALONE: _ONE_PROCESS} if mutant.shares_database else {}
+    if lacking and mutant.shares_database:
+        untried |= dict.fromkeys((REPLICATED, TESTED), Verdict(Outcome.NOT_TRIED, said=lacking))
     return {way: untried[way] for way in _ways(mutant, ways) if way in untried}
 
 
@@ -130,6 +146,14 @@ def _judged_alone(mutant: Mutant, full: bool, url: str) -> Verdict:
         if verdict.outcome is not Outcome.KILLED:
             break
     return verdict
+
+
+def _judged_by_its_test(mutant: Mutant, full: bool, url: str) -> Verdict:
+    return as_stated(_tested(mutant), mutant.caught_by, mutant.fails_as_stated)
+
+
+def _tested(mutant: Mutant) -> Judgement:
+    return tested.judge(mutant.edits, [mutant.caught_by])
 
 
 def _verdict(mutant: Mutant, judged: Judged, url: str, full: bool) -> Verdict:
@@ -179,7 +203,10 @@ def _print_failures(court: Court, mutants: Sequence[Mutant]) -> None:
     """Prints how the law of each mutant fails, for whoever chooses the words of `fails with`."""
 
     def learnt(mutant: Mutant, url: str) -> Verdict:
-        judgement = judge(_with_others(mutant), url, Scope(node_id(mutant.caught_by), _ENOUGH))
+        if mutant.is_tested:
+            judgement = _tested(mutant)
+        else:
+            judgement = judge(_with_others(mutant), url, Scope(node_id(mutant.caught_by), _ENOUGH))
         shown = [line for failure in judgement.broken for line in _shown(mutant, failure)]
         print("\n".join([mutant.name, f"  {mutant.sentence}", *shown, ""]), flush=True)
         return anyhow(judgement)
@@ -227,6 +254,8 @@ def _arguments() -> argparse.Namespace:
 
 def _can_be_on_postgresql(mutant: Mutant) -> bool:
     """False for what a PostgreSQL knows nothing of, and for what whoever starts the services has to break as well."""
+    if mutant.is_tested:
+        return mutant.shares_database
     if mutant.in_files or mutant.services == SERVICES:
         return False
     return not any(edit.path in _OF_FILES for edit in mutant.edits)

@@ -1,7 +1,7 @@
 """The matrix of verdicts: each mutant, judged together with other services and alone, and the scores. Pure.
 
 A mutant that only several processes can show is judged with several of each service, one that only a system with
-identities can show with these, and neither of these ways.
+identities can show with these, one that breaks no law by a test of ours, and all of them in neither of these ways.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,7 +10,7 @@ from typing import NamedTuple
 from tests.mutants.verdict import Outcome, Verdict
 
 UNBROKEN = "(unbroken)"
-TOGETHER, ALONE, REPLICATED, SECURED = "together", "alone", "replicated", "secured"
+TOGETHER, ALONE, REPLICATED, SECURED, TESTED = "together", "alone", "replicated", "secured", "tested"
 
 
 class Row(NamedTuple):
@@ -51,7 +51,7 @@ def matrix(unbroken: Sequence[Row], rows: Sequence[Row]) -> str:
 
 def scores(rows: Sequence[Row]) -> Iterable[str]:
     """killed N of N, for each way, and how many were not tried; alone for each service, too."""
-    for way in (TOGETHER, ALONE, REPLICATED, SECURED):
+    for way in (TOGETHER, ALONE, REPLICATED, SECURED, TESTED):
         judged = [row for row in rows if way in row.verdicts]
         services = sorted({row.service for row in judged}) if way == ALONE else []
         for service in services:

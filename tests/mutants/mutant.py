@@ -26,6 +26,11 @@ is judged alone is one.
 A mistake that only a system with identities can show says `identities: yes` there, and is judged in that way alone.
 One that PostgreSQL can't show, such as a check that a constraint of its tables makes as well, says `files: yes`.
 
+A mistake that is none against the contract, such as a wrong metric or a trace that breaks, is caught by a test of ours:
+`caught by: tests/unit/test_backlog.py::test_…`. It says `service: *`, and is judged by that test and in no other way.
+So is one that a law would catch by luck alone, such as a race between two queries. There `replicas: 2` says that the
+test needs a PostgreSQL, and starts the processes itself.
+
 A hunk is found by its lines alone, so that it has no line numbers to rot, and has to be there exactly once: a
 refactoring that moves or doubles what it changes is noticed.
 """
@@ -43,6 +48,7 @@ ALL = "*"
 
 
 _MOST_REPLICAS = 4
+_TESTS = "tests/"
 _WANTED = {"service", "caught by", "fails with"}
 
 
@@ -80,8 +86,8 @@ class Edit:
 class Mutant:
     """An implementation broken on purpose: what is broken, in which service, by which edits.
 
-    `caught_by` is the id of a law that has to catch it: it is tried first. Its counterexample has the words
-    `fails_with`.
+    `caught_by` is the id of a law that has to catch it, which is tried first, or that of a test of ours. Its
+    counterexample has the words `fails_with`.
     """
 
     name: str
@@ -98,6 +104,11 @@ class Mutant:
     """True for one that is judged with identities: certificates for the services, tokens for their callers."""
     in_files: bool = field(default=False, repr=False)
     """True for one that is judged with files alone: on a PostgreSQL it is none. Has no part in what it is otherwise."""
+
+    @property
+    def is_tested(self) -> bool:
+        """True for one that a test of ours judges, and no law of the contract."""
+        return self.caught_by.startswith(_TESTS)
 
     @property
     def shares_database(self) -> bool:

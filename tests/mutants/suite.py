@@ -89,7 +89,7 @@ def judge(judged: Judged, amqp_url: str, scope: Scope) -> Judgement:
             reports = [f"--junitxml={junit}", f"--report={report}"]
             first = [f"--first={law}" for law in scope.first]
             # Options that come later replace earlier ones of the same name.
-            said = _run([*_PYTEST, scope.tests, *limits, *first, *reports, *options])
+            said = run([*_PYTEST, scope.tests, *limits, *first, *reports, *options])
             if not junit.exists() or not report.exists() or "<testcase" not in junit.read_text(encoding="utf-8"):
                 raise NoVerdict(f"the suite ended early: {' '.join(said.split())[-_SHOWN:]}")
             return judgement(junit.read_text(encoding="utf-8"), counterexamples(report.read_text(encoding="utf-8")))
@@ -130,10 +130,10 @@ def _law(case: Element) -> str:
     return law_id(case.attrib["classname"], case.attrib["name"].partition("[")[0])
 
 
-def _run(arguments: Sequence[str]) -> str:
-    """Runs Python with these arguments to its end; what it said. Raises Endless when the end does not come."""
+def run(arguments: Sequence[str], folder: Path | None = None) -> str:
+    """Runs Python with these arguments, in `folder`, to its end; what it said. Raises Endless where there is none."""
     with subprocess.Popen(
-        [sys.executable, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        [sys.executable, *arguments], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as process:
         try:
             return _output(process)

@@ -20,6 +20,7 @@ _GROUPS = {
     "Calls": 10,
     "What belongs to others": 12,
     "The broker": 12,
+    "The live page": 15,
     "Files, processes, output": 10,
 }
 """The groups of attacks, and how many there are at least."""

@@ -701,6 +701,19 @@ def test_a_key_that_everybody_may_read_is_refused(files: Files) -> None:
         files.load()
 
 
+def test_a_key_that_everybody_may_read_from_now_on_is_noticed(files: Files, caplog: pytest.LogCaptureFixture) -> None:
+    """Though nothing else of it has changed: who could has it, and somebody has to see to it."""
+    certificates = files.load()
+    files.key.chmod(0o644)
+    certificates.reload()
+    certificates.reload()
+    (said,) = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert f"{files.key} has a private key and may be read or changed by others; chmod 600 it" in said
+    files.key.chmod(0o600)
+    certificates.reload()
+    assert certificates.generation == 2
+
+
 @pytest.mark.parametrize("order", [1, -1], ids=["new first", "old first"])
 async def test_an_authority_that_has_expired_may_stand_beside_its_successor(order: int, tmp_path: Path) -> None:
     """Of the same name and the same key, in either order: BoringSSL would look at the first one only."""

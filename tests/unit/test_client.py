@@ -102,6 +102,26 @@ SENTENCES: list[tuple[StatusError | Status, Message, str]] = [
         REPLAYING,
         "Repeat the command: what was done already is passed over.",
     ),
+    (
+        Status(code=Code.RESOURCE_EXHAUSTED, message="received metadata size exceeds hard limit (9007 vs. 8192)"),
+        READING,
+        "takes no metadata as large as your token is. The file of a token is named with ORDERSYS_TOKEN_FILE.",
+    ),
+    (
+        status_error(ErrorReason.CREDENTIALS_INVALID),
+        READING,
+        "named with ORDERSYS_TOKEN_FILE; `python -m ordersys.identity show FILE` says whose one is, and until when.",
+    ),
+    (
+        status_error(ErrorReason.NOT_PERMITTED),
+        PAYING,
+        "named with ORDERSYS_TOKEN_FILE; without it that of the operator is taken from the folder of `ordersys.local`.",
+    ),
+    (
+        status_error(ErrorReason.NOT_PERMITTED, field="customer_id"),
+        PAYING,
+        "Order for yourself: --customer with the name in your token.",
+    ),
 ]
 
 
@@ -109,6 +129,16 @@ SENTENCES: list[tuple[StatusError | Status, Message, str]] = [
 def test_a_refusal_is_one_sentence_with_the_way_out(refused: StatusError | Status, asked: Message, said: str) -> None:
     """It names what it is about."""
     assert said in errors.sentence(failed(refused, asked))
+
+
+@pytest.mark.parametrize("reason", [ErrorReason.NOT_PERMITTED, ErrorReason.CREDENTIALS_INVALID])
+def test_a_refusal_of_a_caller_names_the_token_that_was_shown(reason: ErrorReason.ValueType) -> None:
+    """Its owner and its file; where none was shown nothing is said of it."""
+    status = status_error(reason).status
+    shown = failed(status, PAYING)
+    shown.known_by = "the token in '/t', anna's"
+    assert "You have shown the token in '/t', anna's." in errors.sentence(shown)
+    assert "You have shown" not in errors.sentence(failed(status, PAYING))
 
 
 @pytest.mark.parametrize("asked", [PAYING, CANCELLING])

@@ -96,6 +96,15 @@ async def test_all_are_replayed_but_the_one_that_cant_be(capsys: pytest.CaptureF
     assert letters.there == [BROKEN]
 
 
+async def test_equal_messages_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    """They have one id, and the list has a line for each: a count of ids alone looks as if some were left."""
+    letters = Letters([], [])
+    letters.there += [IDS[0]] * 4
+    async with served(letters) as client:
+        assert await dead_letters(client, typed()) == outcome.DONE
+    assert capsys.readouterr().out.splitlines() == ["Notification Service 1: replayed 7 (11 messages)"]
+
+
 async def test_one_that_stays_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     """The exit status says that not all was done, for one that was named and for one of all."""
     for words in (typed(), typed(STAYING)):

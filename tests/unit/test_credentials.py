@@ -74,6 +74,8 @@ WRONG = {
     "a file that is not there": ({CA_FILE: "none.pem"}, "can't be read: No such file"),
     "a folder": ({CA_FILE: "."}, "can't be read"),
     "no certificate": ({CA_FILE: "token"}, "holds no certificate in PEM"),
+    "a certificate that is cut off": ({CA_FILE: "cut.pem"}, "holds no certificate in PEM"),
+    "a long token": ({CA_FILE: "ca.pem", TOKEN_FILE: "long"}, "holds 8193 characters, and no service takes"),
     "an empty token": ({CA_FILE: "ca.pem", TOKEN_FILE: "empty"}, "holds no token"),
     "two words": ({CA_FILE: "ca.pem", TOKEN_FILE: "words"}, "holds no token"),
     "a token that is not there": ({CA_FILE: "ca.pem", TOKEN_FILE: "none"}, "can't be read: No such file"),
@@ -82,7 +84,7 @@ WRONG = {
 
 @pytest.mark.parametrize("name", WRONG)
 def test_a_file_that_cannot_be_used_is_named_before_anything_is_called(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, authority: Authority, name: str
 ) -> None:
     """With the variable and the reason, and not a word of what is in it."""
     environment, reason = WRONG[name]
@@ -91,14 +93,52 @@ def test_a_file_that_cannot_be_used_is_named_before_anything_is_called(
         "token": "secret-token",
         "empty": "\n",
         "words": "secret token",
-        "ca.pem": "-----BEGIN CERTIFICATE-----",
+        "long": "x" * 8193,
+        "cut.pem": "-----BEGIN CERTIFICATE-----\nsecret\n",
+        "ca.pem": authority.layout.ca.read_text(),
     }
     for file, text in contents.items():
+        (tmp_path / file).touch(0o600)
         (tmp_path / file).write_text(text)
     with pytest.raises(UsageError, match=reason) as wrong:
         credentials(environment)
     assert "ORDERSYS_" in str(wrong.value)
     assert "secret" not in str(wrong.value)
+
+
+def test_certificates_may_have_comments_and_a_mark_of_their_octets(authority: Authority, tmp_path: Path) -> None:
+    """As editors write them; gRPC could not use them so."""
+    (file := tmp_path / "marked.pem").write_bytes(
+        b"\xef\xbb\xbf" + authority.layout.ca.read_bytes() + "# gültig\n".encode()
+    )
+    known = credentials({CA_FILE: str(file)})
+    assert known.authorities is not None
+    assert known.authorities.startswith(authority.layout.ca.read_bytes())
+
+
+def test_a_token_that_others_may_read_is_shown_to_nobody(authority: Authority) -> None:
+    """It makes anybody its customer; also where its mode changes while a command runs."""
+    given = authority.layout.client_environment("anna")
+    token = credentials(given).token
+    assert token is not None
+    authority.layout.token("anna").chmod(0o644)
+    refusal = rf"{TOKEN_FILE} is '.*anna.token', which may be read.*; chmod 600 it"
+    with pytest.raises(UsageError, match=refusal):
+        token.metadata()
+    with pytest.raises(UsageError, match=refusal):
+        credentials(given)
+
+
+def test_a_token_is_told_by_its_file_and_its_owner(authority: Authority) -> None:
+    """For an error: nothing of the token itself, also where its file is gone by then."""
+    file = authority.layout.token("anna")
+    token = credentials(authority.layout.client_environment("anna")).token
+    assert token is not None
+    assert token.shown == f"the token in {str(file)!r}, anna's"
+    file.write_text("no-jwt")
+    assert token.shown == f"the token in {str(file)!r}"
+    file.unlink()
+    assert token.shown == f"the token in {str(file)!r}"
 
 
 @pytest.mark.parametrize(
@@ -117,7 +157,7 @@ def test_the_token_of_a_customer_says_who_orders(authority: Authority, roles: li
 )
 def test_a_token_of_another_form_says_nothing(tmp_path: Path, authority: Authority, text: str) -> None:
     """It is the service that judges it."""
-    file = tmp_path / "token"
+    (file := tmp_path / "token").touch(0o600)
     file.write_text(text)
     given = {**authority.layout.client_environment("anna"), "ORDERSYS_TOKEN_FILE": str(file)}
     token = credentials(given).token

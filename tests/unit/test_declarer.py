@@ -1,5 +1,6 @@
 """Declaring, refused in part: what else is declared, what is looked at, whose trouble it is."""
 
+import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -126,6 +127,20 @@ async def test_what_may_not_be_declared_is_looked_at_and_used(caplog: pytest.Log
     await declarer.declare(broker.channel)
     assert all(asked.endswith("passively") for asked in broker.asked if "bind" not in asked)
     assert caplog.text.count("not permitted") == 1
+
+
+@pytest.mark.parametrize("of_service", [True, False])
+async def test_the_user_of_a_service_is_not_meant_to_declare(
+    of_service: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """That is no warning, and nobody is told to grant what the contract does not have it do."""
+    caplog.set_level(logging.INFO)
+    broker = Broker()
+    broker.there, broker.forbidden = set(ALL), set(ALL)
+    await Declarer(topology(), of_service=of_service).declare(broker.channel)
+    (record,) = caplog.records
+    assert record.levelno == (logging.INFO if of_service else logging.WARNING)
+    assert ("not permitted" in record.getMessage()) != of_service
 
 
 async def test_what_is_not_there_and_may_not_be_declared_is_declared_when_it_may() -> None:

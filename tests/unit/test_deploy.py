@@ -26,6 +26,8 @@ from tests.deployment import (
     KUBERNETES,
     OVERLAYS,
     ROOT,
+    component,
+    compose,
     composed,
     deployments,
     documents,
@@ -35,6 +37,9 @@ from tests.deployment import (
     rendered,
 )
 
+METRICS = "ORDERSYS_METRICS_ADDRESS"
+METRICS_PORT = 9464
+"""The port that exporters of Prometheus have by default in OpenTelemetry."""
 DOCKERFILE = (DEPLOY / "Dockerfile").read_text(encoding="utf-8")
 EVERYWHERE = "0.0.0.0"  # noqa: S104 - of a container
 # The longest that is left to do once the grace period for calls is over: the last word of streams, the window and the
@@ -78,7 +83,7 @@ def test_each_service_listens_at_its_usual_port_and_finds_the_others_by_their_na
     for container in everywhere():
         own = f"ORDERSYS_{container.module.upper()}_ADDRESS"
         for variable, text in container.environment.items():
-            if variable.endswith("_ADDRESS"):
+            if variable.endswith("_ADDRESS") and variable != METRICS:
                 address = addresses.parse(text)
                 module = variable.removeprefix("ORDERSYS_").removesuffix("_ADDRESS").lower()
                 module = module.removesuffix("_internal")
@@ -86,6 +91,40 @@ def test_each_service_listens_at_its_usual_port_and_finds_the_others_by_their_na
                 assert address.host == (EVERYWHERE if module == container.module else module.replace("_", "-"))
         assert own in container.environment
         assert (INTERNAL in container.environment) == (container.module in ("order_service", "product_service"))
+
+
+def test_each_process_serves_its_metrics_at_the_port_that_prometheus_is_given() -> None:
+    """By all ways in which it is found: names in a network, ports of pods, annotations."""
+    (job,) = yaml.safe_load((DEPLOY / "observability/prometheus-compose.yaml").read_text("utf-8"))["scrape_configs"]
+    (names,) = job["dns_sd_configs"]
+    assert (sorted(names["names"]), names["port"]) == (sorted(deployed.name for deployed in composed()), METRICS_PORT)
+    for deployed in everywhere():
+        assert addresses.parse(deployed.environment[METRICS]) == (EVERYWHERE, METRICS_PORT)
+    for deployed in deployments("base"):
+        annotations = deployed.document["spec"]["template"]["metadata"]["annotations"]
+        assert annotations == {"prometheus.io/scrape": "true", "prometheus.io/port": str(METRICS_PORT)}
+
+
+def test_prometheus_of_the_compose_file_has_the_files_it_is_started_with() -> None:
+    """In the folder that is mounted; it is reached from this machine alone."""
+    prometheus = compose()["services"]["prometheus"]
+    assert prometheus["ports"] == ["127.0.0.1:9090:9090"]
+    mounted = dict(reversed(volume.removesuffix(":ro").split(":")) for volume in prometheus["volumes"])
+    configuration = Path(prometheus["command"][0].removeprefix("--config.file="))
+    assert (DEPLOY / mounted[str(configuration.parent)] / configuration.name).is_file()
+
+
+def test_the_prometheus_operator_finds_each_pod_and_names_its_service() -> None:
+    """By their label and the name of the port; the job is the one that alerts are about."""
+    (monitor,) = [d["spec"] for d in component("prometheus-operator") if d["kind"] == "PodMonitor"]
+    (endpoint,) = monitor["podMetricsEndpoints"]
+    for deployed in deployments("base"):
+        labels = deployed.document["spec"]["template"]["metadata"]["labels"]
+        assert monitor["selector"]["matchLabels"].items() <= labels.items()
+        assert labels[monitor["jobLabel"]] == "ordersys"
+        (container,) = pod(deployed)["containers"]
+        assert endpoint["port"] in {port["name"] for port in container["ports"]}
+    assert [relabeling["targetLabel"] for relabeling in endpoint["relabelings"]] == ["service"]
 
 
 @every_place
@@ -96,6 +135,8 @@ def test_ports_are_the_same_in_a_container_its_service_and_its_probes(where: str
         (container,) = pod(deployed)["containers"]
         ports = {port["name"]: port["containerPort"] for port in container["ports"]}
         internal = {"internal": INTERNAL_PORT} if deployed.module == "order_service" else {}
+        # Prometheus looks up pods, not the Service.
+        assert ports.pop("metrics") == METRICS_PORT
         assert ports == {"grpc": USUAL_PORTS[deployed.module], **internal}
         assert {port["targetPort"]: port["port"] for port in services[deployed.name]["ports"]} == ports
         assert services[deployed.name]["clusterIP"] == "None"
@@ -307,6 +348,10 @@ def test_policies_let_those_call_who_have_to(where: str) -> None:
     (rule,) = policies["product-service-to-order-service"]["egress"]
     assert rule["to"] == callers("app.kubernetes.io/name", "order-service")
     assert [port["port"] for port in rule["ports"]] == [INTERNAL_PORT]
+    (rule,) = policies["metrics"]["ingress"]
+    assert policies["metrics"]["podSelector"] == policies["deny-all"]["podSelector"]
+    assert rule["from"] == [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}]
+    assert [port["port"] for port in rule["ports"]] == [METRICS_PORT]
     (rule,) = policies["broker"]["egress"]
     assert [port["port"] for port in rule["ports"]] == [5671]
 
@@ -314,3 +359,23 @@ def test_policies_let_those_call_who_have_to(where: str) -> None:
 def callers(label: str, value: str) -> Sequence[Any]:
     """Those with this label, as a policy names them."""
     return [{"podSelector": {"matchLabels": {label: value}}}]
+
+
+def test_an_issuer_of_ones_own_takes_the_place_of_the_keys_in_files() -> None:
+    """The component removes, of every service, the setting that excludes a URL, and the file it names."""
+    folder = KUBERNETES / "components" / "issuer"
+    component = yaml.safe_load((folder / "kustomization.yaml").read_text(encoding="utf-8"))
+    merged, (removal,) = (yaml.safe_load(patch["patch"]) for patch in component["patches"])
+    assert {patch["target"]["kind"] for patch in component["patches"]} == {"Deployment"}
+    (container,) = merged["spec"]["template"]["spec"]["containers"]
+    removed = [entry["name"] for entry in container["env"] if entry["$patch"] == "delete"]
+    for deployed in deployments("base"):
+        left = {name: value for name, value in deployed.environment.items() if name not in removed}
+        assert len(left) == len(deployed.environment) - len(removed)
+        url = {"ORDERSYS_TOKEN_KEYS_URL": "https://login.example/keys"}
+        kept = {name: value for name, value in left.items() if not name.endswith("_FILE")}
+        assert settings.read(KINDS[deployed.module], {**kept, **url}).token_keys_url
+        node: Any = deployed.document
+        for step in removal["path"].strip("/").split("/"):
+            node = node[int(step)] if step.isdigit() else node[step]
+        assert (removal["op"], node["configMap"]["name"]) == ("remove", "ordersys-token-keys")

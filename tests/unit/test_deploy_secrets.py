@@ -23,6 +23,7 @@ from tests.deployment import (
     SECRETS_OF_COMPOSE,
     USERS,
     Container,
+    component,
     compose,
     deployments,
     documents,
@@ -73,13 +74,13 @@ def test_a_composed_service_has_its_own_secrets_and_no_others() -> None:
             assert service["network_mode"] == "none"
             assert "networks" not in service
             continue
-        assert folders(service) == {f"{MOUNTED}:ro": name}
+        assert folders(service) == ({} if name == "prometheus" else {f"{MOUNTED}:ro": name})
 
 
 def test_those_who_read_keys_run_as_whoever_made_them() -> None:
     """A service takes no key of another user, and RabbitMQ could not read one."""
     for name, service in compose()["services"].items():
-        assert name == "postgres" or service["user"] == "1000:1000"
+        assert name in ("postgres", "prometheus") or service["user"] == "1000:1000"
 
 
 @every_place
@@ -114,14 +115,6 @@ def test_one_job_declares_the_topology(where: str) -> None:
     labels = job["spec"]["template"]["metadata"]["labels"]
     assert labels["app.kubernetes.io/part-of"] == "ordersys"  # or no policy lets it reach the broker
     assert job["spec"]["ttlSecondsAfterFinished"] > 0
-
-
-def component(name: str) -> list[dict[str, Any]]:
-    """The documents of a component."""
-    folder = KUBERNETES / "components" / name
-    resources = yaml.safe_load((folder / "kustomization.yaml").read_text(encoding="utf-8"))["resources"]
-    texts = [(folder / resource).read_text(encoding="utf-8") for resource in resources]
-    return [document for text in texts for document in yaml.safe_load_all(text) if document]
 
 
 def test_the_operator_grants_what_the_contract_does() -> None:

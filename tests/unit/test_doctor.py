@@ -62,16 +62,16 @@ def test_one_node_of_a_cluster_is_enough(monkeypatch: pytest.MonkeyPatch) -> Non
         "brokers",
         lambda _: [environment.Broker("a", answers=False), environment.Broker("b", answers=True)],
     )
-    assert [finding.state for finding in doctor._broker()] == [doctor.NOTE, doctor.OK]
+    assert [finding.state for finding in doctor._broker(None)] == [doctor.NOTE, doctor.OK]
     monkeypatch.setattr(environment, "brokers", lambda _: [environment.Broker("a", answers=False)])
-    assert [finding.status for finding in doctor._broker()] == [outcome.NOT_REACHABLE]
+    assert [finding.status for finding in doctor._broker(None)] == [outcome.NOT_REACHABLE]
 
 
 def test_a_folder_nobody_needs_may_be_left_by_a_killed_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each service is named by its variable: what stands in ORDERSYS_DATA_DIR is not looked at."""
     (tmp_path / state.FILE).write_text("{}", encoding="ascii")
     monkeypatch.setenv(state.DATA_DIR, str(tmp_path))
-    with pytest.raises(discovery.NotRunning):
+    with pytest.raises(outcome.NotRunning):
         discovery.located(NO_FLAGS, None)
     for number, peer in enumerate(PEERS, 1):
         monkeypatch.setenv(variable(peer.module), f"127.0.0.1:{number}")

@@ -155,6 +155,7 @@ TROUBLES: Mapping[str, tuple[Answer, str]] = {
     "500": (Answer(b"", status=500), "status 500"),
     "404": (Answer(b"nothing", status=404), "status 404"),
     "204": (Answer(b"", status=204), "is not JSON"),
+    "nothing": (Answer(b""), "is not JSON"),
     "HTML": (Answer(b"<html>log in</html>"), "is not JSON"),
     "compressed": (Answer(b"\x1f\x8b\x08", headers={"Content-Encoding": "gzip"}), "is not JSON"),
     "no keys": (Answer(key_set()), "has no public key"),
@@ -213,6 +214,20 @@ async def test_an_issuer_that_is_away_is_asked_again(
     await refreshed(keys, clock, 5)
     assert keys.works
     assert tokens.caller(GOOD).name == "ada"
+
+
+@pytest.mark.parametrize("answer", [Answer(b""), Answer(b"", status=204)], ids=["200", "204"])
+async def test_an_empty_answer_is_no_set_of_before(
+    *, answer: Answer, keys: FetchedKeys, issuer: Issuer, clock: Steady, caplog: pytest.LogCaptureFixture
+) -> None:
+    """There is none yet that it could be the same as: it is a trouble, and the issuer is asked again."""
+    issuer.answer = answer
+    await keys.start()
+    assert not keys.works
+    assert "is not JSON" in caplog.text
+    issuer.answer = GOOD_SET
+    await refreshed(keys, clock, 5)
+    assert keys.works
 
 
 async def test_nobody_listens_at_the_url(issuer: Issuer, caplog: pytest.LogCaptureFixture) -> None:

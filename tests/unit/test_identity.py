@@ -36,8 +36,8 @@ SKEW = timedelta(minutes=5)
 KEY = issuing.new_key()
 CA = Pair(issuing.authority(KEY, NOW), KEY)
 CUSTOMER, OPERATORS = [Role.ROLE_CUSTOMER], [Role.ROLE_OPERATOR]
-NAMES = ["notification-service-1", "notification-service-2", "order-service", "product-service", "rabbitmq", "topology"]
-SERVICES = NAMES[:4]
+SERVICES = ["notification-service-1", "notification-service-2", "order-service", "product-service"]
+NAMES = [*SERVICES, "rabbitmq", "topology", "observer"]
 NEARBY: list[x509.GeneralName] = [
     x509.DNSName("localhost"),
     x509.IPAddress(ipaddress.ip_address("127.0.0.1")),
@@ -70,8 +70,9 @@ def authority(tmp_path: Path, clock: Clock) -> Authority:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """All files of a folder."""
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    """All files of a folder but the one for git."""
+    files = [path for path in folder.rglob("*") if path.is_file() and path.name != ".gitignore"]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
 def extension(certificate: x509.Certificate, kind: type[x509.ExtensionType]) -> x509.Extension[x509.ExtensionType]:
@@ -98,7 +99,7 @@ def verified(token: str, key_set: bytes, now: datetime = NOW) -> dict[str, objec
     return claims
 
 
-def test_those_with_a_certificate_are_the_services_of_the_contract_the_broker_and_the_declarer() -> None:
+def test_those_with_a_certificate_are_the_services_of_the_contract_the_broker_and_those_who_only_call_it() -> None:
     """By the SPIFFE ids under which the contract knows the services."""
     assert list(issuing.names()) == NAMES
     assert {access.service_id(name) for name in issuing.services()} == access.service_ids().keys()
@@ -131,12 +132,13 @@ def test_the_first_name_in_a_certificate_is_the_user_that_has_the_rights_of_the_
     [
         ("rabbitmq", NEARBY, ExtendedKeyUsageOID.SERVER_AUTH),
         ("topology", [], ExtendedKeyUsageOID.CLIENT_AUTH),
+        ("observer", [], ExtendedKeyUsageOID.CLIENT_AUTH),
     ],
 )
-def test_the_broker_is_only_called_and_the_declarer_only_calls(
+def test_the_broker_is_only_called_and_declarer_and_observer_only_call(
     name: str, nearby: list[x509.GeneralName], use: x509.ObjectIdentifier
 ) -> None:
-    """Neither is a service: without a URI no service takes it for one."""
+    """None is a service: without a URI no service takes it for one."""
     certificate = issuing.leaf(CA, name, NOW).certificate
     assert alternatives(certificate) == [x509.DNSName(name), *nearby]
     assert extension(certificate, x509.ExtendedKeyUsage).value == x509.ExtendedKeyUsage([use])
@@ -470,7 +472,7 @@ class Stopped(BaseException):
     """The process ends here."""
 
 
-@pytest.mark.parametrize("writes", range(16))
+@pytest.mark.parametrize("writes", range(18))
 def test_a_folder_that_was_left_half_made_becomes_whole(
     tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch, writes: int
 ) -> None:
@@ -493,14 +495,14 @@ def test_a_folder_that_was_left_half_made_becomes_whole(
     monkeypatch.undo()
     key_alone = writes > 4 and writes % 2  # made anew with its certificate
     authority = Authority.make(tmp_path / "identity", clock)
-    assert len(authority.renew()) == 16 - writes + key_alone
+    assert len(authority.renew()) == 18 - writes + key_alone
     assert_whole(authority)
 
 
 def assert_whole(authority: Authority) -> None:
     """All is there, fits, and nothing else lies about."""
     layout = authority.layout
-    assert len(contents(layout.folder)) == 16
+    assert len(contents(layout.folder)) == 18
     for name in NAMES:
         certificate, key = loaded(layout.certificate(name)), issuing.parsed_key(layout.key(name).read_bytes())
         assert issuing.fits(certificate, key) and issuing.is_signed_by(certificate, loaded(layout.ca))
@@ -562,6 +564,14 @@ def test_a_folder_with_other_things_in_it_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UnusableFile, match="holds other things"):
         Authority.make(tmp_path)
     assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o755
+
+
+def test_git_passes_over_a_folder_with_keys(tmp_path: Path) -> None:
+    """It is often made in a clone; one that a crash has left with nothing else in it is still ours."""
+    folder = tmp_path / "identity"
+    for _ in range(2):
+        Authority.make(folder)
+        assert {path.name: path.read_text() for path in folder.iterdir()} == {".gitignore": "*\n"}
 
 
 def test_a_folder_that_others_could_read_is_closed(tmp_path: Path) -> None:

@@ -104,12 +104,12 @@ def test_a_trace_context_of_a_later_version_goes_on_as_version_00(version: int, 
     ],
 )
 def test_what_is_no_trace_context_begins_a_new_one(given: object) -> None:
-    """Sampled, and new each time (W3C Trace Context §3.2: ids of zeros only are invalid)."""
+    """Not sampled, and new each time (W3C Trace Context §3.2: ids of zeros only are invalid)."""
     first, other = ids.traceparent(given), ids.traceparent(given)
     assert first != other
     for trace in (first, other):
         assert TRACEPARENT.fullmatch(trace)
-        assert trace.endswith("-01")
+        assert trace.endswith("-00")
         assert trace != given
 
 

@@ -46,14 +46,29 @@ def made(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def make_secrets(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    """Runs the script in a folder of its own, with this Python in the place of the image's."""
+def make_secrets(folder: Path, purpose: str = "", python: str = sys.executable) -> "subprocess.CompletedProcess[str]":
+    """Runs the script in a folder of its own, with a Python in the place of the image's."""
     for name in ("make-secrets.sh", "make_secrets.py"):
         shutil.copy(DEPLOY / name, folder)
     # An umask that hides nothing: the script has to.
-    command = ["sh", "-c", 'umask 0; exec "$0" "$@"', str(folder / "make-secrets.sh"), *arguments]
-    environment = {"PATH": os.environ["PATH"], "ORDERSYS_PYTHON": sys.executable, "PYTHONPATH": str(ROOT)}
+    command = ["sh", "-c", 'umask 0; exec "$0" "$@"', str(folder / "make-secrets.sh"), *purpose.split()]
+    environment = {"PATH": os.environ["PATH"], "ORDERSYS_PYTHON": python, "PYTHONPATH": str(ROOT)}
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+
+
+@pytest.mark.parametrize("python", ["bare", "/nowhere/python"])
+def test_a_python_without_ordersys_is_one_line(tmp_path: Path, python: str) -> None:
+    """It names the variable, what is wrong with it, and the ways out; nothing is made."""
+    if python == "bare":
+        (bare := tmp_path / "python").write_text(f'#!/bin/sh\nexec {sys.executable} -I -S "$@"\n')
+        bare.chmod(0o755)
+        python = str(bare)
+    done = make_secrets(tmp_path, "compose", python)
+    (line,) = done.stderr.splitlines()
+    assert done.returncode == 1
+    assert line.startswith(f"make-secrets.sh: ORDERSYS_PYTHON is {python}, which is no Python with ordersys installed;")
+    assert "pip install ." in line
+    assert list((tmp_path / ".secrets").iterdir()) == []
 
 
 def contents(folder: Path) -> Mapping[str, tuple[bytes, int]]:

@@ -5,6 +5,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -138,3 +139,88 @@ def test_commits_are_counted_round_the_end_of_the_numbers(now: int, then: int, r
     assert Mark(7, now, 1).reaches(then) == reached
     assert Mark(7, then, 1).following.reaches(then)
     assert 0 <= Mark(7, then, 1).following.commit <= LAST
+
+
+class Files(NamedTuple):
+    """A database and its log, byte by byte."""
+
+    database: bytes
+    log: bytes
+
+    @classmethod
+    def of(cls, path: Path) -> "Files":
+        return cls(path.read_bytes(), path.with_name(path.name + "-wal").read_bytes())
+
+    def put(self, path: Path) -> Path:
+        """As a process that was killed leaves them."""
+        path.parent.mkdir()
+        path.write_bytes(self.database)
+        path.with_name(path.name + "-wal").write_bytes(self.log)
+        return path
+
+
+def cuts_of_commit(before: Files, after: Files) -> Iterator[Files]:
+    """The files between any two writes of a commit: a frame is written in two, the header of the WAL before."""
+    header, frame = 32, 24 + 4096
+    length = max(len(before.log), len(after.log))
+    old, new = before.log.ljust(length, b"\0"), after.log.ljust(length, b"\0")
+    changed = [at for at in range(header, length, frame) if old[at : at + frame] != new[at : at + frame]]
+    ends = [0, header, *(at + part for at in range(changed[0], changed[-1] + 1, frame) for part in (24, 2000, frame))]
+    return (before._replace(log=after.log[:end] + before.log[end:]) for end in ends if end <= len(after.log))
+
+
+def cuts_of_checkpoint(before: Files, after: Files) -> Iterator[Files]:
+    """The files between any two pages that are copied to the database."""
+    ends = range(0, len(after.database) + 1, 4096)
+    return (before._replace(database=after.database[:end] + before.database[end:]) for end in ends)
+
+
+@pytest.mark.parametrize("generations", [1, 2, 3])
+@pytest.mark.parametrize("rows", [[1, 0, 3], [0, 0, 0], [40, 1, 0], [0, 40, 1]])
+def test_a_kill_between_any_two_writes_leaves_what_belongs_together(
+    tmp_path: Path, rows: list[int], generations: int
+) -> None:
+    """Of commits of any size, also over what the WAL had before it was begun anew; SQLite reads one of both marks."""
+    number = 0
+    with writing(tmp_path / "t.db") as connection:
+        for _ in range(generations):
+            for count in rows:
+                before, marked = Files.of(tmp_path / "t.db"), marks.of_connection(connection)
+                commit(connection, count)
+                for cut in cuts_of_commit(before, Files.of(tmp_path / "t.db")):
+                    number += 1
+                    left = cut.put(tmp_path / str(number) / "t.db")
+                    assert belongs(left, left) is True, (count, log(left), mark(left))
+                    assert sqlite_reads(left) in (marked, marked.following)
+            before = Files.of(tmp_path / "t.db")
+            connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+            for cut in cuts_of_checkpoint(before, Files.of(tmp_path / "t.db")):
+                number += 1
+                left = cut.put(tmp_path / str(number) / "t.db")
+                assert belongs(left, left) is True
+                assert sqlite_reads(left) == marks.of_connection(connection)
+
+
+def sqlite_reads(path: Path) -> Mark:
+    with closing(sqlite3.connect(path)) as connection:
+        return marks.of_connection(connection)
+
+
+def test_what_was_written_over_after_a_kill_is_no_mark_of_the_log(tmp_path: Path) -> None:
+    """The rest of a large commit that was killed: its first page lies behind those of later, smaller commits."""
+    with writing(tmp_path / "t.db") as connection:
+        commit(connection)
+        before = Files.of(tmp_path / "t.db")
+        commit(connection, rows=10_000)
+        killed = before._replace(log=Files.of(tmp_path / "t.db").log[:-1])
+    assert sqlite_reads(killed.put(tmp_path / "read" / "t.db")) == Mark(7, 1, 1)
+    left = killed.put(tmp_path / "killed" / "t.db")
+    with closing(sqlite3.connect(left, isolation_level=None)) as connection:
+        connection.execute("PRAGMA wal_autocheckpoint = 0")
+        for _ in range(5):
+            commit(connection)
+        for checkpoint in ("", "PRAGMA wal_checkpoint(PASSIVE)"):
+            connection.execute(checkpoint).fetchall()
+            again = crashed(left, f"again{bool(checkpoint)}")
+            assert belongs(again, again) is True
+            assert log(again).last == Mark(7, 6, 1)

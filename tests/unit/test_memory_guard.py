@@ -131,6 +131,7 @@ def test_the_longer_it_goes_on_the_less_is_borne(house: House) -> None:
 def test_who_calls_stays_while_memory_is_not_short(house: House) -> None:
     """The bytes a call carries count for it: held for a good reason."""
     caller = house.client(_MUCH)
+    house.guard.call(caller)
     house.guard.account(caller, _MUCH)
     house.client(_MUCH)
     house.has(120)
@@ -138,10 +139,25 @@ def test_who_calls_stays_while_memory_is_not_short(house: House) -> None:
     assert [connection.peer for connection in connections(house.line.port)] == [caller]
 
 
+@pytest.mark.parametrize("own", [60, 110, 150])
+def test_what_a_process_has_by_itself_is_not_what_clients_fill(house: House, own: int) -> None:
+    """However much that is, one that has not grown since it serves sends nobody away."""
+    house.has(own)
+    house.guard = MemoryGuard(house.line.port, _MOST)
+    house.client(_MUCH)
+    house.guard.call(house.client(_MUCH))
+    house.ended()
+    assert (house.ended(), house.ended(after=2), house.ended()) == (0, 0, 0)
+    for _ in range(3):
+        house.has(own + 8)
+        assert house.ended() == 0
+
+
 def test_when_memory_is_short_whoever_sent_most_for_nothing_is_sent_away(house: House) -> None:
     """Also one who has called."""
     for octets in (_MUCH, 0):
         caller = house.client(_MUCH)
+        house.guard.call(caller)
         house.guard.account(caller, octets)
     house.has(200)
     assert house.ended() == 1

@@ -19,8 +19,11 @@ from tests.mutants.catalogue import MUTANTS
 from tests.mutants.machine.mutation import mutations
 from tests.mutants.mutant import ALL, PRODUCT, SERVICES, Edit, Malformed, Moved, Mutant, read
 from tests.mutants.run import Finder
+from tests.mutants.tested import ROOT
 
 every_mutant = pytest.mark.parametrize("mutant", MUTANTS.values(), ids=list(MUTANTS))
+LAWFUL = {name: mutant for name, mutant in MUTANTS.items() if not mutant.is_tested}
+every_mutant_of_a_law = pytest.mark.parametrize("mutant", LAWFUL.values(), ids=list(LAWFUL))
 LAWS = {law.id: law for law in laws()}
 SHARED = {f"ordersys.runtime.storage.postgresql_{part}" for part in ("connection", "database", "schema")}
 """Loaded by a service whose state is in a PostgreSQL."""
@@ -79,12 +82,29 @@ def test_a_mutant_says_who_is_broken_how_and_what_has_to_notice(mutant: Mutant) 
     assert re.fullmatch(r"[a-z]+(-[a-z]+)+", mutant.name)
     assert mutant.service in (*SERVICES, ALL)
     assert re.fullmatch(r"[A-Z].*\.", mutant.sentence)
-    assert mutant.caught_by in LAWS
+    assert is_test(mutant.caught_by) if mutant.is_tested else mutant.caught_by in LAWS
     assert mutant.fails_with.strip(" …"), f"`nox -s mutants -- --learn {mutant.name}` shows how its law fails"
     assert not re.search(r"[0-9a-f]{8}-|:\d{4,5}\b|0x[0-9a-f]", mutant.fails_with), "another run has other ids"
 
 
+def is_test(node: str) -> bool:
+    """True where such a test stands in its file."""
+    file, _, name = node.partition("::")
+    function = name.partition("[")[0]
+    return (
+        re.search(rf"^(async )?def {function}\(", (ROOT / file).read_text(encoding="utf-8"), re.MULTILINE) is not None
+    )
+
+
 @every_mutant
+def test_a_mutant_that_a_test_judges_is_broken_everywhere(mutant: Mutant) -> None:
+    """Its test runs in a copy of the source, with whatever that starts; it says nothing that only the suite can do."""
+    if mutant.is_tested:
+        assert mutant.service == ALL
+        assert (mutant.identities, mutant.in_files) == (False, False)
+
+
+@every_mutant_of_a_law
 def test_the_law_of_a_mutant_applies_where_its_service_is_judged_alone(mutant: Mutant) -> None:
     """It needs no other service, and nothing that is not given: whoever judges that service learns of the mistake.
 
@@ -107,7 +127,7 @@ def test_a_mutant_still_finds_what_it_breaks(mutant: Mutant) -> None:
         compile(broken, edit.full_name, "exec")
 
 
-@every_mutant
+@every_mutant_of_a_law
 def test_a_mutant_breaks_something_its_services_load(mutant: Mutant, loaded: dict[str, set[str]]) -> None:
     """A change of a module nobody loads would be no mutant at all."""
     shared = (SHARED if mutant.replicas > 1 else set()) | (KNOWN if mutant.identities else set())

@@ -11,16 +11,18 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
 from tests import postgresql
 from tests.contract.harness.launch import free_address
 from tests.mutants import __main__ as program
+from tests.mutants import tested
 from tests.mutants.catalogue import MUTANTS
 from tests.mutants.court import Case, Court
 from tests.mutants.implementation import DoesNotStart, Implementation, replicated, running
-from tests.mutants.matrix import ALONE, REPLICATED, TOGETHER, UNBROKEN, Row, all_killed, matrix
+from tests.mutants.matrix import ALONE, REPLICATED, TESTED, TOGETHER, UNBROKEN, Row, all_killed, matrix
 from tests.mutants.mutant import ORDER, PRODUCT
 from tests.mutants.results import Results
 from tests.mutants.suite import Endless, Failure, Judgement, NoVerdict, counterexamples, judgement
@@ -139,13 +141,15 @@ def test_where_there_is_no_postgresql_mutants_of_several_processes_are_not_tried
 ) -> None:
     """Nothing is started for them, nor for the unbroken implementation, and no verdict is one of death."""
     mutant = replace(MUTANTS["version-is-skipped"], replicas=2)
+    by_a_test = replace(mutant, caught_by="tests/unit/test_money.py::test_x", service="*")
     court = Court([], Results())  # which has no broker, and would wait for one for ever
-    monkeypatch.setattr(postgresql, "lacking", lambda: "there is no PostgreSQL")
-    (row,) = program._try_mutants(court, [mutant], [TOGETHER, ALONE], full=False)
+    monkeypatch.setattr(postgresql, "lacking", lambda: UNTRIED.said)
+    row, tested_row = program._try_mutants(court, [mutant, by_a_test], [TOGETHER, ALONE], full=False)
+    assert tested_row.verdicts[TESTED] == UNTRIED
     assert row.verdicts[REPLICATED] == UNTRIED
     assert row.verdicts[ALONE].outcome is Outcome.NOT_TRIED
     assert not row.killed
-    assert program._try_unbroken(court, [mutant], [TOGETHER, ALONE]) == []
+    assert program._try_unbroken(court, [mutant, by_a_test], [TOGETHER, ALONE]) == []
 
 
 def test_mutants_of_several_processes_are_judged_on_a_postgresql() -> None:
@@ -161,10 +165,38 @@ def test_any_mutant_that_a_postgresql_can_show_may_be_judged_on_one() -> None:
     """Not one about files, nor one that whoever starts the services has to share; it is another case than on files."""
     assert program._can_be_on_postgresql(MUTANTS["version-is-skipped"])
     assert not program._can_be_on_postgresql(MUTANTS["orders-are-kept-in-memory"])
-    assert not any(program._can_be_on_postgresql(mutant) for mutant in MUTANTS.values() if mutant.service == "*")
+    everywhere = [mutant for mutant in MUTANTS.values() if mutant.service == "*"]
+    assert all(program._can_be_on_postgresql(mutant) == (mutant.replicas > 1) for mutant in everywhere)
     mutant = replace(MUTANTS["version-is-skipped"], on_postgresql=True)
     assert program._ways(mutant, [TOGETHER]) == [REPLICATED]
     assert mutant.key != MUTANTS["version-is-skipped"].key
+
+
+def test_a_mutant_that_breaks_no_law_is_judged_by_its_test_alone() -> None:
+    """In no other way, and on no PostgreSQL of ours, unless the test starts one; the whole source passes it before."""
+    mutant = replace(MUTANTS["version-is-skipped"], caught_by="tests/unit/test_money.py::test_x", service="*")
+    assert program._ways(mutant, [TOGETHER, ALONE]) == [TESTED, ALONE]
+    assert program._untried(mutant, [TOGETHER, ALONE], "")[ALONE].outcome is Outcome.NOT_TRIED
+    assert not program._can_be_on_postgresql(mutant)
+    shared = replace(mutant, replicas=2)
+    assert program._can_be_on_postgresql(shared)
+    assert program._ways(shared, [TOGETHER]) == [TESTED]
+    assert program._untried(shared, [TOGETHER], "") == {}
+    assert program._untried(shared, [TOGETHER], UNTRIED.said) == {TESTED: UNTRIED}
+
+
+def test_a_test_that_could_not_be_tried_judges_nothing() -> None:
+    """One that is skipped, that fails before it begins, or that is not there; one that fails judges."""
+
+    def judged(**cases: str) -> Judgement:
+        reported = ElementTree.fromstring(junit(**cases)).iter("testcase")  # noqa: S314 - written above
+        return tested.judgement("tests/x.py::test_a", list(reported), "?")
+
+    for cases, why in (({"a": "error"}, "no start"), ({"a": "skipped"}, "skipped"), ({}, r"\?")):
+        with pytest.raises(NoVerdict, match=why):
+            judged(**cases)
+    assert judged(a="failed") == Judgement((Failure("tests/x.py::test_a", ("it differs",)),), 0)
+    assert judged(a="passed", b="passed") == Judgement((), 2)
 
 
 def test_an_unbroken_implementation_that_breaks_a_law_proves_nothing() -> None:

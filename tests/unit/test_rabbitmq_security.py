@@ -16,7 +16,7 @@ from ordersys.local.rabbitmq_security import BrokerSecurity, opened_again
 from ordersys.runtime.base.settings import read
 from ordersys.runtime.settings import Settings
 
-USERS = [granted.user for granted in contract_permissions()]
+USERS = [*(granted.user for granted in contract_permissions()), "observer"]
 
 
 @pytest.fixture

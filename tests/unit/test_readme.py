@@ -14,6 +14,7 @@ from ordersys.runtime.base.settings import Described, described
 
 ROOT = Path(__file__).parent.parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 OPERATIONS = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
 ROOMS = re.findall(r"^\| (\[.+\]\(.+\)) \| ([\d,]+) \| .+ \|$", README, re.MULTILINE)
 TAKERS = {
@@ -46,7 +47,7 @@ def _settings() -> dict[str, tuple[Described, list[str]]]:
 
 def sessions() -> Iterator[str]:
     """The nox sessions the README and CONTRIBUTING call."""
-    for text in (README, (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")):
+    for text in (README, CONTRIBUTING):
         for names in re.findall(r"nox -s ((?:\w+ ?)+)", text):
             yield from names.split()
 
@@ -69,6 +70,16 @@ def test_a_room_of_the_map_is_as_large_as_it_says(links: str, lines: str) -> Non
     ]
     counted = sum(path.read_text(encoding="utf-8").count("\n") for path in files)
     assert counted == pytest.approx(int(lines.replace(",", "")), rel=0.1)
+
+
+def test_each_folder_is_on_one_map() -> None:
+    """That of the README, or that of CONTRIBUTING; the notification services share a line."""
+    packages = {path.parent for part in ("ordersys", "tests") for path in ROOT.glob(f"{part}/*/__init__.py")}
+    folders = {str(path.relative_to(ROOT)) for path in packages if not re.search(r"_\d$", path.name)} - {"ordersys/api"}
+    rows = re.findall(r"^\| .+ \|$", CONTRIBUTING.partition("## Where things are")[2], re.MULTILINE)
+    shown = [link for row in [*(links for links, _ in ROOMS), *rows] for link in re.findall(r"\]\(([^)]+)\)", row)]
+    assert folders | {"benchmarks", "deploy", "docs", "examples", "proto", "tools"} <= set(shown)
+    assert len(set(shown)) == len(shown)
 
 
 @pytest.mark.parametrize("name", sorted(set(sessions())))

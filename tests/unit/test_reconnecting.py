@@ -39,6 +39,8 @@ class Broker:
 class Session:
     """As much of a session as is used here."""
 
+    user = "guest"
+
     def __init__(self, broker: Broker, state: str) -> None:
         self._broker = broker
         self.state = state

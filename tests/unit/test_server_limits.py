@@ -13,7 +13,7 @@ import pytest
 from ordersys.api.order.v1.order_service_pb2 import CreateOrderRequest
 from ordersys.api.order.v1.order_service_pb2_grpc import OrderServiceStub
 from ordersys.contract.errors import StatusError, reason_of
-from ordersys.runtime.rpc import admission, limits
+from ordersys.runtime.rpc import admission, limits, memory_guard
 from ordersys.runtime.settings import Settings
 from tests import http2
 from tests.unit.raw_client import raw_client
@@ -23,6 +23,7 @@ _PAGE = bytes(100_000)
 _SECONDS = 20.0
 _PAUSE = 0.02
 _MOST = 20
+_REFUSED, _REFUSED_BYTES = 300, 2000
 
 
 def unsaid(channel: grpc.aio.Channel) -> Any:
@@ -37,6 +38,22 @@ async def test_a_call_too_many_is_refused_unread() -> None:
         first = asyncio.ensure_future(OrderServiceStub(channel).GetOrder(REQUEST))
         await under_way.begun.wait()
         assert reason_of(await refusal(unsaid(channel))) == "TOO_MANY_CALLS"
+        under_way.open.set()
+        assert await first == RESPONSE
+
+
+async def test_who_is_only_refused_calls_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the process grows, those are sent away who send much and call nobody."""
+    under_way, size = Gate(), memory_guard.resident_bytes()
+    async with serving(under_way.wait, max_concurrent_calls=1, max_memory_mib=4 * size >> 20) as (server, channel):
+        first = asyncio.ensure_future(OrderServiceStub(channel).GetOrder(REQUEST))
+        await under_way.begun.wait()
+        monkeypatch.setattr(memory_guard, "resident_bytes", lambda: 2 * size)
+        async with grpc.aio.insecure_channel(server.address, OWN_CONNECTION) as another:
+            for number in range(_REFUSED):
+                unlike = f"{number:0{_REFUSED_BYTES}}"  # what is said again, HTTP/2 abbreviates
+                call: Any = another.stream_unary(GET)(metadata=[("x-much", unlike)])
+                assert reason_of(await refusal(call)) == "TOO_MANY_CALLS"
         under_way.open.set()
         assert await first == RESPONSE
 

@@ -1,5 +1,7 @@
 """The environment, read."""
 
+import ast
+import re
 from dataclasses import fields
 from pathlib import Path
 
@@ -31,6 +33,30 @@ NUMBERS = {
     "sweep_seconds": (1, 30),
 }
 WORDS = st.text(min_size=1).map(str.strip).filter(bool)
+
+
+# Packages that know nothing of each other: what makes identities, the client, the library for RabbitMQ; and the
+# launcher, which loads no service.
+WRITTEN_AGAIN = {
+    "ORDERSYS_CA_FILE": ["grpc_client/credentials", "identity/layout"],
+    "ORDERSYS_TOKEN_FILE": ["grpc_client/credentials", "identity/layout"],
+    "ORDERSYS_TLS_CERTIFICATE_FILE": ["identity/layout", "runtime/rabbitmq/tls"],
+    "ORDERSYS_TLS_KEY_FILE": ["identity/layout", "runtime/rabbitmq/tls"],
+    "ORDERSYS_ORDER_SERVICE_INTERNAL_ADDRESS": ["local/listening", "product_service/order_client"],
+}
+
+
+def test_the_name_of_a_variable_has_one_home() -> None:
+    """Written once as a constant, and imported from there."""
+    package = Path(__file__).parents[2] / "ordersys"
+    homes: dict[str, list[str]] = {}
+    for file in sorted(package.rglob("*.py")):
+        module = str(file.relative_to(package).with_suffix(""))
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Constant) and re.fullmatch(rf"{PREFIX}[A-Z0-9_]+", str(node.value)):
+                homes.setdefault(str(node.value), []).append(module)
+    assert homes["ORDERSYS_AMQP_URL"] == ["runtime/rabbitmq/urls"]
+    assert {name: modules for name, modules in homes.items() if len(modules) > 1} == WRITTEN_AGAIN
 
 
 def one(field: str, value: str, kind: type[Settings] = ProductSettings, **others: str) -> object:

@@ -11,7 +11,7 @@ import pytest
 
 from ordersys.console.parser import UsageError
 from ordersys.contract.addresses import Address, Addresses
-from ordersys.grpc_client import discovery
+from ordersys.grpc_client import discovery, outcome
 from ordersys.grpc_client.peers import PEERS
 from ordersys.local import state
 from ordersys.local.groups import group_of
@@ -34,11 +34,14 @@ def located(data_dir: Path | None) -> dict[str, Address | Addresses]:
 
 
 def test_the_services_of_a_running_system_are_found_by_its_folder(folder: Path) -> None:
-    """The file is for its user alone, and holds no URL, whose password could be in it."""
+    """The file is for its user alone, and holds no URL of somebody else's broker, whose password could be in it."""
     assert located(folder) == ELSEWHERE
     file = folder / state.FILE
     assert file.stat().st_mode & 0o777 == 0o600
-    assert set(json.loads(file.read_text())) == {"pid", "started", "addresses", "processes", "rolls", "operator"}
+    content = json.loads(file.read_text())
+    keys = {"pid", "started", "addresses", "processes", "rolls", "operator", "metrics", "broker", "live"}
+    assert set(content) == keys
+    assert content["broker"] == {}
 
 
 def test_a_service_of_several_processes_is_found_at_each(tmp_path: Path) -> None:
@@ -47,6 +50,13 @@ def test_a_service_of_several_processes_is_found_at_each(tmp_path: Path) -> None
     write_whole(tmp_path / state.FILE, state.text({"order_service": several}, {}, ["", "it failed"]))
     assert located(tmp_path)["order_service"] == several
     assert state.running(str(tmp_path)).rolls == ["", "it failed"]
+
+
+def test_the_metrics_of_each_process_are_found_by_its_name(tmp_path: Path) -> None:
+    """Those of a program in the place of ours are not: nobody knows whether it has any."""
+    metrics = {"order_service": Address("127.0.0.1", 3), "order_service-2": Address("127.0.0.1", 4)}
+    write_whole(tmp_path / state.FILE, state.text(ELSEWHERE, {}, metrics=metrics))
+    assert state.running(str(tmp_path)).metrics == metrics
 
 
 def test_what_was_said_more_expressly_counts(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -62,6 +72,58 @@ def test_what_was_said_more_expressly_counts(folder: Path, monkeypatch: pytest.M
 def test_a_folder_of_the_services_is_no_folder_of_a_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """ORDERSYS_DATA_DIR is where services that were started by hand have their databases: the defaults count."""
     monkeypatch.setenv("ORDERSYS_DATA_DIR", str(tmp_path))
+    assert located(None) == {peer.module: peer.address for peer in PEERS}
+
+
+@pytest.mark.parametrize("left", ["lock", ""], ids=["stopped, or still starting", "not there yet"])
+def test_nobody_else_is_called_in_the_place_of_a_system_that_does_not_run(
+    left: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Anybody may listen at the default addresses, and would be told in clear what was meant for it.
+
+    One who has to show a certificate of a named authority may be called, and so may one whose address is named.
+    """
+    folder = tmp_path / "orders"
+    if left:
+        folder.mkdir()
+        (folder / left).touch()
+    monkeypatch.setenv("ORDERSYS_DATA_DIR", str(folder))
+    with pytest.raises(outcome.NotRunning, match=f"no system runs with '{folder}', or it is still starting"):
+        located(None)
+    assert discovery.located(ELSEWHERE, None)[0].address == next(iter(ELSEWHERE.values()))
+    monkeypatch.setenv("ORDERSYS_CA_FILE", "ca.pem")
+    assert located(None) == {peer.module: peer.address for peer in PEERS}
+
+
+@pytest.mark.parametrize("place", [".", "orders"])
+@pytest.mark.parametrize("left", ["lock", "running.json"])
+def test_a_client_that_is_told_nothing_calls_nobody_beside_a_system_with_identities(
+    left: str, place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That of the current folder, or of one in it, running or not: its calls would go in clear to whoever listens."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("ORDERSYS_DATA_DIR", "ORDERSYS_CA_FILE", "ORDERSYS_INSECURE"):
+        monkeypatch.delenv(name, raising=False)
+    (identity := tmp_path / place / "identity").mkdir(parents=True)
+    (tmp_path / place / left).touch()
+    assert located(None) == {peer.module: peer.address for peer in PEERS}
+    (identity / "ca.pem").touch()
+    for insecure in ("", "false"):
+        monkeypatch.setenv("ORDERSYS_INSECURE", insecure)
+        with pytest.raises(UsageError, match=f"system of '{place}' has identities: name it with --data-dir {place};"):
+            located(None)
+    assert discovery.located(ELSEWHERE, None)[0].address == next(iter(ELSEWHERE.values()))
+    monkeypatch.setenv("ORDERSYS_INSECURE", "true")
+    assert located(None) == {peer.module: peer.address for peer in PEERS}
+
+
+def test_beside_a_system_that_runs_without_identities_the_usual_ports_are_called(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its folder may have had identities once."""
+    monkeypatch.chdir(folder)
+    (folder / "identity").mkdir()
+    (folder / "identity" / "ca.pem").touch()
     assert located(None) == {peer.module: peer.address for peer in PEERS}
 
 

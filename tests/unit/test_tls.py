@@ -2,10 +2,12 @@
 
 import os
 import ssl
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
 from pika.exceptions import (
     AMQPConnectionError,
     AuthenticationError,
@@ -133,6 +135,51 @@ def test_a_file_that_can_not_be_used_is_one_line(tmp_path: Path, file: str, stat
     assert str(path) in str(wrong.value)
     assert "\n" not in str(wrong.value)
     assert "BEGIN" not in str(wrong.value)
+
+
+UNFIT: Mapping[str, tuple[str, bytes, str]] = {
+    "no authority": ("authorities", b"x", "ORDERSYS_AMQP_CA_FILE: {file} holds no certificate of an authority in PEM"),
+    "no certificate": ("certificate", b"x", "ORDERSYS_TLS_CERTIFICATE_FILE: {file} holds no certificate in PEM"),
+    "no key": ("key", b"x", "ORDERSYS_TLS_KEY_FILE: {file} holds no private key in PEM"),
+    "another key": (
+        "key",
+        issuing.key_pem(issuing.new_key()),
+        "ORDERSYS_TLS_KEY_FILE: {file} does not fit the certificate",
+    ),
+    "a key with a password": (
+        "key",
+        issuing.new_key().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"s3cr3t")),
+        "ORDERSYS_TLS_KEY_FILE: {file} is encrypted, and not with this password; decrypt it",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", UNFIT)
+def test_the_file_that_is_wrong_is_the_one_that_is_named(tmp_path: Path, name: str) -> None:
+    """With its setting: OpenSSL says of all three together that they can't be used, if it says that."""
+    file, content, said = UNFIT[name]
+    files = written(tmp_path, authority())
+    getattr(files, file).write_bytes(content)
+    with pytest.raises(InvalidSetting) as wrong:
+        read(Settings, environment(URL, files))
+    expected = said.format(file=getattr(files, file))
+    assert str(wrong.value) == f"ORDERSYS_AMQP_URL needs another file of {expected}"
+
+
+def test_a_key_that_others_may_read_is_shown_to_no_broker(tmp_path: Path) -> None:
+    """A setting or the URL names it; one that is opened to others later is not from the next connection on."""
+    files = written(tmp_path, authority())
+    assert files.key is not None
+    (url,) = read(Settings, environment(URL, files)).amqp_url
+    files.key.chmod(0o644)
+    with pytest.raises(OSError, match="chmod 600 it"):
+        url.fresh()
+    said = f"needs another file of ORDERSYS_TLS_KEY_FILE: {files.key} has a private key and may be read or changed by"
+    with pytest.raises(InvalidSetting, match=said):
+        read(Settings, environment(URL, files))
+    options = f"ssl_options={{'certfile':'{files.certificate}','keyfile':'{files.key}'}}".replace(",", "%2C")
+    with pytest.raises(ValueError, match="name a file that may be read or changed by others; chmod 600 it"):
+        parse(f"{PLAIN}?{options}")
 
 
 def test_a_certificate_without_a_dns_name_is_nobodys(tmp_path: Path) -> None:

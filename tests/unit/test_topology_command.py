@@ -90,6 +90,19 @@ def test_wrong_usage_is_2(words: list[str], environment: dict[str, str]) -> None
     assert "secret" not in done.stderr
 
 
+def test_a_url_with_a_password_may_stand_in_a_file(tmp_path: Path) -> None:
+    """For its user alone; what is wrong with the option is said of the option."""
+    (file := tmp_path / "url").touch(0o600)
+    file.write_text(f"amqp://user:secret@{ports.LOOPBACK}:{ports.free(1)[0]}/%2F\n")
+    assert typed("check", "--amqp-url", f"@{file}").returncode == 3
+    file.chmod(0o644)
+    refused = typed("check", "--amqp-url", f"@{file}")
+    assert (refused.returncode, "chmod 600 it" in refused.stderr) == (2, True)
+    without = typed("check", "--amqp-url", "amqps://127.0.0.1:1/%2F")
+    assert without.returncode == 2
+    assert "topology: --amqp-url has no user, and amqps:// without one shows a certificate" in without.stderr
+
+
 def test_another_setting_that_is_wrong_does_not_matter() -> None:
     """The environment may be that of a service."""
     url = f"amqp://{ports.LOOPBACK}:{ports.free(1)[0]}"

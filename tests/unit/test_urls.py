@@ -169,7 +169,7 @@ def test_a_file_of_certificates_is_read_at_once(tmp_path: Path) -> None:
         assert (str(url), url.parameters.ssl_options is not None) == ("h:5671/v", True)
     (tmp_path / "none.pem").write_text("no certificate")
     said = complaint(f"amqps://u:{SECRET}@h?ssl_options={{'cafile':'{tmp_path}/none.pem'}}")
-    assert said == "it has ssl_options that name a file without a certificate or key that can be used"
+    assert said == "it has ssl_options that name a file that holds no certificate of an authority in PEM"
 
 
 @pytest.mark.parametrize("user", ["/", "#", "?", "@", ":", "%", "ü", " ", "a/b@c:d?e#f"])

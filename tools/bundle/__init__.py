@@ -11,7 +11,7 @@ from pathlib import Path
 from tools.bundle.guide import detached
 from tools.bundle.imports import collect, run_protoc
 from tools.bundle.readme import page
-from tools.codegen import PROTO, ROOT, digest, replace, scratch, sources
+from tools.codegen import PAGE, PROTO, ROOT, digest, replace, scratch, sources
 
 FOLDER = Path("contract")
 DESCRIPTORS = "descriptors.binpb"
@@ -20,6 +20,7 @@ GUIDE = Path("docs/implement.md")
 COPIED = {
     "LICENSE": Path("LICENSE"),
     "asyncapi.yaml": Path("docs/asyncapi.yaml"),
+    "index.html": PAGE,
     "topology.json": Path("docs/topology.json"),
     "v1.golden.json": Path("proto/released/v1.golden.json"),
     "v1.narrowings.json": Path("proto/released/v1.narrowings.json"),

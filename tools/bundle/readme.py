@@ -28,6 +28,7 @@ cd proto && find ordersys -name '*.proto' | LC_ALL=C sort | xargs cat | sha256su
 | `proto/` | all .proto files, imports included: one include path is enough |
 | `descriptors.binpb` | the same as a FileDescriptorSet, with comments, for what takes one: protoc, buf, loaders |
 | `implement.md` | how to write a service: the rules that are judged and that no comment in `proto/` states |
+| `index.html` | all of it to read in a browser, with examples, a drawing and a search; needs no network |
 | `buf.yaml` | makes this folder a workspace: `buf build` and `buf generate` need no network here |
 | `asyncapi.yaml` | exchanges, queues and messages as AsyncAPI 3 |
 | `topology.json` | exchanges, queues and bindings as RabbitMQ's definitions |

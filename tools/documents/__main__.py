@@ -1,4 +1,4 @@
-"""Writes the documents that are derived from the contract, for people and programs: `python -m tools.documents`.
+"""Writes the documents that are derived from the contract, and from tables of the code: `python -m tools.documents`.
 
 Called by nox once the stubs are made. Documents are committed, unlike stubs, so that they can be read without tools.
 """
@@ -14,7 +14,7 @@ from ordersys.contract.permissions import contract_permissions
 from ordersys.contract.topology import topology
 from ordersys.topology.definitions import document
 from tools.codegen import IMAGE, ROOT
-from tools.documents import asyncapi, reference
+from tools.documents import asyncapi, metrics, reference
 from tools.documents.comments import comments
 from tools.documents.rabbitmq_definitions import definitions
 
@@ -27,6 +27,7 @@ def texts(root: Path = ROOT) -> dict[Path, str]:
     return {
         DOCS / "asyncapi.yaml": _yaml(asyncapi.document(comment_of)),
         DOCS / "contract.md": reference.page(comment_of),
+        DOCS / "metrics.md": metrics.page(),
         DOCS / "permissions.json": document(contract_permissions(), topology()),
         DOCS / "topology.json": json.dumps(definitions(topology()), indent=2) + "\n",
     }

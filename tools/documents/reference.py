@@ -3,27 +3,16 @@
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from google.protobuf.descriptor import (
-    Descriptor,
-    EnumDescriptor,
-    FieldDescriptor,
-    MethodDescriptor,
-    OneofDescriptor,
-    ServiceDescriptor,
-)
-from google.protobuf.descriptor_pb2 import FieldDescriptorProto
+from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor, MethodDescriptor, ServiceDescriptor
 
-from buf.validate.validate_pb2 import Ignore
 from ordersys.api.auth.v1 import access_pb2
 from ordersys.api.error.v1.error_reason_pb2 import ErrorReason
-from ordersys.api.rules.v1 import rules_pb2
 from ordersys.contract import access, descriptors, topology
-from ordersys.contract.rules import rules_of
+from tools.documents import elements
+from tools.documents.elements import short
 from tools.documents.error_reasons import reasons
 
 Comments = Mapping[str, str]
-_OURS = "ordersys.api."
-ROLES = access_pb2.DESCRIPTOR.enum_types_by_name["Role"].values
 _INTRODUCTION = """# The contract
 
 Derived from `proto/` by `nox -s codegen`. Rules go by the names [protovalidate](https://protovalidate.com) gives them;
@@ -32,16 +21,14 @@ those of this contract come last."""
 
 def page(comments: Comments) -> str:
     """The page in Markdown; `comments` are those of all elements, by full name."""
-    reached = descriptors.reachable(topology.wire_messages())
-    messages = [message for message in descriptors.messages() if message.full_name in reached]
     chapters = {
         "Services": [part for service in topology.grpc_services() for part in _service(service, comments)],
         "Rights": [comments[access_pb2.DESCRIPTOR.name], _rights(), _setters()],
         "Events": [*_files_of_events(comments), _events(comments)],
         "Subscriptions": [_subscriptions(comments)],
         "Error reasons": [comments[ErrorReason.DESCRIPTOR.full_name], _reasons(comments)],
-        "Messages": [part for message in messages for part in _message(message, comments)],
-        "Enums": [part for enum in _enums(messages) for part in _enum(enum, comments)],
+        "Messages": [part for message in elements.messages() for part in _message(message, comments)],
+        "Enums": [part for enum in elements.enums() for part in _enum(enum, comments)],
         "Rules": [_predefined(comments)],
     }
     parts = [part for title, texts in chapters.items() for part in (f"## {title}", *texts)]
@@ -49,40 +36,34 @@ def page(comments: Comments) -> str:
 
 
 def _service(service: ServiceDescriptor, comments: Comments) -> Iterator[str]:
-    yield f"### {_short(service)}"
+    yield f"### {short(service)}"
     yield comments[service.full_name]
     for method in service.methods:
-        yield f"#### {service.name}.{method.name}"
+        yield f"#### {elements.rpc_name(method)}"
         yield f"{_link(method.input_type)} → {_link(method.output_type)}"
         yield comments[method.full_name]
 
 
 def _rights() -> str:
     rows = [_right(method) for service in topology.grpc_services() for method in service.methods]
-    roles = [_role(value.number) for value in ROLES[1:]]
-    return _table(("RPC", *roles, "services", "a customer has to own"), rows)
+    return _table(("RPC", *map(elements.role, elements.ROLES), "services", "a customer has to own"), rows)
 
 
 def _right(method: MethodDescriptor) -> tuple[str, ...]:
     rights = access.access(method)
-    services = ", ".join(f"`{access.service_name(name)}`" for name in sorted(rights.services))
+    services = ", ".join(f"`{name}`" for name in elements.services(rights))
     owned = rights.customer_field or rights.order_field
-    roles = [_yes(value.number in rights.roles) for value in ROLES[1:]]
-    return (f"{method.containing_service.name}.{method.name}", *roles, services, f"`{owned}`" if owned else "")
+    roles = [_yes(number in rights.roles) for number in elements.ROLES]
+    return (elements.rpc_name(method), *roles, services, f"`{owned}`" if owned else "")
 
 
 def _setters() -> str:
     stated = [
-        (f"`{_short(message)}.{field.name}`", ", ".join(_role(role) for role in option.callers))
-        for message in descriptors.messages()
-        for field in message.fields
-        if (option := field.GetOptions().Extensions[access_pb2.setters]).callers
+        (f"`{short(field.containing_type)}.{field.name}`", ", ".join(elements.setters(field)))
+        for field in elements.fields(descriptors.messages())
+        if elements.setters(field)
     ]
     return _table(("field", "is set only by"), stated)
-
-
-def _role(number: int) -> str:
-    return str(ROLES[number].name).removeprefix("ROLE_").lower()
 
 
 def _files_of_events(comments: Comments) -> Iterator[str]:
@@ -132,78 +113,53 @@ def _yes(stated: bool) -> str:
 
 
 def _message(message: Descriptor, comments: Comments) -> Iterator[str]:
-    yield f"### {_short(message)}"
+    yield f"### {short(message)}"
     yield comments[message.full_name]
     rows = [
-        (f"{field.number}", f"`{field.name}`", _type(field), _rules(rules_of(field)), comments[field.full_name])
+        (f"{field.number}", f"`{field.name}`", _type(field), _rules(elements.rules(field)), comments[field.full_name])
         for field in message.fields
     ]
     yield _table(("no.", "field", "type", "rules", "meaning"), rows)
-    if of_all := rules_of(message):
+    if of_all := elements.rules(message):
         yield f"As a whole: {_rules(of_all)}"
-    yield from (_choice(oneof) for oneof in message.oneofs if len(oneof.fields) > 1)
-
-
-def _choice(oneof: OneofDescriptor) -> str:
-    most = "" if rules_of(oneof).get("required") else "at most "
-    return f"Of {', '.join(f'`{field.name}`' for field in oneof.fields)} {most}one is set."
-
-
-def _enums(messages: Iterable[Descriptor]) -> list[EnumDescriptor]:
-    enums: list[Any] = [field.enum_type for message in messages for field in message.fields if field.enum_type]
-    return list(dict.fromkeys(enums))
+    for oneof, has_to_be in elements.choices(message):
+        most = "" if has_to_be else "at most "
+        yield f"Of {', '.join(f'`{field.name}`' for field in oneof.fields)} {most}one is set."
 
 
 def _enum(enum: EnumDescriptor, comments: Comments) -> Iterator[str]:
-    yield f"### {_short(enum)}"
+    yield f"### {short(enum)}"
     yield comments[enum.full_name]
     rows = [(f"{v.number}", f"`{v.name}`", comments[f"{enum.full_name}.{v.name}"]) for v in enum.values]
     yield _table(("no.", "value", "meaning"), rows)
 
 
 def _predefined(comments: Comments) -> str:
-    rules = [(rule, comments[rule.full_name]) for rule in descriptors.extensions((rules_pb2.DESCRIPTOR,))]
-    rows = [(f"`{name}`", comment, cel) for rule, comment in rules for name, cel in _behind(rule)]
+    rows = [
+        (f"`{name}`", comments[rule.full_name], f"`{cel}`" if cel else "") for rule, name, cel in elements.predefined()
+    ]
     return _table(("rule", "meaning", "in CEL"), rows)
 
 
-def _behind(rule: FieldDescriptor) -> list[tuple[str, str]]:
-    """The id and the expression of a predefined rule, empty where CEL can't express it."""
-    return [(name, f"`{cel}`") for name, cel in rules_of(rule).items()] or [(rule.name, "")]
-
-
 def _type(field: FieldDescriptor) -> str:
-    if field.is_repeated:
-        return f"repeated {_kind(field)}"
-    alone = field.containing_oneof is not None and len(field.containing_oneof.fields) == 1
-    return f"optional {_kind(field)}" if alone else _kind(field)
+    return f"{elements.label(field)} {_kind(field)}".lstrip()
 
 
 def _kind(field: FieldDescriptor) -> str:
     kind = field.message_type or field.enum_type
-    return _link(kind) if kind else f"`{_scalar(field.type)}`"
-
-
-def _scalar(number: int) -> str:
-    """TYPE_INT32 -> int32, as it stands in proto/."""
-    return FieldDescriptorProto.Type.Name(FieldDescriptorProto.Type.ValueType(number)).removeprefix("TYPE_").lower()
+    return _link(kind) if kind else f"`{elements.scalar(field.type)}`"
 
 
 def _rules(rules: Mapping[str, Any]) -> str:
     """A line for each rule: its name alone where it is on, with its values otherwise."""
-    named = {name: Ignore.Name(value) if name == "ignore" else value for name, value in rules.items()}
-    return "<br>".join(f"`{name}`" if value is True else f"`{name}` {_values(value)}" for name, value in named.items())
-
-
-def _short(element: Any) -> str:
-    return str(element.full_name).removeprefix(_OURS)
+    return "<br>".join(f"`{name}`" if value is True else f"`{name}` {_values(value)}" for name, value in rules.items())
 
 
 def _link(kind: Any) -> str:
     """The name of a message or an enum, which leads to its heading where it is one of the contract."""
-    if not kind.full_name.startswith(_OURS):
+    if not elements.is_own(kind):
         return f"`{kind.full_name}`"
-    return f"[`{kind.name}`](#{_short(kind).replace('.', '').lower()})"
+    return f"[`{kind.name}`](#{elements.anchor(short(kind))})"
 
 
 def _values(value: Any) -> str:

@@ -17,9 +17,11 @@ from ordersys.product_service.saga import TRANSITIONS, Input, Saga, State, Step
 from ordersys.product_service.stock import Quantities, more
 from ordersys.product_service.store.tables import REQUESTS
 from ordersys.product_service.store.transaction import Transaction
+from ordersys.product_service.traces import trace_of
 from ordersys.runtime.base.ids import uuid7
 from ordersys.runtime.idempotency import Outcome, Remembered, recall, refusal
 from ordersys.runtime.storage.errors import RaceLost
+from ordersys.runtime.storage.traces import step
 
 _log = logging.getLogger(__name__)
 _HOLDING_STATES = {state for state in OrderState.values() if state != OrderState.ORDER_STATE_CANCELLED}
@@ -33,6 +35,8 @@ class NewChange(NamedTuple):
     request: Request
     order: Order
     traceparent: str
+    call: str = ""
+    """The context of the span of the call that asks for it."""
 
 
 class OtherPending(NamedTuple):
@@ -50,6 +54,7 @@ def find(connection: Connection, request: Request) -> Remembered | None:
     return recall(known, request.request_id, normalisation.fingerprint(request))
 
 
+@step("reserve", lambda asked, begun: [trace_of(asked, begun)])
 def begin(connection: Connection, changes: list[NewChange]) -> list[Begun | StatusError]:
     """An operation: for each request reserves what it needs more, or answers as before, or says who is first."""
     transaction = Transaction(
@@ -87,7 +92,8 @@ def _begin(transaction: Transaction, change: NewChange) -> Begun:
         return transaction.reject(request.request_id, fingerprint, order.id, refusal(out_of_stock(shortages)))
     _warn_of_another_owner(transaction, order)
     update = _order_update(transaction, change)
-    return transaction.begin(Saga(request.request_id, update, needed, change.traceparent), fingerprint)
+    saga = Saga(request.request_id, update, needed, change.traceparent, call=change.call)
+    return transaction.begin(saga, fingerprint)
 
 
 def _needed(transaction: Transaction, change: NewChange) -> Quantities:

@@ -15,10 +15,13 @@ from ordersys.contract.times import timestamp
 from ordersys.product_service.saga import TRANSITIONS, Input, Saga, State, Step
 from ordersys.product_service.store.tables import REQUESTS
 from ordersys.product_service.store.transaction import Transaction
+from ordersys.product_service.traces import trace_of
 from ordersys.runtime.base.ids import now, uuid7
 from ordersys.runtime.idempotency import Outcome, refusal, success
 from ordersys.runtime.storage.errors import RaceLost
 from ordersys.runtime.storage.statements import Statement
+from ordersys.runtime.storage.traces import step
+from ordersys.runtime.tracing.spans import outliving
 
 
 class NewPlacement(NamedTuple):
@@ -26,6 +29,8 @@ class NewPlacement(NamedTuple):
 
     request: PlaceOrderRequest
     traceparent: str
+    call: str = ""
+    """The context of the span of the call that asks for it."""
 
 
 class Unanswered(NamedTuple):
@@ -53,6 +58,7 @@ _KEPT_CREATION = Statement(
 Begun: TypeAlias = Saga | Unanswered | Outcome
 
 
+@step("reserve", lambda asked, begun: [trace_of(asked, begun)])
 def begin(connection: Connection, placements: list[NewPlacement]) -> list[Begun | StatusError]:
     """An operation: for each request reserves what it wants, or remembers its refusal, or answers as before."""
     transaction = Transaction(
@@ -90,7 +96,8 @@ def _begin(transaction: Transaction, placement: NewPlacement) -> Begun:
         outcome = refusal(out_of_stock(shortages))
         return transaction.reject(request.request_id, fingerprint, order_id, outcome, event)
     creation = _creation(transaction, placement, order_id)
-    return transaction.begin(Saga(request.request_id, creation, wanted, placement.traceparent), fingerprint)
+    saga = Saga(request.request_id, creation, wanted, placement.traceparent, call=placement.call)
+    return transaction.begin(saga, fingerprint)
 
 
 def begun_before(transaction: Transaction, request_id: str, order_id: str) -> Saga | Unanswered:
@@ -110,7 +117,10 @@ def _creation(transaction: Transaction, placement: NewPlacement, order_id: str) 
     """The request to the Order Service, with the order's id as request_id: one order, one request."""
     request = placement.request
     creation = CreateOrderRequest(
-        request_id=order_id, order_id=order_id, customer_id=request.customer_id, traceparent=placement.traceparent
+        request_id=order_id,
+        order_id=order_id,
+        customer_id=request.customer_id,
+        traceparent=outliving(placement.traceparent, order_id),  # of the saga's span
     )
     for item in request.items:
         price = transaction.inventory.price(item.product_id)
@@ -125,12 +135,13 @@ def _rejected(placement: NewPlacement, order_id: str, shortages: list[Shortage],
         shortages=shortages,
         reject_time=timestamp(time),
     )
+    event_id = f"{order_id}.0"  # events of an order that exists begin with version 1
     return EventMessage(
-        event_id=f"{order_id}.0",  # events of an order that exists begin with version 1
+        event_id=event_id,
         type=event.DESCRIPTOR.full_name,
         source=topology.publication(event.DESCRIPTOR).publisher,
         subject=order_id,
         time=time,
-        traceparent=placement.traceparent,
+        traceparent=outliving(placement.traceparent, event_id),
         body=event.SerializeToString(),
     )

@@ -8,7 +8,9 @@ from ordersys.contract.errors import StatusError
 from ordersys.product_service.saga import TRANSITIONS, Kind, Result, Saga, Step, input_of
 from ordersys.product_service.store.tables import REQUESTS, SAGAS
 from ordersys.product_service.store.transaction import SELECT_SAGA, Transaction, saga_of
+from ordersys.product_service.traces import span_of
 from ordersys.runtime.storage.statements import Statement
+from ordersys.runtime.storage.traces import step
 
 _PENDING = Statement(
     SELECT_SAGA.where(SAGAS.c.order_id > bindparam("after")).order_by(SAGAS.c.order_id).limit(bindparam("limit"))
@@ -50,6 +52,7 @@ def use_of(connection: Connection, request_id: str) -> Use | None:
     return Use(saga_of(rows[0]) if rows[0][0] is not None else None)
 
 
+@step("confirm", lambda settled, _: [span_of(settled.saga)])
 def settle(connection: Connection, settled: list[Settled]) -> list[None]:
     """An operation: each saga is completed or compensated, unless it has ended before."""
     transaction = Transaction(

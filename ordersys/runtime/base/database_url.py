@@ -5,10 +5,16 @@ it is used, so that whoever keeps the data in files needs none. What is shown ho
 libpq's own words may quote what it took for a port, and are left out.
 """
 
+import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from ipaddress import ip_address
+from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl
+
+from ordersys.console.parser import nearest
 
 WANTED = "a PostgreSQL URL (postgresql://user:password@host:5432/name, or …@host1:5432,host2:5432/name)"
 NONE = "none"
@@ -27,6 +33,23 @@ _DEFAULTS = {
     # Of several hosts the one that takes writes, whichever that is now.
     "target_session_attrs": "read-write",
 }
+
+# libpq reads these when it is connecting, of each host anew: what is wrong with them would look like a server away.
+_NUMBERS = (
+    "connect_timeout",
+    "keepalives",
+    "keepalives_count",
+    "keepalives_idle",
+    "keepalives_interval",
+    "tcp_user_timeout",
+)
+_FILES = ("sslrootcert", "sslcert", "sslkey", "sslcrl")
+_VERIFYING = ("verify-ca", "verify-full")
+_SYSTEM = "system"
+"""As sslrootcert: the authorities that the system trusts."""
+_NOWHERE = "/dev/null"
+"""As the folder of a socket: libpq judges all its options before it fails to find one there."""
+_TRIED = ("connection to server", "could not connect to server")  # the latter until libpq 13
 
 
 @dataclass(frozen=True)
@@ -88,8 +111,12 @@ def _read(text: str) -> DatabaseUrl:
             text, **{name: value for name, value in _DEFAULTS.items() if name not in given}
         )
     except psycopg.Error:  # its text may quote a part of the URL
-        raise ValueError("can't be read by libpq: an option behind the ? may be unknown, or misspelt") from None
+        raise ValueError(
+            f"can't be read by libpq: an option behind the ? {_misspelt(text, _options(psycopg))}"
+        ) from None
     hosts = _hosts(given)
+    _check_options(given)
+    _ask_libpq(psycopg, conninfo)
     places = (
         f"{host.get('host') or host.get('hostaddr') or 'localhost'}:{host.get('port') or USUAL_PORT}" for host in hosts
     )
@@ -106,6 +133,68 @@ def _hosts(given: Mapping[str, Any]) -> Sequence[Mapping[str, str]]:
         if len(values) != count:
             raise ValueError(f"names {count} hosts and {len(values)} of {name}")
     return [{name: values[index] for name, values in of_each.items()} for index in range(count)]
+
+
+def _options(psycopg: Any) -> Collection[str]:
+    """The names of all options that this libpq knows."""
+    return [option.keyword.decode() for option in psycopg.pq.Conninfo.get_defaults()]
+
+
+def _misspelt(text: str, known: Collection[str]) -> str:
+    """The words about an option that libpq does not know: its own name may be a secret in the wrong place."""
+    unknown = [name for name, _ in parse_qsl(text.partition("?")[2], keep_blank_values=True) if name not in known]
+    near = next((near for name in unknown if (near := nearest(name, known))), "")
+    return f"is unknown; did you mean {near}?" if near else "may be unknown, or misspelt"
+
+
+def _check_options(given: Mapping[str, Any]) -> None:
+    """Raises ValueError for a value that libpq would find out about only while it is connecting."""
+    for name in _NUMBERS:
+        if name in given and not re.fullmatch(r"-?[0-9]{1,9}", str(given[name])):
+            raise ValueError(f"has an option {name} that is no number")
+    for address in str(given.get("hostaddr", "")).split(","):
+        if address and not _is_ip(address):
+            raise ValueError("has an option hostaddr that is no IP address; names belong behind the @")
+    for name in _FILES:
+        file = str(given.get(name, ""))
+        is_file = file not in ("", _SYSTEM) and ":" not in file  # ENGINE:KEY is a key in hardware
+        if is_file and not os.access(file, os.R_OK):
+            raise ValueError(f"has an option {name} that names no file which this process can read")
+    named = given.get("sslrootcert") or os.environ.get("PGSSLROOTCERT") or given.get("service")
+    if given.get("sslmode") in _VERIFYING and not (named or _has_usual_authority()):
+        raise ValueError("verifies the server without an option sslrootcert: name the file of its authority, or system")
+
+
+def _has_usual_authority() -> bool:
+    try:
+        return (Path.home() / ".postgresql" / "root.crt").exists()
+    except RuntimeError:  # a user without a home
+        return False
+
+
+def _is_ip(text: str) -> bool:
+    try:
+        ip_address(text.partition("%")[0])
+    except ValueError:
+        return False
+    return True
+
+
+def _ask_libpq(psycopg: Any, conninfo: str) -> None:
+    """Raises ValueError for options that libpq refuses whatever server is there, of TLS and sessions say.
+
+    Nobody is reached: libpq is sent where no socket can be, whatever else its environment names.
+    """
+    given = psycopg.conninfo.conninfo_to_dict(conninfo)
+    # GSSAPI is refused for sockets, whatever a server may have.
+    nowhere = {**given, "host": _NOWHERE, "hostaddr": "", "port": USUAL_PORT, "gssencmode": "disable"}
+    attempt = psycopg.pq.PGconn.connect_start(psycopg.conninfo.make_conninfo(**nowhere).encode())
+    said = attempt.error_message.decode(errors="replace").partition("\n")[0]
+    attempt.finish()
+    if not said.startswith(_TRIED):
+        known = _options(psycopg)
+        shown = re.sub(r'"([^"]*)"', lambda quoted: quoted[1] if quoted[1] in known else "…", said)
+        raise ValueError(f"has an option that libpq refuses: {shown}")
 
 
 def _driver() -> Any:

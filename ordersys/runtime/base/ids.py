@@ -38,11 +38,12 @@ def uuid7_time(text: str) -> int:
 
 
 def traceparent(given: object = None) -> str:
-    """The W3C trace context `given` as version 00, where it is one, else the beginning of a new one, sampled.
+    """The W3C trace context `given` as version 00, where it is one, else the beginning of a new one, not sampled.
 
-    Of a version that is not known only what version 00 has is passed on: the ids, and whether it is sampled.
+    Of a version that is not known only what version 00 has is passed on: the ids, and whether it is sampled. That is
+    decided where a trace begins: a context that said so of itself would have everybody behind it record everything.
     """
     parts = _TRACEPARENT.fullmatch(given) if isinstance(given, str) else None
     if parts is None or (parts["version"] == "00" and parts["more"]):
-        return f"00-{os.urandom(16).hex()}-{os.urandom(8).hex()}-01"
+        return f"00-{os.urandom(16).hex()}-{os.urandom(8).hex()}-00"
     return f"00-{parts['ids']}-{int(parts['flags'], 16) & _SAMPLED:02x}"

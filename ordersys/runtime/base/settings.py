@@ -14,7 +14,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from ordersys.console.opening import open_regular
+from ordersys.console.secret_files import Exposed, open_secret
 from ordersys.contract import addresses
 from ordersys.contract.addresses import Address, Addresses
 from ordersys.runtime.base import files
@@ -113,8 +113,10 @@ def _given(declared: "Field[Any]", environment: Mapping[str, str]) -> str:
 def _secret(variable: str, file: str) -> str:
     """The text in a file, as container platforms mount secrets. Raises InvalidSetting."""
     try:
-        with os.fdopen(open_regular(file, os.O_RDONLY), encoding="utf-8") as opened:
+        with os.fdopen(open_secret(file), encoding="utf-8") as opened:
             text = opened.read(_MAX_SECRET).strip()
+    except Exposed as error:
+        raise InvalidSetting(f"{variable} is {file!r}, which {error.strerror}") from None
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is no text in UTF-8"
         raise InvalidSetting(f"{variable} is {file!r}, which can't be read: {reason}; name a file of yours") from None
@@ -163,6 +165,11 @@ def address(default: str, meaning: str) -> Any:
     return setting(addresses.parse(default), addresses.parse, meaning)
 
 
+def optional_address(meaning: str) -> Any:
+    """A setting for a HOST:PORT that need not be given."""
+    return setting(None, _optional_address, meaning, written=_NONE)
+
+
 def address_list(default: str, meaning: str) -> Any:
     """A setting for a HOST:PORT, or several with commas between them."""
     return setting(addresses.parse_list(default), addresses.parse_list, meaning)
@@ -201,6 +208,10 @@ def choice(default: str, choices: Sequence[str], meaning: str) -> Any:
 def _is_number(text: str) -> bool:
     """Few enough digits to be read at all: Python refuses very many, in words of its own."""
     return text.isascii() and text.isdecimal() and len(text) <= _MAX_DIGITS
+
+
+def _optional_address(given: str) -> Address | None:
+    return None if given == _NONE else addresses.parse(given)
 
 
 def _optional_path(given: str) -> Path | None:

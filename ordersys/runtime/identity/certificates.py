@@ -6,7 +6,6 @@ So everything is checked here, at the start and at each change, and gRPC is give
 
 import logging
 import os
-import stat
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from ordersys.console.opening import open_regular
+from ordersys.console.secret_files import Exposed, open_secret
 from ordersys.runtime.base.errors import StartupError
 from ordersys.runtime.identity.watched import Watched
 
@@ -36,7 +36,6 @@ _MAX_BYTES = 1_048_576  # of a file: all authorities that the web trusts are 0.2
 _SOON_SECONDS = 3 * 86_400.0
 _LEAST_RSA_BITS = 2048  # gRPC takes 1024 as well (NIST SP 800-131A does not, since 2014)
 _CURVES = (ec.SECP256R1, ec.SECP384R1)
-_GROUP_WRITES = stat.S_IWGRP | stat.S_IXGRP
 _ANEW = "issue it anew"
 _UNDECODABLE = (
     ValueError,
@@ -165,27 +164,18 @@ def _identity(ca_file: Path, certificate_file: Path, key_file: Path, spiffe_id: 
     )
 
 
-def _read(file: Path, check: Callable[[Path, os.stat_result], None] | None = None) -> bytes:
-    """The content of a file; what `check` sees is the status of the very file that is read."""
+def _read(file: Path, is_key: bool = False) -> bytes:
     try:
-        with os.fdopen(open_regular(file, os.O_RDONLY), "rb") as opened:
-            if check:
-                check(file, os.fstat(opened.fileno()))
+        descriptor = open_secret(file, is_key=True) if is_key else open_regular(file, os.O_RDONLY)
+        with os.fdopen(descriptor, "rb") as opened:
             content = opened.read(_MAX_BYTES + 1)
+    except Exposed as error:
+        raise UnusableCertificate(f"{file} has a private key and {error.strerror}") from error
     except OSError as error:
         raise UnusableCertificate(f"{file} can't be read: {error.strerror}; mend that, or name another file") from error
     if len(content) > _MAX_BYTES:
         raise UnusableCertificate(f"{file} is larger than 1 MiB; name the right file")
     return content
-
-
-def _check_private(file: Path, status: os.stat_result) -> None:
-    """The rule of libpq: one's own and for oneself, or of root, who may have a group read it (Kubernetes: fsGroup)."""
-    if status.st_uid not in (os.geteuid(), 0):
-        raise UnusableCertificate(f"{file} belongs to another user (uid {status.st_uid}); change its owner")
-    others = stat.S_IRWXO | (stat.S_IRWXG if status.st_uid else _GROUP_WRITES)
-    if status.st_mode & others:
-        raise UnusableCertificate(f"{file} has a private key that others may read or change; chmod 600 it")
 
 
 def _certificates(file: Path, pem: bytes) -> Sequence[x509.Certificate]:
@@ -234,7 +224,7 @@ def _is_authority(certificate: x509.Certificate) -> bool:
 
 
 def _private_key(file: Path) -> _PrivateKey:
-    pem = _read(file, _check_private)
+    pem = _read(file, is_key=True)
     try:
         # To check a key of RSA takes 80 ms, which the event loop does not have; BoringSSL does it anyway.
         key = load_pem_private_key(pem, None, unsafe_skip_rsa_key_validation=True)

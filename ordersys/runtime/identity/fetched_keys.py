@@ -31,6 +31,7 @@ from jwt import PyJWK
 from ordersys.console.opening import read_regular
 from ordersys.runtime.base import https_url
 from ordersys.runtime.base.settings import InvalidSetting
+from ordersys.runtime.base.tls_versions import modern
 from ordersys.runtime.identity.key_sets import Keys, KeySource, UnusableKeys, key_set
 from ordersys.runtime.settings import Settings
 
@@ -64,7 +65,8 @@ def source(settings: Settings) -> KeySource:
 
 
 class _Fetched(NamedTuple):
-    text: bytes
+    text: bytes | None
+    """None before the first one: an issuer that answers nothing has said nothing."""
     keys: Mapping[str, PyJWK]
 
 
@@ -87,7 +89,7 @@ class FetchedKeys:
         _context(ca_file)
         self.generation = 0
         """Rises each time new keys are taken."""
-        self._fetched = _Fetched(b"", {})
+        self._fetched = _Fetched(None, {})
         self._next = 0.0
         self._next_early = 0.0
         self._begun: float | None = None
@@ -185,10 +187,11 @@ class FetchedKeys:
 def _context(ca_file: Path | None) -> ssl.SSLContext:
     """Trusts the authorities in a file alone, or those of the system. Raises UnusableKeys."""
     if ca_file is None:
-        return ssl.create_default_context()
+        return modern(ssl.create_default_context())
     try:
         text = read_regular(ca_file).decode("ascii", "ignore")  # ssl takes no other, which stand in comments alone
-        return ssl.create_default_context(cadata=text.strip() or "none")  # to ssl, "" are those of the system
+        # To ssl, "" are those of the system.
+        return modern(ssl.create_default_context(cadata=text.strip() or "none"))
     except ssl.SSLError:
         reason = "holds no certificate in PEM"
     except OSError as error:

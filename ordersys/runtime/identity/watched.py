@@ -8,7 +8,7 @@ from typing import Generic, TypeAlias, TypeVar
 from ordersys.runtime.base.errors import StartupError
 
 _log = logging.getLogger(__name__)
-_Stamp: TypeAlias = "tuple[int, int, int] | None"
+_Stamp: TypeAlias = "tuple[int, ...] | None"
 Value = TypeVar("Value")
 
 
@@ -31,8 +31,8 @@ class Watched(Generic[Value]):
     def reload(self) -> bool:
         """True if the files have changed and a new value was made of them. Costs a `stat` for each file otherwise.
 
-        What can't be used is logged, once, and tried again each time: files that are not valid yet will be, and those
-        that may not be read can be made readable, without a change that `stat` shows.
+        What can't be used is logged, once, and tried again each time: files that are not valid yet will be, and a
+        folder in which they may not be read can be opened, without a change that `stat` shows.
         """
         stamps = self._stamps_now()
         if stamps == self._stamps:
@@ -58,9 +58,12 @@ class Watched(Generic[Value]):
 
 
 def _stamp(file: Path) -> _Stamp:
-    """A change of it is a change of the file. Follows links: Kubernetes exchanges one above the files."""
+    """A change of it is a change of the file, of its owner or its mode: a key may be open to others from now on.
+
+    Follows links: Kubernetes exchanges one above the files.
+    """
     try:
         status = file.stat()
     except OSError:
         return None  # loading it says why
-    return status.st_ino, status.st_mtime_ns, status.st_size
+    return status.st_ino, status.st_mtime_ns, status.st_size, status.st_mode, status.st_uid

@@ -17,7 +17,7 @@ from pika.exceptions import AMQPError
 from ordersys.runtime.base.failpoints import failpoint
 from ordersys.runtime.base.futures import resolve_once, wait_first
 from ordersys.runtime.rabbitmq import refusals
-from ordersys.runtime.rabbitmq.channel import Intake, RpcChannel
+from ordersys.runtime.rabbitmq.channel import Intake, QueueCounts, RpcChannel
 from ordersys.runtime.rabbitmq.confirms import CONFIRMED, Confirms, Fate, PublishResult, Window
 from ordersys.runtime.rabbitmq.errors import BrokerRefused, BrokerUnavailable, unavailable
 from ordersys.runtime.rabbitmq.frames import Connection
@@ -43,7 +43,9 @@ class Session:
         self.place, self.user = str(url), url.user
         self._connection: Connection
         self._events: RpcChannel
-        self._blocked = self._silent = False
+        self._silent = False
+        self.blocked = False
+        """True while the broker says that it takes nothing (connection.blocked)."""
         self._confirms = Confirms()
         self._ended: asyncio.Future[None] = self._loop.create_future()
         self.closed: asyncio.Future[BrokerUnavailable] = self._loop.create_future()
@@ -124,8 +126,12 @@ class Session:
 
     async def consumers(self, queue: str) -> int:
         """The number of consumers of `queue`, of any process. Raises BrokerUnavailable."""
+        return (await self.counts(queue)).consumers
+
+    async def counts(self, queue: str) -> QueueCounts:
+        """The numbers of `queue`. Raises BrokerUnavailable."""
         async with self.rpc_channel() as channel:
-            return (await channel.find_queue(queue)).consumers
+            return await channel.find_queue(queue)
 
     def abort(self, error: BaseException) -> None:
         """Gives the session up; what is not settled comes again. The first reason is the one that counts."""
@@ -192,7 +198,7 @@ class Session:
             await wait_first(future, self.closed, seconds=_RESPONSE_TIMEOUT_SECONDS)
             # A broker with an alarm says that it takes nothing (connection.blocked), and then answers nothing for as
             # long as that lasts: pika gives it BLOCKED_SECONDS.
-            if not future.done() and moved() == before and not self._blocked:
+            if not future.done() and moved() == before and not self.blocked:
                 self._silent = True
                 self.abort(AMQPError(f"it has been silent for {_RESPONSE_TIMEOUT_SECONDS:.0f} s"))
         self.check()
@@ -206,11 +212,11 @@ class Session:
         self._confirms.returned(properties.message_id)
 
     def _on_blocked(self, _: object, frame: Any) -> None:
-        self._blocked = True
+        self.blocked = True
         _log.warning("RabbitMQ at %s takes no events for now: %s", self.place, frame.method.reason)
 
     def _on_unblocked(self, _: object, __: object) -> None:
-        self._blocked = False
+        self.blocked = False
         _log.info("RabbitMQ at %s takes events again", self.place)
 
 

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import suppress
 from enum import Enum
 from itertools import groupby
 from typing import NamedTuple
@@ -21,6 +22,9 @@ from ordersys.runtime.base.futures import resolve_once, wait_first
 from ordersys.runtime.base.leadership import Leadership
 from ordersys.runtime.base.tasks import endless
 from ordersys.runtime.batching import Batcher
+from ordersys.runtime.metrics.instruments import Stopwatch, counter, gauge, histogram
+from ordersys.runtime.metrics.table import CONSUMED_MESSAGES, PROCESS_SECONDS, QUEUE_MESSAGES, REDELIVERED
+from ordersys.runtime.rabbitmq import traces
 from ordersys.runtime.rabbitmq.channel import Intake
 from ordersys.runtime.rabbitmq.connection import Session
 from ordersys.runtime.rabbitmq.errors import BrokerRefused, BrokerUnavailable
@@ -58,6 +62,16 @@ class Tagged(NamedTuple):
 
     tag: int
     delivery: AmqpDelivery
+
+
+class _Measures:
+    """The measures of one queue (metrics/table.py)."""
+
+    def __init__(self, queue: str) -> None:
+        self.deliveries = counter(CONSUMED_MESSAGES, messaging_destination_name=queue)
+        self.redelivered = counter(REDELIVERED, messaging_destination_name=queue)
+        self.seconds = histogram(PROCESS_SECONDS, messaging_destination_name=queue)
+        self.ready = gauge(QUEUE_MESSAGES, messaging_destination_name=queue, state="ready")
 
 
 class Consumer:
@@ -99,6 +113,8 @@ class Consumer:
         self._crowded = 0
         self._pauses = jittered_backoff(most=_MAX_PAUSE_SECONDS)
         self._refusal: BrokerRefused | None = None
+        self._measures = _Measures(queue)
+        self._session: Session | None = None
         kept = keep_open(urls, f"{queue} consumer", self._use, self._note_refusal, consumed=queue)
         self._task = endless(tasks, f"{queue} consumer", kept)
 
@@ -109,6 +125,15 @@ class Consumer:
         To this process, or to the one that leads: then this one is there to follow it.
         """
         return (self.live or self._stands_by) and self._refusal is None
+
+    async def measure(self) -> None:
+        """Has metrics show what waits in the queue, as far as the broker says so at once."""
+        if not self._leadership.held:
+            self._measures.ready.set(0)
+        elif self._session is not None:
+            with suppress(BrokerUnavailable, TimeoutError):
+                async with asyncio.timeout(_COUNT_SECONDS):
+                    self._measures.ready.set((await self._session.counts(self._queue)).messages)
 
     async def close(self) -> None:
         """Takes no more, finishes what was delivered, and closes the connection."""
@@ -127,14 +152,16 @@ class Consumer:
         """Subscribes again and again; with the whole prefetch once a delivery was settled."""
         prefetch = self._first
         async with self._in_use:
+            self._session = session
             try:
                 while await self._may_take(session):
-                    subscription = _Subscription(session, self._recorded, prefetch)
+                    subscription = _Subscription(session, self._recorded, prefetch, self._measures)
                     await self._begin(session, subscription)
                     await self._take(session, subscription)
                     prefetch = self._prefetch if subscription.has_settled_new else prefetch
             finally:
                 self.live = self._stands_by = False
+                self._session = None
 
     async def _may_take(self, session: Session) -> bool:
         """Waits for what was given back to be recorded: however long that takes, it costs one delivery of the few."""
@@ -253,12 +280,15 @@ class _Subscription:
         session: Session,
         record: Callable[[list[AmqpDelivery], Session], Awaitable[Sequence[Disposition] | None]],
         prefetch: int,
+        measures: _Measures,
     ) -> None:
+        self._measures = measures
         self._session = session
         self._record = record
         self.prefetch = prefetch
         self._intake: Intake
-        self._deliveries: Batcher[Tagged, None] = Batcher(self._work, prefetch, _BATCH_PAUSE_SECONDS)
+        self._queue = ""
+        self._deliveries: Batcher[Tagged, None] = Batcher(self._work, prefetch, _BATCH_PAUSE_SECONDS, name="deliveries")
         self._in_hand = 0
         self._moved = time.monotonic()
         self.settled_new: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -271,6 +301,7 @@ class _Subscription:
 
     async def begin(self, queue: str) -> None:
         """Begins to take deliveries of `queue`. Raises BrokerUnavailable."""
+        self._queue = queue
         self._intake = await self._session.intake()
         await self._intake.begin(queue, self.prefetch, self._put)
 
@@ -290,12 +321,16 @@ class _Subscription:
 
     def _put(self, tag: int, delivery: AmqpDelivery) -> None:
         self._in_hand += 1
+        if delivery.redelivered:
+            self._measures.redelivered.inc()
         self._deliveries.submit_and_log(Tagged(tag, delivery))
 
     async def _work(self, batch: list[Tagged]) -> list[None]:
         """Works on a batch. An unforeseen exception costs the session, and all of it comes again."""
+        self._measures.deliveries.inc(len(batch))
         try:
-            await self._settle(batch)
+            with Stopwatch(self._measures.seconds):
+                await self._settle(batch)
         except Exception as error:  # noqa: BLE001 - logged, and all of it comes again
             _log.exception("the deliveries under way come again")
             self._session.abort(error)
@@ -305,17 +340,22 @@ class _Subscription:
 
     async def _settle(self, batch: list[Tagged]) -> None:
         for portion in _portions(batch):
+            traced = traces.begin(self._queue, portion)
             failpoint("consumer.delivered")
             if self._session.closed.done():  # it comes again, and what was delivered before may still be recorded
                 return
             dispositions = await self._record([tagged.delivery for tagged in portion], self._session)
             if dispositions is None:
                 self._session.abort(BrokerUnavailable("what could not be recorded was given back; it comes again"))
+            if traced:
+                traced.recorded(dispositions)
             failpoint("consumer.recorded")
             if dispositions is None or self._session.closed.done():  # they come again on the next session
                 return
             _settle(self._intake, portion, dispositions)
             failpoint("consumer.settled")
+            if traced:
+                traced.settled()
         # A first delivery was settled: what may have killed a process lies behind. Redelivered ones are the suspects.
         if not all(tagged.delivery.redelivered for tagged in batch):
             resolve_once(self.settled_new, None)

@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 from ordersys.contract.topology import Publication
 from ordersys.runtime.base.tasks import endless
+from ordersys.runtime.metrics.instruments import Stopwatch, histogram
+from ordersys.runtime.metrics.table import PUBLISH_SECONDS
 from ordersys.runtime.rabbitmq.confirms import CONFIRMED, Fate, PublishResult
 from ordersys.runtime.rabbitmq.connection import Session
 from ordersys.runtime.rabbitmq.errors import BrokerRefused, BrokerUnavailable
@@ -33,6 +35,7 @@ class Publisher:
         self._refused_session: BrokerRefused | None = None
         self._refused_event: BrokerRefused | None = None
         self._forbidden = Forbidden(self._loop.time)
+        self._seconds = histogram(PUBLISH_SECONDS, messaging_operation_name="publish")
         self._task = endless(tasks, "publisher", keep_open(urls, f"{name} publisher", self._use, self._note_refusal))
 
     @property
@@ -52,7 +55,8 @@ class Publisher:
         # Shielded: who gives up here must not cancel the future that the next session is handed to.
         session = await asyncio.shield(self._ready)
         messages, outcomes = encoded(events, self._forbidden.now, session.user)
-        sent = await session.publish_each(list(messages.values()))
+        with Stopwatch(self._seconds):
+            sent = await session.publish_each(list(messages.values()))
         self._judge(session, {outcome.fate for outcome in set(sent)})
         if not outcomes and not self._forbidden and not session.closed.done():
             return sent

@@ -6,14 +6,16 @@ Of several URLs each is tried in its turn, after the one that was used last.
 import asyncio
 import logging
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
 from typing import Any, TypeVar
 
 from ordersys.contract.topology import topology
 from ordersys.runtime.base.backoff import jittered_backoff
 from ordersys.runtime.base.futures import resolve_once, wait_first
+from ordersys.runtime.metrics.instruments import counter, reading
+from ordersys.runtime.metrics.table import BROKER_BLOCKED, BROKER_CONNECTED, BROKER_RECONNECTS
 from ordersys.runtime.rabbitmq.connection import Session
 from ordersys.runtime.rabbitmq.errors import BrokerRefused, BrokerUnavailable
 from ordersys.runtime.rabbitmq.topology import Declarer
@@ -119,6 +121,7 @@ class _Keeper:
         """True when everything was declared before, and not refused for good since: it is not insisted on again."""
         self._said: set[str] = set()
         """The refusals that the log has: each is said once, and again when it was over meanwhile."""
+        self._shown = _Shown(consumed or "publisher")
 
     async def keep(self) -> None:
         """See `keep_open`."""
@@ -153,7 +156,8 @@ class _Keeper:
                 self._known = True
                 refusals.clear()  # of other nodes: they don't matter while this one works
                 began = loop.time()
-                await self._use(session)
+                with self._shown.open(session):
+                    await self._use(session)
                 if loop.time() - began > _OVER_SECONDS:
                     self._said.clear()
                 session.check()
@@ -189,7 +193,7 @@ class _Keeper:
         """Resolves `declared` the first time."""
         # On channels of its own: while a node hangs the others declare nothing, and what is published on the same
         # channel would wait for that (docs/reliability.md, "a node of a cluster suspended").
-        declarer = Declarer(topology(), self._consumed)
+        declarer = Declarer(topology(), self._consumed, self._is_own(session.user))
         while not session.closed.done():
             error = None
             try:
@@ -200,6 +204,10 @@ class _Keeper:
                 self._conclude(session, error, declared.done())
             resolve_once(declared, error)
             await wait_first(session.closed, seconds=_DECLARED_EVERY_SECONDS)
+
+    def _is_own(self, user: str) -> bool:
+        """True for a user that has the name of its service, with which the name of the connection begins."""
+        return self._name.startswith((f"{user} ", f"{user}."))
 
     def _conclude(self, session: Session, error: BrokerUnavailable | None, again: bool) -> None:
         """A refusal ends the session of whoever publishes, and is over when all was declared.
@@ -229,6 +237,32 @@ class _Keeper:
             self._said.add(repr(error))
             text = "%s: RabbitMQ's URL number %d of %d can't be used"
             _log.error(text, self._name, number, len(self._urls), exc_info=error.__cause__)
+
+
+class _Shown:
+    """The session there is, as metrics show it."""
+
+    def __init__(self, connection: str) -> None:
+        self._session: Session | None = None
+        self._opened = False
+        self._reconnects = counter(BROKER_RECONNECTS, connection=connection)
+        reading(BROKER_CONNECTED, lambda: self._session is not None, connection=connection)
+        reading(BROKER_BLOCKED, self._is_blocked, connection=connection)
+
+    @contextmanager
+    def open(self, session: Session) -> Iterator[None]:
+        """Shows `session`, which is another one each time."""
+        if self._opened:
+            self._reconnects.inc()
+        self._session, self._opened = session, True
+        try:
+            yield
+        finally:
+            self._session = None
+
+    def _is_blocked(self) -> bool:
+        session = self._session  # it may end while a scrape, in its own thread, looks
+        return session is not None and session.blocked
 
 
 class _Unusable(Exception):

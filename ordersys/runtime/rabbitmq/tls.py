@@ -4,15 +4,18 @@ A client without a user shows its certificate, and is the user of that name (SAS
 Authentication Mechanism"). Files are read anew for each connection: one that was renewed is used from the next one on.
 """
 
+import errno
 import os
 import re
 import ssl
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ordersys.console.opening import open_regular, read_regular
+from ordersys.console.secret_files import Exposed, open_secret
+from ordersys.runtime.base.tls_versions import modern
 
 CA_FILE, CERTIFICATE_FILE, KEY_FILE = "ORDERSYS_AMQP_CA_FILE", "ORDERSYS_TLS_CERTIFICATE_FILE", "ORDERSYS_TLS_KEY_FILE"
 """The settings that name the files."""
@@ -53,6 +56,10 @@ NAMES = frozenset(
 """The names of pika's among the `ssl_options` of a URL that can be used."""
 
 
+class Unfit(OSError):
+    """A file that can be read, and does not hold what it has to; `strerror` says so of it."""
+
+
 class Files(NamedTuple):
     """The files of a process, by its settings."""
 
@@ -70,6 +77,8 @@ class Tls:
     """The `ssl_options` of a URL, completed by files of the process."""
     server_name: str | None = None
     """The name that has to stand in the broker's certificate, None for that of the host."""
+    named_by: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """The settings that name files, by file."""
 
     def with_files(self, files: Files, shows_certificate: bool) -> "Tls":
         """The same with the authorities of `files`, and their certificate unless it has one or shows none."""
@@ -81,23 +90,30 @@ class Tls:
             if not (files.certificate and files.key):
                 raise ValueError(NO_CERTIFICATE)
             options |= {_CERTIFICATE: str(files.certificate), _KEY: str(files.key)}
-        return replace(self, options=options)
+        named_by = {str(file): name for file, name in zip(files, (CA_FILE, CERTIFICATE_FILE, KEY_FILE), strict=True)}
+        return replace(self, options=options, named_by=named_by)
+
+    def variable_of(self, path: object) -> str:
+        """The setting that names this file among those that are used; empty where the URL does."""
+        return self.named_by.get(str(path), "")
 
     def context(self) -> ssl.SSLContext:
-        """A context for one connection. Reads the files. Raises OSError, ssl.SSLError among them, and what is wrong."""
+        """A context for one connection. Reads the files. Raises OSError, Exposed and Unfit among them."""
         for name in NAMED_FILES:  # OpenSSL would wait for whoever writes to a pipe, and names no file
             if isinstance(path := self.options.get(name), str):
                 os.close(open_regular(path, os.O_RDONLY))
+        if key := self.options.get(_KEY) or self.options.get(_CERTIFICATE):  # one file may hold both
+            os.close(open_secret(key, is_key=True))
         authorities = [next(filter(None, map(self.options.get, names)), None) for names in _AUTHORITIES]
         if any(authorities):
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # checks the chain and the name, from TLS 1.2 on
-            context.load_verify_locations(*authorities)
+            context = modern(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))  # checks the chain and the name
+            _trust(context, authorities)
         else:
-            context = ssl.create_default_context()
+            context = modern(ssl.create_default_context())
         if _CERTIFICATE in self.options:
             # Without a password OpenSSL would ask the terminal for that of an encrypted key.
             password = self.options.get("password", "")
-            context.load_cert_chain(self.options[_CERTIFICATE], self.options.get(_KEY), password)
+            _show(context, self.options[_CERTIFICATE], self.options.get(_KEY), password)
         if "ciphers" in self.options:
             context.set_ciphers(self.options["ciphers"])
         return context
@@ -116,10 +132,47 @@ class Tls:
             raise ValueError(f"shows {path}, which has no DNS name (subjectAltName) to be a user by") from None
 
 
+def _trust(context: ssl.SSLContext, authorities: Sequence[Any]) -> None:
+    try:
+        context.load_verify_locations(*authorities)
+    except ssl.SSLError:
+        named = next((str(name) for name in authorities[:2] if name), "cadata")
+        raise Unfit(errno.EINVAL, "holds no certificate of an authority in PEM", named) from None
+
+
+def _show(context: ssl.SSLContext, certificate: str, key: str | None, password: object) -> None:
+    """OpenSSL says that something is wrong, and hardly ever with which of the two files."""
+    try:
+        context.load_cert_chain(certificate, key, password)  # type: ignore[arg-type]
+    except ssl.SSLError as error:
+        of_key = key or certificate
+        if not _holds_certificate(certificate):
+            file, words = certificate, "holds no certificate in PEM"
+        elif error.reason == "KEY_VALUES_MISMATCH":
+            file, words = of_key, "does not fit the certificate"
+        elif b"ENCRYPTED" in read_regular(of_key):
+            file, words = of_key, "is encrypted, and not with this password; decrypt it"
+        else:
+            file, words = of_key, "holds no private key in PEM"
+        raise Unfit(errno.EINVAL, words, file) from None
+
+
+def _holds_certificate(file: str) -> bool:
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(file)
+    except ssl.SSLError:
+        return False
+    return True
+
+
 def trouble(error: OSError) -> str:
     """The words for what is wrong with a file, given what reading the files raised."""
-    if isinstance(error, ssl.SSLError):
-        return f"its certificate, key and authorities can't be used ({error.reason or error})"
+    if isinstance(error, ssl.SSLError):  # of the list of ciphers
+        return f"its TLS can't be set up ({error.reason or error})"
+    if isinstance(error, Unfit):
+        return f"{error.filename} {error.strerror}"
+    if isinstance(error, Exposed):
+        return f"{error.filename} has a private key and {error.strerror}"
     return f"{error.filename} can't be read ({error.strerror})"
 
 

@@ -36,8 +36,9 @@ class Declarer:
     One refusal keeps nothing else from being declared.
     """
 
-    def __init__(self, topology: Topology, queue: str = "") -> None:
-        """All of it is needed, or only what belongs to `queue`."""
+    def __init__(self, topology: Topology, queue: str = "", of_service: bool = False) -> None:
+        """All of it is needed, or only what belongs to `queue`. The user of one service is not meant to declare."""
+        self._of_service = of_service
         self._steps = list(_steps(topology, _belonging(topology, queue) if queue else topology))
         self._exchanges = range(len(topology.exchanges))
         """The numbers of their steps, which are the first."""
@@ -59,12 +60,15 @@ class Declarer:
                 await self._until_refused(channel, left, forbidden, refused)
         if self._exchanges and self._hidden.keys() >= set(self._exchanges):
             raise self._unusable()
-        if forbidden:
+        if forbidden and self._of_service:
+            text = "%d of %d declarations are left to whoever is to declare: the user of a service is not"
+            self._say(logging.INFO, text, len(forbidden), len(self._steps))
+        elif forbidden:
             text = "%d of %d declarations are not permitted; what is there is used as it is found. The first: %s"
-            self._say(text, len(forbidden), len(self._steps), forbidden[0])
+            self._say(logging.WARNING, text, len(forbidden), len(self._steps), forbidden[0])
         for number, error in refused.items():
             if not self._steps[number].needed:
-                self._say("what others need is not declared: %s", error)
+                self._say(logging.WARNING, "what others need is not declared: %s", error)
         if needed := [error for number, error in refused.items() if self._steps[number].needed]:
             raise needed[0]
         return forbidden
@@ -109,11 +113,11 @@ class Declarer:
         self._forbidden.clear()
         return error
 
-    def _say(self, text: str, *values: object) -> None:
+    def _say(self, level: int, text: str, *values: object) -> None:
         """Once: it is the same every few seconds."""
         if (said := text % values) not in self._said:
             self._said.add(said)
-            _log.warning("%s", said)
+            _log.log(level, "%s", said)
 
 
 async def missing(topology: Topology, open_channel: OpenChannel) -> Sequence[str]:

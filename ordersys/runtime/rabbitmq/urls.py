@@ -18,9 +18,12 @@ from urllib.parse import parse_qsl, quote, unquote_to_bytes
 import pika
 from pika.credentials import ExternalCredentials, PlainCredentials
 
+from ordersys.console.secret_files import Exposed
 from ordersys.contract import addresses
-from ordersys.runtime.rabbitmq.tls import NAMED_FILES, NAMES, Files, Tls, trouble
+from ordersys.runtime.rabbitmq.tls import NAMES, Files, Tls, Unfit, trouble
 
+AMQP_URL = "ORDERSYS_AMQP_URL"
+"""The variable that names a broker."""
 WANTED = "an AMQP URL (amqp://user:password@host:5672/%2F, or several with commas between them)"
 _PORTS = {"amqp": 5672, "amqps": 5671}
 _FOR_TLS, _SERVER_NAME = "ssl_options", "server_name_indication"
@@ -98,15 +101,10 @@ def _identified(url: BrokerUrl, tls: Tls, files: Files) -> BrokerUrl:
     try:
         tls.context()
         user = tls.user() if url.is_external else url.user
-    except ssl.SSLError as error:
-        raise ValueError(f"needs other files than {_named(tls)}: {trouble(error)}") from None
     except OSError as error:
-        raise ValueError(f"needs a file of yours: {trouble(error)}") from None
+        variable = tls.variable_of(error.filename)
+        raise ValueError(f"needs another file{f' of {variable}' if variable else ''}: {trouble(error)}") from None
     return replace(url, tls=tls, user=user)
-
-
-def _named(tls: Tls) -> str:
-    return ", ".join(str(tls.options[name]) for name in NAMED_FILES if name in tls.options)
 
 
 def shown(urls: BrokerUrls) -> str:
@@ -231,8 +229,10 @@ def _options(value: str) -> dict[str, object]:
     try:
         options = dict(ast.literal_eval(value))
         Tls(options).context()
-    except ssl.SSLError:
-        raise ValueError(f"has {_FOR_TLS} that name a file without a certificate or key that can be used") from None
+    except ssl.SSLError as error:
+        raise ValueError(f"has {_FOR_TLS} that can't be used ({error.reason})") from None
+    except (Exposed, Unfit) as error:
+        raise ValueError(f"has {_FOR_TLS} that name a file that {error.strerror}") from None
     except OSError as error:
         raise ValueError(f"has {_FOR_TLS} that name a file that can't be read ({error.strerror})") from None
     except Exception:  # noqa: BLE001 - whatever comes out of the text, with the text in it

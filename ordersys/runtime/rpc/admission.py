@@ -131,6 +131,11 @@ class Admission:
         self._orders = 0
         self._bytes = 0
 
+    @property
+    def calls(self) -> int:
+        """The number of calls under way."""
+        return self._calls
+
     def check(self) -> None:
         """Raises StatusError (TOO_MANY_CALLS) when there is no room for another one, however small."""
         full = self._orders >= self._most_orders or self._bytes >= _MAX_REQUEST_BYTES

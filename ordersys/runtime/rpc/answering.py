@@ -28,7 +28,7 @@ class Answering:
         self.rules = Rules(method)
         self._behaviour = behaviour
         self._refused = refused
-        self._path = descriptors.path(method)
+        self.path = descriptors.path(method)
         self._response_class: Any = descriptors.message_class(method.output_type)
         self._is_batch = batched(method.input_type) is not None
 
@@ -58,7 +58,7 @@ class Answering:
         if refused and not self._is_batch:
             raise refused[0]
         for error in refused.values():
-            self._refused.log(self._path, error, context)
+            self._refused.log(self.path, error, context)
         return refused
 
     def _with_refused(self, encoded: bytes, refused: Mapping[int, StatusError]) -> bytes:

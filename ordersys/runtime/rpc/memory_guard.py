@@ -27,10 +27,11 @@ _CALM_LOOK_SECONDS, _LOOK_SECONDS, _FLOOD_SECONDS = 0.04, 0.01, 0.002
 # Looking at many connections takes longer: then this share of the time goes into it at most, and in a flood that one.
 _SHARE, _FLOOD_SHARE = 0.1, 0.5
 _CALM_SECONDS = 1.0
-# Shares of the limit. From the first on, who sends much and has called nobody is sent away; from the second on,
-# whoever has sent most for nothing. What is left above is for what comes meanwhile.
-_GROWING, _SHORT = 0.45, 0.65
-# So much more of it than a second ago may be a flood as well; so much more than after the last time is worth freeing.
+# Shares of what clients may fill: the limit less what the process has by itself. From the first on, who sends much and
+# has called nobody is sent away; from the second on, whoever has sent most for nothing. What is left above is for what
+# comes meanwhile.
+_GROWING, _SHORT = 0.25, 0.5
+# So much more of the limit than a second ago may be a flood as well; than after the last time, it is worth freeing.
 _GROWN = 1 / 16
 _GROWS = 1 / 4  # of that: it may become a flood
 # Who has called nobody yet can't have sent so much and mean it: HTTP/2 lets 64 KiB of requests come unasked, and no
@@ -50,11 +51,11 @@ class MemoryGuard:
 
     def __init__(self, port: int, most_bytes: int) -> None:
         self._port = port
-        self._growing, self._short = int(_GROWING * most_bytes), int(_SHORT * most_bytes)
+        self._most = most_bytes
         self._grown = int(_GROWN * most_bytes)
         self._called: Counter[str] = Counter()
         self._before: dict[str, int] = {}
-        self._size = self._trimmed = self._calm = resident_bytes()
+        self._size = self._trimmed = self._calm = self._own = resident_bytes()
         self._bearable = _SUSPICIOUS_BYTES
         self._last_ended = self._looked = self._logged_at = time.monotonic() - _LATELY_SECONDS
         self._not_logged = 0
@@ -62,8 +63,9 @@ class MemoryGuard:
         self._thread = threading.Thread(target=self._watch, name="memory-guard", daemon=True)
 
     def start(self) -> None:
-        """Begins to watch, on Linux."""
-        if resident_bytes():
+        """Begins to watch, on Linux; what the process has now is its own."""
+        self._own = resident_bytes()
+        if self._own:
             share_arenas()
             self._thread.start()
 
@@ -73,9 +75,25 @@ class MemoryGuard:
         if self._thread.is_alive():
             self._thread.join()
 
+    def call(self, peer: str) -> None:
+        """Notes that this client has made a call, be it one that is refused."""
+        self._called[peer] += _CALL_BYTES
+
     def account(self, peer: str, octets: int) -> None:
-        """Notes a call, or so many bytes of its request: they are held, or were, for a good reason."""
-        self._called[peer] += octets + _CALL_BYTES
+        """Notes so many bytes of a request: they are held, or were, for a good reason."""
+        self._called[peer] += octets
+
+    @property
+    def _growing(self) -> int:
+        return self._filled(_GROWING)
+
+    @property
+    def _short(self) -> int:
+        return self._filled(_SHORT)
+
+    def _filled(self, share: float) -> int:
+        """The size of this process when clients fill such a share of what they may."""
+        return self._own + int(share * max(0, self._most - self._own))
 
     def _watch(self) -> None:
         pause = _LOOK_SECONDS

@@ -28,16 +28,20 @@ from ordersys.contract.errors import StatusError, status_error
 from ordersys.runtime.base.errors import StartupError
 from ordersys.runtime.base.failpoints import failpoint
 from ordersys.runtime.base.futures import Grace
+from ordersys.runtime.metrics.instruments import gauge
+from ordersys.runtime.metrics.table import SERVING
 from ordersys.runtime.rpc import connections, limits
 from ordersys.runtime.rpc.admission import Admission, Arrivals, Context, UnreadResponses, most_waiting
 from ordersys.runtime.rpc.answering import Answering, Behaviour
 from ordersys.runtime.rpc.callers import Callers, answer_to
+from ordersys.runtime.rpc.measures import ServerCalls
 from ordersys.runtime.rpc.memory_guard import MemoryGuard
 from ordersys.runtime.rpc.reflection import SERVICES as REFLECTION
 from ordersys.runtime.rpc.reflection import Reflection
 from ordersys.runtime.rpc.security import Security
 from ordersys.runtime.rpc.status import foreseen
 from ordersys.runtime.rpc.streams import HEALTH, Health, Streams
+from ordersys.runtime.rpc.traces import traced
 from ordersys.runtime.settings import Settings
 
 _log = logging.getLogger(__name__)
@@ -67,17 +71,20 @@ class Server:
         self._port = int(address.rpartition(":")[2])
         self._server = grpc.aio.server(options=limits.options(settings, of_services))
         self._streams = Streams()
+        admission = Admission(settings.max_concurrent_calls)
         self._doors = _Doors(
             Arrivals(most_waiting(settings.max_concurrent_calls)),
-            Admission(settings.max_concurrent_calls),
+            admission,
             UnreadResponses(),
             self._streams,
             MemoryGuard(self._port, settings.max_memory_mib * 1024 * 1024),
             settings.max_metadata_bytes,
             security.callers(),
+            ServerCalls(admission),
         )
         self._reflection = settings.reflection
         self._health = Health(self._streams)
+        self._serving = gauge(SERVING)
         self._names = [""]
         self._register(
             HEALTH,
@@ -120,6 +127,7 @@ class Server:
     async def healthy(self, serving: bool) -> None:
         """Says of every service whether it works (grpc.health.v1)."""
         self._health.set(self._names, serving)
+        self._serving.set(serving)
 
     async def report(self, works: Callable[[], Awaitable[bool]]) -> None:
         """Asks `works` and says what it answers."""
@@ -129,6 +137,7 @@ class Server:
         """Says not healthy, ends streams at once, takes no more calls; those under way have what is left of `grace`."""
         self._streams.stopping.set()
         self._health.stop()
+        self._serving.set(0)
         try:
             # Who does not even take the last word of a stream would keep the server from stopping.
             if held := await self._streams.end(grace.left()):
@@ -186,6 +195,7 @@ class _Doors(NamedTuple):
     guard: MemoryGuard
     most_metadata_bytes: int
     callers: Callers
+    measures: ServerCalls
 
     def call(self, method: MethodDescriptor, behaviour: Behaviour) -> Any:
         """A call of the contract, admitted by who makes it and by what it carries."""
@@ -207,7 +217,7 @@ class _Doors(NamedTuple):
                     self.unread.add(answer, context)
                 return answer
 
-        return grpc.stream_unary_rpc_method_handler(self._answered(method, handle))
+        return grpc.stream_unary_rpc_method_handler(traced(answering.path, self._answered(method, handle)))
 
     def open(self, method: MethodDescriptor, behaviour: Callable[[Any, Context], Awaitable[Message]]) -> Any:
         """A call that is answered at once, however many calls are under way."""
@@ -241,6 +251,7 @@ class _Doors(NamedTuple):
             with self.streams.one(context):
                 async with aclosing(self.streams.requests(context)) as requests:
                     async for raw in requests:
+                        self.guard.account(context.peer(), len(raw))
                         await context.write(answer(_decoded(request_class, raw)).SerializeToString())
                 if self.streams.stopping.is_set():
                     await _stopping(context)
@@ -255,6 +266,7 @@ class _Doors(NamedTuple):
             try:
                 if _metadata_bytes(context) > self.most_metadata_bytes:
                     await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "The call has too much metadata.")
+                self.guard.call(context.peer())
                 return await handle(context)
             except grpc.aio.BaseError:
                 raise  # aborted, or the client has gone: gRPC knows
@@ -262,10 +274,11 @@ class _Doors(NamedTuple):
                 refused = foreseen(error)
                 self.callers.refused.log(path, refused, context)
             status = refused.status if isinstance(refused, StatusError) else _internal(path, refused)
+            self.measures.refused(status)
             await context.abort_with_status(rpc_status.to_status(status))
             raise AssertionError("abort raises")
 
-        return answered
+        return self.measures.timed(path, answered)
 
     def _caller(self, context: Context, admit: Callable[[Caller], None]) -> Caller:
         """The one who makes the call, once `admit` has admitted him."""
@@ -276,7 +289,6 @@ class _Doors(NamedTuple):
 
     async def _raw(self, context: Context) -> bytes:
         peer = context.peer()
-        self.guard.account(peer, 0)
         raw = await self.arrivals.request(context, peer)
         self.guard.account(peer, len(raw))
         return raw
@@ -293,14 +305,6 @@ def _internal(path: str, error: Exception) -> Status:
     error_id = str(uuid.uuid4())
     _log.error("%s failed, error_id %s", path, error_id, exc_info=error)
     return status_error(ErrorReason.INTERNAL_ERROR, error_id=error_id).status
-
-
-def metadata(context: Context, key: str) -> str | None:
-    """The text a call carries under `key`, None when it carries none."""
-    for name, value in context.invocation_metadata() or ():
-        if name == key and isinstance(value, str):
-            return value
-    return None
 
 
 def _metadata_bytes(context: Context) -> int:

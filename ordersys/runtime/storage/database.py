@@ -25,16 +25,20 @@ from ordersys.runtime.base.backoff import jittered_backoff
 from ordersys.runtime.base.failpoints import failpoint
 from ordersys.runtime.base.leadership import Leadership
 from ordersys.runtime.batching import Batcher
+from ordersys.runtime.metrics.instruments import Stopwatch
 from ordersys.runtime.storage import marks
 from ordersys.runtime.storage.database_file import IN_USE, DatabaseFile
 from ordersys.runtime.storage.engine import look_through, open_engine
 from ordersys.runtime.storage.errors import FileLost, StorageUnavailable
 from ordersys.runtime.storage.interface import Operation
+from ordersys.runtime.storage.measures import Measures
 from ordersys.runtime.storage.schema import Schema, UnusableDatabase
 from ordersys.runtime.storage.sqlite_errors import file_error, hinders_all, is_damage, is_read_only
 from ordersys.runtime.storage.statements import driver_of
+from ordersys.runtime.storage.traces import Written, committed
 from ordersys.runtime.storage.trouble_log import TroubleLog
 from ordersys.runtime.storage.worker import Worker
+from ordersys.runtime.tracing.spans import now
 
 R = TypeVar("R")
 T = TypeVar("T")
@@ -56,7 +60,8 @@ class Database:
         self._trouble = TroubleLog(str(path))
         self._writer_thread = Worker("writer")
         self._reader_threads = ThreadPoolExecutor(_READERS, "reader")
-        self._writes: Batcher[_Write, Any] = Batcher(self._commit, _BATCH)
+        self._writes: Batcher[_Write, Any] = Batcher(self._commit, _BATCH, name="commit")
+        self._measures = Measures(self.leadership)
         self._after_commit: list[Callable[[], None]] = []
 
     @classmethod
@@ -111,7 +116,8 @@ class Database:
         """
         loop = asyncio.get_running_loop()
         try:
-            return await loop.run_in_executor(self._reader_threads, self._read, query, arguments)
+            with self._measures.reading():
+                return await loop.run_in_executor(self._reader_threads, self._read, query, arguments)
         except (FileLost, DBAPIError, sqlite3.Error) as error:
             # A reader can't write at all: a query that tries is a bug.
             if (cause := file_error(error)) is None or is_read_only(cause):
@@ -128,7 +134,7 @@ class Database:
         touched = self.write(self._schema.touch, None)
         touched.add_done_callback(_seen)
         written, _ = await asyncio.wait([touched], timeout=_PROBE_SECONDS)
-        return bool(written) and not touched.cancelled() and touched.exception() is None
+        return self._measures.probed(bool(written) and not touched.cancelled() and touched.exception() is None)
 
     async def lead(self) -> None:
         """A file belongs to one process, which leads it."""
@@ -211,6 +217,7 @@ class Database:
             return query(connection, *arguments)
 
     async def _commit(self, batch: list["_Write"]) -> Sequence[Any]:
+        began = now()
         results = await self._writer_thread.do(self._transact, batch)
         # Before anybody is answered, and also where whoever waited has gone: the event of a change must not wait for
         # the next one (docs/reliability.md, "a deadline that ends while its change is committed").
@@ -222,13 +229,16 @@ class Database:
         else:
             unavailable = self._unavailable(f"can't be written: {self._met(causes[0])}")
             results = [[unavailable if file_error(result) else result for result in of_write] for of_write in results]
-        return [of_write[0] if write.alone else of_write for write, of_write in zip(batch, results, strict=True)]
+        pairs = list(zip(batch, results, strict=True))
+        written = (Written(write.operation, write.items, of_write) for write, of_write in pairs)
+        committed(self._schema.owner, "sqlite", began, written)
+        return [of_write[0] if write.alone else of_write for write, of_write in pairs]
 
     def _transact(self, batch: list["_Write"]) -> list[list[Any]]:
         """All in one transaction; should it fail, each item in one of its own. The results of each write."""
         try:
             self._check()
-            with self._transaction():
+            with Stopwatch(self._measures.commit_seconds), self._transaction():
                 results = _perform(self._connection, batch)
                 self._file.next_mark(driver_of(self._connection))
                 failpoint("database.performed")

@@ -4,6 +4,9 @@ SQLite finds a WAL by its name alone and replays whatever lies there, so that a 
 gets pages of another time (https://www.sqlite.org/howtocorrupt.html, 1.4). Therefore each commit counts in page 1:
 `application_id` is the lineage, a random number given to a database when it is made, backed up or restored;
 `user_version` counts its commits. The first commit of each WAL so says on which state of which file it is based.
+
+A process may be killed between any two writes. SQLite writes a frame of the WAL in two, header and page, so that the
+last header may stand before a page of the WAL's former content, with a mark of former times.
 """
 
 import os
@@ -20,6 +23,8 @@ _HEADER_BYTES = 100
 _MARK = struct.Struct(">40xI16xI4xI")  # https://www.sqlite.org/fileformat2.html, 1.3: schema cookie, user_version, …
 _LOG_HEADER = struct.Struct(">IIII8s8x")  # …, 4.1: magic, version, page size, checkpoint number, salts, checksum
 _FRAME = struct.Struct(">II8s8x")  # page number, size of the database after a commit, salts, checksum
+_SUMMED_BYTES = 8  # of a frame's header: those before the salts
+_CHECKSUM = struct.Struct(">II")  # the last of either header
 _LOG_MAGIC = 0x377F0682  # or 1 more, where the checksums are big-endian
 _PAGE_SIZES = {1 << power for power in range(9, 17)}
 # Both numbers are signed and of 32 bits in SQLite: half of them do, so that none is shown as negative.
@@ -47,9 +52,10 @@ UNMARKED = Mark(0, 0, 0)
 
 
 class Log(NamedTuple):
-    """A WAL as it lies there: how many frames it has, and the first and the last mark in them."""
+    """A WAL as it lies there, and the first and the last mark in it."""
 
     frames: int
+    """Up to the last one that ends a commit: none where there is nothing to be replayed."""
     first: Mark | None
     last: Mark | None
 
@@ -81,22 +87,27 @@ def put_lineage(driver: Any, lineage: int) -> None:
 
 
 def of_log(path: Path) -> Log:
-    """The marks in the WAL at `path`, no frames when there is none. Checksums are left to SQLite.
+    """The marks in the WAL at `path`, no frames when there is none. Most checksums are left to SQLite.
 
     Reads 24 bytes a frame: a WAL of the usual 4 MB takes some milliseconds, one of 4 GB some seconds.
     """
     frames = 0
-    ends: list[Mark] = []
+    first = last = None
     try:
         # A WAL may be opened and closed, other than the database: SQLite's locks are not on it (howtocorrupt, 2.2).
         with os.fdopen(open_regular(path, os.O_RDONLY), "rb", buffering=0) as file:
-            for page, offset in _frames(file.fileno()):
-                frames += 1
-                if page == 1 and (mark := _mark(os.pread(file.fileno(), _HEADER_BYTES, offset))):
-                    ends = [*ends[:1], mark]
+            for number, frame in enumerate(_frames(file.fileno()), 1):
+                if frame.page == 1 and first is None and not frame.is_whole(file.fileno()):
+                    break  # the first commit was killed: SQLite replays nothing of it, nor what follows
+                if frame.ends_commit:
+                    frames = number
+                if frame.page == 1 and (mark := _mark(os.pread(file.fileno(), _HEADER_BYTES, frame.content))):
+                    first = first or mark
+                    # Marks go up; what goes back is the rest of a commit that was killed, or stands in its torn frame.
+                    last = mark if last is None or mark.reaches(last.commit) else last
     except FileNotFoundError:
         pass
-    return Log(frames, ends[0], ends[-1]) if ends else Log(frames, None, None)
+    return Log(frames, first, last)
 
 
 def belongs(log: Log, database: Mark) -> bool | None:
@@ -127,8 +138,37 @@ def _mark(header: bytes) -> Mark | None:
     return Mark(lineage & _MASK, commit & _MASK, cookie)
 
 
-def _frames(descriptor: int) -> Iterator[tuple[int, int]]:
-    """Page number and offset of each frame written since the WAL was last begun anew: it has the header's salts."""
+class _Frame(NamedTuple):
+    """A frame of a WAL: which page it has, and where."""
+
+    page: int
+    ends_commit: bool
+    offset: int
+    size: int
+    """That of a page, in bytes."""
+    former_checksum: int
+    """The offset of the checksum before it, which its own goes on from."""
+    words: str
+    """The byte order of the numbers that are summed, as `struct` has it."""
+
+    @property
+    def content(self) -> int:
+        """The offset of the page itself."""
+        return self.offset + _FRAME.size
+
+    def is_whole(self, descriptor: int) -> bool:
+        """True when header and page were written together. Takes some 0.1 ms."""
+        header, page = (os.pread(descriptor, *part) for part in ((_FRAME.size, self.offset), (self.size, self.content)))
+        sums = _CHECKSUM.unpack(os.pread(descriptor, _CHECKSUM.size, self.former_checksum))
+        numbers = struct.iter_unpack(f"{self.words}II", header[:_SUMMED_BYTES] + page)
+        for even, odd in numbers:  # …, 4.2
+            first = (sums[0] + even + sums[1]) & 0xFFFF_FFFF
+            sums = first, (sums[1] + odd + first) & 0xFFFF_FFFF
+        return sums == _CHECKSUM.unpack_from(header, _FRAME.size - _CHECKSUM.size)
+
+
+def _frames(descriptor: int) -> Iterator[_Frame]:
+    """Each frame written since the WAL was last begun anew: it has the header's salts."""
     header = os.pread(descriptor, _LOG_HEADER.size, 0)
     if len(header) < _LOG_HEADER.size:
         return
@@ -136,9 +176,11 @@ def _frames(descriptor: int) -> Iterator[tuple[int, int]]:
     if magic & ~1 != _LOG_MAGIC or page_size not in _PAGE_SIZES:
         return
     offset, end = _LOG_HEADER.size, os.fstat(descriptor).st_size
+    former = offset - _CHECKSUM.size
     while offset + _FRAME.size + page_size <= end:
-        page, _, theirs = _FRAME.unpack(os.pread(descriptor, _FRAME.size, offset))
+        page, pages, theirs = _FRAME.unpack(os.pread(descriptor, _FRAME.size, offset))
         if theirs != salts:
             return
-        yield page, offset + _FRAME.size
+        yield _Frame(page, pages != 0, offset, page_size, former, "<" if magic == _LOG_MAGIC else ">")
+        former = offset + _FRAME.size - _CHECKSUM.size
         offset += _FRAME.size + page_size

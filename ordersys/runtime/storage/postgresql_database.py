@@ -25,9 +25,11 @@ from ordersys.runtime.base.backoff import jittered_backoff
 from ordersys.runtime.base.database_url import DatabaseUrl
 from ordersys.runtime.base.leadership import Leadership
 from ordersys.runtime.batching import Batcher
+from ordersys.runtime.metrics.instruments import Stopwatch
 from ordersys.runtime.storage import postgresql_schema
 from ordersys.runtime.storage.errors import CommitUnknown, StorageUnavailable
 from ordersys.runtime.storage.interface import Operation
+from ordersys.runtime.storage.measures import Measures
 from ordersys.runtime.storage.postgresql_connection import (
     Trouble,
     cause_of,
@@ -40,7 +42,9 @@ from ordersys.runtime.storage.postgresql_connection import (
 from ordersys.runtime.storage.postgresql_writer import GIVE_UP_SECONDS, Writer, shut_down
 from ordersys.runtime.storage.schema import ForeignDatabase, Schema, UnusableDatabase
 from ordersys.runtime.storage.statements import driver_of
+from ordersys.runtime.storage.traces import Written, committed
 from ordersys.runtime.storage.trouble_log import TroubleLog
+from ordersys.runtime.tracing.spans import now
 
 R = TypeVar("R")
 T = TypeVar("T")
@@ -93,6 +97,7 @@ class PostgreSQLDatabase:
         self._after_commit: list[Callable[[], None]] = []
         self._trouble = TroubleLog(str(url))
         self._stuck = False
+        self._measures = Measures(self.leadership)
 
     @classmethod
     async def open(
@@ -130,8 +135,9 @@ class PostgreSQLDatabase:
         """See `Storage.read`. Runs in a reader's thread, each statement a transaction of its own."""
         reading = asyncio.get_running_loop().run_in_executor(self._readers, self._read, query, arguments)
         try:
-            while not (await asyncio.wait([reading], timeout=_READ_SECONDS))[0]:
-                self._end_stuck_reads()
+            with self._measures.reading():
+                while not (await asyncio.wait([reading], timeout=_READ_SECONDS))[0]:
+                    self._end_stuck_reads()
             return reading.result()
         except asyncio.CancelledError:
             reading.cancel()
@@ -150,9 +156,9 @@ class PostgreSQLDatabase:
         self._end_stuck_reads()
         try:
             async with asyncio.timeout(_PROBE_SECONDS):
-                return bool(await self.read(_is_writable)) and not self._stuck
+                return self._measures.probed(bool(await self.read(_is_writable)) and not self._stuck)
         except (StorageUnavailable, TimeoutError):
-            return False
+            return self._measures.probed(False)
 
     async def lead(self) -> None:
         """Takes the lease, or renews it; to be called every 3 s. Raises StorageUnavailable, CommitUnknown."""
@@ -181,15 +187,17 @@ class PostgreSQLDatabase:
     def _lane(self, operation: Operation) -> "Batcher[_Write, Any]":
         lane = self._lanes.get(operation)
         if lane is None:
-            lane = self._lanes[operation] = Batcher(partial(self._commit, operation), _BATCH)
+            lane = self._lanes[operation] = Batcher(partial(self._commit, operation), _BATCH, name="commit")
         return lane
 
     async def _commit(self, operation: Operation, batch: list[_Write]) -> Sequence[Any]:
         items = [item for write in batch for item in write.items]
+        began = now()
         answers = await self._transacted(operation, items)
         # Before anybody is answered, and also where whoever waited has gone (see database.py).
         for tell in self._after_commit:
             tell()
+        committed(self._schema.owner, "postgresql", began, (Written(operation, items, answers),))
         results: list[Any] = []
         first = 0
         for write in batch:
@@ -206,13 +214,14 @@ class PostgreSQLDatabase:
         except TimeoutError:
             return [self._unavailable("can't be written: earlier transactions are not answered")] * len(items)
         try:
-            transaction = writer.thread.do(writer.transact, operation, items)
-            done, _ = await asyncio.wait([transaction], timeout=_ANSWER_SECONDS)
-            if not done:
-                self._stuck = True
-                writer.give_up()  # which ends the wait for the server
-                self._distrust_connections()
-            answers = await transaction
+            with Stopwatch(self._measures.commit_seconds):
+                transaction = writer.thread.do(writer.transact, operation, items)
+                done, _ = await asyncio.wait([transaction], timeout=_ANSWER_SECONDS)
+                if not done:
+                    self._stuck = True
+                    writer.give_up()  # which ends the wait for the server
+                    self._distrust_connections()
+                answers = await transaction
         finally:
             self._free.put_nowait(writer)
         return self._told(answers)

@@ -7,6 +7,7 @@ first used there, so that whoever has no such database does not load SQLAlchemy'
 
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from hashlib import blake2b
 from typing import Any, NamedTuple, TypeVar
 
@@ -162,6 +163,22 @@ def serialise(connection: Connection, name: str) -> None:
     driver = driver_of(connection)
     if not isinstance(driver, sqlite3.Connection):
         driver.execute("SELECT pg_advisory_xact_lock(%s)", (lock_number(name),))
+
+
+def is_of_one_writer(connection: Connection) -> bool:
+    """True of SQLite, False of PostgreSQL."""
+    return isinstance(driver_of(connection), sqlite3.Connection)
+
+
+@contextmanager
+def snapshot(connection: Connection) -> Iterator[None]:
+    """Has all queries of a reader see one state of the database, while the context is open."""
+    driver = driver_of(connection)
+    driver.execute("BEGIN" if is_of_one_writer(connection) else "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+    try:
+        yield
+    finally:
+        driver.execute("ROLLBACK")
 
 
 def writers_of(connection: Connection, table: str) -> frozenset[str]:

@@ -69,6 +69,7 @@ def _with_users(folder: Path, proxy: AmqpProxy, programs: Sequence[str], users: 
     folder.mkdir()
     for role in ROLES:
         file = folder / role
+        file.touch(0o600)
         file.write_text(users.url_of(role, proxy.url))
         ours = shlex.join([sys.executable, "-m", f"ordersys.{role.replace('-', '_')}"])
         variables = ["-u", "ORDERSYS_AMQP_URL", f"ORDERSYS_AMQP_URL_FILE={file}", "ORDERSYS_PUBLISHER_USERS=checked"]

@@ -18,7 +18,7 @@ import pytest
 
 from ordersys.identity.authority import Authority
 from ordersys.local import ports
-from ordersys.local.rabbitmq import read_cookie
+from ordersys.local.rabbitmq_installed import read_cookie
 from ordersys.local.system import SERVICES, Choices, System
 from ordersys.runtime.rabbitmq import urls
 from ordersys.runtime.rabbitmq.errors import BrokerUnavailable

@@ -103,7 +103,7 @@ def test_forbidden_calls_take_no_place_of_others(secured: Secured) -> None:
     address = secured.address("PRODUCT_SERVICE")
     with secured.channel(address, "product-service") as channel, secured.channel(address, "product-service") as other:
         adjust: Any = other.unary_unary(ADJUST)
-        for number in (100, 100, 100, 400):
+        for number in (*(100,) * 12, 400):
             flood = [adjust.future(b"", metadata=forged, timeout=SECONDS) for _ in range(number)]
             if number < MOST_CALLS:
                 assert uuid.UUID(outcome(channel, wanting(), token))

@@ -181,6 +181,7 @@ WRONG: Mapping[str, Callable[[str, SystemUnderTest], str]] = {
     "of another signature": lambda token, system: token[:-6] + ("aaaaaa" if token[-6:] != "aaaaaa" else "bbbbbb"),
     "of other claims": lambda token, system: _replaced(token, 1, "sub", "somebody"),
     "of no algorithm": lambda token, system: _replaced(token, 0, "alg", "none").rpartition(".")[0] + ".",
+    "of no algorithm, and signed": lambda token, system: _replaced(token, 0, "alg", "none"),
     "of another kind": lambda token, system: _replaced(token, 0, "typ", "JWT"),
     "no token": lambda token, system: "x",
 }

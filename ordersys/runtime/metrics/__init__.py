@@ -1,0 +1,1 @@
+"""Metrics of a service: declared in one table, counted where things happen, served to Prometheus."""
