@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from ordersys.contract.addresses import Address
 from ordersys.runtime.base.errors import StartupError
+from ordersys.runtime.base.extras import missing
 from ordersys.runtime.metrics import instruments
 from ordersys.runtime.metrics.instruments import Binder
 
@@ -79,9 +80,7 @@ def _exporting() -> "type[Exporting] | None":
     try:
         from ordersys.runtime.metrics.otlp import Exporting  # noqa: PLC0415 - where nobody asks it costs nothing
     except ImportError as error:
-        if (error.name or "").partition(".")[0] == __name__.partition(".")[0]:
-            raise  # a part of this package, which no extra brings
-        _log.warning("no metrics are exported: %s is missing; pip install 'ordersys[otel]'", error.name)
+        _log.warning("no metrics are exported: %s is missing; pip install 'ordersys[otel]'", missing(error))
         return None
     return Exporting
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from ordersys.runtime.base.extras import missing
 from ordersys.runtime.tracing import spans
 
 if TYPE_CHECKING:
@@ -62,9 +63,7 @@ def _exporting(service: str, environment: Mapping[str, str]) -> "Exporting | Non
     try:
         from ordersys.runtime.tracing.exporting import Exporting  # noqa: PLC0415 - where nobody asks it costs nothing
     except ImportError as error:
-        if (error.name or "").partition(".")[0] == __name__.partition(".")[0]:
-            raise  # a part of this package, which no extra brings
-        _log.warning("no traces are recorded: %s is missing; pip install 'ordersys[otel]'", error.name)
+        _log.warning("no traces are recorded: %s is missing; pip install 'ordersys[otel]'", missing(error))
         return None
     try:
         return Exporting(service, exporter == _CONSOLE)
