@@ -95,9 +95,7 @@ class TerminalView:
     def watch(self) -> None:
         """Takes the terminal back from a view that has ended, and says so; to be called now and then."""
         process = self._process
-        with interrupts.holding():
-            is_running = process is not None and process.poll() is None
-        if process is None or is_running:
+        if process is None or _is_running(process):
             return
         self._take_back(process)
         if process.returncode:
@@ -130,14 +128,15 @@ class TerminalView:
     def _suspend(self, number: int, frame: FrameType | None) -> None:
         """Ctrl-Z: stops when the view has given the terminal back, since a shell takes that at once."""
         process = self._process
-        if process is not None and process.poll() is None:
+        if process is not None and _is_running(process):
             self._tell({view_pipe.SUSPEND: True})
             until = time.monotonic() + _SUSPEND_SECONDS
             while time.monotonic() < until and not _is_stopped(process.pid):
                 time.sleep(_POLL_SECONDS)
         os.kill(os.getpid(), signal.SIGSTOP)
-        if process is not None and process.poll() is None:
-            process.send_signal(signal.SIGCONT)
+        if process is not None and _is_running(process):
+            with interrupts.holding():
+                process.send_signal(signal.SIGCONT)
 
     def _take_back(self, process: "subprocess.Popen[bytes]") -> None:
         """The terminal as it was before, whether the view has come to that or not; then what was said meanwhile."""
@@ -159,6 +158,11 @@ class TerminalView:
     def _complaint(self) -> str:
         lines = [line for line in last_lines(self._log) if line.strip()]
         return lines[-1].strip() if lines else ""
+
+
+def _is_running(process: "subprocess.Popen[bytes]") -> bool:
+    with interrupts.holding():  # an exception in its midst would leave a lock of the process locked
+        return process.poll() is None
 
 
 def _is_stopped(pid: int) -> bool:
