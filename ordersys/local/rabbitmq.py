@@ -180,7 +180,7 @@ class Node(ABC):
     def stop(self) -> None:
         """Stops it in good order; one that does not answer is killed: RabbitMQ's scripts can't stop it as it boots."""
         if self._child is not None:
-            if self._greets():
+            if self._answers():
                 self._child.stop(_STOP_SECONDS)
             else:
                 self._child.kill()

@@ -277,6 +277,8 @@ def test_an_order_that_is_not_there_and_one_without_a_trace_are_told_apart(secur
     assert missing.returncode == 1
     assert json.loads(missing.stdout)["error"]["reason"] == "ORDER_NOT_FOUND"
     product = "paper-a4"
+    sampled = json.loads(run(secured, "--json", "place", "paper-a4=1").stdout)["id"]
+    assert traced(secured, sampled)  # a page without any span has another reason
     with secured.channel(secured.address("PRODUCT_SERVICE"), "product-service") as channel:
         metadata = (
             *secured.bearer("olga", Role.ROLE_OPERATOR),
