@@ -87,18 +87,20 @@ class SagaEngine:
             raise result
         return result
 
-    async def settle_other(self, saga: Saga) -> None:
-        """Brings a saga that is in somebody's way to its end. Raises OutcomeUnknown while it is in doubt."""
+    async def settle_other(self, saga: Saga) -> bool:
+        """Brings a saga in somebody's way to its end: true where it was made. Raises OutcomeUnknown while in doubt."""
         # Where it was answered before its completion was committed, that commit is all there is to wait for.
         if completion := self._completing.get(saga.saga_id):
             await asyncio.wait([completion])
-            return
+            return True
         try:
             await self.settle_one(saga)
         except OutcomeUnknown:
             raise
         except StatusError as refused:
             _log.debug("the saga before was refused: %s", refused)
+            return False
+        return True
 
     async def ask(self, request_id: str, ask: Callable[[], Awaitable[R]]) -> R:
         """The answer of `ask`, once it is known whether another request of that id has an effect. Raises its refusal.
@@ -115,15 +117,17 @@ class SagaEngine:
         raise in_doubt()
 
     async def _is_used_for_good(self, request_id: str) -> bool:
-        """Settles the saga that is pending under an id: nothing is known of the id after that."""
+        """Settles the saga that is pending under an id, which stays unused where that is refused.
+
+        Where it was made its completion may not be committed yet: another look would find it pending still.
+        """
         use = await self._database.read(store.use_of, request_id)
         if use is None or use.saga is None:
             return use is not None
         try:
-            await self.settle_other(use.saga)
+            return await self.settle_other(use.saga)
         except OutcomeUnknown:
             return True
-        return False
 
     async def recover(self) -> None:
         """Asks for the pending sagas again, the oldest order first, a portion at a time: the process that leads does.
