@@ -14,7 +14,7 @@ from ordersys.api.order.v1.order_pb2 import Order, OrderState
 from ordersys.api.order.v1.order_service_pb2 import CreateOrderRequest
 from ordersys.api.order.v1.order_service_pb2 import UpdateOrderRequest as OrderUpdate
 from ordersys.api.product.v1.product_pb2 import Product
-from ordersys.api.product.v1.product_service_pb2 import PlaceOrderRequest, PlaceOrderResponse
+from ordersys.api.product.v1.product_service_pb2 import AdjustStockRequest, PlaceOrderRequest, PlaceOrderResponse
 from ordersys.contract.errors import StatusError, order_already_exists, status_error
 from ordersys.order_service import lifecycle
 from ordersys.product_service.__main__ import DESCRIPTIONS
@@ -221,6 +221,36 @@ async def test_an_id_that_is_taken_by_an_order_nobody_finds_is_in_doubt(
     orders.find = real  # type: ignore[method-assign]
     assert isinstance((await placement.place([request], ""))[0], bytes)
     assert await stock(database) == (96, 4)
+
+
+async def test_a_stranger_who_gives_up_leaves_nobody_waiting(
+    database: Database, orders: OrderServiceDouble, placement: PlaceOrderSaga, engine: SagaEngine
+) -> None:
+    """His request has the id of one in doubt, asks about it, and is cancelled: who repeats it, and his group, go on."""
+    request = placing(1)
+    orders.lost = True
+    await placement.place([request], "")
+    orders.lost = False
+    was_asked, may_answer, create = asyncio.Event(), asyncio.Event(), orders.create
+
+    async def create_slowly(requests: Sequence[CreateOrderRequest]) -> list[bytes | Exception]:
+        was_asked.set()
+        await may_answer.wait()
+        return await create(requests)
+
+    orders.create = create_slowly  # type: ignore[method-assign]
+    under_its_id = AdjustStockRequest(request_id=request.request_id, product_id="lamp", delta=1)
+    stranger = asyncio.ensure_future(
+        engine.ask(request.request_id, lambda: database.write(products.adjust_stock, under_its_id))
+    )
+    await asyncio.wait_for(was_asked.wait(), SECONDS)
+    was_asked.clear()
+    group = asyncio.ensure_future(placement.place([request, placing(1)], ""))
+    await asyncio.wait_for(was_asked.wait(), SECONDS)  # for the other one alone: it shares the answer to the first
+    stranger.cancel()
+    await asyncio.wait([stranger])
+    may_answer.set()
+    assert [type(answer) for answer in await asyncio.wait_for(group, SECONDS)] == [bytes] * 2
 
 
 async def _nothing(_: str) -> None:
