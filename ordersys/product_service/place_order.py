@@ -5,9 +5,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import cast
 
+from ordersys.api.error.v1.error_reason_pb2 import ErrorReason
 from ordersys.api.order.v1.order_service_pb2 import CreateOrderRequest
 from ordersys.api.product.v1.product_service_pb2 import PlaceOrderRequest
-from ordersys.contract.errors import StatusError, result_or_error
+from ordersys.contract.errors import StatusError, result_or_error, status_error
 from ordersys.contract.splicing import around
 from ordersys.product_service.groups import Groups
 from ordersys.product_service.order_client import OrderServiceClient
@@ -19,6 +20,7 @@ from ordersys.product_service.store.placements import Answered, Begun, NewPlacem
 from ordersys.runtime.base.failpoints import failpoint
 from ordersys.runtime.idempotency import Outcome, RequestIdReused
 from ordersys.runtime.rpc.traces import own_span
+from ordersys.runtime.storage.errors import StorageUnavailable
 from ordersys.runtime.storage.interface import Storage
 
 
@@ -67,6 +69,8 @@ class PlaceOrderSaga:
             return await self._engine.ask(placement.request.request_id, partial(self._place_alone, placement))
         except StatusError as refused:
             return refused
+        except StorageUnavailable:  # the answer to this one alone: others of its batch may be placed
+            return status_error(ErrorReason.STORAGE_UNAVAILABLE)
 
     async def _place_alone(self, placement: NewPlacement) -> bytes:
         (placed,) = await self._groups.join([placement])

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 from google.type.money_pb2 import Money
@@ -15,7 +16,7 @@ from ordersys.api.order.v1.order_service_pb2 import CreateOrderRequest
 from ordersys.api.order.v1.order_service_pb2 import UpdateOrderRequest as OrderUpdate
 from ordersys.api.product.v1.product_pb2 import Product
 from ordersys.api.product.v1.product_service_pb2 import AdjustStockRequest, PlaceOrderRequest, PlaceOrderResponse
-from ordersys.contract.errors import StatusError, order_already_exists, status_error
+from ordersys.contract.errors import StatusError, order_already_exists, reason_of, status_error
 from ordersys.order_service import lifecycle
 from ordersys.product_service.__main__ import DESCRIPTIONS
 from ordersys.product_service.place_order import PlaceOrderSaga
@@ -28,6 +29,7 @@ from ordersys.product_service.store.seed import seed
 from ordersys.product_service.store.tables import SAGAS, SCHEMA
 from ordersys.product_service.store.transaction import Transaction
 from ordersys.runtime.storage.database import Database
+from ordersys.runtime.storage.errors import StorageUnavailable
 from tests.integration.api import new_id, quantities
 
 SECONDS = 60
@@ -251,6 +253,21 @@ async def test_a_stranger_who_gives_up_leaves_nobody_waiting(
     await asyncio.wait([stranger])
     may_answer.set()
     assert [type(answer) for answer in await asyncio.wait_for(group, SECONDS)] == [bytes] * 2
+
+
+async def test_an_order_whose_request_id_cannot_be_looked_up_fails_no_other_of_its_batch(
+    database: Database, placement: PlaceOrderSaga, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No reader can open the file, and writes go on: it alone is to be repeated."""
+    request = placing(1)
+    await placement.place([request], "")
+    another = placing(2)
+    another.request_id = request.request_id
+    monkeypatch.setattr(database, "read", AsyncMock(side_effect=StorageUnavailable("too many open files")))
+    placed, refused = await placement.place([placing(1), another], "")
+    assert isinstance(placed, bytes)
+    assert isinstance(refused, StatusError)
+    assert reason_of(refused.status) == "STORAGE_UNAVAILABLE"
 
 
 async def _nothing(_: str) -> None:
