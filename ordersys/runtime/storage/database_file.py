@@ -213,8 +213,9 @@ class DatabaseFile:
             _log.error("%s was taken away and can't be made again: %s", self.lock, error.strerror)
             return
         if again is not None:
-            os.close(self._locked)
-            self._locked = again
+            # At once: a commit may be answered meanwhile, and writes to this descriptor (docs/reliability.md).
+            os.dup2(again, self._locked, inheritable=False)
+            os.close(again)
             self._answered(self.mark)
             _log.warning("%s was taken away and is made again", self.lock)
 
