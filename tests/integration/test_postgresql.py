@@ -440,6 +440,22 @@ async def test_one_process_leads_and_another_follows(url: str) -> None:
         assert second.leadership.held
 
 
+async def test_a_lease_that_is_given_to_a_process_that_stops_is_given_back(url: str) -> None:
+    """It was asked for when SIGTERM came, by a task that is cancelled then: others need not wait until it ends."""
+    async with opened(url, 2) as (first, second):
+        async with await psycopg.AsyncConnection.connect(url) as connection:
+            await connection.execute("LOCK TABLE product_service.leases IN SHARE MODE")
+            asking = asyncio.ensure_future(first.lead())
+            await asyncio.sleep(0.1)
+            asking.cancel()
+            await asyncio.wait([asking])
+            closing = asyncio.ensure_future(first.close())
+            await asyncio.sleep(0.1)
+        await closing
+        await second.lead()
+        assert second.leadership.held
+
+
 async def test_a_leader_that_stops_is_followed_when_its_lease_ends(url: str) -> None:
     """By the server's clock."""
     async with opened(url, 2) as (first, second):

@@ -97,6 +97,8 @@ class PostgreSQLDatabase:
         self._after_commit: list[Callable[[], None]] = []
         self._trouble = TroubleLog(str(url))
         self._stuck = False
+        self._taking: asyncio.Future[bool] | None = None
+        """The lease that was asked for last."""
         self._measures = Measures(self.leadership)
 
     @classmethod
@@ -163,7 +165,8 @@ class PostgreSQLDatabase:
     async def lead(self) -> None:
         """Takes the lease, or renews it; to be called every 3 s. Raises StorageUnavailable, CommitUnknown."""
         asked = time.monotonic()
-        if await self.write(_take_lease, self._holder):
+        self._taking = self.write(_take_lease, self._holder)
+        if await asyncio.shield(self._taking):
             self.leadership.renew(asked + _LEASE_SECONDS - _MARGIN_SECONDS)
         else:
             self.leadership.lose()
@@ -171,10 +174,7 @@ class PostgreSQLDatabase:
     async def close(self) -> None:
         """Finishes what was handed in, gives the lease back, and closes the connections."""
         if self._writers:
-            with suppress(StorageUnavailable, CommitUnknown):
-                if self.leadership.held:
-                    self.leadership.lose()
-                    await self.write(_give_lease_back, self._holder)
+            await self._give_lease_back()
         for lane in list(self._lanes.values()):
             await lane.drained()
         loop = asyncio.get_running_loop()
@@ -183,6 +183,17 @@ class PostgreSQLDatabase:
         for writer in writers:
             await writer.close()
         await loop.run_in_executor(None, self._engine.dispose)
+
+    async def _give_lease_back(self) -> None:
+        """Also one that is given only now: `lead` is cancelled at SIGTERM, what it has asked for is not."""
+        has_it = False
+        with suppress(StorageUnavailable, CommitUnknown):
+            # First: operations are not ordered, and it could be taken again behind its return.
+            has_it = self._taking is not None and await self._taking
+        if has_it or self.leadership.held:
+            self.leadership.lose()
+            with suppress(StorageUnavailable, CommitUnknown):
+                await self.write(_give_lease_back, self._holder)
 
     def _lane(self, operation: Operation) -> "Batcher[_Write, Any]":
         lane = self._lanes.get(operation)
