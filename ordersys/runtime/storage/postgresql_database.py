@@ -39,7 +39,7 @@ from ordersys.runtime.storage.postgresql_connection import (
     way_out,
     words,
 )
-from ordersys.runtime.storage.postgresql_writer import GIVE_UP_SECONDS, Writer, shut_down
+from ordersys.runtime.storage.postgresql_writer import GIVE_UP_SECONDS, Writer, end_wait
 from ordersys.runtime.storage.schema import ForeignDatabase, Schema, UnusableDatabase
 from ordersys.runtime.storage.statements import driver_of
 from ordersys.runtime.storage.traces import Written, committed
@@ -273,7 +273,7 @@ class PostgreSQLDatabase:
         """A server that hangs, and whose machine lives, keeps a read for ever: it is tried again, on the next one."""
         stuck = [each for each, began in list(self._reading.items()) if time.monotonic() > began + _READ_SECONDS]
         for connection in stuck:
-            shut_down(connection)
+            end_wait(connection)
         if stuck:
             self._distrust_connections()
 
