@@ -13,8 +13,10 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
+import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -24,6 +26,7 @@ from urllib.parse import urlsplit
 import psycopg
 import pytest
 from google.rpc.status_pb2 import Status
+from psycopg.pq import TransactionStatus
 from psycopg.sql import SQL, Identifier
 from sqlalchemy import Connection
 
@@ -40,8 +43,9 @@ from ordersys.product_service.store.tables import SCHEMA, quantities, stored
 from ordersys.runtime.base import database_url
 from ordersys.runtime.base.failpoints import VARIABLE
 from ordersys.runtime.base.ids import uuid7
-from ordersys.runtime.storage import postgresql_database
+from ordersys.runtime.storage import postgresql_database, postgresql_writer
 from ordersys.runtime.storage.errors import CommitUnknown, StorageUnavailable
+from ordersys.runtime.storage.postgresql_connection import shut_down
 from ordersys.runtime.storage.postgresql_database import PostgreSQLDatabase
 from ordersys.runtime.storage.schema import Schema, UnusableDatabase
 from ordersys.runtime.storage.statements import driver_of, lock_number
@@ -397,6 +401,34 @@ async def test_a_transaction_that_is_given_up_while_it_connects_begins_nothing(
         assert [type(answer) for answer in answers] == [StorageUnavailable]
         assert not ran
         assert await writer.thread.do(writer.transact, operation, [1]) == [1]
+
+
+@pytest.mark.parametrize("reads", [False, True], ids=["writes", "reads"])
+async def test_what_ends_just_when_it_is_given_up_is_answered(
+    url: str, monkeypatch: pytest.MonkeyPatch, reads: bool
+) -> None:
+    """It ends in a thread of its own; an error here would end the probe, and with it the process."""
+    may_end = threading.Event()
+
+    def work(_: Connection, items: Sequence[str] = ()) -> Any:
+        assert may_end.wait(60)
+        return items or "read"
+
+    def shut_down_late(connection: psycopg.Connection[Any]) -> None:
+        may_end.set()
+        while database._reading or connection.info.transaction_status != TransactionStatus.IDLE:
+            time.sleep(0.001)
+        shut_down(connection)
+
+    monkeypatch.setattr(postgresql_database, "_READ_SECONDS", 0.1)
+    monkeypatch.setattr(postgresql_database, "_ANSWER_SECONDS", 0.1)
+    for module in (postgresql_database, postgresql_writer):
+        monkeypatch.setattr(module, "shut_down", shut_down_late)
+    async with opened(url) as (database,):
+        assert await (database.read(work) if reads else database.write(work, "written")) == (
+            "read" if reads else "written"
+        )
+        assert await database.probe()
 
 
 async def test_a_host_that_hangs_is_waited_for_once(url: str) -> None:

@@ -34,12 +34,13 @@ from ordersys.runtime.storage.postgresql_connection import (
     Trouble,
     cause_of,
     engine,
+    shut_down,
     state_of,
     trouble,
     way_out,
     words,
 )
-from ordersys.runtime.storage.postgresql_writer import GIVE_UP_SECONDS, Writer, end_wait
+from ordersys.runtime.storage.postgresql_writer import GIVE_UP_SECONDS, Writer
 from ordersys.runtime.storage.schema import ForeignDatabase, Schema, UnusableDatabase
 from ordersys.runtime.storage.statements import driver_of
 from ordersys.runtime.storage.traces import Written, committed
@@ -89,8 +90,8 @@ class PostgreSQLDatabase:
         self._engine = engine(url, postgresql_schema.name_of(schema), _WRITERS + _READERS)
         self._holder = f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(4)}"
         self._readers = ThreadPoolExecutor(_READERS, "reader")
-        self._reading: dict[Connection, float] = {}
-        """The connections that read, and since when."""
+        self._reading: dict[Any, float] = {}
+        """The driver's connections that read, and since when."""
         self._lanes: dict[Operation, Batcher[_Write, Any]] = {}
         self._writers: list[Writer] = []
         self._free: asyncio.Queue[Writer] = asyncio.Queue()
@@ -254,7 +255,8 @@ class PostgreSQLDatabase:
         for pause in jittered_backoff(0.02, 0.5):
             try:
                 with self._engine.connect() as connection:
-                    self._reading[connection] = time.monotonic()
+                    driver = driver_of(connection)
+                    self._reading[driver] = time.monotonic()
                     try:
                         return query(connection, *arguments)
                     except (DBAPIError, psycopg.Error) as error:
@@ -262,7 +264,7 @@ class PostgreSQLDatabase:
                             connection.invalidate(cause_of(error))
                         raise
                     finally:
-                        del self._reading[connection]
+                        del self._reading[driver]
             except (DBAPIError, psycopg.Error) as error:
                 if trouble(error) is Trouble.BUG or time.monotonic() > until:
                     raise
@@ -273,7 +275,7 @@ class PostgreSQLDatabase:
         """A server that hangs, and whose machine lives, keeps a read for ever: it is tried again, on the next one."""
         stuck = [each for each, began in list(self._reading.items()) if time.monotonic() > began + _READ_SECONDS]
         for connection in stuck:
-            end_wait(connection)
+            shut_down(connection)
         if stuck:
             self._distrust_connections()
 

@@ -42,6 +42,8 @@ class Writer:
         self.thread = Worker("writer")
         self._pool = pool
         self._connection: Connection | None = None
+        self._driver: Any = None
+        """The driver's connection below it."""
         self._committing = False
         self._given_up = False
         self._distrusted = False
@@ -56,8 +58,9 @@ class Writer:
     def give_up(self) -> None:
         """Has the transaction under way end, whatever the server does. Called by another thread."""
         self._given_up = True
-        if self._connection is not None:
-            end_wait(self._connection)
+        # The driver's: SQLAlchemy's may be closed by its own thread between any two looks at it.
+        if (driver := self._driver) is not None:
+            shut_down(driver)
 
     def distrust(self) -> None:
         """Has the next transaction make a connection of its own. Called by another thread."""
@@ -105,9 +108,9 @@ class Writer:
     def _attempt(self, operation: Operation, items: list[Any], repeated: bool) -> list[Any]:
         self._committing = False
         connection = self._connected()
+        driver = self._driver = driver_of(connection)
         if self._given_up:  # while it was made, which may take longer: nothing would end the wait for its server
             raise psycopg.OperationalError("the connection was made too late")
-        driver = driver_of(connection)
         driver.is_doubtful = False
         set_repeated(connection, repeated)
         with driver.pipeline():
@@ -145,9 +148,3 @@ class Writer:
                 connection.invalidate()
             with suppress(DBAPIError, psycopg.Error):
                 connection.close()
-
-
-def end_wait(connection: Connection) -> None:
-    """Has whoever waits for the server on a connection get an error at once. Called by another thread."""
-    if not connection.closed and not connection.invalidated:
-        shut_down(driver_of(connection))
