@@ -47,6 +47,7 @@ if TYPE_CHECKING:  # its libraries are for who has an identity
 
 _log = logging.getLogger(__name__)
 _SILENCES = 5  # looks without an answer, two seconds apart, before the log says so: services may start in any order
+_LATE_SECONDS = 1.0  # for the end of a call to be heard of behind its deadline
 _LOOK_SECONDS = 2.0  # to learn who is at the address: health is told every second, and must not hang for longer
 # A UUID nobody makes (RFC 9562 §5.9), so that the answer is ORDER_NOT_FOUND.
 _NO_ORDER = "00000000-0000-0000-0000-000000000000"
@@ -236,7 +237,8 @@ class OrderServiceClient:
         if self._certificates is not None and self._certificates.generation != self._generation:
             before = self._channel
             self._connect()
-            await before.close(self._timeout)  # calls under way end there
+            # Calls under way end there, by their own deadline: one that a channel cancels cancels who waits for it.
+            await before.close(self._timeout + _LATE_SECONDS)
 
     def _silent(self, error: grpc.aio.AioRpcError) -> None:
         """Says once what no call says that waits until the other side is ready: no connection comes about."""
