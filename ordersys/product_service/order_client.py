@@ -38,9 +38,9 @@ from ordersys.contract.splicing import hold_first
 from ordersys.product_service.saga import OutcomeUnknown, in_doubt
 from ordersys.runtime.rpc.measures import ClientCalls
 from ordersys.runtime.rpc.status import status_of
-from ordersys.runtime.rpc.traces import UNTRACED, calling, calling_for, own_span
+from ordersys.runtime.rpc.traces import UNTRACED, calling, calling_for
 from ordersys.runtime.tracing.contexts import child
-from ordersys.runtime.tracing.spans import Attributes, outliving
+from ordersys.runtime.tracing.spans import Attributes, is_on, outliving
 
 if TYPE_CHECKING:  # its libraries are for who has an identity
     from ordersys.runtime.identity.certificates import Certificates
@@ -187,14 +187,14 @@ class OrderServiceClient:
         self._answered()
         return response.SerializeToString()
 
-    async def get(self, order_id: str) -> Order:
-        """Reads an order."""
+    async def get(self, order_id: str, parent: str) -> Order:
+        """Reads an order, for the call or the saga whose span is `parent`; empty where there is none."""
         request = GetOrderRequest(order_id=order_id)
-        parent = own_span()
+        context = child(parent) if parent and is_on() else parent
         try:
             with (
                 self._calls.timed(_GET_ORDER),
-                calling(_GET_ORDER, parent, child(parent) if parent else "", self._server) as metadata,
+                calling(_GET_ORDER, parent, context, self._server) as metadata,
             ):
                 response = await self._stub.GetOrder(
                     request, timeout=self._timeout, wait_for_ready=True, metadata=metadata
@@ -204,10 +204,10 @@ class OrderServiceClient:
         self._answered()
         return response.order
 
-    async def find(self, order_id: str) -> Order | None:
-        """Reads an order, None when there is none. Raises OutcomeUnknown when that can't be said."""
+    async def find(self, order_id: str, parent: str) -> Order | None:
+        """As `get`, None when there is none. Raises OutcomeUnknown when that can't be said."""
         try:
-            return await self.get(order_id)
+            return await self.get(order_id, parent)
         except OutcomeUnknown:
             raise
         except StatusError as refused:

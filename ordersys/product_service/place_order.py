@@ -91,7 +91,7 @@ class PlaceOrderSaga:
     async def _answered(self, unanswered: Unanswered) -> Result:
         """The order of a request whose placement an earlier release dropped unfinished, as it was created."""
         try:
-            order = await self._orders.find(unanswered.order_id)
+            order = await self._orders.find(unanswered.order_id, "")
         except OutcomeUnknown as error:
             return error
         if order is None:

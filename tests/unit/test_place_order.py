@@ -30,6 +30,7 @@ from ordersys.product_service.store.tables import SAGAS, SCHEMA
 from ordersys.product_service.store.transaction import Transaction
 from ordersys.runtime.storage.database import Database
 from ordersys.runtime.storage.errors import StorageUnavailable
+from ordersys.runtime.tracing.contexts import new_root
 from tests.integration.api import new_id, quantities
 
 SECONDS = 60
@@ -57,7 +58,7 @@ class OrderServiceDouble:
             return OutcomeUnknown(status_error(ErrorReason.OUTCOME_OPEN).status)
         return order_already_exists(request.order_id) if exists else response(self.orders[request.order_id])
 
-    async def find(self, order_id: str) -> Order | None:
+    async def find(self, order_id: str, parent: str) -> Order | None:
         return self.orders.get(order_id)
 
 
@@ -157,6 +158,25 @@ async def test_an_open_request_whose_placement_is_gone_is_answered(
     assert await placement.place([request], "") == [response(first)]
 
 
+async def test_a_look_up_belongs_to_its_own_saga_in_a_group_of_others(
+    orders: OrderServiceDouble, placement: PlaceOrderSaga, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not to the trace of the client whose call had the group depart."""
+    request, own, strangers = placing(1), new_root(), new_root()
+    orders.lost = True
+    await placement.place([request], own)
+    orders.lost = False
+    find, looked_up = orders.find, list[str]()
+
+    async def find_for(order_id: str, parent: str) -> Order | None:
+        looked_up.append(parent)
+        return await find(order_id, parent)
+
+    monkeypatch.setattr(orders, "find", find_for)
+    await asyncio.gather(placement.place([placing(1)], strangers), placement.place([request], own))
+    assert looked_up == [own]
+
+
 @pytest.mark.parametrize("gone", [False, True], ids=["refused", "gone"])
 async def test_orders_that_are_looked_up_are_looked_up_at_once(
     database: Database, orders: OrderServiceDouble, placement: PlaceOrderSaga, gone: bool
@@ -170,10 +190,10 @@ async def test_orders_that_are_looked_up_are_looked_up_at_once(
         await database.write(forget_placements, None)
     all_asked, find = asyncio.Barrier(len(requests)), orders.find
 
-    async def find_together(order_id: str) -> Order | None:
+    async def find_together(order_id: str, parent: str) -> Order | None:
         async with asyncio.timeout(SECONDS):
             await all_asked.wait()
-        return await find(order_id)
+        return await find(order_id, parent)
 
     orders.find = find_together  # type: ignore[method-assign]
     assert [type(answer) for answer in await placement.place(requests, "")] == [bytes] * 3
@@ -270,5 +290,5 @@ async def test_an_order_whose_request_id_cannot_be_looked_up_fails_no_other_of_i
     assert reason_of(refused.status) == "STORAGE_UNAVAILABLE"
 
 
-async def _nothing(_: str) -> None:
+async def _nothing(*_: str) -> None:
     return None
