@@ -15,7 +15,7 @@ import pytest
 from sqlalchemy import Connection
 
 from ordersys.runtime.storage.database import Database
-from ordersys.runtime.storage.database_file import DatabaseFile
+from ordersys.runtime.storage.database_file import DatabaseFile, Witness
 from ordersys.runtime.storage.errors import StorageUnavailable
 from ordersys.runtime.storage.schema import UnusableDatabase
 from tests.unit.test_database import keep, keeping, names, schema, visit
@@ -160,6 +160,29 @@ async def test_a_commit_is_answered_while_the_lock_file_is_made_again(
     assert await probed
     await database.close()
     await visit(path, schema())
+
+
+async def test_damage_met_while_a_commit_is_noted_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reader meets it, beside the writer's thread: the next start has to look through the file."""
+    database = await Database.open(tmp_path / "t.db", schema())
+    noting, may_go_on = threading.Event(), threading.Event()
+    write = Witness.write
+
+    def write_slowly(witness: Witness, descriptor: int) -> None:
+        if not witness.damaged:
+            noting.set()
+            assert may_go_on.wait(60)
+        write(witness, descriptor)
+
+    monkeypatch.setattr(Witness, "write", write_slowly)
+    written = database.write(keep, "a")
+    assert await asyncio.to_thread(noting.wait, 60)
+    threading.Timer(0.1, may_go_on.set).start()
+    database._file.damaged("a page is torn")
+    await written
+    assert (witness := database._file.witness) is not None
+    assert witness.damaged
+    await database.close()
 
 
 @pytest.mark.parametrize("suffix", ["", "-wal"])
