@@ -76,6 +76,10 @@ class SagaEngine:
         self._recovered = ""
         """The order behind which recovery goes on."""
 
+    def is_under_way(self, saga: Saga) -> bool:
+        """True while it is being settled for somebody else, whose result it would share."""
+        return self._runner.is_under_way(saga.saga_id)
+
     async def settle(self, sagas: Iterable[Saga]) -> dict[str, Result]:
         """The result of each, by saga id. They are of one kind; one that is being settled already shares its result."""
         return await self._runner.single_flight(self._settle, {saga.saga_id: saga for saga in sagas})

@@ -59,6 +59,10 @@ class SagaRunner:
         """
         return asyncio.shield(_running(work, self._recovering))
 
+    def is_under_way(self, saga_id: str) -> bool:
+        """True while a step of that saga runs, which another one would share."""
+        return saga_id in self._by_id
+
     async def single_flight(self, step: Work[T, R], arguments: Mapping[str, T]) -> dict[str, R | Exception]:
         """Single-flight for many: runs `step` once for the sagas not running already; running ones share their result.
 

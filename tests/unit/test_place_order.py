@@ -275,6 +275,30 @@ async def test_a_stranger_who_gives_up_leaves_nobody_waiting(
     assert [type(answer) for answer in await asyncio.wait_for(group, SECONDS)] == [bytes] * 2
 
 
+async def test_a_group_waits_for_no_answer_that_others_have_asked_for(
+    database: Database, orders: OrderServiceDouble, placement: PlaceOrderSaga
+) -> None:
+    """A repeat of what is under way shares its answer, however late; whoever came with it has his own at once."""
+    request, asked, may_answer, create = placing(1), asyncio.Event(), asyncio.Event(), orders.create
+
+    async def create_late(requests: Sequence[CreateOrderRequest]) -> list[bytes | Exception]:
+        orders.create = create  # type: ignore[method-assign]
+        asked.set()
+        await may_answer.wait()
+        return await create(requests)
+
+    orders.create = create_late  # type: ignore[method-assign]
+    first = asyncio.ensure_future(placement.place([request], ""))
+    await asyncio.wait_for(asked.wait(), SECONDS)
+    repeat, other = (asyncio.ensure_future(placement.place([each], "")) for each in (request, placing(2)))
+    ((placed,),) = [await asyncio.wait_for(other, 5)]
+    assert isinstance(placed, bytes)
+    assert not repeat.done()
+    may_answer.set()
+    assert await repeat == await first
+    assert len(orders.orders) == 2
+
+
 async def test_an_order_whose_request_id_cannot_be_looked_up_fails_no_other_of_its_batch(
     database: Database, placement: PlaceOrderSaga, monkeypatch: pytest.MonkeyPatch
 ) -> None:
