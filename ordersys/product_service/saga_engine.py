@@ -19,7 +19,7 @@ from ordersys.product_service.saga import Input, Kind, OutcomeUnknown, Result, S
 from ordersys.product_service.saga_runner import SagaRunner
 from ordersys.product_service.store import sagas as store
 from ordersys.product_service.store.sagas import Settled
-from ordersys.product_service.traces import record_ended
+from ordersys.product_service.traces import record_ended, span_of
 from ordersys.runtime.base.failpoints import failpoint
 from ordersys.runtime.base.ids import now, uuid7_time
 from ordersys.runtime.idempotency import RequestIdReused
@@ -75,6 +75,10 @@ class SagaEngine:
         """By saga id the commits nobody waits for, where another operation may be committed before them."""
         self._recovered = ""
         """The order behind which recovery goes on."""
+
+    def is_under_way(self, saga: Saga) -> bool:
+        """True while it is being settled for somebody else, whose result it would share."""
+        return self._runner.is_under_way(saga.saga_id)
 
     async def settle(self, sagas: Iterable[Saga]) -> dict[str, Result]:
         """The result of each, by saga id. They are of one kind; one that is being settled already shares its result."""
@@ -201,7 +205,7 @@ class SagaEngine:
         if not isinstance(refused, StatusError) or not (saga.resumed or description.first_try_is_looked_up):
             return refused
         try:
-            order = await self._orders.find(saga.order_id)
+            order = await self._orders.find(saga.order_id, span_of(saga))
         except OutcomeUnknown as error:
             return error
         shown = verdict(saga.order_request, order, refused)

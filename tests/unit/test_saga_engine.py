@@ -61,7 +61,7 @@ class OrderServiceDouble:
             raise result
         return result
 
-    async def find(self, order_id: str) -> Order | None:
+    async def find(self, order_id: str, parent: str) -> Order | None:
         return None
 
     def _result(self, order_id: str) -> bytes | Exception:
