@@ -285,7 +285,7 @@ class Server:
     def _forget_stale_lock(self) -> None:
         """Removes the lock of a server that was killed: its number may be that of another program by now."""
         lines = self._postmaster_lines()
-        if lines and not _is_postgres(lines[0]):
+        if lines and not _serves(lines[0], self._data):
             (self._data / "postmaster.pid").unlink(missing_ok=True)
 
     def _postmaster_lines(self) -> Sequence[str]:
@@ -327,10 +327,17 @@ def _recorded(record: Path) -> int:
         return 0
 
 
-def _is_postgres(pid: str) -> bool:
+def _serves(pid: str, data: Path) -> bool:
+    """True where a server with that number runs on `data`, as far as this user may see: it works in that folder.
+
+    One of another system may have the number by now, and a server refuses to start beside any process of its user.
+    """
     try:
-        return psutil.Process(int(pid)).name().startswith("postgres")
-    except (psutil.Error, ValueError, OverflowError):
+        process = psutil.Process(int(pid))
+        return process.name().startswith("postgres") and data.samefile(process.cwd())
+    except psutil.AccessDenied:
+        return True
+    except (psutil.Error, OSError, ValueError, OverflowError):
         return False
 
 

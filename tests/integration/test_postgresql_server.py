@@ -145,6 +145,25 @@ def test_a_number_left_by_a_killed_server_keeps_nobody_from_starting(server: Ser
     assert server.ready
 
 
+def test_a_number_that_another_server_has_by_now_keeps_nobody_from_starting(
+    server: Server, tmp_path: Path, guard: Guard
+) -> None:
+    """That of another system of this user, or of a standby; the lock of one that runs on the data stays."""
+    other = Server(tmp_path / "other", server.programs, guard, {"fsync": "off"})
+    other.start()
+    lock = tmp_path / "primary" / "data" / "postmaster.pid"
+    second = Server(tmp_path / "primary", server.programs, guard, {"fsync": "off"})
+    with pytest.raises(ServerNotStarted, match=r"postmaster\.pid"):
+        second.start()
+    assert server.ready
+    server.kill()
+    lines = lock.read_text().splitlines()
+    lock.write_text("\n".join([str(other.pid), *lines[1:]]) + "\n")
+    server.start()
+    assert server.ready
+    other.kill()
+
+
 @pytest.mark.skipif(len(VERSIONS) < 2, reason="needs two versions of PostgreSQL")
 def test_data_of_another_version_is_refused_by_name(tmp_path: Path, guard: Guard) -> None:
     """Before the server says it in a log."""
