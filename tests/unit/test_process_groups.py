@@ -4,8 +4,13 @@ import select
 import signal
 import subprocess
 import sys
+import time
+from contextlib import closing
+from pathlib import Path
 
-from ordersys.local.groups import end, group_of, kill
+from ordersys.local.groups import end, group_of, kill, members
+from ordersys.local.guard import Guard
+from ordersys.local.service import Program, Service
 
 # One process at a time, which forks its successor and ends: whoever is listed has gone when it is signalled. For 20 s.
 RUNNING_AWAY = """
@@ -51,3 +56,22 @@ def test_what_ignores_its_end_is_killed() -> None:
         group = group_of(process.pid)
         end([group], term_seconds=0.2)
         assert is_gone(process)
+
+
+def test_what_a_service_has_left_is_ended_before_it_is_started_again(tmp_path: Path) -> None:
+    """A program in the place of ours may leave workers that hold its port; nobody would find them later."""
+    program = Program(["/bin/sh", "-c", "sleep 600 & wait"], {"PATH": "/usr/bin:/bin"})
+    with closing(Guard(tmp_path)) as guard:
+        service = Service("order_service", "127.0.0.1:1", program, tmp_path, guard)
+        service.start()
+        group = service.group
+        assert group is not None
+        while len(members(group)) < 2:
+            time.sleep(0.01)
+        (leader,) = [process for process in members(group) if process.pid == group.leader]
+        leader.kill()
+        while service.running:
+            time.sleep(0.01)
+        service.start()
+        assert not members(group)
+        service.kill()
