@@ -57,6 +57,7 @@ _STUCK_SECONDS = 2.0
 """What is older than that in an outbox, or among sagas, is held up by something, and not only under way."""
 _RATE_SAMPLES = 6
 _LONGEST = 300
+_STOCK = "stock"
 SILENT = "does not answer"
 
 
@@ -101,6 +102,8 @@ class Sources:
         self._began = int(time.time() * 1000)
         self._samples: dict[str, deque[tuple[float, Metrics]]] = {}
         self._letters_seen: dict[str, tuple[object, float]] = {}
+        self._read = dict.fromkeys([_STOCK, *self._logs], 0.0)
+        """When the last reading of the stock, and of each log to its end, began."""
 
     async def run(self) -> None:
         """Reads until it is cancelled."""
@@ -135,7 +138,7 @@ class Sources:
                 stack.push_async_callback(channel.close)
                 yield f"health of {name} at {address}", _HEALTH_SECONDS, _Health(self, name, str(address), channel).ask
         yield "orders", _READ_SECONDS, self._read_orders
-        yield "stock", _STOCK_SECONDS, self._read_stock
+        yield _STOCK, _STOCK_SECONDS, self._read_stock
         for consumer in self._logs:
             yield f"log of {consumer}", _READ_SECONDS, _bound(self._read_log, consumer)
             yield f"dead letters of {consumer}", _READ_SECONDS, _bound(self._read_letters, consumer)
@@ -190,14 +193,15 @@ class Sources:
     def _seen(self, now: float) -> Seen:
         facts = self._facts
         orders = None if "orders" in facts.troubles else facts.orders
-        stock = None if "stock" in facts.troubles else facts.stock
+        stock = None if _STOCK in facts.troubles else facts.stock
         audits = [metrics.imbalance for metrics in facts.metrics.values() if metrics.imbalance is not None]
         audited = sum(audits) if audits else None
         letters = sum(len(letters.letters) for letters in facts.letters.values())
         since = self._broker_since
         well, settled = dict(self._well), self._settled_since
         behind = [consumer for consumer, log in self._logs.items() if log.is_behind]
-        return Seen(now, well, since, orders, facts.is_all, stock, audited, self._began, settled, letters, behind)
+        read = min(self._read[_STOCK], self._read.get(facts.ledger.source, 0.0))
+        return Seen(now, well, since, orders, facts.is_all, stock, audited, self._began, settled, letters, behind, read)
 
     async def _read_orders(self) -> None:
         request = ListOrdersRequest(page_size=_ORDERS)
@@ -206,6 +210,7 @@ class Sources:
 
     async def _read_stock(self) -> None:
         """Of 2,000 products at most; of others nothing is compared."""
+        began = time.monotonic()
         request = ListProductsRequest(page_size=pagination.MAXIMUM_SIZE)
         stock: dict[str, Stock] = {}
         for _ in range(_PAGES):
@@ -214,10 +219,10 @@ class Sources:
             if not page.next_page_token:
                 break
             request.page_token = page.next_page_token
-        self._facts.stock = stock
+        self._facts.stock, self._read[_STOCK] = stock, began
 
     async def _read_log(self, consumer: str) -> None:
-        log, ledger = self._logs[consumer], self._facts.ledger
+        began, log, ledger = time.monotonic(), self._logs[consumer], self._facts.ledger
         was_behind = log.is_behind
         async for page in log.read():
             now = time.monotonic()
@@ -225,6 +230,8 @@ class Sources:
                 entry = record(notification)
                 ledger.tell(consumer, entry, now, is_judged=log.is_whole or not was_behind)
                 ledger.count(consumer, entry.kind, entry.recorded // 1000)
+        if not log.is_behind:
+            self._read[consumer] = began
 
     async def _read_letters(self, consumer: str) -> None:
         """Lists them when there is a sign that they have changed; without metrics there is no sure one."""

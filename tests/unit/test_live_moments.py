@@ -1,0 +1,105 @@
+"""The page's readings of different moments are not compared with each other: nobody looks, and they lie far apart."""
+
+from collections.abc import AsyncIterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from ordersys.api.notification.v1.notification_log_pb2 import ListNotificationsResponse, Notification
+from ordersys.api.order.v1.order_events_pb2 import OrderCreated
+from ordersys.api.order.v1.order_pb2 import Order, OrderItem, OrderState
+from ordersys.api.product.v1.product_pb2 import Product
+from ordersys.api.product.v1.product_service_pb2 import ListProductsResponse
+from ordersys.grpc_client.peers import PEERS, variable
+from ordersys.live import sources
+from ordersys.live.reconciliation import EVEN
+from ordersys.live.serving import look
+from ordersys.live.snapshot import Broker, Process
+from ordersys.live.sources import Sources
+
+BEGAN = 2_000_000_000
+
+
+class System:
+    """A system in which one product is ordered, as its services tell of it; and the page's clock."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        for peer in PEERS:
+            monkeypatch.setenv(variable(peer.module), "127.0.0.1:1")
+        self.now = 0.0
+        self.held = 0
+        self.orders: list[Order] = []
+        self.notifications: list[Notification] = []
+        monkeypatch.setattr(sources, "time", SimpleNamespace(monotonic=lambda: self.now, time=lambda: BEGAN))
+        self.page: Sources = look(None).sources
+        facts = self.page._facts
+        facts.processes = {(s, ""): Process(s, "", "SERVING", 0) for s in self.page._places.services}
+        facts.broker, facts.orders, facts.is_all = Broker("up"), [], True
+        monkeypatch.setattr(self.page._client, "products", SimpleNamespace(ListProducts=self._list_products))
+        for log in self.page._logs.values():
+            log._log = SimpleNamespace(ListNotifications=self._list_notifications)
+
+    async def _list_products(self, *_: Any, **__: Any) -> ListProductsResponse:
+        return ListProductsResponse(products=[Product(id="lamp", available=100 - self.held, held=self.held)])
+
+    async def _list_notifications(self, request: Any, **_: Any) -> ListNotificationsResponse:
+        return ListNotificationsResponse(notifications=[] if request.page_token else self.notifications)
+
+    def place(self, units: int) -> None:
+        """Has an order placed, and recorded by each subscriber."""
+        created = Timestamp(seconds=BEGAN + 1)
+        items = [OrderItem(product_id="lamp", quantity=units)]
+        placed = OrderState.ORDER_STATE_PLACED
+        order = Order(id="a", version=1, state=placed, items=items, create_time=created, update_time=created)
+        notification = Notification(sequence=1, event_id="a.1", order_id="a", version=1)
+        notification.event.Pack(OrderCreated(order=order))
+        self.held += units
+        self.orders.append(order)
+        self.notifications.append(notification)
+
+    async def read_stock(self) -> None:
+        """Has the page read it."""
+        await self.page._read_stock()
+
+    async def read_logs(self) -> None:
+        """Has the page read them, and the orders."""
+        for consumer in self.page._logs:
+            await self.page._read_log(consumer)
+        self.page._facts.orders = list(self.orders)
+
+    def verdict(self, after: float) -> str:
+        """The verdict on the stock, after so many seconds in which the page looks at what it has read."""
+        end = self.now + after
+        while self.now < end:
+            self.now += 0.5
+            self.page.show_now()
+        return next(check.verdict for check in self.page._facts.checks if check.subject == "stock")
+
+
+@pytest.fixture
+async def system(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[System]:
+    """One at rest."""
+    system = System(monkeypatch)
+    yield system
+    await system.page._client.close()
+
+
+@pytest.mark.parametrize("first", ["stock", "logs"])
+async def test_stock_and_logs_are_compared_as_they_were_at_one_time_of_rest(system: System, first: str) -> None:
+    """An order between the two readings would else be missing in one of them for ever."""
+    readings = {"stock": system.read_stock, "logs": system.read_logs}
+    earlier = readings.pop(first)
+    (later,) = readings.values()
+    await earlier()
+    system.place(5)
+    await later()
+    system.verdict(4)
+    await earlier()
+    system.verdict(2)
+    for _ in range(4):
+        await earlier()
+        await later()
+        verdict = system.verdict(5)
+    assert verdict == EVEN
