@@ -391,7 +391,8 @@ def _rates(name: str, samples: Sequence[tuple[float, Metrics]]) -> Iterator[Rate
     """Calls a second over the samples; none across a restart, after which counts begin anew."""
     service = name.partition("-")[0].replace("_", "-")
     (first, before), (last, after) = samples[0], samples[-1]
-    has_restarted = any(sum(b.calls.values()) < sum(a.calls.values()) for (_, a), (_, b) in pairwise(samples))
+    pairs = ((a.calls, b.calls) for (_, a), (_, b) in pairwise(samples))
+    has_restarted = any(b.get(method, 0.0) < count for a, b in pairs for method, count in a.items())
     if last > first and not has_restarted:
         for method, count in after.calls.items():
             yield Rate(service, method, round((count - before.calls.get(method, 0.0)) / (last - first), 1))

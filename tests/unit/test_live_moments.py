@@ -14,6 +14,7 @@ from ordersys.api.product.v1.product_pb2 import Product
 from ordersys.api.product.v1.product_service_pb2 import ListProductsResponse
 from ordersys.grpc_client.peers import PEERS, variable
 from ordersys.live import sources
+from ordersys.live.exposition import Metrics
 from ordersys.live.reconciliation import EVEN
 from ordersys.live.serving import look
 from ordersys.live.snapshot import Broker, Process
@@ -103,3 +104,12 @@ async def test_stock_and_logs_are_compared_as_they_were_at_one_time_of_rest(syst
         await later()
         verdict = system.verdict(5)
     assert verdict == EVEN
+
+
+def test_no_rate_is_told_across_a_restart() -> None:
+    """Also where the process has served more calls since than it had in all before, of other methods."""
+    before, after = {"a.B/C": 5.0}, {"a.B/C": 1.0, "a.B/D": 10.0}
+    samples = [(time, Metrics(calls, None, None, None)) for time, calls in ((0.0, before), (1.0, before), (2.0, after))]
+    assert list(sources._rates("order_service", samples)) == []
+    (rate,) = sources._rates("order_service", samples[:2])
+    assert rate.rate == 0.0
