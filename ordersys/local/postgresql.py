@@ -33,6 +33,7 @@ _INIT_SECONDS = 180.0
 _BOOT_SECONDS = 90.0
 _STOP_SECONDS = 30.0
 _SQL_SECONDS = 120.0
+_FOLLOW_SECONDS = 60.0  # without a sender of the primary's that lasts; a standby asks for one every 5 s
 _POLL = 0.02
 _TAIL = 15
 _MOST_TRIES = 3
@@ -41,6 +42,8 @@ _MOST_PORT = 65_535
 # status, and the status of one that takes connections; a standby says so once it answers reads.
 _STATUS_LINE = 7
 _READY = "ready"
+_SENDER = f"SELECT pid, state FROM pg_stat_replication WHERE application_name = '{STANDBY_NAME}'"  # noqa: S608
+_STREAMING = "|streaming"
 _PORT_TAKEN = "could not bind"
 # Backends outlive a killed server by moments, and keep its memory.
 _STILL_IN_USE = "is still in use"
@@ -197,6 +200,20 @@ class Server:
         # -R writes standby.signal; what it records about the connection is overridden when the standby is started.
         at = ["-h", ports.LOOPBACK, "-p", str(primary.port), "-U", USER]
         self._make_data("pg_basebackup", *at, "-X", "stream", "-c", "fast", "-R", "--no-sync", "-D")
+
+    def wait_to_follow(self) -> None:
+        """Returns when a standby has all that its primary has. Raises ServerNotStarted where it can't get it."""
+        primary, until, before = self._primary, time.monotonic() + _FOLLOW_SECONDS, ""
+        while primary is not None and not (sender := primary.sql(_SENDER)).endswith(_STREAMING):
+            if sender and sender == before:  # it is catching up
+                until = time.monotonic() + _FOLLOW_SECONDS
+            elif time.monotonic() > until:
+                raise ServerNotStarted(
+                    f"the standby does not follow its primary, which may no longer have what it lacks; remove"
+                    f" {self._folder} to have it copied anew. The end of its log {self.log}:\n{self._tail()}"
+                )
+            before = sender
+            time.sleep(_POLL)
 
     def wait_for_standby(self, wanted: bool) -> None:
         """Has each commit wait for the standby, or no longer; kept over starts. Raises CalledProcessError."""

@@ -1,16 +1,18 @@
 """The private PostgreSQL: real servers, of each version that is here."""
 
 import os
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import psutil
 import pytest
 
-from ordersys.local import unprivileged
+from ordersys.local import postgresql, unprivileged
+from ordersys.local.database import PrivateDatabase
 from ordersys.local.guard import Guard
 from ordersys.local.postgresql import DATABASE, STANDBY_NAME, Server, ServerNotStarted, url
 from ordersys.local.postgresql_programs import OLDEST, Programs, installed, packaged
@@ -118,6 +120,31 @@ def test_a_standby_has_what_was_committed_and_takes_over(tmp_path: Path, server:
     standby.start()
     assert names_of(standby) == "desk,lamp,shelf"
     standby.kill()
+
+
+def test_a_standby_that_lacks_what_its_primary_no_longer_has_is_named(
+    tmp_path: Path, guard: Guard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That of an earlier start, which was left out since: each commit would wait for it, and nobody would say so."""
+    monkeypatch.setattr(postgresql, "_FOLLOW_SECONDS", 1.0, raising=False)
+    for with_standby in (True, False):
+        with ExitStack() as started:
+            database = PrivateDatabase(tmp_path / "postgresql", guard, with_standby)
+            database.start(started)
+            for _ in range(3):
+                database.primary.sql("CREATE TABLE IF NOT EXISTS orders (); INSERT INTO orders DEFAULT VALUES")
+                database.primary.sql("SELECT pg_switch_wal()")
+            database.primary.sql("CHECKPOINT")
+    with ExitStack() as started:
+        database = PrivateDatabase(tmp_path / "postgresql", guard, True)
+        standby = tmp_path / "postgresql" / "standby"
+        with pytest.raises(ServerNotStarted, match=f"remove {standby}.*(?s:.)*has already been removed"):
+            database.start(started)
+    shutil.rmtree(standby)
+    with ExitStack() as started:
+        database = PrivateDatabase(tmp_path / "postgresql", guard, True)
+        database.start(started)
+        database.primary.sql("INSERT INTO orders DEFAULT VALUES")
 
 
 def test_a_lost_port_is_replaced_unless_it_was_given(tmp_path: Path, programs: Programs, guard: Guard) -> None:
