@@ -5,11 +5,16 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
+import psutil
+import pytest
+
+from ordersys.local import guard as guards
 from ordersys.local.groups import end, group_of, kill, members
-from ordersys.local.guard import Guard
+from ordersys.local.guard import Guard, end_leftovers
 from ordersys.local.service import Program, Service
 
 # One process at a time, which forks its successor and ends: whoever is listed has gone when it is signalled. For 20 s.
@@ -75,3 +80,31 @@ def test_what_a_service_has_left_is_ended_before_it_is_started_again(tmp_path: P
         service.start()
         assert not members(group)
         service.kill()
+
+
+@pytest.fixture
+def set_clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Sets the clock of this machine, as whoever asks when it was started sees it: that is told by the clock."""
+
+    def set_clock() -> None:
+        booted = psutil.boot_time()
+        monkeypatch.setattr("psutil._psplatform.boot_time", lambda: booted + 3600)
+
+    return set_clock
+
+
+@pytest.mark.parametrize("is_of_this_boot", [True, False])
+def test_what_an_owner_has_left_is_found_though_the_clock_was_set(
+    tmp_path: Path, set_clock: Callable[[], None], monkeypatch: pytest.MonkeyPatch, is_of_this_boot: bool
+) -> None:
+    """By a time server, or for a machine that slept; after another start of the machine it is somebody else's."""
+    with closing(Guard(tmp_path)) as guard:
+        process, group = guard.start(["/bin/sleep", "600"], {}, tmp_path / "log")
+        set_clock()
+        assert [member.pid for member in members(group)] == [process.pid]
+        if not is_of_this_boot:
+            monkeypatch.setattr(guards, "boot", lambda: "another")
+        assert end_leftovers(tmp_path) == is_of_this_boot
+        assert bool(members(group)) is not is_of_this_boot
+        kill([group])
+        process.wait()
