@@ -161,7 +161,7 @@ class Relay:
         events = [event for event in oldest if event.sequence not in being_removed][:asked]
         ready = [event for event in events if not event.held]
         outcomes, took = await self._published(ready)
-        self._remove([event.sequence for event, outcome in zip(ready, outcomes, strict=True) if outcome == CONFIRMED])
+        self._remove([event for event, outcome in zip(ready, outcomes, strict=True) if outcome == CONFIRMED])
         fates = {outcome.fate for outcome in set(outcomes)}
         if len(ready) < len(events) or outcomes.count(CONFIRMED) < len(ready):
             await self._put_off(ready, outcomes, [Late(event.sequence, now()) for event in events if event.held])
@@ -259,12 +259,14 @@ class Relay:
             _log.error(text, event.event.event_id, reason)
         return Late(event.sequence, now() + int(seconds * 1_000_000), reason)
 
-    def _remove(self, done: list[int]) -> None:
+    def _remove(self, done: list[Waiting]) -> None:
         """Deletes the rows of confirmed events: a full window in its own commit, fewer in the next one anyone makes."""
         if done:
-            self._being_removed.update(done)
-            removal = self._database.write(self._outbox.remove, done, urgent=len(done) == self._window)
-            removal.add_done_callback(partial(self._removed, done))
+            sequences = [event.sequence for event in done]
+            self._being_removed.update(sequences)
+            gone = [(event.sequence, event.event.event_id) for event in done]
+            removal = self._database.write(self._outbox.remove, gone, urgent=len(done) == self._window)
+            removal.add_done_callback(partial(self._removed, sequences))
 
     def _removed(self, done: list[int], removal: "asyncio.Future[None]") -> None:
         """Forgets rows whose removal has ended. Those that could not be removed are published again: at least once."""
