@@ -93,17 +93,24 @@ class Sources:
             self._client.logs[numbers[name]] = NotificationLogStub(channel)
             self._client.letters[numbers[name]] = DeadLetterServiceStub(channel)
         self._numbers = {s.consumer: numbers[s.consumer] for s in facts.subscribed if s.consumer in numbers}
-        self._logs = {consumer: LogReader(self._client.logs[number]) for consumer, number in self._numbers.items()}
-        services = [peer.module.replace("_", "-") for peer in peers]
-        self._reconciler = Reconciler(facts.ledger, services)
+        self._begin_anew(facts.ledger)
         self._well: dict[str, float] = {}
         self._broker_since: float | None = None
         self._settled_since: float | None = None
         self._began = int(time.time() * 1000)
         self._samples: dict[str, deque[tuple[float, Metrics]]] = {}
         self._letters_seen: dict[str, tuple[object, float]] = {}
-        self._read = dict.fromkeys([_STOCK, *self._logs], 0.0)
+        self._read = dict.fromkeys([_STOCK, *self._numbers], 0.0)
         """When the last reading of the stock, and of each log to its end, began."""
+
+    def _begin_anew(self, ledger: Ledger) -> None:
+        """Reads all logs from their beginning, into a ledger that is empty."""
+        self._facts.ledger = ledger
+        self._logs = {consumer: LogReader(self._client.logs[number]) for consumer, number in self._numbers.items()}
+        self._reconciler = Reconciler(ledger, [peer.module.replace("_", "-") for peer in self._places.peers])
+
+    def _empty_ledger(self) -> Ledger:
+        return Ledger([s for s in self._facts.subscribed if s.consumer in self._numbers])
 
     async def run(self) -> None:
         """Reads until it is cancelled."""
@@ -121,7 +128,7 @@ class Sources:
         """An order with all that was recorded of it. Raises AioRpcError."""
         request = GetOrderRequest(order_id=order_id)
         order = (await self._client.orders.GetOrder(request, timeout=_CALL_SECONDS, metadata=UNTRACED)).order
-        ledger = Ledger([s for s in self._facts.subscribed if s.consumer in self._numbers])
+        ledger = self._empty_ledger()
         for consumer, number in self._numbers.items():
             try:
                 async for page in LogReader(self._client.logs[number], order.id).read():
@@ -230,7 +237,9 @@ class Sources:
                 entry = record(notification)
                 ledger.tell(consumer, entry, now, is_judged=log.is_whole or not was_behind)
                 ledger.count(consumer, entry.kind, entry.recorded // 1000)
-        if not log.is_behind:
+        if log.is_another:  # whatever is known is of the system before
+            self._begin_anew(self._empty_ledger())
+        elif not log.is_behind:
             self._read[consumer] = began
 
     async def _read_letters(self, consumer: str) -> None:

@@ -12,10 +12,11 @@ from ordersys.api.order.v1.order_events_pb2 import OrderCreated
 from ordersys.api.order.v1.order_pb2 import Order, OrderItem, OrderState
 from ordersys.api.product.v1.product_pb2 import Product
 from ordersys.api.product.v1.product_service_pb2 import ListProductsResponse
+from ordersys.contract import pagination
 from ordersys.grpc_client.peers import PEERS, variable
-from ordersys.live import sources
+from ordersys.live import log_reader, sources
 from ordersys.live.exposition import Metrics
-from ordersys.live.reconciliation import EVEN
+from ordersys.live.reconciliation import EVEN, UNEVEN
 from ordersys.live.serving import look
 from ordersys.live.snapshot import Broker, Process
 from ordersys.live.sources import Sources
@@ -39,26 +40,35 @@ class System:
         facts.processes = {(s, ""): Process(s, "", "SERVING", 0) for s in self.page._places.services}
         facts.broker, facts.orders, facts.is_all = Broker("up"), [], True
         monkeypatch.setattr(self.page._client, "products", SimpleNamespace(ListProducts=self._list_products))
-        for log in self.page._logs.values():
-            log._log = SimpleNamespace(ListNotifications=self._list_notifications)
+        log: Any = SimpleNamespace(ListNotifications=self._list_notifications)
+        for consumer, number in self.page._numbers.items():
+            self.page._client.logs[number] = self.page._logs[consumer]._log = log
 
     async def _list_products(self, *_: Any, **__: Any) -> ListProductsResponse:
         return ListProductsResponse(products=[Product(id="lamp", available=100 - self.held, held=self.held)])
 
     async def _list_notifications(self, request: Any, **_: Any) -> ListNotificationsResponse:
-        return ListNotificationsResponse(notifications=[] if request.page_token else self.notifications)
+        last = pagination.last_key(request, int) or 0
+        return ListNotificationsResponse(notifications=[each for each in self.notifications if each.sequence > last])
 
-    def place(self, units: int) -> None:
+    def place(self, units: int, name: str = "a") -> None:
         """Has an order placed, and recorded by each subscriber."""
         created = Timestamp(seconds=BEGAN + 1)
         items = [OrderItem(product_id="lamp", quantity=units)]
         placed = OrderState.ORDER_STATE_PLACED
-        order = Order(id="a", version=1, state=placed, items=items, create_time=created, update_time=created)
-        notification = Notification(sequence=1, event_id="a.1", order_id="a", version=1)
+        order = Order(id=name, version=1, state=placed, items=items, create_time=created, update_time=created)
+        number = len(self.notifications) + 1
+        notification = Notification(sequence=number, event_id=f"{name}.1", order_id=name, version=1)
         notification.event.Pack(OrderCreated(order=order))
         self.held += units
         self.orders.append(order)
         self.notifications.append(notification)
+
+    def begin_anew(self) -> None:
+        """Has all services started with new databases, at the addresses of those before."""
+        self.held = 0
+        self.orders.clear()
+        self.notifications.clear()
 
     async def read_stock(self) -> None:
         """Has the page read it."""
@@ -104,6 +114,24 @@ async def test_stock_and_logs_are_compared_as_they_were_at_one_time_of_rest(syst
         await later()
         verdict = system.verdict(5)
     assert verdict == EVEN
+
+
+@pytest.mark.parametrize("later", [["c"], ["c", "d", "e"]], ids=["shorter", "longer"])
+async def test_a_system_with_other_databases_is_another_one(system: System, later: list[str]) -> None:
+    """Its records have the numbers of those before, and nothing of the orders before is compared with it."""
+    for name in ("a", "b"):
+        system.place(1, name)
+    await system.read_logs()
+    system.begin_anew()
+    for name in later:
+        system.place(1, name)
+    for _ in range(2 * log_reader.CHECKED_EVERY):
+        await system.read_logs()
+    await system.read_stock()
+    ledger = system.page._facts.ledger
+    assert [ledger.version(name) for name in ("a", "b", *later)] == [0, 0, *[1] * len(later)]
+    system.verdict(15)
+    assert all(check.verdict != UNEVEN for check in system.page._facts.checks)
 
 
 def test_no_rate_is_told_across_a_restart() -> None:
