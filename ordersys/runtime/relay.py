@@ -45,6 +45,7 @@ _FULL_LOOK_SECONDS = 5.0
 # A node that nacks because it asks a lost one takes some 17 ms for each (docs/reliability.md); a full queue none.
 _SLOW_SECONDS = 0.5
 _PARKED_SECONDS, _PARKED_SECONDS_AT_MOST = 5.0, 600.0  # doubled each time; somebody has to change something first
+_SET_BACK = 1_000_000  # microseconds by which a clock is back that was set
 _SAID_EVERY_SECONDS = 10.0  # while a queue is full each window would have something to tell
 _LATE = frozenset({Fate.NACKED, Fate.RETURNED, Fate.IMPOSSIBLE, Fate.HELD})
 
@@ -119,7 +120,11 @@ class Relay:
     async def _relay(self) -> None:
         """Never returns."""
         begun = False
+        time = now()
         while True:
+            # What is put off is due by the clock, which may have been ahead, and was set right.
+            before, time = time, now()
+            begun = begun and time > before - _SET_BACK
             if not self._database.leadership.held:
                 await self._database.leadership.wait()
                 begun = False

@@ -17,6 +17,7 @@ from sqlalchemy import Connection, text
 from ordersys.contract import topology
 from ordersys.contract.events import EventMessage
 from ordersys.runtime import relay as module
+from ordersys.runtime.base.ids import now
 from ordersys.runtime.base.tasks import TaskEnded
 from ordersys.runtime.outbox import Late, Outbox
 from ordersys.runtime.rabbitmq.confirms import Fate, PublishResult
@@ -270,6 +271,21 @@ async def test_what_is_parked_is_tried_again_after_a_while(tmp_path: Path, monke
     async with relaying(tmp_path, broker, waiting=events) as (database, _):
         await empty(database)
     assert ["bad.1"] in broker.ids[1:]
+
+
+async def test_what_is_tried_again_waits_for_no_time_of_a_clock_that_was_ahead(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was set right meanwhile: the time it had shown may be a day away."""
+    monkeypatch.setattr(module, "now", lambda: now() + 86_400_000_000)
+    monkeypatch.setattr(module, "_LOOK_SECONDS", 0.01)
+    gate: asyncio.Future[list[PublishResult]] = asyncio.get_running_loop().create_future()
+    broker = Broker([NACKED, IMPOSSIBLE], gate)
+    async with relaying(tmp_path, broker, waiting=[event("a"), event("b")]) as (database, _):
+        await broker.tried(2)
+        gate.set_result([NACKED])
+        monkeypatch.setattr(module, "now", now)
+        await empty(database)
 
 
 async def test_what_is_parked_for_the_same_reason_goes_as_soon_as_one_of_it_does(
