@@ -20,6 +20,7 @@ from ordersys.console.opening import read_regular
 from ordersys.local import ports, unprivileged
 from ordersys.local.child import Child, last_lines, not_started
 from ordersys.local.guard import Guard
+from ordersys.local.log_words import LogWords
 from ordersys.local.postgresql_programs import Programs
 from ordersys.runtime.base.files import UnusableFolder, write_whole
 
@@ -79,6 +80,7 @@ class Server:
         self._data = folder / "data"
         self._child: Child | None = None
         self._primary: Server | None = None
+        self._await_words()
 
     @property
     def running(self) -> bool:
@@ -146,6 +148,7 @@ class Server:
         """Starts the process of a server that has its data. Raises OSError."""
         self._forget_stale_lock()
         self.port = self._chosen_port()
+        self._await_words()
         settings = {
             "listen_addresses": ports.LOOPBACK,
             "port": str(self.port),
@@ -162,7 +165,7 @@ class Server:
         """Returns when it takes connections. Raises ServerNotStarted."""
         until = time.monotonic() + _BOOT_SECONDS
         while not self.ready:
-            if not self.running and time.monotonic() < until and self._said(_STILL_IN_USE):
+            if not self.running and time.monotonic() < until and self._is_in_use.are_there():
                 self.kill()
                 self.launch()
             elif not (running := self.running) or time.monotonic() > until:
@@ -297,7 +300,7 @@ class Server:
 
     def _lost_port(self) -> bool:
         """True where somebody took its port between the choice and its start."""
-        return self._said(_PORT_TAKEN) or not ports.is_free(self.port)
+        return self._has_no_port.are_there() or not ports.is_free(self.port)
 
     def _forget_stale_lock(self) -> None:
         """Removes the lock of a server that was killed: its number may be that of another program by now."""
@@ -320,8 +323,10 @@ class Server:
         own = {name: value for name, value in os.environ.items() if not name.startswith(("PG", "LC_", "ORDERSYS_"))}
         return {**own, "LC_ALL": "C", "PGPASSFILE": str(self._passfile)}
 
-    def _said(self, words: str) -> bool:
-        return words in self._tail()
+    def _await_words(self) -> None:
+        """Those of its log from now on: others are of an earlier start."""
+        self._is_in_use = LogWords(self.log, [_STILL_IN_USE])
+        self._has_no_port = LogWords(self.log, [_PORT_TAKEN])
 
     def _tail(self) -> str:
         return "\n".join(last_lines(self.log)[-_TAIL:])

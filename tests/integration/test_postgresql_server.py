@@ -162,6 +162,19 @@ def test_a_lost_port_is_replaced_unless_it_was_given(tmp_path: Path, programs: P
     third.kill()
 
 
+def test_words_of_an_earlier_start_say_nothing_about_this_one(
+    tmp_path: Path, programs: Programs, guard: Guard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Memory was in use then; that a setting is wrong is no reason to try again and again."""
+    monkeypatch.setattr(postgresql, "_BOOT_SECONDS", 5.0)
+    server = Server(tmp_path / "primary", programs, guard, {"work_mem": "much"})
+    server.prepare()
+    server.log.write_text("FATAL:  pre-existing shared memory block (key 1, ID 2) is still in use\n")
+    with pytest.raises(ServerNotStarted, match="invalid value"):
+        server.start()
+    assert server.log.read_text().count("invalid value") == 1
+
+
 def test_a_number_left_by_a_killed_server_keeps_nobody_from_starting(server: Server, tmp_path: Path) -> None:
     """It may be that of another program by now."""
     server.kill()
