@@ -145,7 +145,7 @@ class Node(ABC):
         self._child = self._run()
 
     def relaunch(self) -> None:
-        """Starts it again where its clients know it to be. Raises OSError while somebody else has its port."""
+        """Starts it again where its clients know it to be. Raises NotStarted; OSError while its port is in use."""
         until = time.monotonic() + _GONE_SECONDS
         while in_the_way := ports.trouble(self.port):
             if time.monotonic() > until:

@@ -18,11 +18,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from ordersys.local import ports
+from ordersys.local import ports, supervision
 from ordersys.local.containers import Engine
 from ordersys.local.guard import Guard
 from ordersys.local.rabbitmq import Membership, NotStarted
 from ordersys.local.rabbitmq_container import ContainerNode, Image
+from ordersys.local.supervision import Supervision
 from tests.integration import container_engine
 from tests.integration.api import Api, eventually
 from tests.integration.conftest import skip_without_rabbitmq
@@ -155,6 +156,32 @@ def test_a_stranger_at_the_port_is_not_taken_for_the_broker_of_the_container(
             assert image.engine.runs(node._container)
         node.stop()
         assert not image.engine.runs(node._container)
+    finally:
+        node.kill()
+        guard.close()
+
+
+def test_an_engine_that_is_away_is_tried_again(tmp_path: Path, state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A daemon that is restarted takes its containers along; the rest of the system waits for both."""
+    monkeypatch.setattr(supervision, "_RESTART_PAUSE", 0.0)
+    monkeypatch.setenv(container_engine.STATE, str(state))
+    image = Image(Engine(str(container_engine.install(state, "docker")), False), IMAGE)
+    image.engine.ensure(IMAGE)
+    guard = Guard(tmp_path)
+    node = ContainerNode(tmp_path / "node", image, guard, Membership("node", None, ["node"], "", set()))
+    try:
+        node.start()
+        watching = Supervision(tmp_path)
+        said: list[str] = []
+        with monkeypatch.context() as away:
+            away.setenv(container_engine.MODE, "dead")
+            node.kill()
+            for _ in range(2):
+                watching.watch_node(node, said.append)
+        (ended, why) = said
+        assert "starting it again" in ended and "Cannot connect to the Docker daemon" in why
+        watching.watch_node(node, said.append)
+        node.wait()
     finally:
         node.kill()
         guard.close()
