@@ -22,6 +22,8 @@ WHOLE = 20_000
 _PAST = 2_000
 _PAGES = 8
 """So many pages at a time: of a log that grows faster the page says that it is not read to its end."""
+CHECKED_EVERY = 10
+"""At each so many readings it is looked at whether the log is the one that was read before."""
 _CALL_SECONDS = 3.0
 UNTRACED = ((TRACEPARENT, traceparent()),)
 """The metadata of the page's own calls: each would else begin a trace, and they would drive out those of orders."""
@@ -38,6 +40,11 @@ class LogReader:
         self._passed = 0
         """Records at the beginning of the next page that were read already."""
         self._has_begun = bool(order_id)
+        self._first = Notification()
+        """The record that was read first."""
+        self._readings = 0
+        self.is_another = False
+        """True once it turns out to be another log at the same address, of which nothing is known."""
         self.is_whole = True
         """True where it is read from its first record on."""
         self.is_behind = True
@@ -47,10 +54,17 @@ class LogReader:
         """The records since the last call, page by page, up to a limit. Raises AioRpcError."""
         if not self._has_begun:
             await self._begin()
+        self._readings += 1
+        if self._readings % CHECKED_EVERY == 0 and self._makes_tokens and self._first.sequence:
+            self.is_another = await self._is_another()
+        if self.is_another:
+            return
         for _ in range(_PAGES):
             page = await self._page()
             notifications = page.notifications[self._passed :]
             self._passed = 0
+            if notifications and not self._first.sequence:
+                self._first = notifications[0]
             self.is_behind = bool(page.next_page_token)
             if page.next_page_token:
                 self._request.page_token = page.next_page_token
@@ -67,6 +81,13 @@ class LogReader:
             self._request, timeout=_CALL_SECONDS, metadata=UNTRACED
         )
         return page
+
+    async def _is_another(self) -> bool:
+        """True where the record that was read first is none of the log: its service has another database."""
+        request = ListNotificationsRequest(page_size=1, page_token=self._behind(self._first.sequence - 1))
+        page = await self._log.ListNotifications(request, timeout=_CALL_SECONDS, metadata=UNTRACED)
+        there = page.notifications[0] if page.notifications else Notification()
+        return there.sequence <= self._first.sequence and there.event_id != self._first.event_id
 
     async def _begin(self) -> None:
         """Finds where to begin."""

@@ -7,6 +7,7 @@ its order or units that an audit counts, only has to last; a record that is ther
 `uneven` at once. docs/live.md has the condition of each, and how long it stands.
 """
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -16,7 +17,7 @@ from ordersys.live.ledger import Heard, Ledger
 
 GRACE_SECONDS = 10.0
 _REST_SECONDS = 2.0
-"""For so long nothing has to have happened for stock and orders to be compared: they are read one after the other."""
+"""For so long nothing has to have happened for stock and orders to be compared, each read since it did."""
 EVEN, MOVING, UNEVEN, UNKNOWN = "even", "moving", "uneven", "unknown"
 _SEVERITY = (EVEN, MOVING, UNKNOWN, UNEVEN)
 
@@ -63,6 +64,8 @@ class Seen:
     dead_letters: int = 0
     behind: Sequence[str] = ()
     """Subscribers whose log has not been read to its end: what it has more may say otherwise."""
+    read: float = math.inf
+    """When the last reading of the stock began, and of the log that tells of orders: the earlier one of both."""
 
 
 @dataclass
@@ -148,7 +151,9 @@ class Reconciler:
             return Check("stock", UNKNOWN, "the Product Service does not answer")
         if impossible := self._impossible(seen):
             return Check("stock", UNEVEN, _first(impossible))
-        rests = not others_move and seen.now - self._moved >= _REST_SECONDS and self._all_settled(seen) is not None
+        # Else one of both is of before an order, and the other of after it.
+        is_of_one_time = seen.read >= self._moved and seen.now - self._moved >= _REST_SECONDS
+        rests = not others_move and is_of_one_time and self._all_settled(seen) is not None
         if rests and not (self._is_comparable and imbalance):
             self._begin_anew(seen.stock)
             self._last_even = seen.now

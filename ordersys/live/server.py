@@ -123,6 +123,7 @@ class Server:
             logger=_RequestLog(),
             shutdown_timeout=_STOP_SECONDS,
             auto_decompress=False,  # which knows no bound
+            handler_cancellation=True,  # a stream that was closed is no reader any more, though nothing is written
         )
 
     def allow(self, breaking: Breaking) -> None:

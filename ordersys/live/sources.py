@@ -57,6 +57,7 @@ _STUCK_SECONDS = 2.0
 """What is older than that in an outbox, or among sagas, is held up by something, and not only under way."""
 _RATE_SAMPLES = 6
 _LONGEST = 300
+_STOCK = "stock"
 SILENT = "does not answer"
 
 
@@ -92,15 +93,24 @@ class Sources:
             self._client.logs[numbers[name]] = NotificationLogStub(channel)
             self._client.letters[numbers[name]] = DeadLetterServiceStub(channel)
         self._numbers = {s.consumer: numbers[s.consumer] for s in facts.subscribed if s.consumer in numbers}
-        self._logs = {consumer: LogReader(self._client.logs[number]) for consumer, number in self._numbers.items()}
-        services = [peer.module.replace("_", "-") for peer in peers]
-        self._reconciler = Reconciler(facts.ledger, services)
+        self._begin_anew(facts.ledger)
         self._well: dict[str, float] = {}
         self._broker_since: float | None = None
         self._settled_since: float | None = None
         self._began = int(time.time() * 1000)
         self._samples: dict[str, deque[tuple[float, Metrics]]] = {}
         self._letters_seen: dict[str, tuple[object, float]] = {}
+        self._read = dict.fromkeys([_STOCK, *self._numbers], 0.0)
+        """When the last reading of the stock, and of each log to its end, began."""
+
+    def _begin_anew(self, ledger: Ledger) -> None:
+        """Reads all logs from their beginning, into a ledger that is empty."""
+        self._facts.ledger = ledger
+        self._logs = {consumer: LogReader(self._client.logs[number]) for consumer, number in self._numbers.items()}
+        self._reconciler = Reconciler(ledger, [peer.module.replace("_", "-") for peer in self._places.peers])
+
+    def _empty_ledger(self) -> Ledger:
+        return Ledger([s for s in self._facts.subscribed if s.consumer in self._numbers])
 
     async def run(self) -> None:
         """Reads until it is cancelled."""
@@ -118,7 +128,7 @@ class Sources:
         """An order with all that was recorded of it. Raises AioRpcError."""
         request = GetOrderRequest(order_id=order_id)
         order = (await self._client.orders.GetOrder(request, timeout=_CALL_SECONDS, metadata=UNTRACED)).order
-        ledger = Ledger([s for s in self._facts.subscribed if s.consumer in self._numbers])
+        ledger = self._empty_ledger()
         for consumer, number in self._numbers.items():
             try:
                 async for page in LogReader(self._client.logs[number], order.id).read():
@@ -135,7 +145,7 @@ class Sources:
                 stack.push_async_callback(channel.close)
                 yield f"health of {name} at {address}", _HEALTH_SECONDS, _Health(self, name, str(address), channel).ask
         yield "orders", _READ_SECONDS, self._read_orders
-        yield "stock", _STOCK_SECONDS, self._read_stock
+        yield _STOCK, _STOCK_SECONDS, self._read_stock
         for consumer in self._logs:
             yield f"log of {consumer}", _READ_SECONDS, _bound(self._read_log, consumer)
             yield f"dead letters of {consumer}", _READ_SECONDS, _bound(self._read_letters, consumer)
@@ -190,14 +200,15 @@ class Sources:
     def _seen(self, now: float) -> Seen:
         facts = self._facts
         orders = None if "orders" in facts.troubles else facts.orders
-        stock = None if "stock" in facts.troubles else facts.stock
+        stock = None if _STOCK in facts.troubles else facts.stock
         audits = [metrics.imbalance for metrics in facts.metrics.values() if metrics.imbalance is not None]
         audited = sum(audits) if audits else None
         letters = sum(len(letters.letters) for letters in facts.letters.values())
         since = self._broker_since
         well, settled = dict(self._well), self._settled_since
         behind = [consumer for consumer, log in self._logs.items() if log.is_behind]
-        return Seen(now, well, since, orders, facts.is_all, stock, audited, self._began, settled, letters, behind)
+        read = min(self._read[_STOCK], self._read.get(facts.ledger.source, 0.0))
+        return Seen(now, well, since, orders, facts.is_all, stock, audited, self._began, settled, letters, behind, read)
 
     async def _read_orders(self) -> None:
         request = ListOrdersRequest(page_size=_ORDERS)
@@ -206,6 +217,7 @@ class Sources:
 
     async def _read_stock(self) -> None:
         """Of 2,000 products at most; of others nothing is compared."""
+        began = time.monotonic()
         request = ListProductsRequest(page_size=pagination.MAXIMUM_SIZE)
         stock: dict[str, Stock] = {}
         for _ in range(_PAGES):
@@ -214,10 +226,10 @@ class Sources:
             if not page.next_page_token:
                 break
             request.page_token = page.next_page_token
-        self._facts.stock = stock
+        self._facts.stock, self._read[_STOCK] = stock, began
 
     async def _read_log(self, consumer: str) -> None:
-        log, ledger = self._logs[consumer], self._facts.ledger
+        began, log, ledger = time.monotonic(), self._logs[consumer], self._facts.ledger
         was_behind = log.is_behind
         async for page in log.read():
             now = time.monotonic()
@@ -225,6 +237,10 @@ class Sources:
                 entry = record(notification)
                 ledger.tell(consumer, entry, now, is_judged=log.is_whole or not was_behind)
                 ledger.count(consumer, entry.kind, entry.recorded // 1000)
+        if log.is_another:  # whatever is known is of the system before
+            self._begin_anew(self._empty_ledger())
+        elif not log.is_behind:
+            self._read[consumer] = began
 
     async def _read_letters(self, consumer: str) -> None:
         """Lists them when there is a sign that they have changed; without metrics there is no sure one."""
@@ -384,7 +400,8 @@ def _rates(name: str, samples: Sequence[tuple[float, Metrics]]) -> Iterator[Rate
     """Calls a second over the samples; none across a restart, after which counts begin anew."""
     service = name.partition("-")[0].replace("_", "-")
     (first, before), (last, after) = samples[0], samples[-1]
-    has_restarted = any(sum(b.calls.values()) < sum(a.calls.values()) for (_, a), (_, b) in pairwise(samples))
+    pairs = ((a.calls, b.calls) for (_, a), (_, b) in pairwise(samples))
+    has_restarted = any(b.get(method, 0.0) < count for a, b in pairs for method, count in a.items())
     if last > first and not has_restarted:
         for method, count in after.calls.items():
             yield Rate(service, method, round((count - before.calls.get(method, 0.0)) / (last - first), 1))

@@ -60,13 +60,20 @@ class Engine(NamedTuple):
 
     def has(self, container: str) -> bool:
         """True while the container is there, running or not. Raises CommandFailed."""
-        listing = ("ps", "--all", "--quiet", "--filter", f"name=^{container}$")
-        return bool(_output(self.command(*listing), _ANSWER_SECONDS).strip())
+        return self._lists(container, "--all")
+
+    def runs(self, container: str) -> bool:
+        """True while the container runs: from when its ports are published. Raises CommandFailed."""
+        return self._lists(container)
 
     @property
     def user(self) -> str:
         """The user inside a container to whom the files of this user belong, as --user takes it."""
         return "0:0" if self.rootless else f"{os.geteuid()}:{os.getegid()}"
+
+    def _lists(self, container: str, *flags: str) -> bool:
+        listing = ("ps", *flags, "--quiet", "--filter", f"name=^{container}$")
+        return bool(_output(self.command(*listing), _ANSWER_SECONDS).strip())
 
 
 def find() -> Engine:

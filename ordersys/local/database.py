@@ -57,6 +57,7 @@ class PrivateDatabase:
         if self._standby is not None:
             self._standby.follow(self.primary)
             self._standby.start()
+            self._standby.wait_to_follow()  # else each commit would wait for ever for what it can't have
             self.primary.wait_for_standby(True)
 
 

@@ -5,6 +5,8 @@ import signal
 import time
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
+from functools import cache
+from pathlib import Path
 from typing import NamedTuple
 
 import psutil
@@ -12,27 +14,52 @@ import psutil
 TERM_SECONDS = 15.0
 KILL_SECONDS = 5.0
 _POLL = 0.05
-# Start times are read with the precision of a clock tick.
-_TICK = 0.05
+TICK = 0.05
+"""Start times are read with the precision of a clock tick."""
+_START_FIELD = 19  # behind the name of the program in /proc/PID/stat: "starttime" of proc(5)
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 class Group(NamedTuple):
-    """A process group, by its leader's id and start time in seconds since 1970."""
+    """A process group, by its leader's id and start, as `started` tells it."""
 
     leader: int
     started: float
 
 
+def started(pid: int) -> float:
+    """The seconds from the start of this machine to that of a process: a time since 1970 changes as the clock is set.
+
+    Raises psutil.NoSuchProcess.
+    """
+    if not psutil.LINUX:
+        return psutil.Process(pid).create_time() - psutil.boot_time()
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        raise psutil.NoSuchProcess(pid) from None
+    return int(fields[_START_FIELD]) / os.sysconf("SC_CLK_TCK")
+
+
+@cache
+def boot() -> str:
+    """An id of this start of the machine, without blanks; a dash where the system tells none."""
+    try:
+        return _BOOT_ID.read_text(encoding="ascii").strip()
+    except OSError:
+        return "-"
+
+
 def group_of(leader: int) -> Group:
     """The group led by a process that was started as its leader just now."""
-    return Group(leader, psutil.Process(leader).create_time())
+    return Group(leader, started(leader))
 
 
 def members(group: Group) -> list[psutil.Process]:
     """The living processes of `group`; none when its number now belongs to somebody else."""
     belonging = [process for process in psutil.process_iter() if _belongs(process, group)]
     leaders = [process for process in belonging if process.pid == group.leader]
-    return [] if any(abs(_started(leader) - group.started) > _TICK for leader in leaders) else belonging
+    return [] if any(abs(_started(leader.pid) - group.started) > TICK for leader in leaders) else belonging
 
 
 def end(groups: Iterable[Group], term_seconds: float = TERM_SECONDS) -> None:
@@ -90,14 +117,14 @@ def _belongs(process: psutil.Process, group: Group) -> bool:
     try:
         same = os.getpgid(process.pid) == group.leader
         alive = same and process.status() != psutil.STATUS_ZOMBIE
-        return alive and _started(process) >= group.started - _TICK
+        return alive and _started(process.pid) >= group.started - TICK
     except (psutil.NoSuchProcess, ProcessLookupError, PermissionError):
         return False
 
 
-def _started(process: psutil.Process) -> float:
+def _started(pid: int) -> float:
     try:
-        return process.create_time()
+        return started(pid)
     except psutil.NoSuchProcess:
         return 0.0
 

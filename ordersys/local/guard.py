@@ -1,7 +1,7 @@
 """Ends what its owner started when the owner is gone, however it went: at the end of the pipe between them.
 
-The owner starts `python -m ordersys.local.guard` first and writes a line for each process group: `+ LEADER STARTED`
-to watch it, `- LEADER STARTED` to forget it. The lines also stand in a file, so that whoever uses the folder
+The owner starts `python -m ordersys.local.guard` first and writes a line for each process group: `+ LEADER STARTED
+BOOT` to watch it, `- LEADER STARTED BOOT` to forget it. The lines also stand in a file, so that whoever uses the folder
 next can end what is left should the guard have been killed too.
 """
 
@@ -14,13 +14,11 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import psutil
-
 from ordersys.console.opening import open_regular
-from ordersys.local.groups import Group, end, group_of
+from ordersys.local.groups import Group, boot, end, group_of
 
 _RECORD = "processes"
-_LINE = re.compile(r"([+-]) (\d+) (\d+\.\d+)\n")
+_LINE = re.compile(r"([+-]) (\d+) (\d+\.\d+) (\S+)\n")
 # Waits until it is recorded; ends when its owner ends before.
 _GATE = 'read -r _ && exec "$@" </dev/null'
 
@@ -117,13 +115,13 @@ def _started() -> "subprocess.Popen[str]":
 
 
 def _line(sign: str, group: Group) -> str:
-    return f"{sign} {group.leader} {group.started!r}\n"
+    return f"{sign} {group.leader} {group.started!r} {boot()}\n"
 
 
 def end_leftovers(folder: Path) -> int:
     """Ends what an earlier owner of `folder` left running; how many groups were recorded. Raises OSError.
 
-    What is no whole line of ours, or is older than this machine's start, is nobody's that runs.
+    What is no whole line of ours, or of another start of this machine, is nobody's that runs.
     """
     record = folder / _RECORD
     watched: set[Group] = set()
@@ -132,7 +130,6 @@ def end_leftovers(folder: Path) -> int:
         with os.fdopen(descriptor, encoding="ascii", errors="replace", newline="\n") as lines:
             for line in lines:
                 _note(watched, line)
-        watched = {group for group in watched if group.started > psutil.boot_time()}
         end(watched)
         record.unlink()
     return len(watched)
@@ -140,10 +137,9 @@ def end_leftovers(folder: Path) -> int:
 
 def _note(watched: set[Group], line: str) -> None:
     record = _LINE.fullmatch(line)
-    if record and record[1] == "+":
-        watched.add(Group(int(record[2]), float(record[3])))
-    elif record:
-        watched.discard(Group(int(record[2]), float(record[3])))
+    if record and record[4] == boot():
+        group = Group(int(record[2]), float(record[3]))
+        (watched.add if record[1] == "+" else watched.discard)(group)
 
 
 def main() -> None:

@@ -41,22 +41,28 @@ class Identities:
 
     @property
     def is_due(self) -> bool:
-        """True where it is time to see what comes to its end."""
-        return time.monotonic() >= self._renewed + _RENEW_SECONDS
+        """True where it is time to see what comes to its end: also by the clock, which goes on as a machine sleeps."""
+        counted, clock = self._renewed
+        return time.monotonic() >= counted + _RENEW_SECONDS or abs(time.time() - clock) >= _RENEW_SECONDS
 
     def keep(self) -> str:
         """Renews what comes to its end; to be called when it is due. The reason where that fails, else empty."""
         try:
             self._renewed = self._renew()
         except (UnusableFile, OSError) as error:
-            self._renewed = time.monotonic()  # and again then: what there is lasts longer than that
+            self._renewed = _now()  # and again then: what there is lasts longer than that
             return f"the identities can't be renewed: {error}"
         return ""
 
-    def _renew(self) -> float:
-        """Returns when."""
+    def _renew(self) -> tuple[float, float]:
+        """Returns when, as `_now` does."""
         self._authority.renew()
         self._authority.write_token(OPERATOR, [Role.ROLE_OPERATOR])
         for customer in CUSTOMERS:
             self._authority.write_token(customer, [Role.ROLE_CUSTOMER])
-        return time.monotonic()
+        return _now()
+
+
+def _now() -> tuple[float, float]:
+    """The time as this process counts it, and by the clock, in seconds."""
+    return time.monotonic(), time.time()

@@ -20,6 +20,7 @@ from ordersys.console.opening import read_regular
 from ordersys.local import ports, unprivileged
 from ordersys.local.child import Child, last_lines, not_started
 from ordersys.local.guard import Guard
+from ordersys.local.log_words import LogWords
 from ordersys.local.postgresql_programs import Programs
 from ordersys.runtime.base.files import UnusableFolder, write_whole
 
@@ -33,6 +34,7 @@ _INIT_SECONDS = 180.0
 _BOOT_SECONDS = 90.0
 _STOP_SECONDS = 30.0
 _SQL_SECONDS = 120.0
+_FOLLOW_SECONDS = 60.0  # without a sender of the primary's that lasts; a standby asks for one every 5 s
 _POLL = 0.02
 _TAIL = 15
 _MOST_TRIES = 3
@@ -41,6 +43,8 @@ _MOST_PORT = 65_535
 # status, and the status of one that takes connections; a standby says so once it answers reads.
 _STATUS_LINE = 7
 _READY = "ready"
+_SENDER = f"SELECT pid, state FROM pg_stat_replication WHERE application_name = '{STANDBY_NAME}'"  # noqa: S608
+_STREAMING = "|streaming"
 _PORT_TAKEN = "could not bind"
 # Backends outlive a killed server by moments, and keep its memory.
 _STILL_IN_USE = "is still in use"
@@ -76,6 +80,7 @@ class Server:
         self._data = folder / "data"
         self._child: Child | None = None
         self._primary: Server | None = None
+        self._await_words()
 
     @property
     def running(self) -> bool:
@@ -143,6 +148,7 @@ class Server:
         """Starts the process of a server that has its data. Raises OSError."""
         self._forget_stale_lock()
         self.port = self._chosen_port()
+        self._await_words()
         settings = {
             "listen_addresses": ports.LOOPBACK,
             "port": str(self.port),
@@ -159,7 +165,7 @@ class Server:
         """Returns when it takes connections. Raises ServerNotStarted."""
         until = time.monotonic() + _BOOT_SECONDS
         while not self.ready:
-            if not self.running and time.monotonic() < until and self._said(_STILL_IN_USE):
+            if not self.running and time.monotonic() < until and self._is_in_use.are_there():
                 self.kill()
                 self.launch()
             elif not (running := self.running) or time.monotonic() > until:
@@ -197,6 +203,20 @@ class Server:
         # -R writes standby.signal; what it records about the connection is overridden when the standby is started.
         at = ["-h", ports.LOOPBACK, "-p", str(primary.port), "-U", USER]
         self._make_data("pg_basebackup", *at, "-X", "stream", "-c", "fast", "-R", "--no-sync", "-D")
+
+    def wait_to_follow(self) -> None:
+        """Returns when a standby has all that its primary has. Raises ServerNotStarted where it can't get it."""
+        primary, until, before = self._primary, time.monotonic() + _FOLLOW_SECONDS, ""
+        while primary is not None and not (sender := primary.sql(_SENDER)).endswith(_STREAMING):
+            if sender and sender == before:  # it is catching up
+                until = time.monotonic() + _FOLLOW_SECONDS
+            elif time.monotonic() > until:
+                raise ServerNotStarted(
+                    f"the standby does not follow its primary, which may no longer have what it lacks; remove"
+                    f" {self._folder} to have it copied anew. The end of its log {self.log}:\n{self._tail()}"
+                )
+            before = sender
+            time.sleep(_POLL)
 
     def wait_for_standby(self, wanted: bool) -> None:
         """Has each commit wait for the standby, or no longer; kept over starts. Raises CalledProcessError."""
@@ -280,12 +300,12 @@ class Server:
 
     def _lost_port(self) -> bool:
         """True where somebody took its port between the choice and its start."""
-        return self._said(_PORT_TAKEN) or not ports.is_free(self.port)
+        return self._has_no_port.are_there() or not ports.is_free(self.port)
 
     def _forget_stale_lock(self) -> None:
         """Removes the lock of a server that was killed: its number may be that of another program by now."""
         lines = self._postmaster_lines()
-        if lines and not _is_postgres(lines[0]):
+        if lines and not _serves(lines[0], self._data):
             (self._data / "postmaster.pid").unlink(missing_ok=True)
 
     def _postmaster_lines(self) -> Sequence[str]:
@@ -303,8 +323,10 @@ class Server:
         own = {name: value for name, value in os.environ.items() if not name.startswith(("PG", "LC_", "ORDERSYS_"))}
         return {**own, "LC_ALL": "C", "PGPASSFILE": str(self._passfile)}
 
-    def _said(self, words: str) -> bool:
-        return words in self._tail()
+    def _await_words(self) -> None:
+        """Those of its log from now on: others are of an earlier start."""
+        self._is_in_use = LogWords(self.log, [_STILL_IN_USE])
+        self._has_no_port = LogWords(self.log, [_PORT_TAKEN])
 
     def _tail(self) -> str:
         return "\n".join(last_lines(self.log)[-_TAIL:])
@@ -327,10 +349,17 @@ def _recorded(record: Path) -> int:
         return 0
 
 
-def _is_postgres(pid: str) -> bool:
+def _serves(pid: str, data: Path) -> bool:
+    """True where a server with that number runs on `data`, as far as this user may see: it works in that folder.
+
+    One of another system may have the number by now, and a server refuses to start beside any process of its user.
+    """
     try:
-        return psutil.Process(int(pid)).name().startswith("postgres")
-    except (psutil.Error, ValueError, OverflowError):
+        process = psutil.Process(int(pid))
+        return process.name().startswith("postgres") and data.samefile(process.cwd())
+    except psutil.AccessDenied:
+        return True
+    except (psutil.Error, OSError, ValueError, OverflowError):
         return False
 
 

@@ -145,7 +145,7 @@ class Node(ABC):
         self._child = self._run()
 
     def relaunch(self) -> None:
-        """Starts it again where its clients know it to be. Raises OSError while somebody else has its port."""
+        """Starts it again where its clients know it to be. Raises NotStarted; OSError while its port is in use."""
         until = time.monotonic() + _GONE_SECONDS
         while in_the_way := ports.trouble(self.port):
             if time.monotonic() > until:
@@ -180,7 +180,7 @@ class Node(ABC):
     def stop(self) -> None:
         """Stops it in good order; one that does not answer is killed: RabbitMQ's scripts can't stop it as it boots."""
         if self._child is not None:
-            if self._greets():
+            if self._answers():
                 self._child.stop(_STOP_SECONDS)
             else:
                 self._child.kill()

@@ -155,8 +155,13 @@ class ContainerNode(Node):
         ]
 
     def _answers(self) -> bool:
-        """True where it answers; whose port it is the engine has seen to, which else starts nothing."""
-        return self._greets() and self.running
+        """True where it is this container that answers: the engine starts none whose port it can't publish."""
+        if not (self._greets() and self.running):
+            return False
+        try:
+            return self._image.engine.runs(self._container)
+        except CommandFailed:  # it is asked again
+            return False
 
     def _remove(self) -> None:
         # An engine that is gone runs none; what it may have left is removed before the next start.

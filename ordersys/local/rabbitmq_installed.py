@@ -4,20 +4,24 @@ import os
 import shutil
 import stat
 import subprocess
+import time
+from collections.abc import Collection
 from pathlib import Path
 
 from ordersys.console.opening import check_regular, read_regular
 from ordersys.local import ports
-from ordersys.local.child import Child
+from ordersys.local.child import Child, last_lines, not_started
 from ordersys.local.guard import Guard
 from ordersys.local.log_words import LogWords
 from ordersys.local.packages import Installation
-from ordersys.local.rabbitmq import Membership, Node
+from ordersys.local.rabbitmq import Membership, Node, NotStarted
 from ordersys.runtime.base.files import UnusableFolder, write_whole
 
 _COOKIE_MODE = 0o400  # Erlang takes none that others may read
 _CONTROL_SECONDS = 180.0
-_MAPPER_STOP_SECONDS = 30.0
+_MAPPER_START_SECONDS, _MAPPER_STOP_SECONDS = 30.0, 30.0
+_MOST_TRIES, _POLL = 3, 0.02
+_TAIL = 5  # lines of a log
 _IN_CLEAR = "listeners.tcp.1 = 127.0.0.1:{port}\n"
 _CONFIGURATION = """\
 vm_memory_high_watermark.absolute = 1GB
@@ -40,16 +44,39 @@ class PortMapper:
         self._child: Child | None = None
         self.port = 0
 
-    def start(self, port: int, log: Path) -> None:
-        """Starts it there, unless it runs."""
-        if self._child is None:
-            self.port = port
-            command = [_program("epmd", self._installation.path), "-port", str(port), "-address", ports.LOOPBACK]
-            installation = self._installation
-            # Its home tells whose it is, should it ever be left.
-            home = {"HOME": str(log.parent)}
-            environment = {"PATH": installation.path, "LD_LIBRARY_PATH": installation.library_path, **home}
-            self._child = Child(command, environment, log, self._guard)
+    def start(self, port: int, log: Path, reserved: Collection[int] = ()) -> None:
+        """Starts it unless it runs, and returns when it listens: where it was before, else at `port`.
+
+        Where somebody else has that port, maybe the mapper of another system, it takes a free one, none of `reserved`.
+        Raises NotStarted.
+        """
+        if self._child is not None and self._child.running:
+            return
+        self.port = self.port or port
+        for _ in range(_MOST_TRIES):
+            self.stop()  # what is left of it
+            self._child = self._launched(log)
+            if self._listens(self._child):
+                return
+            (self.port,) = ports.free(1, reserved)
+        raise NotStarted(not_started("Erlang's port mapper", log, last_lines(log)[-_TAIL:], None))
+
+    def _launched(self, log: Path) -> Child:
+        installation = self._installation
+        command = [_program("epmd", installation.path), "-port", str(self.port), "-address", ports.LOOPBACK]
+        # Its home tells whose it is, should it ever be left.
+        home = {"HOME": str(log.parent)}
+        environment = {"PATH": installation.path, "LD_LIBRARY_PATH": installation.library_path, **home}
+        return Child(command, environment, log, self._guard)
+
+    def _listens(self, child: Child) -> bool:
+        """Waits until it does; false where it has ended, or has not for long."""
+        until = time.monotonic() + _MAPPER_START_SECONDS
+        while not child.listens(self.port):
+            if not child.running or time.monotonic() > until:
+                return False
+            time.sleep(_POLL)
+        return True
 
     def stop(self) -> None:
         """Ends it."""
@@ -62,7 +89,7 @@ class InstalledNode(Node):
     """A node as processes of an installed RabbitMQ, or of one that was unpacked."""
 
     _port_count = 3  # for clients, for Erlang's port mapper and between nodes
-    _in_use = ("eaddrinuse",)  # as Erlang says it
+    _in_use = ("eaddrinuse", "dist_port_already_used")  # as Erlang and RabbitMQ say it
 
     def __init__(
         self, folder: Path, installation: Installation, guard: Guard, membership: Membership, mapper: PortMapper
@@ -76,7 +103,7 @@ class InstalledNode(Node):
     def _run(self) -> Child:
         self._complaints = LogWords(self._own_log, self._in_use)
         _, mapper, distribution = self._ports
-        self._mapper.start(mapper, self.log)
+        self._mapper.start(mapper, self.log, self._membership.reserved)
         environment = self._environment(self._mapper.port, distribution)
         program = str(self._installation.programs / "rabbitmq-server")
         # What Mnesia and Erlang dump when they fail lies where they run.

@@ -78,9 +78,9 @@ class Service:
         return None if self._child is None else self._child.exit_status
 
     def start(self) -> None:
-        """Starts the process; its output is appended to the log."""
+        """Starts the process; its output is appended to the log. Whatever is left of the one before is killed."""
         if self._child is not None:
-            self._child.forget()
+            self._child.kill()  # the workers of a program in the place of ours would hold its port
         self.log.parent.mkdir(parents=True, exist_ok=True)
         self._child = Child(self._program.command, self._program.environment, self.log, self._guard)
 

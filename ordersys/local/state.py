@@ -1,6 +1,7 @@
 """The state file of a running system: where its services listen, for clients that are given its folder.
 
-It also names the process of each service, for tests that kill one: its id, which is its group's, and its start time.
+It also names the process of each service, for tests that kill one: its id, which is its group's, and its start, in
+seconds since the start of this machine.
 
 It is written when all services work, and when one was started again, and removed before the first is stopped. It
 holds no secret; it is for its user alone all the same, since whoever could write it could send clients elsewhere.
@@ -22,7 +23,7 @@ import psutil
 from ordersys.console.opening import open_regular
 from ordersys.contract import addresses as contract_addresses
 from ordersys.contract.addresses import Address, Addresses
-from ordersys.local.groups import Group
+from ordersys.local.groups import TICK, Group, boot, started
 
 FILE, LOCK = "running.json", "lock"
 DATA_DIR = "ORDERSYS_DATA_DIR"
@@ -30,8 +31,6 @@ DATA_DIR = "ORDERSYS_DATA_DIR"
 INSECURE = "ORDERSYS_INSECURE"
 """The variable by which everything goes in clear, and nobody is to be known."""
 _MOST_BYTES = 65_536
-# Start times are read with the precision of a clock tick.
-_TICK = 0.05
 _OTHERS_MAY_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
@@ -73,10 +72,9 @@ def text(
     restart one at a time what kept it from its end, empty where nothing did. `metrics` are the addresses at which
     processes serve them, by the names that groups have.
     """
-    process = psutil.Process()
     by_module = {module: str(address) for module, address in addresses.items()}
     leaders = {module: {"pid": group.leader, "started": group.started} for module, group in groups.items()}
-    own = {"pid": process.pid, "started": process.create_time()}
+    own = {"pid": os.getpid(), "started": started(os.getpid()), "boot": boot()}
     shared = {"addresses": by_module, "processes": leaders, "rolls": list(rolls)}
     settings = {name: dict(values) for name, values in known._asdict().items()}
     at_metrics = {name: str(address) for name, address in metrics.items()}
@@ -115,7 +113,7 @@ def running(folder: str) -> Running:
     start = f"start it with `python -m ordersys.local --data-dir {folder}`"
     try:
         content = json.loads(_read(Path(folder) / FILE))
-        pid, started = int(content["pid"]), float(content["started"])
+        pid, since, booted = int(content["pid"]), float(content["started"]), str(content["boot"])
         by_module = {str(module): contract_addresses.parse_any(at) for module, at in content["addresses"].items()}
         rolls = [str(outcome) for outcome in content.get("rolls", ())]
         operator, broker, live = (_texts(content, name) for name in Known._fields)
@@ -126,7 +124,7 @@ def running(folder: str) -> Running:
         raise NotRunning(f"{folder}/{FILE} can't be used: {error.strerror}; {start}") from error
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise NotRunning(f"{folder}/{FILE} is damaged; stop that system, if it runs, and {start}") from error
-    if not _runs(pid, started):
+    if booted != boot() or not _runs(pid, since):
         raise NotRunning(f"the system that ran with {folder!r} has ended without a word; {start}")
     return Running(pid, by_module, rolls, operator, metrics, broker, live)
 
@@ -149,10 +147,9 @@ def _read(path: Path) -> bytes:
         os.close(descriptor)
 
 
-def _runs(pid: int, started: float) -> bool:
+def _runs(pid: int, since: float) -> bool:
     """True where the process with this id is the one that started then: numbers are used again."""
     try:
-        process = psutil.Process(pid)
-        return abs(process.create_time() - started) <= _TICK and process.status() != psutil.STATUS_ZOMBIE
+        return abs(started(pid) - since) <= TICK and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except (psutil.Error, ValueError, OverflowError):
         return False

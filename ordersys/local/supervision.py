@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ordersys.local.choices import trouble
 from ordersys.local.postgresql import Server
-from ordersys.local.rabbitmq import Node
+from ordersys.local.rabbitmq import Node, NotStarted
 from ordersys.local.service import Service
 
 _RESTART_PAUSE = 1.0
@@ -71,8 +71,8 @@ class Supervision:
         """Starts something; what keeps it from that, such as a full disk, may pass, and is said once."""
         try:
             start()
-        except OSError as error:
-            cause = trouble(error, self._folder)
+        except (OSError, NotStarted) as error:  # of a container, too, whose engine is away
+            cause = trouble(error, self._folder) if isinstance(error, OSError) else str(error)
             if cause != self._unstarted.get(name):
                 say(f"{name} can't be started and is tried again now and then: {cause}")
             self._unstarted[name] = cause

@@ -81,7 +81,7 @@ class ChangeOrderSaga:
     async def _check_owner(self, order_id: str, caller: Caller) -> None:
         """Before version, state or stock say that there is such an order, and before its owner's turns make it wait."""
         if caller.only_for is not None:
-            order = await self._orders.get(order_id)  # once: an owner stays
+            order = await self._orders.get(order_id, own_span())  # once: an owner stays
             check_owner(caller, order.id, order.customer_id)
 
     async def _known(self, request: Request) -> Outcome | None:
@@ -109,7 +109,7 @@ class ChangeOrderSaga:
 
     async def _begin(self, request: Request, traceparent: str) -> Begun:
         # Read first: what it holds already, its prices, and the version the request is pinned to.
-        order = await self._orders.get(request.order_id)
+        order = await self._orders.get(request.order_id, own_span())
         return await self._database.write(store.begin, NewChange(request, order, traceparent, own_span()))
 
 

@@ -38,15 +38,16 @@ from ordersys.contract.splicing import hold_first
 from ordersys.product_service.saga import OutcomeUnknown, in_doubt
 from ordersys.runtime.rpc.measures import ClientCalls
 from ordersys.runtime.rpc.status import status_of
-from ordersys.runtime.rpc.traces import UNTRACED, calling, calling_for, own_span
+from ordersys.runtime.rpc.traces import UNTRACED, calling, calling_for
 from ordersys.runtime.tracing.contexts import child
-from ordersys.runtime.tracing.spans import Attributes, outliving
+from ordersys.runtime.tracing.spans import Attributes, is_on, outliving
 
 if TYPE_CHECKING:  # its libraries are for who has an identity
     from ordersys.runtime.identity.certificates import Certificates
 
 _log = logging.getLogger(__name__)
 _SILENCES = 5  # looks without an answer, two seconds apart, before the log says so: services may start in any order
+_LATE_SECONDS = 1.0  # for the end of a call to be heard of behind its deadline
 _LOOK_SECONDS = 2.0  # to learn who is at the address: health is told every second, and must not hang for longer
 # A UUID nobody makes (RFC 9562 §5.9), so that the answer is ORDER_NOT_FOUND.
 _NO_ORDER = "00000000-0000-0000-0000-000000000000"
@@ -186,14 +187,14 @@ class OrderServiceClient:
         self._answered()
         return response.SerializeToString()
 
-    async def get(self, order_id: str) -> Order:
-        """Reads an order."""
+    async def get(self, order_id: str, parent: str) -> Order:
+        """Reads an order, for the call or the saga whose span is `parent`; empty where there is none."""
         request = GetOrderRequest(order_id=order_id)
-        parent = own_span()
+        context = child(parent) if parent and is_on() else parent
         try:
             with (
                 self._calls.timed(_GET_ORDER),
-                calling(_GET_ORDER, parent, child(parent) if parent else "", self._server) as metadata,
+                calling(_GET_ORDER, parent, context, self._server) as metadata,
             ):
                 response = await self._stub.GetOrder(
                     request, timeout=self._timeout, wait_for_ready=True, metadata=metadata
@@ -203,10 +204,10 @@ class OrderServiceClient:
         self._answered()
         return response.order
 
-    async def find(self, order_id: str) -> Order | None:
-        """Reads an order, None when there is none. Raises OutcomeUnknown when that can't be said."""
+    async def find(self, order_id: str, parent: str) -> Order | None:
+        """As `get`, None when there is none. Raises OutcomeUnknown when that can't be said."""
         try:
-            return await self.get(order_id)
+            return await self.get(order_id, parent)
         except OutcomeUnknown:
             raise
         except StatusError as refused:
@@ -236,7 +237,8 @@ class OrderServiceClient:
         if self._certificates is not None and self._certificates.generation != self._generation:
             before = self._channel
             self._connect()
-            await before.close(self._timeout)  # calls under way end there
+            # Calls under way end there, by their own deadline: one that a channel cancels cancels who waits for it.
+            await before.close(self._timeout + _LATE_SECONDS)
 
     def _silent(self, error: grpc.aio.AioRpcError) -> None:
         """Says once what no call says that waits until the other side is ready: no connection comes about."""

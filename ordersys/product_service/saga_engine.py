@@ -19,7 +19,7 @@ from ordersys.product_service.saga import Input, Kind, OutcomeUnknown, Result, S
 from ordersys.product_service.saga_runner import SagaRunner
 from ordersys.product_service.store import sagas as store
 from ordersys.product_service.store.sagas import Settled
-from ordersys.product_service.traces import record_ended
+from ordersys.product_service.traces import record_ended, span_of
 from ordersys.runtime.base.failpoints import failpoint
 from ordersys.runtime.base.ids import now, uuid7_time
 from ordersys.runtime.idempotency import RequestIdReused
@@ -76,6 +76,10 @@ class SagaEngine:
         self._recovered = ""
         """The order behind which recovery goes on."""
 
+    def is_under_way(self, saga: Saga) -> bool:
+        """True while it is being settled for somebody else, whose result it would share."""
+        return self._runner.is_under_way(saga.saga_id)
+
     async def settle(self, sagas: Iterable[Saga]) -> dict[str, Result]:
         """The result of each, by saga id. They are of one kind; one that is being settled already shares its result."""
         return await self._runner.single_flight(self._settle, {saga.saga_id: saga for saga in sagas})
@@ -87,18 +91,20 @@ class SagaEngine:
             raise result
         return result
 
-    async def settle_other(self, saga: Saga) -> None:
-        """Brings a saga that is in somebody's way to its end. Raises OutcomeUnknown while it is in doubt."""
+    async def settle_other(self, saga: Saga) -> bool:
+        """Brings a saga in somebody's way to its end: true where it was made. Raises OutcomeUnknown while in doubt."""
         # Where it was answered before its completion was committed, that commit is all there is to wait for.
         if completion := self._completing.get(saga.saga_id):
             await asyncio.wait([completion])
-            return
+            return True
         try:
             await self.settle_one(saga)
         except OutcomeUnknown:
             raise
         except StatusError as refused:
             _log.debug("the saga before was refused: %s", refused)
+            return False
+        return True
 
     async def ask(self, request_id: str, ask: Callable[[], Awaitable[R]]) -> R:
         """The answer of `ask`, once it is known whether another request of that id has an effect. Raises its refusal.
@@ -115,15 +121,17 @@ class SagaEngine:
         raise in_doubt()
 
     async def _is_used_for_good(self, request_id: str) -> bool:
-        """Settles the saga that is pending under an id: nothing is known of the id after that."""
+        """Settles the saga that is pending under an id, which stays unused where that is refused.
+
+        Where it was made its completion may not be committed yet: another look would find it pending still.
+        """
         use = await self._database.read(store.use_of, request_id)
         if use is None or use.saga is None:
             return use is not None
         try:
-            await self.settle_other(use.saga)
+            return await self.settle_other(use.saga)
         except OutcomeUnknown:
             return True
-        return False
 
     async def recover(self) -> None:
         """Asks for the pending sagas again, the oldest order first, a portion at a time: the process that leads does.
@@ -197,7 +205,7 @@ class SagaEngine:
         if not isinstance(refused, StatusError) or not (saga.resumed or description.first_try_is_looked_up):
             return refused
         try:
-            order = await self._orders.find(saga.order_id)
+            order = await self._orders.find(saga.order_id, span_of(saga))
         except OutcomeUnknown as error:
             return error
         shown = verdict(saga.order_request, order, refused)

@@ -23,7 +23,8 @@ class SagaRunner:
         self._places = 0
         self._tasks: set[asyncio.Task[Any]] = set()
         self._recovering: set[asyncio.Task[Any]] = set()
-        self._by_id: dict[str, asyncio.Future[Any]] = {}
+        self._by_id: dict[str, asyncio.Task[Any]] = {}
+        """By saga id the steps under way."""
 
     async def detached(self, saga: Coroutine[Any, Any, R]) -> R:
         """The result of `saga`, which goes on when the caller is cancelled. Raises StatusError (TOO_MANY_CALLS)."""
@@ -58,33 +59,39 @@ class SagaRunner:
         """
         return asyncio.shield(_running(work, self._recovering))
 
+    def is_under_way(self, saga_id: str) -> bool:
+        """True while a step of that saga runs, which another one would share."""
+        return saga_id in self._by_id
+
     async def single_flight(self, step: Work[T, R], arguments: Mapping[str, T]) -> dict[str, R | Exception]:
         """Single-flight for many: runs `step` once for the sagas not running already; running ones share their result.
 
-        By saga id: one result or exception for each.
+        By saga id: one result or exception for each. A step goes on when its caller is cancelled: others share it.
         """
-        theirs = {saga_id: self._by_id[saga_id] for saga_id in arguments if saga_id in self._by_id}
-        mine = {saga_id: argument for saga_id, argument in arguments.items() if saga_id not in theirs}
-        # A shield for each: who gives up waiting for a shared run must not cancel it for the others.
-        results = await self._take(step, mine) if mine else {}
-        return results | {saga_id: (await asyncio.shield(theirs[saga_id]))[saga_id] for saga_id in theirs}
+        under_way = {saga_id: self._by_id[saga_id] for saga_id in arguments if saga_id in self._by_id}
+        if mine := {saga_id: argument for saga_id, argument in arguments.items() if saga_id not in under_way}:
+            under_way |= self._take(step, mine)
+        return {saga_id: (await asyncio.shield(under_way[saga_id]))[saga_id] for saga_id in arguments}
 
     async def drained(self, seconds: float) -> None:
         """Gives the sagas under way that long; what is not done then, recovery does at the next start."""
         if under_way := self._tasks | self._recovering:
             await asyncio.wait(under_way, timeout=seconds)
 
-    async def _take(self, step: Work[T, R], mine: Mapping[str, T]) -> dict[str, R | Exception]:
-        """The results of `step`; a caller who comes for one of these sagas meanwhile finds it under way."""
-        under_way: asyncio.Future[dict[str, R | Exception]] = asyncio.get_running_loop().create_future()
-        self._by_id.update(dict.fromkeys(mine, under_way))
-        try:
-            under_way.set_result(await _tried(step, mine))
-        finally:
-            under_way.cancel()  # where there is no result: nobody else is left waiting for one
-            for saga_id in mine:
-                del self._by_id[saga_id]
-        return under_way.result()
+    def _take(self, step: Work[T, R], mine: Mapping[str, T]) -> "dict[str, asyncio.Task[dict[str, R | Exception]]]":
+        """Begins `step`; a caller who comes for one of these sagas meanwhile finds it under way."""
+
+        async def taken() -> dict[str, R | Exception]:
+            try:
+                return await _tried(step, mine)
+            finally:
+                for saga_id in mine:
+                    del self._by_id[saga_id]
+
+        # A task of its own: a call that was cancelled would end the step for others, who wait for it in groups.
+        begun = dict.fromkeys(mine, self.start(taken()))
+        self._by_id.update(begun)
+        return begun
 
 
 def _running(work: Coroutine[Any, Any, R], among: "set[asyncio.Task[Any]]") -> "asyncio.Task[R]":

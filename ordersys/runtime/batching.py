@@ -71,22 +71,22 @@ class Batcher(Generic[T, R]):
 
     async def drained(self) -> None:
         """Returns when everything handed in so far, and meanwhile, is worked on."""
-        if self._waiting:
-            self._start()
-        while self._worker is not None:
-            await asyncio.wait([self._worker])
+        # What is not urgent would wait for its time where its worker has just ended.
+        while self._waiting or self._worker is not None:
+            await asyncio.wait([self._start()])
 
     def _put(self, item: T, future: "asyncio.Future[R] | None") -> None:
         if not self._waiting:
             self._first_came = time.perf_counter()
         self._waiting.append((item, future))
 
-    def _start(self) -> None:
+    def _start(self) -> "asyncio.Task[None]":
         if self._departure is not None:
             self._departure.cancel()
             self._departure = None
         if self._worker is None:
             self._worker = asyncio.create_task(self._run())
+        return self._worker
 
     async def _run(self) -> None:
         try:

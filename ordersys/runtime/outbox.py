@@ -155,9 +155,13 @@ class Outbox:
             select(late.event_id, late.reason).where(late.reason != "").order_by(late.sequence)
         ).all()
 
-    def remove(self, connection: Connection, batches: list[list[int]]) -> list[None]:
-        """An operation: removes events that were confirmed when they were first tried."""
-        self._delete.do(connection, "gone", [sequence for batch in batches for sequence in batch])
+    def remove(self, connection: Connection, batches: list[list[tuple[int, str]]]) -> list[None]:
+        """An operation: removes events that were confirmed when they were first tried, by their sequences and ids.
+
+        A failover that loses commits gives their sequences again, to events that were not published yet.
+        """
+        gone = [event for batch in batches for event in batch]
+        self._delete_events.do(connection, gone=[sequence for sequence, _ in gone], ids=[its_id for _, its_id in gone])
         return [None] * len(batches)
 
     def put_off(self, connection: Connection, batches: list[list[Late]]) -> list[None]:
@@ -169,12 +173,12 @@ class Outbox:
         ]
         self._again.run(connection, values)
         self._move.run(connection, values)
-        self._delete.do(connection, "gone", [value["moved"] for value in values])
+        self._delete.do(connection, gone=[value["moved"] for value in values])
         return [None] * len(batches)
 
     def remove_late(self, connection: Connection, batches: list[list[int]]) -> list[None]:
         """An operation: removes events that were confirmed when they were tried again."""
-        self._delete_late.do(connection, "gone", [sequence for batch in batches for sequence in batch])
+        self._delete_late.do(connection, gone=[sequence for batch in batches for sequence in batch])
         return [None] * len(batches)
 
     def make_all_due(self, connection: Connection, items: list[None]) -> list[None]:
@@ -200,7 +204,9 @@ class Outbox:
             .order_by(table.sequence)
             .limit(bindparam("most"))
         )
-        self._delete = Statement(delete(self.table).where(table.sequence.in_(bindparam("gone", expanding=True))))
+        by_sequence = delete(self.table).where(table.sequence.in_(bindparam("gone", expanding=True)))
+        self._delete = Statement(by_sequence)
+        self._delete_events = Statement(by_sequence.where(table.event_id.in_(bindparam("ids", expanding=True))))
         self._due = Statement(
             select(*(late[name] for name in columns), late.attempts, late.reason)
             .where(late.due_time <= bindparam("time"))

@@ -45,6 +45,7 @@ _FULL_LOOK_SECONDS = 5.0
 # A node that nacks because it asks a lost one takes some 17 ms for each (docs/reliability.md); a full queue none.
 _SLOW_SECONDS = 0.5
 _PARKED_SECONDS, _PARKED_SECONDS_AT_MOST = 5.0, 600.0  # doubled each time; somebody has to change something first
+_SET_BACK = 1_000_000  # microseconds by which a clock is back that was set
 _SAID_EVERY_SECONDS = 10.0  # while a queue is full each window would have something to tell
 _LATE = frozenset({Fate.NACKED, Fate.RETURNED, Fate.IMPOSSIBLE, Fate.HELD})
 
@@ -119,7 +120,11 @@ class Relay:
     async def _relay(self) -> None:
         """Never returns."""
         begun = False
+        time = now()
         while True:
+            # What is put off is due by the clock, which may have been ahead, and was set right.
+            before, time = time, now()
+            begun = begun and time > before - _SET_BACK
             if not self._database.leadership.held:
                 await self._database.leadership.wait()
                 begun = False
@@ -161,7 +166,7 @@ class Relay:
         events = [event for event in oldest if event.sequence not in being_removed][:asked]
         ready = [event for event in events if not event.held]
         outcomes, took = await self._published(ready)
-        self._remove([event.sequence for event, outcome in zip(ready, outcomes, strict=True) if outcome == CONFIRMED])
+        self._remove([event for event, outcome in zip(ready, outcomes, strict=True) if outcome == CONFIRMED])
         fates = {outcome.fate for outcome in set(outcomes)}
         if len(ready) < len(events) or outcomes.count(CONFIRMED) < len(ready):
             await self._put_off(ready, outcomes, [Late(event.sequence, now()) for event in events if event.held])
@@ -259,12 +264,14 @@ class Relay:
             _log.error(text, event.event.event_id, reason)
         return Late(event.sequence, now() + int(seconds * 1_000_000), reason)
 
-    def _remove(self, done: list[int]) -> None:
+    def _remove(self, done: list[Waiting]) -> None:
         """Deletes the rows of confirmed events: a full window in its own commit, fewer in the next one anyone makes."""
         if done:
-            self._being_removed.update(done)
-            removal = self._database.write(self._outbox.remove, done, urgent=len(done) == self._window)
-            removal.add_done_callback(partial(self._removed, done))
+            sequences = [event.sequence for event in done]
+            self._being_removed.update(sequences)
+            gone = [(event.sequence, event.event.event_id) for event in done]
+            removal = self._database.write(self._outbox.remove, gone, urgent=len(done) == self._window)
+            removal.add_done_callback(partial(self._removed, sequences))
 
     def _removed(self, done: list[int], removal: "asyncio.Future[None]") -> None:
         """Forgets rows whose removal has ended. Those that could not be removed are published again: at least once."""

@@ -3,12 +3,14 @@
 It takes the commands that `ordersys.local.containers` gives, and refuses all others as the real ones do. A container is
 a real RabbitMQ of this machine that outlives its client, as with a daemon: it has the client's standard input, gets the
 signals the client passes on, and is found again by its name. What the flags mean is as documented (docs.docker.com,
-"docker container run"): --publish, --volume, --env, --interactive, --rm, --name, --pull never.
+"docker container run"): --publish, --volume, --env, --interactive, --rm, --name, --pull never. A published port is
+taken before the container starts, and who connects before RabbitMQ listens is hung up on.
 
 ENGINE_STATE is the folder of the images and containers it knows; ENGINE_MODE=dead is one whose daemon is not there.
 """
 
 import argparse
+import asyncio
 import json
 import os
 import re
@@ -18,6 +20,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -30,6 +33,10 @@ STATE = "ENGINE_STATE"
 MODE = "ENGINE_MODE"
 _MODULE = "tests.integration.container_engine"
 _AMQP_PORTS = ("5671", "5672")
+_OF_A_TAKEN_PORT = {
+    "docker": "docker: Error response from daemon: driver failed: Bind for {address} failed: port is already allocated",
+    "podman": "Error: rootlessport listen tcp {address}: bind: address already in use",
+}
 _ANSWERS: Mapping[tuple[str, ...], str] = {
     ("docker", "version", "--format", "{{.Server.Version}}"): "28.2.2",
     ("docker", "info", "--format", "{{json .SecurityOptions}}"): '["name=seccomp,profile=builtin"]',
@@ -69,12 +76,12 @@ def main(name: str, words: Sequence[str]) -> int:
             status = _pull(state, image)
         case ["rm", "--force", container]:
             status = _remove(state, container)
-        case ["ps", "--all", "--quiet", "--filter", wanted]:
+        case ["ps", "--all", "--quiet", "--filter", wanted] | ["ps", "--quiet", "--filter", wanted]:
             status = _list(state, wanted.removeprefix("name="))
         case ["exec", container, *command]:
             status = _execute(state, container, command)
         case ["run", *rest]:
-            status = _run(state, rest)
+            status = _run(state, name, rest)
         case _:
             status = _fail(f"unknown command or flag: {name} {' '.join(words)}", FAILED)
     return status
@@ -98,7 +105,7 @@ def _flags(words: Sequence[str]) -> argparse.Namespace:
     return parser.parse_args(words)
 
 
-def _run(state: Path, words: Sequence[str]) -> int:
+def _run(state: Path, engine: str, words: Sequence[str]) -> int:
     """The client of a container in the foreground."""
     flags = _flags(words)
     if flags.image not in _images(state):
@@ -108,17 +115,19 @@ def _run(state: Path, words: Sequence[str]) -> int:
         return _fail(f'Conflict. The container name "/{flags.name}" is already in use', FAILED)
     host, port, inside = flags.publish.split(":")
     assert inside in _AMQP_PORTS and flags.entrypoint == "/bin/sh"
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, int(port)))
-        except OSError:
-            return _fail(f"driver failed: Bind for {host}:{port} failed: port is already allocated", FAILED)
-    source, mounted, _ = flags.volume.split(":")
-    environment = _environment(flags, state, Path(source), mounted)
+    try:
+        published = socket.create_server((host, int(port)))
+    except OSError:
+        return _fail(_OF_A_TAKEN_PORT[engine].format(address=f"{host}:{port}"), FAILED)
+    (at,) = ports.free(1)
+    environment = _environment(flags, state, at)
     script = flags.command[-1].replace("kill -TERM 1)", "kill -TERM $$)")  # there is no namespace in which it is 1
-    command = [sys.executable, "-m", _MODULE, "container", "/bin/sh", *flags.command[:-1], script]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, env=environment, start_new_session=True) as container:
+    way = [str(published.fileno()), str(at)]
+    command = [sys.executable, "-m", _MODULE, "container", *way, "/bin/sh", *flags.command[:-1], script]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, env=environment, start_new_session=True, pass_fds=[published.fileno()]
+    ) as container:
+        published.close()
         file.write_text(json.dumps({"pid": container.pid, "environment": dict(environment)}))
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, lambda number, _: container.send_signal(number))
@@ -130,14 +139,19 @@ def _run(state: Path, words: Sequence[str]) -> int:
     return status
 
 
-def _environment(flags: argparse.Namespace, state: Path, source: Path, mounted: str) -> Mapping[str, str]:
-    """The one of --env, with paths inside the container as those they are outside, and a RabbitMQ on the PATH."""
+def _environment(flags: argparse.Namespace, state: Path, port: int) -> Mapping[str, str]:
+    """The one of --env, with paths inside the container as those they are outside, and a RabbitMQ on the PATH.
+
+    `port` is where RabbitMQ listens, as it is inside the container.
+    """
+    folder, mounted, _ = flags.volume.split(":")
+    source = Path(folder)
     rabbitmq = provision()
-    host, port, inside = flags.publish.split(":")
+    inside = flags.publish.rpartition(":")[2]
     configuration = (source / "rabbitmq.conf").read_text()
-    configuration = configuration.replace(f"0.0.0.0:{inside}", f"{host}:{port}").replace(mounted, str(source))
-    (state / f"{flags.name}.conf").write_text(configuration)
-    distribution, mapper = ports.free(2)
+    configuration = configuration.replace(f"0.0.0.0:{inside}", f"{ports.LOOPBACK}:{port}")
+    (state / f"{flags.name}.conf").write_text(configuration.replace(mounted, str(source)))
+    distribution, mapper = ports.free(2, {port})
     return {
         **{name: value.replace(mounted, str(source)) for name, _, value in (text.partition("=") for text in flags.env)},
         "PATH": os.pathsep.join((str(rabbitmq.programs), rabbitmq.path)),
@@ -153,8 +167,12 @@ def _environment(flags: argparse.Namespace, state: Path, source: Path, mounted: 
     }
 
 
-def contain(command: Sequence[str]) -> int:
-    """Runs the first process of a container and Erlang's port mapper; with the first all end."""
+def contain(published: socket.socket, port: int, command: Sequence[str]) -> int:
+    """Runs the first process of a container and Erlang's port mapper; with the first all end.
+
+    What comes in at the `published` port goes to `port` inside.
+    """
+    threading.Thread(target=asyncio.run, args=[_forward(published, port)], daemon=True).start()
     erlang = Path(os.environ["PATH"].split(os.pathsep)[1]).parent
     (epmd,) = [*erlang.glob("bin/epmd"), *erlang.glob("erts-*/bin/epmd")][:1]
     mapper = subprocess.Popen([epmd, "-address", ports.LOOPBACK], stdin=subprocess.DEVNULL)
@@ -166,6 +184,27 @@ def contain(command: Sequence[str]) -> int:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     os.killpg(0, signal.SIGTERM)
     return status
+
+
+async def _forward(published: socket.socket, port: int) -> None:
+    async def connect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            answers, requests = await asyncio.open_connection(ports.LOOPBACK, port)
+        except OSError:  # nobody listens there yet
+            writer.close()
+            return
+        await asyncio.gather(_copy(reader, requests), _copy(answers, writer))
+
+    server = await asyncio.start_server(connect, sock=published)
+    await server.serve_forever()
+
+
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with suppress(ConnectionError):  # of which the other side is told by the end of its own connection
+        while octets := await reader.read(1 << 16):
+            writer.write(octets)
+            await writer.drain()
+    writer.close()
 
 
 def _pass_on(container: "subprocess.Popen[bytes]") -> None:
@@ -224,5 +263,12 @@ def _fail(text: str, status: int) -> int:
     return status
 
 
+def _program(first: str, *rest: str) -> int:
+    if first != "container":
+        return main(first, rest)
+    published, port, *command = rest
+    return contain(socket.socket(fileno=int(published)), int(port), command)
+
+
 if __name__ == "__main__":
-    sys.exit(contain(sys.argv[2:]) if sys.argv[1] == "container" else main(sys.argv[1], sys.argv[2:]))
+    sys.exit(_program(*sys.argv[1:]))

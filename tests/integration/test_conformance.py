@@ -228,6 +228,15 @@ def test_a_law_is_chosen_by_its_id(tmp_path: Path, address: str) -> None:
     assert results(run) == {BROKEN: "failed"}
 
 
+@pytest.mark.parametrize("role", ["product-service", "order-service"])
+def test_a_law_that_is_chosen_is_judged_by_itself(tmp_path: Path, role: str) -> None:
+    """Also where it calls one service to judge another: that is how a broken law is tried again."""
+    law = "traces/every_order_placed_in_a_batch_belongs_to_the_trace_of_the_call"
+    run = judge(tmp_path, "", f"--program={role}={sys.executable} -m ordersys.{role.replace('-', '_')}", f"--law={law}")
+    assert run.status == 0, run.said
+    assert results(run) == {law: "passed"}
+
+
 def test_a_program_that_does_not_start_is_one_error(tmp_path: Path) -> None:
     """Not a broken law after the other."""
     run = judge(tmp_path, "test_a_request_over", "--program=order-service=/bin/false")

@@ -6,8 +6,10 @@ import os
 import shlex
 import shutil
 import signal
+import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -16,11 +18,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from ordersys.local import ports
+from ordersys.local import ports, supervision
 from ordersys.local.containers import Engine
 from ordersys.local.guard import Guard
-from ordersys.local.rabbitmq import Membership
+from ordersys.local.rabbitmq import Membership, NotStarted
 from ordersys.local.rabbitmq_container import ContainerNode, Image
+from ordersys.local.supervision import Supervision
 from tests.integration import container_engine
 from tests.integration.api import Api, eventually
 from tests.integration.conftest import skip_without_rabbitmq
@@ -132,6 +135,80 @@ def test_a_container_that_was_left_is_removed_before_the_next_start(tmp_path: Pa
         assert before not in container_engine.containers(state)
 
 
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_stranger_at_the_port_is_not_taken_for_the_broker_of_the_container(
+    tmp_path: Path, state: Path, monkeypatch: pytest.MonkeyPatch, engine: str
+) -> None:
+    """One that took it since it was free, and speaks AMQP too, is seen before the engine is refused the port."""
+    monkeypatch.setenv(container_engine.STATE, str(state))
+    image = Image(Engine(str(container_engine.install(state, engine)), False), IMAGE)
+    image.engine.ensure(IMAGE)
+    guard = Guard(tmp_path)
+    node = ContainerNode(tmp_path / "node", image, guard, Membership("node", None, ["node"], "", set()))
+    node.prepare()
+    try:
+        with broker_of_somebody_else(node.port) as stranger:
+            with pytest.raises(NotStarted, match="has ended before it answered"):
+                node.start()
+            assert node.move()
+            node.start()
+            assert node.port != stranger
+            assert image.engine.runs(node._container)
+        node.stop()
+        assert not image.engine.runs(node._container)
+    finally:
+        node.kill()
+        guard.close()
+
+
+def test_an_engine_that_is_away_is_tried_again(tmp_path: Path, state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A daemon that is restarted takes its containers along; the rest of the system waits for both."""
+    monkeypatch.setattr(supervision, "_RESTART_PAUSE", 0.0)
+    monkeypatch.setenv(container_engine.STATE, str(state))
+    image = Image(Engine(str(container_engine.install(state, "docker")), False), IMAGE)
+    image.engine.ensure(IMAGE)
+    guard = Guard(tmp_path)
+    node = ContainerNode(tmp_path / "node", image, guard, Membership("node", None, ["node"], "", set()))
+    try:
+        node.start()
+        watching = Supervision(tmp_path)
+        said: list[str] = []
+        with monkeypatch.context() as away:
+            away.setenv(container_engine.MODE, "dead")
+            node.kill()
+            for _ in range(2):
+                watching.watch_node(node, said.append)
+        (ended, why) = said
+        assert "starting it again" in ended and "Cannot connect to the Docker daemon" in why
+        watching.watch_node(node, said.append)
+        node.wait()
+    finally:
+        node.kill()
+        guard.close()
+
+
+@contextmanager
+def broker_of_somebody_else(port: int) -> Iterator[int]:
+    """Answers every greeting of AMQP with the first octet of a method frame."""
+    with socket.create_server((ports.LOOPBACK, port)) as listener:
+
+        def answer() -> None:
+            with contextlib.suppress(OSError):  # it was shut down
+                while True:
+                    connection, _ = listener.accept()
+                    with connection:
+                        connection.recv(8)
+                        connection.sendall(b"\x01")
+
+        answering = threading.Thread(target=answer)
+        answering.start()
+        try:
+            yield port
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            answering.join()
+
+
 def test_without_any_engine_the_ways_out_are_named(tmp_path: Path, state: Path) -> None:
     """The command that installs RabbitMQ on this system is among them."""
     with bare(tmp_path / "system", state) as launcher:
@@ -179,6 +256,7 @@ def test_the_real_program_takes_these_commands(tmp_path: Path, name: str) -> Non
             ["image", "inspect", image.name],
             ["rm", "--force", f"{ports.LOOPBACK}-none"],
             ["ps", "--all", "--quiet", "--filter", "name=^none$"],
+            ["ps", "--quiet", "--filter", "name=^none$"],
             ["exec", "none", "rabbitmqctl", "status"],
         ]
         for words in asked:

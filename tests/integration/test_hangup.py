@@ -88,8 +88,10 @@ def test_a_terminal_that_is_closed_ends_what_runs_in_it(place: Path) -> None:
         preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509 - nothing else starts a session
     ) as process:
         os.close(child)
+        os.set_blocking(parent, False)
         try:
-            eventually(lambda: any(place.glob("ordersys-*/rabbitmq/ports.json")))
+            eventually(lambda: any(place.glob("ordersys-*/rabbitmq/ports.json")) or process.poll() is not None)
+            assert process.poll() is None, os.read(parent, 1 << 16)
             os.close(parent)
             assert process.wait(60) == 128 + signal.SIGHUP
         finally:

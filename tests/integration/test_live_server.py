@@ -76,6 +76,17 @@ async def test_one_page_too_many_is_sent_away_until_another_is_closed(served: Se
             served.board.show({"a": len(served.streams)})  # that a stream is gone is noticed at the next write
 
 
+async def test_a_page_that_was_closed_makes_room_though_nothing_happens(served: Served) -> None:
+    """Else one that is opened again and again is sent away, for as long as nothing is written."""
+    for _ in range(MOST_READERS):
+        await asyncio.wait_for((await served.ask()).readuntil(b"data: "), SECONDS)
+    for stream in served.streams:
+        stream.close()
+    async with asyncio.timeout(servers._STILL_HERE_SECONDS / 3):
+        while await status(await served.ask()) != 200:
+            pass
+
+
 async def test_a_page_that_takes_nothing_is_dropped_and_delays_no_other(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:

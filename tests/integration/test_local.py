@@ -20,6 +20,7 @@ import psutil
 import pytest
 
 from ordersys.local import ports, state
+from ordersys.local.groups import boot
 from ordersys.local.guard import Guard
 from ordersys.local.rabbitmq import answers
 from ordersys.local.service import Program, Service, ours
@@ -399,7 +400,9 @@ def damage(folder: Path, ports_file: str, cookie: str | None, mode: int) -> None
     (broker / "enabled_plugins").write_text("[rabbit")
     (broker / "rabbitmq.conf").write_text("listeners")
     (broker / ".ports.json.new").write_text("[1, ")
-    (folder / "processes").write_bytes(b"+ 1 1.5\n+ 1\nrubbish\n\xff\n- x y\n+ 99999999 99999999999.5\n+ 1 17")
+    of_now = boot().encode()
+    lines = b"+ 1 1.5 %b", b"+ 1", b"rubbish", b"\xff", b"- x y z", b"+ 99999999 99999999999.5 %b", b"+ 1 17"
+    (folder / "processes").write_bytes(b"\n".join(lines).replace(b"%b", of_now))
 
 
 def test_what_is_left_over_and_can_be_made_anew_is_made_anew(folder: Path) -> None:

@@ -13,8 +13,10 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
+import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -24,6 +26,7 @@ from urllib.parse import urlsplit
 import psycopg
 import pytest
 from google.rpc.status_pb2 import Status
+from psycopg.pq import TransactionStatus
 from psycopg.sql import SQL, Identifier
 from sqlalchemy import Connection
 
@@ -40,8 +43,9 @@ from ordersys.product_service.store.tables import SCHEMA, quantities, stored
 from ordersys.runtime.base import database_url
 from ordersys.runtime.base.failpoints import VARIABLE
 from ordersys.runtime.base.ids import uuid7
-from ordersys.runtime.storage import postgresql_database
+from ordersys.runtime.storage import postgresql_database, postgresql_writer
 from ordersys.runtime.storage.errors import CommitUnknown, StorageUnavailable
+from ordersys.runtime.storage.postgresql_connection import shut_down
 from ordersys.runtime.storage.postgresql_database import PostgreSQLDatabase
 from ordersys.runtime.storage.schema import Schema, UnusableDatabase
 from ordersys.runtime.storage.statements import driver_of, lock_number
@@ -55,7 +59,11 @@ PAGE = (Path(__file__).parent.parent.parent / "docs" / "operations.md").read_tex
 LAMP, TABLE = (Product(id=id_, name=id_, available=50) for id_ in ("lamp", "table"))
 PROCESSES = 3
 _FLUSH = b"H\0\0\0\4"  # asks to be answered without delay; psycopg says it once more when nothing is open
+_READY = b"Z\0\0\0\5I"  # ends the beginning of a connection
 _COMMITTED = b"COMMIT\0"  # the tag that the server answers
+_END_ALL: LiteralString = (
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname = %s"
+)
 
 
 @pytest.fixture(scope="module", params=SERVERS, ids=lambda programs: f"{programs.major}" if programs else "given")
@@ -213,6 +221,8 @@ class Cut:
     def __init__(self, url: str) -> None:
         self._server = urlsplit(url)
         self.losing = False
+        self.silent = 0
+        """The number of new connections that hang as soon as they are open."""
         self.lost = asyncio.Event()
         self.turns = 0
         """How often something was said to the server after it had spoken: the round trips."""
@@ -245,7 +255,7 @@ class Cut:
         try:
             there, back = await asyncio.open_connection(self._server.hostname, self._server.port)
             opened_.append(back)
-            await asyncio.gather(self._to_server(task, reader, back), self._to_client(there, writer))
+            await asyncio.gather(self._to_server(task, reader, back), self._to_client(task, there, writer))
         except (OSError, asyncio.CancelledError):
             pass  # the end of the test, or nobody listens there
         finally:
@@ -270,9 +280,17 @@ class Cut:
             pass
         back.close()
 
-    async def _to_client(self, there: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _to_client(
+        self, task: "asyncio.Task[None]", there: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        is_open = False
         try:
             while octets := await there.read(65536):
+                if not is_open and _READY in octets:
+                    is_open = True
+                    if self.silent:
+                        self.silent -= 1
+                        self._hanging.append(task)
                 if self.losing and _COMMITTED in octets:
                     self.lost.set()
                     break
@@ -344,6 +362,75 @@ async def test_of_a_server_that_hangs_no_connection_is_used_again(
         assert await asyncio.gather(*(database.probe() for _ in range(6))) == [True] * 6
 
 
+@pytest.mark.parametrize("reads", [False, True], ids=["writes", "reads"])
+async def test_a_server_that_hangs_behind_a_new_connection_is_waited_for_some_seconds(url: str, reads: bool) -> None:
+    """As a pooler does that has no server: nobody has made a request by then that could be given up."""
+    cut = Cut(url)
+    async with cut.listening() as through, opened(through) as (database,):
+        cut.silent = 1
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute(_END_ALL, (urlsplit(url).path[1:],))
+        async with asyncio.timeout(30):
+            if reads:
+                assert await database.read(products.page, None, 10)
+            else:
+                await database.write(placements.begin, placing(lamp=1))
+        assert cut.silent == 0
+
+
+async def test_a_transaction_that_is_given_up_while_it_connects_begins_nothing(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody would end its wait, should the server hang then."""
+    ran: list[int] = []
+
+    def operation(_: Connection, items: list[int]) -> list[int]:
+        ran.extend(items)
+        return items
+
+    async with opened(url) as (database,):
+        writer, connect = database._writers[0], database._engine.connect
+
+        def connect_late() -> Connection:
+            writer.give_up()
+            return connect()
+
+        with monkeypatch.context() as patch:
+            patch.setattr(database._engine, "connect", connect_late)
+            answers = await writer.thread.do(writer.transact, operation, [1])
+        assert [type(answer) for answer in answers] == [StorageUnavailable]
+        assert not ran
+        assert await writer.thread.do(writer.transact, operation, [1]) == [1]
+
+
+@pytest.mark.parametrize("reads", [False, True], ids=["writes", "reads"])
+async def test_what_ends_just_when_it_is_given_up_is_answered(
+    url: str, monkeypatch: pytest.MonkeyPatch, reads: bool
+) -> None:
+    """It ends in a thread of its own; an error here would end the probe, and with it the process."""
+    may_end = threading.Event()
+
+    def work(_: Connection, items: Sequence[str] = ()) -> Any:
+        assert may_end.wait(60)
+        return items or "read"
+
+    def shut_down_late(connection: psycopg.Connection[Any]) -> None:
+        may_end.set()
+        while database._reading or connection.info.transaction_status != TransactionStatus.IDLE:
+            time.sleep(0.001)
+        shut_down(connection)
+
+    monkeypatch.setattr(postgresql_database, "_READ_SECONDS", 0.1)
+    monkeypatch.setattr(postgresql_database, "_ANSWER_SECONDS", 0.1)
+    for module in (postgresql_database, postgresql_writer):
+        monkeypatch.setattr(module, "shut_down", shut_down_late)
+    async with opened(url) as (database,):
+        assert await (database.read(work) if reads else database.write(work, "written")) == (
+            "read" if reads else "written"
+        )
+        assert await database.probe()
+
+
 async def test_a_host_that_hangs_is_waited_for_once(url: str) -> None:
     """Connections are made to the host that took writes last; the others follow."""
     knocks: list[asyncio.StreamWriter] = []
@@ -409,11 +496,7 @@ async def test_without_a_server_nothing_was_done(url: str) -> None:
         await database.write(products.adjust_stock, adjusting(1))
         cut._server = cut._server._replace(netloc=f"postgres@127.0.0.1:{closed_port()}")
         with psycopg.connect(url, autocommit=True) as connection:
-            name = urlsplit(url).path[1:]
-            connection.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname = %s",
-                (name,),
-            )
+            connection.execute(_END_ALL, (urlsplit(url).path[1:],))
         with pytest.raises(StorageUnavailable):
             await database.write(products.adjust_stock, adjusting(1))
         assert not await database.probe()
@@ -436,6 +519,22 @@ async def test_one_process_leads_and_another_follows(url: str) -> None:
             await first.lead()
             assert (first.leadership.held, second.leadership.held) == (True, False)
         await first.close()
+        await second.lead()
+        assert second.leadership.held
+
+
+async def test_a_lease_that_is_given_to_a_process_that_stops_is_given_back(url: str) -> None:
+    """It was asked for when SIGTERM came, by a task that is cancelled then: others need not wait until it ends."""
+    async with opened(url, 2) as (first, second):
+        async with await psycopg.AsyncConnection.connect(url) as connection:
+            await connection.execute("LOCK TABLE product_service.leases IN SHARE MODE")
+            asking = asyncio.ensure_future(first.lead())
+            await asyncio.sleep(0.1)
+            asking.cancel()
+            await asyncio.wait([asking])
+            closing = asyncio.ensure_future(first.close())
+            await asyncio.sleep(0.1)
+        await closing
         await second.lead()
         assert second.leadership.held
 

@@ -1,16 +1,18 @@
 """The private PostgreSQL: real servers, of each version that is here."""
 
 import os
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import psutil
 import pytest
 
-from ordersys.local import unprivileged
+from ordersys.local import postgresql, unprivileged
+from ordersys.local.database import PrivateDatabase
 from ordersys.local.guard import Guard
 from ordersys.local.postgresql import DATABASE, STANDBY_NAME, Server, ServerNotStarted, url
 from ordersys.local.postgresql_programs import OLDEST, Programs, installed, packaged
@@ -120,6 +122,31 @@ def test_a_standby_has_what_was_committed_and_takes_over(tmp_path: Path, server:
     standby.kill()
 
 
+def test_a_standby_that_lacks_what_its_primary_no_longer_has_is_named(
+    tmp_path: Path, guard: Guard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That of an earlier start, which was left out since: each commit would wait for it, and nobody would say so."""
+    monkeypatch.setattr(postgresql, "_FOLLOW_SECONDS", 1.0, raising=False)
+    for with_standby in (True, False):
+        with ExitStack() as started:
+            database = PrivateDatabase(tmp_path / "postgresql", guard, with_standby)
+            database.start(started)
+            for _ in range(3):
+                database.primary.sql("CREATE TABLE IF NOT EXISTS orders (); INSERT INTO orders DEFAULT VALUES")
+                database.primary.sql("SELECT pg_switch_wal()")
+            database.primary.sql("CHECKPOINT")
+    with ExitStack() as started:
+        database = PrivateDatabase(tmp_path / "postgresql", guard, True)
+        standby = tmp_path / "postgresql" / "standby"
+        with pytest.raises(ServerNotStarted, match=f"remove {standby}.*(?s:.)*has already been removed"):
+            database.start(started)
+    shutil.rmtree(standby)
+    with ExitStack() as started:
+        database = PrivateDatabase(tmp_path / "postgresql", guard, True)
+        database.start(started)
+        database.primary.sql("INSERT INTO orders DEFAULT VALUES")
+
+
 def test_a_lost_port_is_replaced_unless_it_was_given(tmp_path: Path, programs: Programs, guard: Guard) -> None:
     """Clients of a given one expect it there: then the error says why."""
     first = Server(tmp_path / "first", programs, guard, {"fsync": "off"})
@@ -135,6 +162,19 @@ def test_a_lost_port_is_replaced_unless_it_was_given(tmp_path: Path, programs: P
     third.kill()
 
 
+def test_words_of_an_earlier_start_say_nothing_about_this_one(
+    tmp_path: Path, programs: Programs, guard: Guard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Memory was in use then; that a setting is wrong is no reason to try again and again."""
+    monkeypatch.setattr(postgresql, "_BOOT_SECONDS", 5.0)
+    server = Server(tmp_path / "primary", programs, guard, {"work_mem": "much"})
+    server.prepare()
+    server.log.write_text("FATAL:  pre-existing shared memory block (key 1, ID 2) is still in use\n")
+    with pytest.raises(ServerNotStarted, match="invalid value"):
+        server.start()
+    assert server.log.read_text().count("invalid value") == 1
+
+
 def test_a_number_left_by_a_killed_server_keeps_nobody_from_starting(server: Server, tmp_path: Path) -> None:
     """It may be that of another program by now."""
     server.kill()
@@ -143,6 +183,25 @@ def test_a_number_left_by_a_killed_server_keeps_nobody_from_starting(server: Ser
     lock.write_text("\n".join([str(os.getppid()), *lines[1:]]) + "\n")
     server.start()
     assert server.ready
+
+
+def test_a_number_that_another_server_has_by_now_keeps_nobody_from_starting(
+    server: Server, tmp_path: Path, guard: Guard
+) -> None:
+    """That of another system of this user, or of a standby; the lock of one that runs on the data stays."""
+    other = Server(tmp_path / "other", server.programs, guard, {"fsync": "off"})
+    other.start()
+    lock = tmp_path / "primary" / "data" / "postmaster.pid"
+    second = Server(tmp_path / "primary", server.programs, guard, {"fsync": "off"})
+    with pytest.raises(ServerNotStarted, match=r"postmaster\.pid"):
+        second.start()
+    assert server.ready
+    server.kill()
+    lines = lock.read_text().splitlines()
+    lock.write_text("\n".join([str(other.pid), *lines[1:]]) + "\n")
+    server.start()
+    assert server.ready
+    other.kill()
 
 
 @pytest.mark.skipif(len(VERSIONS) < 2, reason="needs two versions of PostgreSQL")

@@ -47,7 +47,7 @@ async def test_a_backlog_is_counted_by_what_it_waits_for(database: Database) -> 
     await database.write(OUTBOX.put_off, [Late(2, NOBODY), Late(3, NOBODY, PARKED)])
     assert await backlog(database) == Backlog(2, 2, 1, 10)
     assert await backlog(database, floor=1) == Backlog(1, 2, 1, 10)
-    await database.write(OUTBOX.remove, [1, 4])
+    await database.write(OUTBOX.remove, [(1, "e.30"), (4, "e.40")])
     await database.write(OUTBOX.remove_late, [2])
     assert await backlog(database) == Backlog(0, 1, 1, 20)
 
@@ -59,7 +59,7 @@ async def test_a_long_backlog_is_estimated_from_its_sequences(
     monkeypatch.setattr(module, "_MOST_COUNTED", 10)
     await database.write_each(append, list(range(1, 101)))
     assert (await backlog(database)).new == 100
-    await database.write(OUTBOX.remove, list(range(1, 51)))
+    await database.write(OUTBOX.remove, [(n, f"e.{n}") for n in range(1, 51)])
     assert (await backlog(database)).new == 50
-    await database.write(OUTBOX.remove, list(range(51, 96)))
+    await database.write(OUTBOX.remove, [(n, f"e.{n}") for n in range(51, 96)])
     assert (await backlog(database)).new == 5

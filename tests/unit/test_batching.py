@@ -211,3 +211,24 @@ async def test_a_failure_nobody_waits_for_is_logged(caplog: pytest.LogCaptureFix
     await batcher.drained()
     assert done == [2]
     assert "nobody foresaw this" in caplog.text
+
+
+async def test_what_is_handed_in_while_it_is_drained_is_worked_on_as_well() -> None:
+    """Also an item nobody waits for, handed in by whoever has just had a result: its 50 ms are not waited for."""
+    done: list[int] = []
+
+    async def work(items: list[int]) -> list[int]:
+        await asyncio.sleep(0)
+        done.extend(items)
+        return items
+
+    batcher: Batcher[int, int] = Batcher(work, 100)
+
+    async def complete() -> None:
+        batcher.submit(await batcher.submit(1) + 1, urgent=False)
+
+    completing = asyncio.ensure_future(complete())
+    await asyncio.sleep(0)
+    await batcher.drained()
+    assert done == [1, 2]
+    await completing

@@ -297,6 +297,18 @@ async def test_the_socket_is_for_its_user_alone(tmp_path: Path, monkeypatch: pyt
         await socket_file.ask(tmp_path / "none", {"action": "mend"})
 
 
+def test_a_file_in_the_place_of_the_socket_is_left_as_it_is(tmp_path: Path) -> None:
+    """It is refused as none of ours; what ends then must not remove it."""
+    (tmp_path / socket_file.FILE).write_text("of somebody else")
+    breaking = Breaking(tmp_path)
+    breaking.start()
+    with pytest.raises(FileExistsError):
+        breaking.open(World(dict, (), lambda name, seconds: None, Entrance, list, ""))  # type: ignore[arg-type]
+    breaking.mend()
+    breaking.stop()
+    assert (tmp_path / socket_file.FILE).read_text() == "of somebody else"
+
+
 async def test_an_action_that_fails_is_answered(tmp_path: Path) -> None:
     """For any reason; that is for the launcher's own output."""
 

@@ -50,7 +50,7 @@ class OrderServiceDouble:
             update_time=time,
         )
 
-    async def get(self, order_id: str) -> Order:
+    async def get(self, order_id: str, parent: str) -> Order:
         self.reads += 1
         read = self.order
         if self.others:

@@ -1,17 +1,21 @@
 """The file of a database: what becomes of it under a running process, and what is taken for one at the start."""
 
+import asyncio
 import os
 import resource
 import shutil
 import sqlite3
 import stat
+import threading
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Connection
 
 from ordersys.runtime.storage.database import Database
+from ordersys.runtime.storage.database_file import DatabaseFile, Witness
 from ordersys.runtime.storage.errors import StorageUnavailable
 from ordersys.runtime.storage.schema import UnusableDatabase
 from tests.unit.test_database import keep, keeping, names, schema, visit
@@ -119,6 +123,66 @@ async def test_what_changes_nothing_is_no_reason_to_refuse(tmp_path: Path) -> No
     (tmp_path / "second.db").unlink()
     path.chmod(0o600)
     await visit(path, schema())
+
+
+async def test_a_commit_is_answered_while_the_lock_file_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another thread writes to the lock file what is answered: it has one to write to at each moment."""
+    database = await Database.open(path := tmp_path / "t.db", schema())
+    begun, go_on, ended = (threading.Event() for _ in range(3))
+
+    def keep_slowly(connection: Connection, items: list[str]) -> list[str]:
+        begun.set()
+        assert go_on.wait(60)
+        return keep(connection, items)
+
+    def answer(file: DatabaseFile) -> None:
+        try:
+            answered(file)
+        finally:
+            ended.set()
+
+    def close_while_it_commits(descriptor: int) -> None:
+        close(descriptor)
+        go_on.set()
+        assert ended.wait(60)
+
+    answered, close = DatabaseFile.answered, os.close
+    path.with_suffix(".lock").unlink()
+    written = database.write(keep_slowly, "a")
+    assert await asyncio.to_thread(begun.wait, 60)
+    with monkeypatch.context() as patch:
+        patch.setattr(DatabaseFile, "answered", answer)
+        patch.setattr(os, "close", close_while_it_commits)
+        probed = asyncio.ensure_future(database.probe())  # which makes the lock file again
+        assert [await written] == names(path)
+    assert await probed
+    await database.close()
+    await visit(path, schema())
+
+
+async def test_damage_met_while_a_commit_is_noted_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reader meets it, beside the writer's thread: the next start has to look through the file."""
+    database = await Database.open(tmp_path / "t.db", schema())
+    noting, may_go_on = threading.Event(), threading.Event()
+    write = Witness.write
+
+    def write_slowly(witness: Witness, descriptor: int) -> None:
+        if not witness.damaged:
+            noting.set()
+            assert may_go_on.wait(60)
+        write(witness, descriptor)
+
+    monkeypatch.setattr(Witness, "write", write_slowly)
+    written = database.write(keep, "a")
+    assert await asyncio.to_thread(noting.wait, 60)
+    threading.Timer(0.1, may_go_on.set).start()
+    database._file.damaged("a page is torn")
+    await written
+    assert (witness := database._file.witness) is not None
+    assert witness.damaged
+    await database.close()
 
 
 @pytest.mark.parametrize("suffix", ["", "-wal"])

@@ -5,9 +5,11 @@ import json
 import os
 import re
 import stat
+import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import jwt
 import pytest
@@ -29,6 +31,7 @@ from ordersys.identity.description import Unknown
 from ordersys.identity.files import UnusableFile
 from ordersys.identity.issuing import Key, Pair
 from ordersys.identity.layout import OPERATOR, TOPOLOGY, Layout
+from ordersys.local.identities import Identities
 
 NOW = datetime(2026, 11, 27, 12, 0, tzinfo=UTC)
 SECOND, DAY = timedelta(seconds=1), timedelta(days=1)
@@ -701,3 +704,16 @@ def test_what_is_nothing_of_all_this_is_said_to_be_so(octets: bytes) -> None:
     with pytest.raises(Unknown) as raised:
         description.described(octets, NOW, None)
     assert re.match("is (no|a token whose) ", str(raised.value))
+
+
+@pytest.mark.parametrize(("seconds", "is_due"), [(1.0, False), (7200.0, True), (-7200.0, True)])
+def test_tokens_of_a_machine_that_slept_are_renewed_as_it_wakes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float, is_due: bool
+) -> None:
+    """They end by the clock, which went on without the time that a process counts; or which was set back."""
+    identities = Identities(tmp_path / "identity")
+    slept = SimpleNamespace(monotonic=time.monotonic, time=lambda: time.time() + seconds)
+    monkeypatch.setattr("ordersys.local.identities.time", slept)
+    assert identities.is_due is is_due
+    assert not identities.keep()
+    assert not identities.is_due

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ordersys.runtime.rpc import memory_guard
-from ordersys.runtime.rpc.connections import connections
+from ordersys.runtime.rpc.connections import Connection, connections
 from ordersys.runtime.rpc.memory_guard import MemoryGuard, resident_bytes
 from tests.unit.test_connections import Line
 
@@ -137,6 +137,23 @@ def test_who_calls_stays_while_memory_is_not_short(house: House) -> None:
     house.has(120)
     assert house.ended() == 1
     assert [connection.peer for connection in connections(house.line.port)] == [caller]
+
+
+def test_who_calls_while_the_guard_looks_around_is_not_forgotten(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The guard has a thread of its own: who came behind its look at the connections is not one who has gone."""
+
+    def seen_before_he_came(port: int) -> list[Connection]:
+        seen = connections(port)
+        caller = house.client(_MUCH)
+        house.guard.call(caller)
+        house.guard.account(caller, _MUCH)
+        return seen
+
+    with monkeypatch.context() as patch:
+        patch.setattr(memory_guard, "connections", seen_before_he_came)
+        assert house.ended(after=2) == -1  # one more than before
+    house.has(120)
+    assert house.ended() == 0
 
 
 @pytest.mark.parametrize("own", [60, 110, 150])

@@ -207,12 +207,12 @@ async def test_no_proxy_stands_before_an_order_service_on_this_machine(monkeypat
 async def test_an_order_is_there_or_not_or_it_is_in_doubt() -> None:
     """Only ORDER_NOT_FOUND says that there is none: a bare NOT_FOUND may be somebody else's."""
     async with asked(created) as (orders, _):
-        order = await orders.find("there")
+        order = await orders.find("there", "")
         assert order is not None
         assert order.id == "there"
-        assert await orders.find("missing") is None
+        assert await orders.find("missing", "") is None
         with pytest.raises(OutcomeUnknown):
-            await orders.find("elsewhere")
+            await orders.find("elsewhere", "")
 
 
 @pytest.mark.parametrize("odd", ODD)
@@ -220,4 +220,4 @@ async def test_details_that_contradict_their_status_leave_an_outcome_in_doubt(od
     """Somebody between has rewritten one of them: a reason nobody vouches for releases no stock."""
     async with asked(created) as (orders, _):
         with pytest.raises(OutcomeUnknown):
-            await orders.find(odd)
+            await orders.find(odd, "")

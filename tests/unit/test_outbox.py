@@ -12,11 +12,12 @@ from typing import cast
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Connection
+from sqlalchemy import Connection, text
 
 from ordersys.contract import topology
 from ordersys.contract.events import EventMessage
 from ordersys.runtime import relay as module
+from ordersys.runtime.base.ids import now
 from ordersys.runtime.base.tasks import TaskEnded
 from ordersys.runtime.outbox import Late, Outbox
 from ordersys.runtime.rabbitmq.confirms import Fate, PublishResult
@@ -62,6 +63,13 @@ def append_and_fail(connection: Connection, batches: list[Sequence[EventMessage]
     """An operation."""
     append(connection, batches)
     raise ValueError("after appending")
+
+
+def lose_and_append(connection: Connection, batches: list[Sequence[EventMessage]]) -> list[None]:
+    """An operation: a standby without the last commits goes on from those before."""
+    connection.execute(OUTBOX.table.delete())
+    connection.execute(text("DELETE FROM sqlite_sequence"))
+    return append(connection, batches)
 
 
 class Broker:
@@ -265,6 +273,21 @@ async def test_what_is_parked_is_tried_again_after_a_while(tmp_path: Path, monke
     assert ["bad.1"] in broker.ids[1:]
 
 
+async def test_what_is_tried_again_waits_for_no_time_of_a_clock_that_was_ahead(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was set right meanwhile: the time it had shown may be a day away."""
+    monkeypatch.setattr(module, "now", lambda: now() + 86_400_000_000)
+    monkeypatch.setattr(module, "_LOOK_SECONDS", 0.01)
+    gate: asyncio.Future[list[PublishResult]] = asyncio.get_running_loop().create_future()
+    broker = Broker([NACKED, IMPOSSIBLE], gate)
+    async with relaying(tmp_path, broker, waiting=[event("a"), event("b")]) as (database, _):
+        await broker.tried(2)
+        gate.set_result([NACKED])
+        monkeypatch.setattr(module, "now", now)
+        await empty(database)
+
+
 async def test_what_is_parked_for_the_same_reason_goes_as_soon_as_one_of_it_does(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -382,11 +405,22 @@ async def test_what_cant_be_removed_is_published_again(tmp_path: Path) -> None:
     assert broker.windows == [EVENTS[:1]] * 2
 
 
+async def test_an_event_with_the_number_of_one_that_was_published_is_published_too(tmp_path: Path) -> None:
+    """A failover that loses commits gives their numbers again: what is removed is an event, and not a number."""
+    gate: asyncio.Future[list[PublishResult]] = asyncio.get_running_loop().create_future()
+    async with relaying(tmp_path, broker := Broker(gate), waiting=[event("lost")]) as (database, _):
+        await broker.tried(1)
+        await database.write(lose_and_append, [event("next")])
+        gate.set_result([CONFIRMED])
+        await empty(database)
+    assert broker.ids == [["lost.1"], ["next.1"]]
+
+
 async def test_a_window_of_any_allowed_size_leaves_the_outbox(tmp_path: Path) -> None:
     """100,000 events may be on their way (ORDERSYS_PUBLISH_WINDOW), and every build of SQLite can remove them."""
     async with relaying(tmp_path, Broker()) as (database, _):
         await database.write(append, EVENTS)
-        await asyncio.wait([write := database.write(OUTBOX.remove, list(range(100_000)))])
+        await asyncio.wait([write := database.write(OUTBOX.remove, [(n, f"order.{n}") for n in range(100_000)])])
         assert (write.exception(), await database.read(OUTBOX.waiting)) == (None, 0)
 
 

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 from google.type.money_pb2 import Money
@@ -14,8 +15,8 @@ from ordersys.api.order.v1.order_pb2 import Order, OrderState
 from ordersys.api.order.v1.order_service_pb2 import CreateOrderRequest
 from ordersys.api.order.v1.order_service_pb2 import UpdateOrderRequest as OrderUpdate
 from ordersys.api.product.v1.product_pb2 import Product
-from ordersys.api.product.v1.product_service_pb2 import PlaceOrderRequest, PlaceOrderResponse
-from ordersys.contract.errors import StatusError, order_already_exists, status_error
+from ordersys.api.product.v1.product_service_pb2 import AdjustStockRequest, PlaceOrderRequest, PlaceOrderResponse
+from ordersys.contract.errors import StatusError, order_already_exists, reason_of, status_error
 from ordersys.order_service import lifecycle
 from ordersys.product_service.__main__ import DESCRIPTIONS
 from ordersys.product_service.place_order import PlaceOrderSaga
@@ -28,6 +29,8 @@ from ordersys.product_service.store.seed import seed
 from ordersys.product_service.store.tables import SAGAS, SCHEMA
 from ordersys.product_service.store.transaction import Transaction
 from ordersys.runtime.storage.database import Database
+from ordersys.runtime.storage.errors import StorageUnavailable
+from ordersys.runtime.tracing.contexts import new_root
 from tests.integration.api import new_id, quantities
 
 SECONDS = 60
@@ -55,7 +58,7 @@ class OrderServiceDouble:
             return OutcomeUnknown(status_error(ErrorReason.OUTCOME_OPEN).status)
         return order_already_exists(request.order_id) if exists else response(self.orders[request.order_id])
 
-    async def find(self, order_id: str) -> Order | None:
+    async def find(self, order_id: str, parent: str) -> Order | None:
         return self.orders.get(order_id)
 
 
@@ -155,6 +158,25 @@ async def test_an_open_request_whose_placement_is_gone_is_answered(
     assert await placement.place([request], "") == [response(first)]
 
 
+async def test_a_look_up_belongs_to_its_own_saga_in_a_group_of_others(
+    orders: OrderServiceDouble, placement: PlaceOrderSaga, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not to the trace of the client whose call had the group depart."""
+    request, own, strangers = placing(1), new_root(), new_root()
+    orders.lost = True
+    await placement.place([request], own)
+    orders.lost = False
+    find, looked_up = orders.find, list[str]()
+
+    async def find_for(order_id: str, parent: str) -> Order | None:
+        looked_up.append(parent)
+        return await find(order_id, parent)
+
+    monkeypatch.setattr(orders, "find", find_for)
+    await asyncio.gather(placement.place([placing(1)], strangers), placement.place([request], own))
+    assert looked_up == [own]
+
+
 @pytest.mark.parametrize("gone", [False, True], ids=["refused", "gone"])
 async def test_orders_that_are_looked_up_are_looked_up_at_once(
     database: Database, orders: OrderServiceDouble, placement: PlaceOrderSaga, gone: bool
@@ -168,10 +190,10 @@ async def test_orders_that_are_looked_up_are_looked_up_at_once(
         await database.write(forget_placements, None)
     all_asked, find = asyncio.Barrier(len(requests)), orders.find
 
-    async def find_together(order_id: str) -> Order | None:
+    async def find_together(order_id: str, parent: str) -> Order | None:
         async with asyncio.timeout(SECONDS):
             await all_asked.wait()
-        return await find(order_id)
+        return await find(order_id, parent)
 
     orders.find = find_together  # type: ignore[method-assign]
     assert [type(answer) for answer in await placement.place(requests, "")] == [bytes] * 3
@@ -223,5 +245,74 @@ async def test_an_id_that_is_taken_by_an_order_nobody_finds_is_in_doubt(
     assert await stock(database) == (96, 4)
 
 
-async def _nothing(_: str) -> None:
+async def test_a_stranger_who_gives_up_leaves_nobody_waiting(
+    database: Database, orders: OrderServiceDouble, placement: PlaceOrderSaga, engine: SagaEngine
+) -> None:
+    """His request has the id of one in doubt, asks about it, and is cancelled: who repeats it, and his group, go on."""
+    request = placing(1)
+    orders.lost = True
+    await placement.place([request], "")
+    orders.lost = False
+    was_asked, may_answer, create = asyncio.Event(), asyncio.Event(), orders.create
+
+    async def create_slowly(requests: Sequence[CreateOrderRequest]) -> list[bytes | Exception]:
+        was_asked.set()
+        await may_answer.wait()
+        return await create(requests)
+
+    orders.create = create_slowly  # type: ignore[method-assign]
+    under_its_id = AdjustStockRequest(request_id=request.request_id, product_id="lamp", delta=1)
+    stranger = asyncio.ensure_future(
+        engine.ask(request.request_id, lambda: database.write(products.adjust_stock, under_its_id))
+    )
+    await asyncio.wait_for(was_asked.wait(), SECONDS)
+    was_asked.clear()
+    group = asyncio.ensure_future(placement.place([request, placing(1)], ""))
+    await asyncio.wait_for(was_asked.wait(), SECONDS)  # for the other one alone: it shares the answer to the first
+    stranger.cancel()
+    await asyncio.wait([stranger])
+    may_answer.set()
+    assert [type(answer) for answer in await asyncio.wait_for(group, SECONDS)] == [bytes] * 2
+
+
+async def test_a_group_waits_for_no_answer_that_others_have_asked_for(
+    database: Database, orders: OrderServiceDouble, placement: PlaceOrderSaga
+) -> None:
+    """A repeat of what is under way shares its answer, however late; whoever came with it has his own at once."""
+    request, asked, may_answer, create = placing(1), asyncio.Event(), asyncio.Event(), orders.create
+
+    async def create_late(requests: Sequence[CreateOrderRequest]) -> list[bytes | Exception]:
+        orders.create = create  # type: ignore[method-assign]
+        asked.set()
+        await may_answer.wait()
+        return await create(requests)
+
+    orders.create = create_late  # type: ignore[method-assign]
+    first = asyncio.ensure_future(placement.place([request], ""))
+    await asyncio.wait_for(asked.wait(), SECONDS)
+    repeat, other = (asyncio.ensure_future(placement.place([each], "")) for each in (request, placing(2)))
+    ((placed,),) = [await asyncio.wait_for(other, 5)]
+    assert isinstance(placed, bytes)
+    assert not repeat.done()
+    may_answer.set()
+    assert await repeat == await first
+    assert len(orders.orders) == 2
+
+
+async def test_an_order_whose_request_id_cannot_be_looked_up_fails_no_other_of_its_batch(
+    database: Database, placement: PlaceOrderSaga, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No reader can open the file, and writes go on: it alone is to be repeated."""
+    request = placing(1)
+    await placement.place([request], "")
+    another = placing(2)
+    another.request_id = request.request_id
+    monkeypatch.setattr(database, "read", AsyncMock(side_effect=StorageUnavailable("too many open files")))
+    placed, refused = await placement.place([placing(1), another], "")
+    assert isinstance(placed, bytes)
+    assert isinstance(refused, StatusError)
+    assert reason_of(refused.status) == "STORAGE_UNAVAILABLE"
+
+
+async def _nothing(*_: str) -> None:
     return None

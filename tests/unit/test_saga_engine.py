@@ -3,9 +3,11 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
+from unittest.mock import AsyncMock
 from uuid import UUID
 
 import pytest
+from google.rpc.status_pb2 import Status
 from google.type.money_pb2 import Money
 from sqlalchemy import Connection
 
@@ -23,6 +25,7 @@ from ordersys.product_service.store.seed import seed
 from ordersys.product_service.store.tables import SCHEMA
 from ordersys.product_service.store.transaction import Transaction
 from ordersys.runtime.base.ids import now, uuid7, uuid7_time
+from ordersys.runtime.idempotency import RequestIdReused
 from ordersys.runtime.storage.database import Database
 from ordersys.runtime.storage.errors import StorageUnavailable
 from tests.integration.api import new_id
@@ -58,7 +61,7 @@ class OrderServiceDouble:
             raise result
         return result
 
-    async def find(self, order_id: str) -> Order | None:
+    async def find(self, order_id: str, parent: str) -> Order | None:
         return None
 
     def _result(self, order_id: str) -> bytes | Exception:
@@ -145,6 +148,46 @@ async def test_sagas_of_both_kinds_are_recovered(
     assert sorted(map(len, orders.asked)) == [1] * 10 + [10]
     product = await database.read(products.get, "lamp")
     assert (product.available, product.held) == (988, 12)
+
+
+@pytest.mark.parametrize("kind", [CreateOrderRequest, UpdateOrderRequest])
+async def test_an_id_whose_request_was_made_is_used_for_good(
+    database: Database, engine: SagaEngine, orders: OrderServiceDouble, kind: type[OrderRequest]
+) -> None:
+    """From the word of the Order Service on, which is asked once, and not from the commit of it, which may be later."""
+    (began,) = begun = [saga(0, kind=kind)]
+    await database.write_each(begin, begun)
+    ask = AsyncMock(side_effect=RequestIdReused(Status()))
+    with pytest.raises(RequestIdReused):
+        await engine.ask(began.request_id, ask)
+    assert (ask.await_count, orders.asked) == (1, [[began.order_id]])
+
+
+@pytest.mark.parametrize("kind", [CreateOrderRequest, UpdateOrderRequest])
+async def test_an_id_whose_request_was_refused_is_free(
+    database: Database, engine: SagaEngine, orders: OrderServiceDouble, kind: type[OrderRequest]
+) -> None:
+    """The other request is asked for again, and the Order Service about the first no more."""
+    (began,) = begun = [saga(0, kind=kind)]
+    orders.refused = {began.order_id}
+    await database.write_each(begin, begun)
+    ask = AsyncMock(side_effect=[RequestIdReused(Status()), "done"])
+    assert await engine.ask(began.request_id, ask) == "done"
+    assert orders.asked == [[began.order_id]]
+
+
+@pytest.mark.parametrize("kind", [CreateOrderRequest, UpdateOrderRequest])
+async def test_an_id_whose_request_is_in_doubt_counts_as_used(
+    database: Database, engine: SagaEngine, orders: OrderServiceDouble, kind: type[OrderRequest]
+) -> None:
+    """It may have had its effect."""
+    (began,) = begun = [saga(0, kind=kind)]
+    orders.doubtful = {began.order_id}
+    await database.write_each(begin, begun)
+    ask = AsyncMock(side_effect=RequestIdReused(Status()))
+    with pytest.raises(RequestIdReused):
+        await engine.ask(began.request_id, ask)
+    assert orders.asked == [[began.order_id]]
 
 
 async def test_what_stays_in_doubt_for_ever_keeps_nothing_behind_it(

@@ -62,17 +62,32 @@ async def test_a_step_that_fails_fails_for_each_of_its_sagas() -> None:
     assert [str(error) for error in (await sagas.single_flight(fails, {"a": 1, "b": 2})).values()] == ["no", "no"]
 
 
-async def test_who_shares_a_saga_that_is_cancelled_is_not_left_waiting() -> None:
-    """And who gives up waiting for it leaves it alone."""
+async def test_a_step_goes_on_whoever_gives_up_waiting_for_it() -> None:
+    """The caller who began it, or another: whoever is left has its result, and it is taken once."""
     sagas, step = SagaRunner(9), Step()
-    first = asyncio.ensure_future(sagas.single_flight(step, {"a": 1}))
+    first, impatient, patient = (asyncio.ensure_future(sagas.single_flight(step, {"a": 1})) for _ in range(3))
     await asyncio.sleep(0)
-    impatient, patient = (asyncio.ensure_future(sagas.single_flight(step, {"a": 1})) for _ in range(2))
-    await asyncio.sleep(0)
-    impatient.cancel()
-    await asyncio.wait([impatient])
-    assert not first.done()
-    first.cancel()
-    await asyncio.wait([first, patient], timeout=10)
-    assert patient.cancelled()
+    for caller in (impatient, first):
+        caller.cancel()
+        await asyncio.wait([caller])
+    step.may_go_on.set()
+    assert await asyncio.wait_for(patient, 10) == {"a": 1}
     assert step.given == [[1]]
+
+
+async def test_a_step_nobody_waits_for_any_more_is_drained() -> None:
+    """As a saga is: SIGTERM cuts none in two."""
+    sagas, may_go_on, done = SagaRunner(9), asyncio.Event(), list[str]()
+
+    async def step(items: list[str]) -> list[str]:
+        await may_go_on.wait()
+        done.extend(items)
+        return items
+
+    given_up = asyncio.ensure_future(sagas.single_flight(step, {"a": "lamp"}))
+    await asyncio.sleep(0)
+    given_up.cancel()
+    await asyncio.wait([given_up])
+    asyncio.get_running_loop().call_later(0.01, may_go_on.set)
+    await sagas.drained(10)
+    assert done == ["lamp"]

@@ -1,5 +1,6 @@
 """The Order Service by certificates: who is asked at all, and what is made of being turned away."""
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -36,6 +37,8 @@ class OrderService:
     def __init__(self) -> None:
         self.refusal: StatusError | None = None
         self.calls = 0
+        self.may_answer = asyncio.Event()
+        self.may_answer.set()
 
     async def create(self, request: BatchCreateOrdersRequest, context: Any) -> BatchCreateOrdersResponse:
         await self._counted(context)
@@ -48,6 +51,7 @@ class OrderService:
 
     async def _counted(self, context: Any) -> None:
         self.calls += 1
+        await self.may_answer.wait()
         if self.refusal:
             await _abort(context, self.refusal)
 
@@ -166,3 +170,18 @@ async def test_a_new_certificate_is_used_by_a_new_connection(authority: Authorit
         await orders.look()
         assert orders._channel is not before
         assert await outcomes(orders, [CREATION]) == ["created"]
+
+
+async def test_calls_that_begin_just_before_a_new_certificate_are_ended_by_their_deadline(authority: Authority) -> None:
+    """Their orders are in doubt, as after any silence; one that its channel cancels would cancel who waits for it."""
+    own = certificates(authority, PRODUCT)
+    async with asked(authority, client=own) as (orders, service):
+        assert await outcomes(orders, [CREATION]) == ["created"]
+        service.may_answer.clear()
+        authority.certificate("product-service")
+        own.reload()
+        creating = [asyncio.ensure_future(outcomes(orders, [CREATION])) for _ in range(20)]
+        await asyncio.sleep(0)
+        await orders.look()
+        ends = await asyncio.gather(*creating, return_exceptions=True)
+        assert ends == [["OUTCOME_OPEN"]] * 20

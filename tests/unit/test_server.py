@@ -22,6 +22,7 @@ from ordersys.api.order.v1.order_service_pb2_grpc import OrderServiceStub
 from ordersys.contract.errors import out_of_stock, reason_of, status_error
 from ordersys.local import ports
 from ordersys.runtime.base.futures import Grace
+from ordersys.runtime.metrics import instruments
 from ordersys.runtime.rpc.server import AddressInUse, Server
 from ordersys.runtime.rpc.streams import LIVENESS
 from ordersys.runtime.settings import Settings
@@ -232,6 +233,20 @@ async def test_stopping_says_not_serving_and_lets_calls_under_way_end() -> None:
         assert await call == RESPONSE
         watch.cancel()
         await stopping
+
+
+async def test_a_probe_that_ends_late_makes_no_metric_of_a_server_that_stops() -> None:
+    """The gauge shows what health says: probes go on while calls under way end."""
+    exposed = instruments.switch_on("tests").exposed
+    try:
+        async with serving() as (server, _):
+            await server.healthy(True)
+            assert b"ordersys_serving 1.0" in exposed("")[1]
+            await server.stop(Grace(0))
+            await server.healthy(True)
+            assert b"ordersys_serving 0.0" in exposed("")[1]
+    finally:
+        instruments.switch_off()
 
 
 async def test_an_address_that_is_taken_in_the_last_moment_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

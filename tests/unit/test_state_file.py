@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 
 from ordersys.console.parser import UsageError
@@ -39,9 +40,19 @@ def test_the_services_of_a_running_system_are_found_by_its_folder(folder: Path) 
     file = folder / state.FILE
     assert file.stat().st_mode & 0o777 == 0o600
     content = json.loads(file.read_text())
-    keys = {"pid", "started", "addresses", "processes", "rolls", "operator", "metrics", "broker", "live"}
+    keys = {"pid", "started", "boot", "addresses", "processes", "rolls", "operator", "metrics", "broker", "live"}
     assert set(content) == keys
     assert content["broker"] == {}
+
+
+def test_a_system_runs_on_when_the_clock_is_set(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The start of a process is told by no clock; after another start of the machine it is another process."""
+    booted = psutil.boot_time()
+    monkeypatch.setattr("psutil._psplatform.boot_time", lambda: booted + 3600)
+    assert located(folder) == ELSEWHERE
+    monkeypatch.setattr(state, "boot", lambda: "another")
+    with pytest.raises(state.NotRunning, match="has ended without a word"):
+        state.running(str(folder))
 
 
 def test_a_service_of_several_processes_is_found_at_each(tmp_path: Path) -> None:

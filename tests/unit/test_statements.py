@@ -68,7 +68,7 @@ def test_rows_are_taken_in_their_order_in_few_sizes(count: int, most: int) -> No
 @pytest.mark.parametrize("count", [0, 1, 3, 20, 1000])
 def test_all_of_a_list_are_removed(connection: Connection, count: int) -> None:
     """However long it is, and whether they are there or not."""
-    REMOVE.do(connection, "gone", list(range(1, count + 1)))
+    REMOVE.do(connection, gone=list(range(1, count + 1)))
     assert len(Statement(select(LAMPS)).rows(connection)) == max(0, len(NAMES) - count)
 
 

@@ -147,7 +147,8 @@ class Breaking:
         """Mends everything, and breaks nothing any more. Links stay. Blocks for some seconds at most."""
         if self._thread.is_alive():
             self._in_thread(self._end())
-        (self._folder / socket_file.FILE).unlink(missing_ok=True)
+        if self._server is not None:  # else whatever has that name is not ours
+            (self._folder / socket_file.FILE).unlink(missing_ok=True)
 
     def stop(self) -> None:
         """Ends the links and the thread. Blocks for some seconds at most."""

@@ -154,9 +154,9 @@ class MemoryGuard:
 
     def _forget(self) -> None:
         """While there is memory: forgets who has gone, and what has been sent until now by those who call."""
+        called = list(self._called)  # before the look: who comes behind it has not gone
         there = connections(self._port)
-        peers = {connection.peer for connection in there}
-        for peer in [peer for peer in list(self._called) if peer not in peers]:
+        for peer in set(called).difference(connection.peer for connection in there):
             del self._called[peer]
         self._before = {c.peer: c.received - self._called[c.peer] for c in there if self._called[c.peer]}
 

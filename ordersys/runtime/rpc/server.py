@@ -127,7 +127,7 @@ class Server:
     async def healthy(self, serving: bool) -> None:
         """Says of every service whether it works (grpc.health.v1)."""
         self._health.set(self._names, serving)
-        self._serving.set(serving)
+        self._serving.set(serving and not self._streams.stopping.is_set())
 
     async def report(self, works: Callable[[], Awaitable[bool]]) -> None:
         """Asks `works` and says what it answers."""

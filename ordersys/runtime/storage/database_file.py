@@ -10,6 +10,7 @@ import fcntl
 import logging
 import os
 import re
+import threading
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
@@ -49,7 +50,7 @@ class Witness(NamedTuple):
 class DatabaseFile:
     """The file at `path` with its WAL and its lock. `take`, `open`, `opened`; then `check` and `answered` a commit.
 
-    All but `take` and `keep_lock` are called by one thread at a time.
+    All but `take`, `keep_lock` and `damaged` are called by one thread at a time.
     """
 
     def __init__(self, path: Path, owner: str) -> None:
@@ -62,6 +63,7 @@ class DatabaseFile:
         self.mark = UNMARKED
         self.restore = restore_hint(owner)
         self._damage = ""
+        self._noting = threading.Lock()
         # Descriptors, as long as they are open.
         self._locked: int | None = None
         self._file: int | None = None
@@ -213,8 +215,9 @@ class DatabaseFile:
             _log.error("%s was taken away and can't be made again: %s", self.lock, error.strerror)
             return
         if again is not None:
-            os.close(self._locked)
-            self._locked = again
+            # At once: a commit may be answered meanwhile, and writes to this descriptor (docs/reliability.md).
+            os.dup2(again, self._locked, inheritable=False)
+            os.close(again)
             self._answered(self.mark)
             _log.warning("%s was taken away and is made again", self.lock)
 
@@ -248,8 +251,10 @@ class DatabaseFile:
         return None if self._file is None else marks.of_file(self._file)
 
     def _answered(self, mark: Mark) -> None:
-        if self._locked is not None:
-            Witness(mark.lineage, mark.commit, bool(self._damage)).write(self._locked)
+        # One at a time: a commit that is noted beside the damage that a reader has met must not take that back.
+        with self._noting:
+            if self._locked is not None:
+                Witness(mark.lineage, mark.commit, bool(self._damage)).write(self._locked)
 
     def _missing(self, state: str) -> None:
         """Nothing is there: right where nothing was. SQLite would throw the WAL away and begin a new database."""

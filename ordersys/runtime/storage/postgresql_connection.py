@@ -1,6 +1,10 @@
 """Connections to PostgreSQL: what each of them is told at its beginning, and what its errors mean for a transaction."""
 
 import logging
+import os
+import socket
+import threading
+from contextlib import suppress
 from enum import Enum
 from functools import partial
 from typing import Any
@@ -34,6 +38,7 @@ _SESSION = {
 _TRANSACTION_TIMEOUT = ("transaction_timeout", "15000")  # PostgreSQL 17 and later
 _WITH_TRANSACTION_TIMEOUT = 170_000
 _PREPARED = 300  # statements, of which a list has one for each power of two (see statements.py)
+_PREPARE_SECONDS = 3.0  # as long as for making a connection (connect_timeout)
 _SET = "SELECT set_config(%s, %s, false)"
 # A role or a database may have it off, `local` waits for no standby, and `remote_write` not for the disk of one.
 _WEAK_COMMITS = ("off", "local", "remote_write")
@@ -162,12 +167,18 @@ class Connector:
         # transaction that lost a race").
         connection = Connection.connect(self._url.conninfo, autocommit=True, prepare_threshold=0, **in_order)
         connection.prepared_max = _PREPARED
+        # A pooler opens a connection before it has a server for it, and a server may hang just then.
+        late = threading.Timer(_PREPARE_SECONDS, shut_down, [connection])
+        late.daemon = True
+        late.start()
         try:
             _prepare(connection, self._schema)
             used = connection.info.host, str(connection.info.port)
         except BaseException:
             connection.close()
             raise
+        finally:
+            late.cancel()
         self._hosts = sorted(hosts, key=lambda host: (host.get("host"), host.get("port") or USUAL_PORT) != used)
         return connection
 
@@ -190,6 +201,12 @@ def _prepare(connection: Connection, schema: str) -> None:
         for name, value in settings.items():
             connection.execute(_SET, (name, value))
     connection.add_notice_handler(partial(_noticed, connection))
+
+
+def shut_down(connection: psycopg.Connection[Any]) -> None:
+    """Has whoever waits for the server on a connection get an error at once. Called by another thread."""
+    with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(connection.fileno())) as copy:
+        copy.shutdown(socket.SHUT_RDWR)
 
 
 def _noticed(connection: Connection, notice: psycopg.errors.Diagnostic) -> None:

@@ -34,12 +34,13 @@ from ordersys.runtime.storage.postgresql_connection import (
     Trouble,
     cause_of,
     engine,
+    shut_down,
     state_of,
     trouble,
     way_out,
     words,
 )
-from ordersys.runtime.storage.postgresql_writer import GIVE_UP_SECONDS, Writer, shut_down
+from ordersys.runtime.storage.postgresql_writer import GIVE_UP_SECONDS, Writer
 from ordersys.runtime.storage.schema import ForeignDatabase, Schema, UnusableDatabase
 from ordersys.runtime.storage.statements import driver_of
 from ordersys.runtime.storage.traces import Written, committed
@@ -89,14 +90,16 @@ class PostgreSQLDatabase:
         self._engine = engine(url, postgresql_schema.name_of(schema), _WRITERS + _READERS)
         self._holder = f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(4)}"
         self._readers = ThreadPoolExecutor(_READERS, "reader")
-        self._reading: dict[Connection, float] = {}
-        """The connections that read, and since when."""
+        self._reading: dict[Any, float] = {}
+        """The driver's connections that read, and since when."""
         self._lanes: dict[Operation, Batcher[_Write, Any]] = {}
         self._writers: list[Writer] = []
         self._free: asyncio.Queue[Writer] = asyncio.Queue()
         self._after_commit: list[Callable[[], None]] = []
         self._trouble = TroubleLog(str(url))
         self._stuck = False
+        self._taking: asyncio.Future[bool] | None = None
+        """The lease that was asked for last."""
         self._measures = Measures(self.leadership)
 
     @classmethod
@@ -163,7 +166,8 @@ class PostgreSQLDatabase:
     async def lead(self) -> None:
         """Takes the lease, or renews it; to be called every 3 s. Raises StorageUnavailable, CommitUnknown."""
         asked = time.monotonic()
-        if await self.write(_take_lease, self._holder):
+        self._taking = self.write(_take_lease, self._holder)
+        if await asyncio.shield(self._taking):
             self.leadership.renew(asked + _LEASE_SECONDS - _MARGIN_SECONDS)
         else:
             self.leadership.lose()
@@ -171,10 +175,7 @@ class PostgreSQLDatabase:
     async def close(self) -> None:
         """Finishes what was handed in, gives the lease back, and closes the connections."""
         if self._writers:
-            with suppress(StorageUnavailable, CommitUnknown):
-                if self.leadership.held:
-                    self.leadership.lose()
-                    await self.write(_give_lease_back, self._holder)
+            await self._give_lease_back()
         for lane in list(self._lanes.values()):
             await lane.drained()
         loop = asyncio.get_running_loop()
@@ -183,6 +184,17 @@ class PostgreSQLDatabase:
         for writer in writers:
             await writer.close()
         await loop.run_in_executor(None, self._engine.dispose)
+
+    async def _give_lease_back(self) -> None:
+        """Also one that is given only now: `lead` is cancelled at SIGTERM, what it has asked for is not."""
+        has_it = False
+        with suppress(StorageUnavailable, CommitUnknown):
+            # First: operations are not ordered, and it could be taken again behind its return.
+            has_it = self._taking is not None and await self._taking
+        if has_it or self.leadership.held:
+            self.leadership.lose()
+            with suppress(StorageUnavailable, CommitUnknown):
+                await self.write(_give_lease_back, self._holder)
 
     def _lane(self, operation: Operation) -> "Batcher[_Write, Any]":
         lane = self._lanes.get(operation)
@@ -243,7 +255,8 @@ class PostgreSQLDatabase:
         for pause in jittered_backoff(0.02, 0.5):
             try:
                 with self._engine.connect() as connection:
-                    self._reading[connection] = time.monotonic()
+                    driver = driver_of(connection)
+                    self._reading[driver] = time.monotonic()
                     try:
                         return query(connection, *arguments)
                     except (DBAPIError, psycopg.Error) as error:
@@ -251,7 +264,7 @@ class PostgreSQLDatabase:
                             connection.invalidate(cause_of(error))
                         raise
                     finally:
-                        del self._reading[connection]
+                        del self._reading[driver]
             except (DBAPIError, psycopg.Error) as error:
                 if trouble(error) is Trouble.BUG or time.monotonic() > until:
                     raise

@@ -6,8 +6,6 @@ again as a whole, on a new connection if need be. That resolves a commit that wa
 written is found by its id, and not written twice.
 """
 
-import os
-import socket
 import time
 from contextlib import suppress
 from typing import Any
@@ -21,7 +19,15 @@ from ordersys.runtime.base.backoff import jittered_backoff
 from ordersys.runtime.base.failpoints import failpoint
 from ordersys.runtime.storage.errors import CommitUnknown, StorageUnavailable
 from ordersys.runtime.storage.interface import Operation
-from ordersys.runtime.storage.postgresql_connection import CommitInDoubt, Trouble, cause_of, rolled_back, trouble, words
+from ordersys.runtime.storage.postgresql_connection import (
+    CommitInDoubt,
+    Trouble,
+    cause_of,
+    rolled_back,
+    shut_down,
+    trouble,
+    words,
+)
 from ordersys.runtime.storage.statements import driver_of, set_repeated
 from ordersys.runtime.storage.worker import Worker
 
@@ -36,6 +42,8 @@ class Writer:
         self.thread = Worker("writer")
         self._pool = pool
         self._connection: Connection | None = None
+        self._driver: Any = None
+        """The driver's connection below it."""
         self._committing = False
         self._given_up = False
         self._distrusted = False
@@ -50,8 +58,9 @@ class Writer:
     def give_up(self) -> None:
         """Has the transaction under way end, whatever the server does. Called by another thread."""
         self._given_up = True
-        if self._connection is not None:
-            shut_down(self._connection)
+        # The driver's: SQLAlchemy's may be closed by its own thread between any two looks at it.
+        if (driver := self._driver) is not None:
+            shut_down(driver)
 
     def distrust(self) -> None:
         """Has the next transaction make a connection of its own. Called by another thread."""
@@ -99,7 +108,9 @@ class Writer:
     def _attempt(self, operation: Operation, items: list[Any], repeated: bool) -> list[Any]:
         self._committing = False
         connection = self._connected()
-        driver = driver_of(connection)
+        driver = self._driver = driver_of(connection)
+        if self._given_up:  # while it was made, which may take longer: nothing would end the wait for its server
+            raise psycopg.OperationalError("the connection was made too late")
         driver.is_doubtful = False
         set_repeated(connection, repeated)
         with driver.pipeline():
@@ -137,13 +148,3 @@ class Writer:
                 connection.invalidate()
             with suppress(DBAPIError, psycopg.Error):
                 connection.close()
-
-
-def shut_down(connection: Connection) -> None:
-    """Has whoever waits for the server on a connection get an error at once. Called by another thread."""
-    if connection.closed or connection.invalidated:
-        return
-    with suppress(OSError, psycopg.Error):
-        descriptor = driver_of(connection).fileno()
-        with socket.socket(fileno=os.dup(descriptor)) as copy:
-            copy.shutdown(socket.SHUT_RDWR)

@@ -31,7 +31,7 @@ _WRITERS = """
 
 
 class Statement:
-    """A statement whose parameters are given by name; one of them may be a list (`expanding`)."""
+    """A statement whose parameters are given by name; some of them may be lists (`expanding`)."""
 
     def __init__(
         self,
@@ -79,10 +79,11 @@ class Statement:
         fetched: Callable[[], list[Row]] = driver.execute(text, values).fetchall
         return fetched
 
-    def do(self, connection: Connection, name: str, values: list[Any]) -> None:
-        """Does it for all of a list, the parameter `name`, some hundred at a time; of an empty one not at all."""
-        for several in _in_powers_of_two(values, _LISTED):
-            self.ask(connection, **{name: several})
+    def do(self, connection: Connection, **lists: list[Any]) -> None:
+        """Does it for all of a list, or of several in step, some hundred at a time; of empty ones not at all."""
+        for several in _in_powers_of_two(list(zip(*lists.values(), strict=True)), _LISTED):
+            parts = map(list, zip(*several, strict=True))
+            self.ask(connection, **dict(zip(lists, parts, strict=True)))
 
     def put(self, connection: Connection, rows: Sequence[Sequence[Any]]) -> None:
         """Does it once for each row of values, in the order of the statement's parameters."""

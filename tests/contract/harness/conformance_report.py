@@ -249,10 +249,11 @@ class Report:
             yield f"the run was interrupted ({self._interrupted_by}): {tried} of {len(laws)} laws were tried by then"
 
     def _untouched(self) -> Iterator[str]:
-        """Roles whose laws were kept although no call or event of theirs was seen."""
+        """Roles whose laws were kept although nothing was seen of theirs, nor of another they are about."""
         calls, received = self._calls(), self._received()
+        seen = self._spoken() | {role for role, count in calls.items() if count}
         for role in ROLES:
-            if any(role in needs for needs in self._kept) and not calls.get(role):
+            if any(role in needs and not needs & seen for needs in self._kept):
                 yield f"no call reached the {role}: its laws prove nothing"
         published = {(to.exchange, publisher(to)) for to in map(publication, events().values())}
         for exchange, role in sorted(published):
@@ -278,6 +279,11 @@ class Report:
     def _received(self) -> dict[str, int]:
         everything = self._everything()
         return {e.name: sum(received.exchange == e.name for received in everything) for e in event_exchanges()}
+
+    def _spoken(self) -> set[str]:
+        """The roles of which an event was heard."""
+        heard = {type(received.event.message) for received in self._everything() if received.event}
+        return {publisher(publication(event.DESCRIPTOR)) for event in heard}
 
     def _everything(self) -> list[Received]:
         return [received for system in self.systems if system.event_tap for received in system.event_tap.everything()]

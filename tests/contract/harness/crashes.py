@@ -41,7 +41,7 @@ class Crasher(Protocol):
 
 
 class Leader(NamedTuple):
-    """The process that leads a service's group, by its id and its start time in seconds since 1970."""
+    """The process that leads a service's group, by its id and its start, in seconds since that of this machine."""
 
     pid: int
     started: float
@@ -49,7 +49,7 @@ class Leader(NamedTuple):
     def kill(self) -> None:
         """Kills the whole group with one signal: a service may be a script with a server below it."""
         try:
-            if abs(psutil.Process(self.pid).create_time() - self.started) <= _TICK:
+            if abs(psutil.Process(self.pid).create_time() - psutil.boot_time() - self.started) <= _TICK:
                 os.killpg(self.pid, signal.SIGKILL)
         except (psutil.NoSuchProcess, ProcessLookupError):
             return  # it has ended by itself, and is started again
