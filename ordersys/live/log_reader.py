@@ -87,6 +87,7 @@ class LogReader:
         request = ListNotificationsRequest(page_size=1, page_token=self._behind(self._first.sequence - 1))
         page = await self._log.ListNotifications(request, timeout=_CALL_SECONDS, metadata=UNTRACED)
         there = page.notifications[0] if page.notifications else Notification()
+        # One with a greater number stands there where the first was removed: that alone makes it no other log.
         return there.sequence <= self._first.sequence and there.event_id != self._first.event_id
 
     async def _begin(self) -> None:

@@ -14,8 +14,8 @@ import psutil
 TERM_SECONDS = 15.0
 KILL_SECONDS = 5.0
 _POLL = 0.05
-TICK = 0.05
-"""Start times are read with the precision of a clock tick."""
+# Start times are read with the precision of a clock tick.
+_TICK = 0.05
 _START_FIELD = 19  # behind the name of the program in /proc/PID/stat: "starttime" of proc(5)
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
@@ -41,6 +41,14 @@ def started(pid: int) -> float:
     return int(fields[_START_FIELD]) / os.sysconf("SC_CLK_TCK")
 
 
+def is_the_same(pid: int, since: float) -> bool:
+    """True where the process with this id is the one that was `started` then: numbers are used again."""
+    try:
+        return abs(started(pid) - since) <= _TICK
+    except psutil.NoSuchProcess:
+        return False
+
+
 @cache
 def boot() -> str:
     """An id of this start of the machine, without blanks; a dash where the system tells none."""
@@ -59,7 +67,7 @@ def members(group: Group) -> list[psutil.Process]:
     """The living processes of `group`; none when its number now belongs to somebody else."""
     belonging = [process for process in psutil.process_iter() if _belongs(process, group)]
     leaders = [process for process in belonging if process.pid == group.leader]
-    return [] if any(abs(_started(leader.pid) - group.started) > TICK for leader in leaders) else belonging
+    return belonging if all(is_the_same(leader.pid, group.started) for leader in leaders) else []
 
 
 def end(groups: Iterable[Group], term_seconds: float = TERM_SECONDS) -> None:
@@ -117,16 +125,9 @@ def _belongs(process: psutil.Process, group: Group) -> bool:
     try:
         same = os.getpgid(process.pid) == group.leader
         alive = same and process.status() != psutil.STATUS_ZOMBIE
-        return alive and _started(process.pid) >= group.started - TICK
+        return alive and started(process.pid) >= group.started - _TICK
     except (psutil.NoSuchProcess, ProcessLookupError, PermissionError):
         return False
-
-
-def _started(pid: int) -> float:
-    try:
-        return started(pid)
-    except psutil.NoSuchProcess:
-        return 0.0
 
 
 def _signal(process: psutil.Process, number: signal.Signals) -> None:

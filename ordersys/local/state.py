@@ -23,7 +23,7 @@ import psutil
 from ordersys.console.opening import open_regular
 from ordersys.contract import addresses as contract_addresses
 from ordersys.contract.addresses import Address, Addresses
-from ordersys.local.groups import TICK, Group, boot, started
+from ordersys.local.groups import Group, boot, is_the_same, started
 
 FILE, LOCK = "running.json", "lock"
 DATA_DIR = "ORDERSYS_DATA_DIR"
@@ -148,8 +148,8 @@ def _read(path: Path) -> bytes:
 
 
 def _runs(pid: int, since: float) -> bool:
-    """True where the process with this id is the one that started then: numbers are used again."""
+    """True where the process with this id is the one that started then, and has not ended."""
     try:
-        return abs(started(pid) - since) <= TICK and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+        return is_the_same(pid, since) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except (psutil.Error, ValueError, OverflowError):
         return False

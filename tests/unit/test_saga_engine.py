@@ -150,43 +150,33 @@ async def test_sagas_of_both_kinds_are_recovered(
     assert (product.available, product.held) == (988, 12)
 
 
-@pytest.mark.parametrize("kind", [CreateOrderRequest, UpdateOrderRequest])
-async def test_an_id_whose_request_was_made_is_used_for_good(
-    database: Database, engine: SagaEngine, orders: OrderServiceDouble, kind: type[OrderRequest]
+@pytest.fixture(params=[CreateOrderRequest, UpdateOrderRequest])
+async def began(database: Database, request: pytest.FixtureRequest) -> Saga:
+    """A saga of either kind that is pending."""
+    (began,) = begun = [saga(0, kind=request.param)]
+    await database.write_each(begin, begun)
+    return began
+
+
+@pytest.mark.parametrize("is_doubtful", [False, True], ids=["made", "in doubt"])
+async def test_an_id_whose_request_may_have_had_its_effect_is_used_for_good(
+    engine: SagaEngine, orders: OrderServiceDouble, began: Saga, is_doubtful: bool
 ) -> None:
     """From the word of the Order Service on, which is asked once, and not from the commit of it, which may be later."""
-    (began,) = begun = [saga(0, kind=kind)]
-    await database.write_each(begin, begun)
+    orders.doubtful = {began.order_id} if is_doubtful else set()
     ask = AsyncMock(side_effect=RequestIdReused(Status()))
     with pytest.raises(RequestIdReused):
         await engine.ask(began.request_id, ask)
     assert (ask.await_count, orders.asked) == (1, [[began.order_id]])
 
 
-@pytest.mark.parametrize("kind", [CreateOrderRequest, UpdateOrderRequest])
 async def test_an_id_whose_request_was_refused_is_free(
-    database: Database, engine: SagaEngine, orders: OrderServiceDouble, kind: type[OrderRequest]
+    engine: SagaEngine, orders: OrderServiceDouble, began: Saga
 ) -> None:
     """The other request is asked for again, and the Order Service about the first no more."""
-    (began,) = begun = [saga(0, kind=kind)]
     orders.refused = {began.order_id}
-    await database.write_each(begin, begun)
     ask = AsyncMock(side_effect=[RequestIdReused(Status()), "done"])
     assert await engine.ask(began.request_id, ask) == "done"
-    assert orders.asked == [[began.order_id]]
-
-
-@pytest.mark.parametrize("kind", [CreateOrderRequest, UpdateOrderRequest])
-async def test_an_id_whose_request_is_in_doubt_counts_as_used(
-    database: Database, engine: SagaEngine, orders: OrderServiceDouble, kind: type[OrderRequest]
-) -> None:
-    """It may have had its effect."""
-    (began,) = begun = [saga(0, kind=kind)]
-    orders.doubtful = {began.order_id}
-    await database.write_each(begin, begun)
-    ask = AsyncMock(side_effect=RequestIdReused(Status()))
-    with pytest.raises(RequestIdReused):
-        await engine.ask(began.request_id, ask)
     assert orders.asked == [[began.order_id]]
 
 
